@@ -1,0 +1,126 @@
+//! What user space tells the kernel programs: filter, kernel field offsets, system call numbers.
+//!
+//! [`Config`] is one read-only global, written once before load. The filter's *members* (pids, cgroups,
+//! network namespaces, ports, names) stand in hash maps and may change while the programs run; user
+//! space then raises the number in the `EPOCH` map, so that sockets that were refused are judged anew.
+
+/// A kernel field that this kernel's BTF does not have.
+pub const NO_FIELD: u32 = u32::MAX;
+
+/// Bits of [`Config::filter`]. Different bits are joined by AND, members of one map by OR; no bit: all.
+pub mod filter {
+    /// Only tasks whose tgid is in `PIDS` (the children of a member become members).
+    pub const PID: u32 = 1;
+    /// Only tasks in a v2 cgroup of `CGROUPS`, or below one.
+    pub const CGROUP: u32 = 2;
+    /// Only sockets of a network namespace in `NETNS`.
+    pub const NETNS: u32 = 4;
+    /// Only sockets with a local or peer port in `PORTS`.
+    pub const PORT: u32 = 8;
+    /// Only tasks whose `comm` is in `COMMS`.
+    pub const COMM: u32 = 16;
+}
+
+/// What a system call does with the user's memory; values of [`Config::syscalls`].
+pub mod access {
+    /// Not a call whose buffer is known: its bytes are a hole.
+    pub const NONE: u8 = 0;
+    /// (fd, buf, len): read, write, recvfrom, sendto.
+    pub const BUFFER: u8 = 1;
+    /// (fd, iov, iovcnt): readv, writev, preadv2, pwritev2.
+    pub const IOVEC: u8 = 2;
+    /// (fd, msghdr): recvmsg, sendmsg.
+    pub const MSGHDR: u8 = 3;
+    /// (fd, mmsghdr[], vlen): recvmmsg, sendmmsg.
+    pub const MMSGHDR: u8 = 4;
+}
+
+/// One more than the largest system call number that [`Config::syscalls`] can hold.
+pub const SYSCALL_MAX: usize = 512;
+
+/// Offsets in bytes of kernel fields, from `/sys/kernel/btf/vmlinux`; [`NO_FIELD`] when absent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Offsets {
+    /// `struct sock.__sk_common.skc_family` (u16).
+    pub sock_family: u32,
+    /// `struct sock.__sk_common.skc_state` (u8).
+    pub sock_state: u32,
+    /// `struct sock.__sk_common.skc_daddr` (be32).
+    pub sock_daddr: u32,
+    /// `struct sock.__sk_common.skc_rcv_saddr` (be32).
+    pub sock_rcv_saddr: u32,
+    /// `struct sock.__sk_common.skc_dport` (be16).
+    pub sock_dport: u32,
+    /// `struct sock.__sk_common.skc_num` (u16, host order).
+    pub sock_num: u32,
+    /// `struct sock.__sk_common.skc_v6_daddr`.
+    pub sock_v6_daddr: u32,
+    /// `struct sock.__sk_common.skc_v6_rcv_saddr`.
+    pub sock_v6_rcv_saddr: u32,
+    /// `struct sock.__sk_common.skc_net` (possible_net_t: one pointer to `struct net`).
+    pub sock_net: u32,
+    /// `struct net.ns.inum` (u32).
+    pub net_inum: u32,
+    /// `struct sock.sk_type` (u16).
+    pub sock_type: u32,
+    /// `struct sock.sk_protocol` (u16; u8 bit field before 5.6: then [`NO_FIELD`]).
+    pub sock_protocol: u32,
+    /// `struct sock.sk_socket` (pointer to `struct socket`).
+    pub sock_socket: u32,
+    /// `struct socket.file` (pointer to `struct file`).
+    pub socket_file: u32,
+    /// `struct file.f_inode` (pointer to `struct inode`).
+    pub file_inode: u32,
+    /// `struct inode.i_ino` (unsigned long).
+    pub inode_ino: u32,
+    /// `struct tcp_sock.write_seq` (u32).
+    pub tcp_write_seq: u32,
+    /// `struct tcp_sock.copied_seq` (u32).
+    pub tcp_copied_seq: u32,
+    /// `struct tcp_sock.bytes_received` (u64).
+    pub tcp_bytes_received: u32,
+    /// `struct tcp_sock.bytes_acked` (u64).
+    pub tcp_bytes_acked: u32,
+    /// `struct tcp_sock.snd_una` (u32).
+    pub tcp_snd_una: u32,
+    /// `struct tcp_sock.rcv_nxt` (u32).
+    pub tcp_rcv_nxt: u32,
+    /// `struct unix_sock.peer` (pointer to `struct sock`).
+    pub unix_peer: u32,
+    /// `struct unix_sock.addr` (pointer to `struct unix_address`).
+    pub unix_addr: u32,
+    /// `struct unix_address.len` (int: of the `sockaddr_un`).
+    pub unix_address_len: u32,
+    /// `struct unix_address.name` (`struct sockaddr_un`; the path is 2 bytes on).
+    pub unix_address_name: u32,
+    /// `struct pt_regs`: the system call's number (x86: `orig_ax`, arm64: `syscallno`).
+    pub regs_nr: u32,
+    /// `struct pt_regs`: its first argument (x86: `di`, arm64: `orig_x0`).
+    pub regs_arg0: u32,
+    /// `struct pt_regs`: its second argument (x86: `si`, arm64: `regs[1]`).
+    pub regs_arg1: u32,
+    /// `struct pt_regs`: its third argument (x86: `dx`, arm64: `regs[2]`).
+    pub regs_arg2: u32,
+    /// `struct pt_regs.cs` on x86, to tell 32-bit calls (0x23) apart; [`NO_FIELD`] elsewhere.
+    pub regs_cs: u32,
+}
+
+/// The read-only global `CONFIG`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Bits of [`filter`].
+    pub filter: u32,
+    /// 1: copy every byte (`record`); 0: count DATA.
+    pub full_payload: u32,
+    /// The tracer's own tgid: its sockets are never traced. 0: none.
+    pub own_tgid: u32,
+    /// Wake the reader when this many bytes wait in the ring; below it the reader's timer drains.
+    pub wake_above: u32,
+    /// Kernel field offsets.
+    pub offsets: Offsets,
+    /// What each system call does with memory, by number: values of [`access`].
+    pub syscalls: [u8; SYSCALL_MAX],
+}
+const _: () = assert!(size_of::<Config>() == 16 + size_of::<Offsets>() + SYSCALL_MAX);

@@ -1,0 +1,3 @@
+//! Stage 6: streams become findings. Each finding says its verdict and the visibility tier it was made with.
+
+pub mod kind;

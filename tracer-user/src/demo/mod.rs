@@ -1,0 +1,1 @@
+//! `h2trace demo`: the reference defect in one process, traced live.

@@ -1,0 +1,1 @@
+//! Stage 7: findings and streams become metrics, text and JSON.

@@ -1,0 +1,291 @@
+//! Stage 3: RFC 9113 frames from the sparse bytes of one direction, header blocks decoded.
+//!
+//! The reader never fails as a whole. What the peer did wrong is a [`Violation`] (data, on its way to
+//! stage 6); what we could not see is a [`Fault`] (on its way to the tracer's own metrics).
+
+use bytes::Bytes;
+
+pub mod hpack;
+
+/// A stream identifier; 0 is the connection (RFC 9113 section 5.1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u32);
+
+impl std::fmt::Display for StreamId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// An error code of RFC 9113 section 7; unknown ones keep their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorCode(pub u32);
+
+impl ErrorCode {
+    /// Graceful shutdown, or a reset after a complete response.
+    pub const NO_ERROR: ErrorCode = ErrorCode(0x0);
+    /// Protocol error detected.
+    pub const PROTOCOL_ERROR: ErrorCode = ErrorCode(0x1);
+    /// Implementation fault.
+    pub const INTERNAL_ERROR: ErrorCode = ErrorCode(0x2);
+    /// Flow-control limits exceeded.
+    pub const FLOW_CONTROL_ERROR: ErrorCode = ErrorCode(0x3);
+    /// Settings not acknowledged.
+    pub const SETTINGS_TIMEOUT: ErrorCode = ErrorCode(0x4);
+    /// Frame received for a closed stream.
+    pub const STREAM_CLOSED: ErrorCode = ErrorCode(0x5);
+    /// Frame size incorrect.
+    pub const FRAME_SIZE_ERROR: ErrorCode = ErrorCode(0x6);
+    /// Stream not processed.
+    pub const REFUSED_STREAM: ErrorCode = ErrorCode(0x7);
+    /// Stream cancelled.
+    pub const CANCEL: ErrorCode = ErrorCode(0x8);
+    /// Compression state not updated.
+    pub const COMPRESSION_ERROR: ErrorCode = ErrorCode(0x9);
+    /// TCP connection error for CONNECT method.
+    pub const CONNECT_ERROR: ErrorCode = ErrorCode(0xa);
+    /// Processing capacity exceeded.
+    pub const ENHANCE_YOUR_CALM: ErrorCode = ErrorCode(0xb);
+    /// Negotiated TLS parameters not acceptable.
+    pub const INADEQUATE_SECURITY: ErrorCode = ErrorCode(0xc);
+    /// Use HTTP/1.1 for the request.
+    pub const HTTP_1_1_REQUIRED: ErrorCode = ErrorCode(0xd);
+
+    /// The RFC's name, `UNKNOWN` for a number it does not have: a closed set of label values.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            0x0 => "NO_ERROR",
+            0x1 => "PROTOCOL_ERROR",
+            0x2 => "INTERNAL_ERROR",
+            0x3 => "FLOW_CONTROL_ERROR",
+            0x4 => "SETTINGS_TIMEOUT",
+            0x5 => "STREAM_CLOSED",
+            0x6 => "FRAME_SIZE_ERROR",
+            0x7 => "REFUSED_STREAM",
+            0x8 => "CANCEL",
+            0x9 => "COMPRESSION_ERROR",
+            0xa => "CONNECT_ERROR",
+            0xb => "ENHANCE_YOUR_CALM",
+            0xc => "INADEQUATE_SECURITY",
+            0xd => "HTTP_1_1_REQUIRED",
+            _ => "UNKNOWN",
+        }
+    }
+}
+
+/// One decoded header field. A part that stands in an entry older than the attach is `None`
+/// ("unseen"), and so is a value whose bytes were not captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Name, or None if unseen.
+    pub name: Option<Bytes>,
+    /// Value, or None if unseen.
+    pub value: Option<Bytes>,
+    /// Sent as "never indexed" (RFC 7541 section 6.2.3): sensitive.
+    pub never_indexed: bool,
+}
+
+/// A decoded header block (HEADERS or PUSH_PROMISE with its CONTINUATIONs).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderBlock {
+    /// The fields in order, as far as they could be decoded.
+    pub fields: Vec<Field>,
+    /// Every field was decoded and none is unseen.
+    pub complete: bool,
+    /// The block's length in encoded form.
+    pub encoded_len: u32,
+    /// Frames it took: 1 and its CONTINUATIONs.
+    pub n_frames: u32,
+    /// Size as RFC 9113 section 6.5.2 counts it; a lower bound when not `complete`.
+    pub list_size: u64,
+}
+
+impl HeaderBlock {
+    /// The first value of the field `name` (lower case): `Some(None)` when the field is there and its
+    /// value is unseen, `None` when no seen name matches.
+    #[must_use]
+    pub fn value(&self, name: &[u8]) -> Option<Option<&Bytes>> {
+        self.fields.iter().find(|f| f.name.as_deref() == Some(name)).map(|f| f.value.as_ref())
+    }
+}
+
+/// The parameters of a SETTINGS frame in order: (identifier, value).
+pub type Settings = Vec<(u16, u32)>;
+
+/// Priority fields of HEADERS and PRIORITY (deprecated, still sent).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Priority {
+    /// Exclusive flag.
+    pub exclusive: bool,
+    /// Stream dependency.
+    pub depends_on: StreamId,
+    /// Weight as on the wire (0 to 255).
+    pub weight: u8,
+}
+
+/// A whole frame, DATA excepted (its payload is not waited for: see [`Step`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// HEADERS with its CONTINUATIONs, decoded.
+    Headers {
+        /// The stream.
+        stream_id: StreamId,
+        /// END_STREAM flag.
+        end_stream: bool,
+        /// Priority fields, if sent.
+        priority: Option<Priority>,
+        /// The decoded block.
+        block: HeaderBlock,
+    },
+    /// PRIORITY.
+    Priority {
+        /// The stream.
+        stream_id: StreamId,
+        /// Its fields.
+        priority: Priority,
+    },
+    /// RST_STREAM.
+    RstStream {
+        /// The stream.
+        stream_id: StreamId,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// SETTINGS without ACK.
+    Settings(Settings),
+    /// SETTINGS with ACK.
+    SettingsAck,
+    /// PUSH_PROMISE with its CONTINUATIONs, decoded.
+    PushPromise {
+        /// The stream it came on.
+        stream_id: StreamId,
+        /// The stream it promises.
+        promised: StreamId,
+        /// The decoded block.
+        block: HeaderBlock,
+    },
+    /// PING.
+    Ping {
+        /// ACK flag.
+        ack: bool,
+        /// Opaque data.
+        data: [u8; 8],
+    },
+    /// GOAWAY.
+    GoAway {
+        /// Last stream id that was or might be processed.
+        last_stream_id: StreamId,
+        /// Why.
+        code: ErrorCode,
+        /// Debug data, cut at `limits::GOAWAY_DEBUG`.
+        debug: Bytes,
+    },
+    /// WINDOW_UPDATE.
+    WindowUpdate {
+        /// The stream, or 0 for the connection.
+        stream_id: StreamId,
+        /// Increment (0 is a violation, reported beside it).
+        increment: u32,
+    },
+    /// PRIORITY_UPDATE (RFC 9218).
+    PriorityUpdate {
+        /// The prioritized stream.
+        stream_id: StreamId,
+    },
+    /// A type that this program does not know; ignored as section 5.5 demands.
+    Unknown {
+        /// The type.
+        frame_type: u8,
+        /// The stream.
+        stream_id: StreamId,
+        /// Payload length.
+        len: u32,
+    },
+}
+
+/// What the sender did that RFC 9113 or RFC 7541 forbids, and the error it must raise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The stream it happened on; 0 for the connection.
+    pub stream_id: StreamId,
+    /// The error code that the RFC demands.
+    pub code: ErrorCode,
+    /// A connection error (section 5.4.1), or else a stream error (5.4.2).
+    pub connection_error: bool,
+    /// The rule, with its section: a constant text.
+    pub rule: &'static str,
+}
+
+/// What this tracer could not see or follow. Never the peer's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Bytes that may have held frames were not captured.
+    Gap,
+    /// A frame header or a frame other than DATA had a hole in it.
+    HoleInFrame,
+    /// A header block had bytes missing: the dynamic table is unseen from here on.
+    HeaderBlockLost,
+    /// A bound of `limits` was reached.
+    Limit(&'static str),
+    /// The bytes are no plausible frames: the reader has lost its place.
+    Implausible,
+}
+
+/// Flags and length of a DATA frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataHead {
+    /// The stream.
+    pub stream_id: StreamId,
+    /// Payload length as in the frame header, padding included: what flow control counts.
+    pub flow_len: u32,
+    /// END_STREAM flag.
+    pub end_stream: bool,
+    /// PADDED flag.
+    pub padded: bool,
+}
+
+/// A piece of a DATA frame's data, padding taken off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataPiece {
+    /// Copied bytes.
+    Bytes(Bytes),
+    /// Counted bytes.
+    Hole(u32),
+}
+
+/// What a reader hands on, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The client's connection preface (section 3.4) went by.
+    Preface,
+    /// A whole frame.
+    Frame {
+        /// Its payload length as in the frame header(s), CONTINUATIONs added.
+        len: u32,
+        /// Its flags as in the (first) frame header.
+        flags: u8,
+        /// It.
+        frame: Frame,
+    },
+    /// A DATA frame's header went by.
+    DataBegin(DataHead),
+    /// Some of its data (without padding) went by.
+    DataBody {
+        /// The stream.
+        stream_id: StreamId,
+        /// The data.
+        piece: DataPiece,
+    },
+    /// The DATA frame is whole (padding included).
+    DataEnd(DataHead),
+    /// The sender broke a rule.
+    Violation(Violation),
+    /// We could not see something.
+    Fault(Fault),
+    /// After a fault: frames are read again from here; `skipped` bytes went by undecoded (None: unknown).
+    Resynced {
+        /// Bytes passed over.
+        skipped: Option<u64>,
+    },
+}

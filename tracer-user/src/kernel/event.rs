@@ -1,0 +1,261 @@
+//! The records of the ring buffer, as user space sees them. Pure: decoding needs no kernel.
+//!
+//! The wire form is in `tracer_ebpf::event`. Whatever source the bytes have (ring buffer, capture
+//! file, a test), they enter the pipeline as these events.
+
+use std::net::SocketAddr;
+
+/// Nanoseconds of CLOCK_MONOTONIC (`bpf_ktime_get_ns`). The only notion of time in the pure stages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// Nanoseconds since `earlier`, or 0 when `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Timestamp) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Names one socket on this host for as long as it lives. Never printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketKey {
+    /// Address of the `struct sock`.
+    pub sk: u64,
+    /// When the kernel side first saw it.
+    pub born_ns: u64,
+}
+
+/// Which way bytes went, from the view of the socket's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The owner sent.
+    Tx,
+    /// The owner received.
+    Rx,
+}
+
+impl Direction {
+    /// 0 for Tx, 1 for Rx: for arrays with one element a direction.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Direction::Tx => 0,
+            Direction::Rx => 1,
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub const fn opposite(self) -> Direction {
+        match self {
+            Direction::Tx => Direction::Rx,
+            Direction::Rx => Direction::Tx,
+        }
+    }
+}
+
+/// The task that made the socket call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Task {
+    /// Process id in the initial pid namespace; 0 when the event came from no task.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// v2 cgroup id.
+    pub cgroup: u64,
+}
+
+/// One end of a connection as the kernel names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// TCP over IPv4 or IPv6.
+    Inet(SocketAddr),
+    /// AF_UNIX; the path of the listening end, `@name` for an abstract one, empty if unnamed.
+    Unix(String),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Inet(address) => write!(f, "{address}"),
+            Address::Unix(path) if path.is_empty() => f.write_str("unix:"),
+            Address::Unix(path) => write!(f, "unix:{path}"),
+        }
+    }
+}
+
+/// How the connection came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Not seen.
+    Unseen,
+    /// By `connect`: the owner is the client.
+    Active,
+    /// By `accept`: the owner is the server.
+    Passive,
+}
+
+/// A socket was seen for the first time.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// How it came to be.
+    pub opened: Opened,
+    /// True when both directions are seen from their first byte.
+    pub from_start: bool,
+    /// The owner's end.
+    pub local: Address,
+    /// The other end.
+    pub peer: Address,
+    /// Inode of the network namespace; 0 unknown.
+    pub netns: u32,
+    /// Inode of the socket; 0 unknown.
+    pub inode: u64,
+    /// AF_UNIX: the other end's `sk`; else 0.
+    pub unix_peer_sk: u64,
+    /// `task->comm` of the task that made the call.
+    pub comm: String,
+}
+
+/// Where frame boundaries lie at the start of a run of bytes, as the kernel's frame walker knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boundary {
+    /// Unknown.
+    Unknown,
+    /// A frame header starts `after` bytes on (0: right here); until then the bytes belong to a frame of
+    /// this type, flags and stream.
+    At {
+        /// Bytes until the next frame header.
+        after: u32,
+        /// Type of the frame that is being finished, when `after` is not 0.
+        frame_type: u8,
+        /// Its flags.
+        flags: u8,
+        /// Its stream id.
+        stream_id: u32,
+    },
+    /// `len` bytes of a frame header came before; here they are.
+    InHeader {
+        /// How many.
+        len: u8,
+        /// The bytes.
+        bytes: [u8; 9],
+    },
+}
+
+/// How sure the kernel is that this is HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Confidence {
+    /// Looks like frames, too few seen.
+    Tentative,
+    /// Enough plausible frames in a row.
+    Plausible,
+    /// The preface was seen.
+    Preface,
+}
+
+/// A piece of a run of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segment<'a> {
+    /// Copied bytes.
+    Bytes(&'a [u8]),
+    /// Bytes that were counted, not copied. Inside DATA this is normal.
+    Hole(u32),
+}
+
+/// A run of bytes of one direction of one socket.
+#[derive(Clone, Debug)]
+pub struct Bytes<'a> {
+    /// Which way they went.
+    pub direction: Direction,
+    /// Offset of the first one in that direction.
+    pub offset: u64,
+    /// How many stream bytes this run covers.
+    pub total: u32,
+    /// Frame boundaries at `offset`, for a reader that lost its place.
+    pub boundary: Boundary,
+    /// How sure the kernel is.
+    pub confidence: Confidence,
+    /// The segments, in wire form; read them with [`Bytes::segments`].
+    pub encoded: &'a [u8],
+}
+
+/// Why and how something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// The owner closed or shut down sending.
+    LocalClose,
+    /// The peer's FIN arrived.
+    PeerFin,
+    /// The peer's TCP RST arrived.
+    PeerReset,
+    /// A TCP RST was sent.
+    LocalReset,
+    /// The socket is gone; nothing follows.
+    Closed,
+    /// A receive returned 0.
+    Eof,
+    /// A send or receive failed because the peer is gone.
+    Broken,
+    /// The kernel's frame walker lost its place in this direction.
+    Desync(Direction),
+}
+
+/// Something ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// Why.
+    pub cause: EndCause,
+    /// Where sending stood, when known.
+    pub tx_offset: Option<u64>,
+    /// Where receiving stood, when known.
+    pub rx_offset: Option<u64>,
+}
+
+/// What a connection speaks that is not decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OtherProtocol {
+    /// TLS records: encrypted.
+    Tls,
+    /// HTTP/1.x.
+    Http1,
+    /// Something else.
+    Other,
+}
+
+/// The first bytes are not HTTP/2.
+#[derive(Clone, Copy, Debug)]
+pub struct Unrecognised<'a> {
+    /// Which way they went.
+    pub direction: Direction,
+    /// What it looks like.
+    pub protocol: OtherProtocol,
+    /// HTTP/1 only: the beginning of the call, to recognise an upgrade to h2c.
+    pub first: &'a [u8],
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum What<'a> {
+    /// A socket was seen for the first time.
+    Open(Box<Open>),
+    /// Bytes went one way.
+    Bytes(Bytes<'a>),
+    /// Something ended.
+    End(End),
+    /// Not HTTP/2.
+    Unrecognised(Unrecognised<'a>),
+}
+
+/// One record.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// When the socket call had finished.
+    pub at: Timestamp,
+    /// The socket.
+    pub socket: SocketKey,
+    /// The task that made the call.
+    pub task: Task,
+    /// What happened.
+    pub what: What<'a>,
+}

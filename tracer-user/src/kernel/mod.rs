@@ -1,0 +1,3 @@
+//! Stage 1: load and attach the kernel programs, read their records.
+
+pub mod event;

@@ -1,0 +1,28 @@
+//! h2trace: follows every HTTP/2 and gRPC stream of a Linux host from the kernel and names the hop
+//! that broke it.
+//!
+//! The data path, one folder a stage, in this order:
+//!
+//! ```text
+//! kernel -> connection -> frame -> stream -> anomaly -> export
+//! ```
+//!
+//! A stage may use the stages before it, never one after it. `connection`, `frame`, `stream` and
+//! `anomaly` are pure: no I/O, no async, no clock (time comes in with the event), no logging of
+//! payload. Only [`pipeline`] joins them.
+
+pub mod limits;
+
+pub mod kernel;
+pub mod connection;
+pub mod frame;
+pub mod stream;
+pub mod anomaly;
+pub mod export;
+
+pub mod pipeline;
+
+pub mod workload;
+
+pub mod cli;
+pub mod demo;

@@ -1,0 +1,56 @@
+//! Every bound of the program, named. Each has a counter that rises when it bites
+//! (`h2trace_self_limit_hits_total{limit}`), named beside it.
+
+/// Connections followed at once. Beyond it the longest idle one is evicted. Counter `connections`.
+pub const CONNECTIONS: usize = 65_536;
+
+/// Streams followed at once on one connection. Beyond it the oldest is evicted, and reported as
+/// outcome `evicted`, verdict unknown. Counter `streams_per_connection`.
+pub const STREAMS_PER_CONNECTION: usize = 4_096;
+
+/// Streams followed at once on all connections. Counter `streams`.
+pub const STREAMS: usize = 1_048_576;
+
+/// How long a finished stream is kept for frames that cross its end (a second RST_STREAM, the other
+/// direction's call that finished a moment later), in event time, before it is judged.
+pub const STREAM_LINGER_NS: u64 = 100_000_000;
+
+/// How long a connection whose end was seen is kept for records that cross it.
+pub const CONNECTION_LINGER_NS: u64 = 200_000_000;
+
+/// Payload of one frame that is not DATA, kept until the frame is whole. Counter `frame_payload`.
+pub const FRAME_PAYLOAD: usize = 65_536;
+
+/// One header block (HEADERS and its CONTINUATIONs) in encoded form. Counter `header_block`.
+pub const HEADER_BLOCK: usize = 262_144;
+
+/// CONTINUATION frames of one header block. Counter `continuations`.
+pub const CONTINUATIONS: usize = 1_024;
+
+/// One decoded header list, as RFC 9113 section 6.5.2 counts it (name + value + 32). Counter `header_list`.
+pub const HEADER_LIST: usize = 1_048_576;
+
+/// HPACK dynamic table of one direction, whatever the peers agreed. Counter `hpack_table`.
+pub const HPACK_TABLE: usize = 65_536;
+
+/// Frames in a row that must be plausible before a connection without a preface is believed to be HTTP/2.
+pub const PLAUSIBLE_FRAMES: u32 = 3;
+
+/// Moments that the story of one stream keeps: the first half and the last half of them. Counter `story`.
+pub const STORY_MOMENTS: usize = 48;
+
+/// Bytes of one shown header value. Longer ones are cut.
+pub const SHOWN_VALUE: usize = 256;
+
+/// Distinct values of the `service` and `method` labels; the others are counted under `other`.
+/// Counter `label_values`.
+pub const METHOD_LABELS: usize = 500;
+
+/// Distinct values of each workload label (`comm`). Counter `label_values`.
+pub const WORKLOAD_LABELS: usize = 1_000;
+
+/// GOAWAY debug data that is kept to recognise known reasons. Never shown beyond the known ones.
+pub const GOAWAY_DEBUG: usize = 64;
+
+/// gRPC messages of one direction of one stream whose sizes are kept (the others are only counted).
+pub const MESSAGE_SIZES: usize = 16;

@@ -1,0 +1,2 @@
+//! The `h2trace` binary.
+fn main() {}

@@ -1,0 +1,116 @@
+//! The only place that joins the stages: events go in, [`Output`] comes out.
+
+use std::sync::Arc;
+
+use crate::anomaly::kind::Finding;
+use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::kernel::event::{Address, Opened, OtherProtocol, Timestamp};
+use crate::stream::record::{GoAway, StreamRecord};
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/2 in clear text: decoded.
+    Http2,
+    /// Not decoded.
+    Other(OtherProtocol),
+}
+
+/// One end of a connection, as the exporters show it.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// Its number.
+    pub id: ConnectionId,
+    /// The role of the observed end; None as long as it is not known.
+    pub role: Option<Endpoint>,
+    /// The process that owns the observed end (in the initial pid namespace).
+    pub pid: u32,
+    /// Its `task->comm`.
+    pub comm: String,
+    /// Its v2 cgroup id.
+    pub cgroup: u64,
+    /// Inode of its network namespace; 0 unknown.
+    pub netns: u32,
+    /// The observed end.
+    pub local: Address,
+    /// The other end.
+    pub peer: Address,
+    /// How it came to be.
+    pub opened: Opened,
+    /// It was seen from its first byte.
+    pub beginning_seen: bool,
+    /// It began as HTTP/1.1 and was upgraded to h2c.
+    pub upgraded: bool,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// When it was first seen.
+    pub first_at: Timestamp,
+}
+
+/// Something of the traffic that could not be seen or decoded.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// The connection, when it concerns one.
+    pub connection: Option<Arc<ConnectionInfo>>,
+    /// When.
+    pub at: Timestamp,
+    /// Why: a closed set of label values (`gap`, `hole_in_frame`, `header_block_lost`, `desync`,
+    /// `limit_<name>`, `bad_record`).
+    pub cause: &'static str,
+    /// Bytes that went by unseen, when known.
+    pub bytes: Option<u64>,
+}
+
+/// What the pipeline says.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// A connection's protocol became known.
+    Connection(Arc<ConnectionInfo>),
+    /// A connection ended. Not said of connections whose protocol never became known.
+    ConnectionEnded {
+        /// It.
+        info: Arc<ConnectionInfo>,
+        /// Why.
+        why: ConnectionEnd,
+        /// When.
+        at: Timestamp,
+        /// Streams that were open then.
+        open_streams: u32,
+    },
+    /// A stream was opened.
+    StreamOpened {
+        /// Its connection.
+        info: Arc<ConnectionInfo>,
+    },
+    /// A stream ended, with what was found about it.
+    Stream {
+        /// Its connection.
+        info: Arc<ConnectionInfo>,
+        /// It.
+        record: Box<StreamRecord>,
+        /// What was found (all verdicts, benign ones too).
+        findings: Vec<Finding>,
+    },
+    /// A finding about a connection.
+    Finding {
+        /// The connection.
+        info: Arc<ConnectionInfo>,
+        /// What was found.
+        finding: Finding,
+    },
+    /// A GOAWAY went by.
+    GoAway {
+        /// The connection.
+        info: Arc<ConnectionInfo>,
+        /// It.
+        go_away: GoAway,
+    },
+    /// Something could not be seen or decoded.
+    Loss(Loss),
+}
+
+/// Takes what the pipeline says.
+pub trait Sink {
+    /// Takes one output.
+    fn accept(&mut self, output: &Output);
+}

@@ -1,0 +1,3 @@
+//! Stage 4: frames become streams; each is followed to its end in both directions.
+
+pub mod record;

@@ -1,0 +1,401 @@
+//! What is known of a stream when it ends, and what is known of its connection.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::frame::{ErrorCode, StreamId};
+use crate::kernel::event::Timestamp;
+
+/// How far the request is (its sender's view of the stream's life).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RequestPhase {
+    /// HEADERS, message(s) incomplete.
+    Q0,
+    /// Last message complete, END_STREAM not sent. For requests that are not gRPC: END_STREAM not sent.
+    Q1,
+    /// END_STREAM sent.
+    Q2,
+}
+
+/// How far the response is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResponsePhase {
+    /// Nothing (1xx does not count).
+    R0,
+    /// HEADERS, no DATA byte.
+    R1,
+    /// Inside a length-prefixed message (its prefix included).
+    Rm,
+    /// DATA, at a message boundary. For responses that are not gRPC: some DATA.
+    Rb,
+    /// END_STREAM sent (trailers, Trailers-Only, or on DATA).
+    R3,
+}
+
+impl RequestPhase {
+    /// `Q0`, `Q1`, `Q2`: label value and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RequestPhase::Q0 => "Q0",
+            RequestPhase::Q1 => "Q1",
+            RequestPhase::Q2 => "Q2",
+        }
+    }
+}
+
+impl ResponsePhase {
+    /// `R0` to `R3`: label value and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ResponsePhase::R0 => "R0",
+            ResponsePhase::R1 => "R1",
+            ResponsePhase::Rm => "Rm",
+            ResponsePhase::Rb => "Rb",
+            ResponsePhase::R3 => "R3",
+        }
+    }
+}
+
+/// How much of the stream could be seen (ANOMALIES: visibility tiers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Framing only: types, flags, ids, codes, lengths, presence of trailers.
+    T0,
+    /// Every header field of the stream decoded.
+    T1,
+    /// Both hops of a proxy.
+    T2,
+}
+
+impl Tier {
+    /// `T0`, `T1`, `T2`: label value and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Tier::T0 => "T0",
+            Tier::T1 => "T1",
+            Tier::T2 => "T2",
+        }
+    }
+}
+
+/// A value that may be out of sight. Never folded into an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Seen<T> {
+    /// Certainly not there.
+    Absent,
+    /// There, and known.
+    Value(T),
+    /// Not known: late attach, loss.
+    #[default]
+    Unknown,
+}
+
+impl<T: Copy> Seen<T> {
+    /// The value, if known and there.
+    #[must_use]
+    pub fn value(self) -> Option<T> {
+        match self {
+            Seen::Value(v) => Some(v),
+            Seen::Absent | Seen::Unknown => None,
+        }
+    }
+}
+
+/// gRPC messages of one direction (length-prefixed, G "Length-Prefixed-Message").
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// Whole messages.
+    pub complete: u64,
+    /// The message that was begun and is not whole, if any.
+    pub open: Option<OpenMessage>,
+    /// Sizes (without the 5-byte prefix) of the first `limits::MESSAGE_SIZES` messages begun.
+    pub sizes: Vec<u32>,
+    /// False when bytes that held a prefix were not seen: `complete` is a lower bound, `open` a guess not to use.
+    pub known: bool,
+}
+
+/// A message that is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenMessage {
+    /// Its length as announced; None while the prefix itself is incomplete.
+    pub promised: Option<u32>,
+    /// Bytes of it that came, prefix not counted (prefix bytes when `promised` is None).
+    pub got: u32,
+}
+
+/// Flow-control windows in one direction: what the sender may still send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Windows {
+    /// The stream's window, when its history was seen. May be negative (RFC 9113 section 6.9.2).
+    pub stream: Option<i64>,
+    /// The connection's.
+    pub connection: Option<i64>,
+}
+
+/// Which frame carried END_STREAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndStreamOn {
+    /// The first (only) HEADERS.
+    Headers,
+    /// A DATA frame.
+    Data,
+    /// Trailers.
+    Trailers,
+}
+
+/// One direction of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Half {
+    /// When its (final) HEADERS went by.
+    pub headers_at: Option<Timestamp>,
+    /// DATA payload without padding.
+    pub data_bytes: u64,
+    /// False when a gap may have hidden DATA: `data_bytes` is a lower bound.
+    pub data_known: bool,
+    /// DATA frames.
+    pub data_frames: u64,
+    /// When the first DATA byte and the last DATA byte went by.
+    pub first_data_at: Option<Timestamp>,
+    /// See `first_data_at`.
+    pub last_data_at: Option<Timestamp>,
+    /// When END_STREAM went by.
+    pub end_stream_at: Option<Timestamp>,
+    /// On which frame.
+    pub end_stream_on: Option<EndStreamOn>,
+    /// gRPC messages; meaningful when the stream is gRPC.
+    pub messages: Messages,
+    /// What the sender might still send when the stream ended.
+    pub windows_at_end: Windows,
+    /// Thread of the observed process that sent or received the HEADERS.
+    pub tid: u32,
+}
+
+/// One RST_STREAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// Who sent it.
+    pub sender: Endpoint,
+    /// Why.
+    pub code: ErrorCode,
+    /// When.
+    pub at: Timestamp,
+    /// How far the request was; None when unknown.
+    pub request_phase: Option<RequestPhase>,
+    /// How far the response was; None when unknown.
+    pub response_phase: Option<ResponsePhase>,
+    /// What the *response's* sender might still send at that moment.
+    pub response_windows: Windows,
+}
+
+/// How a stream came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// END_STREAM both ways.
+    Complete,
+    /// RST_STREAM by either end (see `resets`); the response may be complete all the same.
+    Reset,
+    /// The connection ended first.
+    Connection(ConnectionEnd),
+    /// The connection ended, and a GOAWAY had said before that this stream was not processed.
+    Unprocessed,
+    /// Our own bound was reached.
+    Evicted,
+    /// Lost from sight (a gap, the end of the trace).
+    Unseen,
+}
+
+/// The outcome of a stream, for people and for the label `outcome`. A closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Complete; gRPC status 0, or not gRPC.
+    Ok,
+    /// Complete with a gRPC status other than 0.
+    ErrorStatus,
+    /// Complete, and whether it went well cannot be seen.
+    CompleteUnknown,
+    /// The client cancelled it.
+    Cancelled,
+    /// Reset at or after the gRPC deadline.
+    Deadline,
+    /// REFUSED_STREAM.
+    Refused,
+    /// Reset before the response was complete.
+    Reset,
+    /// END_STREAM, but no trailers, or trailers without grpc-status.
+    MissingTrailers,
+    /// END_STREAM inside a message.
+    Truncated,
+    /// The connection ended first.
+    ConnectionLost,
+    /// Not processed, says GOAWAY.
+    Unprocessed,
+    /// Evicted by our own bound, or lost from sight.
+    Unknown,
+}
+
+impl Outcome {
+    /// Label value and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::ErrorStatus => "error_status",
+            Outcome::CompleteUnknown => "complete_unknown",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Deadline => "deadline",
+            Outcome::Refused => "refused",
+            Outcome::Reset => "reset",
+            Outcome::MissingTrailers => "missing_trailers",
+            Outcome::Truncated => "truncated",
+            Outcome::ConnectionLost => "connection_lost",
+            Outcome::Unprocessed => "unprocessed",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
+/// A moment in the story of a stream: one frame (consecutive DATA frames of one sender are one moment).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// When (of several DATA frames: the last).
+    pub at: Timestamp,
+    /// Who sent it.
+    pub sender: Endpoint,
+    /// The frame's name (`HEADERS`, `DATA`, `RST_STREAM`, `WINDOW_UPDATE`, ...).
+    pub frame: &'static str,
+    /// How many frames this moment stands for.
+    pub n_frames: u32,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// END_STREAM flag on the last of them.
+    pub end_stream: bool,
+    /// The sender's windows after it.
+    pub windows: Windows,
+    /// What else is worth saying, without payload: `NO_ERROR`, `trailers grpc-status 0`, `message 11117 bytes`.
+    pub note: String,
+}
+
+/// A stream that ended (or was lost from sight).
+#[derive(Clone, Debug)]
+pub struct StreamRecord {
+    /// The connection end it was observed on.
+    pub connection: ConnectionId,
+    /// The role of the observed end; None when not known.
+    pub role: Option<Endpoint>,
+    /// Its id.
+    pub stream_id: StreamId,
+    /// The process at the observed end when the stream was opened.
+    pub pid: u32,
+    /// When its first frame went by.
+    pub first_at: Timestamp,
+    /// When its last frame, or its end, went by.
+    pub last_at: Timestamp,
+    /// The request's HEADERS were seen.
+    pub beginning_seen: bool,
+    /// No gap fell into its life.
+    pub whole: bool,
+    /// The stream was promised by PUSH_PROMISE.
+    pub pushed: bool,
+    /// Client to server.
+    pub request: Half,
+    /// Server to client.
+    pub response: Half,
+    /// How far each side came; None when not known.
+    pub request_phase: Option<RequestPhase>,
+    /// See `request_phase`.
+    pub response_phase: Option<ResponsePhase>,
+    /// The response carried trailers (or was Trailers-Only): `Seen::Absent` when it certainly did not.
+    pub trailers: Seen<()>,
+    /// The response was Trailers-Only (one HEADERS with END_STREAM).
+    pub trailers_only: bool,
+    /// `content-type: application/grpc*` on the request (or, if that is unseen, on the response).
+    pub grpc: Seen<()>,
+    /// `content-type` begins with `application/grpc-web`.
+    pub grpc_web: bool,
+    /// `:path`.
+    pub path: Option<String>,
+    /// `:status`.
+    pub http_status: Seen<u16>,
+    /// `content-type` of the response, its media type alone; `None` unseen or absent.
+    pub response_content_type: Option<String>,
+    /// `grpc-status` in trailers (or Trailers-Only).
+    pub grpc_status: Seen<u32>,
+    /// `grpc-status` was there and is no number of 0 to 16 without leading zeros.
+    pub grpc_status_malformed: bool,
+    /// `grpc-timeout` of the request.
+    pub timeout: Option<Duration>,
+    /// Values of the header fields that may be shown, by name; requests' and responses' together
+    /// (a name in both: the request's).
+    pub shown: BTreeMap<String, String>,
+    /// RST_STREAM frames in the order seen (at most four are kept).
+    pub resets: Vec<Reset>,
+    /// How it ended.
+    pub end: StreamEnd,
+    /// In one word.
+    pub outcome: Outcome,
+    /// How much was seen.
+    pub tier: Tier,
+    /// Frame by frame.
+    pub story: Vec<Moment>,
+}
+
+/// A GOAWAY that went by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoAway {
+    /// Who sent it.
+    pub sender: Endpoint,
+    /// Its last stream id.
+    pub last_stream_id: StreamId,
+    /// Why.
+    pub code: ErrorCode,
+    /// Known debug data (`too_many_pings`, ...), else empty.
+    pub reason: &'static str,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What stage 4 hands on.
+#[derive(Clone, Debug)]
+pub enum StreamEvent {
+    /// A stream was opened (its first frame went by).
+    Opened {
+        /// The connection end.
+        connection: ConnectionId,
+        /// Its id.
+        stream_id: StreamId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A stream ended and its linger time is over.
+    Ended(Box<StreamRecord>),
+    /// A GOAWAY went by.
+    GoAway {
+        /// The connection end.
+        connection: ConnectionId,
+        /// Role of the observed end.
+        role: Option<Endpoint>,
+        /// It.
+        go_away: GoAway,
+    },
+    /// The connection ended.
+    ConnectionEnded {
+        /// The connection end.
+        connection: ConnectionId,
+        /// Role of the observed end.
+        role: Option<Endpoint>,
+        /// Why.
+        why: ConnectionEnd,
+        /// When.
+        at: Timestamp,
+        /// Streams that were still open (their `Ended` come before this).
+        open_streams: u32,
+        /// Those of them that a GOAWAY had accepted (id <= last_stream_id).
+        accepted_streams: u32,
+        /// The last GOAWAY of each endpoint.
+        go_aways: Vec<GoAway>,
+    },
+}

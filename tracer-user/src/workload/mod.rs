@@ -1,0 +1,1 @@
+//! Which workload a process or cgroup is.

@@ -1,0 +1,2 @@
+//! h2trace's own tasks.
+fn main() {}
