@@ -15,6 +15,23 @@ pub const STREAMS: usize = 1_048_576;
 /// direction's call that finished a moment later), in event time, before it is judged.
 pub const STREAM_LINGER_NS: u64 = 100_000_000;
 
+/// How long a stream that a gap touched, and of which no frame came since, is kept: its end may have
+/// gone by in the gap. In event time.
+pub const STREAM_DOUBT_NS: u64 = 60_000_000_000;
+
+/// Ids of streams that ended, kept for each connection so that a late frame does not make a new stream
+/// of an old one. (Where nothing was missed the highest id says it, and this is not needed.)
+pub const ENDED_IDS: usize = 512;
+
+/// RST_STREAM frames of one stream that are kept.
+pub const RESETS: usize = 4;
+
+/// Connections with a GOAWAY that the rules remember. Counter `go_away_connections`.
+pub const GO_AWAY_CONNECTIONS: usize = 65_536;
+
+/// Methods whose shape (one message or several) the rules remember. Counter `method_shapes`.
+pub const METHOD_SHAPES: usize = 4_096;
+
 /// How long a connection whose end was seen is kept for records that cross it.
 pub const CONNECTION_LINGER_NS: u64 = 200_000_000;
 
