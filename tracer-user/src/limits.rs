@@ -71,3 +71,10 @@ pub const GOAWAY_DEBUG: usize = 64;
 
 /// gRPC messages of one direction of one stream whose sizes are kept (the others are only counted).
 pub const MESSAGE_SIZES: usize = 16;
+
+/// Steps of one connection kept until its role is proven and it is believed to be HTTP/2.
+/// Counter `undecided_steps`.
+pub const UNDECIDED_STEPS: usize = 1_024;
+
+/// A connection whose end has begun (one FIN) and that shows no bytes for this long has ended.
+pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;

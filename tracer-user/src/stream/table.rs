@@ -255,6 +255,16 @@ impl StreamTable {
         self.streams.len().saturating_sub(self.n_lingering)
     }
 
+    /// When [`StreamTable::advance`] may have something to do next.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let lingering = self.lingering.front().map(|(due, _)| *due);
+        match (lingering, self.doubt_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
     /// What `sender` announced.
     #[must_use]
     pub fn settings(&self, sender: Endpoint) -> PeerSettings {
