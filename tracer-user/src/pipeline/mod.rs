@@ -125,6 +125,17 @@ impl Pipeline {
     /// Time passes: hands out what has finished since. Call it with a time that was taken *before* the
     /// last events were read, so that nothing older is still to come.
     pub fn advance(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        for (name, n) in self.rules.take_limit_hits() {
+            for _ in 0..n {
+                let (connection, at) = (None, now);
+                sink.accept(&Output::Loss(Loss {
+                    connection,
+                    at,
+                    cause: name,
+                    bytes: None,
+                }));
+            }
+        }
         while let Some(Reverse((at, key))) = self.due.peek().copied() {
             if at > now {
                 break;
