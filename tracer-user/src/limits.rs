@@ -54,3 +54,10 @@ pub const GOAWAY_DEBUG: usize = 64;
 
 /// gRPC messages of one direction of one stream whose sizes are kept (the others are only counted).
 pub const MESSAGE_SIZES: usize = 16;
+
+/// Connections of scrapers that are served at once. Others wait in the kernel's backlog.
+pub const HTTP_CONNECTIONS: usize = 32;
+
+/// Bytes of output lines that wait for a slow reader. Further lines are thrown away and counted in
+/// `h2trace_self_output_dropped_total`.
+pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;
