@@ -10,7 +10,7 @@ pub mod tally;
 pub mod text;
 
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 
 use crate::stream::record::{StreamEnd, StreamRecord};
 

@@ -17,11 +17,11 @@ use crate::stream::record::{
 const START: u64 = 1_000_000_000;
 
 /// `us` microseconds after the sample's beginning.
-pub(super) fn at(us: u64) -> Timestamp {
+pub(crate) fn at(us: u64) -> Timestamp {
     Timestamp(START + us * 1_000)
 }
 
-pub(super) fn connection() -> ConnectionInfo {
+pub(crate) fn connection() -> ConnectionInfo {
     ConnectionInfo {
         id: ConnectionId(3),
         role: Some(Endpoint::Client),
@@ -39,7 +39,7 @@ pub(super) fn connection() -> ConnectionInfo {
     }
 }
 
-pub(super) fn tls() -> ConnectionInfo {
+pub(crate) fn tls() -> ConnectionInfo {
     ConnectionInfo {
         id: ConnectionId(4),
         role: None,
@@ -53,7 +53,7 @@ pub(super) fn tls() -> ConnectionInfo {
 }
 
 /// A unary call that went well.
-pub(super) fn complete(stream_id: u32) -> StreamRecord {
+pub(crate) fn complete(stream_id: u32) -> StreamRecord {
     let messages = |size| Messages {
         complete: 1,
         open: None,
@@ -124,7 +124,7 @@ pub(super) fn complete(stream_id: u32) -> StreamRecord {
 }
 
 /// A call whose response was cut by the proxy's reset: message promised 11006, got 10475.
-pub(super) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
+pub(crate) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
     let used_up = Windows {
         stream: Some(55_055),
         connection: Some(0),
@@ -252,7 +252,7 @@ pub(super) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
 }
 
 /// A stream of which little is known.
-pub(super) fn unseen(stream_id: u32) -> StreamRecord {
+pub(crate) fn unseen(stream_id: u32) -> StreamRecord {
     StreamRecord {
         beginning_seen: false,
         whole: false,
@@ -280,7 +280,7 @@ pub(super) fn unseen(stream_id: u32) -> StreamRecord {
 }
 
 /// Every kind of output.
-pub(super) fn outputs() -> Vec<Output> {
+pub(crate) fn outputs() -> Vec<Output> {
     let info = Arc::new(connection());
     let (cut_record, cut_findings) = cut(17);
     let of_connection = Finding {

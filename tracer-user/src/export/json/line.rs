@@ -74,7 +74,10 @@ fn shown<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result
     serializer.collect_str(value)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a duration: 2^53 ns are 104 days")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a duration: 2^53 ns are 104 days"
+)]
 fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
