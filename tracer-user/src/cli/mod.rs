@@ -136,8 +136,8 @@ mod tests {
     fn wrong_arguments_become_one_line_with_the_remedy() {
         for (arguments, want) in [
             (
-                vec!["h2trace", "trace", "--pdi", "1"],
-                "unexpected argument '--pdi' found; a similar argument exists: '--pid' (see: h2trace trace --help)",
+                vec!["h2trace", "trace", "--pids", "1"],
+                "unexpected argument '--pids' found; a similar argument exists: '--pid' (see: h2trace trace --help)",
             ),
             (
                 vec!["h2trace", "trace", "--pid", "x"],

@@ -9,11 +9,12 @@ use crate::connection::{ConnectionEnd, Endpoint};
 use crate::export::clock::{WallClock, WallTime, monotonic_now};
 use crate::export::tally::{Kernel, Summary};
 use crate::export::{duration_ns, early_complete, first_byte_ns, labels};
+use crate::frame::ErrorCode;
 use crate::kernel::event::{Address, Opened, Timestamp};
 use crate::pipeline::{ConnectionInfo, Loss};
 use crate::stream::record::{
-    EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, Reset, Seen, StreamEnd, StreamRecord,
-    Windows,
+    EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, RequestPhase, Reset, ResponsePhase,
+    Seen, StreamEnd, StreamRecord, Windows,
 };
 
 /// The version of the lines' form. Keys are added without a new version; none is taken away or changed.
@@ -236,8 +237,8 @@ impl ResetFields {
             name: reset.code.name(),
             sender: reset.sender.as_str(),
             at_ns: reset.at.0,
-            request_phase: reset.request_phase.map(|phase| phase.as_str()),
-            response_phase: reset.response_phase.map(|phase| phase.as_str()),
+            request_phase: reset.request_phase.map(RequestPhase::as_str),
+            response_phase: reset.response_phase.map(ResponsePhase::as_str),
             stream_window: reset.response_windows.stream,
             connection_window: reset.response_windows.connection,
         }
@@ -328,8 +329,8 @@ impl<'a> Stream<'a> {
             headers: &record.shown,
             grpc: seen(record.grpc),
             grpc_web: record.grpc_web,
-            request_phase: record.request_phase.map(|phase| phase.as_str()),
-            response_phase: record.response_phase.map(|phase| phase.as_str()),
+            request_phase: record.request_phase.map(RequestPhase::as_str),
+            response_phase: record.response_phase.map(ResponsePhase::as_str),
             http_status: record.http_status.value(),
             content_type: record.response_content_type.as_deref(),
             trailers: seen(record.trailers),
@@ -451,9 +452,9 @@ impl<'a> FindingLine<'a> {
             headers: record.map(|record| &record.shown),
             sender: finding.sender.map(Endpoint::as_str),
             code: finding.code.map(|code| code.0),
-            name: finding.code.map(|code| code.name()),
-            request_phase: finding.request_phase.map(|phase| phase.as_str()),
-            response_phase: finding.response_phase.map(|phase| phase.as_str()),
+            name: finding.code.map(ErrorCode::name),
+            request_phase: finding.request_phase.map(RequestPhase::as_str),
+            response_phase: finding.response_phase.map(ResponsePhase::as_str),
             stream_window: finding.windows.stream,
             connection_window: finding.windows.connection,
             summary: &finding.summary,

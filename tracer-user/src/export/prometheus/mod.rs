@@ -1,30 +1,24 @@
 //! The metrics of [`super::metrics::METRICS`] on the `prometheus` crate, which is used here and nowhere else.
 
+mod end;
+#[cfg(test)]
+mod tests;
+mod vectors;
+
 use std::collections::HashMap;
 
-use prometheus::core::Collector;
-use prometheus::{
-    Counter, CounterVec, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec,
-    IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-};
+use prometheus::{Counter, Encoder as _, Gauge, Opts, Registry, TextEncoder};
 use tracer_ebpf::counter::{COUNTERS, Counter as KernelCounter};
 
-use super::labels::{self, Capped, OTHER, UNKNOWN};
-use super::metrics::{self, Metric};
-use crate::anomaly::kind::{Finding, Kind, Verdict};
+use self::end::EndSeries;
+use self::vectors::{Registration, Vectors};
+use super::labels::{self, Capped, OTHER};
+use super::metrics;
+use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
 use crate::limits;
 use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
-use crate::stream::record::{Outcome, Reset, Seen, StreamEnd, StreamRecord};
-
-/// Upper bounds of the two histograms in seconds: from a call on one host to a long-lived stream.
-const BUCKETS: [f64; 17] = [
-    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-    60.0, 300.0,
-];
-
-/// Number of outcomes.
-const OUTCOMES: usize = Outcome::Unknown as usize + 1;
+use crate::stream::record::StreamRecord;
 
 /// What the kernel says of one of its programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,173 +70,6 @@ pub struct Exporter {
     kernel_seen: [u64; COUNTERS as usize],
     programs_seen: HashMap<String, (u64, u64)>,
     output_dropped_seen: u64,
-}
-
-/// The series of one `comm` and role.
-struct EndSeries {
-    comm: String,
-    role: &'static str,
-    opened: IntCounter,
-    ended: [Option<IntCounter>; OUTCOMES],
-    duration: Histogram,
-    first_byte: Histogram,
-    early: IntCounter,
-    request_bytes: IntCounter,
-    response_bytes: IntCounter,
-    resets: HashMap<ResetKey, IntCounter>,
-    findings: HashMap<(Kind, Verdict), IntCounter>,
-    grpc: HashMap<String, HashMap<&'static str, IntCounter>>,
-}
-
-/// Sender, code, request phase, response phase, verdict.
-type ResetKey = (Endpoint, &'static str, &'static str, &'static str, Verdict);
-
-struct Vectors {
-    connections: IntCounterVec,
-    connections_undecoded: IntCounterVec,
-    connections_ended: IntCounterVec,
-    connections_broken: IntCounterVec,
-    go_aways: IntCounterVec,
-    streams_opened: IntCounterVec,
-    streams_ended: IntCounterVec,
-    stream_duration: HistogramVec,
-    stream_first_byte: HistogramVec,
-    resets: IntCounterVec,
-    missing_trailers: IntCounterVec,
-    truncated_messages: IntCounterVec,
-    early_responses: IntCounterVec,
-    grpc_status: IntCounterVec,
-    data_bytes: IntCounterVec,
-    findings: IntCounterVec,
-    live_connections: IntGauge,
-    live_streams: IntGauge,
-    events_lost: IntCounterVec,
-    undecoded: IntCounterVec,
-    undecoded_bytes: IntCounter,
-    resync: IntCounter,
-    hpack_unseen: IntCounter,
-    limit_hits: IntCounterVec,
-    label_overflow: IntCounterVec,
-    output_dropped: IntCounter,
-    calls: IntCounterVec,
-    sockets: IntCounterVec,
-    bytes_seen: IntCounter,
-    bytes_copied: IntCounter,
-    records: IntCounter,
-    program_attached: GaugeVec,
-    program_runs: IntCounterVec,
-    program_seconds: CounterVec,
-}
-
-/// Registers one row of the table.
-struct Registration<'a> {
-    registry: &'a Registry,
-}
-
-impl Registration<'_> {
-    fn register<C: Collector + Clone + 'static>(
-        &self,
-        collector: prometheus::Result<C>,
-    ) -> anyhow::Result<C> {
-        let collector = collector?;
-        self.registry.register(Box::new(collector.clone()))?;
-        Ok(collector)
-    }
-
-    fn counters(&self, metric: Metric) -> anyhow::Result<IntCounterVec> {
-        self.register(IntCounterVec::new(
-            Opts::new(metric.name, metric.help),
-            metric.labels,
-        ))
-    }
-
-    fn counter(&self, metric: Metric) -> anyhow::Result<IntCounter> {
-        self.register(IntCounter::with_opts(Opts::new(metric.name, metric.help)))
-    }
-
-    fn gauge(&self, metric: Metric) -> anyhow::Result<IntGauge> {
-        self.register(IntGauge::with_opts(Opts::new(metric.name, metric.help)))
-    }
-
-    fn gauges(&self, metric: Metric) -> anyhow::Result<GaugeVec> {
-        self.register(GaugeVec::new(
-            Opts::new(metric.name, metric.help),
-            metric.labels,
-        ))
-    }
-
-    fn histograms(&self, metric: Metric) -> anyhow::Result<HistogramVec> {
-        let options = HistogramOpts::new(metric.name, metric.help).buckets(BUCKETS.to_vec());
-        self.register(HistogramVec::new(options, metric.labels))
-    }
-}
-
-impl Vectors {
-    fn register(registry: &Registry) -> anyhow::Result<Self> {
-        let new = Registration { registry };
-        Ok(Self {
-            connections: new.counters(metrics::CONNECTIONS)?,
-            connections_undecoded: new.counters(metrics::CONNECTIONS_UNDECODED)?,
-            connections_ended: new.counters(metrics::CONNECTIONS_ENDED)?,
-            connections_broken: new.counters(metrics::CONNECTIONS_BROKEN)?,
-            go_aways: new.counters(metrics::GO_AWAYS)?,
-            streams_opened: new.counters(metrics::STREAMS_OPENED)?,
-            streams_ended: new.counters(metrics::STREAMS_ENDED)?,
-            stream_duration: new.histograms(metrics::STREAM_DURATION)?,
-            stream_first_byte: new.histograms(metrics::STREAM_FIRST_BYTE)?,
-            resets: new.counters(metrics::RESETS)?,
-            missing_trailers: new.counters(metrics::MISSING_TRAILERS)?,
-            truncated_messages: new.counters(metrics::TRUNCATED_MESSAGES)?,
-            early_responses: new.counters(metrics::EARLY_RESPONSES)?,
-            grpc_status: new.counters(metrics::GRPC_STATUS)?,
-            data_bytes: new.counters(metrics::DATA_BYTES)?,
-            findings: new.counters(metrics::FINDINGS)?,
-            live_connections: new.gauge(metrics::LIVE_CONNECTIONS)?,
-            live_streams: new.gauge(metrics::LIVE_STREAMS)?,
-            events_lost: new.counters(metrics::SELF_EVENTS_LOST)?,
-            undecoded: new.counters(metrics::SELF_UNDECODED)?,
-            undecoded_bytes: new.counter(metrics::SELF_UNDECODED_BYTES)?,
-            resync: new.counter(metrics::SELF_RESYNC)?,
-            hpack_unseen: new.counter(metrics::SELF_HPACK_UNSEEN)?,
-            limit_hits: new.counters(metrics::SELF_LIMIT_HITS)?,
-            label_overflow: new.counters(metrics::SELF_LABEL_OVERFLOW)?,
-            output_dropped: new.counter(metrics::SELF_OUTPUT_DROPPED)?,
-            calls: new.counters(metrics::SELF_CALLS)?,
-            sockets: new.counters(metrics::SELF_SOCKETS)?,
-            bytes_seen: new.counter(metrics::SELF_BYTES_SEEN)?,
-            bytes_copied: new.counter(metrics::SELF_BYTES_COPIED)?,
-            records: new.counter(metrics::SELF_RECORDS)?,
-            program_attached: new.gauges(metrics::SELF_PROGRAM_ATTACHED)?,
-            program_runs: new.counters(metrics::SELF_PROGRAM_RUNS)?,
-            program_seconds: new.register(CounterVec::new(
-                Opts::new(
-                    metrics::SELF_PROGRAM_SECONDS.name,
-                    metrics::SELF_PROGRAM_SECONDS.help,
-                ),
-                metrics::SELF_PROGRAM_SECONDS.labels,
-            ))?,
-        })
-    }
-
-    /// The series of `role` and `comm`, most of them at 0: a rate over a series that has just been born
-    /// misses its first rise.
-    fn end_series(&self, role: &'static str, comm: &str) -> EndSeries {
-        let both = [role, comm];
-        EndSeries {
-            comm: comm.to_owned(),
-            role,
-            opened: self.streams_opened.with_label_values(&both),
-            ended: std::array::from_fn(|_| None),
-            duration: self.stream_duration.with_label_values(&both),
-            first_byte: self.stream_first_byte.with_label_values(&both),
-            early: self.early_responses.with_label_values(&both),
-            request_bytes: self.data_bytes.with_label_values(&[role, comm, "request"]),
-            response_bytes: self.data_bytes.with_label_values(&[role, comm, "response"]),
-            resets: HashMap::new(),
-            findings: HashMap::new(),
-            grpc: HashMap::new(),
-        }
-    }
 }
 
 impl Exporter {
@@ -321,7 +148,7 @@ impl Exporter {
             match counter {
                 KernelCounter::Calls => vectors.calls.with_label_values(&["followed"]).inc_by(more),
                 KernelCounter::CallsSkipped => {
-                    vectors.calls.with_label_values(&["skipped"]).inc_by(more)
+                    vectors.calls.with_label_values(&["skipped"]).inc_by(more);
                 }
                 KernelCounter::Peeks => vectors.calls.with_label_values(&["peek"]).inc_by(more),
                 KernelCounter::SocketsUnwanted => vectors
@@ -329,7 +156,7 @@ impl Exporter {
                     .with_label_values(&["unwanted"])
                     .inc_by(more),
                 KernelCounter::SocketsOther => {
-                    vectors.sockets.with_label_values(&[OTHER]).inc_by(more)
+                    vectors.sockets.with_label_values(&[OTHER]).inc_by(more);
                 }
                 KernelCounter::BytesSeen => vectors.bytes_seen.inc_by(more),
                 KernelCounter::BytesCopied => vectors.bytes_copied.inc_by(more),
@@ -396,8 +223,9 @@ impl Exporter {
                 .insert(comm.to_owned(), self.ends.len() - 1);
             self.ends.len() - 1
         };
-        let series = self.ends[at][info.role.map_or(2, Endpoint::index)]
-            .get_or_insert_with(|| Box::new(vectors.end_series(labels::role(info.role), comm)));
+        let series = self.ends[at][info.role.map_or(2, Endpoint::index)].get_or_insert_with(|| {
+            Box::new(EndSeries::new(vectors, labels::role(info.role), comm))
+        });
         (series, vectors, &mut self.methods)
     }
 
@@ -424,148 +252,6 @@ impl Exporter {
         }
         vectors.undecoded_bytes.inc_by(loss.bytes.unwrap_or(0));
     }
-}
-
-impl EndSeries {
-    fn count(&mut self, vectors: &Vectors, methods: &mut Capped, record: &StreamRecord) {
-        let (role, comm) = (self.role, self.comm.as_str());
-        if let Some(ended) = self.ended.get_mut(record.outcome as usize) {
-            ended
-                .get_or_insert_with(|| {
-                    vectors
-                        .streams_ended
-                        .with_label_values(&[role, comm, record.outcome.as_str()])
-                })
-                .inc();
-        }
-        if let Some(duration) = super::duration_ns(record) {
-            self.duration.observe(seconds(duration));
-        }
-        if let Some(first_byte) = super::first_byte_ns(record) {
-            self.first_byte.observe(seconds(first_byte));
-        }
-        self.request_bytes.inc_by(record.request.data_bytes);
-        self.response_bytes.inc_by(record.response.data_bytes);
-        if super::early_complete(record) {
-            self.early.inc();
-        }
-        if record.tier == crate::stream::record::Tier::T0 {
-            vectors.hpack_unseen.inc();
-        }
-        if record.grpc == Seen::Value(()) {
-            self.count_grpc(vectors, methods, record);
-        }
-    }
-
-    fn count_grpc(&mut self, vectors: &Vectors, methods: &mut Capped, record: &StreamRecord) {
-        let (role, comm) = (self.role, self.comm.as_str());
-        let end = labels::stream_end(record.end);
-        if record.trailers == Seen::Absent
-            && !matches!(record.end, StreamEnd::Evicted | StreamEnd::Unseen)
-        {
-            vectors
-                .missing_trailers
-                .with_label_values(&[role, comm, end])
-                .inc();
-        }
-        for (direction, half) in [("request", &record.request), ("response", &record.response)] {
-            if half.messages.known && half.messages.open.is_some() {
-                vectors
-                    .truncated_messages
-                    .with_label_values(&[role, comm, direction, end])
-                    .inc();
-            }
-        }
-        let code = labels::grpc_code(record);
-        let path = record.path.as_deref().unwrap_or("");
-        // One path has one handle; a path that is not admitted shares the handle of `other`.
-        if let Some(counter) = self.grpc.get(path).and_then(|codes| codes.get(code)) {
-            counter.inc();
-            return;
-        }
-        let (service, method) = match record.path.as_deref() {
-            None => (UNKNOWN, UNKNOWN),
-            Some(path) => labels::service_and_method(path),
-        };
-        let bounded = service == OTHER || service == UNKNOWN;
-        // The cap holds for the whole series but the status: role and comm come from the observed end.
-        let admitted = bounded || methods.admits(&format!("{role} {comm} {path}"));
-        let (service, method) = if admitted {
-            (service, method)
-        } else {
-            (OTHER, OTHER)
-        };
-        let counter = vectors
-            .grpc_status
-            .with_label_values(&[role, comm, service, method, code]);
-        counter.inc();
-        if admitted && !(bounded && record.path.is_some()) {
-            self.grpc
-                .entry(path.to_owned())
-                .or_default()
-                .insert(code, counter);
-        } else if !admitted {
-            vectors
-                .label_overflow
-                .with_label_values(&["grpc_method"])
-                .inc();
-        }
-    }
-
-    fn count_reset(&mut self, vectors: &Vectors, reset: &Reset, findings: &[Finding]) {
-        let verdict = verdict_of(reset, findings);
-        let request_phase = labels::request_phase(reset.request_phase);
-        let response_phase = labels::response_phase(reset.response_phase);
-        let key = (
-            reset.sender,
-            reset.code.name(),
-            request_phase,
-            response_phase,
-            verdict,
-        );
-        self.resets
-            .entry(key)
-            .or_insert_with(|| {
-                vectors.resets.with_label_values(&[
-                    self.role,
-                    &self.comm,
-                    reset.sender.as_str(),
-                    reset.code.name(),
-                    request_phase,
-                    response_phase,
-                    verdict.as_str(),
-                ])
-            })
-            .inc();
-    }
-
-    fn count_finding(&mut self, vectors: &Vectors, finding: &Finding) {
-        self.findings
-            .entry((finding.kind, finding.verdict))
-            .or_insert_with(|| {
-                vectors.findings.with_label_values(&[
-                    self.role,
-                    &self.comm,
-                    finding.kind.as_str(),
-                    finding.verdict.as_str(),
-                ])
-            })
-            .inc();
-    }
-}
-
-/// What was found about this very RST_STREAM: the worst verdict that names its sender and code.
-fn verdict_of(reset: &Reset, findings: &[Finding]) -> Verdict {
-    findings
-        .iter()
-        .filter(|finding| finding.code == Some(reset.code) && finding.sender == Some(reset.sender))
-        .map(|finding| finding.verdict)
-        .max()
-        .unwrap_or(Verdict::Unknown)
-}
-
-fn seconds(ns: u64) -> f64 {
-    std::time::Duration::from_nanos(ns).as_secs_f64()
 }
 
 impl Sink for Exporter {
@@ -639,6 +325,3 @@ impl Sink for Exporter {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,11 @@
 use super::super::metrics::METRICS;
 use super::super::sample;
+use super::end::verdict_of;
 use super::*;
+use crate::anomaly::kind::Verdict;
 use crate::frame::ErrorCode;
 use crate::pipeline::Output;
+use crate::stream::record::Reset;
 
 fn exported(exporter: &Exporter) -> String {
     String::from_utf8(exporter.scrape().encode(std::time::Duration::ZERO).unwrap()).unwrap()

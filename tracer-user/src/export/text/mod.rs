@@ -23,6 +23,9 @@ pub const COLUMNS: usize = 100;
 /// Width of the method at [`COLUMNS`]; a wider terminal gives it more.
 const METHOD: usize = 22;
 
+/// Columns of the time and the space after it.
+const INDENT: usize = 13;
+
 /// Renders outputs as text into a buffer that its owner empties.
 #[derive(Debug)]
 pub struct Text {
@@ -70,7 +73,7 @@ impl Text {
             "{now} LOST: the kernel programs lost {} ({cause}); what they held is unknown",
             count(lost, "event", "events")
         );
-        self.line(&self.paint.warning(&said));
+        self.long_line(&said, Paint::warning);
     }
 
     /// The last lines.
@@ -81,6 +84,17 @@ impl Text {
     fn line(&mut self, line: &str) {
         self.buffer.push_str(line.trim_end());
         self.buffer.push('\n');
+    }
+
+    /// A line of whatever length, its continuation under what follows the time.
+    fn long_line(&mut self, line: &str, paint: fn(Paint, &str) -> String) {
+        for (n, part) in unit::wrapped(line, self.columns - INDENT)
+            .into_iter()
+            .enumerate()
+        {
+            let indent = if n == 0 { 0 } else { INDENT };
+            self.line(&paint(self.paint, &format!("{:indent$}{part}", "")));
+        }
     }
 
     fn connection(&mut self, info: &ConnectionInfo) {
@@ -106,7 +120,7 @@ impl Text {
             arrow(info.role),
             info.peer
         );
-        self.line(&self.paint.dim(&line));
+        self.long_line(&line, Paint::dim);
     }
 
     fn connection_ended(
@@ -132,14 +146,14 @@ impl Text {
             process(&info.comm, info.pid)
         );
         if open_streams == 0 {
-            self.line(&self.paint.dim(&line));
+            self.long_line(&line, Paint::dim);
         } else {
             let open = count(
                 u64::from(open_streams),
                 "stream was open",
                 "streams were open",
             );
-            self.line(&self.paint.warning(&format!("{line}; {open}")));
+            self.long_line(&format!("{line}; {open}"), Paint::warning);
         }
     }
 
@@ -158,7 +172,7 @@ impl Text {
             go_away.code.name(),
             go_away.last_stream_id
         );
-        self.line(&self.paint.dim(&line));
+        self.long_line(&line, Paint::dim);
     }
 
     fn stream(&mut self, info: &ConnectionInfo, record: &StreamRecord, findings: &[Finding]) {
@@ -206,7 +220,9 @@ impl Text {
                 .iter()
                 .map(|(name, value)| printable(&format!("{name}: {value}")))
                 .collect();
-            self.line(&self.paint.dim(&format!("{:13}{}", "", fields.join(", "))));
+            for part in unit::wrapped(&fields.join(", "), self.columns - INDENT) {
+                self.line(&self.paint.dim(&format!("{:INDENT$}{part}", "")));
+            }
         }
         for finding in findings {
             self.finding(info, Some(record), finding);
@@ -264,7 +280,7 @@ impl Text {
             "{time} not decoded{place}: {}{much}",
             loss.cause.replace('_', " ")
         );
-        self.line(&self.paint.warning(&line));
+        self.long_line(&line, Paint::warning);
     }
 }
 

@@ -1,8 +1,6 @@
 //! The story of a stream as a sequence diagram: the client on the left, the server on the right, and
 //! beside every moment what its sender might still send.
 
-use std::fmt::Write as _;
-
 use super::{Paint, bytes, printable};
 use crate::connection::Endpoint;
 use crate::kernel::event::Timestamp;
@@ -80,12 +78,11 @@ fn moment_line(into: &mut String, start: Timestamp, moment: &Moment, paint: Pain
 
 fn label(moment: &Moment) -> String {
     let mut label = moment.frame.to_owned();
-    // Writing into a String cannot fail.
     if moment.bytes > 0 && moment.frame == "DATA" {
-        let _ = write!(label, " {}", bytes(moment.bytes));
+        label.push_str(&format!(" {}", bytes(moment.bytes)));
     }
     if moment.n_frames > 1 {
-        let _ = write!(label, " in {} frames", moment.n_frames);
+        label.push_str(&format!(" in {} frames", moment.n_frames));
     }
     if moment.end_stream {
         label.push_str(" END_STREAM");

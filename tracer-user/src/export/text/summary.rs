@@ -183,7 +183,7 @@ fn why_nothing(of: &Summary<'_>) -> Vec<String> {
             ));
         }
         (false, _) => {
-            lines.push("  no socket of this host carried anything that was followed".to_owned())
+            lines.push("  no socket of this host carried anything that was followed".to_owned());
         }
     }
     lines
