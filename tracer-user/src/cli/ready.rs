@@ -43,12 +43,23 @@ impl ReadyFile {
     ///
     /// # Errors
     /// It cannot be written any more.
-    pub fn write(self, listen: Option<std::net::SocketAddr>) -> anyhow::Result<()> {
-        let Some(path) = self.path else { return Ok(()) };
+    pub fn write(mut self, listen: Option<std::net::SocketAddr>) -> anyhow::Result<()> {
+        let Some(path) = self.path.take() else {
+            return Ok(());
+        };
         let line = serde_json::json!({ "v": 1, "pid": std::process::id(), "listen": listen });
         fs::write(unfinished(&path), format!("{line}\n"))
             .and_then(|()| fs::rename(unfinished(&path), &path))
             .with_context(|| format!("cannot write ready file {}", path.display()))
+    }
+}
+
+impl Drop for ReadyFile {
+    /// A run that does not come to its start leaves nothing behind.
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            drop(fs::remove_file(unfinished(path)));
+        }
     }
 }
 
@@ -76,6 +87,13 @@ mod tests {
         assert_eq!(line["pid"], std::process::id());
         assert_eq!(line["listen"], "127.0.0.1:9464");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn start_that_fails_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(ReadyFile::prepare(Some(&directory.path().join("ready"))).unwrap());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -23,9 +23,9 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let scope = Scope::new(&args.filter)?;
     let settings = live::Settings::new(&args.common, &scope)?;
     let listener = http::bind(args.listen)?;
-    privilege::check()?;
     let listen = listener.local_addr()?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
+    privilege::check()?;
     let exporter = Exporter::new()?;
     let scrape = exporter.scrape();
     let heartbeat = Arc::new(Heartbeat::new());

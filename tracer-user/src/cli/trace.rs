@@ -33,8 +33,8 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let settings = live::Settings::new(&args.common, &scope)?;
-    privilege::check()?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
+    privilege::check()?;
     let source = live::start(&settings)?;
     super::say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
     ready.write(None)?;
