@@ -143,12 +143,47 @@ fn ready_file_that_cannot_be_written_is_named() {
 #[test]
 fn missing_privileges_are_said_with_the_exact_command() {
     let pid = own();
-    let said = said_by(unprivileged(&["trace", "--pid", &pid, "--comm", "x y"]));
+    let said = said_by(unprivileged(&["trace", "--pid", &pid]));
     said.assert_refused(&[
-        "CAP_BPF and CAP_PERFMON",
-        "run: sudo ",
-        &format!("h2trace trace --pid {pid} --comm 'x y'"),
+        "CAP_BPF and CAP_PERFMON missing",
+        "\"sudo ",
+        &format!("h2trace trace --pid {pid}\""),
     ]);
     said_by(unprivileged(&["serve", "--listen", "127.0.0.1:0"]))
-        .assert_refused(&["CAP_BPF", "run: sudo "]);
+        .assert_refused(&["CAP_BPF", "sudo "]);
+}
+
+#[test]
+fn header_that_carries_a_credential_is_refused() {
+    h2trace(&["trace", "--pid", &own(), "--header", "Authorization"])
+        .assert_refused(&["\"authorization\"", "credential"]);
+    h2trace(&["trace", "--pid", &own(), "--header", "x y"])
+        .assert_refused(&["\"x y\"", "x-request-id"]);
+}
+
+#[test]
+fn doctor_without_privileges_says_what_is_missing_and_the_remedy() {
+    let said = said_by(unprivileged(&["doctor"]));
+    assert_eq!((said.status, said.stderr.as_str()), (Some(2), ""));
+    assert!(
+        said.stdout.contains("MISSING") && said.stdout.contains("->"),
+        "{}",
+        said.stdout
+    );
+    let said = said_by(unprivileged(&["doctor", "--output", "json"]));
+    let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((&report["v"], &report["works"]), (&1.into(), &false.into()));
+    let checks = report["checks"].as_array().unwrap();
+    let missing: Vec<_> = checks.iter().filter(|check| check["ok"] == false).collect();
+    assert!(
+        missing
+            .iter()
+            .any(|check| check["name"].as_str().unwrap().contains("CAP_BPF")),
+        "{missing:?}"
+    );
+    assert!(missing.iter().all(|check| {
+        check["remedy"]
+            .as_str()
+            .is_some_and(|remedy| !remedy.is_empty())
+    }));
 }

@@ -8,7 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::anomaly::kind::Verdict;
 use crate::demo::DemoArgs;
+use crate::kernel::RING_BYTES;
 use crate::workload::process::COMM_MAX;
+
+const MIB: u32 = 1024 * 1024;
 
 /// Follows every HTTP/2 and gRPC stream of this host from the kernel and names the hop that broke it.
 ///
@@ -41,6 +44,18 @@ pub enum Command {
     Demo(DemoArgs),
     /// Print shell completions, man pages, the JSON schema or the table of metrics
     Generate(GenerateArgs),
+}
+
+impl Command {
+    /// The kernel programs' debug messages are wanted.
+    #[must_use]
+    pub const fn kernel_log(&self) -> bool {
+        match self {
+            Command::Serve(args) => args.common.kernel_log,
+            Command::Trace(args) => args.common.kernel_log,
+            Command::Doctor(_) | Command::Demo(_) | Command::Generate(_) => false,
+        }
+    }
 }
 
 /// What is traced. Different options are joined by "and", values of one option by "or".
@@ -105,7 +120,7 @@ pub struct CommonArgs {
 
     /// Size of the ring that the kernel hands its records over with, in MiB: a power of 2
     #[arg(
-        long, env = "H2TRACE_RING_MIB", value_name = "MIB", default_value_t = 16, hide_env = true,
+        long, env = "H2TRACE_RING_MIB", value_name = "MIB", default_value_t = RING_BYTES / MIB, hide_env = true,
         value_parser = ring_mib
     )]
     pub ring_mib: u32,

@@ -5,12 +5,18 @@ use std::thread;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tracer_ebpf::counter::COUNTERS;
 
 use super::args::CommonArgs;
 use super::scope::Scope;
 use super::session::{self, Ended, Plan, Source, Stop};
+use crate::export::clock::monotonic_now;
 use crate::export::http::{self, Heartbeat};
-use crate::export::prometheus::Scrape;
+use crate::export::prometheus::{ProgramRuns, Scrape};
+use crate::kernel::{Options, Tracer};
+use crate::pipeline::{self, Loss, Output, Pipeline, Sink};
+use crate::stream::table::Shown;
+use crate::workload::process::Names;
 
 /// Exit status after a second signal, as shells number it for SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -18,37 +24,109 @@ const INTERRUPTED: i32 = 130;
 /// What the tracer is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What is traced.
-    pub scope: Scope,
-    /// Header fields whose values are shown beside the usual ones.
-    pub headers: Vec<String>,
-    /// Size of the ring in bytes.
-    pub ring_bytes: u32,
-    /// Show the kernel programs' debug messages.
-    pub kernel_log: bool,
+    /// What the kernel programs are told.
+    pub options: Options,
+    /// Header fields whose values may be kept.
+    pub shown: Arc<Shown>,
 }
 
 impl Settings {
     /// From the arguments.
     ///
     /// # Errors
-    /// A header name is none.
+    /// A header name is none, or carries a credential.
     pub fn new(args: &CommonArgs, scope: &Scope) -> anyhow::Result<Self> {
         Ok(Self {
-            scope: scope.clone(),
-            headers: args.header.clone(),
-            ring_bytes: args.ring_mib * 1024 * 1024,
-            kernel_log: args.kernel_log,
+            options: Options {
+                filter: scope.filter.clone(),
+                ring_bytes: args.ring_mib * 1024 * 1024,
+                kernel_log: args.kernel_log,
+                ..Options::default()
+            },
+            shown: Arc::new(Shown::with(&args.header)?),
         })
     }
 }
 
-/// Loads and attaches the kernel programs. When it returns, the first byte is seen.
+/// The kernel programs at work, and the pipeline behind them.
+struct Live {
+    tracer: Tracer,
+    pipeline: Pipeline,
+}
+
+/// Loads and attaches the kernel programs. When it returns, the next byte is seen.
 ///
 /// # Errors
 /// The kernel refuses; with the remedy.
-pub fn start(_settings: &Settings) -> anyhow::Result<Box<dyn Source>> {
-    anyhow::bail!("the kernel programs are not built in yet")
+pub fn start(settings: &Settings) -> anyhow::Result<Box<dyn Source>> {
+    let tracer = Tracer::start(&settings.options)?;
+    let pipeline = Pipeline::new(pipeline::Settings {
+        shown: Arc::clone(&settings.shown),
+        names: Box::new(Names::default()),
+    });
+    Ok(Box::new(Live { tracer, pipeline }))
+}
+
+impl Source for Live {
+    fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64> {
+        // What the ring holds was written before now, so nothing older is still to come afterwards.
+        let now = monotonic_now();
+        let pipeline = &mut self.pipeline;
+        let drained = self
+            .tracer
+            .drain(&mut |event| pipeline.handle(&event, sink));
+        self.pipeline.advance(now, sink);
+        for _ in 0..drained.bad {
+            sink.accept(&Output::Loss(Loss {
+                connection: None,
+                at: now,
+                cause: "bad_record",
+                bytes: None,
+            }));
+        }
+        Ok(drained.records)
+    }
+
+    fn finish(&mut self, sink: &mut dyn Sink) {
+        self.pipeline.finish(monotonic_now(), sink);
+    }
+
+    fn live(&self) -> (usize, usize) {
+        let live = self.pipeline.live();
+        (live.connections, live.streams)
+    }
+
+    fn counters(&self) -> anyhow::Result<[u64; COUNTERS as usize]> {
+        self.tracer
+            .counters()
+            .context("cannot read the kernel programs' counters")
+    }
+
+    fn attached(&self) -> Vec<String> {
+        self.tracer
+            .attached()
+            .iter()
+            .map(|program| (*program).to_owned())
+            .collect()
+    }
+
+    fn programs(&self) -> Vec<ProgramRuns> {
+        let programs = match self.tracer.program_stats() {
+            Ok(programs) => programs,
+            Err(error) => {
+                tracing::debug!(%error, "cannot read the kernel programs' statistics");
+                return Vec::new();
+            }
+        };
+        programs
+            .into_iter()
+            .map(|program| ProgramRuns {
+                name: program.program.to_owned(),
+                runs: program.runs,
+                run_ns: u64::try_from(program.run_time.as_nanos()).unwrap_or(u64::MAX),
+            })
+            .collect()
+    }
 }
 
 /// The web server of a run.

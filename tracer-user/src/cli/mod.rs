@@ -5,7 +5,6 @@ pub mod doctor;
 pub mod generate;
 pub mod live;
 pub mod output;
-pub mod privilege;
 pub mod ready;
 pub mod scope;
 pub mod serve;
@@ -30,7 +29,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    log_to_stderr();
+    log_to_stderr(cli.command.kernel_log());
     let done = match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Trace(args) => trace::run(args),
@@ -115,9 +114,15 @@ fn one_line(rendered: &str) -> String {
 }
 
 /// The program's own messages go to stderr: `H2TRACE_LOG` says which (`warn`, `h2trace=debug`, ...).
-fn log_to_stderr() {
+fn log_to_stderr(kernel_log: bool) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("H2TRACE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // The kernel programs' messages come under the name of their crate.
+    let default = if kernel_log {
+        "warn,tracer_ebpf=trace"
+    } else {
+        "warn"
+    };
+    let filter = EnvFilter::try_from_env("H2TRACE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     // Fails only when there is a subscriber already: then that one is used.
     drop(
         tracing_subscriber::fmt()

@@ -3,23 +3,14 @@
 use anyhow::bail;
 
 use super::args::FilterArgs;
+use crate::kernel::Filter;
 use crate::workload::{cgroup, netns, process};
 
 /// The filter, with all names resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Processes, with the children that they have now. (The kernel programs follow forks.)
-    pub pids: Vec<u32>,
-    /// Ids of v2 cgroups.
-    pub cgroups: Vec<u64>,
-    /// Inodes of network namespaces.
-    pub netns: Vec<u32>,
-    /// TCP ports.
-    pub ports: Vec<u16>,
-    /// Names of processes.
-    pub comms: Vec<String>,
-    /// The processes that were named, without children.
-    roots: Vec<u32>,
+    /// What the kernel programs filter by.
+    pub filter: Filter,
     /// The cgroups as they were named.
     cgroup_names: Vec<String>,
 }
@@ -39,10 +30,8 @@ impl Scope {
                  (run it on the host, with hostPID: true, or use --cgroup)"
             );
         }
-        let mut pids = args.pid.clone();
-        pids.extend(process::descendants(&args.pid));
-        Ok(Self {
-            pids,
+        let filter = Filter {
+            pids: args.pid.clone(),
             cgroups: args
                 .cgroup
                 .iter()
@@ -55,7 +44,9 @@ impl Scope {
                 .collect::<Result<_, _>>()?,
             ports: args.port.clone(),
             comms: args.comm.clone(),
-            roots: args.pid.clone(),
+        };
+        Ok(Self {
+            filter,
             cgroup_names: args.cgroup.clone(),
         })
     }
@@ -63,11 +54,7 @@ impl Scope {
     /// True when nothing is filtered.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.pids.is_empty()
-            && self.cgroups.is_empty()
-            && self.netns.is_empty()
-            && self.ports.is_empty()
-            && self.comms.is_empty()
+        self.filter.bits() == 0
     }
 
     /// What is traced, in words, as it is now: `3 processes`, `port 50051 of envoy`, `all processes`.
@@ -76,14 +63,11 @@ impl Scope {
         if self.is_all() {
             return "all processes".to_owned();
         }
+        let pids = &self.filter.pids;
         let mut parts = Vec::new();
-        if !self.roots.is_empty() {
-            let n_roots = self
-                .roots
-                .iter()
-                .filter(|pid| process::lives(**pid))
-                .count();
-            let n_now = n_roots + process::descendants(&self.roots).len();
+        if !pids.is_empty() {
+            let n_roots = pids.iter().filter(|pid| process::lives(**pid)).count();
+            let n_now = n_roots + process::descendants(pids).len();
             parts.push(format!(
                 "{n_now} {}",
                 if n_now == 1 { "process" } else { "processes" }
@@ -94,13 +78,16 @@ impl Scope {
                 parts.push(format!("{one} {}", names.join(" or ")));
             }
         };
-        named("process name", self.comms.clone());
+        named("process name", self.filter.comms.clone());
         named("cgroup", self.cgroup_names.clone());
         named(
             "network namespace",
-            self.netns.iter().map(ToString::to_string).collect(),
+            self.filter.netns.iter().map(ToString::to_string).collect(),
         );
-        named("port", self.ports.iter().map(ToString::to_string).collect());
+        named(
+            "port",
+            self.filter.ports.iter().map(ToString::to_string).collect(),
+        );
         parts.join(" and ")
     }
 }
@@ -112,9 +99,13 @@ mod tests {
     #[test]
     fn scope_is_said_in_words() {
         assert_eq!(Scope::default().in_words(), "all processes");
-        let scope = Scope {
+        let filter = Filter {
             ports: vec![50_051, 8_080],
             comms: vec!["envoy".into()],
+            ..Filter::default()
+        };
+        let scope = Scope {
+            filter,
             ..Scope::default()
         };
         assert_eq!(
@@ -126,7 +117,7 @@ mod tests {
             ..FilterArgs::default()
         };
         let scope = Scope::new(&own).unwrap();
-        assert!(scope.pids.contains(&std::process::id()));
+        assert_eq!(scope.filter.pids, [std::process::id()]);
         assert!(scope.in_words().contains("process"));
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::ServeArgs;
+use super::live;
 use super::ready::ReadyFile;
 use super::scope::Scope;
 use super::session::{Front, Plan};
-use super::{live, privilege};
 use crate::export::http::{self, Heartbeat};
 use crate::export::prometheus::Exporter;
+use crate::kernel;
 
 /// A server's log needs less of it than a person does.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
@@ -25,7 +26,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let listener = http::bind(args.listen)?;
     let listen = listener.local_addr()?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
-    privilege::check()?;
+    kernel::check_privileges()?;
     let exporter = Exporter::new()?;
     let scrape = exporter.scrape();
     let heartbeat = Arc::new(Heartbeat::new());

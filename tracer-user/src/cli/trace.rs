@@ -8,15 +8,16 @@ use std::time::Duration;
 use anyhow::bail;
 
 use super::args::{Format, TraceArgs};
+use super::live;
 use super::output::Printer;
 use super::ready::ReadyFile;
 use super::scope::Scope;
 use super::session::{Front, Plan};
-use super::{live, privilege};
 use crate::export::clock::WallClock;
 use crate::export::http::Heartbeat;
 use crate::export::json::Json;
 use crate::export::text::{COLUMNS, Paint, Text};
+use crate::kernel;
 
 /// A quiet trace shows that it is alive this often.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
@@ -34,7 +35,7 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     }
     let settings = live::Settings::new(&args.common, &scope)?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
-    privilege::check()?;
+    kernel::check_privileges()?;
     let source = live::start(&settings)?;
     super::say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
     ready.write(None)?;
@@ -73,7 +74,10 @@ fn front(args: &TraceArgs) -> Front {
             } else {
                 COLUMNS
             };
-            Front::Text(Text::new(WallClock::new(), paint, columns, shown_from))
+            Front::Text(
+                Text::new(WallClock::new(), paint, columns, shown_from)
+                    .with_headers(&args.common.header),
+            )
         }
     }
 }

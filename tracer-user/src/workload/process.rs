@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 /// Longest `task->comm` in bytes, its final NUL not counted (`TASK_COMM_LEN` of `include/linux/sched.h` is 16).
@@ -54,6 +55,36 @@ pub fn lives(pid: u32) -> bool {
 pub fn comm(pid: u32) -> Option<String> {
     let comm = fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(String::from_utf8_lossy(comm.trim_ascii_end()).into_owned())
+}
+
+/// How long a name is believed.
+const NAME_AGE: Duration = Duration::from_secs(1);
+
+/// Names that are kept at once.
+const NAMES: usize = 4_096;
+
+/// Names processes by `/proc`, and remembers for a second: many connections of one process are opened
+/// at once.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: HashMap<u32, (Instant, Option<String>)>,
+}
+
+impl crate::pipeline::Names for Names {
+    fn process(&mut self, pid: u32) -> Option<String> {
+        let now = Instant::now();
+        if let Some((at, name)) = self.known.get(&pid)
+            && now.duration_since(*at) < NAME_AGE
+        {
+            return name.clone();
+        }
+        if self.known.len() >= NAMES {
+            self.known.clear();
+        }
+        let name = comm(pid);
+        self.known.insert(pid, (now, name.clone()));
+        name
+    }
 }
 
 /// Its executable; None when it is gone, has none (a kernel thread), or may not be read.

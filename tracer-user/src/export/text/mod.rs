@@ -33,6 +33,8 @@ pub struct Text {
     paint: Paint,
     columns: usize,
     shown_from: Verdict,
+    /// Names of the header fields that are printed.
+    headers: Vec<String>,
     heading_due: bool,
     buffer: String,
 }
@@ -47,9 +49,17 @@ impl Text {
             paint,
             columns,
             shown_from,
+            headers: Vec::new(),
             heading_due: true,
             buffer: String::new(),
         }
+    }
+
+    /// Prints the values of these header fields below their stream. (JSON has all that may be shown.)
+    #[must_use]
+    pub fn with_headers(mut self, names: &[String]) -> Self {
+        self.headers = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        self
     }
 
     /// The text so far; the caller takes it.
@@ -214,12 +224,17 @@ impl Text {
             _ => self.paint.bad(&outcome),
         };
         self.line(&format!("{left}{painted}{right}"));
-        if !record.shown.is_empty() {
-            let fields: Vec<String> = record
-                .shown
-                .iter()
-                .map(|(name, value)| printable(&format!("{name}: {value}")))
-                .collect();
+        let fields: Vec<String> = self
+            .headers
+            .iter()
+            .filter_map(|name| {
+                record
+                    .shown
+                    .get(name)
+                    .map(|value| format!("{name}: {value}"))
+            })
+            .collect();
+        if !fields.is_empty() {
             for part in unit::wrapped(&fields.join(", "), self.columns - INDENT) {
                 self.line(&self.paint.dim(&format!("{:INDENT$}{part}", "")));
             }

@@ -102,7 +102,8 @@ fn control_characters_of_others_never_reach_the_terminal() {
         Paint::new(false),
         COLUMNS,
         Verdict::Benign,
-    );
+    )
+    .with_headers(&["X".to_owned()]);
     let info = Arc::new(ConnectionInfo {
         comm: "a\x1b[2J".into(),
         ..sample::connection()
