@@ -78,3 +78,10 @@ pub const UNDECIDED_STEPS: usize = 1_024;
 
 /// A connection whose end has begun (one FIN) and that shows no bytes for this long has ended.
 pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;
+
+/// Connections of scrapers that are served at once. Others wait in the kernel's backlog.
+pub const HTTP_CONNECTIONS: usize = 32;
+
+/// Bytes of output lines that wait for a slow reader. Further lines are thrown away and counted in
+/// `h2trace_self_output_dropped_total`.
+pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;
