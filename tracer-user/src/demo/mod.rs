@@ -16,7 +16,10 @@ mod children;
 mod client;
 mod part;
 mod proxy;
+mod report;
+mod seen;
 mod server;
+mod timeline;
 
 /// What `h2trace demo` takes.
 #[derive(Args, Clone, Debug)]
