@@ -25,7 +25,7 @@ pub(crate) struct Options {
     pairs: u32,
 
     /// Calls of each run
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..))]
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..))]
     calls: u32,
 }
 
