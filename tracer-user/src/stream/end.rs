@@ -43,8 +43,7 @@ pub(super) fn record(
     let trailers = match (stream.trailers_seen, phases.response) {
         // A response of one HEADERS frame has trailers only in gRPC.
         (true, _) if !stream.trailers_only || trailers_only => Seen::Value(()),
-        (true, _) => Seen::Absent,
-        (false, Some(ResponsePhase::R3)) => Seen::Absent,
+        (true, _) | (false, Some(ResponsePhase::R3)) => Seen::Absent,
         (false, Some(_)) if !out_of_sight => Seen::Absent,
         (false, _) => Seen::Unknown,
     };
