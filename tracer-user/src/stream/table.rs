@@ -115,13 +115,12 @@ impl StreamTable {
                 });
             }
             Step::Fault(fault) => match fault {
-                // Whatever was not read may have been any frame.
-                Fault::Gap | Fault::HoleInFrame | Fault::HeaderBlockLost | Fault::Implausible => {
-                    self.lost(sender, context.at);
-                }
-                // A dynamic table that is cut hides fields, not frames.
-                Fault::Limit("hpack_table" | "header_list") => {}
-                Fault::Limit(_) => self.lost(sender, context.at),
+                Fault::Gap | Fault::Implausible => self.lost(sender, context.at),
+                // A frame that was seen, but not all of it: HEADERS come all the same, with an incomplete
+                // block. SETTINGS and WINDOW_UPDATE may be missing.
+                Fault::HoleInFrame | Fault::Limit("frame_payload") => self.hidden_window(sender),
+                // These hide fields, not frames.
+                Fault::HeaderBlockLost | Fault::Limit(_) => {}
             },
         }
     }
@@ -258,6 +257,14 @@ impl StreamTable {
     #[must_use]
     pub fn settings(&self, sender: Endpoint) -> PeerSettings {
         *self.settings.of(sender)
+    }
+
+    /// What gives the peer of `sender` more or less to send may have gone by unseen.
+    fn hidden_window(&mut self, sender: Endpoint) {
+        self.flow.on_hidden_update(sender);
+        for stream in self.streams.values_mut() {
+            stream.window_unknown(sender.peer());
+        }
     }
 
     fn frame(&mut self, sender: Endpoint, frame: &Frame, context: Context) {

@@ -11,6 +11,8 @@ use crate::stream::script::Script;
 
 mod anomalies;
 mod benign;
+mod benign_resets;
+mod completion;
 mod connections;
 mod late_attach;
 
