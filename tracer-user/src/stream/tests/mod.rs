@@ -3,6 +3,7 @@
 use crate::kernel::event::Timestamp;
 use crate::stream::table::Context;
 
+mod any;
 mod life;
 mod loss;
 
