@@ -57,10 +57,57 @@ fn scenario_18_a_whole_stream_with_unreadable_fields_is_t0() {
     assert!(stream.beginning_seen && stream.whole);
     assert_eq!(
         (stream.grpc, stream.grpc_status),
-        (Seen::Unknown, Seen::Unknown)
+        (Seen::Value(()), Seen::Unknown)
     );
     assert_eq!(stream.tier, Tier::T0);
     assert_eq!(stream.response.messages.complete, 1);
+}
+
+/// Both HEADERS of a stream whose fields are older than the attach.
+fn unreadable_call(script: &mut Script, id: u32) {
+    let mut request = block(&[(":method", "POST")]);
+    request.complete = false;
+    let mut response = block(&[(":status", "200")]);
+    response.complete = false;
+    script
+        .headers(C, id, request, false)
+        .data(C, id, &message(11), true);
+    script.headers(S, id, response, false);
+}
+
+#[test]
+fn missing_trailers_and_truncated_messages_are_found_at_t0_too() {
+    let whole = message(100);
+    for (body, kind) in [
+        (&whole[..], Kind::MissingTrailers),
+        (&whole[..60], Kind::TruncatedResponse),
+    ] {
+        let mut script = Script::late();
+        unreadable_call(&mut script, 7);
+        script.data(S, 7, body, true);
+        let judged = judge(&mut script);
+        let finding = judged.finding();
+        assert_eq!(
+            (finding.kind, finding.verdict, finding.tier),
+            (kind, Anomaly, Tier::T0)
+        );
+        assert_eq!(judged.stream().grpc, Seen::Value(()));
+    }
+}
+
+#[test]
+fn what_is_framed_otherwise_is_not_taken_for_grpc() {
+    // gRPC-Web and Connect end their responses with a message of another flag; others have no prefix at all.
+    for last in [&[0x80, 0, 0, 0, 1, 7][..], &[2, 0, 0, 0, 1, 7], b"<html>"] {
+        let mut script = Script::late();
+        unreadable_call(&mut script, 7);
+        script
+            .data(S, 7, &message(100), false)
+            .data(S, 7, last, true);
+        let judged = judge(&mut script);
+        judged.nothing(Outcome::CompleteUnknown);
+        assert_eq!(judged.stream().grpc, Seen::Unknown);
+    }
 }
 
 #[test]
