@@ -18,6 +18,7 @@ use bytes::Bytes;
 pub mod head;
 pub mod settings;
 
+mod begin;
 mod control;
 mod data;
 mod field_block;
@@ -25,6 +26,8 @@ mod gap;
 mod headers;
 mod reader;
 mod search;
+#[cfg(test)]
+mod tests;
 
 pub mod hpack;
 

@@ -201,7 +201,7 @@ mod tests {
                 width = usize::from(LENGTHS[s])
             );
         }
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push('1');
         }
         bits.as_bytes()
