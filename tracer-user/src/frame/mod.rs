@@ -266,7 +266,8 @@ pub enum Fault {
 pub struct DataHead {
     /// The stream.
     pub stream_id: StreamId,
-    /// Payload length as in the frame header, padding included: what flow control counts.
+    /// Payload length as in the frame header, padding included: what flow control counts. Of a frame whose
+    /// header was lost in a gap: the length of what is left of it.
     pub flow_len: u32,
     /// END_STREAM flag.
     pub end_stream: bool,

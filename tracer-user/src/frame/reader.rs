@@ -175,8 +175,10 @@ impl FrameReader {
         step
     }
 
-    /// Whether the reader knows where in the frames it stands. If not, [`gap`](FrameReader::gap) with a
-    /// known boundary helps, or enough plausible frames in a row.
+    /// Whether the reader knows where in the frames it stands. If not, `gap(Some(0), boundary)` with a
+    /// known boundary helps ([`gap`](FrameReader::gap)), or enough plausible frames in a row. Right after a
+    /// gap or a late attach the place is doubted at the first frame that would be a violation, so this is
+    /// to be asked before each run of bytes.
     #[must_use]
     pub fn is_synchronised(&self) -> bool {
         !matches!(self.place, Place::Lost)

@@ -255,6 +255,8 @@ proptest! {
             feed(&mut reader, input);
             drain(&mut reader);
             prop_assert!(reader.buffer.len() <= limits::FRAME_PAYLOAD);
+            let remembered = reader.search.as_ref().map_or(0, |search| search.remembered());
+            prop_assert!(remembered <= 3 * limits::FRAME_PAYLOAD);
             prop_assert_eq!(reader.is_synchronised(), reader.search.is_none());
             prop_assert!(reader.is_synchronised() || reader.block.is_none());
         }
