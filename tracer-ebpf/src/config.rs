@@ -102,8 +102,54 @@ pub struct Offsets {
     pub regs_arg1: u32,
     /// `struct pt_regs`: its third argument (x86: `dx`, arm64: `regs[2]`).
     pub regs_arg2: u32,
-    /// `struct pt_regs.cs` on x86, to tell 32-bit calls (0x23) apart; [`NO_FIELD`] elsewhere.
-    pub regs_cs: u32,
+    /// `struct pt_regs`: the word that tells 32-bit calls apart (x86: `cs`, arm64: `pstate`).
+    pub regs_mode: u32,
+    /// `struct task_struct.tgid` (pid_t).
+    pub task_tgid: u32,
+    /// `struct task_struct.signal` (pointer to `struct signal_struct`).
+    pub task_signal: u32,
+    /// `struct signal_struct.live` (atomic_t: threads of the process that have not exited).
+    pub signal_live: u32,
+}
+
+impl Offsets {
+    /// No field is known.
+    pub const NONE: Offsets = Offsets {
+        sock_family: NO_FIELD,
+        sock_state: NO_FIELD,
+        sock_daddr: NO_FIELD,
+        sock_rcv_saddr: NO_FIELD,
+        sock_dport: NO_FIELD,
+        sock_num: NO_FIELD,
+        sock_v6_daddr: NO_FIELD,
+        sock_v6_rcv_saddr: NO_FIELD,
+        sock_net: NO_FIELD,
+        net_inum: NO_FIELD,
+        sock_type: NO_FIELD,
+        sock_protocol: NO_FIELD,
+        sock_socket: NO_FIELD,
+        socket_file: NO_FIELD,
+        file_inode: NO_FIELD,
+        inode_ino: NO_FIELD,
+        tcp_write_seq: NO_FIELD,
+        tcp_copied_seq: NO_FIELD,
+        tcp_bytes_received: NO_FIELD,
+        tcp_bytes_acked: NO_FIELD,
+        tcp_snd_una: NO_FIELD,
+        tcp_rcv_nxt: NO_FIELD,
+        unix_peer: NO_FIELD,
+        unix_addr: NO_FIELD,
+        unix_address_len: NO_FIELD,
+        unix_address_name: NO_FIELD,
+        regs_nr: NO_FIELD,
+        regs_arg0: NO_FIELD,
+        regs_arg1: NO_FIELD,
+        regs_arg2: NO_FIELD,
+        regs_mode: NO_FIELD,
+        task_tgid: NO_FIELD,
+        task_signal: NO_FIELD,
+        signal_live: NO_FIELD,
+    };
 }
 
 /// The read-only global `CONFIG`.
@@ -118,9 +164,27 @@ pub struct Config {
     pub own_tgid: u32,
     /// Wake the reader when this many bytes wait in the ring; below it the reader's timer drains.
     pub wake_above: u32,
+    /// A call is a 32-bit one when the word at [`Offsets::regs_mode`] and this mask ...
+    pub compat_mask: u32,
+    /// ... equals this (x86: code segment 0x23; arm64: the PSTATE bit for AArch32).
+    pub compat_value: u32,
     /// Kernel field offsets.
     pub offsets: Offsets,
     /// What each system call does with memory, by number: values of [`access`].
     pub syscalls: [u8; SYSCALL_MAX],
 }
-const _: () = assert!(size_of::<Config>() == 16 + size_of::<Offsets>() + SYSCALL_MAX);
+const _: () = assert!(size_of::<Config>() == 24 + size_of::<Offsets>() + SYSCALL_MAX);
+
+impl Config {
+    /// Before user space has written it: nothing is known, nothing is traced.
+    pub const NONE: Config = Config {
+        filter: 0,
+        full_payload: 0,
+        own_tgid: 0,
+        wake_above: 0,
+        compat_mask: 0,
+        compat_value: 1,
+        offsets: Offsets::NONE,
+        syscalls: [access::NONE; SYSCALL_MAX],
+    };
+}

@@ -73,12 +73,15 @@ pub enum Address {
     Inet(SocketAddr),
     /// AF_UNIX; the path of the listening end, `@name` for an abstract one, empty if unnamed.
     Unix(String),
+    /// The record that named it was lost.
+    Unknown,
 }
 
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Address::Inet(address) => write!(f, "{address}"),
+            Address::Unknown => f.write_str("?"),
             Address::Unix(path) if path.is_empty() => f.write_str("unix:"),
             Address::Unix(path) => write!(f, "unix:{path}"),
         }
@@ -258,4 +261,34 @@ pub struct Event<'a> {
     pub task: Task,
     /// What happened.
     pub what: What<'a>,
+}
+
+impl<'a> Bytes<'a> {
+    /// The segments in order; ends early at the first malformed one.
+    pub fn segments(&self) -> Segments<'a> {
+        Segments { rest: self.encoded }
+    }
+}
+
+/// Iterator over the segments of a run of bytes.
+#[derive(Clone, Debug)]
+pub struct Segments<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = Segment<'a>;
+
+    fn next(&mut self) -> Option<Segment<'a>> {
+        let (word, rest) = self.rest.split_first_chunk::<4>()?;
+        let word = u32::from_le_bytes(*word);
+        let len = word & !tracer_ebpf::event::SEGMENT_HOLE;
+        if word & tracer_ebpf::event::SEGMENT_HOLE != 0 {
+            self.rest = rest;
+            return Some(Segment::Hole(len));
+        }
+        let (bytes, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+        self.rest = rest;
+        Some(Segment::Bytes(bytes))
+    }
 }

@@ -1,3 +1,13 @@
 //! Stage 1: load and attach the kernel programs, read their records.
 
+mod attach;
+pub mod btf;
+pub mod decode;
+pub mod doctor;
 pub mod event;
+mod load;
+mod process;
+mod syscall;
+
+pub use attach::{Drained, PROBES, Probe, ProgramStats, Tracer};
+pub use load::{Filter, Options, PIDS_MAX, RING_BYTES, StartError, check_privileges};

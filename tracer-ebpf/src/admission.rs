@@ -1,0 +1,159 @@
+//! A socket that was never seen: is it a stream socket, is it wanted, was its beginning seen?
+
+use tracer_ebpf::{
+    counter::Counter,
+    event::{
+        direction,
+        family::{INET, INET6, UNIX},
+        opened,
+    },
+};
+
+use crate::{
+    count, filter,
+    kernel_struct::{self, field},
+    maps::{OPENED, SOCKETS, config},
+    state::{Scratch, Socket, mode, verdict},
+};
+
+const SOCK_STREAM: u16 = 1;
+const IPPROTO_TCP: u16 = 6;
+/// Multipath TCP: a stream like TCP, but its own sequence numbers are not in `struct tcp_sock`.
+const IPPROTO_MPTCP: u16 = 262;
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_CLOSE: u8 = 7;
+
+/// field: struct sock.sk_type, sk_protocol. The family of a stream socket of interest; whether it is
+/// plain TCP.
+#[inline(always)]
+fn kind(sk: u64) -> Option<(u16, bool)> {
+    let family: u16 = field(sk, config!(offsets.sock_family))?;
+    if family != INET && family != INET6 && family != UNIX {
+        return None;
+    }
+    let kind: u16 = field(sk, config!(offsets.sock_type))?;
+    if kind != SOCK_STREAM {
+        return None;
+    }
+    if family == UNIX {
+        return Some((family, false));
+    }
+    let protocol: u16 = field(sk, config!(offsets.sock_protocol))?;
+    if protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP {
+        return None;
+    }
+    Some((family, protocol == IPPROTO_TCP))
+}
+
+/// Makes the entry of a socket at its first call, or judges it anew (`known` has its opening).
+/// None when the call is of no interest.
+#[inline(always)]
+pub(crate) fn admit(s: &mut Scratch, returned: u32) -> Option<*mut Socket> {
+    let sk = s.sk;
+    let tgid = (s.task >> 32) as u32;
+    let (family, is_tcp) = kind(sk)?;
+    // The kernel's own sockets (NFS, iSCSI) have no file; the task at hand does not own their bytes.
+    let inode = kernel_struct::inode(sk)?;
+    // SAFETY: plain data, for which zero is a value.
+    s.fresh = unsafe { core::mem::zeroed() };
+    let fresh = &mut s.fresh;
+    fresh.born_ns = s.at_ns;
+    fresh.inode = inode;
+    fresh.epoch = filter::epoch();
+    fresh.tgid = tgid;
+    fresh.family = family;
+    if filter::wants(sk, family, tgid) {
+        fresh.verdict = verdict::UNDECIDED;
+        fresh.walks[0].mode = mode::SEEK;
+        fresh.walks[1].mode = mode::SEEK;
+        if is_tcp {
+            place(s, returned)?;
+        }
+    } else {
+        fresh.verdict = verdict::UNWANTED;
+        count::bump(Counter::SocketsUnwanted);
+    }
+    if SOCKETS.insert(sk, &s.fresh, 0).is_err() {
+        count::bump(Counter::SocketTableFull);
+        return None;
+    }
+    SOCKETS.get_ptr_mut(sk)
+}
+
+/// Places both directions in the TCP sequence space, and finds out whether anything went by before.
+///
+/// Nothing is kept of connections that were never used, except how they were opened. Whether this call
+/// is the first one follows from the socket itself: `bytes_acked + (write_seq - snd_una)` is all that was
+/// ever written (an active opener's SYN counts one: its ACK passes through `bytes_acked`, while a
+/// passive opener starts beyond it: net/ipv4/tcp_input.c, tcp_snd_una_update), and
+/// `bytes_received - (rcv_nxt - copied_seq)` is all that was ever read.
+///
+/// field: struct tcp_sock: write_seq, copied_seq, snd_una, rcv_nxt, bytes_acked, bytes_received.
+#[inline(always)]
+fn place(s: &mut Scratch, returned: u32) -> Option<()> {
+    let sk = s.sk;
+    let state: u8 = field(sk, config!(offsets.sock_state))?;
+    let Some(write_seq) = needed::<u32>(sk, config!(offsets.tcp_write_seq)) else {
+        return Some(());
+    };
+    let Some(copied_seq) = needed::<u32>(sk, config!(offsets.tcp_copied_seq)) else {
+        return Some(());
+    };
+    if state == TCP_CLOSE {
+        // What is read after a reset, of a socket never seen before: there is nothing to learn from it.
+        return None;
+    }
+    // SAFETY: the value is one byte.
+    let how = unsafe { OPENED.get(sk) }.copied().unwrap_or(opened::UNSEEN);
+    let sent = s.direction == direction::TX as u32;
+    let (tx, rx) = if sent { (returned, 0) } else { (0, returned) };
+    let fresh = &mut s.fresh;
+    fresh.placed = 1;
+    fresh.opened = how;
+    fresh.walks[0].seq = write_seq.wrapping_sub(tx);
+    fresh.walks[1].seq = copied_seq.wrapping_sub(rx);
+    let Some(snd_una) = needed::<u32>(sk, config!(offsets.tcp_snd_una)) else {
+        return Some(());
+    };
+    let Some(acked) = needed::<u64>(sk, config!(offsets.tcp_bytes_acked)) else {
+        return Some(());
+    };
+    let Some(rcv_nxt) = needed::<u32>(sk, config!(offsets.tcp_rcv_nxt)) else {
+        return Some(());
+    };
+    let Some(received) = needed::<u64>(sk, config!(offsets.tcp_bytes_received)) else {
+        return Some(());
+    };
+    let written = acked
+        .wrapping_add(write_seq.wrapping_sub(snd_una) as u64)
+        .wrapping_sub(tx as u64);
+    let read = received
+        .wrapping_sub(rcv_nxt.wrapping_sub(copied_seq) as u64)
+        .wrapping_sub(rx as u64);
+    let syn = match how {
+        opened::ACTIVE => written == 1,
+        opened::PASSIVE => written == 0,
+        _ => written <= 1,
+    };
+    // The peer's FIN counts as a byte read.
+    let fin = read == 0 || (read == 1 && state != TCP_ESTABLISHED);
+    if syn && fin {
+        fresh.from_start = 1;
+        fresh.walks[0].mode = mode::START;
+        fresh.walks[1].mode = mode::START;
+        if read == 1 {
+            fresh.walks[1].seq = fresh.walks[1].seq.wrapping_sub(1);
+        }
+    }
+    Some(())
+}
+
+/// A field without which the socket's bytes cannot be placed; its absence is counted.
+#[inline(always)]
+fn needed<T: Copy>(sk: u64, offset: u32) -> Option<T> {
+    let value = field(sk, offset);
+    if value.is_none() {
+        count::bump(Counter::NoField);
+    }
+    value
+}

@@ -1,0 +1,417 @@
+//! One socket call: whose, which bytes, what of them is copied.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_loop,
+};
+use tracer_ebpf::{
+    counter::Counter,
+    event::{cause, class, confidence, direction, family::UNIX},
+};
+
+use crate::{
+    admission, count, filter,
+    frame_walk::{self, scratch},
+    instruction::{atomic_add, exchange},
+    kernel_struct::{field, inode},
+    maps::{SOCKETS, config},
+    recognise::{Recognised, recognise},
+    record,
+    state::{Scratch, Socket, mode, told, verdict},
+    user_memory,
+};
+
+const MSG_OOB: u32 = 0x1;
+const MSG_PEEK: u32 = 0x2;
+const MSG_TRUNC: u32 = 0x20;
+const MSG_ERRQUEUE: u32 = 0x2000;
+const EPIPE: i32 = 32;
+const ECONNRESET: i32 = 104;
+const TCP_ESTABLISHED: u8 = 1;
+
+/// Empty buffers that may stand before the first one in use.
+const EMPTY_MAX: u32 = 16;
+
+/// A socket call had finished: `returned` bytes, or minus the error.
+#[inline(always)]
+pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_pid_tgid() };
+    let tgid = (task >> 32) as u32;
+    if tgid == config!(own_tgid) {
+        return;
+    }
+    let mut known = SOCKETS.get_ptr_mut(sk);
+    if let Some(socket) = known {
+        // SAFETY: the entry's memory stays mapped; when LRU gives it to another socket in this
+        // instant, `born_ns` differs at the end of the call and nothing is written.
+        let socket = unsafe { &mut *socket };
+        if socket.family == UNIX && inode(sk) != Some(socket.inode) {
+            if socket.told & told::OPEN != 0 {
+                record::end(sk, socket, cause::CLOSED, towards, 0);
+            }
+            let _gone = SOCKETS.remove(sk);
+            known = None;
+        } else if socket.verdict == verdict::OTHER {
+            count::bump(Counter::CallsSkipped);
+            return;
+        } else if socket.verdict == verdict::UNWANTED {
+            if socket.tgid == tgid && socket.epoch == filter::epoch() {
+                count::bump(Counter::CallsSkipped);
+                return;
+            }
+            known = None;
+        } else if socket.epoch != filter::epoch() {
+            if filter::wants(sk, socket.family, tgid) {
+                socket.epoch = filter::epoch();
+            } else {
+                if socket.told & told::OPEN != 0 {
+                    record::end(sk, socket, cause::CLOSED, towards, task);
+                }
+                known = None;
+            }
+        }
+    }
+    if flags & (MSG_OOB | MSG_ERRQUEUE) != 0 {
+        return;
+    }
+    if returned < 0 {
+        if let Some(socket) = known {
+            // SAFETY: as above.
+            failed(sk, unsafe { &mut *socket }, returned, towards, task);
+        }
+        return;
+    }
+    if flags & MSG_PEEK != 0 && towards == direction::RX {
+        if known.is_some() {
+            count::bump(Counter::Peeks);
+        }
+        return;
+    }
+    let Some(s) = scratch() else { return };
+    if s.busy != 0 {
+        count::bump(Counter::Busy);
+        return;
+    }
+    s.busy = 1;
+    s.direction = towards as u32;
+    s.sk = sk;
+    s.task = task;
+    // SAFETY: no arguments.
+    s.at_ns = unsafe { bpf_ktime_get_ns() };
+    if returned == 0 {
+        if let Some(socket) = known {
+            // SAFETY: as above.
+            ended(s, unsafe { &mut *socket }, towards);
+        }
+    } else {
+        let socket = match known {
+            Some(socket) => Some(socket),
+            None => admission::admit(s, returned as u32),
+        };
+        if let Some(socket) = socket {
+            // SAFETY: as above.
+            let socket = unsafe { &mut *socket };
+            if socket.verdict != verdict::UNWANTED {
+                exclusively(s, socket, returned as u32, flags, towards);
+            }
+        }
+    }
+    s.busy = 0;
+}
+
+/// EPIPE and ECONNRESET: the peer is gone.
+#[inline(always)]
+fn failed(sk: u64, socket: &mut Socket, returned: i32, towards: u8, task: u64) {
+    if socket.multi != 0 {
+        user_memory::reset_multi(task);
+    }
+    let gone = returned == -EPIPE || returned == -ECONNRESET;
+    if gone && socket.told & (told::OPEN | told::BROKEN) == told::OPEN {
+        socket.told |= told::BROKEN;
+        record::end(sk, socket, cause::BROKEN, towards, task);
+    }
+}
+
+/// A receive returned 0: the end of the stream, unless nothing was asked for.
+#[inline(always)]
+fn ended(s: &mut Scratch, socket: &mut Socket, towards: u8) {
+    if socket.multi != 0 {
+        user_memory::reset_multi(s.task);
+    }
+    if towards != direction::RX || socket.told & (told::OPEN | told::EOF) != told::OPEN {
+        return;
+    }
+    if user_memory::locate(s, 0) {
+        skip_empty(s);
+        if s.chunk_len == 0 {
+            return;
+        }
+        socket.told |= told::EOF;
+        record::end(s.sk, socket, cause::EOF, towards, s.task);
+    }
+}
+
+#[inline(always)]
+fn skip_empty(s: &mut Scratch) {
+    let mut i = 0;
+    while i < EMPTY_MAX {
+        if s.chunk_len != 0 || !user_memory::next_chunk(s) {
+            break;
+        }
+        i += 1;
+    }
+}
+
+/// One task at a time walks one direction.
+#[inline(always)]
+fn exclusively(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, towards: u8) {
+    let way = (towards & 1) as usize;
+    let busy = &raw mut socket.busy[way];
+    let missed = &raw mut socket.missed[way];
+    // SAFETY: a word of the map's value.
+    if unsafe { exchange(busy, 1) } != 0 {
+        count::bump(Counter::Busy);
+        if socket.placed == 0 {
+            // SAFETY: a word of the map's value.
+            unsafe { atomic_add(missed, returned as u64) };
+        }
+        return;
+    }
+    // SAFETY: no arguments.
+    s.cgroup = unsafe { bpf_get_current_cgroup_id() };
+    s.born_ns = socket.born_ns;
+    s.confidence = socket.confidence;
+    s.walk = socket.walks[way];
+    s.desync = 0;
+    s.class = 0;
+    s.begun = 0;
+    s.remaining = returned;
+    count::bump(Counter::Calls);
+    bytes(s, socket, returned, flags, way);
+    if socket.born_ns == s.born_ns {
+        socket.walks[way] = s.walk;
+        if s.confidence > socket.confidence {
+            socket.confidence = s.confidence;
+        }
+        if socket.confidence >= confidence::PLAUSIBLE {
+            socket.verdict = verdict::HTTP2;
+        }
+        if s.class != 0 {
+            unrecognised(s, socket);
+        } else if s.desync != 0 {
+            desynchronised(s, socket, towards);
+            socket.walks[way] = s.walk;
+        }
+    }
+    // SAFETY: a word of the map's value; the exchange orders it behind the writes above.
+    unsafe { exchange(busy, 0) };
+}
+
+/// The bytes are no HTTP/2.
+#[inline(always)]
+fn unrecognised(s: &mut Scratch, socket: &mut Socket) {
+    if s.class == class::HTTP1 {
+        socket.verdict = verdict::HTTP1;
+        socket.calls = 0;
+        socket.walks[0].mode = mode::SEEK;
+        socket.walks[1].mode = mode::SEEK;
+        socket.told |= if s.direction == direction::TX as u32 {
+            told::HTTP1_TX
+        } else {
+            told::HTTP1_RX
+        };
+        return;
+    }
+    socket.verdict = verdict::OTHER;
+    count::bump(Counter::SocketsOther);
+    record::unrecognised(s, s.class, false);
+}
+
+/// The walker lost its place.
+#[inline(always)]
+fn desynchronised(s: &mut Scratch, socket: &mut Socket, towards: u8) {
+    count::bump(Counter::Desync);
+    record::end(s.sk, socket, cause::DESYNC, towards, s.task);
+    frame_walk::lose(&mut s.walk);
+    if socket.verdict == verdict::UNDECIDED {
+        socket.calls += 1;
+    }
+}
+
+/// Bytes that went by since the last call of this direction without a hook; None when another task's
+/// call has already been placed behind this one.
+///
+/// field: struct tcp_sock.write_seq, copied_seq.
+#[inline(always)]
+fn unhooked(s: &mut Scratch, socket: &mut Socket, returned: u32, way: usize) -> Option<u32> {
+    if socket.placed == 0 {
+        let missed = &raw mut socket.missed[way & 1];
+        // SAFETY: a word of the map's value.
+        return Some(if socket.missed[way & 1] == 0 {
+            0
+        } else {
+            unsafe { exchange(missed, 0) as u32 }
+        });
+    }
+    let offset = if way == direction::TX as usize {
+        config!(offsets.tcp_write_seq)
+    } else {
+        config!(offsets.tcp_copied_seq)
+    };
+    let Some(now) = field::<u32>(s.sk, offset) else {
+        return Some(0);
+    };
+    let before = now.wrapping_sub(returned).wrapping_sub(s.walk.seq) as i32;
+    if before == 0 {
+        s.walk.seq = now;
+        return Some(0);
+    }
+    if before < 0 {
+        count::bump(Counter::Busy);
+        return None;
+    }
+    s.walk.seq = now;
+    // A FIN takes a sequence number and is no byte.
+    if before == 1 && field::<u8>(s.sk, config!(offsets.sock_state)) != Some(TCP_ESTABLISHED) {
+        return Some(0);
+    }
+    Some(before as u32)
+}
+
+/// Everything about one call's bytes.
+#[inline(always)]
+fn bytes(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, way: usize) {
+    let Some(before) = unhooked(s, socket, returned, way) else {
+        return;
+    };
+    if before != 0 {
+        count::bump(Counter::Unhooked);
+        if !frame_walk::pass(s, before) {
+            lost_place(s, socket, way);
+        }
+        s.walk.offset = s.walk.offset.wrapping_add(before as u64);
+    }
+    // MSG_TRUNC: TCP counts the bytes and throws them away.
+    let located = if flags & MSG_TRUNC != 0 && way == direction::RX as usize {
+        false
+    } else {
+        user_memory::locate(s, returned as i32)
+    };
+    if located {
+        skip_empty(s);
+        if s.multi != 0 {
+            socket.multi = 1;
+        }
+        if s.walk.mode == mode::START || s.walk.mode == mode::SEEK {
+            let found = recognise(s, socket);
+            announce(s, socket);
+            match found {
+                Recognised::Frames => {}
+                Recognised::Nothing => {
+                    s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
+                    s.walk.mode = mode::SEEK;
+                    if socket.verdict == verdict::HTTP2 {
+                        count::add(Counter::BytesSeen, returned as u64);
+                    }
+                    return;
+                }
+                Recognised::Other(class) => {
+                    s.class = class;
+                    if class == class::HTTP1 {
+                        record::unrecognised(s, class, true);
+                    }
+                    s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
+                    return;
+                }
+            }
+        }
+        count::add(Counter::BytesSeen, returned as u64);
+        record::begin(s);
+        // SAFETY: the callback uses the scratch space alone.
+        unsafe {
+            bpf_loop(
+                frame_walk::STEPS,
+                frame_walk::step as *mut c_void,
+                core::ptr::null_mut(),
+                0,
+            )
+        };
+        if s.class != 0 {
+            // The preface or the first frame was none: what was gathered means nothing.
+            s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
+            return;
+        }
+        if s.multi != 0 && way == direction::TX as usize && s.remaining == 0 {
+            user_memory::cut_short(s);
+        }
+        if s.desync == 0 && s.remaining != 0 {
+            // Memory that could not be read was counted where it happened.
+            if s.iovecs == 0 && s.chunk_len == 0 {
+                count::bump(Counter::IovecLimit);
+            } else {
+                count::bump(Counter::StepLimit);
+            }
+            rest(s);
+        }
+        if s.desync != 0 {
+            record::flush(s);
+            s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
+            return;
+        }
+        record::flush(s);
+        return;
+    }
+    announce(s, socket);
+    if s.walk.mode == mode::START || s.walk.mode == mode::SEEK {
+        count::bump(Counter::NoBuffer);
+        frame_walk::lose(&mut s.walk);
+        s.walk.offset = s.walk.offset.wrapping_add(returned as u64);
+        return;
+    }
+    count::add(Counter::BytesSeen, returned as u64);
+    record::begin(s);
+    rest(s);
+    if s.desync != 0 {
+        count::bump(Counter::NoBuffer);
+    }
+    record::flush(s);
+}
+
+/// What remains of the call is a hole.
+#[inline(always)]
+fn rest(s: &mut Scratch) {
+    let n = s.remaining;
+    if !frame_walk::pass(s, n) {
+        s.desync = 1;
+    }
+    record::hole(s, n);
+}
+
+/// Bytes without a hook went by where a frame began.
+#[inline(always)]
+fn lost_place(s: &mut Scratch, socket: &mut Socket, way: usize) {
+    let was_walking = s.walk.mode != mode::START && s.walk.mode != mode::SEEK;
+    if was_walking {
+        socket.walks[way & 1].offset = s.walk.offset;
+        desynchronised(s, socket, way as u8);
+    } else {
+        frame_walk::lose(&mut s.walk);
+    }
+}
+
+/// Writes the OPEN record of a socket before anything else is told of it.
+#[inline(always)]
+fn announce(s: &mut Scratch, socket: &mut Socket) {
+    if socket.told & told::OPEN == 0 {
+        socket.told |= told::OPEN;
+        record::open(
+            s,
+            socket.family,
+            socket.opened,
+            socket.from_start,
+            socket.inode,
+        );
+    }
+}

@@ -1,0 +1,545 @@
+//! The frame walker: follows RFC 9113 frames through the bytes of one direction, call by call, and
+//! decides what is copied and what is only counted.
+//!
+//! `bpf_loop` calls [`step`] until the call's bytes are used up. A step does one small thing: take the
+//! next buffer of the vector, read (a piece of) a frame header, copy a chunk, count a run. All state is
+//! in the scratch space, of which the verifier knows nothing, so that one step is all it must prove.
+
+use core::ffi::c_void;
+
+use tracer_ebpf::event::{DATA_COPY_WHOLE_MAX, FRAME_COPY_MAX, class, confidence};
+
+use crate::{
+    instruction::bound,
+    maps::{MESSAGES, SCRATCH, config},
+    record,
+    state::{CHUNK, Message, MessageKey, POSITION_MASK, Scratch, Walk, mode, trusted},
+    user_memory,
+};
+
+/// Steps of one call at most. A call of 64 KiB in 9-byte frames takes 15,000.
+pub(crate) const STEPS: u32 = 65_536;
+
+/// Message prefixes of one DATA frame at most; a stream with more is followed no further.
+const PREFIXES_MAX: u16 = 1_024;
+
+/// Plausible headers in a row after which a late attach counts as HTTP/2.
+const PLAUSIBLE: u8 = 3;
+
+/// Plausible headers in a row after which anything is believed (frames longer than the default
+/// maximum, unknown types).
+const BELIEVED: u8 = 24;
+
+/// Default SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 6.5.2).
+const MAX_FRAME_SIZE: u32 = 16_384;
+
+/// RFC 9113 section 3.4.
+pub(crate) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Frame types of RFC 9113 section 6, RFC 7838 (ALTSVC), RFC 8336 (ORIGIN), RFC 9218.
+pub(crate) mod frame_type {
+    /// DATA.
+    pub(crate) const DATA: u8 = 0x0;
+    /// HEADERS.
+    pub(crate) const HEADERS: u8 = 0x1;
+    /// PRIORITY.
+    pub(crate) const PRIORITY: u8 = 0x2;
+    /// RST_STREAM.
+    pub(crate) const RST_STREAM: u8 = 0x3;
+    /// SETTINGS.
+    pub(crate) const SETTINGS: u8 = 0x4;
+    /// PUSH_PROMISE.
+    pub(crate) const PUSH_PROMISE: u8 = 0x5;
+    /// PING.
+    pub(crate) const PING: u8 = 0x6;
+    /// GOAWAY.
+    pub(crate) const GOAWAY: u8 = 0x7;
+    /// WINDOW_UPDATE.
+    pub(crate) const WINDOW_UPDATE: u8 = 0x8;
+    /// CONTINUATION.
+    pub(crate) const CONTINUATION: u8 = 0x9;
+    /// ALTSVC.
+    pub(crate) const ALTSVC: u8 = 0xa;
+    /// ORIGIN.
+    pub(crate) const ORIGIN: u8 = 0xc;
+    /// PRIORITY_UPDATE.
+    pub(crate) const PRIORITY_UPDATE: u8 = 0x10;
+}
+
+const END_STREAM: u8 = 0x1;
+const PADDED: u8 = 0x8;
+
+/// The scratch space of this CPU.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: the slot is this CPU's; its busy flag keeps other programs out.
+    SCRATCH.get_ptr_mut(0).map(|s| unsafe { &mut *s })
+}
+
+/// One step; 1 ends the loop.
+pub(crate) extern "C" fn step(_index: u64, _context: *mut c_void) -> i64 {
+    let Some(s) = scratch() else { return 1 };
+    if s.remaining == 0 {
+        return 1;
+    }
+    if s.chunk_len == 0 {
+        return if user_memory::next_chunk(s) { 0 } else { 1 };
+    }
+    if s.position > record::FLUSH_ABOVE {
+        record::flush(s);
+        record::begin(s);
+    }
+    let available = if s.chunk_len < s.remaining as u64 {
+        s.chunk_len as u32
+    } else {
+        s.remaining
+    };
+    let goes_on = match s.walk.mode {
+        mode::HEADER => header(s, available),
+        mode::DATA => data(s, available),
+        mode::PAYLOAD => payload(s, available),
+        mode::PREFACE => preface(s, available),
+        mode::SKIP => skip(s, available),
+        _ => false,
+    };
+    if goes_on { 0 } else { 1 }
+}
+
+#[inline(always)]
+fn least(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
+}
+
+#[inline(always)]
+fn full() -> bool {
+    config!(full_payload) != 0
+}
+
+/// Copies or counts up to `n` bytes; how many went by, or None when memory could not be read.
+#[inline(always)]
+fn take(s: &mut Scratch, n: u32, copied: bool) -> Option<u32> {
+    if copied {
+        let n = least(n, CHUNK);
+        record::copy(s, n)?;
+        Some(n)
+    } else {
+        record::hole(s, n);
+        Some(n)
+    }
+}
+
+#[inline(always)]
+fn header(s: &mut Scratch, available: u32) -> bool {
+    let have = s.walk.partial_len as u32;
+    let n = least(9 - least(have, 9), available);
+    let Some(at) = record::copy(s, n) else {
+        return false;
+    };
+    let from = s.out.as_ptr();
+    let to = s.walk.partial.as_mut_ptr();
+    let mut i = 0;
+    while i < 9 {
+        if i < n {
+            let source = bound::<POSITION_MASK>(at + i as u64);
+            let target = bound::<15>((have + i) as u64);
+            // SAFETY: the source is within `out`; `have + i` is below 9, and the mask, which only the
+            // verifier needs, stays within the rest of `Walk`.
+            unsafe { *to.add(target as usize) = *from.add(source as usize) };
+        }
+        i += 1;
+    }
+    if have + n < 9 {
+        s.walk.partial_len = (have + n) as u8;
+        return true;
+    }
+    s.walk.partial_len = 0;
+    let [l2, l1, l0, frame_type, flags, s3, s2, s1, s0] = s.walk.partial;
+    let len = (l2 as u32) << 16 | (l1 as u32) << 8 | l0 as u32;
+    let stream = (s3 as u32) << 24 | (s2 as u32) << 16 | (s1 as u32) << 8 | s0 as u32;
+    if !believe(s, len, frame_type, flags, stream) {
+        record::take_back(s, n);
+        return false;
+    }
+    let walk = &mut s.walk;
+    walk.frame_type = frame_type;
+    walk.flags = flags;
+    walk.stream = stream & 0x7fff_ffff;
+    walk.left = len;
+    if frame_type == frame_type::DATA {
+        begin_data(s, len);
+    } else {
+        walk.mode = mode::PAYLOAD;
+        walk.copy_left = least(len, FRAME_COPY_MAX);
+        let ends = frame_type == frame_type::RST_STREAM
+            || (frame_type == frame_type::HEADERS && flags & END_STREAM != 0);
+        if ends && walk.tracked != 0 {
+            forget_message(s);
+        }
+    }
+    if len == 0 {
+        end_frame(s);
+    }
+    true
+}
+
+/// Is this header believed? Sets the reason when not.
+#[inline(always)]
+fn believe(s: &mut Scratch, len: u32, frame_type: u8, flags: u8, stream: u32) -> bool {
+    if s.walk.first != 0 {
+        s.walk.first = 0;
+        if frame_type != frame_type::SETTINGS
+            || flags & 1 != 0
+            || !plausible(len, frame_type, flags, stream)
+        {
+            s.class = class::OTHER;
+            return false;
+        }
+    }
+    let trusts = s.walk.trusted;
+    if trusts == trusted::YES
+        || (trusts == trusted::FROM_START && s.confidence == confidence::PREFACE)
+    {
+        return true;
+    }
+    if !plausible(len, frame_type, flags, stream) {
+        s.desync = 1;
+        return false;
+    }
+    if s.walk.plausible < u8::MAX {
+        s.walk.plausible += 1;
+    }
+    if s.walk.plausible >= PLAUSIBLE && s.confidence == confidence::TENTATIVE {
+        s.confidence = confidence::PLAUSIBLE;
+    }
+    if s.walk.plausible >= BELIEVED && trusts == trusted::NO {
+        s.walk.trusted = trusted::YES;
+    }
+    true
+}
+
+/// Could this be a frame header, as strictly as RFC 9113 section 6 allows without knowing the
+/// settings? 1 in some 10^8 random nine bytes passes.
+#[inline(always)]
+pub(crate) fn plausible(len: u32, frame_type: u8, flags: u8, stream: u32) -> bool {
+    if stream & 0x8000_0000 != 0 || len > MAX_FRAME_SIZE {
+        return false;
+    }
+    // (flags that the type defines, smallest length, largest length, on a stream / on the connection)
+    let (defined, least, most, on_stream, on_connection) = match frame_type {
+        frame_type::DATA => (0x09, 0, MAX_FRAME_SIZE, true, false),
+        frame_type::HEADERS => (0x2d, 1, MAX_FRAME_SIZE, true, false),
+        frame_type::PRIORITY => (0, 5, 5, true, false),
+        frame_type::RST_STREAM => (0, 4, 4, true, false),
+        frame_type::SETTINGS => (0x01, 0, 6 * 64, false, true),
+        frame_type::PUSH_PROMISE => (0x0c, 5, MAX_FRAME_SIZE, true, false),
+        frame_type::PING => (0x01, 8, 8, false, true),
+        frame_type::GOAWAY => (0, 8, MAX_FRAME_SIZE, false, true),
+        frame_type::WINDOW_UPDATE => (0, 4, 4, true, true),
+        frame_type::CONTINUATION => (0x04, 0, MAX_FRAME_SIZE, true, false),
+        frame_type::ALTSVC | frame_type::ORIGIN => (0, 2, MAX_FRAME_SIZE, true, true),
+        frame_type::PRIORITY_UPDATE => (0, 4, 1_024, false, true),
+        _ => return false,
+    };
+    if flags & !defined != 0 || len < least || len > most {
+        return false;
+    }
+    if frame_type == frame_type::SETTINGS && (len % 6 != 0 || (flags & 1 != 0 && len != 0)) {
+        return false;
+    }
+    if stream == 0 {
+        on_connection
+    } else {
+        on_stream
+    }
+}
+
+#[inline(always)]
+fn payload(s: &mut Scratch, available: u32) -> bool {
+    let n = least(s.walk.left, available);
+    let copied = s.walk.copy_left != 0 || full();
+    let n = if copied && !full() {
+        least(n, s.walk.copy_left)
+    } else {
+        n
+    };
+    let Some(n) = take(s, n, copied) else {
+        return false;
+    };
+    s.walk.copy_left = s.walk.copy_left.saturating_sub(n);
+    s.walk.left = s.walk.left.wrapping_sub(n);
+    if s.walk.left == 0 {
+        end_frame(s);
+    }
+    true
+}
+
+#[inline(always)]
+fn skip(s: &mut Scratch, available: u32) -> bool {
+    let n = least(s.walk.left, available);
+    record::hole(s, n);
+    s.walk.left = s.walk.left.wrapping_sub(n);
+    if s.walk.left == 0 {
+        s.walk.mode = mode::HEADER;
+    }
+    true
+}
+
+#[inline(always)]
+fn preface(s: &mut Scratch, available: u32) -> bool {
+    let left = least(s.walk.left, 24);
+    let n = least(left, available);
+    let Some(at) = record::copy(s, n) else {
+        return false;
+    };
+    let matched = 24 - left;
+    let out = s.out.as_ptr();
+    let mut different = 0;
+    let mut i = 0;
+    while i < 24 {
+        if i < n {
+            let got = bound::<POSITION_MASK>(at + i as u64);
+            let want = bound::<31>((matched + i) as u64);
+            if want < 24 {
+                // SAFETY: the first is within `out`, the second below 24.
+                different |=
+                    unsafe { *out.add(got as usize) ^ *PREFACE.as_ptr().add(want as usize) };
+            }
+        }
+        i += 1;
+    }
+    if different != 0 {
+        s.class = class::OTHER;
+        return false;
+    }
+    s.walk.left = left - n;
+    if s.walk.left == 0 {
+        s.confidence = confidence::PREFACE;
+        s.walk.mode = mode::HEADER;
+        s.walk.trusted = trusted::YES;
+    }
+    true
+}
+
+#[inline(always)]
+fn key(s: &Scratch) -> MessageKey {
+    MessageKey {
+        sk: s.sk,
+        born_ns: s.born_ns,
+        stream: s.walk.stream,
+        direction: s.direction,
+    }
+}
+
+#[inline(always)]
+fn begin_data(s: &mut Scratch, len: u32) {
+    let walk = &mut s.walk;
+    walk.mode = mode::DATA;
+    walk.whole = if len <= DATA_COPY_WHOLE_MAX || full() {
+        1
+    } else {
+        0
+    };
+    walk.pad = 0;
+    walk.pad_pending = if walk.flags & PADDED != 0 { 1 } else { 0 };
+    walk.prefixes = 0;
+    walk.message_left = 0;
+    walk.prefix_len = 0;
+    walk.no_messages = 0;
+    walk.had_entry = 0;
+    if walk.tracked == 0 {
+        return;
+    }
+    let key = key(s);
+    // SAFETY: only this direction's walker, which holds the busy flag, uses the entry; if LRU gives it
+    // to another stream in this instant, message boundaries of one stream are lost, which user space
+    // notices.
+    if let Some(message) = unsafe { MESSAGES.get(key) } {
+        let walk = &mut s.walk;
+        walk.message_left = message.left;
+        walk.no_messages = message.no_messages;
+        walk.prefix_len = message.prefix_len;
+        walk.prefix = message.prefix;
+        walk.had_entry = 1;
+    }
+}
+
+#[inline(always)]
+fn data(s: &mut Scratch, available: u32) -> bool {
+    let copied = s.walk.whole != 0;
+    if s.walk.pad_pending != 0 {
+        let Some(at) = record::copy(s, 1) else {
+            return false;
+        };
+        let at = bound::<POSITION_MASK>(at);
+        // SAFETY: within `out`.
+        let pad = unsafe { *s.out.as_ptr().add(at as usize) };
+        let walk = &mut s.walk;
+        walk.pad_pending = 0;
+        walk.left = walk.left.wrapping_sub(1);
+        walk.pad = least(pad as u32, walk.left) as u8;
+        if walk.left == 0 {
+            end_frame(s);
+        }
+        return true;
+    }
+    let body = s.walk.left.wrapping_sub(s.walk.pad as u32);
+    let n;
+    if body == 0 || s.walk.pad as u32 > s.walk.left {
+        // Padding: it is the last thing in the frame, so that `left` reaches 0 with it.
+        s.walk.pad = 0;
+        s.walk.no_messages |= PADDING;
+        let Some(taken) = take(s, least(s.walk.left, available), copied) else {
+            return false;
+        };
+        n = taken;
+    } else if s.walk.no_messages != 0 {
+        let Some(taken) = take(s, least(body, available), copied) else {
+            return false;
+        };
+        n = taken;
+    } else if s.walk.message_left == 0 {
+        let Some(taken) = prefix(s, least(body, available)) else {
+            return false;
+        };
+        n = taken;
+    } else {
+        let Some(taken) = take(
+            s,
+            least(least(s.walk.message_left, body), available),
+            copied,
+        ) else {
+            return false;
+        };
+        s.walk.message_left = s.walk.message_left.wrapping_sub(taken);
+        n = taken;
+    }
+    s.walk.left = s.walk.left.wrapping_sub(n);
+    if s.walk.left == 0 {
+        end_frame(s);
+    }
+    true
+}
+
+/// Bit of [`Walk::no_messages`] while padding goes by: it is not the stream's state.
+const PADDING: u8 = 0x80;
+
+/// Reads (a piece of) a gRPC message prefix: one byte flag, four bytes length, big endian.
+#[inline(always)]
+fn prefix(s: &mut Scratch, available: u32) -> Option<u32> {
+    let have = least(s.walk.prefix_len as u32, 4);
+    let n = least(5 - have, available);
+    let at = record::copy(s, n)?;
+    let from = s.out.as_ptr();
+    let to = s.walk.prefix.as_mut_ptr();
+    let mut i = 0;
+    while i < 5 {
+        if i < n {
+            let source = bound::<POSITION_MASK>(at + i as u64);
+            let target = bound::<7>((have + i) as u64);
+            if target < 5 {
+                // SAFETY: the first is within `out`, the second below 5.
+                unsafe { *to.add(target as usize) = *from.add(source as usize) };
+            }
+        }
+        i += 1;
+    }
+    let walk = &mut s.walk;
+    let [flag, l3, l2, l1, l0] = walk.prefix;
+    walk.prefix_len = (have + n) as u8;
+    if flag > 1 {
+        walk.no_messages = 1;
+        walk.prefix_len = 0;
+    } else if have + n == 5 {
+        walk.prefix_len = 0;
+        walk.message_left = (l3 as u32) << 24 | (l2 as u32) << 16 | (l1 as u32) << 8 | l0 as u32;
+        walk.prefixes += 1;
+        if walk.prefixes > PREFIXES_MAX {
+            walk.no_messages = 1;
+        }
+    }
+    Some(n)
+}
+
+#[inline(always)]
+fn forget_message(s: &mut Scratch) {
+    let key = key(s);
+    if MESSAGES.remove(key).is_ok() {
+        s.walk.tracked = s.walk.tracked.saturating_sub(1);
+    }
+}
+
+/// The frame's last byte went by.
+#[inline(always)]
+fn end_frame(s: &mut Scratch) {
+    let was_data = s.walk.mode == mode::DATA;
+    s.walk.mode = mode::HEADER;
+    s.walk.partial_len = 0;
+    if was_data {
+        remember_message(s);
+    }
+}
+
+/// Keeps the stream's place within its message until its next DATA frame.
+#[inline(always)]
+fn remember_message(s: &mut Scratch) {
+    let walk = &s.walk;
+    let no_messages = walk.no_messages & !PADDING;
+    let at_boundary = walk.message_left == 0 && walk.prefix_len == 0 && no_messages == 0;
+    if at_boundary || walk.flags & END_STREAM != 0 {
+        if walk.had_entry != 0 {
+            forget_message(s);
+        }
+        return;
+    }
+    let message = Message {
+        left: walk.message_left,
+        no_messages,
+        prefix_len: walk.prefix_len,
+        prefix: walk.prefix,
+        _pad: 0,
+    };
+    let had_entry = walk.had_entry != 0;
+    // When the map refuses, the stream's next prefix is looked for in the wrong place, and user space
+    // says "unknown" of its messages.
+    if MESSAGES.insert(key(s), message, 0).is_ok() && !had_entry {
+        s.walk.tracked = s.walk.tracked.saturating_add(1);
+    }
+}
+
+/// `n` bytes went by that cannot be looked at. True when the place is still known.
+#[inline(always)]
+pub(crate) fn pass(s: &mut Scratch, n: u32) -> bool {
+    let walk = &mut s.walk;
+    match walk.mode {
+        mode::PAYLOAD | mode::SKIP if n <= walk.left => {
+            walk.copy_left = walk.copy_left.saturating_sub(n);
+            walk.left -= n;
+        }
+        mode::DATA if n <= walk.left => {
+            if walk.pad_pending != 0 || walk.pad != 0 || n > walk.message_left {
+                walk.no_messages = 1;
+                walk.pad_pending = 0;
+                walk.pad = 0;
+            } else {
+                walk.message_left -= n;
+            }
+            walk.left -= n;
+        }
+        _ => return n == 0,
+    }
+    if walk.left == 0 {
+        end_frame(s);
+    }
+    true
+}
+
+/// Bytes that the walker knows nothing of any more.
+#[inline(always)]
+pub(crate) fn lose(walk: &mut Walk) {
+    walk.mode = mode::SEEK;
+    walk.trusted = trusted::NO;
+    walk.plausible = 0;
+    walk.partial_len = 0;
+    walk.first = 0;
+    walk.left = 0;
+}

@@ -1,0 +1,45 @@
+//! Reads of kernel structs, at the offsets that user space found in the kernel's BTF.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use tracer_ebpf::config::NO_FIELD;
+
+/// Reads a `T` at `base + offset` of kernel memory; None when the field is unknown or unreadable.
+#[inline(always)]
+pub(crate) fn field<T: Copy>(base: u64, offset: u32) -> Option<T> {
+    if offset == NO_FIELD || base == 0 {
+        return None;
+    }
+    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: the helper writes `size_of::<T>()` bytes or fails; `T` is plain data.
+    unsafe {
+        let result = bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            (base + offset as u64) as *const _,
+        );
+        if result == 0 {
+            Some(value.assume_init())
+        } else {
+            None
+        }
+    }
+}
+
+/// field: struct sock.sk_socket -> struct socket.file -> struct file.f_inode -> struct inode.i_ino.
+/// None for a socket without a file: the kernel's own, which no user buffer belongs to.
+#[inline(always)]
+pub(crate) fn inode(sk: u64) -> Option<u64> {
+    let socket: u64 = field(sk, config!(offsets.sock_socket))?;
+    let file: u64 = field(socket, config!(offsets.socket_file))?;
+    let inode: u64 = field(file, config!(offsets.file_inode))?;
+    field(inode, config!(offsets.inode_ino))
+}
+
+/// field: struct sock.__sk_common.skc_net -> struct net.ns.inum. 0 when unknown.
+#[inline(always)]
+pub(crate) fn netns(sk: u64) -> u32 {
+    let net: u64 = field(sk, config!(offsets.sock_net)).unwrap_or(0);
+    field(net, config!(offsets.net_inum)).unwrap_or(0)
+}
+
+use crate::maps::config;

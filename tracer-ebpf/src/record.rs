@@ -1,0 +1,401 @@
+//! Records: built in the scratch space (END: on the stack), written to the ring without waking anyone.
+
+use core::mem::offset_of;
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{
+        bpf_get_current_comm,
+        generated::{
+            bpf_get_current_cgroup_id, bpf_ktime_get_ns, bpf_probe_read_kernel,
+            bpf_probe_read_user, bpf_ringbuf_output,
+        },
+    },
+};
+use tracer_ebpf::{
+    counter::Counter,
+    event::{
+        BOUNDARY_UNKNOWN, Bytes, End, Header, Open, SEGMENT_HOLE, UNRECOGNISED_COPY_MAX,
+        Unrecognised, direction,
+        family::{INET, UNIX},
+        kind,
+    },
+};
+
+use crate::{
+    count,
+    instruction::bound,
+    kernel_struct::{field, netns},
+    maps::{EVENTS, config},
+    state::{CHUNK, LENGTH_MASK, POSITION_MASK, Scratch, Socket, Walk, mode, segment},
+};
+
+const HEADER: u32 = size_of::<Header>() as u32;
+const BYTES_START: u32 = HEADER + size_of::<Bytes>() as u32;
+
+/// A record that has grown beyond this is written before more is copied: what is left holds one more
+/// length word and [`CHUNK`] bytes.
+pub(crate) const FLUSH_ABOVE: u32 = POSITION_MASK as u32 - CHUNK - 2 * 4;
+
+#[inline(always)]
+fn write(record: *const u8, len: u64) {
+    // The reader's timer drains; it is woken only when the ring fills faster than that.
+    let waiting = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
+    let flags = if waiting > config!(wake_above) as u64 {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
+    // SAFETY: every caller passes `len` bytes of initialised memory, bounded for the verifier.
+    let result = unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            record.cast_mut().cast(),
+            len,
+            flags as u64,
+        )
+    };
+    if result == 0 {
+        count::bump(Counter::Records);
+        count::add(Counter::BytesCopied, len);
+    } else {
+        count::bump(Counter::RingFull);
+    }
+}
+
+#[inline(always)]
+fn header(s: &Scratch, kind: u8, len: u32) -> Header {
+    Header {
+        kind,
+        direction: s.direction as u8,
+        _reserved: 0,
+        len,
+        at_ns: s.at_ns,
+        sk: s.sk,
+        born_ns: s.born_ns,
+        tgid: (s.task >> 32) as u32,
+        tid: s.task as u32,
+        cgroup: s.cgroup,
+    }
+}
+
+/// Begins a BYTES record at the walker's place.
+#[inline(always)]
+pub(crate) fn begin(s: &mut Scratch) {
+    let walk = &s.walk;
+    let (to_boundary, partial_len, in_frame) = match walk.mode {
+        mode::HEADER => (0, walk.partial_len, false),
+        mode::PAYLOAD | mode::DATA => (walk.left, 0, true),
+        mode::PREFACE | mode::SKIP => (walk.left, 0, false),
+        _ => (BOUNDARY_UNKNOWN, 0, false),
+    };
+    let body = Bytes {
+        offset: walk.offset,
+        total: 0,
+        to_boundary,
+        partial_len,
+        partial: walk.partial,
+        confidence: s.confidence,
+        _pad: [0; 5],
+        in_frame_stream: if in_frame { walk.stream } else { 0 },
+        in_frame_type: if in_frame {
+            walk.frame_type
+        } else {
+            NOT_A_FRAME
+        },
+        in_frame_flags: if in_frame { walk.flags } else { 0 },
+        _pad2: [0; 2],
+    };
+    let head = header(s, kind::BYTES, 0);
+    let out = s.out.as_mut_ptr();
+    // SAFETY: both lie within `out`; unaligned because it is a byte array.
+    unsafe {
+        out.cast::<Header>().write_unaligned(head);
+        out.add(HEADER as usize)
+            .cast::<Bytes>()
+            .write_unaligned(body);
+    }
+    s.position = BYTES_START;
+    s.total = 0;
+    s.segment_kind = segment::NONE;
+    s.begun = 1;
+}
+
+/// [`Bytes::in_frame_type`] of the preface and of skipped bytes: type 0xff is not assigned.
+const NOT_A_FRAME: u8 = 0xff;
+
+/// Writes the record that was begun, unless it is empty.
+#[inline(always)]
+pub(crate) fn flush(s: &mut Scratch) {
+    s.begun = 0;
+    if s.total == 0 {
+        return;
+    }
+    let len = bound::<POSITION_MASK>(s.position as u64);
+    let out = s.out.as_mut_ptr();
+    // SAFETY: within `out`.
+    unsafe {
+        out.add(offset_of!(Header, len))
+            .cast::<u32>()
+            .write_unaligned(len as u32);
+        out.add(HEADER as usize + offset_of!(Bytes, total))
+            .cast::<u32>()
+            .write_unaligned(s.total);
+    }
+    write(out, len);
+}
+
+/// Marks `n` bytes as gone by: in the call, in the direction, in the record.
+#[inline(always)]
+fn consume(s: &mut Scratch, n: u32) {
+    s.chunk = s.chunk.wrapping_add(n as u64);
+    s.chunk_len = s.chunk_len.wrapping_sub(n as u64);
+    s.remaining = s.remaining.wrapping_sub(n);
+    s.total = s.total.wrapping_add(n);
+    s.walk.offset = s.walk.offset.wrapping_add(n as u64);
+}
+
+/// Copies the next `n` bytes (at most [`CHUNK`]) of the user's memory into the record; the position
+/// of the copy in `out`, or None when the memory could not be read.
+#[inline(always)]
+pub(crate) fn copy(s: &mut Scratch, n: u32) -> Option<u64> {
+    let fresh = s.segment_kind != segment::COPIED;
+    let at = if fresh { s.position + 4 } else { s.position };
+    let at = bound::<POSITION_MASK>(at as u64);
+    let len = bound::<LENGTH_MASK>(n as u64);
+    let out = s.out.as_mut_ptr();
+    // SAFETY: at most POSITION_MASK + LENGTH_MASK, which is inside `out`.
+    let result = unsafe {
+        bpf_probe_read_user(out.add(at as usize).cast(), len as u32, s.chunk as *const _)
+    };
+    if result != 0 {
+        count::bump(Counter::Fault);
+        return None;
+    }
+    if fresh {
+        s.segment = s.position;
+        s.segment_len = 0;
+        s.segment_kind = segment::COPIED;
+    }
+    s.segment_len = s.segment_len.wrapping_add(n);
+    write_word(s, s.segment_len);
+    s.position = at as u32 + n;
+    consume(s, n);
+    Some(at)
+}
+
+/// Takes back the last `n` bytes that were copied: they belong to nothing that is known.
+#[inline(always)]
+pub(crate) fn take_back(s: &mut Scratch, n: u32) {
+    if s.segment_kind != segment::COPIED || s.segment_len < n || s.total < n {
+        return;
+    }
+    s.position -= n;
+    s.total -= n;
+    s.remaining += n;
+    s.walk.offset = s.walk.offset.wrapping_sub(n as u64);
+    s.segment_len -= n;
+    write_word(s, s.segment_len);
+    if s.segment_len == 0 {
+        s.position = s.segment;
+        s.segment_kind = segment::NONE;
+    }
+}
+
+/// Counts the next `n` bytes without copying them.
+#[inline(always)]
+pub(crate) fn hole(s: &mut Scratch, n: u32) {
+    if s.segment_kind != segment::HOLE {
+        s.segment = s.position;
+        s.position += 4;
+        s.segment_len = 0;
+        s.segment_kind = segment::HOLE;
+    }
+    s.segment_len = s.segment_len.wrapping_add(n);
+    write_word(s, SEGMENT_HOLE | s.segment_len);
+    consume(s, n);
+}
+
+#[inline(always)]
+fn write_word(s: &mut Scratch, word: u32) {
+    let at = bound::<POSITION_MASK>(s.segment as u64);
+    // SAFETY: within `out`.
+    unsafe {
+        s.out
+            .as_mut_ptr()
+            .add(at as usize)
+            .cast::<u32>()
+            .write_unaligned(word)
+    };
+}
+
+/// Writes an OPEN record.
+///
+/// field: struct sock.__sk_common: skc_num, skc_dport, skc_rcv_saddr, skc_daddr, skc_v6_rcv_saddr,
+/// skc_v6_daddr; struct unix_sock: peer, addr; struct unix_address: len, name.
+#[inline(always)]
+pub(crate) fn open(s: &mut Scratch, family: u16, opened: u8, from_start: u8, inode: u64) {
+    let len = HEADER + size_of::<Open>() as u32;
+    let head = header(s, kind::OPEN, len);
+    let sk = s.sk;
+    let out = s.out.as_mut_ptr();
+    // SAFETY: `out` is far larger than both, and any bytes are a valid `Open`; unaligned access is
+    // what `repr(C)` fields behind a byte array's address need, and 48 keeps them aligned here.
+    unsafe {
+        out.cast::<Header>().write_unaligned(head);
+        let open = out.add(HEADER as usize);
+        let mut word = 0;
+        while word < size_of::<Open>() / 8 {
+            open.cast::<u64>().add(word).write_unaligned(0);
+            word += 1;
+        }
+        let open = open.cast::<Open>();
+        (&raw mut (*open).family).write_unaligned(family);
+        (&raw mut (*open).opened).write(opened);
+        (&raw mut (*open).from_start).write(from_start);
+        (&raw mut (*open).netns).write_unaligned(netns(sk));
+        (&raw mut (*open).inode).write_unaligned(inode);
+        if let Ok(comm) = bpf_get_current_comm() {
+            (&raw mut (*open).comm).write(comm);
+        }
+        if family == UNIX {
+            unix_names(sk, open);
+        } else {
+            let local: u16 = field(sk, config!(offsets.sock_num)).unwrap_or(0);
+            let peer: u16 = field(sk, config!(offsets.sock_dport)).unwrap_or(0);
+            (&raw mut (*open).local_port).write_unaligned(local);
+            (&raw mut (*open).peer_port).write_unaligned(u16::from_be(peer));
+            if family == INET {
+                let local: [u8; 4] = field(sk, config!(offsets.sock_rcv_saddr)).unwrap_or([0; 4]);
+                let peer: [u8; 4] = field(sk, config!(offsets.sock_daddr)).unwrap_or([0; 4]);
+                (&raw mut (*open).local_addr).cast::<[u8; 4]>().write(local);
+                (&raw mut (*open).peer_addr).cast::<[u8; 4]>().write(peer);
+            } else {
+                let local: [u8; 16] =
+                    field(sk, config!(offsets.sock_v6_rcv_saddr)).unwrap_or([0; 16]);
+                let peer: [u8; 16] = field(sk, config!(offsets.sock_v6_daddr)).unwrap_or([0; 16]);
+                (&raw mut (*open).local_addr).write(local);
+                (&raw mut (*open).peer_addr).write(peer);
+            }
+        }
+    }
+    write(out, len as u64);
+}
+
+/// The name of the socket itself, or else of its peer: the accepted end carries the listener's.
+///
+/// # Safety
+/// `open` points to a whole `Open`.
+#[inline(always)]
+unsafe fn unix_names(sk: u64, open: *mut Open) {
+    let peer: u64 = field(sk, config!(offsets.unix_peer)).unwrap_or(0);
+    // SAFETY: as the caller promises; the helper writes at most the length of `unix_path`.
+    unsafe {
+        (&raw mut (*open).unix_peer_sk).write_unaligned(peer);
+        let mut address: u64 = field(sk, config!(offsets.unix_addr)).unwrap_or(0);
+        if address == 0 {
+            address = field(peer, config!(offsets.unix_addr)).unwrap_or(0);
+        }
+        // `len` counts the two bytes of the family too.
+        let len: u32 = field(address, config!(offsets.unix_address_len)).unwrap_or(0);
+        if address == 0 || len <= 2 || len > 110 {
+            return;
+        }
+        let path_len = bound::<127>((len - 2) as u64);
+        if path_len > 108 {
+            return;
+        }
+        let path = address + config!(offsets.unix_address_name) as u64 + 2;
+        let target = (&raw mut (*open).unix_path).cast::<u8>();
+        if bpf_probe_read_kernel(target.cast(), path_len as u32, path as *const _) == 0 {
+            (&raw mut (*open).unix_path_len).write_unaligned(path_len as u32);
+        }
+    }
+}
+
+/// Writes an UNRECOGNISED record; for HTTP/1 with the beginning of the call.
+#[inline(always)]
+pub(crate) fn unrecognised(s: &mut Scratch, class: u8, copied: bool) {
+    let start = HEADER + size_of::<Unrecognised>() as u32;
+    let mut len = 0;
+    if copied {
+        len = UNRECOGNISED_COPY_MAX as u64;
+        if (s.remaining as u64) < len {
+            len = s.remaining as u64;
+        }
+        if s.chunk_len < len {
+            len = s.chunk_len;
+        }
+        len = bound::<1_023>(len);
+        // SAFETY: `out` is far larger.
+        let result = unsafe {
+            bpf_probe_read_user(
+                s.out.as_mut_ptr().add(start as usize).cast(),
+                len as u32,
+                s.chunk as *const _,
+            )
+        };
+        if result != 0 {
+            count::bump(Counter::Fault);
+            len = 0;
+        }
+    }
+    let head = header(s, kind::UNRECOGNISED, start + len as u32);
+    let out = s.out.as_mut_ptr();
+    // SAFETY: `out` is far larger.
+    unsafe {
+        out.cast::<Header>().write_unaligned(head);
+        out.add(HEADER as usize)
+            .cast::<Unrecognised>()
+            .write_unaligned(Unrecognised {
+                class,
+                _pad: [0; 3],
+                len: len as u32,
+            });
+    }
+    write(out, bound::<2_047>(start as u64 + len));
+}
+
+/// Header and body of an END record.
+#[repr(C)]
+struct EndRecord {
+    header: Header,
+    end: End,
+}
+
+/// Writes an END record for a socket; `task` is 0 where the current task has nothing to do with it.
+#[inline(always)]
+pub(crate) fn end(sk: u64, socket: &Socket, cause: u8, towards: u8, task: u64) {
+    let record = EndRecord {
+        header: Header {
+            kind: kind::END,
+            direction: towards,
+            _reserved: 0,
+            len: size_of::<EndRecord>() as u32,
+            // SAFETY: no arguments.
+            at_ns: unsafe { bpf_ktime_get_ns() },
+            sk,
+            born_ns: socket.born_ns,
+            tgid: (task >> 32) as u32,
+            tid: task as u32,
+            // SAFETY: no arguments.
+            cgroup: if task == 0 {
+                0
+            } else {
+                unsafe { bpf_get_current_cgroup_id() }
+            },
+        },
+        end: End {
+            cause,
+            _pad: [0; 7],
+            tx_offset: offset(&socket.walks[direction::TX as usize]),
+            rx_offset: offset(&socket.walks[direction::RX as usize]),
+        },
+    };
+    write((&raw const record).cast(), size_of::<EndRecord>() as u64);
+}
+
+#[inline(always)]
+fn offset(walk: &Walk) -> u64 {
+    walk.offset
+}

@@ -1,0 +1,235 @@
+//! Attaches the kernel programs and reads their records.
+
+use std::time::Duration;
+
+use aya::{
+    Ebpf,
+    maps::{MapData, PerCpuArray, RingBuf},
+    programs::RawTracePoint,
+};
+use aya_log::EbpfLogger;
+use tracer_ebpf::{config::filter, counter::COUNTERS};
+
+use super::{
+    btf::Btf,
+    decode::decode,
+    doctor,
+    event::Event,
+    load::{self, Filter, Members, Options, StartError},
+};
+
+/// One program and the tracepoint of the same name that it stands on.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// Both names.
+    pub tracepoint: &'static str,
+    /// Tracing is impossible without it.
+    pub needed: bool,
+    /// Only attached when processes are filtered.
+    pub for_processes: bool,
+}
+
+const fn probe(tracepoint: &'static str, needed: bool, for_processes: bool) -> Probe {
+    Probe {
+        tracepoint,
+        needed,
+        for_processes,
+    }
+}
+
+/// Every program, in the order in which they are attached: who opens before who speaks.
+pub const PROBES: &[Probe] = &[
+    probe("sched_process_fork", false, true),
+    probe("sched_process_exit", false, true),
+    probe("tcp_destroy_sock", true, false),
+    probe("inet_sock_set_state", true, false),
+    probe("tcp_receive_reset", false, false),
+    probe("tcp_send_reset", false, false),
+    probe("sock_recv_length", true, false),
+    probe("sock_send_length", true, false),
+];
+
+/// What one [`Tracer::drain`] read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Records handed on.
+    pub records: u64,
+    /// Records that could not be decoded.
+    pub bad: u64,
+}
+
+/// What the kernel measured of one program. All zero unless `kernel.bpf_stats_enabled` is 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramStats {
+    /// Its name.
+    pub program: &'static str,
+    /// Time spent in it.
+    pub run_time: Duration,
+    /// How often it ran.
+    pub runs: u64,
+}
+
+/// The kernel programs at work. They are detached and gone when this is dropped or the process dies:
+/// nothing is pinned.
+pub struct Tracer {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, u64>,
+    members: Members,
+    bits: u32,
+    attached: Vec<&'static str>,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+}
+
+impl std::fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tracer")
+            .field("attached", &self.attached)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tracer {
+    /// Loads and attaches everything. When this returns, the next byte is seen.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(options: &Options) -> Result<Tracer, StartError> {
+        load::check_privileges()?;
+        let btf = Btf::of_kernel()?;
+        for probe in PROBES {
+            if probe.needed && !btf.has_tracepoint(probe.tracepoint) {
+                return Err(StartError::KernelTooOld {
+                    release: doctor::release(),
+                    tracepoint: probe.tracepoint,
+                });
+            }
+        }
+        let mut ebpf = load::load(options, &btf)?;
+        let logger = if options.kernel_log {
+            EbpfLogger::init(&mut ebpf).ok()
+        } else {
+            None
+        };
+        let mut members = Members::new(&mut ebpf)?;
+        let ring = load::take(&mut ebpf, "EVENTS")?;
+        let counters = load::take(&mut ebpf, "COUNTERS")?;
+        let bits = options.filter.bits();
+        let mut attached = Vec::new();
+        // Forks are followed before the members are looked up, and members are there before the first byte.
+        let (first, then): (Vec<&Probe>, Vec<&Probe>) =
+            PROBES.iter().partition(|probe| probe.for_processes);
+        for probe in first {
+            if bits & filter::PID != 0 && btf.has_tracepoint(probe.tracepoint) {
+                attach(&mut ebpf, probe.tracepoint)?;
+                attached.push(probe.tracepoint);
+            }
+        }
+        members.set(&options.filter)?;
+        for probe in then {
+            if btf.has_tracepoint(probe.tracepoint) {
+                attach(&mut ebpf, probe.tracepoint)?;
+                attached.push(probe.tracepoint);
+            }
+        }
+        Ok(Tracer {
+            ebpf,
+            ring,
+            counters,
+            members,
+            bits,
+            attached,
+            logger,
+        })
+    }
+
+    /// Hands on every record that waits in the ring. Never blocks.
+    pub fn drain(&mut self, on: &mut dyn FnMut(Event<'_>)) -> Drained {
+        let mut drained = Drained::default();
+        while let Some(record) = self.ring.next() {
+            match decode(&record) {
+                Ok(event) => {
+                    drained.records += 1;
+                    on(event);
+                }
+                Err(_) => drained.bad += 1,
+            }
+        }
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+        drained
+    }
+
+    /// What the kernel programs counted since they were loaded, by `Counter`, summed over CPUs.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counters(&self) -> anyhow::Result<[u64; COUNTERS as usize]> {
+        let mut sums = [0; COUNTERS as usize];
+        for (index, sum) in (0..COUNTERS).zip(&mut sums) {
+            *sum = self.counters.get(&index, 0)?.iter().sum();
+        }
+        Ok(sums)
+    }
+
+    /// What the kernel measured of each attached program.
+    ///
+    /// # Errors
+    /// A program cannot be asked.
+    pub fn program_stats(&self) -> anyhow::Result<Vec<ProgramStats>> {
+        self.attached
+            .iter()
+            .map(|&program| {
+                let info = self
+                    .ebpf
+                    .program(program)
+                    .ok_or_else(|| anyhow::anyhow!("no kernel program {program}"))?
+                    .info()?;
+                Ok(ProgramStats {
+                    program,
+                    run_time: info.run_time(),
+                    runs: info.run_count(),
+                })
+            })
+            .collect()
+    }
+
+    /// Makes the filter's members those of `filter`; sockets are judged anew at their next call.
+    ///
+    /// # Errors
+    /// The kinds that have members are fixed when tracing starts: [`StartError::FilterKinds`] when
+    /// `filter` has others. [`StartError::FilterTooLarge`] when it has too many members.
+    pub fn set_filter(&mut self, filter: &Filter) -> Result<(), StartError> {
+        if filter.bits() & !self.bits != 0 {
+            return Err(StartError::FilterKinds);
+        }
+        self.members.set(filter)
+    }
+
+    /// The tracepoints that programs are attached to.
+    #[must_use]
+    pub fn attached(&self) -> &[&'static str] {
+        &self.attached
+    }
+}
+
+/// Loads one program into the kernel and attaches it.
+fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), StartError> {
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(name)
+        .ok_or(aya::programs::ProgramError::NotLoaded)
+        .and_then(TryInto::try_into)
+        .map_err(|error| StartError::Attach {
+            program: name,
+            error,
+        })?;
+    program
+        .load()
+        .map_err(|error| load::program_error(name, error))?;
+    program.attach(name).map_err(|error| StartError::Attach {
+        program: name,
+        error,
+    })?;
+    Ok(())
+}

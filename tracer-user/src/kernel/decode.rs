@@ -1,0 +1,292 @@
+//! Ring-buffer records to [`Event`]s. Never panics, whatever the bytes are.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tracer_ebpf::event::{
+    self as wire, BOUNDARY_UNKNOWN, OFFSET_UNKNOWN, RECORD_MAX, SEGMENT_HOLE, cause, class,
+    confidence, family, kind, opened,
+};
+
+use super::event::{
+    Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
+    OtherProtocol, Segment, SocketKey, Task, Timestamp, Unrecognised, What,
+};
+
+/// Why a record could not be decoded. That is a defect of h2trace, or a ring shared with another version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// It ends before its body does, or its length says something else than it has.
+    #[error("record of {0} bytes has the wrong length")]
+    Length(usize),
+    /// A kind that this version does not know.
+    #[error("record of unknown kind {0}")]
+    Kind(u8),
+    /// A field has a value that this version does not know.
+    #[error("record with unknown {0}")]
+    Value(&'static str),
+    /// The segments do not cover what the record says.
+    #[error("record whose segments do not add up")]
+    Segments,
+}
+
+/// Little-endian fields of a record, one after the other.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (head, rest) = self
+            .0
+            .split_first_chunk::<N>()
+            .ok_or(DecodeError::Length(self.0.len()))?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.take::<1>().map(|[b]| b)
+    }
+
+    fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.take().map(u64::from_le_bytes)
+    }
+}
+
+/// Decodes one record.
+///
+/// # Errors
+/// The bytes are not a record of this version.
+pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
+    let mut reader = Reader(record);
+    let r = &mut reader;
+    let (record_kind, towards) = (r.u8()?, r.u8()?);
+    r.u16()?;
+    // The ring rounds sizes up to 8 bytes in memory only: the length it reports is exact.
+    if r.u32()? as usize != record.len() || record.len() > RECORD_MAX {
+        return Err(DecodeError::Length(record.len()));
+    }
+    let at = Timestamp(r.u64()?);
+    let socket = SocketKey {
+        sk: r.u64()?,
+        born_ns: r.u64()?,
+    };
+    let task = Task {
+        pid: r.u32()?,
+        tid: r.u32()?,
+        cgroup: r.u64()?,
+    };
+    let towards = match towards {
+        wire::direction::TX => Direction::Tx,
+        wire::direction::RX => Direction::Rx,
+        _ => return Err(DecodeError::Value("direction")),
+    };
+    let what = match record_kind {
+        kind::OPEN => What::Open(Box::new(open(r)?)),
+        kind::BYTES => What::Bytes(bytes(r, towards)?),
+        kind::END => What::End(end(r, towards)?),
+        kind::UNRECOGNISED => What::Unrecognised(unrecognised(r, towards)?),
+        other => return Err(DecodeError::Kind(other)),
+    };
+    Ok(Event {
+        at,
+        socket,
+        task,
+        what,
+    })
+}
+
+fn open(r: &mut Reader<'_>) -> Result<Open, DecodeError> {
+    let family_number = r.u16()?;
+    let opened = match r.u8()? {
+        opened::UNSEEN => Opened::Unseen,
+        opened::ACTIVE => Opened::Active,
+        opened::PASSIVE => Opened::Passive,
+        _ => return Err(DecodeError::Value("opening")),
+    };
+    let from_start = r.u8()? == 1;
+    let (local_port, peer_port) = (r.u16()?, r.u16()?);
+    let (local_addr, peer_addr) = (r.take::<16>()?, r.take::<16>()?);
+    let netns = r.u32()?;
+    let path_len = r.u32()? as usize;
+    let (inode, unix_peer_sk) = (r.u64()?, r.u64()?);
+    let comm = r.take::<16>()?;
+    let path = r.take::<108>()?;
+    r.take::<4>()?;
+    let (local, peer) = match family_number {
+        family::UNIX => {
+            let address = unix_address(
+                path.get(..path_len)
+                    .ok_or(DecodeError::Value("path length"))?,
+            );
+            (address.clone(), address)
+        }
+        family::INET => (
+            Address::Inet(SocketAddr::new(ipv4(local_addr), local_port)),
+            Address::Inet(SocketAddr::new(ipv4(peer_addr), peer_port)),
+        ),
+        family::INET6 => (
+            Address::Inet(SocketAddr::new(ipv6(local_addr), local_port)),
+            Address::Inet(SocketAddr::new(ipv6(peer_addr), peer_port)),
+        ),
+        _ => return Err(DecodeError::Value("address family")),
+    };
+    let comm_len = comm.iter().position(|&b| b == 0).unwrap_or(comm.len());
+    let comm = String::from_utf8_lossy(comm.get(..comm_len).unwrap_or_default()).into_owned();
+    Ok(Open {
+        opened,
+        from_start,
+        local,
+        peer,
+        netns,
+        inode,
+        unix_peer_sk,
+        comm,
+    })
+}
+
+fn ipv4(bytes: [u8; 16]) -> IpAddr {
+    let [a, b, c, d, ..] = bytes;
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+/// IPv4-mapped addresses are shown as the IPv4 addresses they are.
+fn ipv6(bytes: [u8; 16]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
+}
+
+/// A path ends at its NUL; an abstract name begins with one, and all of it counts.
+fn unix_address(path: &[u8]) -> Address {
+    Address::Unix(match path.split_first() {
+        Some((0, name)) => format!("@{}", String::from_utf8_lossy(name)),
+        _ => {
+            let len = path.iter().position(|&b| b == 0).unwrap_or(path.len());
+            String::from_utf8_lossy(path.get(..len).unwrap_or_default()).into_owned()
+        }
+    })
+}
+
+fn bytes<'a>(r: &mut Reader<'a>, direction: Direction) -> Result<Bytes<'a>, DecodeError> {
+    let (offset, total, to_boundary) = (r.u64()?, r.u32()?, r.u32()?);
+    let (partial_len, partial) = (r.u8()?, r.take::<9>()?);
+    let confidence = match r.u8()? {
+        confidence::TENTATIVE => Confidence::Tentative,
+        confidence::PLAUSIBLE => Confidence::Plausible,
+        confidence::PREFACE => Confidence::Preface,
+        _ => return Err(DecodeError::Value("confidence")),
+    };
+    r.take::<5>()?;
+    let (stream_id, frame_type, flags) = (r.u32()?, r.u8()?, r.u8()?);
+    r.take::<2>()?;
+    let boundary = match (to_boundary, partial_len) {
+        (BOUNDARY_UNKNOWN, _) => Boundary::Unknown,
+        (after, 0) => Boundary::At {
+            after,
+            frame_type,
+            flags,
+            stream_id,
+        },
+        (0, len @ 1..=8) => Boundary::InHeader {
+            len,
+            bytes: partial,
+        },
+        _ => return Err(DecodeError::Value("boundary")),
+    };
+    let encoded = std::mem::take(&mut r.0);
+    if covered(encoded) != Some(u64::from(total)) {
+        return Err(DecodeError::Segments);
+    }
+    Ok(Bytes {
+        direction,
+        offset,
+        total,
+        boundary,
+        confidence,
+        encoded,
+    })
+}
+
+/// How many stream bytes the segments cover; None when the last one is cut off.
+fn covered(encoded: &[u8]) -> Option<u64> {
+    let mut total = 0;
+    let mut rest = encoded;
+    while let Some((word, after)) = rest.split_first_chunk::<4>() {
+        let word = u32::from_le_bytes(*word);
+        let len = word & !SEGMENT_HOLE;
+        rest = if word & SEGMENT_HOLE != 0 {
+            after
+        } else {
+            after.get(len as usize..)?
+        };
+        total += u64::from(len);
+    }
+    rest.is_empty().then_some(total)
+}
+
+fn end(r: &mut Reader<'_>, direction: Direction) -> Result<End, DecodeError> {
+    let cause = match r.u8()? {
+        cause::LOCAL_CLOSE => EndCause::LocalClose,
+        cause::PEER_FIN => EndCause::PeerFin,
+        cause::PEER_RESET => EndCause::PeerReset,
+        cause::LOCAL_RESET => EndCause::LocalReset,
+        cause::CLOSED => EndCause::Closed,
+        cause::EOF => EndCause::Eof,
+        cause::BROKEN => EndCause::Broken,
+        cause::DESYNC => EndCause::Desync(direction),
+        _ => return Err(DecodeError::Value("cause")),
+    };
+    r.take::<7>()?;
+    let known = |offset: u64| (offset != OFFSET_UNKNOWN).then_some(offset);
+    Ok(End {
+        cause,
+        tx_offset: known(r.u64()?),
+        rx_offset: known(r.u64()?),
+    })
+}
+
+fn unrecognised<'a>(
+    r: &mut Reader<'a>,
+    direction: Direction,
+) -> Result<Unrecognised<'a>, DecodeError> {
+    let protocol = match r.u8()? {
+        class::TLS => OtherProtocol::Tls,
+        class::HTTP1 => OtherProtocol::Http1,
+        class::OTHER => OtherProtocol::Other,
+        _ => return Err(DecodeError::Value("protocol")),
+    };
+    r.take::<3>()?;
+    let len = r.u32()? as usize;
+    let first = std::mem::take(&mut r.0);
+    if first.len() != len {
+        return Err(DecodeError::Length(first.len()));
+    }
+    Ok(Unrecognised {
+        direction,
+        protocol,
+        first,
+    })
+}
+
+impl Segment<'_> {
+    /// Stream bytes that it stands for.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        match self {
+            // No record is longer than RECORD_MAX, so this never saturates.
+            Segment::Bytes(bytes) => u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            Segment::Hole(len) => *len,
+        }
+    }
+
+    /// True when it stands for no byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

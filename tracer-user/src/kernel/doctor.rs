@@ -1,0 +1,272 @@
+//! What this kernel and these privileges allow, and the remedy for what is missing.
+
+use caps::{CapSet, Capability};
+use serde::Serialize;
+
+use super::{
+    attach::PROBES,
+    btf::{Btf, FIELDS, VMLINUX},
+};
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What.
+    pub name: String,
+    /// It is as h2trace wants it.
+    pub ok: bool,
+    /// Nothing works without it. Otherwise less is seen.
+    pub needed: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do when it is not `ok`; empty otherwise.
+    pub remedy: String,
+}
+
+/// The best rung of hooks that this kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Rung {
+    /// Raw tracepoints sock_send_length and sock_recv_length: Linux 6.3 and newer.
+    A,
+    /// None that this version supports.
+    None,
+}
+
+/// All that was found out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// `uname -r`.
+    pub kernel: String,
+    /// The rung.
+    pub rung: Rung,
+    /// Tracing would start.
+    pub works: bool,
+    /// Everything looked at, in a fixed order.
+    pub checks: Vec<Check>,
+}
+
+/// `uname -r`.
+#[must_use]
+pub fn release() -> String {
+    read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The active word of `/sys/kernel/security/lockdown`; None when the kernel has no lockdown, or
+/// securityfs is not mounted.
+#[must_use]
+pub fn lockdown() -> Option<String> {
+    let text = read("/sys/kernel/security/lockdown")?;
+    Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+fn read(path: &str) -> Option<String> {
+    std::fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
+}
+
+/// Looks at everything. Needs no privileges.
+#[must_use]
+pub fn examine() -> Report {
+    let btf = Btf::of_kernel();
+    let mut checks = Vec::new();
+    checks.push(Check {
+        name: "BTF".to_owned(),
+        ok: btf.is_ok(),
+        needed: true,
+        found: btf
+            .as_ref()
+            .map_or_else(ToString::to_string, |_| VMLINUX.to_owned()),
+        remedy: remedy(
+            btf.is_ok(),
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        ),
+    });
+    lockdown_check(&mut checks);
+    capabilities(&mut checks);
+    let mut rung = Rung::None;
+    if let Ok(btf) = &btf {
+        for probe in PROBES {
+            let ok = btf.has_tracepoint(probe.tracepoint);
+            checks.push(Check {
+                name: format!("tracepoint {}", probe.tracepoint),
+                ok,
+                needed: probe.needed,
+                found: present(ok),
+                remedy: remedy(ok, "use Linux 6.3 or newer"),
+            });
+        }
+        if PROBES
+            .iter()
+            .filter(|p| p.needed)
+            .all(|p| btf.has_tracepoint(p.tracepoint))
+        {
+            rung = Rung::A;
+        }
+        for field in FIELDS {
+            let offset = btf.offset_of(field.container, field.path);
+            checks.push(Check {
+                name: format!("struct {}.{}", field.container, field.path),
+                ok: offset.is_some(),
+                needed: field.needed,
+                found: offset.map_or_else(
+                    || "missing".to_owned(),
+                    |o| format!("offset {}", o + field.add),
+                ),
+                remedy: remedy(
+                    offset.is_some(),
+                    "report this kernel to h2trace: its structs are not known yet",
+                ),
+            });
+        }
+    }
+    surroundings(&mut checks);
+    let works = checks.iter().all(|check| check.ok || !check.needed);
+    Report {
+        kernel: release(),
+        rung,
+        works,
+        checks,
+    }
+}
+
+fn present(ok: bool) -> String {
+    if ok { "present" } else { "missing" }.to_owned()
+}
+
+fn remedy(ok: bool, text: &str) -> String {
+    if ok { String::new() } else { text.to_owned() }
+}
+
+fn lockdown_check(checks: &mut Vec<Check>) {
+    let lockdown = lockdown();
+    let ok = lockdown.as_deref() != Some("confidentiality");
+    checks.push(Check {
+        name: "kernel lockdown".to_owned(),
+        ok,
+        needed: true,
+        found: lockdown
+            .unwrap_or_else(|| "none, or /sys/kernel/security is not mounted".to_owned()),
+        remedy: remedy(ok, "boot with lockdown=integrity, or without lockdown"),
+    });
+}
+
+fn capabilities(checks: &mut Vec<Check>) {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    let all = has(Capability::CAP_SYS_ADMIN);
+    for (capability, what, needed) in [
+        (Capability::CAP_BPF, "loads the programs", true),
+        (
+            Capability::CAP_PERFMON,
+            "lets them read kernel memory",
+            true,
+        ),
+        (
+            Capability::CAP_SYS_PTRACE,
+            "reads /proc of other users' processes",
+            false,
+        ),
+        (
+            Capability::CAP_SYS_RESOURCE,
+            "raises the memory lock limit on old kernels",
+            false,
+        ),
+    ] {
+        let ok = has(capability) || all;
+        checks.push(Check {
+            name: format!("{capability} ({what})"),
+            ok,
+            needed,
+            found: if has(capability) {
+                "held".to_owned()
+            } else if all {
+                "implied by CAP_SYS_ADMIN".to_owned()
+            } else {
+                "missing".to_owned()
+            },
+            remedy: remedy(ok, &format!("run with sudo, or grant {capability}")),
+        });
+    }
+}
+
+/// Things that are good to know, and needed by nothing.
+fn surroundings(checks: &mut Vec<Check>) {
+    let mounts = read("/proc/self/mounts").unwrap_or_default();
+    let mounted = |kind: &str| {
+        mounts
+            .lines()
+            .any(|line| line.split(' ').nth(2) == Some(kind))
+    };
+    for (kind, at) in [
+        ("tracefs", "/sys/kernel/tracing"),
+        ("bpf", "/sys/fs/bpf"),
+        ("cgroup2", "/sys/fs/cgroup"),
+    ] {
+        let ok = mounted(kind);
+        let remedy_text = format!("mount -t {kind} {kind} {at}");
+        checks.push(Check {
+            name: format!("{kind} mounted"),
+            ok,
+            needed: false,
+            found: if ok { "mounted" } else { "not mounted" }.to_owned(),
+            remedy: remedy(ok, &remedy_text),
+        });
+    }
+    let limit = read("/proc/self/limits").and_then(|text| {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("Max locked memory"))?
+            .to_owned();
+        line.split_whitespace().nth(3).map(ToOwned::to_owned)
+    });
+    checks.push(Check {
+        name: "locked memory".to_owned(),
+        // Since 5.11 maps are charged to the control group, not to this limit.
+        ok: true,
+        needed: false,
+        found: limit.unwrap_or_else(|| "unknown".to_owned()),
+        remedy: String::new(),
+    });
+    let stats = read("/proc/sys/kernel/bpf_stats_enabled").unwrap_or_else(|| "0".to_owned());
+    checks.push(Check {
+        name: "kernel.bpf_stats_enabled (run time of the programs)".to_owned(),
+        ok: true,
+        needed: false,
+        found: stats,
+        remedy: String::new(),
+    });
+    let jit = read("/proc/sys/net/core/bpf_jit_enable").unwrap_or_else(|| "1".to_owned());
+    let ok = jit != "0";
+    checks.push(Check {
+        name: "BPF just-in-time compiler".to_owned(),
+        ok,
+        needed: false,
+        found: if ok { "on" } else { "off" }.to_owned(),
+        remedy: remedy(ok, "sysctl net.core.bpf_jit_enable=1"),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_has_a_remedy_and_what_is_there_has_none() {
+        let report = examine();
+        assert!(!report.kernel.is_empty());
+        for check in &report.checks {
+            assert_eq!(check.ok, check.remedy.is_empty(), "{check:?}");
+        }
+        assert_eq!(
+            report.works,
+            report.checks.iter().all(|c| c.ok || !c.needed)
+        );
+    }
+
+    #[test]
+    fn the_report_is_json() {
+        let json = serde_json::to_value(examine()).unwrap();
+        assert!(json["checks"].as_array().unwrap().len() > 10);
+        assert!(json["rung"] == "A" || json["rung"] == "None");
+    }
+}

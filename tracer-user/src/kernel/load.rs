@@ -1,0 +1,448 @@
+//! Loads the kernel programs: privileges, offsets, filter, maps.
+
+use std::io::{self, ErrorKind};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, HashMap, Map, MapData, MapError},
+    programs::ProgramError,
+};
+use caps::{CapSet, Capability};
+use tracer_ebpf::config::{Config, SYSCALL_MAX, filter};
+
+use super::{
+    btf::{Btf, BtfError},
+    doctor, syscall,
+};
+
+/// The kernel programs, checked in beside their source; `cargo xtask build-ebpf` rebuilds them.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../tracer-ebpf/h2trace.bpf.o"
+));
+
+/// Default size of the ring in bytes.
+pub const RING_BYTES: u32 = 8 * 1024 * 1024;
+
+/// Processes that one filter may name, their descendants included: the size of the `PIDS` map.
+pub const PIDS_MAX: u32 = 32_768;
+
+/// Whose sockets are wanted. Kinds are joined by AND, members of one kind by OR; all empty: everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Processes (tgids), and their descendants.
+    pub pids: Vec<u32>,
+    /// v2 cgroup ids, and the cgroups below them.
+    pub cgroups: Vec<u64>,
+    /// Inode numbers of network namespaces.
+    pub netns: Vec<u32>,
+    /// Local or peer TCP ports.
+    pub ports: Vec<u16>,
+    /// Names as in `/proc/PID/comm` (15 bytes at most).
+    pub comms: Vec<String>,
+}
+
+impl Filter {
+    /// Bits of [`filter`]: the kinds that have members.
+    #[must_use]
+    pub fn bits(&self) -> u32 {
+        [
+            (self.pids.is_empty(), filter::PID),
+            (self.cgroups.is_empty(), filter::CGROUP),
+            (self.netns.is_empty(), filter::NETNS),
+            (self.ports.is_empty(), filter::PORT),
+            (self.comms.is_empty(), filter::COMM),
+        ]
+        .into_iter()
+        .filter_map(|(empty, bit)| (!empty).then_some(bit))
+        .sum()
+    }
+}
+
+/// How to trace.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whose sockets.
+    pub filter: Filter,
+    /// Copy every byte instead of counting DATA.
+    pub full_payload: bool,
+    /// Size of the ring, rounded up to a power of two pages.
+    pub ring_bytes: u32,
+    /// Print the kernel programs' own debug messages (through `log`, level debug).
+    pub kernel_log: bool,
+    /// Never trace this process' own sockets.
+    pub exclude_self: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            filter: Filter::default(),
+            full_payload: false,
+            ring_bytes: RING_BYTES,
+            kernel_log: false,
+            exclude_self: true,
+        }
+    }
+}
+
+/// Why tracing could not start. Each message names the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Capabilities are missing.
+    #[error(
+        "not permitted to load kernel programs: {missing} missing (run \"sudo {command}\", or grant CAP_BPF and CAP_PERFMON)"
+    )]
+    Privileges {
+        /// The missing capabilities.
+        missing: String,
+        /// This command, to be run with sudo.
+        command: String,
+    },
+    /// No BTF, or a malformed one.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The tracepoints of rung A are not there.
+    #[error(
+        "kernel {release} has no tracepoint {tracepoint} (h2trace needs Linux 6.3 or newer, built with CONFIG_NET and CONFIG_TRACEPOINTS)"
+    )]
+    KernelTooOld {
+        /// `uname -r`.
+        release: String,
+        /// The missing tracepoint.
+        tracepoint: &'static str,
+    },
+    /// A struct member without which nothing can be traced is not in the kernel's BTF.
+    #[error(
+        "kernel {release} has no {field} in its BTF (h2trace does not know this kernel yet; run \"h2trace doctor\")"
+    )]
+    UnknownKernel {
+        /// `uname -r`.
+        release: String,
+        /// The member.
+        field: String,
+    },
+    /// Lockdown forbids reading kernel memory.
+    #[error(
+        "kernel lockdown is \"confidentiality\", which forbids tracing (boot with lockdown=integrity or without lockdown)"
+    )]
+    Lockdown,
+    /// The verifier refused a program.
+    #[error(
+        "the kernel's verifier refused program {program}: {error}: {log} (this is a defect of h2trace on this kernel; please report it with \"uname -r\")"
+    )]
+    Verifier {
+        /// The program.
+        program: String,
+        /// What the system call said.
+        error: io::Error,
+        /// The last lines of the verifier's log.
+        log: String,
+    },
+    /// Not enough locked or control-group memory.
+    #[error(
+        "not enough memory for the kernel programs' maps: {0} (raise the memory limit of the cgroup, or ulimit -l)"
+    )]
+    Memory(io::Error),
+    /// The filter has more members than its map holds.
+    #[error("too many members in the {0} filter")]
+    FilterTooLarge(&'static str),
+    /// The kinds of a filter are fixed when tracing starts.
+    #[error(
+        "this filter has members of a kind that the filter at the start did not have (start h2trace anew)"
+    )]
+    FilterKinds,
+    /// Anything else.
+    #[error("cannot load the kernel programs: {0}")]
+    Load(#[source] EbpfError),
+    /// A program could not be attached.
+    #[error("cannot attach kernel program {program}: {error}")]
+    Attach {
+        /// The program.
+        program: &'static str,
+        /// Why.
+        error: ProgramError,
+    },
+}
+
+/// Refuses to go on without the capabilities that are needed.
+///
+/// # Errors
+/// [`StartError::Privileges`].
+pub fn check_privileges() -> Result<(), StartError> {
+    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    if has(Capability::CAP_SYS_ADMIN) {
+        return Ok(());
+    }
+    let missing: Vec<_> = [Capability::CAP_BPF, Capability::CAP_PERFMON]
+        .into_iter()
+        .filter(|&c| !has(c))
+        .map(|c| c.to_string())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    Err(StartError::Privileges {
+        missing: missing.join(" and "),
+        command,
+    })
+}
+
+/// Loads the object's maps, with everything that the programs are told before they run.
+pub(super) fn load(options: &Options, btf: &Btf) -> Result<Ebpf, StartError> {
+    let config = config(options, btf)?;
+    // SAFETY: `Config` is `repr(C)` without padding that is not named; any bytes of it are plain data.
+    let bytes = unsafe {
+        std::slice::from_raw_parts((&raw const config).cast::<u8>(), size_of::<Config>())
+    };
+    let log_level: u8 = if options.kernel_log { u8::MAX } else { 0 };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("CONFIG", bytes, true)
+        .override_global("AYA_LOG_LEVEL", &log_level, false)
+        .map_max_entries("EVENTS", ring_bytes(options.ring_bytes));
+    loader.load(OBJECT).map_err(load_error)
+}
+
+/// A power of two, and at least 64 KiB: the kernel wants whole pages on every architecture.
+fn ring_bytes(wanted: u32) -> u32 {
+    wanted.clamp(64 * 1024, 1 << 30).next_power_of_two()
+}
+
+fn config(options: &Options, btf: &Btf) -> Result<Config, StartError> {
+    let offsets = btf.offsets();
+    if let Some(field) = super::btf::FIELDS
+        .iter()
+        .find(|f| f.needed && btf.offset_of(f.container, f.path).is_none())
+    {
+        return Err(StartError::UnknownKernel {
+            release: doctor::release(),
+            field: format!("struct {}.{}", field.container, field.path),
+        });
+    }
+    let mut syscalls = [0; SYSCALL_MAX];
+    for &(number, access) in syscall::TABLE {
+        if let Some(slot) = usize::try_from(number)
+            .ok()
+            .and_then(|n| syscalls.get_mut(n))
+        {
+            *slot = access;
+        }
+    }
+    Ok(Config {
+        filter: options.filter.bits(),
+        full_payload: u32::from(options.full_payload),
+        own_tgid: if options.exclude_self {
+            std::process::id()
+        } else {
+            0
+        },
+        wake_above: ring_bytes(options.ring_bytes) / 4,
+        compat_mask: syscall::COMPAT_MASK,
+        compat_value: syscall::COMPAT_VALUE,
+        offsets,
+        syscalls,
+    })
+}
+
+/// Names what went wrong while maps or programs were made.
+pub(super) fn load_error(error: EbpfError) -> StartError {
+    let io = match &error {
+        EbpfError::MapError(MapError::CreateError { io_error, .. }) => Some(io_error),
+        EbpfError::MapError(MapError::SyscallError(error))
+        | EbpfError::ProgramError(ProgramError::SyscallError(error)) => Some(&error.io_error),
+        _ => None,
+    };
+    match io.map(|e| (e.kind(), e.raw_os_error())) {
+        Some((ErrorKind::OutOfMemory, code)) => StartError::Memory(code.map_or_else(
+            || ErrorKind::OutOfMemory.into(),
+            io::Error::from_raw_os_error,
+        )),
+        Some((ErrorKind::PermissionDenied, _)) => refused(),
+        _ => StartError::Load(error),
+    }
+}
+
+/// The kernel said EPERM although the capabilities are there.
+fn refused() -> StartError {
+    if doctor::lockdown().as_deref() == Some("confidentiality") {
+        return StartError::Lockdown;
+    }
+    match check_privileges() {
+        Err(error) => error,
+        Ok(()) => StartError::Privileges {
+            missing: "permission (a seccomp or LSM rule forbids bpf(2))".to_owned(),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+        },
+    }
+}
+
+/// Names what went wrong while the program `name` was verified.
+pub(super) fn program_error(name: &str, error: ProgramError) -> StartError {
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => match io_error.kind() {
+            ErrorKind::PermissionDenied if verifier_log.to_string().trim().is_empty() => refused(),
+            ErrorKind::OutOfMemory => StartError::Memory(io_error),
+            _ => {
+                let log = verifier_log.to_string();
+                let lines: Vec<_> = log.lines().filter(|l| !l.trim().is_empty()).collect();
+                let tail = lines
+                    .get(lines.len().saturating_sub(6)..)
+                    .unwrap_or_default()
+                    .join(" | ");
+                StartError::Verifier {
+                    program: name.to_owned(),
+                    error: io_error,
+                    log: tail,
+                }
+            }
+        },
+        other => load_error(EbpfError::ProgramError(other)),
+    }
+}
+
+/// The filter's members, in the maps.
+pub(super) struct Members {
+    pids: HashMap<MapData, u32, u8>,
+    cgroups: HashMap<MapData, u64, u8>,
+    netns: HashMap<MapData, u32, u8>,
+    ports: HashMap<MapData, u16, u8>,
+    comms: HashMap<MapData, [u8; 16], u8>,
+    epoch: Array<MapData, u32>,
+    number: u32,
+}
+
+/// Takes a map of the object.
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &str,
+) -> Result<T, StartError> {
+    let map = ebpf.take_map(name).ok_or_else(|| {
+        StartError::Load(EbpfError::MapError(MapError::InvalidName {
+            name: name.to_owned(),
+        }))
+    })?;
+    T::try_from(map).map_err(|e| StartError::Load(EbpfError::MapError(e)))
+}
+
+impl Members {
+    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Members, StartError> {
+        Ok(Members {
+            pids: take(ebpf, "PIDS")?,
+            cgroups: take(ebpf, "CGROUPS")?,
+            netns: take(ebpf, "NETNS")?,
+            ports: take(ebpf, "PORTS")?,
+            comms: take(ebpf, "COMMS")?,
+            epoch: take(ebpf, "EPOCH")?,
+            number: 0,
+        })
+    }
+
+    /// Makes the members those of `filter`, and has every socket judged anew.
+    pub(super) fn set(&mut self, filter: &Filter) -> Result<(), StartError> {
+        let pids: Vec<u32> = super::process::with_descendants(&filter.pids);
+        let comms: Vec<[u8; 16]> = filter.comms.iter().map(|name| comm(name)).collect();
+        replace(&mut self.pids, &pids, "process")?;
+        replace(&mut self.cgroups, &filter.cgroups, "cgroup")?;
+        replace(&mut self.netns, &filter.netns, "network namespace")?;
+        replace(&mut self.ports, &filter.ports, "port")?;
+        replace(&mut self.comms, &comms, "name")?;
+        // A process that was forked between the two walks would be missed: look once more, now that
+        // sched_process_fork follows the ones that were found.
+        for pid in super::process::with_descendants(&filter.pids) {
+            self.pids
+                .insert(pid, 1, 0)
+                .map_err(|_| StartError::FilterTooLarge("process"))?;
+        }
+        self.number = self.number.wrapping_add(1);
+        self.epoch
+            .set(0, self.number, 0)
+            .map_err(|e| StartError::Load(EbpfError::MapError(e)))
+    }
+}
+
+/// `task->comm`: 15 bytes and a NUL.
+fn comm(name: &str) -> [u8; 16] {
+    let mut comm = [0; 16];
+    for (to, from) in comm.iter_mut().take(15).zip(name.bytes()) {
+        *to = from;
+    }
+    comm
+}
+
+/// Adds what is missing before it removes what is too much, so that a member that stays is never absent.
+fn replace<K: aya::Pod + PartialEq>(
+    map: &mut HashMap<MapData, K, u8>,
+    members: &[K],
+    kind: &'static str,
+) -> Result<(), StartError> {
+    for member in members {
+        map.insert(member, 1, 0)
+            .map_err(|_| StartError::FilterTooLarge(kind))?;
+    }
+    let gone: Vec<K> = map
+        .keys()
+        .filter_map(Result::ok)
+        .filter(|key| !members.contains(key))
+        .collect();
+    for key in gone {
+        // A process may have ended, and its entry with it, since the keys were read.
+        let _gone = map.remove(&key);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_kinds_with_members_are_filtered() {
+        assert_eq!(Filter::default().bits(), 0);
+        let some = Filter {
+            ports: vec![80],
+            comms: vec!["x".into()],
+            ..Filter::default()
+        };
+        assert_eq!(some.bits(), filter::PORT | filter::COMM);
+    }
+
+    #[test]
+    fn names_are_cut_as_the_kernel_cuts_them() {
+        assert_eq!(&comm("grpc-server"), b"grpc-server\0\0\0\0\0");
+        assert_eq!(&comm("a-name-of-twenty-one!"), b"a-name-of-twent\0");
+    }
+
+    #[test]
+    fn ring_sizes_are_powers_of_two() {
+        assert_eq!(ring_bytes(0), 65_536);
+        assert_eq!(ring_bytes(100_000), 131_072);
+        assert_eq!(ring_bytes(RING_BYTES), RING_BYTES);
+    }
+
+    #[test]
+    fn the_checked_in_object_holds_every_program() {
+        let object = aya_names(OBJECT);
+        for probe in super::super::attach::PROBES {
+            assert!(object.contains(probe.tracepoint), "{}", probe.tracepoint);
+        }
+    }
+
+    /// The printable runs of the object, where ELF symbol names stand.
+    fn aya_names(object: &[u8]) -> String {
+        object
+            .iter()
+            .map(|&b| {
+                if b.is_ascii_graphic() {
+                    char::from(b)
+                } else {
+                    ' '
+                }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,36 @@
+//! What each system call does with the user's memory, by number, for the architecture of this build.
+
+use tracer_ebpf::config::access::{BUFFER, IOVEC, MMSGHDR, MSGHDR};
+
+/// (number, access) of every call whose buffers are known.
+pub(super) const TABLE: &[(i64, u8)] = &[
+    (libc::SYS_read, BUFFER),
+    (libc::SYS_write, BUFFER),
+    (libc::SYS_recvfrom, BUFFER),
+    (libc::SYS_sendto, BUFFER),
+    (libc::SYS_readv, IOVEC),
+    (libc::SYS_writev, IOVEC),
+    (libc::SYS_preadv2, IOVEC),
+    (libc::SYS_pwritev2, IOVEC),
+    (libc::SYS_recvmsg, MSGHDR),
+    (libc::SYS_sendmsg, MSGHDR),
+    (libc::SYS_recvmmsg, MMSGHDR),
+    (libc::SYS_sendmmsg, MMSGHDR),
+];
+
+/// A call is a 32-bit one when the mode word and this ...
+#[cfg(target_arch = "x86_64")]
+pub(super) const COMPAT_MASK: u32 = 0xffff;
+/// ... equals this: the 32-bit code segment (`__USER32_CS`).
+#[cfg(target_arch = "x86_64")]
+pub(super) const COMPAT_VALUE: u32 = 0x23;
+
+/// `PSR_MODE32_BIT` of PSTATE.
+#[cfg(target_arch = "aarch64")]
+pub(super) const COMPAT_MASK: u32 = 0x10;
+/// Set in AArch32 state.
+#[cfg(target_arch = "aarch64")]
+pub(super) const COMPAT_VALUE: u32 = 0x10;
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("h2trace knows the system calls of x86_64 and aarch64 alone");
