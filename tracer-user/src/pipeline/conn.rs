@@ -287,9 +287,10 @@ impl Conn {
                     Boundary::At { after: 0, .. } => {
                         FrameReader::new(Start::Boundary { first: upgraded })
                     }
+                    // In the middle of a frame: nothing was lost, the beginning was just not seen.
                     Boundary::At { .. } | Boundary::InHeader { .. } => {
-                        let mut reader = FrameReader::new(Start::Boundary { first: false });
-                        reader.gap(None, bytes.boundary);
+                        let mut reader = FrameReader::new(Start::Unknown);
+                        reader.gap(Some(0), bytes.boundary);
                         reader
                     }
                 };
