@@ -1,6 +1,7 @@
 // The @grpc/grpc-js peer: `node grpc-js.cjs VERSION client|server ...`. See ../README.md.
 'use strict';
 
+const fs = require('node:fs');
 const path = require('node:path');
 const { announce, fail, parse, runClient, sleep } = require('./common.cjs');
 
@@ -124,6 +125,7 @@ function server() {
       call.on('end', () => { last.then(() => call.end()); });
     },
   });
+  if (options.listen.startsWith('unix:')) fs.rmSync(options.listen.slice('unix:'.length), { force: true });
   service.bindAsync(options.listen, grpc.ServerCredentials.createInsecure(), (error, port) => {
     if (error) fail(`cannot listen on ${options.listen}: ${error.message}`);
     const address = options.listen.startsWith('unix:') ? options.listen : options.listen.replace(/:\d+$/, `:${port}`);
