@@ -11,6 +11,7 @@ mod recipe;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -65,11 +66,12 @@ impl Places {
 ///
 /// # Errors
 /// When a piece could not be installed: which one, and the command that failed. The others are installed all the same.
-pub(crate) fn run(options: &Options, root: &Path) -> Result<()> {
+pub(crate) fn run(options: &Options, root: &Path) -> Result<ExitCode> {
     let places = Places::new(root)?;
     let pieces = chosen(&options.only)?;
     if options.list {
-        return list(&places, &pieces);
+        list(&places, &pieces)?;
+        return Ok(ExitCode::SUCCESS);
     }
     fs::create_dir_all(&places.cache)
         .with_context(|| format!("cannot make {}", places.cache.display()))?;
@@ -136,7 +138,7 @@ pub(crate) fn run(options: &Options, root: &Path) -> Result<()> {
             began.elapsed().as_secs()
         );
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What `piece` is built with, and could not be installed.
