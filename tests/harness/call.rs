@@ -161,5 +161,9 @@ impl Call {
 /// Ids of the calls that failed.
 #[must_use]
 pub fn failed_ids(calls: &[Call]) -> BTreeSet<String> {
-    calls.iter().filter(|call| call.code != 0).map(|call| call.id.clone()).collect()
+    calls
+        .iter()
+        .filter(|call| call.code != 0)
+        .map(|call| call.id.clone())
+        .collect()
 }

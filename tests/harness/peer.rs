@@ -98,7 +98,9 @@ impl Peer {
         let file = self.file();
         let node = |script: &str| {
             let mut command = Command::new("node");
-            command.arg(source("node").join(script)).env("NODE_PATH", &file);
+            command
+                .arg(source("node").join(script))
+                .env("NODE_PATH", &file);
             command
         };
         let mut command = match self {
@@ -112,7 +114,9 @@ impl Peer {
             Peer::ResetServer => node("reset-server.cjs"),
             Peer::Grpcio => {
                 let mut command = Command::new(installed("grpcio").join("bin/python"));
-                command.arg(source("grpcio/peer.py")).env("PYTHONPATH", &file);
+                command
+                    .arg(source("grpcio/peer.py"))
+                    .env("PYTHONPATH", &file);
                 command.env("PYTHONDONTWRITEBYTECODE", "1");
                 command
             }
@@ -120,7 +124,13 @@ impl Peer {
                 let mut command = Command::new("java");
                 let folder = installed("grpc-java");
                 let path = format!("{}:{}/lib/*", file.display(), folder.display());
-                command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m", "-cp", &path]);
+                command.args([
+                    "-XX:TieredStopAtLevel=1",
+                    "-XX:+UseSerialGC",
+                    "-Xmx512m",
+                    "-cp",
+                    &path,
+                ]);
                 command.arg("h2trace.Peer");
                 command
             }
@@ -168,9 +178,14 @@ impl Server {
         let mut command = peer.command("server");
         command.args(["--listen", &at]).args(arguments);
         let process = Process::start(format!("the {} server", peer.name()), &mut command);
-        let address = process
-            .wait_for_line(0, START, |line| line.strip_prefix("ready ").map(|a| a.trim().to_owned()));
-        Server { process, address, _folder: folder }
+        let address = process.wait_for_line(0, START, |line| {
+            line.strip_prefix("ready ").map(|a| a.trim().to_owned())
+        });
+        Server {
+            process,
+            address,
+            _folder: folder,
+        }
     }
 
     /// Its pid.
@@ -185,7 +200,11 @@ impl Server {
     /// When it listens on a Unix socket.
     #[must_use]
     pub fn port(&self) -> u16 {
-        let port = self.address.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = self
+            .address
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
         port.unwrap_or_else(|| panic!("{} has no port", self.address))
     }
 
@@ -198,7 +217,14 @@ impl Server {
         self.process.end(libc::SIGTERM);
         self.process.wait_for_line(0, Duration::ZERO, |line| {
             let value: Value = serde_json::from_str(line).ok()?;
-            Some(value.get("handled")?.as_object()?.values().filter_map(Value::as_u64).sum())
+            Some(
+                value
+                    .get("handled")?
+                    .as_object()?
+                    .values()
+                    .filter_map(Value::as_u64)
+                    .sum(),
+            )
         })
     }
 }
@@ -259,10 +285,22 @@ impl Client {
             value.get("done")?;
             Some((value.get("calls")?.as_u64()?, value.get("ok")?.as_u64()?))
         });
-        let calls: Vec<_> = self.process.lines().iter().filter_map(|line| Call::of_line(line)).collect();
-        assert_eq!(calls.len() as u64, n, "the client's lines and its own count differ");
+        let calls: Vec<_> = self
+            .process
+            .lines()
+            .iter()
+            .filter_map(|line| Call::of_line(line))
+            .collect();
+        assert_eq!(
+            calls.len() as u64,
+            n,
+            "the client's lines and its own count differ"
+        );
         let succeeded = calls.iter().filter(|call| call.code == 0).count();
-        assert_eq!(succeeded as u64, ok, "the client's lines and its own count differ");
+        assert_eq!(
+            succeeded as u64, ok,
+            "the client's lines and its own count differ"
+        );
         calls
     }
 

@@ -29,7 +29,9 @@ impl Output {
             for line in BufReader::new(source).split(b'\n') {
                 let Ok(line) = line else { break };
                 let mut lines = output.lock();
-                lines.lines.push(String::from_utf8_lossy(&line).into_owned());
+                lines
+                    .lines
+                    .push(String::from_utf8_lossy(&line).into_owned());
                 output.changed.notify_all();
             }
             output.lock().ended = true;
@@ -38,7 +40,9 @@ impl Output {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.lines
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -71,7 +75,14 @@ impl Process {
         readers.extend(child.stdout.take().map(|source| stdout.read(source)));
         readers.extend(child.stderr.take().map(|source| stderr.read(source)));
         let stdin = child.stdin.take();
-        Process { name, child, stdin, stdout, stderr, readers }
+        Process {
+            name,
+            child,
+            stdin,
+            stdout,
+            stderr,
+            readers,
+        }
     }
 
     /// Starts a command that waits, under the pid that it will have, until [`Process::write_line`] lets it go.
@@ -121,9 +132,17 @@ impl Process {
             }
             let left = end.saturating_duration_since(Instant::now());
             if lines.ended || left.is_zero() {
-                let why = if lines.ended { "it ended" } else { "it took too long" };
+                let why = if lines.ended {
+                    "it ended"
+                } else {
+                    "it took too long"
+                };
                 drop(lines);
-                panic!("{} did not print the line wanted: {why}{}", self.name, self.complaint());
+                panic!(
+                    "{} did not print the line wanted: {why}{}",
+                    self.name,
+                    self.complaint()
+                );
             }
             let waited = self.stdout.changed.wait_timeout(lines, left);
             lines = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
@@ -139,7 +158,12 @@ impl Process {
     /// Stdout so far, without its first `from` lines.
     #[must_use]
     pub fn lines_from(&self, from: usize) -> Vec<String> {
-        self.stdout.lock().lines.get(from..).map(<[String]>::to_vec).unwrap_or_default()
+        self.stdout
+            .lock()
+            .lines
+            .get(from..)
+            .map(<[String]>::to_vec)
+            .unwrap_or_default()
     }
 
     /// Stderr so far.
@@ -153,7 +177,11 @@ impl Process {
     pub fn complaint(&self) -> String {
         let errors = self.errors();
         let tail = &errors[errors.len().saturating_sub(TAIL_LINES)..];
-        if tail.is_empty() { String::new() } else { format!("; it says:\n{}", tail.join("\n")) }
+        if tail.is_empty() {
+            String::new()
+        } else {
+            format!("; it says:\n{}", tail.join("\n"))
+        }
     }
 
     /// Writes a line to its stdin. A process that is gone is noticed elsewhere.
@@ -195,10 +223,17 @@ impl Process {
             status.is_some()
         });
         let Some(status) = status else {
-            panic!("{} did not end within {} s{}", self.name, limit.as_secs(), self.complaint());
+            panic!(
+                "{} did not end within {} s{}",
+                self.name,
+                limit.as_secs(),
+                self.complaint()
+            );
         };
         // A grandchild may hold the pipes open, so this has a limit too.
-        crate::eventually(Duration::from_secs(5), || self.readers.iter().all(JoinHandle::is_finished));
+        crate::eventually(Duration::from_secs(5), || {
+            self.readers.iter().all(JoinHandle::is_finished)
+        });
         status
     }
 

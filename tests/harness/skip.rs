@@ -39,7 +39,10 @@ impl Need for Peer {
         let file = self.file();
         (!file.exists()).then(|| {
             let piece = self.piece();
-            format!("{} is not installed: cargo xtask setup --only {piece}", self.name())
+            format!(
+                "{} is not installed: cargo xtask setup --only {piece}",
+                self.name()
+            )
         })
     }
 }
@@ -62,7 +65,10 @@ impl Program {
 impl Need for Program {
     fn missing(&self) -> Option<String> {
         self.path().is_none().then(|| {
-            format!("{} is not installed: cargo xtask setup --only programs", self.0)
+            format!(
+                "{} is not installed: cargo xtask setup --only programs",
+                self.0
+            )
         })
     }
 }
@@ -70,7 +76,9 @@ impl Need for Program {
 /// Notes that the current test runs for real: its name goes into the file that `H2TRACE_LIVE_COUNT` names,
 /// so that the gate can fail when every live test was skipped.
 pub fn note_that_it_runs() {
-    let Some(path) = std::env::var_os("H2TRACE_LIVE_COUNT") else { return };
+    let Some(path) = std::env::var_os("H2TRACE_LIVE_COUNT") else {
+        return;
+    };
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
     let file = OpenOptions::new().create(true).append(true).open(&path);
     if let Err(error) = file.and_then(|mut file| writeln!(file, "{name}")) {

@@ -66,7 +66,9 @@ impl Trace {
 
     /// Streams that process `pid` saw in a role (`client` or `server`).
     pub fn streams_of(&self, pid: u32, role: &str) -> impl Iterator<Item = &Stream> {
-        self.streams.iter().filter(move |stream| stream.pid() == pid && stream.role() == Some(role))
+        self.streams
+            .iter()
+            .filter(move |stream| stream.pid() == pid && stream.role() == Some(role))
     }
 
     /// The one stream of a call at an end.
@@ -76,17 +78,26 @@ impl Trace {
     #[track_caller]
     #[must_use]
     pub fn stream_of_call(&self, pid: u32, role: &str, id: &str) -> &Stream {
-        let all: Vec<_> = self.streams_of(pid, role).filter(|s| s.call_id() == Some(id)).collect();
+        let all: Vec<_> = self
+            .streams_of(pid, role)
+            .filter(|s| s.call_id() == Some(id))
+            .collect();
         match all.as_slice() {
             [stream] => stream,
-            _ => panic!("call {id} has {} streams with role {role} at pid {pid}", all.len()),
+            _ => panic!(
+                "call {id} has {} streams with role {role} at pid {pid}",
+                all.len()
+            ),
         }
     }
 
     /// Findings that say more than "benign".
     #[must_use]
     pub fn flagged(&self) -> Vec<&Finding> {
-        self.findings.iter().filter(|finding| finding.verdict() != "benign").collect()
+        self.findings
+            .iter()
+            .filter(|finding| finding.verdict() != "benign")
+            .collect()
     }
 
     /// Fails unless nothing was found and nothing was lost.
@@ -111,7 +122,12 @@ impl Trace {
     /// With what was lost.
     #[track_caller]
     pub fn assert_lossless(&self) {
-        assert!(self.losses.is_empty(), "{} losses, the first: {}", self.losses.len(), self.losses[0]);
+        assert!(
+            self.losses.is_empty(),
+            "{} losses, the first: {}",
+            self.losses.len(),
+            self.losses[0]
+        );
         assert!(self.summary.is_some(), "the tracer printed no summary");
     }
 }
@@ -124,7 +140,10 @@ impl Stream {
     /// The process at the observed end.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.0["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default()
+        self.0["pid"]
+            .as_u64()
+            .and_then(|pid| u32::try_from(pid).ok())
+            .unwrap_or_default()
     }
 
     /// The connection.
@@ -208,7 +227,10 @@ impl Stream {
     /// RST_STREAM frames.
     #[must_use]
     pub fn resets(&self) -> Vec<Reset> {
-        let resets = self.0["reset"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let resets = self.0["reset"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let text = |reset: &Value, key: &str| reset[key].as_str().unwrap_or_default().to_owned();
         resets
             .iter()
@@ -254,7 +276,8 @@ pub fn call_ids<'a>(
         .filter(|stream| wanted(stream))
         .map(|stream| {
             let id = stream.call_id();
-            id.unwrap_or_else(|| panic!("a stream without x-call-id: {}", stream.0)).to_owned()
+            id.unwrap_or_else(|| panic!("a stream without x-call-id: {}", stream.0))
+                .to_owned()
         })
         .collect()
 }

@@ -22,8 +22,15 @@ const LONGEST: &str = "600s";
 #[must_use]
 pub fn binary() -> PathBuf {
     let named = std::env::var_os("H2TRACE_BINARY").or_else(|| std::env::var_os("H2TRACE_BIN"));
-    let path = named.map_or_else(|| crate::workspace().join("target/release/h2trace"), PathBuf::from);
-    assert!(path.is_file(), "{} is not there: cargo build --release -p tracer-user", path.display());
+    let path = named.map_or_else(
+        || crate::workspace().join("target/release/h2trace"),
+        PathBuf::from,
+    );
+    assert!(
+        path.is_file(),
+        "{} is not there: cargo build --release -p tracer-user",
+        path.display()
+    );
     path
 }
 
@@ -46,7 +53,15 @@ impl Tracer {
         let folder = TempDir::new().expect("cannot make a folder for the ready file");
         let ready = folder.path().join("ready");
         let mut command = Command::new(binary());
-        command.args(["trace", "--output", "json", "--header", "x-call-id", "--for", LONGEST]);
+        command.args([
+            "trace",
+            "--output",
+            "json",
+            "--header",
+            "x-call-id",
+            "--for",
+            LONGEST,
+        ]);
         command.arg("--ready-file").arg(&ready);
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
@@ -59,7 +74,10 @@ impl Tracer {
             process.complaint()
         );
         skip::note_that_it_runs();
-        Tracer { process, _folder: folder }
+        Tracer {
+            process,
+            _folder: folder,
+        }
     }
 
     /// Its pid.
@@ -87,9 +105,17 @@ impl Tracer {
     #[must_use]
     pub fn finish(mut self) -> Trace {
         let status = self.process.end(libc::SIGINT);
-        assert!(status.success(), "h2trace ended with {status}{}", self.process.complaint());
+        assert!(
+            status.success(),
+            "h2trace ended with {status}{}",
+            self.process.complaint()
+        );
         let trace = Trace::read(&self.process.lines());
-        assert!(trace.summary.is_some(), "h2trace printed no summary{}", self.process.complaint());
+        assert!(
+            trace.summary.is_some(),
+            "h2trace printed no summary{}",
+            self.process.complaint()
+        );
         trace
     }
 }
