@@ -164,10 +164,11 @@ impl Stream {
         self.text("role")
     }
 
-    /// The value of `x-call-id`, when it was seen.
+    /// The call's id, when it was seen: `x-call-id`, else `from` (see tests/peers/README.md).
     #[must_use]
     pub fn call_id(&self) -> Option<&str> {
-        self.0.get("headers")?.get("x-call-id")?.as_str()
+        let headers = self.0.get("headers")?;
+        headers.get("x-call-id").or_else(|| headers.get("from"))?.as_str()
     }
 
     /// `:path`.

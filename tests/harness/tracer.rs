@@ -42,7 +42,7 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Starts it, filtered to `pids`, with `x-call-id` shown; returns when the first byte would be seen.
+    /// Starts it, filtered to `pids`, with the calls' ids shown; returns when the first byte would be seen.
     ///
     /// # Panics
     /// When it does not become ready, or without a pid: tests trace what they started and nothing else.
@@ -53,15 +53,8 @@ impl Tracer {
         let folder = TempDir::new().expect("cannot make a folder for the ready file");
         let ready = folder.path().join("ready");
         let mut command = Command::new(binary());
-        command.args([
-            "trace",
-            "--output",
-            "json",
-            "--header",
-            "x-call-id",
-            "--for",
-            LONGEST,
-        ]);
+        command.args(["trace", "--output", "json", "--for", LONGEST]);
+        command.args(["--header", "x-call-id", "--header", "from"]);
         command.arg("--ready-file").arg(&ready);
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);

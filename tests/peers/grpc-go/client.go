@@ -151,7 +151,7 @@ func (c *client) call(id string) {
 		ctx, end = context.WithTimeout(ctx, c.deadline)
 		defer end()
 	}
-	pairs := []string{"x-call-id", id}
+	pairs := []string{"x-call-id", id, "from", id}
 	for _, field := range c.extra {
 		pairs = append(pairs, field[0], field[1])
 	}

@@ -197,7 +197,7 @@ class Client:
 
     def call(self, identity):
         options = self.options
-        call = {"metadata": [("x-call-id", identity)] + [tuple(field.split(":", 1)) for field in options.header]}
+        call = {"metadata": [("x-call-id", identity), ("from", identity)] + [tuple(field.split(":", 1)) for field in options.header]}
         if options.deadline_ms > 0:
             call["timeout"] = options.deadline_ms / 1000
         got = []

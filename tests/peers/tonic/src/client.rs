@@ -72,6 +72,7 @@ impl Client {
             request.metadata_mut().insert(key, value);
         };
         set("x-call-id", id);
+        set("from", id);
         for field in &self.options.header {
             let (name, value) = field.split_once(':').expect("NAME:VALUE");
             set(name, value);

@@ -167,7 +167,9 @@ final class Client {
 
   private void call(String id) {
     Metadata metadata = new Metadata();
-    metadata.put(Metadata.Key.of("x-call-id", Metadata.ASCII_STRING_MARSHALLER), id);
+    for (String name : List.of("x-call-id", "from")) {
+      metadata.put(Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER), id);
+    }
     for (String[] field : options.headers) {
       metadata.put(Metadata.Key.of(field[0], Metadata.ASCII_STRING_MARSHALLER), field[1]);
     }
