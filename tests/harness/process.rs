@@ -187,7 +187,7 @@ impl Process {
     /// Writes a line to its stdin. A process that is gone is noticed elsewhere.
     pub fn write_line(&mut self, line: &str) {
         if let Some(stdin) = &mut self.stdin {
-            let _: std::io::Result<()> = writeln!(stdin, "{line}").and_then(|()| stdin.flush());
+            drop(writeln!(stdin, "{line}").and_then(|()| stdin.flush()));
         }
     }
 
@@ -248,7 +248,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // Both fail when it has ended already, which is as good.
-        let _: std::io::Result<()> = self.child.kill();
-        let _: std::io::Result<ExitStatus> = self.child.wait();
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }

@@ -168,7 +168,10 @@ impl Stream {
     #[must_use]
     pub fn call_id(&self) -> Option<&str> {
         let headers = self.0.get("headers")?;
-        headers.get("x-call-id").or_else(|| headers.get("from"))?.as_str()
+        headers
+            .get("x-call-id")
+            .or_else(|| headers.get("from"))?
+            .as_str()
     }
 
     /// `:path`.

@@ -13,10 +13,17 @@ use crate::{RUN, SETTLE};
 
 fn counted(client: Peer, server: Peer, listen: Listen) {
     require!(Privileges, client, server);
-    for (concurrency, calls) in
-        [(1, scaled(50, 1_000)), (50, scaled(500, 5_000)), (1_000, scaled(2_000, 20_000))]
-    {
-        counted_at(client, server, listen, &Calls::new(Mode::Unary, calls).at_once(concurrency));
+    for (concurrency, calls) in [
+        (1, scaled(50, 1_000)),
+        (50, scaled(500, 5_000)),
+        (1_000, scaled(2_000, 20_000)),
+    ] {
+        counted_at(
+            client,
+            server,
+            listen,
+            &Calls::new(Mode::Unary, calls).at_once(concurrency),
+        );
     }
 }
 
@@ -35,21 +42,37 @@ fn counted_at(client: Peer, server: Peer, listen: Listen, calls: &Calls) {
 
     let what = format!("at {} calls in flight", calls.concurrency);
     let failed: Vec<_> = said.iter().filter(|call| call.code != 0).collect();
-    assert!(failed.is_empty(), "{what}: {} calls failed: {:?}", failed.len(), failed[0]);
-    assert_eq!(handled, said.len() as u64, "{what}: calls that the server handled");
+    assert!(
+        failed.is_empty(),
+        "{what}: {} calls failed: {:?}",
+        failed.len(),
+        failed[0]
+    );
+    assert_eq!(
+        handled,
+        said.len() as u64,
+        "{what}: calls that the server handled"
+    );
     for (pid, role) in [(at_client, "client"), (at_server, "server")] {
         let n_streams = trace.streams_of(pid, role).count();
         assert_eq!(n_streams, said.len(), "{what}: streams at the {role}'s end");
         let mut statuses = BTreeMap::new();
         for stream in trace.streams_of(pid, role) {
-            let id = stream.call_id().unwrap_or_else(|| panic!("no call id: {}", stream.0));
+            let id = stream
+                .call_id()
+                .unwrap_or_else(|| panic!("no call id: {}", stream.0));
             statuses.insert(id.to_owned(), stream.grpc_status());
             assert_eq!(stream.outcome(), "ok", "{what}: {}", stream.0);
             assert_eq!(stream.response_phase(), Some("R3"), "{what}: {}", stream.0);
         }
-        let want: BTreeMap<_, _> =
-            said.iter().map(|call| (call.id.clone(), Some(u64::from(call.code)))).collect();
-        assert!(statuses == want, "{what}: ids or statuses differ at the {role}'s end");
+        let want: BTreeMap<_, _> = said
+            .iter()
+            .map(|call| (call.id.clone(), Some(u64::from(call.code))))
+            .collect();
+        assert!(
+            statuses == want,
+            "{what}: ids or statuses differ at the {role}'s end"
+        );
     }
     trace.assert_healthy();
 }
