@@ -9,6 +9,7 @@ mod bench;
 mod command;
 mod demo;
 mod privilege;
+mod setup;
 mod test;
 mod tidy;
 
@@ -27,6 +28,8 @@ struct Cli {
 enum Task {
     /// Build h2trace and trace a live gRPC call through a broken proxy
     Demo(demo::Options),
+    /// Install the real peers that the tests drive; a second run does nothing
+    Setup(setup::Options),
     /// Run every check and test, in order, up to the first that fails
     Test(test::Options),
     /// Check the rules of the source tree that no compiler checks
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let root = workspace_root();
     let result = match Cli::parse().task {
         Task::Demo(options) => demo::run(&options, &root),
+        Task::Setup(options) => setup::run(&options, &root),
         Task::Test(options) => test::run(&options, &root),
         Task::Tidy(options) => tidy::run(&options, &root),
         Task::Bench(options) => bench::run(&options, &root),

@@ -1,0 +1,161 @@
+//! Real Envoy, set up as the reference incident has it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::peer::installed;
+use crate::process::Process;
+use crate::program::http_get;
+use crate::skip::Need;
+
+/// A version of Envoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version(pub &'static str);
+
+impl Version {
+    fn binary(self) -> PathBuf {
+        installed(&format!("envoy-{}", self.0)).join("envoy/_bin/envoy")
+    }
+}
+
+impl Need for Version {
+    fn missing(&self) -> Option<String> {
+        (!self.binary().is_file()).then(|| {
+            format!(
+                "Envoy {0} is not installed: cargo xtask setup --only envoy-{0}",
+                self.0
+            )
+        })
+    }
+}
+
+/// How it is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The version.
+    pub version: Version,
+    /// Worker threads.
+    pub concurrency: u32,
+    /// `envoy.reloadable_features.allow_multiplexed_upstream_half_close`.
+    pub half_close: bool,
+}
+
+/// A running Envoy in front of one server.
+pub struct Envoy {
+    /// The process.
+    pub process: Process,
+    /// What clients dial.
+    pub address: String,
+    admin: String,
+    folder: TempDir,
+}
+
+impl Envoy {
+    /// Starts it in front of the server on loopback port `upstream`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    #[must_use]
+    pub fn start(options: Options, upstream: u16) -> Self {
+        let folder = TempDir::new().expect("cannot make a folder for Envoy");
+        let template = crate::workspace().join("tests/peers/envoy/proxy.yaml");
+        let mut text = std::fs::read_to_string(&template)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", template.display()));
+        let access_log = folder.path().join("access.log").display().to_string();
+        let guard = "envoy.reloadable_features.allow_multiplexed_upstream_half_close: true";
+        for (hole, value) in [
+            ("@ADMIN_PORT@", "0"),
+            ("@LISTEN_PORT@", "0"),
+            ("@UPSTREAM_HOST@", "127.0.0.1"),
+            ("@UPSTREAM_PORT@", &upstream.to_string()),
+            ("@ACCESS_LOG@", &access_log),
+            ("@RUNTIME@", if options.half_close { guard } else { "" }),
+        ] {
+            text = text.replace(hole, value);
+        }
+        let configuration = folder.path().join("envoy.yaml");
+        std::fs::write(&configuration, text).expect("cannot write Envoy's configuration");
+        let admin_file = folder.path().join("admin");
+        let mut command = Command::new(options.version.binary());
+        command
+            .arg("--config-path")
+            .arg(&configuration)
+            .args(["--log-level", "warn"]);
+        command.args([
+            "--concurrency",
+            &options.concurrency.to_string(),
+            "--use-dynamic-base-id",
+        ]);
+        command.arg("--admin-address-path").arg(&admin_file);
+        let mut process = Process::start(format!("Envoy {}", options.version.0), &mut command);
+
+        let mut found = None;
+        crate::eventually(Duration::from_secs(60), || {
+            found = std::fs::read_to_string(&admin_file)
+                .ok()
+                .filter(|text| !text.is_empty())
+                .and_then(|admin| {
+                    let listeners = http_get(&admin, "/listeners?format=json")?;
+                    let listeners: Value = serde_json::from_str(&listeners).ok()?;
+                    let socket =
+                        &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+                    let live = http_get(&admin, "/ready")?.contains("LIVE");
+                    let port = socket["port_value"].as_u64()?;
+                    live.then(|| (format!("127.0.0.1:{port}"), admin))
+                });
+            found.is_some() || !process.is_running()
+        });
+        let Some((address, admin)) = found else {
+            panic!("Envoy did not come up{}", process.complaint());
+        };
+        Envoy {
+            process,
+            address,
+            admin,
+            folder,
+        }
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// One of its counters.
+    ///
+    /// # Panics
+    /// When it has no such counter.
+    #[track_caller]
+    #[must_use]
+    pub fn counter(&self, name: &str) -> u64 {
+        let stats = http_get(&self.admin, &format!("/stats?filter=^{name}$")).unwrap_or_default();
+        let value = stats.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(": ")?
+                .trim()
+                .parse()
+                .ok()
+        });
+        value.unwrap_or_else(|| panic!("Envoy has no counter {name}"))
+    }
+
+    /// Its access log: `<x-call-id> <status> <flags> <details> grpc=<status>` a call.
+    /// Envoy writes it every second or so; this waits for `n` lines.
+    #[must_use]
+    pub fn access_log(&self, n: usize) -> Vec<String> {
+        let path = self.folder.path().join("access.log");
+        let mut lines = Vec::new();
+        crate::eventually(Duration::from_secs(15), || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            lines = text.lines().map(str::to_owned).collect();
+            lines.len() >= n
+        });
+        lines
+    }
+}

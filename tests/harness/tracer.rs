@@ -1,0 +1,114 @@
+//! Starts h2trace and stops it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::skip;
+use crate::trace::Trace;
+
+/// How long the tracer may take to load its programs on a busy machine.
+const START: Duration = Duration::from_secs(60);
+/// No test runs longer; a tracer that is forgotten ends by itself.
+const LONGEST: &str = "600s";
+
+/// The binary: `H2TRACE_BINARY` (or `H2TRACE_BIN`), else the release build of this workspace.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let named = std::env::var_os("H2TRACE_BINARY").or_else(|| std::env::var_os("H2TRACE_BIN"));
+    let path = named.map_or_else(
+        || crate::workspace().join("target/release/h2trace"),
+        PathBuf::from,
+    );
+    assert!(
+        path.is_file(),
+        "{} is not there: cargo build --release -p tracer-user",
+        path.display()
+    );
+    path
+}
+
+/// `h2trace trace` over some processes.
+pub struct Tracer {
+    /// The process.
+    pub process: Process,
+    _folder: TempDir,
+}
+
+impl Tracer {
+    /// Starts it, filtered to `pids`, with the calls' ids shown; returns when the first byte would be seen.
+    ///
+    /// # Panics
+    /// When it does not become ready, or without a pid: tests trace what they started and nothing else.
+    #[track_caller]
+    #[must_use]
+    pub fn start(pids: &[u32]) -> Self {
+        assert!(!pids.is_empty(), "a test traces only its own processes");
+        let folder = TempDir::new().expect("cannot make a folder for the ready file");
+        let ready = folder.path().join("ready");
+        let mut command = Command::new(binary());
+        command.args(["trace", "--output", "json", "--for", LONGEST]);
+        command.args(["--header", "x-call-id", "--header", "from"]);
+        command.arg("--ready-file").arg(&ready);
+        for pid in pids {
+            command.args(["--pid", &pid.to_string()]);
+        }
+        let mut process = Process::start("h2trace", &mut command);
+        let is_ready = crate::eventually(START, || ready.exists() || !process.is_running());
+        assert!(
+            is_ready && ready.exists(),
+            "h2trace did not become ready{}",
+            process.complaint()
+        );
+        skip::note_that_it_runs();
+        Tracer {
+            process,
+            _folder: folder,
+        }
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Waits until at least `n` streams of `pid` in `role` have ended, or `limit` passes.
+    pub fn wait_for_streams(&self, pid: u32, role: &str, n: usize, limit: Duration) {
+        let (mut read, mut streams) = (0, 0);
+        crate::eventually(limit, || {
+            let lines = self.process.lines_from(read);
+            read += lines.len();
+            streams += Trace::read(&lines).streams_of(pid, role).count();
+            streams >= n
+        });
+    }
+
+    /// Interrupts it and reads everything that it printed.
+    ///
+    /// # Panics
+    /// When it fails or prints no summary.
+    #[track_caller]
+    #[must_use]
+    pub fn finish(mut self) -> Trace {
+        let status = self.process.end(libc::SIGINT);
+        assert!(
+            status.success(),
+            "h2trace ended with {status}{}",
+            self.process.complaint()
+        );
+        let trace = Trace::read(&self.process.lines());
+        assert!(
+            trace.summary.is_some(),
+            "h2trace printed no summary{}",
+            self.process.complaint()
+        );
+        trace
+    }
+}

@@ -1,0 +1,307 @@
+//! The incident under the tracer: what h2trace says against what the client says, call by call.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tracer_tests::call::{Call, failed_ids};
+use tracer_tests::envoy::Envoy;
+use tracer_tests::peer::Peer;
+use tracer_tests::require;
+use tracer_tests::skip::Privileges;
+use tracer_tests::trace::{Stream, Trace, call_ids};
+use tracer_tests::tracer::Tracer;
+
+use crate::{ENVOY_1_36, ENVOY_1_40, Parts, RUN, Run};
+
+/// When the tracer comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attach {
+    /// Before the first connection.
+    Before,
+    /// In the middle of the calls.
+    InTheMiddle,
+}
+
+struct Traced {
+    trace: Trace,
+    /// The calls that began after the tracer was ready.
+    calls: Vec<Call>,
+    client: u32,
+    envoy: u32,
+    server: u32,
+}
+
+/// Numbers of calls grow in the order in which they begin, so a call whose number is above every number seen on the
+/// wire when the tracer became ready began under its eyes.
+fn number(id: &str) -> u64 {
+    id.rsplit('-')
+        .next()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_else(|| panic!("no number in {id}"))
+}
+
+fn run(parts: Parts, attach: Attach) -> Traced {
+    let mut run = Run::start(parts);
+    let pids = run.pids();
+    let (tracer, first) = if attach == Attach::Before {
+        let tracer = Tracer::start(&pids);
+        run.client.go();
+        (tracer, 0)
+    } else {
+        run.client.go();
+        run.client.wait_for_calls(run.n_calls as usize / 5, RUN);
+        let tracer = Tracer::start(&pids);
+        // At most the 50 calls in flight, and those that ended since, have begun: what has ended so far, and 50 more.
+        let ended = run
+            .client
+            .process
+            .lines()
+            .iter()
+            .filter_map(|line| Call::of_line(line))
+            .count();
+        (tracer, ended as u64 + 50)
+    };
+    let calls = run.client.wait_until_done(RUN);
+    run.client.close();
+    tracer.wait_for_streams(
+        run.client.pid(),
+        "client",
+        calls.len() - usize::try_from(first).unwrap_or_default().min(calls.len()),
+        Duration::from_secs(10),
+    );
+    let trace = tracer.finish();
+    let calls: Vec<_> = calls
+        .into_iter()
+        .filter(|call| number(&call.id) >= first)
+        .collect();
+    assert!(
+        calls.len() >= run.n_calls as usize / 4,
+        "the run was over too soon after the tracer came: {} calls are left to judge",
+        calls.len()
+    );
+    Traced {
+        trace,
+        calls,
+        client: run.client.pid(),
+        envoy: run.envoy.as_ref().map_or(0, Envoy::pid),
+        server: run.server.pid(),
+    }
+}
+
+impl Traced {
+    /// Streams of the calls that are judged, at one end.
+    fn judged(&self, pid: u32, role: &str) -> Vec<&Stream> {
+        let ids: BTreeSet<_> = self.calls.iter().map(|call| call.id.as_str()).collect();
+        let streams = self.trace.streams_of(pid, role);
+        streams
+            .filter(|stream| stream.call_id().is_some_and(|id| ids.contains(id)))
+            .collect()
+    }
+
+    fn without_trailers(&self, pid: u32, role: &str) -> BTreeSet<String> {
+        call_ids(self.judged(pid, role).into_iter(), |stream| {
+            stream.trailers() == Some(false)
+        })
+    }
+}
+
+/// The whole statement of the incident.
+fn names_exactly_the_failed_calls(parts: Parts, attach: Attach) {
+    let traced = run(parts, attach);
+    let failed = failed_ids(&traced.calls);
+    println!("{} of {} calls failed", failed.len(), traced.calls.len());
+    assert!(
+        !failed.is_empty(),
+        "the incident did not happen, so nothing was shown"
+    );
+
+    for (end, pid, role) in [
+        ("client", traced.client, "client"),
+        ("proxy", traced.envoy, "server"),
+    ] {
+        let streams = traced.judged(pid, role);
+        assert_eq!(
+            streams.len(),
+            traced.calls.len(),
+            "streams on the client's hop at the {end}"
+        );
+        assert!(
+            streams.iter().all(|stream| stream.trailers().is_some()),
+            "on the client's hop the {end}'s end has a stream whose trailers are unknown"
+        );
+        let seen = traced.without_trailers(pid, role);
+        assert_eq!(
+            seen, failed,
+            "calls without trailers on the client's hop, at the {end}"
+        );
+    }
+    for (end, pid, role) in [
+        ("proxy", traced.envoy, "client"),
+        ("server", traced.server, "server"),
+    ] {
+        for stream in traced.judged(pid, role) {
+            assert_eq!(
+                stream.response_phase(),
+                Some("R3"),
+                "upstream at the {end}: {}",
+                stream.0
+            );
+            assert_eq!(
+                stream.trailers(),
+                Some(true),
+                "upstream at the {end}: {}",
+                stream.0
+            );
+        }
+        let complete = call_ids(traced.judged(pid, role).into_iter(), |_| true);
+        assert!(
+            failed.is_subset(&complete),
+            "a failed call was not seen upstream, at the {end}"
+        );
+    }
+
+    // Every failed call is flagged where the client saw it fail, and no other call is flagged anywhere.
+    let flagged = |stream: &&&Stream| {
+        let findings = traced.trace.flagged();
+        findings
+            .iter()
+            .any(|f| f.verdict() == "anomaly" && f.is_about(stream))
+    };
+    let downstream = traced.judged(traced.client, "client");
+    let named = call_ids(downstream.iter().filter(flagged).copied(), |_| true);
+    assert_eq!(named, failed, "calls with a finding on the client's hop");
+    let upstream: Vec<_> = [
+        traced.judged(traced.envoy, "client"),
+        traced.judged(traced.server, "server"),
+    ]
+    .concat();
+    let blamed: Vec<_> = upstream.iter().filter(flagged).collect();
+    assert!(
+        blamed.is_empty(),
+        "the upstream hop is blamed: {}",
+        blamed[0].0
+    );
+    traced.trace.assert_lossless();
+}
+
+fn says_nothing(parts: Parts) {
+    let traced = run(parts, Attach::Before);
+    assert!(failed_ids(&traced.calls).is_empty(), "a control failed");
+    assert_eq!(
+        traced.judged(traced.client, "client").len(),
+        traced.calls.len()
+    );
+    traced.trace.assert_healthy();
+}
+
+#[test]
+fn envoy_1_36_attached_before_every_failed_call_is_named_and_no_other() {
+    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_36);
+    names_exactly_the_failed_calls(
+        Parts::incident(ENVOY_1_36, Peer::GrpcJs1_12),
+        Attach::Before,
+    );
+}
+
+#[test]
+fn envoy_1_40_attached_before_every_failed_call_is_named_and_no_other() {
+    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_40);
+    names_exactly_the_failed_calls(
+        Parts::incident(ENVOY_1_40, Peer::GrpcJs1_12),
+        Attach::Before,
+    );
+}
+
+#[test]
+fn envoy_1_36_attached_in_the_middle_every_failed_call_is_named_and_no_other() {
+    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_36);
+    names_exactly_the_failed_calls(
+        Parts::incident(ENVOY_1_36, Peer::GrpcJs1_12),
+        Attach::InTheMiddle,
+    );
+}
+
+#[test]
+fn envoy_1_40_attached_in_the_middle_every_failed_call_is_named_and_no_other() {
+    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_40);
+    names_exactly_the_failed_calls(
+        Parts::incident(ENVOY_1_40, Peer::GrpcJs1_12),
+        Attach::InTheMiddle,
+    );
+}
+
+#[test]
+fn connect_node_behind_envoy_every_failed_call_is_named_and_no_other() {
+    require!(
+        Privileges,
+        Peer::GrpcGo1_70,
+        Peer::ConnectNode,
+        ENVOY_1_36,
+        ENVOY_1_40
+    );
+    for envoy in [ENVOY_1_36, ENVOY_1_40] {
+        names_exactly_the_failed_calls(Parts::incident(envoy, Peer::ConnectNode), Attach::Before);
+    }
+}
+
+#[test]
+fn two_workers_and_half_close_every_failed_call_is_named_and_no_other() {
+    require!(
+        Privileges,
+        Peer::GrpcGo1_70,
+        Peer::GrpcJs1_12,
+        ENVOY_1_36,
+        ENVOY_1_40
+    );
+    for envoy in [ENVOY_1_36, ENVOY_1_40] {
+        let incident = Parts::incident(envoy, Peer::GrpcJs1_12);
+        names_exactly_the_failed_calls(
+            Parts {
+                workers: 2,
+                half_close: true,
+                ..incident
+            },
+            Attach::Before,
+        );
+    }
+}
+
+#[test]
+fn a_client_that_ends_its_request_with_the_message_is_not_flagged() {
+    require!(
+        Privileges,
+        Peer::GrpcGo1_70,
+        Peer::GrpcJs1_14,
+        ENVOY_1_36,
+        ENVOY_1_40
+    );
+    for envoy in [ENVOY_1_36, ENVOY_1_40] {
+        says_nothing(Parts::incident(envoy, Peer::GrpcJs1_14));
+    }
+}
+
+#[test]
+fn a_server_that_waits_for_the_end_of_the_request_is_not_flagged() {
+    require!(
+        Privileges,
+        Peer::GrpcGo1_85,
+        Peer::GrpcJs1_12,
+        ENVOY_1_36,
+        ENVOY_1_40
+    );
+    for envoy in [ENVOY_1_36, ENVOY_1_40] {
+        says_nothing(Parts {
+            server: Peer::GrpcGo1_85,
+            ..Parts::incident(envoy, Peer::GrpcJs1_12)
+        });
+    }
+}
+
+#[test]
+fn an_early_answer_without_a_proxy_is_not_flagged() {
+    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12);
+    says_nothing(Parts {
+        envoy: None,
+        ..Parts::incident(ENVOY_1_36, Peer::GrpcJs1_12)
+    });
+}

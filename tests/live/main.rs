@@ -1,0 +1,18 @@
+//! Real peers, real sockets, the real kernel: what h2trace says against what the peers say.
+//!
+//! Every test starts its own processes, traces those and no others, and needs root and `cargo xtask setup`.
+//! Run with `--test-threads=1`; `H2TRACE_SCALE=full` makes the runs as big as the project's claims.
+
+mod etcd_and_containerd;
+mod every_call_is_counted;
+mod http2_programs;
+mod killed_tracer;
+mod late_attach;
+mod shape;
+
+use std::time::Duration;
+
+/// How long a run of calls may take on a busy machine.
+const RUN: Duration = Duration::from_secs(180);
+/// How long the tracer may take to tell of streams that have ended.
+const SETTLE: Duration = Duration::from_secs(10);

@@ -1,0 +1,209 @@
+//! `cargo xtask setup`: installs everything that the tests need, once.
+//!
+//! What is built or fetched lands in `${XDG_CACHE_HOME:-~/.cache}/h2trace/peers/<piece>-<fingerprint of its pins>`,
+//! so that every clone on a machine shares it; `target/peers/<piece>` is a link to it, and the only place the
+//! tests look in (`H2TRACE_PEERS_DIR` names another). System packages come from apt.
+
+mod command;
+mod packages;
+mod piece;
+mod recipe;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use piece::{Piece, State};
+
+/// Arguments of `cargo xtask setup`.
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// Say what is installed and what would be, and do nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Only these pieces (names as `--list` shows them), and what they are built with.
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+}
+
+/// Where things are.
+pub(crate) struct Places {
+    /// The workspace.
+    root: PathBuf,
+    /// Where pieces are kept, by name and fingerprint.
+    cache: PathBuf,
+    /// Links to the pieces, by name: where the tests look.
+    links: PathBuf,
+}
+
+impl Places {
+    fn new(root: &Path) -> Result<Self> {
+        let cache = match std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()) {
+            Some(folder) => PathBuf::from(folder),
+            None => std::env::home_dir()
+                .context("cannot find a cache folder: neither XDG_CACHE_HOME nor HOME is set")?
+                .join(".cache"),
+        };
+        let links = std::env::var_os("H2TRACE_PEERS_DIR")
+            .map_or_else(|| root.join("target/peers"), PathBuf::from);
+        Ok(Places {
+            root: root.to_owned(),
+            cache: cache.join("h2trace/peers"),
+            links,
+        })
+    }
+
+    /// The sources of the peers.
+    fn sources(&self) -> PathBuf {
+        self.root.join("tests/peers")
+    }
+}
+
+/// Installs what is missing.
+///
+/// # Errors
+/// When a piece could not be installed: which one, and the command that failed. The others are installed all the same.
+pub(crate) fn run(options: &Options, root: &Path) -> Result<ExitCode> {
+    let places = Places::new(root)?;
+    let pieces = chosen(&options.only)?;
+    if options.list {
+        list(&places, &pieces)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    fs::create_dir_all(&places.cache)
+        .with_context(|| format!("cannot make {}", places.cache.display()))?;
+    fs::create_dir_all(&places.links)
+        .with_context(|| format!("cannot make {}", places.links.display()))?;
+    let _lock = exclusive(&places.cache)?;
+
+    let began = Instant::now();
+    let (mut installed, mut skipped, mut failed) = (0, Vec::new(), Vec::new());
+    for piece in &pieces {
+        match piece.state(&places)? {
+            State::Ready => {}
+            State::Unavailable(why) => skipped.push((piece, why)),
+            State::Missing(what) => {
+                if let Some(absent) = lacks(piece, &skipped, &failed) {
+                    skipped.push((
+                        piece,
+                        format!("it is built with {absent}, which is not in place"),
+                    ));
+                    continue;
+                }
+                println!("setup: {}: {what}", piece.name);
+                let start = Instant::now();
+                match piece.install(&places) {
+                    Ok(()) => {
+                        installed += 1;
+                        println!(
+                            "setup: {}: done in {} s",
+                            piece.name,
+                            start.elapsed().as_secs()
+                        );
+                    }
+                    Err(why) => {
+                        println!("setup: {}: FAILED: {why:#}", piece.name);
+                        failed.push(piece.name);
+                    }
+                }
+            }
+        }
+        piece.link(&places)?;
+    }
+    for (piece, why) in &skipped {
+        println!(
+            "setup: {}: cannot be installed here: {why}; {}",
+            piece.name, piece.without
+        );
+    }
+    if !failed.is_empty() {
+        bail!(
+            "could not install {}; the reason is above, and `cargo xtask setup --only {}` tries again",
+            failed.join(", "),
+            failed.join(" ")
+        );
+    }
+    if installed == 0 {
+        println!(
+            "setup: nothing to do, {} of {} pieces are in place",
+            pieces.len() - skipped.len(),
+            pieces.len()
+        );
+    } else {
+        println!(
+            "setup: {installed} pieces installed in {} s",
+            began.elapsed().as_secs()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `piece` is built with, and could not be installed.
+fn lacks(
+    piece: &Piece,
+    skipped: &[(&Piece, String)],
+    failed: &[&'static str],
+) -> Option<&'static str> {
+    let absent =
+        |name: &&str| failed.contains(name) || skipped.iter().any(|(p, _)| p.name == *name);
+    piece.built_with.iter().copied().find(absent)
+}
+
+/// The pieces that were asked for, in the order of installation.
+fn chosen(only: &[String]) -> Result<Vec<Piece>> {
+    let all = piece::all();
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| all.iter().all(|p| p.name != **name))
+    {
+        let names: Vec<_> = all.iter().map(|p| p.name).collect();
+        bail!(
+            "there is no piece {unknown:?}; the pieces are {}",
+            names.join(", ")
+        );
+    }
+    if only.is_empty() {
+        return Ok(all);
+    }
+    let mut wanted: Vec<&str> = only.iter().map(String::as_str).collect();
+    // What a piece is built with stands before it in the list.
+    for piece in all.iter().rev() {
+        if wanted.contains(&piece.name) {
+            wanted.extend(piece.built_with);
+        }
+    }
+    Ok(all
+        .into_iter()
+        .filter(|p| wanted.contains(&p.name))
+        .collect())
+}
+
+fn list(places: &Places, pieces: &[Piece]) -> Result<()> {
+    println!("kept in {}", places.cache.display());
+    for piece in pieces {
+        let state = match piece.state(places)? {
+            State::Ready => "in place".to_owned(),
+            State::Missing(what) => format!("missing: {what}"),
+            State::Unavailable(why) => {
+                format!("cannot be installed here: {why}; {}", piece.without)
+            }
+        };
+        println!("{:<14} {}\n{:<14} {state}", piece.name, piece.what, "");
+    }
+    Ok(())
+}
+
+/// One setup at a time: two clones share the cache.
+fn exclusive(cache: &Path) -> Result<File> {
+    let path = cache.join(".lock");
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    if file.try_lock().is_err() {
+        println!("setup: another setup is running, waiting for it");
+        file.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(file)
+}

