@@ -84,6 +84,17 @@ fn story_shows_both_sides_and_the_used_up_window() {
 }
 
 #[test]
+fn story_of_a_stream_is_told_once() {
+    let text = text(false, COLUMNS, Verdict::Suspicious);
+    assert!(text.contains("ANOMALY: truncated_response"), "{text}");
+    assert_eq!(
+        text.matches("RST_STREAM: NO_ERROR --|").count(),
+        1,
+        "{text}"
+    );
+}
+
+#[test]
 fn benign_findings_are_shown_only_when_asked_for() {
     assert!(!text(false, COLUMNS, Verdict::Suspicious).contains("BENIGN"));
     assert!(text(false, COLUMNS, Verdict::Benign).contains("BENIGN: redundant_reset"));
