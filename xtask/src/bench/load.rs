@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use crate::{command, demo};
+use crate::command;
 
 /// Connections and streams of the load, for the heading.
 pub(super) const SHAPE: &str = "4 connections with 10 streams each";
@@ -18,7 +18,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Builds the peer if need be, and starts it on a free port of loopback.
+    /// Starts it on a free port of loopback.
     pub(super) fn start(root: &Path) -> anyhow::Result<Server> {
         let peer = grpc_go(root)?;
         let mut child = Command::new(&peer)
@@ -59,19 +59,18 @@ impl Drop for Server {
     }
 }
 
-/// The grpc-go peer, built into the target folder.
+/// The grpc-go peer, where `cargo xtask setup` puts it.
 fn grpc_go(root: &Path) -> anyhow::Result<PathBuf> {
-    let built = demo::target(root).join("bench/grpc-go");
-    if !built.is_file() {
-        eprintln!("building the grpc-go peer");
-        let mut go = Command::new("go");
-        go.args(["build", "-o"])
-            .arg(&built)
-            .arg(".")
-            .current_dir(root.join("tests/peers/grpc-go"));
-        command::run(&mut go).context("the bench needs Go (\"cargo xtask setup\" installs it)")?;
+    let peers = std::env::var_os("H2TRACE_PEERS_DIR")
+        .map_or_else(|| root.join("target/peers"), PathBuf::from);
+    let peer = peers.join("grpc-go/grpc-go-1.85.0");
+    if !peer.is_file() {
+        bail!(
+            "{} is missing; run \"cargo xtask setup --only grpc-go\"",
+            peer.display()
+        );
     }
-    Ok(built)
+    Ok(peer)
 }
 
 /// What one run has to do.

@@ -24,14 +24,12 @@ pub(super) struct Summary {
     pub(super) bytes_copied: u64,
     /// Events that were lost.
     pub(super) lost: u64,
-    /// Its kernel programs.
-    pub(super) programs: Vec<Program>,
 }
 
 /// A kernel program's statistics.
 #[derive(Debug, PartialEq)]
 pub(super) struct Program {
-    /// Its name.
+    /// What it is attached to.
     pub(super) name: String,
     /// How often it ran.
     pub(super) runs: u64,
@@ -79,6 +77,18 @@ impl Tracer {
         Ok(tracer)
     }
 
+    /// The statistics of its kernel programs, from what the kernel tells of its file descriptors
+    /// (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c).
+    pub(super) fn programs(&self) -> anyhow::Result<Vec<Program>> {
+        let folder = format!("/proc/{}/fdinfo", self.child.id());
+        let mut texts = Vec::new();
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
+            // A descriptor that was closed in the meantime is not one of a program.
+            texts.extend(std::fs::read_to_string(entry?.path()));
+        }
+        Ok(programs(&texts))
+    }
+
     /// Interrupts it, and reads its summary.
     pub(super) fn stop(mut self) -> anyhow::Result<Summary> {
         let pid = self.child.id().to_string();
@@ -107,29 +117,54 @@ fn summary(text: &str) -> Option<Summary> {
         let value: Value = serde_json::from_str(line).ok()?;
         (value.get("type")?.as_str()? == "summary").then_some(value)
     })?;
-    let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).unwrap_or(0);
-    let programs = line
-        .get("programs")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let kernel = line.get("kernel")?;
+    let number = |key: &str| kernel.get(key).and_then(Value::as_u64);
     Some(Summary {
-        bytes_seen: number(&line, "bytes_seen"),
-        bytes_copied: number(&line, "bytes_copied"),
-        lost: number(&line, "lost"),
-        programs: programs
-            .iter()
-            .map(|program| Program {
-                name: program
-                    .get("name")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned(),
-                runs: number(program, "runs"),
-                nanoseconds: number(program, "run_ns"),
-            })
-            .collect(),
+        bytes_seen: number("bytes_seen")?,
+        bytes_copied: number("bytes_copied")?,
+        lost: number("events_lost")?,
     })
+}
+
+/// Programs by the `fdinfo` of their descriptors; the `fdinfo` of the links has their names.
+fn programs(texts: &[String]) -> Vec<Program> {
+    let field = |text: &str, key: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.map(|value| value.trim().to_owned())
+    };
+    let mut found: Vec<(String, Program)> = Vec::new();
+    for text in texts {
+        let (Some(runs), Some(nanoseconds)) = (field(text, "run_cnt"), field(text, "run_time_ns"))
+        else {
+            continue;
+        };
+        let Some(id) = field(text, "prog_id") else {
+            continue;
+        };
+        if found.iter().any(|(other, _)| *other == id) {
+            continue;
+        }
+        let link = texts.iter().find(|text| {
+            field(text, "link_type").is_some() && field(text, "prog_id").as_ref() == Some(&id)
+        });
+        let name = link
+            .and_then(|link| field(link, "tp_name"))
+            .unwrap_or_else(|| format!("program {id}"));
+        let number = |value: String| value.parse().unwrap_or(0);
+        found.push((
+            id,
+            Program {
+                name,
+                runs: number(runs),
+                nanoseconds: number(nanoseconds),
+            },
+        ));
+    }
+    let mut programs: Vec<Program> = found.into_iter().map(|(_, program)| program).collect();
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    programs
 }
 
 /// The kernel's statistics of programs, on as long as this lives, then as they were before.
@@ -163,17 +198,38 @@ mod tests {
 
     #[test]
     fn the_summary_is_found_behind_the_other_lines() {
-        let text = "{\"v\":1,\"type\":\"stream\",\"bytes_seen\":3}\n\
-            {\"v\":1,\"type\":\"summary\",\"bytes_seen\":1000,\"bytes_copied\":7,\
-            \"programs\":[{\"name\":\"sock_send_length\",\"runs\":4,\"run_ns\":1000}]}\n";
-        let summary = summary(text).unwrap();
-        assert_eq!((summary.bytes_seen, summary.bytes_copied), (1000, 7));
-        assert_eq!(summary.programs.len(), 1);
-        assert!((summary.programs[0].nanoseconds_a_run() - 250.0).abs() < 1e-9);
+        let text = "{\"v\":1,\"type\":\"stream\",\"kernel\":{\"bytes_seen\":3}}\n\
+            {\"v\":1,\"type\":\"summary\",\"kernel\":{\"bytes_seen\":1000,\"bytes_copied\":7,\"events_lost\":2}}\n";
+        assert_eq!(
+            summary(text),
+            Some(Summary {
+                bytes_seen: 1000,
+                bytes_copied: 7,
+                lost: 2
+            })
+        );
     }
 
     #[test]
     fn output_without_a_summary_is_no_result() {
         assert_eq!(summary("{\"v\":1,\"type\":\"stream\"}\n"), None);
+    }
+
+    #[test]
+    fn a_program_has_the_name_of_its_link_and_is_counted_once() {
+        let program =
+            "pos:\t0\nprog_type:\t17\nprog_id:\t5\nrun_time_ns:\t1000\nrun_cnt:\t4\n".to_owned();
+        let link = "pos:\t0\nlink_type:\traw_tracepoint\nlink_id:\t9\nprog_id:\t5\ntp_name:\tsock_send_length\n".to_owned();
+        let map = "pos:\t0\nmap_type:\t27\nmap_id:\t5\n".to_owned();
+        let found = programs(&[map, program.clone(), link, program]);
+        assert_eq!(
+            found,
+            [Program {
+                name: "sock_send_length".to_owned(),
+                runs: 4,
+                nanoseconds: 1000
+            }]
+        );
+        assert!((found[0].nanoseconds_a_run() - 250.0).abs() < 1e-9);
     }
 }

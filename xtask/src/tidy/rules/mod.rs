@@ -2,8 +2,8 @@
 
 use super::source::{Source, has_word, is_word};
 
-/// The stages in the order of the data path, then what stands on them. Each may use those before it.
-const ORDER: [&str; 10] = [
+/// The stages in the order of the data path. Each may use those before it.
+const ORDER: [&str; 8] = [
     "kernel",
     "connection",
     "frame",
@@ -12,9 +12,10 @@ const ORDER: [&str; 10] = [
     "anomaly",
     "pipeline",
     "export",
-    "demo",
-    "cli",
 ];
+
+/// What stands on the stages.
+const ABOVE: [&str; 2] = ["cli", "demo"];
 
 /// Stages without I/O, async and clock.
 const PURE: [&str; 5] = ["connection", "frame", "stream", "hop", "anomaly"];
@@ -124,7 +125,12 @@ fn no_stage_names_a_later_one(source: &Source, out: &mut Vec<String>) {
         return;
     };
     for (line, name) in crate_names(&source.code) {
-        if ORDER.iter().skip(own + 1).any(|later| *later == name) {
+        if ORDER
+            .iter()
+            .skip(own + 1)
+            .chain(&ABOVE)
+            .any(|later| *later == name)
+        {
             out.push(format!(
                 "{}:{line}: {} names the later stage {name}",
                 source.path, ORDER[own]
