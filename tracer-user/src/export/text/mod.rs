@@ -20,7 +20,13 @@ use crate::stream::record::{GoAway, Moment, Outcome, Seen, StreamRecord};
 /// Columns that a line fits into, however narrow the terminal is.
 pub const COLUMNS: usize = 100;
 
-/// Width of the method at [`COLUMNS`]; a wider terminal gives it more.
+/// Width of `comm[pid]` at [`COLUMNS`]; a wider terminal first gives it up to [`PROCESS_MAX`].
+const PROCESS: usize = 14;
+
+/// What the longest `comm` and a usual process id need.
+const PROCESS_MAX: usize = 22;
+
+/// Width of the method at [`COLUMNS`]; a wider terminal gives it the rest.
 const METHOD: usize = 22;
 
 /// Columns of the time and the space after it.
@@ -189,10 +195,12 @@ impl Text {
     }
 
     fn stream(&mut self, info: &ConnectionInfo, record: &StreamRecord, findings: &[Finding]) {
-        let method_width = METHOD + (self.columns - COLUMNS);
+        let wider = self.columns - COLUMNS;
+        let process_width = PROCESS_MAX.min(PROCESS + wider);
+        let method_width = METHOD + wider - (process_width - PROCESS);
         if std::mem::take(&mut self.heading_due) {
             let heading = format!(
-                "{:<12} {:<14} {:<6} {:<method_width$} {:<12} {:<5} {:>6} {:>6} {:>8}",
+                "{:<12} {:<process_width$} {:<6} {:<method_width$} {:<12} {:<5} {:>6} {:>6} {:>8}",
                 "TIME", "PROCESS", "ROLE", "METHOD", "OUTCOME", "PHASE", "REQ", "RESP", "DURATION"
             );
             self.line(&self.paint.bold(&heading));
@@ -205,9 +213,9 @@ impl Text {
         let at_least =
             |known: bool, n: u64| format!("{}{}", if known { "" } else { ">" }, bytes(n));
         let left = format!(
-            "{} {:<14} {:<6} {:<method_width$} ",
+            "{} {:<process_width$} {:<6} {:<method_width$} ",
             self.clock.at(record.last_at).local_time_of_day(),
-            fitted_process(&info.comm, record.pid, 14),
+            fitted_process(&info.comm, record.pid, process_width),
             labels::role(record.role),
             cut_left(record.path.as_deref().unwrap_or("?"), method_width),
         );
