@@ -13,7 +13,7 @@ impl FrameReader {
     /// Inside a frame's payload a loss of known length is no more than a hole. Any other may have held
     /// header blocks: [`Fault::Gap`], every HPACK entry is unseen from here on, and [`Step::Resynced`]
     /// when the boundary is known. `gap(Some(0), boundary)` tells a reader that has lost its place
-    /// where it is, and does nothing to one that has not.
+    /// where it is, and does nothing to one that agrees with it.
     pub fn gap(&mut self, lost: Option<u64>, boundary: Boundary) {
         if let Some(lost) = lost
             && self.bridge(lost, boundary)

@@ -18,6 +18,7 @@ use bytes::Bytes;
 pub mod head;
 pub mod settings;
 
+mod begin;
 mod control;
 mod data;
 mod field_block;
@@ -25,6 +26,8 @@ mod gap;
 mod headers;
 mod reader;
 mod search;
+#[cfg(test)]
+mod tests;
 
 pub mod hpack;
 
@@ -263,7 +266,8 @@ pub enum Fault {
 pub struct DataHead {
     /// The stream.
     pub stream_id: StreamId,
-    /// Payload length as in the frame header, padding included: what flow control counts.
+    /// Payload length as in the frame header, padding included: what flow control counts. Of a frame whose
+    /// header was lost in a gap: the length of what is left of it.
     pub flow_len: u32,
     /// END_STREAM flag.
     pub end_stream: bool,

@@ -8,10 +8,10 @@ use crate::limits;
 
 use super::data::{Data, Part};
 use super::field_block::FieldBlock;
-use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head, flag, frame_type};
+use super::head::{Broken, Head};
 use super::hpack::Decoder;
 use super::search::Search;
-use super::{DataPiece, ErrorCode, Fault, Frame, Step, StreamId, control};
+use super::{DataPiece, Fault, Frame, Step, StreamId, control};
 
 /// The client's connection preface (RFC 9113 section 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -94,16 +94,16 @@ pub struct FrameReader {
     pub(super) buffer: Vec<u8>,
     pub(super) search: Option<Box<Search>>,
     /// The next frame is the direction's first.
-    first: bool,
+    pub(super) first: bool,
     /// The place is certain: seen from the start, or followed by enough plausible frames. Only then what
     /// looks like a violation is one, and not a reader in the wrong place.
-    proven: bool,
+    pub(super) proven: bool,
     /// Plausible frames in a row that make the place certain.
-    frames_to_prove: u32,
+    pub(super) frames_to_prove: u32,
     /// Bytes of a search are being read again.
     replaying: bool,
-    plausible_frames: u32,
-    max_frame_size: Option<u32>,
+    pub(super) plausible_frames: u32,
+    pub(super) max_frame_size: Option<u32>,
 }
 
 impl FrameReader {
@@ -160,7 +160,7 @@ impl FrameReader {
     }
 
     /// Tells the SETTINGS_MAX_FRAME_SIZE that the receiver of this direction announced (or the default
-    /// [`DEFAULT_MAX_FRAME_SIZE`]); longer frames are violations from then on. A lower value than one
+    /// [`DEFAULT_MAX_FRAME_SIZE`](super::head::DEFAULT_MAX_FRAME_SIZE)); longer frames are violations from then on. A lower value than one
     /// told before is not enforced: nothing here tells when the sender learns of it.
     pub fn set_max_frame_size(&mut self, bytes: u32) {
         self.max_frame_size = Some(bytes.max(self.max_frame_size.unwrap_or(0)));
@@ -175,8 +175,10 @@ impl FrameReader {
         step
     }
 
-    /// Whether the reader knows where in the frames it stands. If not, [`gap`](FrameReader::gap) with a
-    /// known boundary helps, or enough plausible frames in a row.
+    /// Whether the reader knows where in the frames it stands. If not, `gap(Some(0), boundary)` with a
+    /// known boundary helps ([`gap`](FrameReader::gap)), or enough plausible frames in a row. Right after a
+    /// gap or a late attach the place is doubted at the first frame that would be a violation, so this is
+    /// to be asked before each run of bytes.
     #[must_use]
     pub fn is_synchronised(&self) -> bool {
         !matches!(self.place, Place::Lost)
@@ -519,112 +521,9 @@ impl FrameReader {
             });
         }
     }
-
-    /// A frame header is complete.
-    fn begin_frame(&mut self, bytes: &[u8; Head::LEN]) {
-        let head = Head::parse(bytes);
-        self.place = Place::BOUNDARY;
-        let mut believed = self.proven || head.is_plausible(self.max_frame_size);
-        // A long frame of no known type is no extension but a sign of a wrong place.
-        let longest = self.max_frame_size.unwrap_or(0).max(DEFAULT_MAX_FRAME_SIZE);
-        believed &= head.is_known_type() || head.len <= longest;
-        if std::mem::take(&mut self.first) && head.frame_type != frame_type::SETTINGS {
-            let rule = "connection does not begin with SETTINGS (RFC 9113 section 3.4)";
-            self.broken(
-                Broken::connection(ErrorCode::PROTOCOL_ERROR, rule),
-                head.stream_id,
-            );
-        }
-        if !believed {
-            self.push_step(Step::Fault(Fault::Implausible));
-            self.lose(Some(0));
-            self.push(bytes);
-            return;
-        }
-        if !self.keeps_block_discipline(&head) {
-            return;
-        }
-        if let Some(broken) = head.broken_rule() {
-            self.plausible_frames = 0;
-            if !self.broken(broken, head.stream_id) {
-                return;
-            }
-            if !head.carries_field_block() {
-                return self.skip(head, head.len, true);
-            }
-        } else {
-            self.plausible_frames = self.plausible_frames.saturating_add(1);
-            self.proven |= self.plausible_frames >= self.frames_to_prove;
-        }
-        if self.max_frame_size.is_some_and(|max| head.len > max) {
-            self.broken(head.too_long(), head.stream_id);
-        }
-        match head.frame_type {
-            frame_type::DATA => {
-                let data = Data::new(head);
-                self.push_step(Step::DataBegin(data.data_head()));
-                if head.len == 0 && head.has(flag::PADDED) {
-                    let rule = "DATA with PADDED and without a pad length (RFC 9113 section 4.2)";
-                    let broken = Broken::stream(ErrorCode::FRAME_SIZE_ERROR, rule);
-                    if !self.broken(broken, head.stream_id) {
-                        return;
-                    }
-                }
-                self.go_on(data);
-            }
-            frame_type::ALTSVC | frame_type::ORIGIN => self.skip(head, head.len, false),
-            _ if !head.is_known_type() => self.skip(head, head.len, false),
-            _ if head.len == 0 => self.end_frame(&head, &[], Missing::Hole),
-            _ => {
-                self.place = Place::Payload {
-                    head,
-                    left: head.len,
-                    missing: None,
-                }
-            }
-        }
-    }
-
-    /// Section 6.10: nothing comes between the frames of a header block, and CONTINUATION comes nowhere
-    /// else. False when the frame needs no further looking at.
-    fn keeps_block_discipline(&mut self, head: &Head) -> bool {
-        let continuation = head.frame_type == frame_type::CONTINUATION;
-        let mut broken = None;
-        match &self.block {
-            Some(block) if continuation && block.stream_id == head.stream_id => return true,
-            Some(_) => {
-                self.abandon_block(true);
-                let rule = "header block is interrupted (RFC 9113 section 6.10)";
-                broken = Some(rule);
-            }
-            None if continuation && !self.may_be_in_block => {
-                let rule = "CONTINUATION without an open header block (RFC 9113 section 6.10)";
-                broken = Some(rule);
-            }
-            None => {}
-        }
-        if let Some(rule) = broken {
-            self.hpack.forget();
-            self.plausible_frames = 0;
-            let broken = Broken::connection(ErrorCode::PROTOCOL_ERROR, rule);
-            if !self.broken(broken, head.stream_id) {
-                return false;
-            }
-            if continuation {
-                self.skip(*head, head.len, true);
-                return false;
-            }
-        }
-        self.may_be_in_block &= continuation;
-        true
-    }
 }
 
 /// The first `n` bytes (or all there are) and the rest.
 fn split(bytes: &[u8], n: u32) -> (&[u8], &[u8]) {
     bytes.split_at_checked(n as usize).unwrap_or((bytes, &[]))
 }
-
-#[cfg(test)]
-#[path = "reader_tests.rs"]
-mod tests;

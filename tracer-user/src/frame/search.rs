@@ -14,6 +14,8 @@ use super::{DataPiece, StreamId};
 const CANDIDATES: usize = 64;
 /// Runs and holes remembered for the replay.
 const PIECES: usize = 1_024;
+/// What a chain must weigh beside its length.
+const ENOUGH_EVIDENCE: u32 = 2;
 /// Bytes remembered for the replay.
 const REMEMBERED: usize = limits::FRAME_PAYLOAD;
 
@@ -24,6 +26,8 @@ struct Candidate {
     /// Where its next one must start.
     next: u64,
     n_frames: u32,
+    /// See [`evidence`].
+    evidence: u32,
     /// The header block that the next frame must continue.
     open: Option<StreamId>,
 }
@@ -92,6 +96,12 @@ impl Search {
         self.skipped.map(|before| before.saturating_add(self.at))
     }
 
+    /// Bytes kept for the replay.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.history_bytes
+    }
+
     /// `lost` bytes went by unseen.
     pub(super) fn gap(&mut self, lost: Option<u64>) {
         let skipped = self
@@ -125,6 +135,7 @@ impl Search {
             let head = Head::parse(&[b0, b1, b2, b3, b4, b5, b6, b7, b8]);
             let start = self.at - Head::LEN as u64;
             if head.is_plausible(self.max_frame_size)
+                && is_likely(&head)
                 && let Some(chain_start) = self.plausible_head(start, &head)
             {
                 self.remember(bytes.get(..n).unwrap_or(bytes));
@@ -162,32 +173,31 @@ impl Search {
                 in_chain = true;
                 candidate.next = next;
                 candidate.n_frames += 1;
+                candidate.evidence += evidence(head);
                 candidate.open = open;
-                if candidate.n_frames >= limits::PLAUSIBLE_FRAMES {
+                if candidate.n_frames >= limits::PLAUSIBLE_FRAMES
+                    && candidate.evidence >= ENOUGH_EVIDENCE
+                {
                     return Some(candidate.start);
                 }
             }
             self.candidates.retain(|candidate| candidate.next > start);
         }
         if !in_chain && !continuation {
-            if self.candidates.len() >= CANDIDATES
-                && let Some(farthest) = self.candidates.iter_mut().max_by_key(|c| c.next)
+            let evidence = evidence(head);
+            let candidate = Candidate {
+                start,
+                next,
+                n_frames: 1,
+                evidence,
+                open,
+            };
+            if self.candidates.len() < CANDIDATES {
+                self.candidates.push(candidate);
+            } else if let Some(farthest) = self.candidates.iter_mut().max_by_key(|c| c.next)
+                && farthest.next > next
             {
-                if farthest.next > next {
-                    *farthest = Candidate {
-                        start,
-                        next,
-                        n_frames: 1,
-                        open,
-                    };
-                }
-            } else {
-                self.candidates.push(Candidate {
-                    start,
-                    next,
-                    n_frames: 1,
-                    open,
-                });
+                *farthest = candidate;
             }
         }
         self.due();
@@ -299,4 +309,29 @@ impl Search {
 fn may_be_head(window: u128) -> bool {
     let (length, frame_type) = ((window >> 64) as u8, (window >> 40) as u8);
     length < 0x80 && frame_type <= frame_type::PRIORITY_UPDATE
+}
+
+/// Stricter than the RFC: zeros and small integers in a payload look much like short frames, and waiting
+/// for a better chain costs less than believing a wrong one.
+fn is_likely(head: &Head) -> bool {
+    // Pushed streams alone have even ids; frames without content only end something.
+    let client_stream = head.stream_id.0 == 0 || head.stream_id.0 % 2 == 1;
+    let empty = head.len == 0
+        && matches!(head.frame_type, frame_type::DATA | frame_type::HEADERS)
+        && !head.has(flag::END_STREAM);
+    client_stream && !empty
+}
+
+/// How much a header says for a chain: types with a fixed length or stream do more than others.
+fn evidence(head: &Head) -> u32 {
+    match head.frame_type {
+        frame_type::PRIORITY
+        | frame_type::RST_STREAM
+        | frame_type::SETTINGS
+        | frame_type::PING
+        | frame_type::GOAWAY
+        | frame_type::WINDOW_UPDATE => 2,
+        frame_type::DATA if head.len < 256 => 0,
+        _ => 1,
+    }
 }

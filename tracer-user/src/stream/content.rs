@@ -178,9 +178,8 @@ pub(super) fn shows_request(block: &HeaderBlock) -> bool {
 fn seen<'a>(block: &'a HeaderBlock, name: &[u8]) -> Seen<&'a [u8]> {
     match block.value(name) {
         Some(Some(value)) => Seen::Value(value),
-        Some(None) => Seen::Unknown,
         None if block.complete => Seen::Absent,
-        None => Seen::Unknown,
+        None | Some(None) => Seen::Unknown,
     }
 }
 

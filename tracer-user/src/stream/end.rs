@@ -32,7 +32,7 @@ pub(super) fn record(
     role: Option<Endpoint>,
     forced: Option<StreamEnd>,
 ) -> StreamRecord {
-    let grpc = stream.content.grpc();
+    let grpc = grpc(&stream);
     let phases = stream.stopped_at.unwrap_or_else(|| Phases {
         request: phase::of_request(&stream.request, grpc),
         response: phase::of_response(&stream.response, grpc),
@@ -43,8 +43,7 @@ pub(super) fn record(
     let trailers = match (stream.trailers_seen, phases.response) {
         // A response of one HEADERS frame has trailers only in gRPC.
         (true, _) if !stream.trailers_only || trailers_only => Seen::Value(()),
-        (true, _) => Seen::Absent,
-        (false, Some(ResponsePhase::R3)) => Seen::Absent,
+        (true, _) | (false, Some(ResponsePhase::R3)) => Seen::Absent,
         (false, Some(_)) if !out_of_sight => Seen::Absent,
         (false, _) => Seen::Unknown,
     };
@@ -108,6 +107,23 @@ pub(super) fn record(
     }
     record.outcome = outcome(&record);
     record
+}
+
+/// Whether the stream is gRPC. Where no field tells, its framing may: a request of whole length-prefixed
+/// messages and nothing else, and a response that is one too as far as it came. (gRPC-Web and Connect have
+/// the same prefix, but flags of their own at the end of the response.)
+fn grpc(stream: &Stream) -> Seen<()> {
+    let said = stream.content.grpc();
+    let (request, response) = (&stream.request.messages, &stream.response.messages);
+    let framed = request.known()
+        && request.n_complete() > 0
+        && !request.inside()
+        && response.known()
+        && (response.n_complete() > 0 || response.inside());
+    match said {
+        Seen::Unknown if framed && stream.content.response_type == Seen::Unknown => Seen::Value(()),
+        _ => said,
+    }
 }
 
 fn end(stream: &Stream, forced: Option<StreamEnd>) -> StreamEnd {

@@ -81,6 +81,11 @@ impl Flow {
     /// WINDOW_UPDATE that changed its peer's.
     pub(super) fn on_loss(&mut self, sender: Endpoint) {
         self.send.of_mut(sender).connection = None;
+        self.on_hidden_update(sender);
+    }
+
+    /// SETTINGS or WINDOW_UPDATE of `sender` may have gone by unseen.
+    pub(super) fn on_hidden_update(&mut self, sender: Endpoint) {
         *self.send.of_mut(sender.peer()) = Send {
             connection: None,
             initial: None,

@@ -314,7 +314,8 @@ pub struct StreamRecord {
     pub trailers: Seen<()>,
     /// The response was Trailers-Only (one HEADERS with END_STREAM).
     pub trailers_only: bool,
-    /// `content-type: application/grpc*` on the request (or, if that is unseen, on the response).
+    /// `content-type: application/grpc*` on the request; if that is unseen, on the response, or as trailers
+    /// and message framing show.
     pub grpc: Seen<()>,
     /// `content-type` begins with `application/grpc-web`.
     pub grpc_web: bool,

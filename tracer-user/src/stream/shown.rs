@@ -186,9 +186,9 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for name in ["", ":", "a b", "x\n", "ü"] {
+        for name in ["", ":", "a b", "x:y", "ü", "x\ny"] {
             assert!(
-                matches!(Shown::with([name]), Err(ShownError::NotAName(_))) || name == "x\n",
+                matches!(Shown::with([name]), Err(ShownError::NotAName(_))),
                 "{name:?}"
             );
         }

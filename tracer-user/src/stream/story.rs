@@ -116,7 +116,7 @@ impl Story {
             if grpc {
                 match (entry.n_begun, entry.first_size) {
                     (1, Some(size)) => {
-                        add_note(&mut entry.moment.note, &format!("message {size} bytes"))
+                        add_note(&mut entry.moment.note, &format!("message {size} bytes"));
                     }
                     (0, _) | (_, None) => {}
                     (n, Some(_)) => add_note(&mut entry.moment.note, &format!("{n} messages")),

@@ -7,7 +7,6 @@ use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{Fault, Frame, HeaderBlock, Settings, Step, StreamId};
 use crate::kernel::event::Timestamp;
 use crate::limits;
-use crate::stream::end;
 use crate::stream::flow::Flow;
 use crate::stream::go_away;
 use crate::stream::ids::Ids;
@@ -17,6 +16,7 @@ use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
 pub use crate::stream::settings::PeerSettings;
 pub use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
+use crate::stream::{content, end};
 
 /// The time between two looks for streams whose end a gap may have hidden, in event time.
 const DOUBT_LOOK_NS: u64 = 1_000_000_000;
@@ -95,33 +95,32 @@ impl StreamTable {
                 self.flow.on_data(sender, head.flow_len);
                 if self.follow(head.stream_id, sender, false, context) {
                     self.on(head.stream_id, context, |stream, env| {
-                        stream.data_begin(sender, *head, env)
+                        stream.data_begin(sender, *head, env);
                     });
                 }
             }
             Step::DataBody { stream_id, piece } => {
                 self.on(*stream_id, context, |stream, env| {
-                    stream.data_body(sender, piece, env)
+                    stream.data_body(sender, piece, env);
                 });
             }
             Step::DataEnd(head) => {
                 self.on(head.stream_id, context, |stream, env| {
-                    stream.data_end(sender, *head, env)
+                    stream.data_end(sender, *head, env);
                 });
             }
             Step::Violation(violation) => {
                 self.on(violation.stream_id, context, |stream, _| {
-                    stream.remark(violation.rule)
+                    stream.remark(violation.rule);
                 });
             }
             Step::Fault(fault) => match fault {
-                // Whatever was not read may have been any frame.
-                Fault::Gap | Fault::HoleInFrame | Fault::HeaderBlockLost | Fault::Implausible => {
-                    self.lost(sender, context.at);
-                }
-                // A dynamic table that is cut hides fields, not frames.
-                Fault::Limit("hpack_table" | "header_list") => {}
-                Fault::Limit(_) => self.lost(sender, context.at),
+                Fault::Gap | Fault::Implausible => self.lost(sender, context.at),
+                // A frame that was seen, but not all of it: HEADERS come all the same, with an incomplete
+                // block. SETTINGS and WINDOW_UPDATE may be missing.
+                Fault::HoleInFrame | Fault::Limit("frame_payload") => self.hidden_window(sender),
+                // These hide fields, not frames.
+                Fault::HeaderBlockLost | Fault::Limit(_) => {}
             },
         }
     }
@@ -160,7 +159,7 @@ impl StreamTable {
         self.open(id, HalfState::Idle, HalfState::Idle, context);
         self.ids.on_open(id);
         self.on(id, context, |stream, env| {
-            stream.upgraded(path, headers, env)
+            stream.upgraded(path, headers, env);
         });
     }
 
@@ -196,8 +195,7 @@ impl StreamTable {
                 continue;
             }
             let answered = stream.response.state.end_stream_sent();
-            if !stream.awaits_response() && !answered || why == ConnectionEnd::Unknown && !answered
-            {
+            if !answered && (!stream.awaits_response() || why == ConnectionEnd::Unknown) {
                 self.leave(id, StreamEnd::Unseen, at);
                 continue;
             }
@@ -271,6 +269,14 @@ impl StreamTable {
         *self.settings.of(sender)
     }
 
+    /// What gives the peer of `sender` more or less to send may have gone by unseen.
+    fn hidden_window(&mut self, sender: Endpoint) {
+        self.flow.on_hidden_update(sender);
+        for stream in self.streams.values_mut() {
+            stream.window_unknown(sender.peer());
+        }
+    }
+
     fn frame(&mut self, sender: Endpoint, frame: &Frame, context: Context) {
         match frame {
             Frame::Headers {
@@ -284,7 +290,7 @@ impl StreamTable {
             Frame::RstStream { stream_id, code } => {
                 if self.follow(*stream_id, sender, false, context) {
                     self.on(*stream_id, context, |stream, env| {
-                        stream.reset(sender, *code, env)
+                        stream.reset(sender, *code, env);
                     });
                 }
             }
@@ -296,7 +302,7 @@ impl StreamTable {
                     self.open(*promised, HalfState::Idle, HalfState::Idle, context);
                     self.ids.on_open(*promised);
                     self.on(*promised, context, |stream, env| {
-                        stream.promised(block, env)
+                        stream.promised(block, env);
                     });
                 }
             }
@@ -326,7 +332,7 @@ impl StreamTable {
                 increment,
             } => {
                 self.on(*stream_id, context, |stream, env| {
-                    stream.window_update(sender, *increment, env)
+                    stream.window_update(sender, *increment, env);
                 });
             }
             Frame::SettingsAck
@@ -345,15 +351,17 @@ impl StreamTable {
         block: &HeaderBlock,
         context: Context,
     ) {
+        // Trailers carry END_STREAM and no pseudo-header fields (RFC 9113 section 8.1). Where nothing was
+        // missed, the first HEADERS are no trailers anyway.
         let may_open = sender == Endpoint::Client
-            && (self.ids.is_new(id) || !end_stream || crate::stream::content::shows_request(block));
+            && (!self.ids.may_be_unseen(id) || !end_stream || content::shows_request(block));
         if !self.follow(id, sender, may_open, context) {
             return;
         }
         match sender {
             Endpoint::Client => {
                 self.on(id, context, |stream, env| {
-                    stream.request_headers(block, end_stream, env)
+                    stream.request_headers(block, end_stream, env);
                 });
                 if self
                     .streams
@@ -365,7 +373,7 @@ impl StreamTable {
             }
             Endpoint::Server => {
                 self.on(id, context, |stream, env| {
-                    stream.response_headers(block, end_stream, env)
+                    stream.response_headers(block, end_stream, env);
                 });
             }
         }

@@ -114,8 +114,7 @@ impl Connections {
         let orderly = matches!(why, ConnectionEnd::LocalClose | ConnectionEnd::PeerFin);
         let verdict = match (sender, why) {
             (_, ConnectionEnd::Unknown) => Verdict::Unknown,
-            (Some(Endpoint::Client), _) if orderly => Verdict::Suspicious,
-            (None, _) if orderly => Verdict::Suspicious,
+            (Some(Endpoint::Client) | None, _) if orderly => Verdict::Suspicious,
             _ => Verdict::Anomaly,
         };
         let mut summary = format!(

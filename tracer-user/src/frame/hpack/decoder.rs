@@ -1,8 +1,6 @@
 //! Header block decoder (RFC 7541 sections 3 and 6).
 
-use std::ops::Range;
-
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::frame::{Field, HeaderBlock};
 use crate::limits;
@@ -12,8 +10,11 @@ use super::{Error, huffman, integer, static_table};
 
 /// The limit before the receiver announced one (RFC 9113 section 6.5.2).
 const DEFAULT_LIMIT: u32 = 4_096;
-/// Scratch space that is kept from block to block.
-const SCRATCH_KEPT: usize = 8_192;
+/// Short strings share memory of this size, so that most cost no allocation of their own. One that is kept
+/// keeps so much alive.
+const ARENA: usize = 1_024;
+/// Longer strings have their own memory.
+const ARENA_STRING: usize = ARENA / 4;
 
 /// Decodes the header blocks of one direction of a connection in order.
 #[derive(Debug)]
@@ -25,17 +26,8 @@ pub struct Decoder {
     /// A lower limit that the sender may not have acknowledged yet.
     lower_limit: Option<u32>,
     table_limit_told: bool,
-    /// Decoded literals of the current block.
-    scratch: Vec<u8>,
-    /// Fields of the current block whose parts are still in `scratch`.
-    pending: Vec<Pending>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    field: usize,
-    name: Option<Range<usize>>,
-    value: Option<Range<usize>>,
+    /// What is left of the memory for short strings; empty between two strings.
+    arena: BytesMut,
 }
 
 /// A decoded header block and what happened on the way.
@@ -49,14 +41,6 @@ pub struct Decoded {
     pub list_limited: bool,
     /// `limits::HPACK_TABLE` made us evict entries that the peers keep (told once a connection).
     pub table_limited: bool,
-}
-
-/// A field's name, as it stands in the block.
-enum Name {
-    Static(&'static [u8]),
-    Entry(Bytes),
-    Unseen,
-    Literal(Range<usize>),
 }
 
 impl Decoder {
@@ -74,8 +58,7 @@ impl Decoder {
             limit: DEFAULT_LIMIT,
             lower_limit: None,
             table_limit_told: false,
-            scratch: Vec::new(),
-            pending: Vec::new(),
+            arena: BytesMut::new(),
         }
     }
 
@@ -122,7 +105,6 @@ impl Decoder {
             }
             fields_begun |= first >> 5 != 0b001;
         }
-        self.fill_in_literals(&mut decoded.block.fields);
         if cut || decoded.error.is_some() {
             decoded.block.complete = false;
             self.forget();
@@ -155,18 +137,19 @@ impl Decoder {
             0b0001 => (4, false, true),
             _ => (6, true, false),
         };
-        let from = self.scratch.len();
         let name = match integer::decode(first, prefix, input)? {
-            0 => Name::Literal(self.string(input)?),
+            0 => Some(self.string(input)?),
             index => self.indexed_name(index)?,
         };
         let value = self.string(input)?;
         if insert {
-            self.inserted(&name, value, decoded);
-            self.scratch.truncate(from);
-        } else {
-            self.literal(name, value, never_indexed, from, decoded);
+            let entry = Entry {
+                name: name.clone(),
+                value: value.clone(),
+            };
+            self.table.insert(entry);
         }
+        add_field(decoded, name, Some(value), never_indexed);
         Ok(())
     }
 
@@ -180,7 +163,7 @@ impl Decoder {
         }
     }
 
-    fn indexed(&mut self, index: u32, decoded: &mut Decoded) -> Result<(), Error> {
+    fn indexed(&self, index: u32, decoded: &mut Decoded) -> Result<(), Error> {
         let (name, value) = match static_table::entry(index) {
             Some((name, value)) => (
                 Some(Bytes::from_static(name)),
@@ -191,36 +174,20 @@ impl Decoder {
                 None => (None, None),
             },
         };
-        if is_limited(
-            decoded,
-            name.as_deref(),
-            value.as_deref().unwrap_or_default(),
-        ) {
-            return Ok(());
-        }
-        decoded.block.complete &= name.is_some() && value.is_some();
-        decoded.block.fields.push(Field {
-            name,
-            value,
-            never_indexed: false,
-        });
+        add_field(decoded, name, value, false);
         Ok(())
     }
 
-    fn indexed_name(&self, index: u32) -> Result<Name, Error> {
-        if let Some((name, _)) = static_table::entry(index) {
-            return Ok(Name::Static(name));
-        }
-        Ok(
-            match self.entry(index)?.and_then(|entry| entry.name.clone()) {
-                Some(name) => Name::Entry(name),
-                None => Name::Unseen,
-            },
-        )
+    /// The name of an entry; None if unseen.
+    fn indexed_name(&self, index: u32) -> Result<Option<Bytes>, Error> {
+        Ok(match static_table::entry(index) {
+            Some((name, _)) => Some(Bytes::from_static(name)),
+            None => self.entry(index)?.and_then(|entry| entry.name.clone()),
+        })
     }
 
-    /// A string (section 5.2), left in `scratch`.
-    fn string(&mut self, input: &mut &[u8]) -> Result<Range<usize>, Error> {
+    /// A string (section 5.2).
+    fn string(&mut self, input: &mut &[u8]) -> Result<Bytes, Error> {
         let Some((&first, rest)) = input.split_first() else {
             return Err(Error::Truncated);
         };
@@ -230,99 +197,35 @@ impl Decoder {
             return Err(Error::Truncated);
         };
         *input = rest;
-        let from = self.scratch.len();
-        if first & 0x80 != 0 {
-            huffman::decode(octets, &mut self.scratch)?;
+        let is_huffman = first & 0x80 != 0;
+        let longest = if is_huffman {
+            huffman::longest(len)
         } else {
-            self.scratch.extend_from_slice(octets);
-        }
-        Ok(from..self.scratch.len())
-    }
-
-    fn scratched(&self, range: Range<usize>) -> &[u8] {
-        self.scratch.get(range).unwrap_or_default()
-    }
-
-    /// A literal with incremental indexing (section 6.2.1). Table entries have their own memory, so that
-    /// a small one never keeps a large block alive.
-    fn inserted(&mut self, name: &Name, value: Range<usize>, decoded: &mut Decoded) {
-        let name = match name {
-            Name::Static(name) => Some(Bytes::from_static(name)),
-            Name::Entry(name) => Some(name.clone()),
-            Name::Unseen => None,
-            Name::Literal(range) => Some(Bytes::copy_from_slice(self.scratched(range.clone()))),
+            len
         };
-        let value = Bytes::copy_from_slice(self.scratched(value));
-        if !is_limited(decoded, name.as_deref(), &value) {
-            decoded.block.complete &= name.is_some();
-            decoded.block.fields.push(Field {
-                name: name.clone(),
-                value: Some(value.clone()),
-                never_indexed: false,
-            });
+        if longest == 0 {
+            return Ok(Bytes::new());
         }
-        self.table.insert(Entry { name, value });
-    }
-
-    /// A literal without indexing or never indexed (sections 6.2.2 and 6.2.3).
-    fn literal(
-        &mut self,
-        name: Name,
-        value: Range<usize>,
-        never_indexed: bool,
-        from: usize,
-        decoded: &mut Decoded,
-    ) {
-        let known_name = match &name {
-            Name::Static(name) => Some(*name),
-            Name::Entry(name) => Some(name.as_ref()),
-            Name::Unseen => None,
-            Name::Literal(range) => Some(self.scratched(range.clone())),
-        };
-        if is_limited(decoded, known_name, self.scratched(value.clone())) {
-            self.scratch.truncate(from);
-            return;
-        }
-        decoded.block.complete &= known_name.is_some();
-        let field = decoded.block.fields.len();
-        let (name, name_at) = match name {
-            Name::Static(name) => (Some(Bytes::from_static(name)), None),
-            Name::Entry(name) => (Some(name), None),
-            Name::Unseen => (None, None),
-            Name::Literal(range) => (Some(Bytes::new()), Some(range)),
-        };
-        decoded.block.fields.push(Field {
-            name,
-            value: Some(Bytes::new()),
-            never_indexed,
-        });
-        self.pending.push(Pending {
-            field,
-            name: name_at,
-            value: Some(value),
-        });
-    }
-
-    /// Gives the literals of this block one allocation, shared by its fields.
-    fn fill_in_literals(&mut self, fields: &mut [Field]) {
-        if !self.pending.is_empty() {
-            let arena = Bytes::copy_from_slice(&self.scratch);
-            let slice = |range: Range<usize>| arena.slice(range);
-            for pending in self.pending.drain(..) {
-                let Some(field) = fields.get_mut(pending.field) else {
-                    continue;
-                };
-                if let Some(range) = pending.name {
-                    field.name = Some(slice(range));
-                }
-                if let Some(range) = pending.value {
-                    field.value = Some(slice(range));
-                }
+        let mut own;
+        let memory = if longest > ARENA_STRING {
+            own = BytesMut::with_capacity(longest);
+            &mut own
+        } else {
+            if self.arena.capacity() < longest {
+                self.arena = BytesMut::with_capacity(ARENA);
             }
+            &mut self.arena
+        };
+        if is_huffman {
+            let decoded = huffman::decode(octets, memory);
+            if decoded.is_err() {
+                memory.clear();
+            }
+            decoded?;
+        } else {
+            memory.extend_from_slice(octets);
         }
-        self.scratch.clear();
-        self.scratch.shrink_to(SCRATCH_KEPT);
-        self.pending.shrink_to(SCRATCH_KEPT / size_of::<Pending>());
+        Ok(memory.split().freeze())
     }
 
     fn size_update(&mut self, size: u32, fields_begun: bool) -> Result<(), Error> {
@@ -344,16 +247,28 @@ impl Decoder {
     }
 }
 
-/// Counts a field; says whether the list has grown too large for it to be kept.
-fn is_limited(decoded: &mut Decoded, name: Option<&[u8]>, value: &[u8]) -> bool {
-    let size = name.map_or(0, <[u8]>::len) + value.len() + 32;
+/// Adds a field, or only counts it when the list has grown too large.
+fn add_field(
+    decoded: &mut Decoded,
+    name: Option<Bytes>,
+    value: Option<Bytes>,
+    never_indexed: bool,
+) {
+    let len = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
     let block = &mut decoded.block;
-    block.list_size = block.list_size.saturating_add(size as u64);
+    let size = (len(&name) + len(&value) + 32) as u64;
+    block.list_size = block.list_size.saturating_add(size);
     if block.list_size > limits::HEADER_LIST as u64 {
         decoded.list_limited = true;
         block.complete = false;
+        return;
     }
-    decoded.list_limited
+    block.complete &= name.is_some() && value.is_some();
+    block.fields.push(Field {
+        name,
+        value,
+        never_indexed,
+    });
 }
 
 #[cfg(test)]

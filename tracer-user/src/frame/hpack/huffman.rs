@@ -4,6 +4,8 @@
 //! values. So the lengths of appendix B's list determine it; the tables are computed from them at
 //! compile time.
 
+use bytes::BytesMut;
+
 use super::Error;
 
 /// End of string. It must never occur (section 5.2).
@@ -131,10 +133,15 @@ fn long_symbol(bits: u64) -> (u16, u32) {
     (EOS, LONGEST as u32)
 }
 
+/// Room that [`decode`] needs for a string of `len` octets.
+pub(super) const fn longest(len: usize) -> usize {
+    len * 8 / SHORTEST
+}
+
 /// Appends the decoded string to `out`.
-pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+pub(super) fn decode(input: &[u8], out: &mut BytesMut) -> Result<(), Error> {
     let start = out.len();
-    out.resize(start + input.len() * 8 / SHORTEST + 1, 0);
+    out.resize(start + longest(input.len()), 0);
     let mut n_symbols = 0;
     let mut slots = out.get_mut(start..).unwrap_or_default().iter_mut();
     let mut rest = input;
@@ -201,7 +208,7 @@ mod tests {
                 width = usize::from(LENGTHS[s])
             );
         }
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push('1');
         }
         bits.as_bytes()
@@ -211,8 +218,8 @@ mod tests {
     }
 
     fn decoded(input: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut out = b"before".to_vec();
-        decode(input, &mut out).map(|()| out.split_off(6))
+        let mut out = BytesMut::from(&b"before"[..]);
+        decode(input, &mut out).map(|()| out.split_off(6).to_vec())
     }
 
     #[test]

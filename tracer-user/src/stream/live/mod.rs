@@ -370,6 +370,11 @@ impl Stream {
         direction.window = direction.window.map(|w| w.saturating_add(delta));
     }
 
+    /// What changes the window of what `sender` sends may have gone by unseen.
+    pub(super) fn window_unknown(&mut self, sender: Endpoint) {
+        self.direction_mut(sender).window = None;
+    }
+
     /// Frames of `sender` may have gone by unseen.
     pub(super) fn lost(&mut self, sender: Endpoint, at: Timestamp) {
         self.request.window = None;

@@ -30,7 +30,7 @@ impl Stream {
                 Seen::Value(status) => note.push_str(&format!(" grpc-status {status}")),
                 Seen::Absent => note.push_str(" without grpc-status"),
                 Seen::Unknown if self.content.grpc_status_malformed => {
-                    note.push_str(" grpc-status malformed")
+                    note.push_str(" grpc-status malformed");
                 }
                 Seen::Unknown => note.push_str(" grpc-status unseen"),
             }
