@@ -104,9 +104,10 @@ pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
         return Recognised::Nothing;
     }
     let starting = s.walk.mode == mode::START;
-    if begins_preface(s, n) && (n >= 3 || starting) {
-        if socket.placed == 0 && s.walk.offset == 0 && socket.told & told::OPEN == 0 {
-            // AF_UNIX: the first call ever seen begins the connection.
+    // Without sequence numbers (AF_UNIX), the first call that was ever seen may begin the connection.
+    let first_call = socket.placed == 0 && s.walk.offset == 0 && socket.told & told::OPEN == 0;
+    if begins_preface(s, n) && (n >= 3 || starting || first_call) {
+        if first_call {
             socket.from_start = 1;
             socket.walks[0].mode = mode::START;
             socket.walks[1].mode = mode::START;

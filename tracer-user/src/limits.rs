@@ -80,7 +80,7 @@ pub const UNDECIDED_STEPS: usize = 1_024;
 pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;
 
 /// Connections of scrapers that are served at once. Others wait in the kernel's backlog.
-pub const HTTP_CONNECTIONS: usize = 32;
+pub const HTTP_CONNECTIONS: usize = 128;
 
 /// Bytes of output lines that wait for a slow reader. Further lines are thrown away and counted in
 /// `h2trace_self_output_dropped_total`.

@@ -238,7 +238,6 @@ pub(crate) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
     };
     let truncated = Finding {
         kind: Kind::TruncatedResponse,
-        story: Vec::new(),
         summary: "cut".into(),
         ..finding.clone()
     };

@@ -63,6 +63,8 @@ pub struct Drained {
 pub struct ProgramStats {
     /// Its name.
     pub program: &'static str,
+    /// The kernel's number of it.
+    pub id: u32,
     /// Time spent in it.
     pub run_time: Duration,
     /// How often it ran.
@@ -188,6 +190,7 @@ impl Tracer {
                     .info()?;
                 Ok(ProgramStats {
                     program,
+                    id: info.id(),
                     run_time: info.run_time(),
                     runs: info.run_count(),
                 })

@@ -205,8 +205,8 @@ mod tests {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while descendants(&[shell.id()]).is_empty() && std::time::Instant::now() < deadline {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while descendants(&[shell.id()]).is_empty() && Instant::now() < deadline {
             std::thread::yield_now();
         }
         let of_shell = descendants(&[shell.id()]);

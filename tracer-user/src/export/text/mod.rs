@@ -15,12 +15,18 @@ use crate::anomaly::kind::{Finding, Verdict};
 use crate::connection::Endpoint;
 use crate::frame::StreamId;
 use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
-use crate::stream::record::{GoAway, Outcome, Seen, StreamRecord};
+use crate::stream::record::{GoAway, Moment, Outcome, Seen, StreamRecord};
 
 /// Columns that a line fits into, however narrow the terminal is.
 pub const COLUMNS: usize = 100;
 
-/// Width of the method at [`COLUMNS`]; a wider terminal gives it more.
+/// Width of `comm[pid]` at [`COLUMNS`]; a wider terminal first gives it up to [`PROCESS_MAX`].
+const PROCESS: usize = 14;
+
+/// What the longest `comm` and a usual process id need.
+const PROCESS_MAX: usize = 22;
+
+/// Width of the method at [`COLUMNS`]; a wider terminal gives it the rest.
 const METHOD: usize = 22;
 
 /// Columns of the time and the space after it.
@@ -98,6 +104,9 @@ impl Text {
 
     /// A line of whatever length, its continuation under what follows the time.
     fn long_line(&mut self, line: &str, paint: fn(Paint, &str) -> String) {
+        if line.chars().count() <= self.columns {
+            return self.line(&paint(self.paint, line));
+        }
         for (n, part) in unit::wrapped(line, self.columns - INDENT)
             .into_iter()
             .enumerate()
@@ -186,10 +195,12 @@ impl Text {
     }
 
     fn stream(&mut self, info: &ConnectionInfo, record: &StreamRecord, findings: &[Finding]) {
-        let method_width = METHOD + (self.columns - COLUMNS);
+        let wider = self.columns - COLUMNS;
+        let process_width = PROCESS_MAX.min(PROCESS + wider);
+        let method_width = METHOD + wider - (process_width - PROCESS);
         if std::mem::take(&mut self.heading_due) {
             let heading = format!(
-                "{:<12} {:<14} {:<6} {:<method_width$} {:<12} {:<5} {:>6} {:>6} {:>8}",
+                "{:<12} {:<process_width$} {:<6} {:<method_width$} {:<12} {:<5} {:>6} {:>6} {:>8}",
                 "TIME", "PROCESS", "ROLE", "METHOD", "OUTCOME", "PHASE", "REQ", "RESP", "DURATION"
             );
             self.line(&self.paint.bold(&heading));
@@ -202,9 +213,9 @@ impl Text {
         let at_least =
             |known: bool, n: u64| format!("{}{}", if known { "" } else { ">" }, bytes(n));
         let left = format!(
-            "{} {:<14} {:<6} {:<method_width$} ",
+            "{} {:<process_width$} {:<6} {:<method_width$} ",
             self.clock.at(record.last_at).local_time_of_day(),
-            fitted_process(&info.comm, record.pid, 14),
+            fitted_process(&info.comm, record.pid, process_width),
             labels::role(record.role),
             cut_left(record.path.as_deref().unwrap_or("?"), method_width),
         );
@@ -239,15 +250,22 @@ impl Text {
                 self.line(&self.paint.dim(&format!("{:INDENT$}{part}", "")));
             }
         }
-        for finding in findings {
+        let mut told: Option<&[Moment]> = None;
+        let shown_from = self.shown_from;
+        for finding in findings
+            .iter()
+            .filter(|finding| finding.verdict >= shown_from)
+        {
             self.finding(info, Some(record), finding);
+            // Several findings about one stream have one story: it is told once.
+            if told != Some(&finding.story) {
+                story::render(&mut self.buffer, &finding.story, self.paint);
+                told = Some(&finding.story);
+            }
         }
     }
 
     fn finding(&mut self, info: &ConnectionInfo, record: Option<&StreamRecord>, finding: &Finding) {
-        if finding.verdict < self.shown_from {
-            return;
-        }
         let place = if finding.stream_id == StreamId(0) {
             format!("connection {}", info.id)
         } else {
@@ -276,7 +294,6 @@ impl Text {
             info.peer
         );
         self.line(&self.paint.dim(&format!("    {rest}")));
-        story::render(&mut self.buffer, &finding.story, self.paint);
     }
 
     fn loss(&mut self, loss: &Loss) {
@@ -291,10 +308,15 @@ impl Text {
         let much = loss
             .bytes
             .map_or_else(String::new, |n| format!(", {} went by unseen", bytes(n)));
-        let line = format!(
-            "{time} not decoded{place}: {}{much}",
-            loss.cause.replace('_', " ")
-        );
+        let line = match loss.cause.strip_prefix("limit_") {
+            Some(limit) => {
+                format!("{time} h2trace's own limit of {limit} was reached{place}{much}")
+            }
+            None => format!(
+                "{time} not decoded{place}: {}{much}",
+                loss.cause.replace('_', " ")
+            ),
+        };
         self.long_line(&line, Paint::warning);
     }
 }
@@ -318,7 +340,12 @@ impl Sink for Text {
                 record,
                 findings,
             } => self.stream(info, record, findings),
-            Output::Finding { info, finding } => self.finding(info, None, finding),
+            Output::Finding { info, finding } => {
+                if finding.verdict >= self.shown_from {
+                    self.finding(info, None, finding);
+                    story::render(&mut self.buffer, &finding.story, self.paint);
+                }
+            }
             Output::GoAway { info, go_away } => self.go_away(info, go_away),
             Output::Loss(loss) => self.loss(loss),
         }

@@ -51,6 +51,21 @@ fn streams_are_aligned_under_their_headings() {
 }
 
 #[test]
+fn wider_terminal_shows_the_whole_method() {
+    let text = text(false, 130, Verdict::Anomaly);
+    assert!(
+        text.contains(" node[4242]             client /grpc.testing.TestService/UnaryCall "),
+        "{text}"
+    );
+    let heading = text.lines().find(|line| line.starts_with("TIME")).unwrap();
+    assert!(
+        text.lines()
+            .filter(|line| line.contains("UnaryCall "))
+            .any(|line| line.len() == heading.len())
+    );
+}
+
+#[test]
 fn story_shows_both_sides_and_the_used_up_window() {
     let text = text(false, COLUMNS, Verdict::Suspicious);
     let story: Vec<&str> = text
@@ -79,6 +94,17 @@ fn story_shows_both_sides_and_the_used_up_window() {
     };
     assert!(
         story.iter().all(|line| bars(line) == bars(story[0])),
+        "{text}"
+    );
+}
+
+#[test]
+fn story_of_a_stream_is_told_once() {
+    let text = text(false, COLUMNS, Verdict::Suspicious);
+    assert!(text.contains("ANOMALY: truncated_response"), "{text}");
+    assert_eq!(
+        text.matches("RST_STREAM: NO_ERROR --|").count(),
+        1,
         "{text}"
     );
 }

@@ -1,0 +1,233 @@
+//! Runs the kernel programs over this process' own sockets and puts their records together.
+
+use std::{
+    os::fd::{AsRawFd, BorrowedFd},
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use h2trace::kernel::{
+    Filter, Options, Tracer,
+    event::{
+        Boundary, Confidence, Direction, EndCause, Event, Open, OtherProtocol, Segment, SocketKey, What,
+    },
+};
+use tracer_ebpf::counter::Counter;
+
+/// One test at a time: each traces the whole process.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// One direction of a socket.
+#[derive(Debug, Default)]
+pub struct Stream {
+    /// Each byte from offset 0 on; None for a hole.
+    pub bytes: Vec<Option<u8>>,
+    /// (offset, length) of what no record covers.
+    pub gaps: Vec<(u64, u64)>,
+    /// (offset, boundary) at the start of each record.
+    pub starts: Vec<(u64, Boundary)>,
+}
+
+/// Everything told of one socket.
+#[derive(Debug)]
+pub struct Seen {
+    /// Which.
+    pub key: SocketKey,
+    /// Its OPEN record.
+    pub open: Open,
+    /// Sent and received.
+    pub streams: [Stream; 2],
+    /// Why it ended.
+    pub ends: Vec<EndCause>,
+    /// What it spoke otherwise.
+    pub unrecognised: Vec<(Direction, OtherProtocol, Vec<u8>)>,
+    /// The highest confidence.
+    pub confidence: Option<Confidence>,
+}
+
+impl Seen {
+    /// One direction.
+    pub fn stream(&self, direction: Direction) -> &Stream {
+        &self.streams[direction.index()]
+    }
+}
+
+/// Running kernel programs.
+pub struct Capture {
+    /// They.
+    pub tracer: Tracer,
+    /// What was seen, oldest socket first.
+    pub seen: Vec<Seen>,
+    _guard: MutexGuard<'static, ()>,
+}
+
+/// True when live tests can run; otherwise says why not.
+pub fn possible() -> bool {
+    match h2trace::kernel::check_privileges() {
+        Ok(()) => true,
+        Err(error) => {
+            println!("skipped: {error}");
+            false
+        }
+    }
+}
+
+/// Options that trace this process.
+pub fn own() -> Options {
+    Options {
+        filter: Filter { pids: vec![std::process::id()], ..Filter::default() },
+        exclude_self: false,
+        ..Options::default()
+    }
+}
+
+impl Capture {
+    /// Traces this process.
+    pub fn start() -> Capture {
+        Capture::with(&own())
+    }
+
+    /// Traces with these options.
+    pub fn with(options: &Options) -> Capture {
+        let guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let tracer = Tracer::start(options).unwrap_or_else(|error| panic!("{error}"));
+        Capture { tracer, seen: Vec::new(), _guard: guard }
+    }
+
+    /// Waits until nobody else's test runs, and until this one's sockets were made.
+    pub fn lock() -> MutexGuard<'static, ()> {
+        ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// As [`Capture::with`], for a test that already holds the lock.
+    pub fn under(guard: MutexGuard<'static, ()>, options: &Options) -> Capture {
+        let tracer = Tracer::start(options).unwrap_or_else(|error| panic!("{error}"));
+        Capture { tracer, seen: Vec::new(), _guard: guard }
+    }
+
+    /// Takes in all records that were written so far. A socket call's records are in the ring when the
+    /// call returns, so nothing has to be waited for.
+    pub fn drain(&mut self) {
+        let seen = &mut self.seen;
+        let drained = self.tracer.drain(&mut |event| take(seen, &event));
+        assert_eq!(drained.bad, 0);
+    }
+
+    /// The latest socket with the inode of `fd`.
+    pub fn of(&mut self, fd: &impl AsRawFd) -> &Seen {
+        self.drain();
+        let inode = inode(fd);
+        self.seen
+            .iter()
+            .rev()
+            .find(|seen| seen.open.inode == inode)
+            .unwrap_or_else(|| panic!("no socket with inode {inode} among {:?}", self.seen.len()))
+    }
+
+    /// Was anything told of `fd`?
+    pub fn knows(&mut self, fd: &impl AsRawFd) -> bool {
+        self.drain();
+        let inode = inode(fd);
+        self.seen.iter().any(|seen| seen.open.inode == inode)
+    }
+
+    /// A counter.
+    pub fn count(&self, counter: Counter) -> u64 {
+        self.tracer.counters().expect("counters")[counter as usize]
+    }
+
+    /// No counter of a loss is above zero, those named apart.
+    pub fn assert_no_loss(&self, but: &[Counter]) {
+        let counters = self.tracer.counters().expect("counters");
+        for counter in Counter::ALL {
+            if counter.name().1 && !but.contains(&counter) {
+                assert_eq!(counters[counter as usize], 0, "{}", counter.name().0);
+            }
+        }
+    }
+
+    /// Drains until `done`, at most five seconds.
+    pub fn until(&mut self, what: &str, mut done: impl FnMut(&[Seen]) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            self.drain();
+            if done(&self.seen) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.seen);
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The inode of a socket.
+pub fn inode(fd: &impl AsRawFd) -> u64 {
+    // SAFETY: the descriptor lives as long as the borrow.
+    let file = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
+    let file = std::fs::File::from(file.try_clone_to_owned().expect("dup"));
+    std::os::unix::fs::MetadataExt::ino(&file.metadata().expect("fstat"))
+}
+
+fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
+    if let What::Open(open) = &event.what {
+        assert!(seen.iter().all(|s| s.key != event.socket), "OPEN is told once");
+        seen.push(Seen {
+            key: event.socket,
+            open: (**open).clone(),
+            streams: Default::default(),
+            ends: Vec::new(),
+            unrecognised: Vec::new(),
+            confidence: None,
+        });
+        return;
+    }
+    let socket = seen
+        .iter_mut()
+        .find(|s| s.key == event.socket)
+        .unwrap_or_else(|| panic!("OPEN comes first: {event:?}"));
+    match &event.what {
+        What::Open(_) => {}
+        What::End(end) => socket.ends.push(end.cause),
+        What::Unrecognised(u) => {
+            socket.unrecognised.push((u.direction, u.protocol, u.first.to_vec()));
+        }
+        What::Bytes(bytes) => {
+            socket.confidence = socket.confidence.max(Some(bytes.confidence));
+            let stream = &mut socket.streams[bytes.direction.index()];
+            let at = stream.bytes.len() as u64;
+            assert!(bytes.offset >= at, "offsets never go back: {} after {at}", bytes.offset);
+            if bytes.offset > at {
+                stream.gaps.push((at, bytes.offset - at));
+                stream.bytes.resize(bytes.offset as usize, None);
+            }
+            stream.starts.push((bytes.offset, bytes.boundary));
+            for segment in bytes.segments() {
+                match segment {
+                    Segment::Bytes(copied) => stream.bytes.extend(copied.iter().map(|&b| Some(b))),
+                    Segment::Hole(len) => {
+                        stream.bytes.resize(stream.bytes.len() + len as usize, None);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Asserts that `stream` is `sent`: every byte covered, what was copied equal, and everything copied that
+/// must be.
+pub fn assert_is(stream: &Stream, sent: &[u8], preface: bool) {
+    assert_eq!(stream.gaps, [], "no gap");
+    assert_eq!(stream.bytes.len(), sent.len(), "every byte is covered");
+    let must = super::wire::must_copy(sent, preface);
+    for (i, ((got, &want), &must)) in stream.bytes.iter().zip(sent).zip(&must).enumerate() {
+        match got {
+            Some(got) => assert_eq!(*got, want, "byte {i}"),
+            None => assert!(!must, "byte {i} was not copied"),
+        }
+    }
+}
+
+/// How many bytes were copied.
+pub fn copied(stream: &Stream) -> usize {
+    stream.bytes.iter().filter(|b| b.is_some()).count()
+}

@@ -1,0 +1,12 @@
+//! The kernel programs on the running kernel, over real sockets of this process. Root only; without
+//! privileges each test says so and is skipped.
+
+mod capture;
+mod io;
+mod wire;
+
+mod ends;
+mod late;
+mod losses;
+mod other;
+mod ways;

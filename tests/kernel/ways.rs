@@ -1,0 +1,206 @@
+//! Every way of sending and receiving gives the same bytes.
+
+use h2trace::kernel::event::{Address, Confidence, Direction, Opened};
+
+use super::{
+    capture::{Capture, assert_is, copied, possible},
+    io::{RECEIVES, SENDS, exchange, pair},
+    wire::{PREFACE, call, data, frame, headers, message, settings, split},
+};
+
+/// The client's side of a small conversation that has every kind of frame.
+fn request(large: u32) -> Vec<u8> {
+    let mut padded = vec![3];
+    padded.extend(message(40));
+    padded.extend([0; 3]);
+    [
+        PREFACE.to_vec(),
+        settings(),
+        frame(4, 1, 0, &[]),
+        call(1, 10),
+        call(3, 11),
+        call(5, 12),
+        call(7, 3_000),
+        frame(6, 0, 0, &[7; 8]),
+        frame(8, 0, 0, &[0, 0, 1, 0]),
+        headers(9, false),
+        // Two messages in one frame, one over two frames, a prefix over two frames, padding.
+        data(9, false, &[message(100), message(200)].concat()),
+        data(9, false, &message(500)[..300]),
+        data(9, false, &message(500)[300..]),
+        data(9, false, &message(77)[..3]),
+        frame(0xbb, 0xff, 0, &[1; 30]),
+        data(9, false, &message(77)[3..]),
+        frame(0, 8, 9, &padded),
+        data(9, true, &[]),
+        frame(3, 0, 9, &[0, 0, 0, 8]),
+        headers(11, false),
+        split(11, true, &message(large)),
+        frame(7, 0, 0, &[0; 8]),
+    ]
+    .concat()
+}
+
+fn response(large: u32) -> Vec<u8> {
+    [
+        settings(),
+        headers(1, false),
+        split(1, false, &message(large)),
+        headers(1, true),
+        headers(3, false),
+        data(3, false, &message(2)),
+        headers(3, true),
+    ]
+    .concat()
+}
+
+/// Both directions of a connection, each call in the given way.
+fn conversation(kind: &str, send: &str, receive: &str) {
+    if !possible() {
+        return;
+    }
+    let mut capture = Capture::start();
+    let (client, server) = pair(kind);
+    // A record for each byte would fill the ring before it is drained.
+    let large = if send.ends_with("_1") || receive.ends_with("_1") { 400 } else { 40_000 };
+    let (request, response) = (request(large), response(large));
+    exchange(&client, &server, (send, receive), &request);
+    exchange(&server, &client, (send, receive), &response);
+    for (end, tx, rx, client_end) in
+        [(&client, &request, &response, true), (&server, &response, &request, false)]
+    {
+        let seen = capture.of(end);
+        assert!(seen.open.from_start);
+        assert_eq!(seen.confidence, Some(Confidence::Preface));
+        assert_is(seen.stream(Direction::Tx), tx, client_end);
+        assert_is(seen.stream(Direction::Rx), rx, !client_end);
+        assert!(seen.unrecognised.is_empty() && seen.ends.is_empty());
+        match (&seen.open.local, kind) {
+            (Address::Inet(local), "ipv4" | "ipv6") => {
+                assert_eq!(local.is_ipv4(), kind == "ipv4");
+                assert!(local.ip().is_loopback());
+                let opened = if client_end { Opened::Active } else { Opened::Passive };
+                assert_eq!(seen.open.opened, opened);
+            }
+            (Address::Unix(_), "unix") => assert_ne!(seen.open.unix_peer_sk, 0),
+            other => panic!("{other:?}"),
+        }
+    }
+    capture.assert_no_loss(&[]);
+}
+
+#[test]
+fn every_way_of_sending_over_ipv4_is_seen() {
+    for send in SENDS {
+        println!("{send}");
+        conversation("ipv4", send, "read");
+    }
+}
+
+#[test]
+fn every_way_of_receiving_over_ipv4_is_seen() {
+    for receive in RECEIVES {
+        println!("{receive}");
+        conversation("ipv4", "write", receive);
+    }
+}
+
+#[test]
+fn single_bytes_both_ways_are_seen() {
+    conversation("ipv4", "write_1", "read_1");
+    conversation("unix", "write_1", "read_1");
+}
+
+#[test]
+fn every_way_over_ipv6_is_seen() {
+    for (send, receive) in SENDS.into_iter().zip(RECEIVES.into_iter().cycle().skip(2)) {
+        println!("{send} {receive}");
+        conversation("ipv6", send, receive);
+    }
+}
+
+#[test]
+fn every_way_over_unix_sockets_is_seen() {
+    for (send, receive) in SENDS.into_iter().zip(RECEIVES.into_iter().cycle().skip(1)) {
+        println!("{send} {receive}");
+        conversation("unix", send, receive);
+    }
+}
+
+#[test]
+fn data_is_counted_and_not_copied() {
+    if !possible() {
+        return;
+    }
+    let mut capture = Capture::start();
+    let (client, server) = pair("ipv4");
+    let opening = [PREFACE.to_vec(), settings(), headers(1, true)].concat();
+    let response =
+        [settings(), headers(1, false), split(1, false, &message(250_000)), headers(1, true)].concat();
+    exchange(&client, &server, ("write", "read"), &opening);
+    exchange(&server, &client, ("write", "read"), &response);
+    let seen = capture.of(&client);
+    assert_is(seen.stream(Direction::Rx), &response, false);
+    // 16 frame headers, one prefix, HEADERS twice, SETTINGS.
+    assert_eq!(copied(seen.stream(Direction::Rx)), 16 * 9 + 5 + 2 * 15 + 9);
+    capture.assert_no_loss(&[]);
+}
+
+#[test]
+fn full_payload_copies_everything() {
+    if !possible() {
+        return;
+    }
+    let options = h2trace::kernel::Options { full_payload: true, ..super::capture::own() };
+    let mut capture = Capture::with(&options);
+    let (client, server) = pair("ipv4");
+    let request = request(40_000);
+    exchange(&client, &server, ("writev", "readv"), &request);
+    for (end, direction) in [(&client, Direction::Tx), (&server, Direction::Rx)] {
+        let stream = capture.of(end).stream(direction);
+        assert_is(stream, &request, true);
+        assert_eq!(copied(stream), request.len());
+    }
+    capture.assert_no_loss(&[]);
+}
+
+#[test]
+fn threads_that_share_a_connection_are_seen() {
+    if !possible() {
+        return;
+    }
+    let mut capture = Capture::start();
+    let (client, server) = pair("ipv4");
+    let mut all = [PREFACE.to_vec(), settings()].concat();
+    exchange(&client, &server, ("write", "read"), &all);
+    // Writers take turns, as those of one connection must; readers are another thread each time.
+    for turn in 0..50 {
+        let call = call(2 * turn + 1, 30 * turn);
+        exchange(&client, &server, ("send", "recv"), &call);
+        all.extend(call);
+    }
+    assert_is(capture.of(&client).stream(Direction::Tx), &all, true);
+    assert_is(capture.of(&server).stream(Direction::Rx), &all, true);
+    capture.assert_no_loss(&[]);
+}
+
+#[test]
+fn many_connections_at_once_are_kept_apart() {
+    if !possible() {
+        return;
+    }
+    let mut capture = Capture::start();
+    let pairs: Vec<_> = (0..40).map(|i| pair(["ipv4", "unix"][i % 2])).collect();
+    let request = |i: usize| [PREFACE.to_vec(), settings(), call(1, 1_000 + i as u32)].concat();
+    std::thread::scope(|scope| {
+        for (i, (client, server)) in pairs.iter().enumerate() {
+            let request = &request;
+            scope.spawn(move || exchange(client, server, ("write", "read"), &request(i)));
+        }
+    });
+    for (i, (client, server)) in pairs.iter().enumerate() {
+        assert_is(capture.of(client).stream(Direction::Tx), &request(i), true);
+        assert_is(capture.of(server).stream(Direction::Rx), &request(i), true);
+    }
+    capture.assert_no_loss(&[]);
+}
