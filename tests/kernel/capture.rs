@@ -9,7 +9,8 @@ use std::{
 use h2trace::kernel::{
     Filter, Options, Tracer,
     event::{
-        Boundary, Confidence, Direction, EndCause, Event, Open, OtherProtocol, Segment, SocketKey, What,
+        Boundary, Confidence, Direction, EndCause, Event, Open, OtherProtocol, Segment, SocketKey,
+        What,
     },
 };
 use tracer_ebpf::counter::Counter;
@@ -75,7 +76,10 @@ pub fn possible() -> bool {
 /// Options that trace this process.
 pub fn own() -> Options {
     Options {
-        filter: Filter { pids: vec![std::process::id()], ..Filter::default() },
+        filter: Filter {
+            pids: vec![std::process::id()],
+            ..Filter::default()
+        },
         exclude_self: false,
         ..Options::default()
     }
@@ -89,20 +93,32 @@ impl Capture {
 
     /// Traces with these options.
     pub fn with(options: &Options) -> Capture {
-        let guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let guard = ONE_AT_A_TIME
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let tracer = Tracer::start(options).unwrap_or_else(|error| panic!("{error}"));
-        Capture { tracer, seen: Vec::new(), _guard: guard }
+        Capture {
+            tracer,
+            seen: Vec::new(),
+            _guard: guard,
+        }
     }
 
     /// Waits until nobody else's test runs, and until this one's sockets were made.
     pub fn lock() -> MutexGuard<'static, ()> {
-        ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        ONE_AT_A_TIME
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// As [`Capture::with`], for a test that already holds the lock.
     pub fn under(guard: MutexGuard<'static, ()>, options: &Options) -> Capture {
         let tracer = Tracer::start(options).unwrap_or_else(|error| panic!("{error}"));
-        Capture { tracer, seen: Vec::new(), _guard: guard }
+        Capture {
+            tracer,
+            seen: Vec::new(),
+            _guard: guard,
+        }
     }
 
     /// Takes in all records that were written so far. A socket call's records are in the ring when the
@@ -170,7 +186,10 @@ pub fn inode(fd: &impl AsRawFd) -> u64 {
 
 fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
     if let What::Open(open) = &event.what {
-        assert!(seen.iter().all(|s| s.key != event.socket), "OPEN is told once");
+        assert!(
+            seen.iter().all(|s| s.key != event.socket),
+            "OPEN is told once"
+        );
         seen.push(Seen {
             key: event.socket,
             open: (**open).clone(),
@@ -189,13 +208,19 @@ fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
         What::Open(_) => {}
         What::End(end) => socket.ends.push(end.cause),
         What::Unrecognised(u) => {
-            socket.unrecognised.push((u.direction, u.protocol, u.first.to_vec()));
+            socket
+                .unrecognised
+                .push((u.direction, u.protocol, u.first.to_vec()));
         }
         What::Bytes(bytes) => {
             socket.confidence = socket.confidence.max(Some(bytes.confidence));
             let stream = &mut socket.streams[bytes.direction.index()];
             let at = stream.bytes.len() as u64;
-            assert!(bytes.offset >= at, "offsets never go back: {} after {at}", bytes.offset);
+            assert!(
+                bytes.offset >= at,
+                "offsets never go back: {} after {at}",
+                bytes.offset
+            );
             if bytes.offset > at {
                 stream.gaps.push((at, bytes.offset - at));
                 stream.bytes.resize(bytes.offset as usize, None);

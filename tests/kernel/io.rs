@@ -35,7 +35,10 @@ pub fn pair(kind: &str) -> (OwnedFd, OwnedFd) {
 fn iovecs(parts: &[&[u8]]) -> Vec<libc::iovec> {
     parts
         .iter()
-        .map(|p| libc::iovec { iov_base: p.as_ptr().cast_mut().cast(), iov_len: p.len() })
+        .map(|p| libc::iovec {
+            iov_base: p.as_ptr().cast_mut().cast(),
+            iov_len: p.len(),
+        })
         .collect()
 }
 
@@ -64,8 +67,16 @@ fn pieces(bytes: &[u8], n: usize) -> Vec<&[u8]> {
 }
 
 /// Ways to send.
-pub const SENDS: [&str; 8] =
-    ["write", "write_1", "writev", "writev_many", "send", "sendmsg", "sendmmsg", "pwritev2"];
+pub const SENDS: [&str; 8] = [
+    "write",
+    "write_1",
+    "writev",
+    "writev_many",
+    "send",
+    "sendmsg",
+    "sendmmsg",
+    "pwritev2",
+];
 
 /// Sends all of `bytes` in one of the [`SENDS`] ways.
 pub fn send(fd: RawFd, how: &str, bytes: &[u8]) {
@@ -76,7 +87,9 @@ pub fn send(fd: RawFd, how: &str, bytes: &[u8]) {
         sent += match how {
             "write" => check(unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) }),
             "write_1" => check(unsafe { libc::write(fd, rest.as_ptr().cast(), 1) }),
-            "send" => check(unsafe { libc::send(fd, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) }),
+            "send" => check(unsafe {
+                libc::send(fd, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL)
+            }),
             "writev" => {
                 let iov = iovecs(&pieces(&rest[..rest.len().min(90_000)], 1_000));
                 check(unsafe { libc::writev(fd, iov.as_ptr(), iov.len() as i32) })
@@ -95,14 +108,25 @@ pub fn send(fd: RawFd, how: &str, bytes: &[u8]) {
                 check(unsafe { libc::sendmsg(fd, &header, libc::MSG_NOSIGNAL) })
             }
             "sendmmsg" => {
-                let mut iov: Vec<Vec<libc::iovec>> =
-                    rest.chunks(700).take(5).map(|c| iovecs(&pieces(c, 50))).collect();
+                let mut iov: Vec<Vec<libc::iovec>> = rest
+                    .chunks(700)
+                    .take(5)
+                    .map(|c| iovecs(&pieces(c, 50)))
+                    .collect();
                 let mut vector: Vec<libc::mmsghdr> = iov
                     .iter_mut()
-                    .map(|iov| libc::mmsghdr { msg_hdr: header(iov), msg_len: 0 })
+                    .map(|iov| libc::mmsghdr {
+                        msg_hdr: header(iov),
+                        msg_len: 0,
+                    })
                     .collect();
                 let n = check(unsafe {
-                    libc::sendmmsg(fd, vector.as_mut_ptr(), vector.len() as u32, libc::MSG_NOSIGNAL) as isize
+                    libc::sendmmsg(
+                        fd,
+                        vector.as_mut_ptr(),
+                        vector.len() as u32,
+                        libc::MSG_NOSIGNAL,
+                    ) as isize
                 });
                 vector[..n].iter().map(|m| m.msg_len as usize).sum()
             }
@@ -112,7 +136,9 @@ pub fn send(fd: RawFd, how: &str, bytes: &[u8]) {
 }
 
 /// Ways to receive.
-pub const RECEIVES: [&str; 7] = ["read", "read_1", "readv", "recv", "recvmsg", "recvmmsg", "preadv2"];
+pub const RECEIVES: [&str; 7] = [
+    "read", "read_1", "readv", "recv", "recvmsg", "recvmmsg", "preadv2",
+];
 
 /// Receives `n` bytes in one of the [`RECEIVES`] ways.
 pub fn receive(fd: RawFd, how: &str, n: usize) -> Vec<u8> {
@@ -124,7 +150,11 @@ pub fn receive(fd: RawFd, how: &str, n: usize) -> Vec<u8> {
         // SAFETY (all calls): the buffers outlive the call.
         match how {
             "read" | "read_1" | "recv" => {
-                let len = if how == "read_1" { 1 } else { want.min(large.len()) };
+                let len = if how == "read_1" {
+                    1
+                } else {
+                    want.min(large.len())
+                };
                 let got = check(if how == "recv" {
                     unsafe { libc::recv(fd, large.as_mut_ptr().cast(), len, 0) }
                 } else {
@@ -136,11 +166,16 @@ pub fn receive(fd: RawFd, how: &str, n: usize) -> Vec<u8> {
             "readv" | "preadv2" | "recvmsg" => {
                 let mut iov: Vec<libc::iovec> = buffers
                     .iter_mut()
-                    .map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() })
+                    .map(|b| libc::iovec {
+                        iov_base: b.as_mut_ptr().cast(),
+                        iov_len: b.len(),
+                    })
                     .collect();
                 let mut got = check(match how {
                     "readv" => unsafe { libc::readv(fd, iov.as_ptr(), iov.len() as i32) },
-                    "preadv2" => unsafe { libc::preadv2(fd, iov.as_ptr(), iov.len() as i32, -1, 0) },
+                    "preadv2" => unsafe {
+                        libc::preadv2(fd, iov.as_ptr(), iov.len() as i32, -1, 0)
+                    },
                     _ => {
                         let mut header = header(&mut iov);
                         unsafe { libc::recvmsg(fd, &mut header, 0) }
@@ -156,11 +191,19 @@ pub fn receive(fd: RawFd, how: &str, n: usize) -> Vec<u8> {
             "recvmmsg" => {
                 let mut iov: Vec<[libc::iovec; 1]> = buffers
                     .iter_mut()
-                    .map(|b| [libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() }])
+                    .map(|b| {
+                        [libc::iovec {
+                            iov_base: b.as_mut_ptr().cast(),
+                            iov_len: b.len(),
+                        }]
+                    })
                     .collect();
                 let mut vector: Vec<libc::mmsghdr> = iov
                     .iter_mut()
-                    .map(|iov| libc::mmsghdr { msg_hdr: header(iov), msg_len: 0 })
+                    .map(|iov| libc::mmsghdr {
+                        msg_hdr: header(iov),
+                        msg_len: 0,
+                    })
                     .collect();
                 let got = check(unsafe {
                     libc::recvmmsg(

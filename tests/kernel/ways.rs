@@ -62,13 +62,18 @@ fn conversation(kind: &str, send: &str, receive: &str) {
     let mut capture = Capture::start();
     let (client, server) = pair(kind);
     // A record for each byte would fill the ring before it is drained.
-    let large = if send.ends_with("_1") || receive.ends_with("_1") { 400 } else { 40_000 };
+    let large = if send.ends_with("_1") || receive.ends_with("_1") {
+        400
+    } else {
+        40_000
+    };
     let (request, response) = (request(large), response(large));
     exchange(&client, &server, (send, receive), &request);
     exchange(&server, &client, (send, receive), &response);
-    for (end, tx, rx, client_end) in
-        [(&client, &request, &response, true), (&server, &response, &request, false)]
-    {
+    for (end, tx, rx, client_end) in [
+        (&client, &request, &response, true),
+        (&server, &response, &request, false),
+    ] {
         let seen = capture.of(end);
         assert!(seen.open.from_start);
         assert_eq!(seen.confidence, Some(Confidence::Preface));
@@ -79,7 +84,11 @@ fn conversation(kind: &str, send: &str, receive: &str) {
             (Address::Inet(local), "ipv4" | "ipv6") => {
                 assert_eq!(local.is_ipv4(), kind == "ipv4");
                 assert!(local.ip().is_loopback());
-                let opened = if client_end { Opened::Active } else { Opened::Passive };
+                let opened = if client_end {
+                    Opened::Active
+                } else {
+                    Opened::Passive
+                };
                 assert_eq!(seen.open.opened, opened);
             }
             (Address::Unix(_), "unix") => assert_ne!(seen.open.unix_peer_sk, 0),
@@ -135,8 +144,13 @@ fn data_is_counted_and_not_copied() {
     let mut capture = Capture::start();
     let (client, server) = pair("ipv4");
     let opening = [PREFACE.to_vec(), settings(), headers(1, true)].concat();
-    let response =
-        [settings(), headers(1, false), split(1, false, &message(250_000)), headers(1, true)].concat();
+    let response = [
+        settings(),
+        headers(1, false),
+        split(1, false, &message(250_000)),
+        headers(1, true),
+    ]
+    .concat();
     exchange(&client, &server, ("write", "read"), &opening);
     exchange(&server, &client, ("write", "read"), &response);
     let seen = capture.of(&client);
@@ -151,7 +165,10 @@ fn full_payload_copies_everything() {
     if !possible() {
         return;
     }
-    let options = h2trace::kernel::Options { full_payload: true, ..super::capture::own() };
+    let options = h2trace::kernel::Options {
+        full_payload: true,
+        ..super::capture::own()
+    };
     let mut capture = Capture::with(&options);
     let (client, server) = pair("ipv4");
     let request = request(40_000);

@@ -22,7 +22,12 @@ pub fn settings() -> Vec<u8> {
 
 /// HEADERS with END_HEADERS.
 pub fn headers(stream: u32, end_stream: bool) -> Vec<u8> {
-    frame(1, 4 | u8::from(end_stream), stream, &[0x82, 0x86, 0x84, 0x41, 0x01, b'x'])
+    frame(
+        1,
+        4 | u8::from(end_stream),
+        stream,
+        &[0x82, 0x86, 0x84, 0x41, 0x01, b'x'],
+    )
 }
 
 /// DATA.
@@ -59,7 +64,8 @@ pub fn split(stream: u32, end_stream: bool, body: &[u8]) -> Vec<u8> {
 pub fn must_copy(bytes: &[u8], preface: bool) -> Vec<bool> {
     let mut must = vec![true; bytes.len()];
     let mut at = if preface { PREFACE.len() } else { 0 };
-    let mut left_of: std::collections::HashMap<u32, (Vec<u8>, usize)> = std::collections::HashMap::new();
+    let mut left_of: std::collections::HashMap<u32, (Vec<u8>, usize)> =
+        std::collections::HashMap::new();
     while at + 9 <= bytes.len() {
         let len = u32::from_be_bytes([0, bytes[at], bytes[at + 1], bytes[at + 2]]) as usize;
         let (kind, flags) = (bytes[at + 3], bytes[at + 4]);
@@ -82,7 +88,8 @@ pub fn must_copy(bytes: &[u8], preface: bool) -> Vec<bool> {
                         needed = true;
                         prefix.push(bytes[i]);
                         if prefix.len() == 5 {
-                            *left = u32::from_be_bytes(prefix[1..].try_into().expect("four bytes")) as usize;
+                            *left = u32::from_be_bytes(prefix[1..].try_into().expect("four bytes"))
+                                as usize;
                             prefix.clear();
                         }
                     }

@@ -1,9 +1,7 @@
 //! One socket call: whose, which bytes, what of them is copied.
 
-use core::ffi::c_void;
-
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_loop,
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_ns,
 };
 use tracer_ebpf::{
     counter::Counter,
@@ -329,15 +327,7 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, way: u
         }
         count::add(Counter::BytesSeen, returned as u64);
         record::begin(s);
-        // SAFETY: the callback uses the scratch space alone.
-        unsafe {
-            bpf_loop(
-                frame_walk::STEPS,
-                frame_walk::step as *mut c_void,
-                core::ptr::null_mut(),
-                0,
-            )
-        };
+        frame_walk::walk_call(0);
         if s.class != 0 {
             // The preface or the first frame was none: what was gathered means nothing.
             s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);

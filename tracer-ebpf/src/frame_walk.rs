@@ -5,12 +5,14 @@
 //! next buffer of the vector, read (a piece of) a frame header, copy a chunk, count a run. All state is
 //! in the scratch space, of which the verifier knows nothing, so that one step is all it must prove.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::offset_of};
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
 
 use tracer_ebpf::event::{DATA_COPY_WHOLE_MAX, FRAME_COPY_MAX, class, confidence};
 
 use crate::{
-    instruction::bound,
+    instruction::{bound, mask_below},
     maps::{MESSAGES, SCRATCH, config},
     record,
     state::{CHUNK, Message, MessageKey, POSITION_MASK, Scratch, Walk, mode, trusted},
@@ -18,7 +20,7 @@ use crate::{
 };
 
 /// Steps of one call at most. A call of 64 KiB in 9-byte frames takes 15,000.
-pub(crate) const STEPS: u32 = 65_536;
+const STEPS: u32 = 65_536;
 
 /// Message prefixes of one DATA frame at most; a stream with more is followed no further.
 const PREFIXES_MAX: u16 = 1_024;
@@ -35,6 +37,9 @@ const MAX_FRAME_SIZE: u32 = 16_384;
 
 /// RFC 9113 section 3.4.
 pub(crate) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// It, long enough for a masked index.
+static PADDED_PREFACE: [u8; 32] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\0\0\0\0\0";
 
 /// Frame types of RFC 9113 section 6, RFC 7838 (ALTSVC), RFC 8336 (ORIGIN), RFC 9218.
 pub(crate) mod frame_type {
@@ -76,8 +81,18 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     SCRATCH.get_ptr_mut(0).map(|s| unsafe { &mut *s })
 }
 
+/// Walks the bytes of the call in the scratch space. Not inlined, and not static: the verifier proves
+/// such a function once, on its own, and not anew for each way that leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn walk_call(_unused: u64) -> u64 {
+    // SAFETY: the callback uses the scratch space alone.
+    let steps = unsafe { bpf_loop(STEPS, step as *mut c_void, core::ptr::null_mut(), 0) };
+    steps as u64
+}
+
 /// One step; 1 ends the loop.
-pub(crate) extern "C" fn step(_index: u64, _context: *mut c_void) -> i64 {
+extern "C" fn step(_index: u64, _context: *mut c_void) -> i64 {
     let Some(s) = scratch() else { return 1 };
     if s.remaining == 0 {
         return 1;
@@ -128,6 +143,22 @@ fn take(s: &mut Scratch, n: u32, copied: bool) -> Option<u32> {
     }
 }
 
+/// Adds `n` bytes that were copied to `at` to those gathered in a field of the walk. A helper does it,
+/// because the verifier would follow each number of turns of a loop on its own.
+#[inline(always)]
+fn gather(s: &mut Scratch, at: u64, field: usize, have: u32, n: u32) -> bool {
+    let from = bound::<POSITION_MASK>(at);
+    let have = bound::<15>(have as u64);
+    let n = bound::<15>(n as u64);
+    // SAFETY: `have + n` is at most the field's length, and the masks, which only the verifier needs,
+    // stay within `Scratch`.
+    unsafe {
+        let source = s.out.as_ptr().add(from as usize);
+        let target = (&raw mut s.walk).cast::<u8>().add(field + have as usize);
+        bpf_probe_read_kernel(target.cast(), n as u32, source.cast()) == 0
+    }
+}
+
 #[inline(always)]
 fn header(s: &mut Scratch, available: u32) -> bool {
     let have = s.walk.partial_len as u32;
@@ -135,18 +166,8 @@ fn header(s: &mut Scratch, available: u32) -> bool {
     let Some(at) = record::copy(s, n) else {
         return false;
     };
-    let from = s.out.as_ptr();
-    let to = s.walk.partial.as_mut_ptr();
-    let mut i = 0;
-    while i < 9 {
-        if i < n {
-            let source = bound::<POSITION_MASK>(at + i as u64);
-            let target = bound::<15>((have + i) as u64);
-            // SAFETY: the source is within `out`; `have + i` is below 9, and the mask, which only the
-            // verifier needs, stays within the rest of `Walk`.
-            unsafe { *to.add(target as usize) = *from.add(source as usize) };
-        }
-        i += 1;
+    if !gather(s, at, offset_of!(Walk, partial), have, n) {
+        return false;
     }
     if have + n < 9 {
         s.walk.partial_len = (have + n) as u8;
@@ -224,34 +245,68 @@ pub(crate) fn plausible(len: u32, frame_type: u8, flags: u8, stream: u32) -> boo
     if stream & 0x8000_0000 != 0 || len > MAX_FRAME_SIZE {
         return false;
     }
-    // (flags that the type defines, smallest length, largest length, on a stream / on the connection)
-    let (defined, least, most, on_stream, on_connection) = match frame_type {
-        frame_type::DATA => (0x09, 0, MAX_FRAME_SIZE, true, false),
-        frame_type::HEADERS => (0x2d, 1, MAX_FRAME_SIZE, true, false),
-        frame_type::PRIORITY => (0, 5, 5, true, false),
-        frame_type::RST_STREAM => (0, 4, 4, true, false),
-        frame_type::SETTINGS => (0x01, 0, 6 * 64, false, true),
-        frame_type::PUSH_PROMISE => (0x0c, 5, MAX_FRAME_SIZE, true, false),
-        frame_type::PING => (0x01, 8, 8, false, true),
-        frame_type::GOAWAY => (0, 8, MAX_FRAME_SIZE, false, true),
-        frame_type::WINDOW_UPDATE => (0, 4, 4, true, true),
-        frame_type::CONTINUATION => (0x04, 0, MAX_FRAME_SIZE, true, false),
-        frame_type::ALTSVC | frame_type::ORIGIN => (0, 2, MAX_FRAME_SIZE, true, true),
-        frame_type::PRIORITY_UPDATE => (0, 4, 1_024, false, true),
-        _ => return false,
-    };
-    if flags & !defined != 0 || len < least || len > most {
-        return false;
-    }
-    if frame_type == frame_type::SETTINGS && (len % 6 != 0 || (flags & 1 != 0 && len != 0)) {
-        return false;
-    }
-    if stream == 0 {
-        on_connection
+    let index = bound::<31>(frame_type as u64);
+    // SAFETY: the table has 32 entries.
+    let rule = unsafe { &*RULES.as_ptr().add(index as usize) };
+    let place = if stream == 0 {
+        ON_CONNECTION
     } else {
-        on_stream
+        ON_STREAM
+    };
+    if frame_type > 31 || rule.places & place == 0 || flags & !rule.flags != 0 {
+        return false;
     }
+    if len < rule.least as u32 || len > rule.most as u32 {
+        return false;
+    }
+    frame_type != frame_type::SETTINGS || (len % 6 == 0 && (flags & 1 == 0 || len == 0))
 }
+
+/// What a frame of one type may look like.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Rule {
+    /// Flags that the type defines.
+    flags: u8,
+    /// Where it may stand; 0: the type is unknown.
+    places: u8,
+    /// Smallest payload.
+    least: u16,
+    /// Largest payload.
+    most: u16,
+}
+
+const ON_STREAM: u8 = 1;
+const ON_CONNECTION: u8 = 2;
+
+/// By frame type. A table, because the verifier would follow each arm of a `match` on its own.
+static RULES: [Rule; 32] = {
+    const MAX: u16 = MAX_FRAME_SIZE as u16;
+    const BOTH: u8 = ON_STREAM | ON_CONNECTION;
+    const fn rule(flags: u8, places: u8, least: u16, most: u16) -> Rule {
+        Rule {
+            flags,
+            places,
+            least,
+            most,
+        }
+    }
+    let mut rules = [rule(0, 0, 0, 0); 32];
+    rules[frame_type::DATA as usize] = rule(0x09, ON_STREAM, 0, MAX);
+    rules[frame_type::HEADERS as usize] = rule(0x2d, ON_STREAM, 1, MAX);
+    rules[frame_type::PRIORITY as usize] = rule(0, ON_STREAM, 5, 5);
+    rules[frame_type::RST_STREAM as usize] = rule(0, ON_STREAM, 4, 4);
+    rules[frame_type::SETTINGS as usize] = rule(0x01, ON_CONNECTION, 0, 6 * 64);
+    rules[frame_type::PUSH_PROMISE as usize] = rule(0x0c, ON_STREAM, 5, MAX);
+    rules[frame_type::PING as usize] = rule(0x01, ON_CONNECTION, 8, 8);
+    rules[frame_type::GOAWAY as usize] = rule(0, ON_CONNECTION, 8, MAX);
+    rules[frame_type::WINDOW_UPDATE as usize] = rule(0, BOTH, 4, 4);
+    rules[frame_type::CONTINUATION as usize] = rule(0x04, ON_STREAM, 0, MAX);
+    rules[frame_type::ALTSVC as usize] = rule(0, BOTH, 2, MAX);
+    rules[frame_type::ORIGIN as usize] = rule(0, BOTH, 2, MAX);
+    rules[frame_type::PRIORITY_UPDATE as usize] = rule(0, ON_CONNECTION, 4, 1_024);
+    rules
+};
 
 #[inline(always)]
 fn payload(s: &mut Scratch, available: u32) -> bool {
@@ -296,15 +351,11 @@ fn preface(s: &mut Scratch, available: u32) -> bool {
     let mut different = 0;
     let mut i = 0;
     while i < 24 {
-        if i < n {
-            let got = bound::<POSITION_MASK>(at + i as u64);
-            let want = bound::<31>((matched + i) as u64);
-            if want < 24 {
-                // SAFETY: the first is within `out`, the second below 24.
-                different |=
-                    unsafe { *out.add(got as usize) ^ *PREFACE.as_ptr().add(want as usize) };
-            }
-        }
+        let got = bound::<POSITION_MASK>(at + i);
+        let want = bound::<31>(matched as u64 + i);
+        // SAFETY: the first is within `out`, the second within the padded preface.
+        let byte = unsafe { *out.add(got as usize) ^ *PADDED_PREFACE.as_ptr().add(want as usize) };
+        different |= byte & mask_below(i, n as u64) as u8;
         i += 1;
     }
     if different != 0 {
@@ -429,19 +480,8 @@ fn prefix(s: &mut Scratch, available: u32) -> Option<u32> {
     let have = least(s.walk.prefix_len as u32, 4);
     let n = least(5 - have, available);
     let at = record::copy(s, n)?;
-    let from = s.out.as_ptr();
-    let to = s.walk.prefix.as_mut_ptr();
-    let mut i = 0;
-    while i < 5 {
-        if i < n {
-            let source = bound::<POSITION_MASK>(at + i as u64);
-            let target = bound::<7>((have + i) as u64);
-            if target < 5 {
-                // SAFETY: the first is within `out`, the second below 5.
-                unsafe { *to.add(target as usize) = *from.add(source as usize) };
-            }
-        }
-        i += 1;
+    if !gather(s, at, offset_of!(Walk, prefix), have, n) {
+        return None;
     }
     let walk = &mut s.walk;
     let [flag, l3, l2, l1, l0] = walk.prefix;

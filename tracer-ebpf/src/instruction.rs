@@ -11,6 +11,18 @@ pub(crate) fn bound<const MASK: u64>(mut value: u64) -> u64 {
     value
 }
 
+/// All ones when `a < b`, else 0, without a branch: the verifier follows both ways of each branch.
+/// Both are below 2^63.
+#[inline(always)]
+pub(crate) fn mask_below(a: u64, b: u64) -> u64 {
+    let mut difference = a.wrapping_sub(b);
+    // SAFETY: one arithmetic instruction on a register.
+    unsafe {
+        core::arch::asm!("{difference} s>>= 63", difference = inout(reg) difference, options(pure, nomem, nostack));
+    }
+    difference
+}
+
 /// Stores `value` and returns what stood there, as one atomic operation.
 ///
 /// # Safety

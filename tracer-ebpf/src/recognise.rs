@@ -8,7 +8,7 @@ use tracer_ebpf::event::{class, direction, family::UNIX};
 
 use crate::{
     frame_walk::{PREFACE, frame_type, plausible, scratch},
-    instruction::bound,
+    instruction::{bound, mask_below},
     record,
     state::{Scratch, Socket, mode, told, trusted, verdict},
 };
@@ -55,9 +55,7 @@ fn begins_preface(s: &Scratch, n: u32) -> bool {
     let mut different = 0;
     let mut i = 0;
     while i < 24 {
-        if (i as u32) < n {
-            different |= s.peek[i] ^ PREFACE[i];
-        }
+        different |= (s.peek[i] ^ PREFACE[i]) & mask_below(i as u64, n as u64) as u8;
         i += 1;
     }
     different == 0
