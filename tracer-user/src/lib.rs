@@ -13,12 +13,12 @@
 
 pub mod limits;
 
-pub mod kernel;
-pub mod connection;
-pub mod frame;
-pub mod stream;
 pub mod anomaly;
+pub mod connection;
 pub mod export;
+pub mod frame;
+pub mod kernel;
+pub mod stream;
 
 pub mod pipeline;
 

@@ -15,6 +15,23 @@ pub const STREAMS: usize = 1_048_576;
 /// direction's call that finished a moment later), in event time, before it is judged.
 pub const STREAM_LINGER_NS: u64 = 100_000_000;
 
+/// How long a stream that a gap touched, and of which no frame came since, is kept: its end may have
+/// gone by in the gap. In event time.
+pub const STREAM_DOUBT_NS: u64 = 60_000_000_000;
+
+/// Ids of streams that ended, kept for each connection so that a late frame does not make a new stream
+/// of an old one. (Where nothing was missed the highest id says it, and this is not needed.)
+pub const ENDED_IDS: usize = 512;
+
+/// RST_STREAM frames of one stream that are kept.
+pub const RESETS: usize = 4;
+
+/// Connections with a GOAWAY that the rules remember. Counter `go_away_connections`.
+pub const GO_AWAY_CONNECTIONS: usize = 65_536;
+
+/// Methods whose shape (one message or several) the rules remember. Counter `method_shapes`.
+pub const METHOD_SHAPES: usize = 4_096;
+
 /// How long a connection whose end was seen is kept for records that cross it.
 pub const CONNECTION_LINGER_NS: u64 = 200_000_000;
 
@@ -54,3 +71,17 @@ pub const GOAWAY_DEBUG: usize = 64;
 
 /// gRPC messages of one direction of one stream whose sizes are kept (the others are only counted).
 pub const MESSAGE_SIZES: usize = 16;
+
+/// Steps of one connection kept until its role is proven and it is believed to be HTTP/2.
+/// Counter `undecided_steps`.
+pub const UNDECIDED_STEPS: usize = 1_024;
+
+/// A connection whose end has begun (one FIN) and that shows no bytes for this long has ended.
+pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;
+
+/// Connections of scrapers that are served at once. Others wait in the kernel's backlog.
+pub const HTTP_CONNECTIONS: usize = 32;
+
+/// Bytes of output lines that wait for a slow reader. Further lines are thrown away and counted in
+/// `h2trace_self_output_dropped_total`.
+pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;

@@ -1,2 +1,7 @@
 //! The `h2trace` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    h2trace::cli::main()
+}

@@ -1,2 +1,60 @@
-//! h2trace's own tasks.
-fn main() {}
+//! h2trace's own tasks: `cargo xtask demo`, `cargo xtask test`, and what they are made of.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod build_ebpf;
+mod command;
+mod demo;
+mod privilege;
+mod test;
+mod tidy;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "h2trace's own tasks"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build h2trace and trace a live gRPC call through a broken proxy
+    Demo(demo::Options),
+    /// Run every check and test, in order, up to the first that fails
+    Test(test::Options),
+    /// Build the kernel programs, and write their object beside their source
+    BuildEbpf(build_ebpf::Options),
+    /// Check the rules of the source tree that no compiler checks
+    Tidy(tidy::Options),
+    /// Measure what tracing costs
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let root = workspace_root();
+    let result = match Cli::parse().task {
+        Task::Demo(options) => demo::run(&options, &root),
+        Task::Test(options) => test::run(&options, &root),
+        Task::BuildEbpf(options) => build_ebpf::run(&options, &root),
+        Task::Tidy(options) => tidy::run(&options, &root),
+        Task::Bench(options) => bench::run(&options, &root),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+/// The folder above this package's.
+fn workspace_root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_owned()
+}

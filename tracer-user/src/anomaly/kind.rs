@@ -145,6 +145,8 @@ kinds! {
     GoAwayLostStreams = "go_away_lost_streams",
     /// A second GOAWAY with a higher last stream id (RFC 9113 6.8 forbids it).
     GoAwayRaised = "go_away_raised",
+    /// One GOAWAY without warning left many streams unprocessed: a server that cuts connections by count or age.
+    AbruptGoAway = "abrupt_go_away",
     /// GOAWAY with an error code.
     ErrorGoAway = "error_go_away",
     /// The connection closed without GOAWAY while streams were open.

@@ -1,1 +1,166 @@
-//! The command line.
+//! The command line. Exit status: 0 well, 1 when `--fail-on` found something, 2 error.
+
+pub mod args;
+pub mod doctor;
+pub mod generate;
+pub mod live;
+pub mod output;
+pub mod ready;
+pub mod scope;
+pub mod serve;
+pub mod session;
+pub mod trace;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use self::args::{Cli, Command};
+
+/// Exit status of every error.
+pub const ERROR: u8 = 2;
+
+/// Parses the arguments, runs the command, prints the error if there is one.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    log_to_stderr(cli.command.kernel_log());
+    let done = match &cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Trace(args) => trace::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Demo(args) => crate::demo::run(args),
+        Command::Generate(args) => generate::run(args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+/// Prints one line on stderr, whatever the message looks like.
+fn fail(message: &str) -> ExitCode {
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    say(&line);
+    ExitCode::from(ERROR)
+}
+
+/// Prints a line on stderr. A closed stderr is no reason to stop.
+pub(crate) fn say(line: &str) {
+    drop(writeln!(io::stderr().lock(), "h2trace: {line}"));
+}
+
+/// Prints `text` on stdout. That its reader has gone is no error.
+pub(crate) fn print(text: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot write to standard output"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Help and version go to stdout; a wrong argument is one line with the remedy.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            drop(error.print());
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            drop(error.print());
+            ExitCode::from(ERROR)
+        }
+        _ => fail(&one_line(&error.render().to_string())),
+    }
+}
+
+/// clap's message without its usage: `error: WHAT` and the lines that belong to it, then its tips.
+fn one_line(rendered: &str) -> String {
+    let mut paragraphs = rendered.split("\n\n");
+    let what = paragraphs.next().unwrap_or(rendered);
+    let what = what.strip_prefix("error: ").unwrap_or(what).trim();
+    let tip = paragraphs
+        .clone()
+        .filter_map(|paragraph| paragraph.trim().strip_prefix("tip: "))
+        .map(|tip| format!("; {tip}"))
+        .collect::<String>();
+    let usage = paragraphs
+        .find_map(|paragraph| paragraph.trim().strip_prefix("Usage: "))
+        .and_then(|usage| {
+            // `h2trace trace <--pid ...>`: the command is what stands before the first placeholder.
+            let words: Vec<&str> = usage
+                .split_whitespace()
+                .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+                .collect();
+            (!words.is_empty()).then(|| words.join(" "))
+        });
+    let command = usage.unwrap_or_else(|| "h2trace".to_owned());
+    format!("{what}{tip} (see: {command} --help)")
+}
+
+/// The program's own messages go to stderr: `H2TRACE_LOG` says which (`warn`, `h2trace=debug`, ...).
+fn log_to_stderr(kernel_log: bool) {
+    use tracing_subscriber::EnvFilter;
+    // The kernel programs' messages come under the name of their crate.
+    let default = if kernel_log {
+        "warn,tracer_ebpf=trace"
+    } else {
+        "warn"
+    };
+    let filter = EnvFilter::try_from_env("H2TRACE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // Fails only when there is a subscriber already: then that one is used.
+    drop(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr)
+            .with_target(false)
+            .try_init(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_arguments_become_one_line_with_the_remedy() {
+        for (arguments, want) in [
+            (
+                vec!["h2trace", "trace", "--pids", "1"],
+                "unexpected argument '--pids' found; a similar argument exists: '--pid' (see: h2trace trace --help)",
+            ),
+            (
+                vec!["h2trace", "trace", "--pid", "x"],
+                "invalid value 'x' for '--pid <PID>': invalid digit found in string (see: h2trace --help)",
+            ),
+            (
+                vec!["h2trace", "trase"],
+                "unrecognized subcommand 'trase'; a similar subcommand exists: 'trace' (see: h2trace --help)",
+            ),
+        ] {
+            let error = Cli::try_parse_from(&arguments).unwrap_err();
+            assert_eq!(one_line(&error.render().to_string()), want);
+        }
+    }
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

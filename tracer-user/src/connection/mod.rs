@@ -1,4 +1,19 @@
 //! Stage 2: the bytes of one socket in order, who is the client, what it speaks.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+pub mod end;
+pub mod order;
+pub mod role;
+pub mod table;
+pub mod upgrade;
 
 /// h2trace's own number of a connection end, counted from 1 in the order they were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

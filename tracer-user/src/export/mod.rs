@@ -1,1 +1,48 @@
 //! Stage 7: findings and streams become metrics, text and JSON.
+
+pub mod clock;
+pub mod http;
+pub mod json;
+pub mod labels;
+pub mod metrics;
+pub mod prometheus;
+pub mod tally;
+pub mod text;
+
+#[cfg(test)]
+pub(crate) mod sample;
+
+use crate::stream::record::{StreamEnd, StreamRecord};
+
+/// From a stream's first frame to its last in ns; None when its beginning or its end was not seen.
+#[must_use]
+pub fn duration_ns(record: &StreamRecord) -> Option<u64> {
+    let end_seen = !matches!(record.end, StreamEnd::Evicted | StreamEnd::Unseen);
+    (record.beginning_seen && end_seen).then(|| record.last_at.since(record.first_at))
+}
+
+/// From the request's HEADERS to the response's final HEADERS in ns; None when one of them was not seen.
+#[must_use]
+pub fn first_byte_ns(record: &StreamRecord) -> Option<u64> {
+    Some(
+        record
+            .response
+            .headers_at?
+            .since(record.request.headers_at?),
+    )
+}
+
+/// The response was complete before the request was (RFC 9113 section 8.1). False where the request's
+/// side of the story was not seen.
+#[must_use]
+pub fn early_complete(record: &StreamRecord) -> bool {
+    let Some(response_end) = record.response.end_stream_at else {
+        return false;
+    };
+    match record.request.end_stream_at {
+        Some(request_end) => request_end > response_end,
+        None => record
+            .request_phase
+            .is_some_and(|phase| phase < crate::stream::record::RequestPhase::Q2),
+    }
+}

@@ -3,9 +3,35 @@
 //! The reader never fails as a whole. What the peer did wrong is a [`Violation`] (data, on its way to
 //! stage 6); what we could not see is a [`Fault`] (on its way to the tracer's own metrics).
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
 use bytes::Bytes;
 
+pub mod head;
+pub mod settings;
+
+mod begin;
+mod control;
+mod data;
+mod field_block;
+mod gap;
+mod headers;
+mod reader;
+mod search;
+#[cfg(test)]
+mod tests;
+
 pub mod hpack;
+
+pub use reader::{FrameReader, PREFACE, Start};
 
 /// A stream identifier; 0 is the connection (RFC 9113 section 5.1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,7 +132,10 @@ impl HeaderBlock {
     /// value is unseen, `None` when no seen name matches.
     #[must_use]
     pub fn value(&self, name: &[u8]) -> Option<Option<&Bytes>> {
-        self.fields.iter().find(|f| f.name.as_deref() == Some(name)).map(|f| f.value.as_ref())
+        self.fields
+            .iter()
+            .find(|f| f.name.as_deref() == Some(name))
+            .map(|f| f.value.as_ref())
     }
 }
 
@@ -237,7 +266,8 @@ pub enum Fault {
 pub struct DataHead {
     /// The stream.
     pub stream_id: StreamId,
-    /// Payload length as in the frame header, padding included: what flow control counts.
+    /// Payload length as in the frame header, padding included: what flow control counts. Of a frame whose
+    /// header was lost in a gap: the length of what is left of it.
     pub flow_len: u32,
     /// END_STREAM flag.
     pub end_stream: bool,

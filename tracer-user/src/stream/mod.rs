@@ -1,3 +1,33 @@
 //! Stage 4: frames become streams; each is followed to its end in both directions.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
 
 pub mod record;
+pub mod table;
+
+pub mod settings;
+pub mod shown;
+pub mod state;
+
+mod content;
+mod end;
+mod flow;
+mod go_away;
+mod grpc;
+mod ids;
+mod live;
+mod pair;
+mod phase;
+mod story;
+
+#[cfg(test)]
+pub(crate) mod script;
+#[cfg(test)]
+mod tests;

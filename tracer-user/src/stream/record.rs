@@ -12,7 +12,8 @@ use crate::kernel::event::Timestamp;
 pub enum RequestPhase {
     /// HEADERS, message(s) incomplete.
     Q0,
-    /// Last message complete, END_STREAM not sent. For requests that are not gRPC: END_STREAM not sent.
+    /// Last message complete, END_STREAM not sent. For requests that are not gRPC, and where message
+    /// boundaries are not known (`Messages::known`): END_STREAM not sent.
     Q1,
     /// END_STREAM sent.
     Q2,
@@ -27,7 +28,8 @@ pub enum ResponsePhase {
     R1,
     /// Inside a length-prefixed message (its prefix included).
     Rm,
-    /// DATA, at a message boundary. For responses that are not gRPC: some DATA.
+    /// DATA, at a message boundary. For responses that are not gRPC, and where message boundaries are
+    /// not known (`Messages::known`): some DATA.
     Rb,
     /// END_STREAM sent (trailers, Trailers-Only, or on DATA).
     R3,
@@ -312,7 +314,8 @@ pub struct StreamRecord {
     pub trailers: Seen<()>,
     /// The response was Trailers-Only (one HEADERS with END_STREAM).
     pub trailers_only: bool,
-    /// `content-type: application/grpc*` on the request (or, if that is unseen, on the response).
+    /// `content-type: application/grpc*` on the request; if that is unseen, on the response, or as trailers
+    /// and message framing show.
     pub grpc: Seen<()>,
     /// `content-type` begins with `application/grpc-web`.
     pub grpc_web: bool,
@@ -391,11 +394,13 @@ pub enum StreamEvent {
         why: ConnectionEnd,
         /// When.
         at: Timestamp,
-        /// Streams that were still open (their `Ended` come before this).
+        /// Streams whose response was not complete (their `Ended` come before this).
         open_streams: u32,
         /// Those of them that a GOAWAY had accepted (id <= last_stream_id).
         accepted_streams: u32,
         /// The last GOAWAY of each endpoint.
         go_aways: Vec<GoAway>,
     },
+    /// A bound of `limits` was reached (the name of its counter).
+    Limit(&'static str),
 }

@@ -1,1 +1,5 @@
-//! Which workload a process or cgroup is.
+//! Which workload a process or a cgroup is: what `/proc` and the cgroup file system say.
+
+pub mod cgroup;
+pub mod netns;
+pub mod process;

@@ -1,4 +1,4 @@
-//! The only place that joins the stages: events go in, [`Output`] comes out.
+//! What the pipeline says to the exporters.
 
 use std::sync::Arc;
 

@@ -1,0 +1,6 @@
+//! The command line as a user meets it: help, exit statuses, refusals. No test here traces anything.
+
+mod binary;
+mod generate;
+mod help;
+mod refusal;

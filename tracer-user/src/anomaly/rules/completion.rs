@@ -1,0 +1,166 @@
+//! Whether a gRPC response is what gRPC demands (ANOMALIES 2.2: C1, C2, C3, C5, C8; G "Responses").
+
+use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::anomaly::rules::shape::{Shape, Shapes};
+use crate::anomaly::rules::{finding, words};
+use crate::connection::Endpoint;
+use crate::stream::record::{
+    EndStreamOn, OpenMessage, RequestPhase, ResponsePhase, Seen, StreamRecord,
+};
+
+/// `INTERNAL`: what servers answer to a request whose message did not come.
+const GRPC_INTERNAL: u32 = 13;
+
+/// What is wrong with the stream, if it is gRPC and one may know: at most one finding.
+pub(super) fn judge(record: &StreamRecord, shapes: &Shapes) -> Option<Finding> {
+    if record.grpc != Seen::Value(()) {
+        return None;
+    }
+    let complete = record.response_phase == Some(ResponsePhase::R3);
+    if record.response.headers_at.is_some()
+        && let Some(found) = non_grpc(record)
+    {
+        return Some(found);
+    }
+    // The request is the older cause.
+    let shape = record.path.as_deref().and_then(|path| shapes.of(path));
+    truncated_request(record, shape).or_else(|| complete.then(|| response(record, shape)).flatten())
+}
+
+/// C8: an answer that is not gRPC.
+fn non_grpc(record: &StreamRecord) -> Option<Finding> {
+    let status = record.http_status.value();
+    let odd_status = status.filter(|status| *status != 200);
+    let odd_type = record
+        .response_content_type
+        .as_deref()
+        .filter(|media| !is_grpc(media));
+    let what = match (odd_status, odd_type) {
+        (None, None) => return None,
+        (Some(status), Some(media)) => format!(":status {status} and content-type {media}"),
+        (Some(status), None) => format!(":status {status}"),
+        (None, Some(media)) => format!("content-type {media}"),
+    };
+    let (verdict, rest) = match record.grpc_status.value() {
+        Some(status) => (
+            Verdict::Suspicious,
+            format!(", though it carries grpc-status {status}"),
+        ),
+        None => (Verdict::Anomaly, "; most likely a proxy made it".to_owned()),
+    };
+    let summary = format!("the answer to a gRPC request is not gRPC: {what}{rest}");
+    Some(by(
+        Endpoint::Server,
+        finding(record, Kind::NonGrpcResponse, verdict, summary),
+    ))
+}
+
+/// C5 of the request: END_STREAM inside a message, or without the message that the method takes.
+fn truncated_request(record: &StreamRecord, shape: Option<Shape>) -> Option<Finding> {
+    let messages = &record.request.messages;
+    if record.request_phase != Some(RequestPhase::Q2) || !messages.known {
+        return None;
+    }
+    let (verdict, summary) = match messages.open {
+        Some(open) => {
+            (Verdict::Anomaly, format!("the client ended its request inside a message: {}", inside(open)))
+        }
+        None if messages.complete > 0 => return None,
+        // A stream of no messages is legal; that this one is none is seen from the answer, or from what the
+        // method did before.
+        None => match record.grpc_status.value() {
+            Some(GRPC_INTERNAL) if record.response.messages.complete == 0 => (
+                Verdict::Anomaly,
+                "the client ended its request without a message, and the server answered grpc-status 13"
+                    .to_owned(),
+            ),
+            Some(status) if status != 0 && shape.is_some_and(|shape| shape.one_request) => (
+                Verdict::Suspicious,
+                format!(
+                    "the client ended its request without a message (grpc-status {status}); \
+                     all earlier calls of the method had one"
+                ),
+            ),
+            _ => return None,
+        },
+    };
+    Some(by(
+        Endpoint::Client,
+        finding(record, Kind::TruncatedRequest, verdict, summary),
+    ))
+}
+
+/// C1, C2, C3, C5 of a response that carried END_STREAM.
+fn response(record: &StreamRecord, shape: Option<Shape>) -> Option<Finding> {
+    let messages = &record.response.messages;
+    let (kind, verdict, summary) = if let (true, Some(open)) = (messages.known, messages.open) {
+        let on = match record.response.end_stream_on {
+            Some(EndStreamOn::Data) | None => "DATA, without trailers",
+            Some(EndStreamOn::Headers | EndStreamOn::Trailers) => "trailers",
+        };
+        let summary = format!(
+            "the server ended the response inside a message: {}; END_STREAM came on {on}",
+            inside(open)
+        );
+        (Kind::TruncatedResponse, Verdict::Anomaly, summary)
+    } else if record.trailers == Seen::Absent {
+        let summary = format!(
+            "the server ended the response on a DATA frame, without trailers: {}, no grpc-status",
+            words::messages(messages)
+        );
+        (Kind::MissingTrailers, Verdict::Anomaly, summary)
+    } else if record.grpc_status == Seen::Absent {
+        let summary = match record.trailers_only {
+            true => "the server's only HEADERS ended the response, without grpc-status".to_owned(),
+            false => format!(
+                "the response's trailers came without grpc-status, after {}",
+                words::messages(messages)
+            ),
+        };
+        (Kind::MissingGrpcStatus, Verdict::Anomaly, summary)
+    } else if record.grpc_status_malformed && record.grpc_status == Seen::Unknown {
+        let summary =
+            "the response's trailers came with a grpc-status that is no number".to_owned();
+        (Kind::MissingGrpcStatus, Verdict::Anomaly, summary)
+    } else if record.trailers_only && record.grpc_status == Seen::Value(0) {
+        // Wrong for a unary method, right for an empty stream; the wire does not say which it is.
+        let (verdict, why) = match shape {
+            Some(Shape {
+                one_response: true, ..
+            }) => (
+                Verdict::Suspicious,
+                "all earlier calls of the method had one message",
+            ),
+            Some(_) => return None,
+            None => (
+                Verdict::Unknown,
+                "wrong for a unary method, right for an empty stream",
+            ),
+        };
+        let summary =
+            format!("the response was Trailers-Only with grpc-status 0, without a message: {why}");
+        (Kind::TrailersOnlyOk, verdict, summary)
+    } else {
+        return None;
+    };
+    Some(by(
+        Endpoint::Server,
+        finding(record, kind, verdict, summary),
+    ))
+}
+
+fn by(sender: Endpoint, mut finding: Finding) -> Finding {
+    finding.sender = Some(sender);
+    finding
+}
+
+fn is_grpc(media: &str) -> bool {
+    let media = media.to_ascii_lowercase();
+    media
+        .strip_prefix("application/grpc")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
+}
+
+fn inside(open: OpenMessage) -> String {
+    words::open_message(open, "came")
+}

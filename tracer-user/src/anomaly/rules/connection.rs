@@ -1,0 +1,251 @@
+//! GOAWAY and the end of the connection (ANOMALIES 2.4: G1 to G4, G6; RFC 9113 section 6.8).
+
+use std::collections::HashMap;
+
+use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::anomaly::rules::{finding, words};
+use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::frame::{ErrorCode, StreamId};
+use crate::kernel::event::Timestamp;
+use crate::limits;
+use crate::stream::record::{GoAway, ResponsePhase, StreamRecord, Tier, Windows};
+use crate::stream::table::{EVERY_STREAM, initiator};
+
+/// Streams that one GOAWAY without warning must leave unprocessed to be worth a finding of its own. A few
+/// are the normal race of a drain.
+const ABRUPT_STREAMS: u32 = 5;
+
+/// The GOAWAYs of one endpoint.
+#[derive(Debug, Default)]
+struct Said {
+    last: Option<GoAway>,
+    n: u32,
+}
+
+/// What is remembered of a connection on which GOAWAY was sent.
+#[derive(Debug, Default)]
+struct Notes {
+    client: Said,
+    server: Said,
+    /// Streams that the server's GOAWAY left unprocessed.
+    n_unprocessed: u32,
+}
+
+impl Notes {
+    const fn of(&self, sender: Endpoint) -> Option<&GoAway> {
+        match sender {
+            Endpoint::Client => self.client.last.as_ref(),
+            Endpoint::Server => self.server.last.as_ref(),
+        }
+    }
+}
+
+/// The connections on which GOAWAY was sent.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    notes: HashMap<ConnectionId, Notes>,
+    /// How often all of them had to be forgotten.
+    pub(super) n_forgotten: u32,
+}
+
+impl Connections {
+    /// A GOAWAY went by.
+    pub(super) fn go_away(
+        &mut self,
+        connection: ConnectionId,
+        role: Option<Endpoint>,
+        go_away: &GoAway,
+    ) -> Option<Finding> {
+        let known = self.notes.contains_key(&connection);
+        if !known && self.notes.len() >= limits::GO_AWAY_CONNECTIONS {
+            self.notes.clear();
+            self.n_forgotten = self.n_forgotten.saturating_add(1);
+        }
+        let notes = self.notes.entry(connection).or_default();
+        let said = match go_away.sender {
+            Endpoint::Client => &mut notes.client,
+            Endpoint::Server => &mut notes.server,
+        };
+        said.n = said.n.saturating_add(1);
+        let before = said.last.replace(go_away.clone());
+        let (kind, verdict, summary) = judge(go_away, before.as_ref())?;
+        Some(about(
+            connection,
+            role,
+            go_away,
+            go_away.at,
+            (kind, verdict, summary),
+        ))
+    }
+
+    /// G2: GOAWAY said that the stream was not processed.
+    pub(super) fn unprocessed(&mut self, record: &StreamRecord) -> Finding {
+        let sender = initiator(record.stream_id).peer();
+        let mut summary = "not processed: GOAWAY leaves the stream out; safe to retry".to_owned();
+        let mut code = None;
+        if let Some(notes) = self.notes.get_mut(&record.connection) {
+            if sender == Endpoint::Server {
+                notes.n_unprocessed = notes.n_unprocessed.saturating_add(1);
+            }
+            if let Some(go_away) = notes.of(sender) {
+                code = Some(go_away.code);
+                summary = format!(
+                    "not processed: the {sender}'s GOAWAY ({}) ends at stream {}; safe to retry",
+                    words::code(go_away.code),
+                    go_away.last_stream_id
+                );
+            }
+        }
+        let mut found = finding(record, Kind::StreamUnprocessed, Verdict::Expected, summary);
+        found.sender = Some(sender);
+        found.code = code;
+        found
+    }
+
+    /// G3, G6: the connection ended while the stream waited for its response.
+    pub(super) fn lost(&self, record: &StreamRecord, why: ConnectionEnd) -> Finding {
+        let go_away = self
+            .notes
+            .get(&record.connection)
+            .and_then(|notes| notes.of(initiator(record.stream_id).peer()))
+            .filter(|go_away| record.stream_id <= go_away.last_stream_id);
+        let sender = closer(why, record.role);
+        // A client that goes in good order gives up its calls, as with CANCEL: often its user's decision.
+        let orderly = matches!(why, ConnectionEnd::LocalClose | ConnectionEnd::PeerFin);
+        let verdict = match (sender, why) {
+            (_, ConnectionEnd::Unknown) => Verdict::Unknown,
+            (Some(Endpoint::Client) | None, _) if orderly => Verdict::Suspicious,
+            _ => Verdict::Anomaly,
+        };
+        let mut summary = format!(
+            "{} while the stream was open",
+            words::connection_end(why, record.role)
+        );
+        if let Some(go_away) = go_away {
+            summary.push_str(&format!(
+                ", after a GOAWAY ({}) that had accepted it (last stream id {})",
+                words::code(go_away.code),
+                go_away.last_stream_id
+            ));
+        }
+        if let Some(phase) = record.response_phase {
+            summary.push_str("; ");
+            summary.push_str(&words::progress(record, phase, false));
+            if phase != ResponsePhase::R0 {
+                summary.push_str(&words::windows(record.response.windows_at_end));
+            }
+        }
+        let kind = match go_away {
+            Some(_) => Kind::GoAwayLostStreams,
+            None => Kind::ConnectionLostStreams,
+        };
+        let mut found = finding(record, kind, verdict, summary);
+        found.sender = sender;
+        found.code = go_away.map(|go_away| go_away.code);
+        found
+    }
+
+    /// The connection is gone.
+    pub(super) fn ended(
+        &mut self,
+        connection: ConnectionId,
+        role: Option<Endpoint>,
+        at: Timestamp,
+    ) -> Option<Finding> {
+        let notes = self.notes.remove(&connection)?;
+        let go_away = notes.server.last?;
+        let abrupt = notes.server.n == 1
+            && go_away.code == ErrorCode::NO_ERROR
+            && notes.n_unprocessed >= ABRUPT_STREAMS;
+        let summary = format!(
+            "one GOAWAY without warning (last stream id {}) left {} streams unprocessed; \
+             a server that announces its drain first loses none",
+            go_away.last_stream_id, notes.n_unprocessed
+        );
+        abrupt.then(|| {
+            about(
+                connection,
+                role,
+                &go_away,
+                at,
+                (Kind::AbruptGoAway, Verdict::Suspicious, summary),
+            )
+        })
+    }
+}
+
+/// G1, G3, G4.
+fn judge(go_away: &GoAway, before: Option<&GoAway>) -> Option<(Kind, Verdict, String)> {
+    let (sender, last) = (go_away.sender, go_away.last_stream_id);
+    if let Some(before) = before
+        && last > before.last_stream_id
+    {
+        let summary = format!(
+            "the {sender}'s second GOAWAY raised the last stream id from {} to {last}",
+            before.last_stream_id
+        );
+        return Some((Kind::GoAwayRaised, Verdict::Anomaly, summary));
+    }
+    let reason = match go_away.reason {
+        "" => String::new(),
+        reason => format!(" ({reason})"),
+    };
+    if go_away.code != ErrorCode::NO_ERROR {
+        // The same error said twice is one error.
+        if before.is_some_and(|before| before.code == go_away.code) {
+            return None;
+        }
+        let code = words::code(go_away.code);
+        let summary = format!(
+            "the {sender} ended the connection with GOAWAY {code}{reason}, last stream id {last}"
+        );
+        return Some((Kind::ErrorGoAway, Verdict::Anomaly, summary));
+    }
+    // The second GOAWAY of a drain says the same as the first.
+    if before.is_some() {
+        return None;
+    }
+    let summary = match last {
+        EVERY_STREAM => format!(
+            "the {sender} drains the connection{reason}: GOAWAY NO_ERROR, all streams accepted"
+        ),
+        last => format!(
+            "the {sender} drains the connection{reason}: GOAWAY NO_ERROR, last stream id {last}"
+        ),
+    };
+    Some((Kind::GracefulGoAway, Verdict::Benign, summary))
+}
+
+/// Who ended the connection.
+const fn closer(why: ConnectionEnd, role: Option<Endpoint>) -> Option<Endpoint> {
+    match (why, role) {
+        (ConnectionEnd::LocalClose | ConnectionEnd::LocalReset, Some(role)) => Some(role),
+        (ConnectionEnd::PeerFin | ConnectionEnd::PeerReset, Some(role)) => Some(role.peer()),
+        (ConnectionEnd::Unknown, _) | (_, None) => None,
+    }
+}
+
+fn about(
+    connection: ConnectionId,
+    role: Option<Endpoint>,
+    go_away: &GoAway,
+    at: Timestamp,
+    (kind, verdict, summary): (Kind, Verdict, String),
+) -> Finding {
+    Finding {
+        kind,
+        verdict,
+        tier: Tier::T0,
+        connection,
+        role,
+        stream_id: StreamId(0),
+        at,
+        sender: Some(go_away.sender),
+        code: Some(go_away.code),
+        request_phase: None,
+        response_phase: None,
+        windows: Windows::default(),
+        summary,
+        story: Vec::new(),
+    }
+}

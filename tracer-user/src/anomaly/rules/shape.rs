@@ -1,0 +1,64 @@
+//! Whether the calls of a method have one message or several: what was seen so far (ANOMALIES C6: it
+//! can't be told from one call).
+
+use std::collections::HashMap;
+
+use crate::limits;
+use crate::stream::record::{Messages, Outcome, Seen, StreamRecord};
+
+/// Calls that must have gone well before anything is said of a method.
+const CALLS: u32 = 3;
+
+/// What all calls of a method had in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Each request had exactly one message.
+    pub(super) one_request: bool,
+    /// Each response had exactly one message.
+    pub(super) one_response: bool,
+}
+
+/// The methods seen.
+#[derive(Debug, Default)]
+pub(super) struct Shapes {
+    of_path: HashMap<String, (Shape, u32)>,
+    /// Calls whose method had no room.
+    pub(super) n_left_out: u32,
+}
+
+impl Shapes {
+    /// The shape of a method, once enough of its calls were seen.
+    pub(super) fn of(&self, path: &str) -> Option<Shape> {
+        self.of_path
+            .get(path)
+            .filter(|(_, n_calls)| *n_calls >= CALLS)
+            .map(|(shape, _)| *shape)
+    }
+
+    /// Learns from a call that went well.
+    pub(super) fn learn(&mut self, record: &StreamRecord) {
+        let (request, response) = (&record.request.messages, &record.response.messages);
+        let fit = record.outcome == Outcome::Ok
+            && record.grpc == Seen::Value(())
+            && !record.trailers_only
+            && request.known
+            && response.known;
+        let Some(path) = record.path.as_deref().filter(|_| fit) else {
+            return;
+        };
+        let one = |messages: &Messages| messages.complete == 1 && messages.open.is_none();
+        let call = Shape {
+            one_request: one(request),
+            one_response: one(response),
+        };
+        if let Some((shape, n_calls)) = self.of_path.get_mut(path) {
+            shape.one_request &= call.one_request;
+            shape.one_response &= call.one_response;
+            *n_calls = n_calls.saturating_add(1);
+        } else if self.of_path.len() < limits::METHOD_SHAPES {
+            self.of_path.insert(path.to_owned(), (call, 1));
+        } else {
+            self.n_left_out = self.n_left_out.saturating_add(1);
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The arguments as they are given. Their doc comments are the help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::anomaly::kind::Verdict;
+use crate::demo::DemoArgs;
+use crate::kernel::RING_BYTES;
+use crate::workload::process::COMM_MAX;
+
+const MIB: u32 = 1024 * 1024;
+
+/// Follows every HTTP/2 and gRPC stream of this host from the kernel and names the hop that broke it.
+///
+/// Nothing is changed on the applications: no proxy, no restart, no packet capture.
+/// Every long option can be given in the environment too: --ready-file as H2TRACE_READY_FILE.
+/// Exit status: 0 well, 1 when --fail-on found something, 2 error.
+#[derive(Debug, Parser)]
+#[command(
+    name = "h2trace",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Trace for ever and serve Prometheus metrics: /metrics, /healthz, /readyz
+    Serve(ServeArgs),
+    /// Trace some processes now: a line a stream, and the story of what broke
+    Trace(TraceArgs),
+    /// Say what this kernel and these privileges allow, and the remedy for what is missing
+    Doctor(DoctorArgs),
+    /// Show it: a gRPC call that a proxy breaks, traced live, explained frame by frame
+    Demo(DemoArgs),
+    /// Print shell completions, man pages, the JSON schema or the table of metrics
+    Generate(GenerateArgs),
+}
+
+impl Command {
+    /// The kernel programs' debug messages are wanted.
+    #[must_use]
+    pub const fn kernel_log(&self) -> bool {
+        match self {
+            Command::Serve(args) => args.common.kernel_log,
+            Command::Trace(args) => args.common.kernel_log,
+            Command::Doctor(_) | Command::Demo(_) | Command::Generate(_) => false,
+        }
+    }
+}
+
+/// What is traced. Different options are joined by "and", values of one option by "or".
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What to trace (different options: and; several values: or)")]
+pub struct FilterArgs {
+    /// Only this process and its children
+    #[arg(
+        long,
+        env = "H2TRACE_PID",
+        value_name = "PID",
+        value_delimiter = ',',
+        hide_env = true
+    )]
+    pub pid: Vec<u32>,
+
+    /// Only processes of this name (/proc/PID/comm, at most 15 bytes)
+    #[arg(
+        long, env = "H2TRACE_COMM", value_name = "NAME", value_delimiter = ',', hide_env = true,
+        value_parser = comm
+    )]
+    pub comm: Vec<String>,
+
+    /// Only processes of this v2 cgroup and those below it: a path, or an id
+    #[arg(long, env = "H2TRACE_CGROUP", value_name = "PATH|ID", hide_env = true)]
+    pub cgroup: Vec<String>,
+
+    /// Only this network namespace: pid:PROCESS, a file such as /run/netns/NAME, or an inode number
+    #[arg(
+        long,
+        env = "H2TRACE_NETNS",
+        value_name = "NETNS",
+        value_delimiter = ',',
+        hide_env = true
+    )]
+    pub netns: Vec<String>,
+
+    /// Only TCP connections with this port at either end
+    #[arg(
+        long, env = "H2TRACE_PORT", value_name = "PORT", value_delimiter = ',', hide_env = true,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub port: Vec<u16>,
+}
+
+/// What both tracing commands take.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CommonArgs {
+    /// Show the value of one more header field, such as x-request-id [repeatable]
+    #[arg(
+        long,
+        env = "H2TRACE_HEADER",
+        value_name = "NAME",
+        value_delimiter = ',',
+        hide_env = true
+    )]
+    pub header: Vec<String>,
+
+    /// Write this file as soon as the first byte would be seen
+    #[arg(long, env = "H2TRACE_READY_FILE", value_name = "PATH", hide_env = true)]
+    pub ready_file: Option<PathBuf>,
+
+    /// Size of the ring that the kernel hands its records over with, in MiB: a power of 2
+    #[arg(
+        long, env = "H2TRACE_RING_MIB", value_name = "MIB", default_value_t = RING_BYTES / MIB, hide_env = true,
+        value_parser = ring_mib
+    )]
+    pub ring_mib: u32,
+
+    /// Print the kernel programs' own debug messages (when they were built with them)
+    #[arg(long, env = "H2TRACE_KERNEL_LOG", hide_env = true)]
+    pub kernel_log: bool,
+}
+
+/// `h2trace serve`
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Address and port to serve on
+    #[arg(
+        long,
+        env = "H2TRACE_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "0.0.0.0:9464",
+        hide_env = true
+    )]
+    pub listen: SocketAddr,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// `h2trace trace`
+#[derive(Args, Clone, Debug)]
+pub struct TraceArgs {
+    /// Stop after this time: 500ms, 30s, 5m, 1h
+    #[arg(long = "for", env = "H2TRACE_FOR", value_name = "DURATION", value_parser = duration, hide_env = true)]
+    pub duration: Option<Duration>,
+
+    /// Stop after this many streams
+    #[arg(
+        long, env = "H2TRACE_LIMIT", value_name = "STREAMS", hide_env = true,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub limit: Option<u64>,
+
+    /// How to print
+    #[arg(
+        long,
+        short,
+        env = "H2TRACE_OUTPUT",
+        value_enum,
+        default_value_t,
+        hide_env = true
+    )]
+    pub output: Format,
+
+    /// Which findings to print: what is bad, or benign, expected and unknown ones too
+    #[arg(
+        long,
+        env = "H2TRACE_FINDINGS",
+        value_enum,
+        default_value_t,
+        hide_env = true
+    )]
+    pub findings: Findings,
+
+    /// Exit with status 1 when there was a finding as bad as this
+    #[arg(
+        long,
+        env = "H2TRACE_FAIL_ON",
+        value_enum,
+        value_name = "VERDICT",
+        hide_env = true
+    )]
+    pub fail_on: Option<FailOn>,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// The whole host
+    #[arg(
+        long, env = "H2TRACE_ALL", hide_env = true,
+        help_heading = "What to trace (different options: and; several values: or)",
+        conflicts_with_all = ["pid", "comm", "cgroup", "netns", "port"]
+    )]
+    pub all: bool,
+}
+
+/// `h2trace doctor`
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// How to print
+    #[arg(
+        long,
+        short,
+        env = "H2TRACE_OUTPUT",
+        value_enum,
+        default_value_t,
+        hide_env = true
+    )]
+    pub output: Format,
+}
+
+/// `h2trace generate`
+#[derive(Args, Clone, Debug)]
+pub struct GenerateArgs {
+    /// What to print.
+    #[command(subcommand)]
+    pub what: Generated,
+}
+
+/// What can be generated.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Generated {
+    /// Completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Man pages: h2trace(1) on standard output, or one file a command
+    Man {
+        /// Write the pages of all commands into this directory
+        #[arg(long, value_name = "DIRECTORY")]
+        dir: Option<PathBuf>,
+    },
+    /// The JSON Schema of the lines of trace --output json
+    Schema,
+    /// The table of all metrics, in Markdown
+    Metrics,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line (see: h2trace generate schema)
+    Json,
+}
+
+/// Which findings to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Findings {
+    /// Suspicious ones and anomalies
+    #[default]
+    Bad,
+    /// Benign, expected and unknown ones too
+    All,
+}
+
+impl Findings {
+    /// The least bad verdict that is printed.
+    #[must_use]
+    pub const fn shown_from(self) -> Verdict {
+        match self {
+            Findings::Bad => Verdict::Suspicious,
+            Findings::All => Verdict::Benign,
+        }
+    }
+}
+
+/// What makes the exit status 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Something broke
+    Anomaly,
+    /// Worth a look, or worse
+    Suspicious,
+}
+
+impl FailOn {
+    /// The least bad verdict that fails.
+    #[must_use]
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            FailOn::Anomaly => Verdict::Anomaly,
+            FailOn::Suspicious => Verdict::Suspicious,
+        }
+    }
+}
+
+fn comm(given: &str) -> Result<String, String> {
+    match given.len() {
+        0 => Err("a process name is not empty".to_owned()),
+        1..=COMM_MAX => Ok(given.to_owned()),
+        _ => Err(format!(
+            "the kernel keeps {COMM_MAX} bytes of a name: give {:?}",
+            given.get(..COMM_MAX).unwrap_or("the first 15 of them")
+        )),
+    }
+}
+
+fn ring_mib(given: &str) -> Result<u32, String> {
+    match given.parse::<u32>() {
+        Ok(mib) if mib.is_power_of_two() && mib <= 1024 => Ok(mib),
+        _ => Err("give a power of 2 from 1 to 1024".to_owned()),
+    }
+}
+
+/// A number and its unit.
+fn duration(given: &str) -> Result<Duration, String> {
+    let wrong = || "give a number and ms, s, m or h, such as 30s".to_owned();
+    let at = given
+        .find(|c: char| !c.is_ascii_digit())
+        .ok_or_else(wrong)?;
+    let (number, unit) = given.split_at(at);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    match number.checked_mul(ms) {
+        Some(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (given, want) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(duration(given), Ok(Duration::from_millis(want)));
+        }
+        for wrong in [
+            "",
+            "30",
+            "s",
+            "0s",
+            "-1s",
+            "1.5s",
+            "3d",
+            "99999999999999999999s",
+            "9999999999999999999h",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn process_names_are_as_long_as_the_kernel_keeps_them() {
+        assert_eq!(comm("envoy"), Ok("envoy".to_owned()));
+        assert_eq!(comm("exactly15bytes!"), Ok("exactly15bytes!".to_owned()));
+        assert!(comm("").is_err());
+        assert!(comm("a-name-that-is-cut").is_err_and(|why| why.contains("\"a-name-that-is-\"")));
+    }
+
+    #[test]
+    fn options_and_environment_take_several_values() {
+        let cli = Cli::try_parse_from(["h2trace", "trace", "--pid", "1,2", "--pid", "3"]).unwrap();
+        let Command::Trace(args) = cli.command else {
+            panic!("not trace")
+        };
+        assert_eq!(args.filter.pid, [1, 2, 3]);
+        let refused = Cli::try_parse_from(["h2trace", "trace", "--all", "--pid", "1"]);
+        assert!(refused.is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! `h2trace doctor`: what this kernel and these privileges allow.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use super::args::{DoctorArgs, Format};
+use crate::export::text::Paint;
+use crate::kernel::doctor::{Check, Report, examine};
+
+/// Examines and prints. Exit status 2 when h2trace cannot trace here.
+///
+/// # Errors
+/// The report cannot be printed.
+pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let report = examine();
+    let printed = match args.output {
+        Format::Text => text(&report, Paint::new(std::io::stdout().is_terminal())),
+        Format::Json => json(&report)?,
+    };
+    super::print(printed.as_bytes())?;
+    Ok(if report.works {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(super::ERROR)
+    })
+}
+
+fn json(report: &Report) -> anyhow::Result<String> {
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        v: u32,
+        #[serde(rename = "type")]
+        line_type: &'static str,
+        #[serde(flatten)]
+        report: &'a Report,
+    }
+    let line = Line {
+        v: 1,
+        line_type: "doctor",
+        report,
+    };
+    Ok(serde_json::to_string(&line)? + "\n")
+}
+
+fn text(report: &Report, paint: Paint) -> String {
+    let mut lines: Vec<String> =
+        vec![paint.bold(&format!("kernel {}, rung {:?}", report.kernel, report.rung))];
+    // Dozens of struct members that are there say no more than their number does.
+    let (members, others): (Vec<&Check>, Vec<&Check>) = report
+        .checks
+        .iter()
+        .partition(|check| check.ok && check.name.starts_with("struct "));
+    let width = others
+        .iter()
+        .map(|check| check.name.chars().count())
+        .max()
+        .unwrap_or(0);
+    if !members.is_empty() {
+        let found = format!("{} found in BTF", members.len());
+        lines.push(format!(
+            "  {}  {:<width$}  {found}",
+            paint.good("ok     "),
+            "kernel structs' members"
+        ));
+    }
+    for check in others {
+        lines.push(format!(
+            "  {}  {:<width$}  {}",
+            state(check, paint),
+            check.name,
+            check.found
+        ));
+        if !check.ok && !check.remedy.is_empty() {
+            lines.push(format!("  {:7}  {:<width$}  -> {}", "", "", check.remedy));
+        }
+    }
+    lines.push(if report.works {
+        paint.good("h2trace can trace here")
+    } else {
+        paint.bad("h2trace cannot trace here: what is MISSING above says why")
+    });
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// Seven columns.
+fn state(check: &Check, paint: Paint) -> String {
+    match (check.ok, check.needed) {
+        (true, _) => paint.good("ok     "),
+        (false, true) => paint.bad("MISSING"),
+        (false, false) => paint.warning("less   "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::doctor::Rung;
+
+    #[test]
+    fn what_is_missing_stands_out_with_its_remedy() {
+        let check = |name: &str, ok, needed| Check {
+            name: name.into(),
+            ok,
+            needed,
+            found: "seen".into(),
+            remedy: if ok {
+                String::new()
+            } else {
+                format!("mend {name}")
+            },
+        };
+        let checks = vec![
+            check("struct sock.sk_type", true, true),
+            check("BTF", true, true),
+            check("CAP_BPF", false, true),
+            check("splice", false, false),
+        ];
+        let report = Report {
+            kernel: "6.18.0".into(),
+            rung: Rung::A,
+            works: false,
+            checks,
+        };
+        let text = text(&report, Paint::new(false));
+        for line in [
+            "kernel 6.18.0, rung A",
+            "  ok       kernel structs' members  1 found in BTF",
+            "  ok       BTF      seen",
+            "  MISSING  CAP_BPF  seen",
+            "                    -> mend CAP_BPF",
+            "  less     splice   seen",
+            "h2trace cannot trace here: what is MISSING above says why",
+        ] {
+            assert!(
+                text.lines().any(|of_text| of_text == line),
+                "no {line:?} in\n{text}"
+            );
+        }
+        let line: serde_json::Value = serde_json::from_str(&json(&report).unwrap()).unwrap();
+        assert_eq!(
+            (&line["type"], &line["checks"][2]["remedy"]),
+            (&"doctor".into(), &"mend CAP_BPF".into())
+        );
+    }
+}

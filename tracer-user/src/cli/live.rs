@@ -1,0 +1,211 @@
+//! Where the kernel programs, the pipeline and the exporters are joined for a live run.
+
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracer_ebpf::counter::COUNTERS;
+
+use super::args::CommonArgs;
+use super::scope::Scope;
+use super::session::{self, Ended, Plan, Source, Stop};
+use crate::export::clock::monotonic_now;
+use crate::export::http::{self, Heartbeat};
+use crate::export::prometheus::{ProgramRuns, Scrape};
+use crate::kernel::{Options, Tracer};
+use crate::pipeline::{self, Loss, Output, Pipeline, Sink};
+use crate::stream::table::Shown;
+use crate::workload::process::Names;
+
+/// Exit status after a second signal, as shells number it for SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// What the tracer is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the kernel programs are told.
+    pub options: Options,
+    /// Header fields whose values may be kept.
+    pub shown: Arc<Shown>,
+}
+
+impl Settings {
+    /// From the arguments.
+    ///
+    /// # Errors
+    /// A header name is none, or carries a credential.
+    pub fn new(args: &CommonArgs, scope: &Scope) -> anyhow::Result<Self> {
+        Ok(Self {
+            options: Options {
+                filter: scope.filter.clone(),
+                ring_bytes: args.ring_mib * 1024 * 1024,
+                kernel_log: args.kernel_log,
+                ..Options::default()
+            },
+            shown: Arc::new(Shown::with(&args.header)?),
+        })
+    }
+}
+
+/// The kernel programs at work, and the pipeline behind them.
+struct Live {
+    tracer: Tracer,
+    pipeline: Pipeline,
+}
+
+/// Loads and attaches the kernel programs. When it returns, the next byte is seen.
+///
+/// # Errors
+/// The kernel refuses; with the remedy.
+pub fn start(settings: &Settings) -> anyhow::Result<Box<dyn Source>> {
+    let tracer = Tracer::start(&settings.options)?;
+    let pipeline = Pipeline::new(pipeline::Settings {
+        shown: Arc::clone(&settings.shown),
+        names: Box::new(Names::default()),
+    });
+    Ok(Box::new(Live { tracer, pipeline }))
+}
+
+impl Source for Live {
+    fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64> {
+        // What the ring holds was written before now, so nothing older is still to come afterwards.
+        let now = monotonic_now();
+        let pipeline = &mut self.pipeline;
+        let drained = self
+            .tracer
+            .drain(&mut |event| pipeline.handle(&event, sink));
+        self.pipeline.advance(now, sink);
+        for _ in 0..drained.bad {
+            sink.accept(&Output::Loss(Loss {
+                connection: None,
+                at: now,
+                cause: "bad_record",
+                bytes: None,
+            }));
+        }
+        Ok(drained.records)
+    }
+
+    fn finish(&mut self, sink: &mut dyn Sink) {
+        self.pipeline.finish(monotonic_now(), sink);
+    }
+
+    fn live(&self) -> (usize, usize) {
+        let live = self.pipeline.live();
+        (live.connections, live.streams)
+    }
+
+    fn counters(&self) -> anyhow::Result<[u64; COUNTERS as usize]> {
+        self.tracer
+            .counters()
+            .context("cannot read the kernel programs' counters")
+    }
+
+    fn attached(&self) -> Vec<String> {
+        self.tracer
+            .attached()
+            .iter()
+            .map(|program| (*program).to_owned())
+            .collect()
+    }
+
+    fn programs(&self) -> Vec<ProgramRuns> {
+        let programs = match self.tracer.program_stats() {
+            Ok(programs) => programs,
+            Err(error) => {
+                tracing::debug!(%error, "cannot read the kernel programs' statistics");
+                return Vec::new();
+            }
+        };
+        programs
+            .into_iter()
+            .map(|program| ProgramRuns {
+                name: program.program.to_owned(),
+                runs: program.runs,
+                run_ns: u64::try_from(program.run_time.as_nanos()).unwrap_or(u64::MAX),
+            })
+            .collect()
+    }
+}
+
+/// The web server of a run.
+pub struct Web {
+    /// Its port.
+    pub listener: std::net::TcpListener,
+    /// What it shows.
+    pub scrape: Scrape,
+    /// What it says of the run's health.
+    pub heartbeat: Arc<Heartbeat>,
+}
+
+/// Runs until a signal comes or the run ends by itself. SIGINT, SIGTERM and SIGHUP end it in order; a
+/// second one at once.
+///
+/// # Errors
+/// The records cannot be read any more, or the web server fails.
+pub fn until_done(source: Box<dyn Source>, plan: Plan, web: Option<Web>) -> anyhow::Result<Ended> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let stop = Arc::new(Stop::default());
+        let of_thread = Arc::clone(&stop);
+        let (sender, mut done) = tokio::sync::oneshot::channel();
+        let drain = thread::Builder::new()
+            .name("h2trace-drain".to_owned())
+            .spawn(move || {
+                // The other side waits for this, and only for this.
+                drop(sender.send(session::run(source, plan, &of_thread)));
+            })?;
+        let mut server =
+            web.map(|web| tokio::spawn(http::serve(web.listener, web.scrape, web.heartbeat)));
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                ended = &mut done => {
+                    return ended.context("the drain loop ended without a word")?;
+                }
+                () = signals.next() => {
+                    if asked {
+                        std::process::exit(INTERRUPTED);
+                    }
+                    asked = true;
+                    stop.ask(drain.thread());
+                }
+                Some(served) = async { Some(server.as_mut()?.await) }, if server.is_some() => {
+                    let Err(error) = served.context("the web server ended")?;
+                    return Err(error.context("the web server ended"));
+                }
+            }
+        }
+    })
+}
+
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            hang_up: catch(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for any of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}

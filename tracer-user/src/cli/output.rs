@@ -1,0 +1,154 @@
+//! Standard output on a thread of its own: a slow reader must not hold up the drain loop.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use crate::limits;
+
+/// Takes lines, and writes them as fast as their reader takes them.
+#[derive(Debug)]
+pub struct Printer {
+    sender: Option<Sender<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    dropped_lines: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Bytes handed over and not written yet.
+    waiting: AtomicUsize,
+    /// The reader has gone.
+    closed: AtomicBool,
+}
+
+impl Printer {
+    /// Prints to standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self::new(io::stdout())
+    }
+
+    /// Prints to `target`.
+    #[must_use]
+    pub fn new(mut target: impl io::Write + Send + 'static) -> Self {
+        let (sender, receiver) = channel::<Vec<u8>>();
+        let shared = Arc::new(Shared::default());
+        let of_thread = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            for lines in receiver {
+                let written = target.write_all(&lines).and_then(|()| target.flush());
+                of_thread.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
+                if let Err(error) = written {
+                    of_thread.closed.store(true, Ordering::Relaxed);
+                    if error.kind() != io::ErrorKind::BrokenPipe {
+                        tracing::error!(%error, "cannot write to standard output");
+                    }
+                    break;
+                }
+            }
+        });
+        Self {
+            sender: Some(sender),
+            thread: Some(thread),
+            shared,
+            dropped_lines: 0,
+        }
+    }
+
+    /// Hands lines over. Beyond [`limits::OUTPUT_BACKLOG`] waiting bytes they are thrown away and counted.
+    pub fn print(&mut self, lines: Vec<u8>) {
+        if lines.is_empty() || self.closed() {
+            return;
+        }
+        if self.shared.waiting.load(Ordering::Relaxed) + lines.len() > limits::OUTPUT_BACKLOG {
+            let n_lines = lines.iter().filter(|byte| **byte == b'\n').count();
+            self.dropped_lines += u64::try_from(n_lines).unwrap_or(u64::MAX);
+            return;
+        }
+        self.shared
+            .waiting
+            .fetch_add(lines.len(), Ordering::Relaxed);
+        // Fails only when the thread has ended, which `closed` tells.
+        if let Some(sender) = &self.sender {
+            drop(sender.send(lines));
+        }
+    }
+
+    /// True when the reader has gone.
+    #[must_use]
+    pub fn closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Relaxed)
+    }
+
+    /// Lines thrown away so far.
+    #[must_use]
+    pub fn dropped_lines(&self) -> u64 {
+        self.dropped_lines
+    }
+
+    /// Waits until everything is written.
+    pub fn finish(mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn lines_come_out_in_order_and_whole() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut printer = Printer::new(writer);
+        for n in 0..1_000 {
+            printer.print(format!("line {n}\n").into_bytes());
+        }
+        let read = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            text
+        });
+        assert_eq!(printer.dropped_lines(), 0);
+        printer.finish();
+        let want: String = (0..1_000).map(|n| format!("line {n}\n")).collect();
+        assert_eq!(read.join().unwrap(), want);
+    }
+
+    #[test]
+    fn slow_reader_costs_lines_and_never_blocks() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut printer = Printer::new(writer);
+        // Nobody reads: the pipe fills, then the backlog, then lines are thrown away.
+        let lines = b"0123456\n".repeat(128 * 1024);
+        let n_handed_over = 2 * limits::OUTPUT_BACKLOG / lines.len();
+        for _ in 0..n_handed_over {
+            printer.print(lines.clone());
+        }
+        let n_lines = u64::try_from(n_handed_over * 128 * 1024).unwrap();
+        assert!(printer.dropped_lines() > 0 && printer.dropped_lines() < n_lines);
+        drop(reader);
+        printer.finish();
+    }
+
+    #[test]
+    fn reader_that_has_gone_is_noticed() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let mut printer = Printer::new(writer);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !printer.closed() && std::time::Instant::now() < deadline {
+            printer.print(b"line\n".to_vec());
+        }
+        assert!(printer.closed());
+        printer.finish();
+    }
+}

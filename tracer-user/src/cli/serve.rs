@@ -1,0 +1,60 @@
+//! `h2trace serve`: for ever, with metrics.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args::ServeArgs;
+use super::live;
+use super::ready::ReadyFile;
+use super::scope::Scope;
+use super::session::{Front, Plan};
+use crate::export::http::{self, Heartbeat};
+use crate::export::prometheus::Exporter;
+use crate::kernel;
+
+/// A server's log needs less of it than a person does.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs it.
+///
+/// # Errors
+/// The port is in use, what is named does not exist, privileges are missing, or the kernel refuses.
+pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let scope = Scope::new(&args.filter)?;
+    let settings = live::Settings::new(&args.common, &scope)?;
+    let listener = http::bind(args.listen)?;
+    let listen = listener.local_addr()?;
+    let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
+    kernel::check_privileges()?;
+    let exporter = Exporter::new()?;
+    let scrape = exporter.scrape();
+    let heartbeat = Arc::new(Heartbeat::new());
+    let source = live::start(&settings)?;
+    heartbeat.set_attached(true);
+    super::say(&format!(
+        "tracing {}; metrics on http://{listen}/metrics",
+        scope.in_words()
+    ));
+    ready.write(Some(listen))?;
+    let plan = Plan {
+        front: Front::Silent,
+        printer: None,
+        exporter: Some(exporter),
+        heartbeat: Arc::clone(&heartbeat),
+        scope,
+        heartbeat_every: HEARTBEAT_EVERY,
+        duration: None,
+        limit: None,
+    };
+    live::until_done(
+        source,
+        plan,
+        Some(live::Web {
+            listener,
+            scrape,
+            heartbeat,
+        }),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}

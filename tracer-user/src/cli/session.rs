@@ -1,0 +1,540 @@
+//! One run: the loop that drains the ring and feeds the exporters, on a thread of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use tracer_ebpf::counter::{COUNTERS, Counter};
+
+use super::output::Printer;
+use super::scope::Scope;
+use crate::export::http::Heartbeat;
+use crate::export::json::Json;
+use crate::export::prometheus::{Exporter, ProgramRuns};
+use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
+use crate::export::text::{Text, count};
+use crate::pipeline::{Output, Sink};
+
+/// How long the loop sleeps when the ring is empty (DESIGN.md 3.4: a short timer instead of wakeups).
+const DRAIN_EVERY: Duration = Duration::from_millis(2);
+
+/// How often counters are read and gauges set.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// Where outputs come from: the kernel programs and the pipeline, or a test.
+pub trait Source: Send {
+    /// Takes all records that wait, and hands on what they mean. Returns how many there were.
+    ///
+    /// # Errors
+    /// The records cannot be read any more.
+    fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64>;
+
+    /// The trace ends: hands on what is still open.
+    fn finish(&mut self, sink: &mut dyn Sink);
+
+    /// Connections and streams that are followed now.
+    fn live(&self) -> (usize, usize);
+
+    /// The kernel programs' counters.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn counters(&self) -> anyhow::Result<[u64; COUNTERS as usize]>;
+
+    /// Names of the attached kernel programs.
+    fn attached(&self) -> Vec<String>;
+
+    /// The kernel programs' run statistics; empty while the kernel does not keep them.
+    fn programs(&self) -> Vec<ProgramRuns>;
+}
+
+/// Ends a run from another thread.
+#[derive(Debug, Default)]
+pub struct Stop {
+    asked: AtomicU8,
+}
+
+impl Stop {
+    /// Ends the run of the thread `drain`.
+    pub fn ask(&self, drain: &Thread) {
+        self.asked.store(1, Ordering::Relaxed);
+        drain.unpark();
+    }
+
+    fn asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) != 0
+    }
+}
+
+/// How outputs are printed.
+pub enum Front {
+    /// Not at all: `serve`.
+    Silent,
+    /// For people.
+    Text(Text),
+    /// For programs.
+    Json(Json),
+}
+
+impl Front {
+    fn take(&mut self) -> Vec<u8> {
+        match self {
+            Front::Silent => Vec::new(),
+            Front::Text(text) => text.take(),
+            Front::Json(json) => json.take(),
+        }
+    }
+
+    fn kernel_loss(&mut self, cause: &'static str, lost: u64) {
+        match self {
+            Front::Silent => {}
+            Front::Text(text) => text.kernel_loss(cause, lost),
+            Front::Json(json) => json.kernel_loss(cause, lost),
+        }
+    }
+
+    fn summary(&mut self, summary: &Summary<'_>) {
+        match self {
+            Front::Silent => {}
+            Front::Text(text) => text.summary(summary),
+            Front::Json(json) => json.summary(summary),
+        }
+    }
+}
+
+/// What a run does.
+pub struct Plan {
+    /// How outputs are printed.
+    pub front: Front,
+    /// Where to.
+    pub printer: Option<Printer>,
+    /// Metrics, if they are wanted.
+    pub exporter: Option<Exporter>,
+    /// Sign of life for others.
+    pub heartbeat: Arc<Heartbeat>,
+    /// What is traced: for the sign of life that people see.
+    pub scope: Scope,
+    /// How often people see one when nothing else is printed.
+    pub heartbeat_every: Duration,
+    /// Ends the run after this time.
+    pub duration: Option<Duration>,
+    /// Ends the run after this many streams.
+    pub limit: Option<u64>,
+}
+
+/// What a run saw.
+pub struct Ended {
+    /// Counts.
+    pub tally: Tally,
+    /// Why it ended.
+    pub stopped_by: StoppedBy,
+}
+
+/// Hands every output to all that want it, until the limit of streams is reached.
+struct Fan<'a> {
+    tally: &'a mut Tally,
+    exporter: Option<&'a mut Exporter>,
+    front: &'a mut Front,
+    limit: Option<u64>,
+}
+
+impl Fan<'_> {
+    fn full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.tally.ended() >= limit)
+    }
+}
+
+impl Sink for Fan<'_> {
+    fn accept(&mut self, output: &Output) {
+        if self.full() {
+            return;
+        }
+        self.tally.accept(output);
+        if let Some(exporter) = self.exporter.as_deref_mut() {
+            exporter.accept(output);
+        }
+        match self.front {
+            Front::Silent => {}
+            Front::Text(text) => text.accept(output),
+            Front::Json(json) => json.accept(output),
+        }
+    }
+}
+
+struct Session {
+    source: Box<dyn Source>,
+    plan: Plan,
+    tally: Tally,
+    kernel: Kernel,
+    started: Instant,
+    printed_at: Instant,
+    counted_at: Option<Instant>,
+}
+
+/// Drains until `stop` is asked, the time is over, the limit is reached or the reader has gone; then prints
+/// the summary. Everything is printed when it returns.
+///
+/// # Errors
+/// The records cannot be read any more.
+pub fn run(source: Box<dyn Source>, plan: Plan, stop: &Stop) -> anyhow::Result<Ended> {
+    let now = Instant::now();
+    let mut session = Session {
+        source,
+        plan,
+        tally: Tally::default(),
+        kernel: Kernel::default(),
+        started: now,
+        printed_at: now,
+        counted_at: None,
+    };
+    if let Some(exporter) = &session.plan.exporter {
+        for program in session.source.attached() {
+            exporter.set_attached(&program);
+        }
+    }
+    let stopped_by = session.follow(stop)?;
+    session.end(stopped_by)?;
+    Ok(Ended {
+        tally: session.tally,
+        stopped_by,
+    })
+}
+
+impl Session {
+    fn follow(&mut self, stop: &Stop) -> anyhow::Result<StoppedBy> {
+        loop {
+            self.plan.heartbeat.beat();
+            let n_records = self.drain()?;
+            let now = Instant::now();
+            if self
+                .counted_at
+                .is_none_or(|at| now.duration_since(at) >= COUNT_EVERY)
+            {
+                self.count()?;
+                self.counted_at = Some(now);
+            }
+            self.show_life(now);
+            if let Some(reason) = self.over(stop) {
+                return Ok(reason);
+            }
+            if n_records == 0 {
+                std::thread::park_timeout(self.nap());
+            }
+        }
+    }
+
+    /// Until the next look at the ring, or the end of the time if that is sooner.
+    fn nap(&self) -> Duration {
+        match self.plan.duration {
+            Some(duration) => DRAIN_EVERY.min(duration.saturating_sub(self.started.elapsed())),
+            None => DRAIN_EVERY,
+        }
+    }
+
+    fn over(&self, stop: &Stop) -> Option<StoppedBy> {
+        if self
+            .plan
+            .limit
+            .is_some_and(|limit| self.tally.ended() >= limit)
+        {
+            return Some(StoppedBy::Limit);
+        }
+        if stop.asked() {
+            return Some(StoppedBy::Signal);
+        }
+        if self
+            .plan
+            .duration
+            .is_some_and(|duration| self.started.elapsed() >= duration)
+        {
+            return Some(StoppedBy::Time);
+        }
+        self.plan
+            .printer
+            .as_ref()
+            .is_some_and(Printer::closed)
+            .then_some(StoppedBy::OutputClosed)
+    }
+
+    fn drain(&mut self) -> anyhow::Result<u64> {
+        let mut fan = Fan {
+            tally: &mut self.tally,
+            exporter: self.plan.exporter.as_mut(),
+            front: &mut self.plan.front,
+            limit: self.plan.limit,
+        };
+        let n_records = self.source.drain(&mut fan)?;
+        self.print();
+        Ok(n_records)
+    }
+
+    fn print(&mut self) {
+        let lines = self.plan.front.take();
+        if let (false, Some(printer)) = (lines.is_empty(), self.plan.printer.as_mut()) {
+            printer.print(lines);
+            self.printed_at = Instant::now();
+        }
+    }
+
+    /// Reads the kernel programs' counters, sets the gauges, and says what was lost since the last time.
+    fn count(&mut self) -> anyhow::Result<()> {
+        let counters = self.source.counters()?;
+        let kernel = Kernel::new(&counters);
+        for (counter, (cause, lost)) in Counter::ALL.iter().map(|counter| (counter, counter.name()))
+        {
+            let more = kernel
+                .get(*counter)
+                .saturating_sub(self.kernel.get(*counter));
+            if lost && more > 0 {
+                self.plan.front.kernel_loss(cause, more);
+            }
+        }
+        self.kernel = kernel;
+        if let Some(exporter) = self.plan.exporter.as_mut() {
+            let (connections, streams) = self.source.live();
+            exporter.set_live(connections, streams);
+            exporter.set_kernel(&counters);
+            exporter.set_programs(&self.source.programs());
+            if let Some(printer) = &self.plan.printer {
+                exporter.set_output_dropped(printer.dropped_lines());
+            }
+        }
+        self.print();
+        Ok(())
+    }
+
+    /// A line on stderr when nothing was printed for a while.
+    fn show_life(&mut self, now: Instant) {
+        if now.duration_since(self.printed_at) < self.plan.heartbeat_every {
+            return;
+        }
+        self.printed_at = now;
+        super::say(&format!(
+            "tracing {}: {}, {} so far, {} lost",
+            self.plan.scope.in_words(),
+            count(
+                self.tally.decoded_connections(),
+                "connection",
+                "connections"
+            ),
+            count(self.tally.opened(), "stream", "streams"),
+            count(self.kernel.events_lost(), "event", "events"),
+        ));
+    }
+
+    /// What still waits in the ring, what is still open, and the summary.
+    fn end(&mut self, stopped_by: StoppedBy) -> anyhow::Result<()> {
+        if stopped_by != StoppedBy::Limit {
+            self.drain()?;
+        }
+        let mut fan = Fan {
+            tally: &mut self.tally,
+            exporter: self.plan.exporter.as_mut(),
+            front: &mut self.plan.front,
+            limit: self.plan.limit,
+        };
+        self.source.finish(&mut fan);
+        self.count()?;
+        let summary = Summary {
+            tally: &self.tally,
+            kernel: &self.kernel,
+            duration: self.started.elapsed(),
+            stopped_by,
+            output_dropped: self.plan.printer.as_ref().map_or(0, Printer::dropped_lines),
+            filtered: !self.plan.scope.is_all(),
+        };
+        self.plan.front.summary(&summary);
+        self.print();
+        if let Some(printer) = self.plan.printer.take() {
+            printer.finish();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::Read as _;
+
+    use super::*;
+    use crate::anomaly::kind::Verdict;
+    use crate::export::clock::WallClock;
+    use crate::export::sample;
+
+    /// Hands out one batch a drain; then nothing, for ever.
+    struct Recorded {
+        batches: VecDeque<Vec<Output>>,
+        at_end: Vec<Output>,
+        lost: u64,
+    }
+
+    impl Source for Recorded {
+        fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64> {
+            let batch = self.batches.pop_front().unwrap_or_default();
+            batch.iter().for_each(|output| sink.accept(output));
+            Ok(u64::try_from(batch.len())?)
+        }
+
+        fn finish(&mut self, sink: &mut dyn Sink) {
+            self.at_end.iter().for_each(|output| sink.accept(output));
+        }
+
+        fn live(&self) -> (usize, usize) {
+            (1, 2)
+        }
+
+        fn counters(&self) -> anyhow::Result<[u64; COUNTERS as usize]> {
+            let mut counters = [0; COUNTERS as usize];
+            counters[Counter::RingFull as usize] = self.lost;
+            Ok(counters)
+        }
+
+        fn attached(&self) -> Vec<String> {
+            vec!["sock_send".to_owned()]
+        }
+
+        fn programs(&self) -> Vec<ProgramRuns> {
+            Vec::new()
+        }
+    }
+
+    fn recorded(batches: usize, at_end: Vec<Output>) -> Box<Recorded> {
+        Box::new(Recorded {
+            batches: (0..batches).map(|_| sample::outputs()).collect(),
+            at_end,
+            lost: 7,
+        })
+    }
+
+    struct Ran {
+        ended: Ended,
+        lines: Vec<serde_json::Value>,
+        scrape: String,
+    }
+
+    fn ran(
+        source: Box<dyn Source>,
+        duration: Option<Duration>,
+        limit: Option<u64>,
+        stop: &Stop,
+    ) -> Ran {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let exporter = Exporter::new().unwrap();
+        let scrape = exporter.scrape();
+        let plan = Plan {
+            front: Front::Json(Json::new(WallClock::new(), Verdict::Benign)),
+            printer: Some(Printer::new(writer)),
+            exporter: Some(exporter),
+            heartbeat: Arc::new(Heartbeat::new()),
+            scope: Scope::default(),
+            heartbeat_every: Duration::from_secs(3_600),
+            duration,
+            limit,
+        };
+        let read = std::thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            text
+        });
+        let ended = run(source, plan, stop).unwrap();
+        let lines = read
+            .join()
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let scrape = String::from_utf8(scrape.encode(Duration::ZERO).unwrap()).unwrap();
+        Ran {
+            ended,
+            lines,
+            scrape,
+        }
+    }
+
+    fn n_of(ran: &Ran, line_type: &str) -> usize {
+        ran.lines
+            .iter()
+            .filter(|line| line["type"] == line_type)
+            .count()
+    }
+
+    #[test]
+    fn time_ends_the_run_and_what_is_open_is_handed_out() {
+        let open: Vec<Output> = sample::outputs()
+            .into_iter()
+            .filter(|output| matches!(output, Output::Stream { .. }))
+            .collect();
+        let ran = ran(
+            recorded(2, open),
+            Some(Duration::from_millis(30)),
+            None,
+            &Stop::default(),
+        );
+        assert_eq!(ran.ended.stopped_by, StoppedBy::Time);
+        assert_eq!(ran.ended.tally.worst(), Some(Verdict::Anomaly));
+        assert_eq!(n_of(&ran, "stream"), 4 * 3);
+        let summary = ran.lines.last().unwrap();
+        assert_eq!(summary["type"], "summary");
+        assert_eq!(summary["stopped_by"], "time");
+        assert_eq!(summary["streams"]["ended"], 12);
+        assert_eq!(summary["kernel"]["events_lost"], 7);
+        let loss = ran
+            .lines
+            .iter()
+            .find(|line| line["source"] == "kernel")
+            .unwrap();
+        assert_eq!(
+            (&loss["cause"], &loss["count"]),
+            (&"ring_full".into(), &7.into())
+        );
+        for series in [
+            "h2trace_live_streams 2",
+            "h2trace_self_program_attached{program=\"sock_send\"} 1",
+        ] {
+            assert!(ran.scrape.lines().any(|line| line == series), "{series}");
+        }
+    }
+
+    #[test]
+    fn limit_gives_exactly_that_many_streams() {
+        let ran = ran(
+            recorded(100, sample::outputs()),
+            None,
+            Some(6),
+            &Stop::default(),
+        );
+        assert_eq!(ran.ended.stopped_by, StoppedBy::Limit);
+        assert_eq!(n_of(&ran, "stream"), 6);
+        assert_eq!(ran.lines.last().unwrap()["streams"]["ended"], 6);
+    }
+
+    #[test]
+    fn stop_ends_the_run_and_still_prints_the_summary() {
+        let stop = Stop::default();
+        stop.ask(&std::thread::current());
+        let ran = ran(recorded(1, Vec::new()), None, None, &stop);
+        assert_eq!(ran.ended.stopped_by, StoppedBy::Signal);
+        assert_eq!(n_of(&ran, "stream"), 4);
+        assert_eq!(ran.lines.last().unwrap()["stopped_by"], "signal");
+    }
+
+    #[test]
+    fn reader_that_has_gone_ends_the_run() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let plan = Plan {
+            front: Front::Json(Json::new(WallClock::new(), Verdict::Benign)),
+            printer: Some(Printer::new(writer)),
+            exporter: None,
+            heartbeat: Arc::new(Heartbeat::new()),
+            scope: Scope::default(),
+            heartbeat_every: Duration::from_secs(3_600),
+            duration: Some(Duration::from_secs(60)),
+            limit: None,
+        };
+        let ended = run(recorded(1_000, Vec::new()), plan, &Stop::default()).unwrap();
+        assert_eq!(ended.stopped_by, StoppedBy::OutputClosed);
+    }
+}

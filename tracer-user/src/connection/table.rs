@@ -1,0 +1,144 @@
+//! The bounded table of connections. When it is full, the longest idle one goes.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::kernel::event::{SocketKey, Timestamp};
+
+/// Connections by socket, at most `capacity` of them.
+#[derive(Debug)]
+pub struct Table<C> {
+    capacity: usize,
+    entries: HashMap<SocketKey, Entry<C>>,
+    /// Second-chance order: a key stands here once; its stamp is what `last_at` was when it was put in.
+    order: VecDeque<(SocketKey, Timestamp)>,
+}
+
+#[derive(Debug)]
+struct Entry<C> {
+    last_at: Timestamp,
+    value: C,
+}
+
+impl<C> Table<C> {
+    /// An empty table.
+    #[must_use]
+    pub fn new(capacity: usize) -> Table<C> {
+        Table {
+            capacity: capacity.max(1),
+            entries: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
+    /// The connection of `key`, marked as used at `at`.
+    pub fn touch(&mut self, key: &SocketKey, at: Timestamp) -> Option<&mut C> {
+        let entry = self.entries.get_mut(key)?;
+        entry.last_at = entry.last_at.max(at);
+        Some(&mut entry.value)
+    }
+
+    /// The connection of `key`, not marked as used.
+    pub fn peek_mut(&mut self, key: &SocketKey) -> Option<&mut C> {
+        self.entries.get_mut(key).map(|entry| &mut entry.value)
+    }
+
+    /// The first key whose connection is wanted. Walks the whole table: not for every event.
+    pub fn find(&self, wanted: impl Fn(&C) -> bool) -> Option<SocketKey> {
+        self.entries
+            .iter()
+            .find(|(_, entry)| wanted(&entry.value))
+            .map(|(key, _)| *key)
+    }
+
+    /// Puts a connection in; gives back the one that had to go for it, or that had the same key.
+    pub fn insert(&mut self, key: SocketKey, at: Timestamp, value: C) -> Option<C> {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.last_at = at;
+            return Some(std::mem::replace(&mut entry.value, value));
+        }
+        let evicted = (self.entries.len() >= self.capacity)
+            .then(|| self.evict())
+            .flatten();
+        self.entries.insert(key, Entry { last_at: at, value });
+        self.order.push_back((key, at));
+        evicted
+    }
+
+    /// Takes a connection out.
+    pub fn remove(&mut self, key: &SocketKey) -> Option<C> {
+        let entry = self.entries.remove(key)?;
+        // Keys of removed connections stay in `order` until they come up; do not let them pile up.
+        if self.order.len() > 2 * self.entries.len() + 1_024 {
+            let entries = &self.entries;
+            self.order.retain(|(key, _)| entries.contains_key(key));
+        }
+        Some(entry.value)
+    }
+
+    /// Takes all connections out.
+    pub fn drain(&mut self) -> impl Iterator<Item = C> + '_ {
+        self.order.clear();
+        self.entries.drain().map(|(_, entry)| entry.value)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn evict(&mut self) -> Option<C> {
+        // Every pass of a used entry renews its stamp, so this ends after one round at the latest.
+        for _ in 0..=self.order.len() {
+            let (key, stamp) = self.order.pop_front()?;
+            let Some(entry) = self.entries.get(&key) else {
+                continue;
+            };
+            if entry.last_at > stamp {
+                self.order.push_back((key, entry.last_at));
+            } else {
+                return self.entries.remove(&key).map(|entry| entry.value);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u64) -> SocketKey {
+        SocketKey { sk: n, born_ns: 0 }
+    }
+
+    #[test]
+    fn the_longest_idle_connection_goes_first() {
+        let mut table = Table::new(2);
+        table.insert(key(1), Timestamp(1), "a");
+        table.insert(key(2), Timestamp(2), "b");
+        table.touch(&key(1), Timestamp(3));
+        assert_eq!(table.insert(key(3), Timestamp(4), "c"), Some("b"));
+        assert_eq!(table.len(), 2);
+        assert!(table.touch(&key(1), Timestamp(5)).is_some());
+    }
+
+    #[test]
+    fn memory_stays_bounded_when_connections_come_and_go() {
+        let mut table = Table::new(16);
+        for n in 0..100_000 {
+            table.insert(key(n), Timestamp(n), ());
+            if n % 2 == 0 {
+                table.remove(&key(n));
+            }
+        }
+        assert!(table.len() <= 16);
+        assert!(table.order.len() <= 2 * 16 + 1_025);
+    }
+}

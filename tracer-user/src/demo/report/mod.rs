@@ -1,0 +1,452 @@
+//! What `h2trace demo` prints: a pure function of what the processes said and what h2trace saw.
+//!
+//! It is written for somebody who has never heard of h2trace, in 100 columns.
+
+use std::collections::BTreeSet;
+
+use super::Part;
+use super::children::Said;
+use super::part::RESPONSE_MESSAGE;
+use super::seen::{SeenStream, SeenStreams};
+use super::timeline::{self, signed};
+use crate::anomaly::kind::Verdict;
+use crate::connection::Endpoint;
+use crate::stream::record::{OpenMessage, Reset, ResponsePhase};
+
+/// Samples of metrics that are shown at most.
+const METRICS: usize = 12;
+
+/// Width of the text.
+const WIDTH: usize = 100;
+
+/// All that the demo's text is made of.
+pub(super) struct Scene<'a> {
+    /// Calls in flight at once.
+    pub(super) in_flight: u32,
+    /// The proxy keeps what it holds.
+    pub(super) healthy: bool,
+    /// Process ids of client, proxy and server.
+    pub(super) pids: [u32; 3],
+    /// What they said.
+    pub(super) said: &'a Said,
+    /// What h2trace saw.
+    pub(super) seen: &'a SeenStreams,
+    /// h2trace's metrics afterwards, in the text format. They all began at 0.
+    pub(super) metrics: &'a str,
+}
+
+/// The text, and whether h2trace named exactly the calls that failed.
+pub(super) struct Report {
+    /// Lines to print.
+    pub(super) lines: Vec<String>,
+    /// h2trace's calls are the client's.
+    pub(super) agrees: bool,
+}
+
+/// Writes the report.
+pub(super) fn write(scene: &Scene<'_>) -> Report {
+    let mut out = Vec::new();
+    setting(&mut out, scene);
+    statements(&mut out, scene);
+    one_call(&mut out, scene);
+    let agrees = comparison(&mut out, scene);
+    metrics(&mut out, scene.metrics);
+    if agrees {
+        out.push(String::new());
+        out.push("On your own processes:".to_owned());
+        out.push(
+            "  h2trace trace --pid PID     the same story for every broken stream, live".to_owned(),
+        );
+        out.push(
+            "  h2trace serve               the same numbers on /metrics for Prometheus, for ever"
+                .to_owned(),
+        );
+    }
+    Report { lines: out, agrees }
+}
+
+fn setting(out: &mut Vec<String>, scene: &Scene<'_>) {
+    let [client, proxy, server] = scene.pids;
+    heading(
+        out,
+        "The scene: three processes on this host, talking gRPC over loopback",
+    );
+    let columns = |out: &mut Vec<String>, a: &str, b: &str, c: &str| {
+        out.push(format!("  {a:<30}  {b:<32}  {c}").trim_end().to_owned());
+    };
+    columns(
+        out,
+        &format!("{} (pid {client})  <-->", Part::Client.comm()),
+        &format!("{} (pid {proxy})  <-->", Part::Proxy.comm()),
+        &format!("{} (pid {server})", Part::Server.comm()),
+    );
+    let proxy_does = if scene.healthy {
+        ["keeps what it holds until the", "client takes it"]
+    } else {
+        [
+            "drops what it still holds when",
+            "the server resets the stream",
+        ]
+    };
+    columns(
+        out,
+        "default windows: 65,535 bytes",
+        proxy_does[0],
+        "answers early, then resets the",
+    );
+    columns(
+        out,
+        "for the whole connection",
+        proxy_does[1],
+        "open request (legal, as grpc-go)",
+    );
+    out.push(String::new());
+    wrap(
+        out,
+        &format!(
+            "The client made {} calls, {} in flight at once; each answer is one message of {} bytes. h2trace \
+             watched the three processes' sockets from the kernel. None of them knows of it.",
+            scene.said.client.calls.len(),
+            scene.in_flight,
+            grouped_len(RESPONSE_MESSAGE)
+        ),
+    );
+}
+
+fn statements(out: &mut Vec<String>, scene: &Scene<'_>) {
+    let said = scene.said;
+    heading(out, "What they say of themselves");
+    let n_failed = said.client.failed().count();
+    out.push(format!(
+        "  client   {n_failed} of {} calls failed",
+        said.client.calls.len()
+    ));
+    let mut errors: Vec<(&str, usize)> = Vec::new();
+    for error in said
+        .client
+        .failed()
+        .filter_map(|call| call.error.as_deref())
+    {
+        match errors.iter_mut().find(|(text, _)| *text == error) {
+            Some((_, n)) => *n += 1,
+            None => errors.push((error, 1)),
+        }
+    }
+    for (error, n) in errors {
+        out.push(format!("             {n} x \"{error}\""));
+    }
+    out.push(format!(
+        "  proxy    {} requests, {} answered 200 by the server with grpc-status 0",
+        said.proxy.requests, said.proxy.upstream_ok
+    ));
+    out.push(format!(
+        "  server   {} requests, {} answered in full with grpc-status 0",
+        said.server.requests, said.server.answered
+    ));
+    if n_failed > 0 {
+        out.push("  So the logs say that nothing is wrong, and the client says that it is. Whose fault is it?".to_owned());
+    }
+}
+
+/// The call that shows the defect best: cut inside its message, if there is one.
+fn telling_call<'a>(scene: &Scene<'a>) -> Option<(&'a str, &'a SeenStream, &'a SeenStream)> {
+    let left = scene.seen.at(Part::Proxy, Endpoint::Server);
+    let right = scene.seen.at(Part::Proxy, Endpoint::Client);
+    let mut broken = left
+        .iter()
+        .filter(|(_, stream)| stream.is_flagged())
+        .filter_map(|(id, stream)| {
+            let upstream = right.get(id)?;
+            Some((*id, *stream, *upstream))
+        });
+    let first = broken.next()?;
+    let is_cut_inside = |stream: &SeenStream| {
+        stream.record.response_phase == Some(ResponsePhase::Rm)
+            && stream.record.response.data_bytes > 0
+    };
+    if is_cut_inside(first.1) {
+        return Some(first);
+    }
+    Some(
+        broken
+            .find(|(_, stream, _)| is_cut_inside(stream))
+            .unwrap_or(first),
+    )
+}
+
+fn one_call(out: &mut Vec<String>, scene: &Scene<'_>) {
+    let Some((request_id, left, right)) = telling_call(scene) else {
+        return;
+    };
+    heading(
+        out,
+        &format!(
+            "What h2trace saw: one of the failed calls ({request_id}), on both sides of the proxy"
+        ),
+    );
+    timeline::write(out, &left.record, &right.record);
+    out.push(String::new());
+    wrap(out, &verdict_on(left, right));
+    for finding in left
+        .findings
+        .iter()
+        .filter(|finding| finding.verdict >= Verdict::Suspicious)
+    {
+        wrap(
+            out,
+            &format!(
+                "Finding {} ({}): {}",
+                finding.kind.as_str(),
+                finding.verdict.as_str(),
+                finding.summary
+            ),
+        );
+    }
+}
+
+/// What happened to the call, with its numbers.
+fn verdict_on(left: &SeenStream, right: &SeenStream) -> String {
+    let whole = right.record.response.data_bytes;
+    let passed = left.record.response.data_bytes;
+    let mut text = if right.is_complete() {
+        format!(
+            "The server's response was complete: {} bytes and its trailers, grpc-status 0.",
+            grouped(whole)
+        )
+    } else {
+        format!(
+            "The server's response was not complete: {} bytes and no trailers.",
+            grouped(whole)
+        )
+    };
+    text.push_str(&format!(
+        " The proxy passed on {} of them; it dropped {} bytes and the trailers",
+        grouped(passed),
+        grouped(whole.saturating_sub(passed))
+    ));
+    if let Some(OpenMessage {
+        promised: Some(promised),
+        got,
+    }) = left.record.response.messages.open
+    {
+        text.push_str(&format!(
+            " (the client was promised {} bytes of message and got {})",
+            grouped(u64::from(promised)),
+            grouped(u64::from(got))
+        ));
+    }
+    text.push('.');
+    let cut = left
+        .record
+        .resets
+        .iter()
+        .find(|reset| reset.sender == Endpoint::Server);
+    if let Some(Reset {
+        code,
+        response_windows,
+        ..
+    }) = cut
+    {
+        match (response_windows.connection, response_windows.stream) {
+            (Some(connection), _) if connection <= 0 => text.push_str(&format!(
+                " Why: the client's connection window was used up ({} bytes left), so the proxy still held the \
+                 rest when it reset the client's stream with {}.",
+                signed(connection),
+                code.name()
+            )),
+            (_, Some(stream)) if stream <= 0 => text.push_str(&format!(
+                " Why: the client's stream window was used up ({} bytes left), so the proxy still held the \
+                 rest when it reset the client's stream with {}.",
+                signed(stream),
+                code.name()
+            )),
+            _ => text.push_str(&format!(" It reset the client's stream with {}.", code.name())),
+        }
+    }
+    text
+}
+
+/// Compares the client's failed calls with the flagged ones; true when they are the same.
+fn comparison(out: &mut Vec<String>, scene: &Scene<'_>) -> bool {
+    let at_client = scene.seen.at(Part::Client, Endpoint::Client);
+    let upstream = scene.seen.at(Part::Proxy, Endpoint::Client);
+    let failed: BTreeSet<&str> = scene
+        .said
+        .client
+        .failed()
+        .map(|call| call.request_id.as_str())
+        .collect();
+    let flagged: BTreeSet<&str> = at_client
+        .iter()
+        .filter(|(_, stream)| stream.is_flagged())
+        .map(|(id, _)| *id)
+        .collect();
+    let n_calls = scene.said.client.calls.len();
+    let n_upstream_complete = upstream
+        .values()
+        .filter(|stream| stream.is_complete())
+        .count();
+    let n_upstream_flagged = upstream
+        .values()
+        .filter(|stream| stream.is_flagged())
+        .count();
+    let n_benign_resets = at_client
+        .values()
+        .filter(|stream| !stream.record.resets.is_empty() && !stream.is_flagged())
+        .count();
+
+    heading(out, "All calls");
+    out.push(format!(
+        "  the client says     {:>4} of {n_calls} failed",
+        failed.len()
+    ));
+    let same = if failed == flagged {
+        ": the same calls (by x-request-id)"
+    } else {
+        ""
+    };
+    out.push(format!(
+        "  h2trace says        {:>4} of {} broke between client and proxy{same}",
+        flagged.len(),
+        at_client.len()
+    ));
+    out.push(format!(
+        "                      {n_upstream_complete:>4} of {} were complete between proxy and server",
+        upstream.len()
+    ));
+    if n_benign_resets > 0 {
+        out.push(format!(
+            "                      {n_benign_resets:>4} were reset after a complete response: legal, so not flagged"
+        ));
+    }
+
+    let mut wrong = Vec::new();
+    let only = |a: &BTreeSet<&str>, b: &BTreeSet<&str>| {
+        a.difference(b)
+            .copied()
+            .take(5)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if !failed.is_subset(&flagged) {
+        wrong.push(format!(
+            "failed and not flagged by h2trace: {}",
+            only(&failed, &flagged)
+        ));
+    }
+    if !flagged.is_subset(&failed) {
+        wrong.push(format!(
+            "flagged by h2trace and not failed: {}",
+            only(&flagged, &failed)
+        ));
+    }
+    if at_client.len() != n_calls {
+        wrong.push(format!(
+            "h2trace saw {} calls of {n_calls} at the client",
+            at_client.len()
+        ));
+    }
+    if n_upstream_complete != n_calls || n_upstream_flagged > 0 {
+        wrong.push(format!(
+            "h2trace saw {n_upstream_complete} complete and {n_upstream_flagged} broken calls between proxy and server"
+        ));
+    }
+    if !wrong.is_empty() && scene.seen.n_losses() > 0 {
+        wrong.push(format!(
+            "h2trace lost sight {} times",
+            scene.seen.n_losses()
+        ));
+    }
+    out.push(String::new());
+    for fault in &wrong {
+        wrap(out, &format!("THE DEMO FAILED: {fault}"));
+    }
+    if wrong.is_empty() {
+        let conclusion = match (failed.is_empty(), scene.healthy) {
+            (false, _) => {
+                "Every call arrived whole at the proxy and left it broken: the proxy broke them."
+            }
+            (true, true) => "No call failed, and h2trace flagged none.",
+            (true, false) => {
+                "No call failed this time: the machine was too slow for the requests to be still open when the \
+                 answers came. Run the demo again, or with more calls (--calls 200)."
+            }
+        };
+        wrap(out, conclusion);
+    }
+    wrong.is_empty()
+}
+
+fn metrics(out: &mut Vec<String>, exposition: &str) {
+    let mut rows: Vec<&str> = exposition
+        .lines()
+        .filter(|line| tells_of_trouble(line))
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    heading(out, "The metrics that rose");
+    let n_more = rows.len().saturating_sub(METRICS);
+    rows.truncate(METRICS);
+    out.extend(rows.into_iter().map(|row| format!("  {row}")));
+    if n_more > 0 {
+        out.push(format!("  ... and {n_more} more"));
+    }
+}
+
+/// A sample above 0 of a counter that tells how streams ended or what was found.
+fn tells_of_trouble(line: &str) -> bool {
+    let Some((series, value)) = line.rsplit_once(' ') else {
+        return false;
+    };
+    let name = series.split('{').next().unwrap_or(series);
+    let is_wanted = ["reset", "finding", "missing", "truncated", "ended"]
+        .iter()
+        .any(|word| name.contains(word));
+    is_wanted
+        && name.starts_with("h2trace_")
+        && !name.starts_with("h2trace_self_")
+        && name.ends_with("_total")
+        && value.parse::<f64>().is_ok_and(|value| value > 0.0)
+}
+
+fn heading(out: &mut Vec<String>, text: &str) {
+    if !out.is_empty() {
+        out.push(String::new());
+    }
+    out.push(text.to_owned());
+    out.push("-".repeat(text.chars().count()));
+}
+
+/// Adds `text` in lines of at most [`WIDTH`] columns.
+fn wrap(out: &mut Vec<String>, text: &str) {
+    let mut line = String::from(" ");
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out.push(std::mem::replace(&mut line, String::from(" ")));
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    out.push(line);
+}
+
+/// A number with thousands separators.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn grouped_len(number: usize) -> String {
+    grouped(u64::try_from(number).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

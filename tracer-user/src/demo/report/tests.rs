@@ -1,0 +1,353 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::*;
+use crate::anomaly::kind::{Finding, Kind};
+use crate::connection::ConnectionId;
+use crate::demo::part::{Call, ClientReport, PREFIX, ProxyReport, ServerReport};
+use crate::frame::{ErrorCode, StreamId};
+use crate::kernel::event::{Address, Opened, Timestamp};
+use crate::pipeline::{ConnectionInfo, Output, Protocol, Sink as _};
+use crate::stream::record::{
+    Half, Messages, Moment, Outcome, RequestPhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
+};
+
+const WHOLE: u64 = (PREFIX + RESPONSE_MESSAGE) as u64;
+
+fn info(part: Part, role: Endpoint) -> Arc<ConnectionInfo> {
+    let address = Address::Inet(SocketAddr::from(([127, 0, 0, 1], 4711)));
+    Arc::new(ConnectionInfo {
+        id: ConnectionId(1),
+        role: Some(role),
+        pid: 1,
+        comm: part.comm().to_owned(),
+        cgroup: 0,
+        netns: 0,
+        local: address.clone(),
+        peer: address,
+        opened: Opened::Active,
+        beginning_seen: true,
+        upgraded: false,
+        protocol: Protocol::Http2,
+        first_at: Timestamp(0),
+    })
+}
+
+fn moment(at_micros: u64, sender: Endpoint, frame: &'static str, bytes: u64, note: &str) -> Moment {
+    Moment {
+        at: Timestamp(at_micros * 1_000),
+        sender,
+        frame,
+        n_frames: 1,
+        bytes,
+        end_stream: note.starts_with("trailers"),
+        windows: Windows::default(),
+        note: note.to_owned(),
+    }
+}
+
+/// A whole stream; `cut_at` is where the response was cut, if it was.
+fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
+    let got = cut_at.unwrap_or(WHOLE);
+    let at = if role == Endpoint::Server { 0 } else { 100 };
+    let mut story = vec![
+        moment(at, Endpoint::Client, "HEADERS", 90, ""),
+        moment(at + 10, Endpoint::Client, "DATA", 16, "message 11 bytes"),
+        moment(at + 400, Endpoint::Server, "HEADERS", 30, "200"),
+    ];
+    let mut sent = moment(at + 410, Endpoint::Server, "DATA", got, "");
+    sent.windows = Windows {
+        stream: Some(55_610),
+        connection: Some(0),
+    };
+    story.push(sent);
+    let mut resets = Vec::new();
+    if cut_at.is_some() {
+        let mut reset = moment(at + 900, Endpoint::Server, "RST_STREAM", 4, "NO_ERROR");
+        reset.windows = Windows {
+            stream: Some(55_610),
+            connection: Some(0),
+        };
+        story.push(reset);
+        resets.push(Reset {
+            sender: Endpoint::Server,
+            code: ErrorCode::NO_ERROR,
+            at: Timestamp(900_000),
+            request_phase: Some(RequestPhase::Q1),
+            response_phase: Some(ResponsePhase::Rm),
+            response_windows: Windows {
+                stream: Some(55_610),
+                connection: Some(0),
+            },
+        });
+    } else {
+        story.push(moment(
+            at + 420,
+            Endpoint::Server,
+            "HEADERS",
+            10,
+            "trailers grpc-status 0",
+        ));
+    }
+    let open = cut_at.map(|cut| OpenMessage {
+        promised: Some(u32::try_from(RESPONSE_MESSAGE).unwrap()),
+        got: u32::try_from(cut).unwrap() - 5,
+    });
+    StreamRecord {
+        connection: ConnectionId(1),
+        role: Some(role),
+        stream_id: StreamId(number * 2 - 1),
+        pid: 1,
+        first_at: Timestamp(0),
+        last_at: Timestamp(1_000_000),
+        beginning_seen: true,
+        whole: true,
+        pushed: false,
+        request: Half::default(),
+        response: Half {
+            data_bytes: got,
+            data_known: true,
+            messages: Messages {
+                complete: u64::from(cut_at.is_none()),
+                open,
+                sizes: vec![],
+                known: true,
+            },
+            ..Half::default()
+        },
+        request_phase: Some(RequestPhase::Q2),
+        response_phase: Some(if cut_at.is_some() {
+            ResponsePhase::Rm
+        } else {
+            ResponsePhase::R3
+        }),
+        trailers: if cut_at.is_some() {
+            Seen::Absent
+        } else {
+            Seen::Value(())
+        },
+        trailers_only: false,
+        grpc: Seen::Value(()),
+        grpc_web: false,
+        path: Some("/demo.Orders/List".to_owned()),
+        http_status: Seen::Value(200),
+        response_content_type: Some("application/grpc".to_owned()),
+        grpc_status: if cut_at.is_some() {
+            Seen::Absent
+        } else {
+            Seen::Value(0)
+        },
+        grpc_status_malformed: false,
+        timeout: None,
+        shown: BTreeMap::from([("x-request-id".to_owned(), format!("demo-{number:04}"))]),
+        resets,
+        end: if cut_at.is_some() {
+            StreamEnd::Reset
+        } else {
+            StreamEnd::Complete
+        },
+        outcome: if cut_at.is_some() {
+            Outcome::Reset
+        } else {
+            Outcome::Ok
+        },
+        tier: Tier::T1,
+        story,
+    }
+}
+
+fn cut_finding(record: &StreamRecord) -> Finding {
+    Finding {
+        kind: Kind::ResponseCutByReset,
+        verdict: Verdict::Anomaly,
+        tier: Tier::T1,
+        connection: record.connection,
+        role: record.role,
+        stream_id: record.stream_id,
+        at: record.last_at,
+        sender: Some(Endpoint::Server),
+        code: Some(ErrorCode::NO_ERROR),
+        request_phase: record.request_phase,
+        response_phase: record.response_phase,
+        windows: Windows::default(),
+        summary: "the server reset the stream inside a message".to_owned(),
+        story: Vec::new(),
+    }
+}
+
+/// `n` calls on both hops; those in `cut` arrive with 9,925 bytes.
+fn seen(n: u32, cut: &[u32]) -> SeenStreams {
+    let mut out = SeenStreams::default();
+    for number in 1..=n {
+        for (part, role, is_downstream) in [
+            (Part::Client, Endpoint::Client, true),
+            (Part::Proxy, Endpoint::Server, true),
+            (Part::Proxy, Endpoint::Client, false),
+            (Part::Server, Endpoint::Server, false),
+        ] {
+            let cut_at = (is_downstream && cut.contains(&number)).then_some(9_925);
+            let record = stream(role, number, cut_at);
+            let findings = cut_at.map(|_| cut_finding(&record)).into_iter().collect();
+            out.accept(&Output::Stream {
+                info: info(part, role),
+                record: Box::new(record),
+                findings,
+            });
+        }
+    }
+    out
+}
+
+fn said(n: u32, failed: &[u32]) -> Said {
+    let calls = (1..=n)
+        .map(|number| Call {
+            request_id: format!("demo-{number:04}"),
+            error: failed.contains(&number).then(|| {
+                "13 INTERNAL: Received RST_STREAM with code 0 (Call ended without gRPC status)"
+                    .to_owned()
+            }),
+        })
+        .collect();
+    Said {
+        client: ClientReport { calls },
+        proxy: ProxyReport {
+            requests: n,
+            upstream_ok: n,
+        },
+        server: ServerReport {
+            requests: n,
+            answered: n,
+            early: n,
+        },
+    }
+}
+
+fn report(said: &Said, seen: &SeenStreams) -> (String, bool) {
+    let scene = Scene {
+        in_flight: 20,
+        healthy: false,
+        pids: [11, 12, 13],
+        said,
+        seen,
+        metrics: "",
+    };
+    let report = write(&scene);
+    (report.lines.join("\n"), report.agrees)
+}
+
+#[test]
+fn the_same_failed_calls_on_both_sides_are_agreement() {
+    let (text, agrees) = report(&said(6, &[2, 5]), &seen(6, &[2, 5]));
+    assert!(agrees, "{text}");
+    assert!(text.contains("the proxy broke them"), "{text}");
+    assert!(
+        text.contains("2 of 6 broke between client and proxy: the same calls"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_verdict_has_the_numbers_of_both_hops() {
+    let (text, _) = report(&said(6, &[2, 5]), &seen(6, &[2, 5]));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for sentence in [
+        "The server's response was complete: 11,122 bytes and its trailers, grpc-status 0.",
+        "The proxy passed on 9,925 of them; it dropped 1,197 bytes and the trailers \
+         (the client was promised 11,117 bytes of message and got 9,920).",
+        "the client's connection window was used up (0 bytes left)",
+    ] {
+        assert!(text.contains(sentence), "{sentence}\n{text}");
+    }
+}
+
+#[test]
+fn a_failed_call_that_h2trace_missed_is_said_and_fails_the_demo() {
+    let (text, agrees) = report(&said(6, &[2, 5]), &seen(6, &[2]));
+    assert!(!agrees);
+    assert!(
+        text.contains("THE DEMO FAILED: failed and not flagged by h2trace: demo-0005"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_flagged_call_that_succeeded_is_said_and_fails_the_demo() {
+    let (text, agrees) = report(&said(6, &[2]), &seen(6, &[2, 5]));
+    assert!(!agrees);
+    assert!(
+        text.contains("THE DEMO FAILED: flagged by h2trace and not failed: demo-0005"),
+        "{text}"
+    );
+}
+
+#[test]
+fn calls_out_of_sight_fail_the_demo() {
+    let (text, agrees) = report(&said(7, &[2]), &seen(6, &[2]));
+    assert!(!agrees);
+    assert!(
+        text.contains("h2trace saw 6 calls of 7 at the client"),
+        "{text}"
+    );
+}
+
+#[test]
+fn both_hops_stand_side_by_side_in_the_order_of_time() {
+    let (text, _) = report(&said(6, &[2]), &seen(6, &[2]));
+    let row = |words: &[&str]| {
+        text.lines()
+            .position(|line| words.iter().all(|word| line.contains(word)))
+            .unwrap_or_else(|| panic!("{text}"))
+    };
+    let upstream_trailers = row(&["0.520", "<-- HEADERS END_STREAM"]);
+    let reset = row(&["0.900", "<-- RST_STREAM", "NO_ERROR"]);
+    assert!(upstream_trailers < reset, "{text}");
+    assert!(text.contains("window 55,610, connection 0"), "{text}");
+}
+
+#[test]
+fn no_line_is_wider_than_100_columns() {
+    let (text, _) = report(&said(60, &[2, 5]), &seen(60, &[2, 5]));
+    for line in text.lines() {
+        assert!(
+            line.chars().count() <= WIDTH,
+            "{}: {line}",
+            line.chars().count()
+        );
+    }
+}
+
+#[test]
+fn only_counters_that_rose_and_tell_of_trouble_are_shown() {
+    let mut out = Vec::new();
+    metrics(
+        &mut out,
+        "# HELP h2trace_resets_total Resets.\n\
+         h2trace_resets_total{code=\"NO_ERROR\"} 15\n\
+         h2trace_resets_total{code=\"CANCEL\"} 0\n\
+         h2trace_self_resets_total 3\n\
+         h2trace_streams_opened_total 60\n\
+         h2trace_findings_total{kind=\"response_cut_by_reset\"} 15\n",
+    );
+    assert_eq!(
+        out[2..],
+        [
+            "  h2trace_resets_total{code=\"NO_ERROR\"} 15".to_owned(),
+            "  h2trace_findings_total{kind=\"response_cut_by_reset\"} 15".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn numbers_are_grouped_by_thousands() {
+    for (number, want) in [
+        (0, "0"),
+        (999, "999"),
+        (1_000, "1,000"),
+        (65_535, "65,535"),
+        (1_234_567, "1,234,567"),
+    ] {
+        assert_eq!(grouped(number), want);
+    }
+    assert_eq!(signed(-1_200), "-1,200");
+}

@@ -1,0 +1,85 @@
+//! What the tracer saw of the demo's calls, sorted by the end it was seen at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Part;
+use super::part::REQUEST_ID;
+use crate::anomaly::kind::{Finding, Verdict};
+use crate::connection::Endpoint;
+use crate::pipeline::{ConnectionInfo, Output, Sink};
+use crate::stream::record::{Seen, StreamRecord};
+
+/// A stream as it was seen at one end of its connection.
+#[derive(Clone, Debug)]
+pub(super) struct SeenStream {
+    /// The end.
+    pub(super) info: Arc<ConnectionInfo>,
+    /// The stream.
+    pub(super) record: Box<StreamRecord>,
+    /// What was found about it.
+    pub(super) findings: Vec<Finding>,
+}
+
+impl SeenStream {
+    /// The call's `x-request-id`.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.record.shown.get(REQUEST_ID).map(String::as_str)
+    }
+
+    /// h2trace says that something broke.
+    pub(super) fn is_flagged(&self) -> bool {
+        self.findings
+            .iter()
+            .any(|finding| finding.verdict >= Verdict::Suspicious)
+    }
+
+    /// The response came to its end with trailers that say grpc-status 0.
+    pub(super) fn is_complete(&self) -> bool {
+        self.record.trailers == Seen::Value(()) && self.record.grpc_status == Seen::Value(0)
+    }
+}
+
+/// All streams of the demo, from the four ends of its two connections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SeenStreams {
+    streams: Vec<SeenStream>,
+    n_losses: usize,
+}
+
+impl Sink for SeenStreams {
+    fn accept(&mut self, output: &Output) {
+        match output {
+            Output::Stream {
+                info,
+                record,
+                findings,
+            } => self.streams.push(SeenStream {
+                info: Arc::clone(info),
+                record: record.clone(),
+                findings: findings.clone(),
+            }),
+            Output::Loss(_) => self.n_losses += 1,
+            _ => {}
+        }
+    }
+}
+
+impl SeenStreams {
+    /// Times that something could not be seen or decoded.
+    pub(super) fn n_losses(&self) -> usize {
+        self.n_losses
+    }
+
+    /// The streams seen at `part`'s sockets where it is the `role`, by their `x-request-id`.
+    ///
+    /// The process is recognised by its name: the kernel's process ids are those of the initial pid namespace,
+    /// which need not be ours.
+    pub(super) fn at(&self, part: Part, role: Endpoint) -> BTreeMap<&str, &SeenStream> {
+        self.streams
+            .iter()
+            .filter(|stream| stream.info.comm == part.comm() && stream.record.role == Some(role))
+            .filter_map(|stream| Some((stream.request_id()?, stream)))
+            .collect()
+    }
+}

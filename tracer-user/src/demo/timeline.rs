@@ -1,0 +1,93 @@
+//! One call on both hops of the proxy, frame by frame, side by side.
+
+use crate::connection::Endpoint;
+use crate::kernel::event::Timestamp;
+use crate::stream::record::{Moment, StreamRecord};
+
+use super::report::grouped;
+
+/// Width of a column of frames. Two of them, and the time, make 100 columns.
+const COLUMN: usize = 44;
+
+/// Writes the frames of both streams in the order the proxy saw them, one a row, the client's hop on the left.
+pub(super) fn write(out: &mut Vec<String>, left: &StreamRecord, right: &StreamRecord) {
+    let mut rows: Vec<(&Moment, bool)> = left.story.iter().map(|moment| (moment, true)).collect();
+    rows.extend(right.story.iter().map(|moment| (moment, false)));
+    rows.sort_by_key(|(moment, _)| moment.at);
+    let start = rows.first().map_or(Timestamp(0), |(moment, _)| moment.at);
+
+    out.push(format!(
+        "      ms   {:<COLUMN$} {}",
+        format!("client <-> proxy, stream {}", left.stream_id),
+        format!("proxy <-> server, stream {}", right.stream_id)
+    ));
+    for (moment, is_left) in rows {
+        let micros = moment.at.since(start) / 1_000;
+        let time = format!("{:>5}.{:03}", micros / 1_000, micros % 1_000);
+        for (n, line) in cell(moment, is_left).into_iter().enumerate() {
+            let time = if n == 0 { time.as_str() } else { "" };
+            let row = if is_left {
+                format!("{time:>9}  {line}")
+            } else {
+                format!("{time:>9}  {:<COLUMN$} {line}", "")
+            };
+            out.push(row.trim_end().to_owned());
+        }
+    }
+}
+
+/// A frame: who sent it to whom, what it is, and below it the windows where they matter.
+fn cell(moment: &Moment, is_left: bool) -> Vec<String> {
+    let arrow = match moment.sender {
+        Endpoint::Client => "-->",
+        Endpoint::Server => "<--",
+    };
+    let mut head = format!("{arrow} {}", moment.frame);
+    if moment.n_frames > 1 {
+        head.push_str(&format!(" x{}", moment.n_frames));
+    }
+    if moment.frame == "DATA" {
+        head.push_str(&format!(" {} bytes", grouped(moment.bytes)));
+    }
+    if moment.end_stream {
+        head.push_str(" END_STREAM");
+    }
+    let mut lines = vec![head];
+    let mut add = |text: &str| {
+        if text.is_empty() {
+            return;
+        }
+        let last = lines
+            .last_mut()
+            .filter(|last| last.chars().count() + 2 + text.chars().count() <= COLUMN);
+        match last {
+            Some(last) => {
+                last.push_str("  ");
+                last.push_str(text);
+            }
+            None => lines.push(format!("      {}", cut(text, COLUMN - 6))),
+        }
+    };
+    add(&moment.note);
+    // The proxy's windows towards the client are the ones that the story is about.
+    if is_left && moment.sender == Endpoint::Server && matches!(moment.frame, "DATA" | "RST_STREAM")
+    {
+        let shown = |window: Option<i64>| window.map_or_else(|| "?".to_owned(), signed);
+        add(&format!(
+            "window {}, connection {}",
+            shown(moment.windows.stream),
+            shown(moment.windows.connection)
+        ));
+    }
+    lines
+}
+
+/// A window's size with thousands separators.
+pub(super) fn signed(window: i64) -> String {
+    let sign = if window < 0 { "-" } else { "" };
+    format!("{sign}{}", grouped(window.unsigned_abs()))
+}
+
+fn cut(text: &str, width: usize) -> String {
+    text.chars().take(width).collect()
+}

@@ -1,0 +1,125 @@
+//! JSON lines: one object a line with `"v":1` and `"type"`. Other people's scripts rely on the keys:
+//! `schema.json` beside this file documents them, and a test holds every line against it.
+
+mod line;
+
+use serde::Serialize;
+
+use self::line::{Connection, FindingLine, LossLine, Stream, SummaryLine};
+use super::clock::WallClock;
+use super::tally::Summary;
+use crate::anomaly::kind::Verdict;
+use crate::pipeline::{Output, Sink};
+
+/// The JSON Schema (draft 2020-12) of every line.
+pub const SCHEMA: &str = include_str!("schema.json");
+
+/// Renders outputs as JSON lines into a buffer that its owner empties.
+#[derive(Debug)]
+pub struct Json {
+    clock: WallClock,
+    shown_from: Verdict,
+    buffer: Vec<u8>,
+}
+
+impl Json {
+    /// Findings are printed from the verdict `shown_from` on. (Counted are all of them.)
+    #[must_use]
+    pub fn new(clock: WallClock, shown_from: Verdict) -> Self {
+        Self {
+            clock,
+            shown_from,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The lines so far; the caller takes them.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// True when there is nothing to take.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// The kernel programs lost something: `count` more of `cause` than before.
+    pub fn kernel_loss(&mut self, cause: &'static str, count: u64) {
+        let line = LossLine::of_kernel(self.clock, cause, count);
+        self.line(&line);
+    }
+
+    /// The last line.
+    pub fn summary(&mut self, summary: &Summary<'_>) {
+        let line = SummaryLine::new(self.clock, summary);
+        self.line(&line);
+    }
+
+    fn line(&mut self, line: &impl Serialize) {
+        let before = self.buffer.len();
+        match serde_json::to_writer(&mut self.buffer, line) {
+            Ok(()) => self.buffer.push(b'\n'),
+            Err(error) => {
+                // Every field has a JSON form and memory takes every write, so this cannot be reached;
+                // if it were, half a line must not stay.
+                self.buffer.truncate(before);
+                tracing::error!(%error, "cannot render a line of JSON");
+            }
+        }
+    }
+}
+
+impl Sink for Json {
+    fn accept(&mut self, output: &Output) {
+        match output {
+            Output::Connection(info) => {
+                let line = Connection::seen(self.clock, info);
+                self.line(&line);
+            }
+            Output::ConnectionEnded {
+                info,
+                why,
+                at,
+                open_streams,
+            } => {
+                let line = Connection::ended(self.clock, info, *why, *at, *open_streams);
+                self.line(&line);
+            }
+            Output::GoAway { info, go_away } => {
+                let line = Connection::go_away(self.clock, info, go_away);
+                self.line(&line);
+            }
+            Output::StreamOpened { .. } => {}
+            Output::Stream {
+                info,
+                record,
+                findings,
+            } => {
+                let line = Stream::new(self.clock, info, record, findings);
+                self.line(&line);
+                let shown_from = self.shown_from;
+                for finding in findings
+                    .iter()
+                    .filter(|finding| finding.verdict >= shown_from)
+                {
+                    let line = FindingLine::new(self.clock, info, Some(record), finding);
+                    self.line(&line);
+                }
+            }
+            Output::Finding { info, finding } => {
+                if finding.verdict >= self.shown_from {
+                    let line = FindingLine::new(self.clock, info, None, finding);
+                    self.line(&line);
+                }
+            }
+            Output::Loss(loss) => {
+                let line = LossLine::new(self.clock, loss);
+                self.line(&line);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

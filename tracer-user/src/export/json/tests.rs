@@ -1,0 +1,220 @@
+use serde_json::{Value, json};
+
+use super::super::sample;
+use super::super::tally::{Kernel, StoppedBy, Tally};
+use super::*;
+
+fn lines(shown_from: Verdict) -> Vec<Value> {
+    let mut json = Json::new(WallClock::with_boot(1_735_689_600_000_000_000), shown_from);
+    for output in sample::outputs() {
+        json.accept(&output);
+    }
+    json.kernel_loss("ring_full", 3);
+    json.summary(&Summary {
+        tally: &Tally::default(),
+        kernel: &Kernel::default(),
+        duration: std::time::Duration::from_millis(1_500),
+        stopped_by: StoppedBy::Time,
+        output_dropped: 0,
+        filtered: true,
+    });
+    let text = String::from_utf8(json.take()).unwrap();
+    assert!(text.ends_with('\n') && json.is_empty());
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn of_type(lines: &[Value], line_type: &str) -> Vec<Value> {
+    lines
+        .iter()
+        .filter(|line| line["type"] == line_type)
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn stream_line_has_the_promised_keys() {
+    let streams = of_type(&lines(Verdict::Suspicious), "stream");
+    assert_eq!(streams.len(), 4);
+    let (ok, cut, unseen) = (&streams[0], &streams[1], &streams[3]);
+    for (key, of_ok, of_cut, of_unseen) in [
+        ("v", json!(1), json!(1), json!(1)),
+        ("conn", json!(3), json!(3), json!(3)),
+        ("stream_id", json!(15), json!(17), json!(21)),
+        ("role", json!("client"), json!("client"), json!(null)),
+        ("pid", json!(4_242), json!(4_242), json!(4_242)),
+        ("comm", json!("node"), json!("node"), json!("node")),
+        (
+            "local",
+            json!("127.0.0.1:40000"),
+            json!("127.0.0.1:40000"),
+            json!("127.0.0.1:40000"),
+        ),
+        (
+            "peer",
+            json!("127.0.0.1:8080"),
+            json!("127.0.0.1:8080"),
+            json!("127.0.0.1:8080"),
+        ),
+        (
+            "headers",
+            json!({"x-call-id": "call-7"}),
+            json!({"x-call-id": "call-7"}),
+            json!({}),
+        ),
+        ("request_phase", json!("Q2"), json!("Q1"), json!(null)),
+        ("response_phase", json!("R3"), json!("Rm"), json!(null)),
+        ("trailers", json!(true), json!(false), json!(null)),
+        ("grpc_status", json!(0), json!(null), json!(null)),
+        ("request_bytes", json!(16), json!(16), json!(0)),
+        ("response_bytes", json!(11_011), json!(10_480), json!(7)),
+        ("bytes_known", json!(true), json!(true), json!(false)),
+        ("outcome", json!("ok"), json!("reset"), json!("unknown")),
+        ("tier", json!("T1"), json!("T1"), json!("T0")),
+        (
+            "time",
+            json!("2025-01-01T00:00:01.005000Z"),
+            json!("2025-01-01T00:00:01.005000Z"),
+            json!("2025-01-01T00:00:01.005000Z"),
+        ),
+        (
+            "at_ns",
+            json!(1_005_000_000),
+            json!(1_005_000_000),
+            json!(1_005_000_000),
+        ),
+        ("duration_ms", json!(4.9), json!(4.9), json!(null)),
+        ("ttfb_ms", json!(2.5), json!(2.5), json!(null)),
+        ("timeout_ms", json!(1_500.0), json!(1_500.0), json!(null)),
+        ("end", json!("complete"), json!("reset"), json!("unseen")),
+        (
+            "findings",
+            json!([]),
+            json!([
+                "response_cut_by_reset",
+                "truncated_response",
+                "redundant_reset"
+            ]),
+            json!([]),
+        ),
+    ] {
+        assert_eq!(ok[key], of_ok, "{key}");
+        assert_eq!(cut[key], of_cut, "{key}");
+        assert_eq!(unseen[key], of_unseen, "{key}");
+    }
+    let path = json!("/grpc.testing.TestService/UnaryCall");
+    assert_eq!(
+        (&ok["method"], &cut["method"], &unseen["method"]),
+        (&path, &path, &Value::Null)
+    );
+    assert_eq!(
+        (&ok["reset"], &unseen["reset"]),
+        (&Value::Null, &Value::Null)
+    );
+    let reset = &cut["reset"][0];
+    assert_eq!(
+        (&reset["code"], &reset["name"], &reset["sender"]),
+        (&json!(0), &json!("NO_ERROR"), &json!("server"))
+    );
+    assert_eq!(
+        cut["messages"]["response"]["open"],
+        json!({"promised": 11_006, "got": 10_475})
+    );
+    assert_eq!(
+        cut["windows"]["response"],
+        json!({"stream": 55_055, "connection": 0})
+    );
+}
+
+#[test]
+fn finding_line_tells_the_story() {
+    let findings = of_type(&lines(Verdict::Suspicious), "finding");
+    let cut = &findings[0];
+    assert_eq!(cut["kind"], "response_cut_by_reset");
+    assert_eq!(cut["verdict"], "anomaly");
+    assert_eq!(
+        (&cut["conn"], &cut["stream_id"], &cut["tier"]),
+        (&json!(3), &json!(17), &json!("T1"))
+    );
+    assert_eq!(cut["story"].as_array().unwrap().len(), 5);
+    assert_eq!(
+        cut["story"][3],
+        json!({
+            "t_us": 2600.0, "sender": "server", "frame": "DATA", "n_frames": 1, "bytes": 10_480, "end_stream": false,
+            "stream_window": 55_055, "connection_window": 0, "note": "message 10475 of 11006 bytes",
+        })
+    );
+}
+
+#[test]
+fn benign_findings_are_printed_only_when_asked_for() {
+    let kinds = |shown_from| -> Vec<String> {
+        let findings = of_type(&lines(shown_from), "finding");
+        findings
+            .iter()
+            .map(|line| line["kind"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        kinds(Verdict::Suspicious),
+        [
+            "response_cut_by_reset",
+            "truncated_response",
+            "connection_lost_streams"
+        ]
+    );
+    assert_eq!(
+        kinds(Verdict::Benign),
+        [
+            "response_cut_by_reset",
+            "truncated_response",
+            "redundant_reset",
+            "connection_lost_streams"
+        ]
+    );
+}
+
+#[test]
+fn every_line_is_valid_by_the_schema() {
+    let mut compiler = boon::Compiler::new();
+    compiler
+        .add_resource("schema.json", serde_json::from_str(SCHEMA).unwrap())
+        .unwrap();
+    let mut schemas = boon::Schemas::new();
+    let schema = compiler.compile("schema.json", &mut schemas).unwrap();
+    let lines = lines(Verdict::Benign);
+    for line_type in ["connection", "stream", "finding", "loss", "summary"] {
+        assert!(!of_type(&lines, line_type).is_empty(), "{line_type}");
+    }
+    for line in &lines {
+        if let Err(error) = schemas.validate(line, schema) {
+            panic!("{error:#}\n{line:#}");
+        }
+    }
+    // The schema is no rubber stamp: a key less, a key more, or another type is refused.
+    let stream = of_type(&lines, "stream").remove(1);
+    for (key, value) in [
+        ("outcome", None),
+        ("surprise", Some(json!(1))),
+        ("trailers", Some(json!("yes"))),
+    ] {
+        let mut wrong = stream.clone();
+        match value {
+            Some(value) => drop(wrong.as_object_mut().unwrap().insert(key.into(), value)),
+            None => drop(wrong.as_object_mut().unwrap().remove(key)),
+        }
+        assert!(schemas.validate(&wrong, schema).is_err(), "{key}");
+    }
+}
+
+#[test]
+fn schema_names_every_finding_and_outcome() {
+    for kind in crate::anomaly::kind::Kind::ALL {
+        assert!(
+            SCHEMA.contains(&format!("\"{}\"", kind.as_str())),
+            "{}",
+            kind.as_str()
+        );
+    }
+}

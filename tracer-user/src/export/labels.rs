@@ -1,0 +1,198 @@
+//! Label values: closed sets, and open ones behind a cap.
+
+use std::collections::HashSet;
+
+use crate::connection::Endpoint;
+use crate::kernel::event::OtherProtocol;
+use crate::pipeline::Protocol;
+use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
+
+/// What stands for a value beyond the cap.
+pub const OTHER: &str = "other";
+
+/// What stands for a value that could not be seen.
+pub const UNKNOWN: &str = "unknown";
+
+/// Longest service or method that becomes a label value, in bytes. Longer ones are [`OTHER`].
+pub const METHOD_LEN: usize = 128;
+
+/// The role of the observed end: `client`, `server` or `unknown`.
+#[must_use]
+pub const fn role(role: Option<Endpoint>) -> &'static str {
+    match role {
+        Some(endpoint) => endpoint.as_str(),
+        None => UNKNOWN,
+    }
+}
+
+/// How far the request was: `Q0` to `Q2` or `unknown`.
+#[must_use]
+pub const fn request_phase(phase: Option<RequestPhase>) -> &'static str {
+    match phase {
+        Some(phase) => phase.as_str(),
+        None => UNKNOWN,
+    }
+}
+
+/// How far the response was: `R0` to `R3` or `unknown`.
+#[must_use]
+pub const fn response_phase(phase: Option<ResponsePhase>) -> &'static str {
+    match phase {
+        Some(phase) => phase.as_str(),
+        None => UNKNOWN,
+    }
+}
+
+/// How a stream came to its end, the cause of a connection's end left out.
+#[must_use]
+pub const fn stream_end(end: StreamEnd) -> &'static str {
+    match end {
+        StreamEnd::Complete => "complete",
+        StreamEnd::Reset => "reset",
+        StreamEnd::Connection(_) => "connection",
+        StreamEnd::Unprocessed => "unprocessed",
+        StreamEnd::Evicted => "evicted",
+        StreamEnd::Unseen => "unseen",
+    }
+}
+
+/// What a connection speaks: `http2`, `tls`, `http1` or `other`.
+#[must_use]
+pub const fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http2 => "http2",
+        Protocol::Other(OtherProtocol::Tls) => "tls",
+        Protocol::Other(OtherProtocol::Http1) => "http1",
+        Protocol::Other(OtherProtocol::Other) => OTHER,
+    }
+}
+
+/// Names of the status codes 0 to 16 (grpc/grpc `doc/statuscodes.md`).
+pub const GRPC_CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// The name of a gRPC status, None beyond 16.
+#[must_use]
+pub fn grpc_code_name(status: u32) -> Option<&'static str> {
+    GRPC_CODES.get(usize::try_from(status).ok()?).copied()
+}
+
+/// The label `grpc_code` of a stream: a status' name, `missing` (the response ended without one),
+/// `malformed` (there, and no status), or `unseen`.
+#[must_use]
+pub fn grpc_code(record: &StreamRecord) -> &'static str {
+    if record.grpc_status_malformed {
+        return "malformed";
+    }
+    match record.grpc_status {
+        Seen::Value(status) => grpc_code_name(status).unwrap_or("malformed"),
+        Seen::Absent => "missing",
+        Seen::Unknown => "unseen",
+    }
+}
+
+/// The gRPC service and method of a `:path` (`/package.Service/Method`, gRPC "Requests"). [`OTHER`] for
+/// what has another form: it is no gRPC method, and it may hold anything.
+#[must_use]
+pub fn service_and_method(path: &str) -> (&str, &str) {
+    let fits = |part: &str| {
+        !part.is_empty()
+            && part.len() <= METHOD_LEN
+            && part.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    match path
+        .strip_prefix('/')
+        .and_then(|rest| rest.rsplit_once('/'))
+    {
+        Some((service, method)) if fits(service) && fits(method) => (service, method),
+        _ => (OTHER, OTHER),
+    }
+}
+
+/// An open set of label values that stops growing at a cap.
+#[derive(Debug)]
+pub struct Capped {
+    known: HashSet<String>,
+    cap: usize,
+}
+
+impl Capped {
+    /// An empty set for `cap` values.
+    #[must_use]
+    pub fn new(cap: usize) -> Self {
+        Self {
+            known: HashSet::new(),
+            cap,
+        }
+    }
+
+    /// True when `value` may be a label value: it is known, or there was room for it.
+    pub fn admits(&mut self, value: &str) -> bool {
+        if self.known.contains(value) {
+            return true;
+        }
+        self.known.len() < self.cap && self.known.insert(value.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_and_method_are_the_path_of_a_grpc_call() {
+        for (path, want) in [
+            (
+                "/grpc.testing.TestService/UnaryCall",
+                ("grpc.testing.TestService", "UnaryCall"),
+            ),
+            ("/a/b/C/D", ("a/b/C", "D")),
+            ("/", (OTHER, OTHER)),
+            ("", (OTHER, OTHER)),
+            ("*", (OTHER, OTHER)),
+            ("/favicon.ico", (OTHER, OTHER)),
+            ("//Method", (OTHER, OTHER)),
+            ("/Service/", (OTHER, OTHER)),
+            ("/a b/C", (OTHER, OTHER)),
+        ] {
+            assert_eq!(service_and_method(path), want, "{path}");
+        }
+        assert_eq!(
+            service_and_method(&format!("/{}/m", "s".repeat(METHOD_LEN + 1))),
+            (OTHER, OTHER)
+        );
+    }
+
+    #[test]
+    fn cap_refuses_new_values_and_keeps_known_ones() {
+        let mut set = Capped::new(2);
+        assert!(set.admits("a") && set.admits("b"));
+        assert!(!set.admits("c"));
+        assert!(set.admits("a") && set.admits("b"));
+    }
+
+    #[test]
+    fn grpc_codes_stand_at_their_numbers() {
+        assert_eq!(grpc_code_name(0), Some("OK"));
+        assert_eq!(grpc_code_name(14), Some("UNAVAILABLE"));
+        assert_eq!(grpc_code_name(16), Some("UNAUTHENTICATED"));
+        assert_eq!(grpc_code_name(17), None);
+    }
+}

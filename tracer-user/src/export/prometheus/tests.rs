@@ -1,0 +1,207 @@
+use super::super::metrics::METRICS;
+use super::super::sample;
+use super::end::verdict_of;
+use super::*;
+use crate::anomaly::kind::Verdict;
+use crate::frame::ErrorCode;
+use crate::pipeline::Output;
+use crate::stream::record::Reset;
+
+fn exported(exporter: &Exporter) -> String {
+    String::from_utf8(exporter.scrape().encode(std::time::Duration::ZERO).unwrap()).unwrap()
+}
+
+fn after_sample() -> Exporter {
+    let mut exporter = Exporter::new().unwrap();
+    for output in sample::outputs() {
+        exporter.accept(&output);
+    }
+    exporter.set_live(2, 1);
+    exporter.set_attached("h2t_sock_send");
+    exporter.set_programs(&[ProgramRuns {
+        name: "h2t_sock_send".into(),
+        runs: 10,
+        run_ns: 1_500_000_000,
+    }]);
+    exporter
+}
+
+#[track_caller]
+fn assert_series(text: &str, series: &str) {
+    assert!(
+        text.lines().any(|line| line == series),
+        "no line {series:?} in\n{text}"
+    );
+}
+
+#[test]
+fn every_kind_of_output_is_counted() {
+    let mut exporter = after_sample();
+    let mut kernel = [0; COUNTERS as usize];
+    kernel[KernelCounter::RingFull as usize] = 5;
+    kernel[KernelCounter::BytesSeen as usize] = 100;
+    exporter.set_kernel(&kernel);
+    kernel[KernelCounter::RingFull as usize] = 7;
+    exporter.set_kernel(&kernel);
+    exporter.set_output_dropped(3);
+    exporter.set_output_dropped(4);
+    let text = exported(&exporter);
+    let end = r#"comm="node",role="client""#;
+    for series in [
+        format!("h2trace_connections_total{{{end}}} 1"),
+        r#"h2trace_connections_undecoded_total{comm="node",reason="tls"} 1"#.to_owned(),
+        r#"h2trace_connections_ended_total{cause="peer_reset",comm="node",role="client"} 1"#.to_owned(),
+        r#"h2trace_connections_ended_with_open_streams_total{cause="peer_reset",comm="node",role="client"} 1"#
+            .to_owned(),
+        r#"h2trace_go_aways_total{code="ENHANCE_YOUR_CALM",comm="node",role="client",sender="server"} 1"#.to_owned(),
+        format!("h2trace_streams_opened_total{{{end}}} 4"),
+        r#"h2trace_streams_ended_total{comm="node",outcome="ok",role="client"} 1"#.to_owned(),
+        r#"h2trace_streams_ended_total{comm="node",outcome="reset",role="client"} 1"#.to_owned(),
+        format!(r#"h2trace_stream_duration_seconds_bucket{{{end},le="0.005"}} 3"#),
+        format!("h2trace_stream_duration_seconds_count{{{end}}} 3"),
+        format!("h2trace_stream_first_byte_seconds_count{{{end}}} 3"),
+        r#"h2trace_resets_total{code="NO_ERROR",comm="node",request_phase="Q1",response_phase="Rm",role="client",sender="server",verdict="anomaly"} 1"#.to_owned(),
+        r#"h2trace_missing_trailers_total{comm="node",end="reset",role="client"} 1"#.to_owned(),
+        r#"h2trace_truncated_messages_total{comm="node",direction="response",end="reset",role="client"} 1"#.to_owned(),
+        r#"h2trace_grpc_status_total{comm="node",grpc_code="OK",grpc_method="UnaryCall",grpc_service="grpc.testing.TestService",role="client"} 2"#.to_owned(),
+        r#"h2trace_grpc_status_total{comm="node",grpc_code="missing",grpc_method="UnaryCall",grpc_service="grpc.testing.TestService",role="client"} 1"#.to_owned(),
+        r#"h2trace_data_bytes_total{comm="node",direction="response",role="client"} 32509"#.to_owned(),
+        r#"h2trace_findings_total{comm="node",kind="response_cut_by_reset",role="client",verdict="anomaly"} 1"#
+            .to_owned(),
+        r#"h2trace_findings_total{comm="node",kind="connection_lost_streams",role="client",verdict="anomaly"} 1"#
+            .to_owned(),
+        "h2trace_live_connections 2".to_owned(),
+        "h2trace_live_streams 1".to_owned(),
+        r#"h2trace_self_events_lost_total{cause="ring_full"} 7"#.to_owned(),
+        r#"h2trace_self_events_lost_total{cause="fault"} 0"#.to_owned(),
+        "h2trace_self_bytes_seen_total 100".to_owned(),
+        r#"h2trace_self_undecoded_total{cause="desync"} 1"#.to_owned(),
+        "h2trace_self_undecoded_bytes_total 512".to_owned(),
+        "h2trace_self_resync_total 1".to_owned(),
+        "h2trace_self_hpack_unseen_total 1".to_owned(),
+        r#"h2trace_self_limit_hits_total{limit="streams"} 1"#.to_owned(),
+        "h2trace_self_output_dropped_total 4".to_owned(),
+        r#"h2trace_self_program_attached{program="h2t_sock_send"} 1"#.to_owned(),
+        r#"h2trace_self_program_run_seconds_total{program="h2t_sock_send"} 1.5"#.to_owned(),
+    ] {
+        assert_series(&text, &series);
+    }
+}
+
+#[test]
+fn all_metrics_of_the_table_are_registered_and_no_other() {
+    let exporter = after_sample();
+    let early = StreamRecord {
+        request: crate::stream::record::Half {
+            end_stream_at: None,
+            ..Default::default()
+        },
+        request_phase: Some(crate::stream::record::RequestPhase::Q1),
+        ..sample::complete(99)
+    };
+    let mut exporter = exporter;
+    let info = std::sync::Arc::new(sample::connection());
+    exporter.accept(&Output::Stream {
+        info,
+        record: Box::new(early),
+        findings: Vec::new(),
+    });
+    // One label value more than the cap gives the series of the overflow.
+    for n in 0..=limits::WORKLOAD_LABELS {
+        let info = ConnectionInfo {
+            comm: format!("c{n}"),
+            ..sample::tls()
+        };
+        exporter.accept(&Output::Connection(std::sync::Arc::new(info)));
+    }
+    exporter.set_kernel(&[1; COUNTERS as usize]);
+    let text = exported(&exporter);
+    let mut exposed: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split_once(' '))
+        .collect();
+    let mut table: Vec<(&str, &str)> = METRICS
+        .iter()
+        .map(|metric| (metric.name, metric.metric_type.as_str()))
+        .collect();
+    exposed.sort_unstable();
+    table.sort_unstable();
+    assert_eq!(exposed, table);
+    assert_series(
+        &text,
+        r#"h2trace_early_responses_total{comm="node",role="client"} 1"#,
+    );
+}
+
+#[test]
+fn methods_beyond_the_cap_are_counted_under_other() {
+    let mut exporter = Exporter::new().unwrap();
+    let info = std::sync::Arc::new(sample::connection());
+    let n_streams = limits::METHOD_LABELS + 10;
+    for n in 0..n_streams {
+        let record = StreamRecord {
+            path: Some(format!("/s/m{n}")),
+            ..sample::complete(1)
+        };
+        let info = std::sync::Arc::clone(&info);
+        exporter.accept(&Output::Stream {
+            info,
+            record: Box::new(record),
+            findings: Vec::new(),
+        });
+    }
+    let text = exported(&exporter);
+    let series = text
+        .lines()
+        .filter(|line| line.starts_with("h2trace_grpc_status_total{"))
+        .count();
+    assert_eq!(series, limits::METHOD_LABELS + 1);
+    assert_series(
+        &text,
+        r#"h2trace_grpc_status_total{comm="node",grpc_code="OK",grpc_method="other",grpc_service="other",role="client"} 10"#,
+    );
+    assert_series(
+        &text,
+        r#"h2trace_self_label_overflow_total{label="grpc_method"} 10"#,
+    );
+}
+
+#[test]
+fn paths_that_are_no_method_do_not_become_labels() {
+    let mut exporter = Exporter::new().unwrap();
+    let info = std::sync::Arc::new(sample::connection());
+    for path in ["/favicon.ico", "/a b/c", "*"] {
+        let record = StreamRecord {
+            path: Some(path.into()),
+            ..sample::complete(1)
+        };
+        let info = std::sync::Arc::clone(&info);
+        exporter.accept(&Output::Stream {
+            info,
+            record: Box::new(record),
+            findings: Vec::new(),
+        });
+    }
+    assert_series(
+        &exported(&exporter),
+        r#"h2trace_grpc_status_total{comm="node",grpc_code="OK",grpc_method="other",grpc_service="other",role="client"} 3"#,
+    );
+}
+
+#[test]
+fn verdict_of_a_reset_is_the_worst_that_names_it() {
+    let (record, findings) = sample::cut(1);
+    let reset = record.resets[0];
+    assert_eq!(verdict_of(&reset, &findings), Verdict::Anomaly);
+    let by_client = Reset {
+        sender: Endpoint::Client,
+        ..reset
+    };
+    assert_eq!(verdict_of(&by_client, &findings), Verdict::Unknown);
+    let cancel = Reset {
+        code: ErrorCode::CANCEL,
+        ..reset
+    };
+    assert_eq!(verdict_of(&cancel, &findings), Verdict::Unknown);
+}

@@ -1,0 +1,370 @@
+//! Records for the exporters' tests: the reference incident as the client's hop shows it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::frame::{ErrorCode, StreamId};
+use crate::kernel::event::{Address, Opened, OtherProtocol, Timestamp};
+use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol};
+use crate::stream::record::{
+    EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, Outcome, RequestPhase, Reset,
+    ResponsePhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
+};
+
+const START: u64 = 1_000_000_000;
+
+/// `us` microseconds after the sample's beginning.
+pub(crate) fn at(us: u64) -> Timestamp {
+    Timestamp(START + us * 1_000)
+}
+
+pub(crate) fn connection() -> ConnectionInfo {
+    ConnectionInfo {
+        id: ConnectionId(3),
+        role: Some(Endpoint::Client),
+        pid: 4_242,
+        comm: "node".into(),
+        cgroup: 17,
+        netns: 4_026_531_840,
+        local: Address::Inet("127.0.0.1:40000".parse().unwrap()),
+        peer: Address::Inet("127.0.0.1:8080".parse().unwrap()),
+        opened: Opened::Active,
+        beginning_seen: true,
+        upgraded: false,
+        protocol: Protocol::Http2,
+        first_at: at(0),
+    }
+}
+
+pub(crate) fn tls() -> ConnectionInfo {
+    ConnectionInfo {
+        id: ConnectionId(4),
+        role: None,
+        opened: Opened::Unseen,
+        beginning_seen: false,
+        protocol: Protocol::Other(OtherProtocol::Tls),
+        local: Address::Unix(String::new()),
+        peer: Address::Unix("/run/x.sock".into()),
+        ..connection()
+    }
+}
+
+/// A unary call that went well.
+pub(crate) fn complete(stream_id: u32) -> StreamRecord {
+    let messages = |size| Messages {
+        complete: 1,
+        open: None,
+        sizes: vec![size],
+        known: true,
+    };
+    StreamRecord {
+        connection: ConnectionId(3),
+        role: Some(Endpoint::Client),
+        stream_id: StreamId(stream_id),
+        pid: 4_242,
+        first_at: at(100),
+        last_at: at(5_000),
+        beginning_seen: true,
+        whole: true,
+        pushed: false,
+        request: Half {
+            headers_at: Some(at(100)),
+            data_bytes: 16,
+            data_known: true,
+            data_frames: 1,
+            first_data_at: Some(at(110)),
+            last_data_at: Some(at(110)),
+            end_stream_at: Some(at(200)),
+            end_stream_on: Some(EndStreamOn::Data),
+            messages: messages(11),
+            windows_at_end: Windows {
+                stream: Some(65_519),
+                connection: Some(1_048_560),
+            },
+            tid: 4_243,
+        },
+        response: Half {
+            headers_at: Some(at(2_600)),
+            data_bytes: 11_011,
+            data_known: true,
+            data_frames: 1,
+            first_data_at: Some(at(2_700)),
+            last_data_at: Some(at(2_700)),
+            end_stream_at: Some(at(5_000)),
+            end_stream_on: Some(EndStreamOn::Trailers),
+            messages: messages(11_006),
+            windows_at_end: Windows {
+                stream: Some(54_524),
+                connection: Some(54_524),
+            },
+            tid: 4_243,
+        },
+        request_phase: Some(RequestPhase::Q2),
+        response_phase: Some(ResponsePhase::R3),
+        trailers: Seen::Value(()),
+        trailers_only: false,
+        grpc: Seen::Value(()),
+        grpc_web: false,
+        path: Some("/grpc.testing.TestService/UnaryCall".into()),
+        http_status: Seen::Value(200),
+        response_content_type: Some("application/grpc".into()),
+        grpc_status: Seen::Value(0),
+        grpc_status_malformed: false,
+        timeout: Some(Duration::from_millis(1_500)),
+        shown: BTreeMap::from([("x-call-id".into(), "call-7".into())]),
+        resets: Vec::new(),
+        end: StreamEnd::Complete,
+        outcome: Outcome::Ok,
+        tier: Tier::T1,
+        story: Vec::new(),
+    }
+}
+
+/// A call whose response was cut by the proxy's reset: message promised 11006, got 10475.
+pub(crate) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
+    let used_up = Windows {
+        stream: Some(55_055),
+        connection: Some(0),
+    };
+    let whole = complete(stream_id);
+    let reset = Reset {
+        sender: Endpoint::Server,
+        code: ErrorCode::NO_ERROR,
+        at: at(5_000),
+        request_phase: Some(RequestPhase::Q1),
+        response_phase: Some(ResponsePhase::Rm),
+        response_windows: used_up,
+    };
+    let record = StreamRecord {
+        request: Half {
+            end_stream_at: None,
+            end_stream_on: None,
+            ..whole.request.clone()
+        },
+        response: Half {
+            data_bytes: 10_480,
+            end_stream_at: None,
+            end_stream_on: None,
+            messages: Messages {
+                complete: 0,
+                open: Some(OpenMessage {
+                    promised: Some(11_006),
+                    got: 10_475,
+                }),
+                sizes: vec![11_006],
+                known: true,
+            },
+            windows_at_end: used_up,
+            ..whole.response.clone()
+        },
+        request_phase: Some(RequestPhase::Q1),
+        response_phase: Some(ResponsePhase::Rm),
+        trailers: Seen::Absent,
+        grpc_status: Seen::Absent,
+        resets: vec![reset],
+        end: StreamEnd::Reset,
+        outcome: Outcome::Reset,
+        ..whole
+    };
+    let moment = |us, sender, frame, bytes, windows, note: &str| Moment {
+        at: at(us),
+        sender,
+        frame,
+        n_frames: 1,
+        bytes,
+        end_stream: false,
+        windows,
+        note: note.into(),
+    };
+    let none = Windows::default();
+    let story = vec![
+        moment(
+            100,
+            Endpoint::Client,
+            "HEADERS",
+            40,
+            none,
+            "/grpc.testing.TestService/UnaryCall",
+        ),
+        moment(
+            110,
+            Endpoint::Client,
+            "DATA",
+            16,
+            Windows {
+                stream: Some(65_519),
+                connection: Some(9),
+            },
+            "message 11 bytes",
+        ),
+        moment(2_600, Endpoint::Server, "HEADERS", 30, none, "200"),
+        moment(
+            2_700,
+            Endpoint::Server,
+            "DATA",
+            10_480,
+            used_up,
+            "message 10475 of 11006 bytes",
+        ),
+        moment(
+            5_000,
+            Endpoint::Server,
+            "RST_STREAM",
+            4,
+            used_up,
+            "NO_ERROR",
+        ),
+    ];
+    let finding = Finding {
+        kind: Kind::ResponseCutByReset,
+        verdict: Verdict::Anomaly,
+        tier: Tier::T1,
+        connection: ConnectionId(3),
+        role: Some(Endpoint::Client),
+        stream_id: StreamId(stream_id),
+        at: at(5_000),
+        sender: Some(Endpoint::Server),
+        code: Some(ErrorCode::NO_ERROR),
+        request_phase: Some(RequestPhase::Q1),
+        response_phase: Some(ResponsePhase::Rm),
+        windows: used_up,
+        summary: "the server reset the stream with NO_ERROR inside a message: 10475 of 11006 bytes came, \
+                  no trailers; the client's connection window was used up"
+            .into(),
+        story,
+    };
+    let truncated = Finding {
+        kind: Kind::TruncatedResponse,
+        story: Vec::new(),
+        summary: "cut".into(),
+        ..finding.clone()
+    };
+    let benign = Finding {
+        kind: Kind::RedundantReset,
+        verdict: Verdict::Benign,
+        sender: None,
+        ..truncated.clone()
+    };
+    (record, vec![finding, truncated, benign])
+}
+
+/// A stream of which little is known.
+pub(crate) fn unseen(stream_id: u32) -> StreamRecord {
+    StreamRecord {
+        beginning_seen: false,
+        whole: false,
+        role: None,
+        request: Half::default(),
+        response: Half {
+            data_bytes: 7,
+            ..Half::default()
+        },
+        request_phase: None,
+        response_phase: None,
+        trailers: Seen::Unknown,
+        grpc: Seen::Unknown,
+        path: None,
+        http_status: Seen::Unknown,
+        response_content_type: None,
+        grpc_status: Seen::Unknown,
+        timeout: None,
+        shown: BTreeMap::new(),
+        end: StreamEnd::Unseen,
+        outcome: Outcome::Unknown,
+        tier: Tier::T0,
+        ..complete(stream_id)
+    }
+}
+
+/// Every kind of output.
+pub(crate) fn outputs() -> Vec<Output> {
+    let info = Arc::new(connection());
+    let (cut_record, cut_findings) = cut(17);
+    let of_connection = Finding {
+        kind: Kind::ConnectionLostStreams,
+        stream_id: StreamId(0),
+        code: None,
+        sender: None,
+        request_phase: None,
+        response_phase: None,
+        windows: Windows::default(),
+        story: Vec::new(),
+        ..cut(0).1.remove(0)
+    };
+    let lost_streams = StreamRecord {
+        end: StreamEnd::Connection(ConnectionEnd::PeerReset),
+        outcome: Outcome::ConnectionLost,
+        ..complete(19)
+    };
+    vec![
+        Output::Connection(Arc::clone(&info)),
+        Output::Connection(Arc::new(tls())),
+        Output::StreamOpened {
+            info: Arc::clone(&info),
+        },
+        Output::Stream {
+            info: Arc::clone(&info),
+            record: Box::new(complete(15)),
+            findings: Vec::new(),
+        },
+        Output::StreamOpened {
+            info: Arc::clone(&info),
+        },
+        Output::Stream {
+            info: Arc::clone(&info),
+            record: Box::new(cut_record),
+            findings: cut_findings,
+        },
+        Output::StreamOpened {
+            info: Arc::clone(&info),
+        },
+        Output::Stream {
+            info: Arc::clone(&info),
+            record: Box::new(lost_streams),
+            findings: Vec::new(),
+        },
+        Output::StreamOpened {
+            info: Arc::clone(&info),
+        },
+        Output::Stream {
+            info: Arc::clone(&info),
+            record: Box::new(unseen(21)),
+            findings: Vec::new(),
+        },
+        Output::GoAway {
+            info: Arc::clone(&info),
+            go_away: GoAway {
+                sender: Endpoint::Server,
+                last_stream_id: StreamId(17),
+                code: ErrorCode::ENHANCE_YOUR_CALM,
+                reason: "too_many_pings",
+                at: at(6_000),
+            },
+        },
+        Output::Finding {
+            info: Arc::clone(&info),
+            finding: of_connection,
+        },
+        Output::ConnectionEnded {
+            info: Arc::clone(&info),
+            why: ConnectionEnd::PeerReset,
+            at: at(7_000),
+            open_streams: 2,
+        },
+        Output::Loss(Loss {
+            connection: Some(info),
+            at: at(8_000),
+            cause: "desync",
+            bytes: Some(512),
+        }),
+        Output::Loss(Loss {
+            connection: None,
+            at: at(8_100),
+            cause: "limit_streams",
+            bytes: None,
+        }),
+    ]
+}

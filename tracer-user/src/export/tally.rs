@@ -1,0 +1,210 @@
+//! What a whole run saw, for the heartbeat and the summary.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tracer_ebpf::counter::{COUNTERS, Counter};
+
+use super::labels;
+use crate::anomaly::kind::{Finding, Verdict};
+use crate::pipeline::{Output, Sink};
+
+/// Counts outputs by their closed sets.
+#[derive(Debug, Default)]
+pub struct Tally {
+    connections: BTreeMap<&'static str, u64>,
+    opened: u64,
+    ended: u64,
+    outcomes: BTreeMap<&'static str, u64>,
+    findings: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    worst: Option<Verdict>,
+    losses: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// Connections by protocol.
+    #[must_use]
+    pub fn connections(&self) -> &BTreeMap<&'static str, u64> {
+        &self.connections
+    }
+
+    /// HTTP/2 connections.
+    #[must_use]
+    pub fn decoded_connections(&self) -> u64 {
+        self.connections.get("http2").copied().unwrap_or(0)
+    }
+
+    /// Streams opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// Streams ended.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// Streams ended, by outcome.
+    #[must_use]
+    pub fn outcomes(&self) -> &BTreeMap<&'static str, u64> {
+        &self.outcomes
+    }
+
+    /// Findings by kind and verdict.
+    #[must_use]
+    pub fn findings(&self) -> &BTreeMap<&'static str, BTreeMap<&'static str, u64>> {
+        &self.findings
+    }
+
+    /// The worst verdict of all findings.
+    #[must_use]
+    pub fn worst(&self) -> Option<Verdict> {
+        self.worst
+    }
+
+    /// Losses of the decoder by cause.
+    #[must_use]
+    pub fn losses(&self) -> &BTreeMap<&'static str, u64> {
+        &self.losses
+    }
+
+    fn count_finding(&mut self, finding: &Finding) {
+        *self
+            .findings
+            .entry(finding.kind.as_str())
+            .or_default()
+            .entry(finding.verdict.as_str())
+            .or_default() += 1;
+        self.worst = self.worst.max(Some(finding.verdict));
+    }
+}
+
+impl Sink for Tally {
+    fn accept(&mut self, output: &Output) {
+        match output {
+            Output::Connection(info) => {
+                *self
+                    .connections
+                    .entry(labels::protocol(info.protocol))
+                    .or_default() += 1;
+            }
+            Output::StreamOpened { .. } => self.opened += 1,
+            Output::Stream {
+                record, findings, ..
+            } => {
+                self.ended += 1;
+                *self.outcomes.entry(record.outcome.as_str()).or_default() += 1;
+                for finding in findings {
+                    self.count_finding(finding);
+                }
+            }
+            Output::Finding { finding, .. } => self.count_finding(finding),
+            Output::Loss(loss) => *self.losses.entry(loss.cause).or_default() += 1,
+            Output::ConnectionEnded { .. } | Output::GoAway { .. } => {}
+        }
+    }
+}
+
+/// The kernel programs' counters at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Kernel {
+    by_name: BTreeMap<&'static str, u64>,
+}
+
+impl Kernel {
+    /// From the counters' values, in the order of their indices.
+    #[must_use]
+    pub fn new(counters: &[u64; COUNTERS as usize]) -> Self {
+        Self {
+            by_name: Counter::ALL
+                .iter()
+                .zip(counters)
+                .map(|(counter, n)| (counter.name().0, *n))
+                .collect(),
+        }
+    }
+
+    /// All of them by name.
+    #[must_use]
+    pub fn by_name(&self) -> &BTreeMap<&'static str, u64> {
+        &self.by_name
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.by_name.get(counter.name().0).copied().unwrap_or(0)
+    }
+
+    /// Bytes that passed on HTTP/2 sockets.
+    #[must_use]
+    pub fn bytes_seen(&self) -> u64 {
+        self.get(Counter::BytesSeen)
+    }
+
+    /// Bytes copied to user space.
+    #[must_use]
+    pub fn bytes_copied(&self) -> u64 {
+        self.get(Counter::BytesCopied)
+    }
+
+    /// The losses that are not 0.
+    pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Counter::ALL
+            .iter()
+            .filter(|counter| counter.name().1)
+            .map(|counter| (counter.name().0, self.get(*counter)))
+            .filter(|(_, n)| *n > 0)
+    }
+
+    /// The sum of all losses.
+    #[must_use]
+    pub fn events_lost(&self) -> u64 {
+        self.losses().map(|(_, n)| n).sum()
+    }
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoppedBy {
+    /// SIGINT, SIGTERM or SIGHUP.
+    Signal,
+    /// `--for` is over.
+    Time,
+    /// `--limit` streams have ended.
+    Limit,
+    /// The reader of the output has gone.
+    OutputClosed,
+}
+
+impl StoppedBy {
+    /// JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StoppedBy::Signal => "signal",
+            StoppedBy::Time => "time",
+            StoppedBy::Limit => "limit",
+            StoppedBy::OutputClosed => "output_closed",
+        }
+    }
+}
+
+/// What is said at the end of a run.
+#[derive(Debug)]
+pub struct Summary<'a> {
+    /// What was seen.
+    pub tally: &'a Tally,
+    /// What the kernel programs counted.
+    pub kernel: &'a Kernel,
+    /// How long it ran, from the attach on.
+    pub duration: Duration,
+    /// Why it ended.
+    pub stopped_by: StoppedBy,
+    /// Lines of output that were thrown away.
+    pub output_dropped: u64,
+    /// A filter was set.
+    pub filtered: bool,
+}

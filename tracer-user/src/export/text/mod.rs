@@ -1,0 +1,392 @@
+//! Text for people: one line a stream, findings with their story, aligned for 100 columns.
+
+mod paint;
+mod story;
+mod summary;
+mod unit;
+
+pub use self::paint::Paint;
+pub use self::summary::summary;
+pub use self::unit::{bytes, count, duration};
+
+use super::clock::WallClock;
+use super::{duration_ns, labels};
+use crate::anomaly::kind::{Finding, Verdict};
+use crate::connection::Endpoint;
+use crate::frame::StreamId;
+use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
+use crate::stream::record::{GoAway, Outcome, Seen, StreamRecord};
+
+/// Columns that a line fits into, however narrow the terminal is.
+pub const COLUMNS: usize = 100;
+
+/// Width of the method at [`COLUMNS`]; a wider terminal gives it more.
+const METHOD: usize = 22;
+
+/// Columns of the time and the space after it.
+const INDENT: usize = 13;
+
+/// Renders outputs as text into a buffer that its owner empties.
+#[derive(Debug)]
+pub struct Text {
+    clock: WallClock,
+    paint: Paint,
+    columns: usize,
+    shown_from: Verdict,
+    /// Names of the header fields that are printed.
+    headers: Vec<String>,
+    heading_due: bool,
+    buffer: String,
+}
+
+impl Text {
+    /// Findings are printed from the verdict `shown_from` on. `columns` below [`COLUMNS`] count as that.
+    #[must_use]
+    pub fn new(clock: WallClock, paint: Paint, columns: usize, shown_from: Verdict) -> Self {
+        let columns = columns.max(COLUMNS);
+        Self {
+            clock,
+            paint,
+            columns,
+            shown_from,
+            headers: Vec::new(),
+            heading_due: true,
+            buffer: String::new(),
+        }
+    }
+
+    /// Prints the values of these header fields below their stream. (JSON has all that may be shown.)
+    #[must_use]
+    pub fn with_headers(mut self, names: &[String]) -> Self {
+        self.headers = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        self
+    }
+
+    /// The text so far; the caller takes it.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer).into_bytes()
+    }
+
+    /// True when there is nothing to take.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// The kernel programs lost something: `count` more of `cause` than before.
+    pub fn kernel_loss(&mut self, cause: &'static str, lost: u64) {
+        let now = self
+            .clock
+            .at(super::clock::monotonic_now())
+            .local_time_of_day();
+        let said = format!(
+            "{now} LOST: the kernel programs lost {} ({cause}); what they held is unknown",
+            count(lost, "event", "events")
+        );
+        self.long_line(&said, Paint::warning);
+    }
+
+    /// The last lines.
+    pub fn summary(&mut self, of: &super::tally::Summary<'_>) {
+        self.buffer.push_str(&summary(of, self.paint));
+    }
+
+    fn line(&mut self, line: &str) {
+        self.buffer.push_str(line.trim_end());
+        self.buffer.push('\n');
+    }
+
+    /// A line of whatever length, its continuation under what follows the time.
+    fn long_line(&mut self, line: &str, paint: fn(Paint, &str) -> String) {
+        for (n, part) in unit::wrapped(line, self.columns - INDENT)
+            .into_iter()
+            .enumerate()
+        {
+            let indent = if n == 0 { 0 } else { INDENT };
+            self.line(&paint(self.paint, &format!("{:indent$}{part}", "")));
+        }
+    }
+
+    fn connection(&mut self, info: &ConnectionInfo) {
+        let time = self.clock.at(info.first_at).local_time_of_day();
+        let what = match info.protocol {
+            Protocol::Http2 if info.upgraded => "HTTP/2 (upgraded from HTTP/1.1)",
+            Protocol::Http2 => "HTTP/2",
+            Protocol::Other(_) => match labels::protocol(info.protocol) {
+                "tls" => "TLS: encrypted, not decoded",
+                "http1" => "HTTP/1: not decoded",
+                _ => "neither HTTP/2, HTTP/1 nor TLS: not decoded",
+            },
+        };
+        let joined = match (info.protocol, info.beginning_seen) {
+            (Protocol::Http2, false) => ", joined in the middle",
+            _ => "",
+        };
+        let line = format!(
+            "{time} connection {}: {}, {} {} {}, {what}{joined}",
+            info.id,
+            process(&info.comm, info.pid),
+            info.local,
+            arrow(info.role),
+            info.peer
+        );
+        self.long_line(&line, Paint::dim);
+    }
+
+    fn connection_ended(
+        &mut self,
+        info: &ConnectionInfo,
+        why: &str,
+        time: &str,
+        open_streams: u32,
+    ) {
+        if info.protocol != Protocol::Http2 {
+            return;
+        }
+        let why = match why {
+            "local_close" => "closed here",
+            "peer_fin" => "closed by the peer",
+            "peer_reset" => "reset by the peer",
+            "local_reset" => "reset from here",
+            _ => "lost from sight",
+        };
+        let line = format!(
+            "{time} connection {}: {}, {why}",
+            info.id,
+            process(&info.comm, info.pid)
+        );
+        if open_streams == 0 {
+            self.long_line(&line, Paint::dim);
+        } else {
+            let open = count(
+                u64::from(open_streams),
+                "stream was open",
+                "streams were open",
+            );
+            self.long_line(&format!("{line}; {open}"), Paint::warning);
+        }
+    }
+
+    fn go_away(&mut self, info: &ConnectionInfo, go_away: &GoAway) {
+        let time = self.clock.at(go_away.at).local_time_of_day();
+        let reason = if go_away.reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", go_away.reason)
+        };
+        let line = format!(
+            "{time} connection {}: {}, GOAWAY from the {}: {}{reason}, last stream {}",
+            info.id,
+            process(&info.comm, info.pid),
+            go_away.sender,
+            go_away.code.name(),
+            go_away.last_stream_id
+        );
+        self.long_line(&line, Paint::dim);
+    }
+
+    fn stream(&mut self, info: &ConnectionInfo, record: &StreamRecord, findings: &[Finding]) {
+        let method_width = METHOD + (self.columns - COLUMNS);
+        if std::mem::take(&mut self.heading_due) {
+            let heading = format!(
+                "{:<12} {:<14} {:<6} {:<method_width$} {:<12} {:<5} {:>6} {:>6} {:>8}",
+                "TIME", "PROCESS", "ROLE", "METHOD", "OUTCOME", "PHASE", "REQ", "RESP", "DURATION"
+            );
+            self.line(&self.paint.bold(&heading));
+        }
+        let phases = format!(
+            "{}/{}",
+            record.request_phase.map_or("Q?", |phase| phase.as_str()),
+            record.response_phase.map_or("R?", |phase| phase.as_str())
+        );
+        let at_least =
+            |known: bool, n: u64| format!("{}{}", if known { "" } else { ">" }, bytes(n));
+        let left = format!(
+            "{} {:<14} {:<6} {:<method_width$} ",
+            self.clock.at(record.last_at).local_time_of_day(),
+            fitted_process(&info.comm, record.pid, 14),
+            labels::role(record.role),
+            cut_left(record.path.as_deref().unwrap_or("?"), method_width),
+        );
+        let outcome = format!("{:<12}", outcome(record));
+        let right = format!(
+            " {phases:<5} {:>6} {:>6} {:>8}",
+            at_least(record.request.data_known, record.request.data_bytes),
+            at_least(record.response.data_known, record.response.data_bytes),
+            duration_ns(record).map_or_else(|| "?".to_owned(), duration),
+        );
+        let painted = match record.outcome {
+            Outcome::Ok => self.paint.good(&outcome),
+            Outcome::CompleteUnknown | Outcome::Unknown => self.paint.dim(&outcome),
+            Outcome::ErrorStatus | Outcome::Cancelled | Outcome::Deadline => {
+                self.paint.warning(&outcome)
+            }
+            _ => self.paint.bad(&outcome),
+        };
+        self.line(&format!("{left}{painted}{right}"));
+        let fields: Vec<String> = self
+            .headers
+            .iter()
+            .filter_map(|name| {
+                record
+                    .shown
+                    .get(name)
+                    .map(|value| format!("{name}: {value}"))
+            })
+            .collect();
+        if !fields.is_empty() {
+            for part in unit::wrapped(&fields.join(", "), self.columns - INDENT) {
+                self.line(&self.paint.dim(&format!("{:INDENT$}{part}", "")));
+            }
+        }
+        for finding in findings {
+            self.finding(info, Some(record), finding);
+        }
+    }
+
+    fn finding(&mut self, info: &ConnectionInfo, record: Option<&StreamRecord>, finding: &Finding) {
+        if finding.verdict < self.shown_from {
+            return;
+        }
+        let place = if finding.stream_id == StreamId(0) {
+            format!("connection {}", info.id)
+        } else {
+            format!("connection {} stream {}", info.id, finding.stream_id)
+        };
+        let verdict = finding.verdict.as_str().to_uppercase();
+        let title = format!("  {verdict}: {}", finding.kind.as_str());
+        let title = if finding.verdict == Verdict::Anomaly {
+            self.paint.bad(&title)
+        } else {
+            self.paint.warning(&title)
+        };
+        let pid = record.map_or(info.pid, |record| record.pid);
+        let process = process(&info.comm, pid);
+        self.line(&format!(
+            "{title}  {place}, seen at {process} as {}",
+            role_words(finding.role)
+        ));
+        for line in unit::wrapped(&finding.summary, COLUMNS - 4) {
+            self.line(&self.paint.bold(&format!("    {line}")));
+        }
+        let rest = format!(
+            "tier {}, {} - {}",
+            finding.tier.as_str(),
+            info.local,
+            info.peer
+        );
+        self.line(&self.paint.dim(&format!("    {rest}")));
+        story::render(&mut self.buffer, &finding.story, self.paint);
+    }
+
+    fn loss(&mut self, loss: &Loss) {
+        let time = self.clock.at(loss.at).local_time_of_day();
+        let place = loss.connection.as_deref().map_or_else(String::new, |info| {
+            format!(
+                " on connection {} ({})",
+                info.id,
+                process(&info.comm, info.pid)
+            )
+        });
+        let much = loss
+            .bytes
+            .map_or_else(String::new, |n| format!(", {} went by unseen", bytes(n)));
+        let line = format!(
+            "{time} not decoded{place}: {}{much}",
+            loss.cause.replace('_', " ")
+        );
+        self.long_line(&line, Paint::warning);
+    }
+}
+
+impl Sink for Text {
+    fn accept(&mut self, output: &Output) {
+        match output {
+            Output::Connection(info) => self.connection(info),
+            Output::ConnectionEnded {
+                info,
+                why,
+                at,
+                open_streams,
+            } => {
+                let time = self.clock.at(*at).local_time_of_day();
+                self.connection_ended(info, why.as_str(), &time, *open_streams);
+            }
+            Output::StreamOpened { .. } => {}
+            Output::Stream {
+                info,
+                record,
+                findings,
+            } => self.stream(info, record, findings),
+            Output::Finding { info, finding } => self.finding(info, None, finding),
+            Output::GoAway { info, go_away } => self.go_away(info, go_away),
+            Output::Loss(loss) => self.loss(loss),
+        }
+    }
+}
+
+/// `comm[pid]`.
+fn process(comm: &str, pid: u32) -> String {
+    format!("{}[{pid}]", printable(comm))
+}
+
+/// `comm[pid]` in `width` columns: the name gives way, the id never.
+fn fitted_process(comm: &str, pid: u32, width: usize) -> String {
+    let id = format!("[{pid}]");
+    let name: String = printable(comm)
+        .chars()
+        .take(width.saturating_sub(id.len()))
+        .collect();
+    format!("{name}{id}")
+}
+
+/// Without characters that would move the cursor: names and header values are other people's.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
+/// The end of `text` in `width` columns: of a method's path the end says most.
+fn cut_left(text: &str, width: usize) -> String {
+    let text = printable(text);
+    let n_chars = text.chars().count();
+    if n_chars <= width {
+        return text;
+    }
+    let end: String = text
+        .chars()
+        .skip(n_chars - width.saturating_sub(2))
+        .collect();
+    format!("..{end}")
+}
+
+fn arrow(role: Option<Endpoint>) -> &'static str {
+    match role {
+        Some(Endpoint::Client) => "->",
+        Some(Endpoint::Server) => "<-",
+        None => "<->",
+    }
+}
+
+fn role_words(role: Option<Endpoint>) -> &'static str {
+    match role {
+        Some(Endpoint::Client) => "the client",
+        Some(Endpoint::Server) => "the server",
+        None => "an end of unknown role",
+    }
+}
+
+/// The outcome in at most 12 columns.
+fn outcome(record: &StreamRecord) -> String {
+    match (record.outcome, record.grpc_status) {
+        (Outcome::ErrorStatus, Seen::Value(status)) => format!("status {status}"),
+        (Outcome::CompleteUnknown, _) => "complete".to_owned(),
+        (Outcome::MissingTrailers, _) => "no trailers".to_owned(),
+        (Outcome::ConnectionLost, _) => "conn lost".to_owned(),
+        (other, _) => other.as_str().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::export::sample;
+use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
+
+fn text(paint: bool, columns: usize, shown_from: Verdict) -> String {
+    let mut text = Text::new(
+        WallClock::with_boot(0),
+        Paint::new(paint),
+        columns,
+        shown_from,
+    );
+    for output in sample::outputs() {
+        text.accept(&output);
+    }
+    text.kernel_loss("ring_full", 3);
+    String::from_utf8(text.take()).unwrap()
+}
+
+#[test]
+fn no_line_is_wider_than_100_columns() {
+    let text = text(false, 80, Verdict::Benign);
+    for line in text.lines() {
+        assert!(
+            line.chars().count() <= COLUMNS,
+            "{}: {line}",
+            line.chars().count()
+        );
+    }
+}
+
+#[test]
+fn streams_are_aligned_under_their_headings() {
+    let text = text(false, COLUMNS, Verdict::Anomaly);
+    let heading = text.lines().find(|line| line.starts_with("TIME")).unwrap();
+    let streams: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("UnaryCall ") && line.contains(']'))
+        .collect();
+    assert_eq!(streams.len(), 3);
+    for line in streams {
+        assert_eq!(line.find("client"), heading.find("ROLE"), "{line}");
+        assert_eq!(line.len(), heading.len(), "{line}");
+        assert!(
+            line.contains("node[4242]") && line.contains("4.9 ms"),
+            "{line}"
+        );
+    }
+    assert_eq!(text.matches("TIME ").count(), 1);
+}
+
+#[test]
+fn story_shows_both_sides_and_the_used_up_window() {
+    let text = text(false, COLUMNS, Verdict::Suspicious);
+    let story: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains(" ms  |"))
+        .collect();
+    assert_eq!(story.len(), 5, "{text}");
+    assert!(
+        story[1].contains("+0.010 ms  |-- DATA 16 B: message 11 bytes -")
+            && story[1].contains(">|  65519 / 9")
+    );
+    assert!(
+        story[3].contains("- DATA 10.5 K: message 10475 of 11006 bytes --|  55055 / 0"),
+        "{}",
+        story[3]
+    );
+    assert!(
+        story[4].contains("+4.900 ms  |<-") && story[4].contains(" RST_STREAM: NO_ERROR --|"),
+        "{}",
+        story[4]
+    );
+    let bars = |line: &str| {
+        line.match_indices('|')
+            .map(|(at, _)| at)
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        story.iter().all(|line| bars(line) == bars(story[0])),
+        "{text}"
+    );
+}
+
+#[test]
+fn benign_findings_are_shown_only_when_asked_for() {
+    assert!(!text(false, COLUMNS, Verdict::Suspicious).contains("BENIGN"));
+    assert!(text(false, COLUMNS, Verdict::Benign).contains("BENIGN: redundant_reset"));
+}
+
+#[test]
+fn colour_is_there_only_when_on() {
+    assert!(!text(false, COLUMNS, Verdict::Benign).contains('\x1b'));
+    assert!(text(true, COLUMNS, Verdict::Benign).contains("\x1b[1;31m"));
+}
+
+#[test]
+fn control_characters_of_others_never_reach_the_terminal() {
+    let mut text = Text::new(
+        WallClock::with_boot(0),
+        Paint::new(false),
+        COLUMNS,
+        Verdict::Benign,
+    )
+    .with_headers(&["X".to_owned()]);
+    let info = Arc::new(ConnectionInfo {
+        comm: "a\x1b[2J".into(),
+        ..sample::connection()
+    });
+    let mut record = sample::complete(1);
+    record.path = Some("/a\rb/\x07".into());
+    record.shown.insert("x".into(), "\x1b]0;title\x07".into());
+    text.accept(&Output::Connection(Arc::clone(&info)));
+    text.accept(&Output::Stream {
+        info,
+        record: Box::new(record),
+        findings: Vec::new(),
+    });
+    let text = String::from_utf8(text.take()).unwrap();
+    assert!(
+        !text.chars().any(|c| c.is_control() && c != '\n'),
+        "{text:?}"
+    );
+}
+
+fn summary_of(outputs: &[Output], filtered: bool, unwanted: u64) -> String {
+    let mut tally = Tally::default();
+    for output in outputs {
+        tally.accept(output);
+    }
+    let mut counters = [0; tracer_ebpf::counter::COUNTERS as usize];
+    counters[tracer_ebpf::counter::Counter::SocketsUnwanted as usize] = unwanted;
+    counters[tracer_ebpf::counter::Counter::BytesSeen as usize] = 250_000;
+    counters[tracer_ebpf::counter::Counter::BytesCopied as usize] = 1_000;
+    counters[tracer_ebpf::counter::Counter::Busy as usize] = 2;
+    let kernel = Kernel::new(&counters);
+    let duration = std::time::Duration::from_millis(12_300);
+    let of = Summary {
+        tally: &tally,
+        kernel: &kernel,
+        duration,
+        stopped_by: StoppedBy::Signal,
+        output_dropped: 0,
+        filtered,
+    };
+    summary(&of, Paint::new(false))
+}
+
+#[test]
+fn summary_counts_streams_findings_and_losses() {
+    let text = summary_of(&sample::outputs(), true, 0);
+    for part in [
+        "traced for 12.30 s until a signal came",
+        "connections  1 http2, 1 tls",
+        "4 opened, 4 ended: 1 connection_lost, 1 ok, 1 reset, 1 unknown",
+        "1 response_cut_by_reset (anomaly)",
+        "1 redundant_reset (benign)",
+        "in the kernel: 2 busy",
+        "in the decoder: 1 desync, 1 limit_streams",
+        "250 K of HTTP/2 went by, 1.0 K of it were copied (0.40 %)",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    assert!(!text.contains("no HTTP/2 stream was seen"));
+}
+
+#[test]
+fn summary_says_why_nothing_may_have_been_seen() {
+    let encrypted = summary_of(&[Output::Connection(Arc::new(sample::tls()))], true, 5);
+    assert!(
+        encrypted.contains("1 connection speaks TLS: what is encrypted cannot be decoded"),
+        "{encrypted}"
+    );
+    let unwanted = summary_of(&[], true, 5);
+    assert!(
+        unwanted.contains("5 sockets were in use that the filter does not want"),
+        "{unwanted}"
+    );
+    assert!(summary_of(&[], true, 0).contains("nothing that the filter wants made a socket call"));
+    assert!(summary_of(&[], false, 0).contains("no socket of this host"));
+}

@@ -1,0 +1,110 @@
+//! What a complete frame header begins, and whether a frame may stand there at all.
+
+use super::data::Data;
+use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head, flag, frame_type};
+use super::reader::{FrameReader, Missing, Place};
+use super::{ErrorCode, Fault, Step};
+
+impl FrameReader {
+    /// A frame header is complete.
+    pub(super) fn begin_frame(&mut self, bytes: &[u8; Head::LEN]) {
+        let head = Head::parse(bytes);
+        self.place = Place::BOUNDARY;
+        // Extensions are legal, but a long frame of no known type is rather a sign of a wrong place.
+        let longest = self.max_frame_size.unwrap_or(0).max(DEFAULT_MAX_FRAME_SIZE);
+        let believed = if head.is_known_type() {
+            self.proven || head.is_plausible(self.max_frame_size)
+        } else {
+            head.len <= longest
+        };
+        if std::mem::take(&mut self.first) && head.frame_type != frame_type::SETTINGS {
+            let rule = "connection does not begin with SETTINGS (RFC 9113 section 3.4)";
+            self.broken(
+                Broken::connection(ErrorCode::PROTOCOL_ERROR, rule),
+                head.stream_id,
+            );
+        }
+        if !believed {
+            self.push_step(Step::Fault(Fault::Implausible));
+            self.lose(Some(0));
+            self.push(bytes);
+            return;
+        }
+        if !self.keeps_block_discipline(&head) {
+            return;
+        }
+        if let Some(broken) = head.broken_rule() {
+            self.plausible_frames = 0;
+            if !self.broken(broken, head.stream_id) {
+                return;
+            }
+            if !head.carries_field_block() {
+                return self.skip(head, head.len, true);
+            }
+        } else if head.is_known_type() {
+            self.plausible_frames = self.plausible_frames.saturating_add(1);
+            self.proven |= self.plausible_frames >= self.frames_to_prove;
+        }
+        if self.max_frame_size.is_some_and(|max| head.len > max) {
+            self.broken(head.too_long(), head.stream_id);
+        }
+        match head.frame_type {
+            frame_type::DATA => {
+                let data = Data::new(head);
+                self.push_step(Step::DataBegin(data.data_head()));
+                if head.len == 0 && head.has(flag::PADDED) {
+                    let rule = "DATA with PADDED and without a pad length (RFC 9113 section 4.2)";
+                    let broken = Broken::stream(ErrorCode::FRAME_SIZE_ERROR, rule);
+                    if !self.broken(broken, head.stream_id) {
+                        return;
+                    }
+                }
+                self.go_on(data);
+            }
+            frame_type::ALTSVC | frame_type::ORIGIN => self.skip(head, head.len, false),
+            _ if !head.is_known_type() => self.skip(head, head.len, false),
+            _ if head.len == 0 => self.end_frame(&head, &[], Missing::Hole),
+            _ => {
+                self.place = Place::Payload {
+                    head,
+                    left: head.len,
+                    missing: None,
+                }
+            }
+        }
+    }
+
+    /// Section 6.10: nothing comes between the frames of a header block, and CONTINUATION comes nowhere
+    /// else. False when the frame needs no further looking at.
+    fn keeps_block_discipline(&mut self, head: &Head) -> bool {
+        let continuation = head.frame_type == frame_type::CONTINUATION;
+        let mut broken = None;
+        match &self.block {
+            Some(block) if continuation && block.stream_id == head.stream_id => return true,
+            Some(_) => {
+                self.abandon_block(true);
+                let rule = "header block is interrupted (RFC 9113 section 6.10)";
+                broken = Some(rule);
+            }
+            None if continuation && !self.may_be_in_block => {
+                let rule = "CONTINUATION without an open header block (RFC 9113 section 6.10)";
+                broken = Some(rule);
+            }
+            None => {}
+        }
+        if let Some(rule) = broken {
+            self.hpack.forget();
+            self.plausible_frames = 0;
+            let broken = Broken::connection(ErrorCode::PROTOCOL_ERROR, rule);
+            if !self.broken(broken, head.stream_id) {
+                return false;
+            }
+            if continuation {
+                self.skip(*head, head.len, true);
+                return false;
+            }
+        }
+        self.may_be_in_block &= continuation;
+        true
+    }
+}

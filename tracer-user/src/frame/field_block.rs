@@ -1,0 +1,255 @@
+//! Header blocks: HEADERS or PUSH_PROMISE and their CONTINUATIONs, put together and decoded
+//! (RFC 9113 sections 4.3, 6.2, 6.6, 6.10).
+
+use crate::limits;
+
+use super::head::{Broken, Head, flag, frame_type};
+use super::reader::{FrameReader, Missing};
+use super::{ErrorCode, Fault, Frame, HeaderBlock, Priority, Step, StreamId, Violation, headers};
+
+/// What the block becomes.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Headers {
+        end_stream: bool,
+        priority: Option<Priority>,
+    },
+    PushPromise {
+        promised: StreamId,
+    },
+    /// Decoded for the table's sake only.
+    Discard,
+}
+
+/// A header block that is going by.
+#[derive(Debug)]
+pub(super) struct FieldBlock {
+    pub(super) stream_id: StreamId,
+    kind: Kind,
+    flags: u8,
+    /// Payload lengths added up.
+    len: u32,
+    /// Fragment lengths added up.
+    encoded_len: u32,
+    n_frames: u32,
+    /// The captured beginning of the block.
+    fragment: Vec<u8>,
+    /// Something of it was not captured: `fragment` does not grow any more.
+    cut: bool,
+    /// A fault or a violation has said so.
+    told: bool,
+}
+
+impl FieldBlock {
+    fn new(head: &Head, kind: Kind) -> FieldBlock {
+        FieldBlock {
+            stream_id: head.stream_id,
+            kind,
+            flags: head.flags,
+            len: 0,
+            encoded_len: 0,
+            n_frames: 0,
+            fragment: Vec::new(),
+            cut: false,
+            told: false,
+        }
+    }
+
+    fn count(&mut self, frame_len: u32, fragment_len: u32) {
+        self.len = self.len.saturating_add(frame_len);
+        self.encoded_len = self.encoded_len.saturating_add(fragment_len);
+        self.n_frames = self.n_frames.saturating_add(1);
+    }
+}
+
+impl FrameReader {
+    /// A HEADERS, PUSH_PROMISE or CONTINUATION frame ends here. `captured` is the beginning of its payload;
+    /// `missing` says why it is not all of it, when it is not.
+    pub(super) fn field_block_frame(&mut self, head: &Head, captured: &[u8], missing: Missing) {
+        let split = match missing {
+            Missing::Beginning => Ok(headers::Parts::unseen(head)),
+            Missing::Hole | Missing::Limit | Missing::Gap => headers::split(head, captured),
+        };
+        let parts = match split {
+            Ok(parts) => parts,
+            Err(broken) => return self.malformed_field_block_frame(head, broken),
+        };
+        let mut block = if head.frame_type == frame_type::CONTINUATION {
+            let Some(block) = self.block.take() else {
+                return self.orphan_continuation(head);
+            };
+            block
+        } else {
+            let Some(kind) = self.kind_of(head, &parts) else {
+                return;
+            };
+            FieldBlock::new(head, kind)
+        };
+        block.count(head.len, parts.fragment_len);
+        let whole = parts.is_whole();
+        if !whole && !block.cut {
+            match missing {
+                Missing::Hole => self.push_step(Step::Fault(Fault::HoleInFrame)),
+                Missing::Limit => {
+                    block.told = true;
+                    self.push_step(Step::Fault(Fault::Limit("frame_payload")));
+                }
+                Missing::Gap | Missing::Beginning => {}
+            }
+        }
+        let ends = head.has(flag::END_HEADERS);
+        if ends && whole && !block.cut && block.fragment.is_empty() {
+            // The common case: one frame, decoded where it lies.
+            return self.finish_block(&block, parts.fragment);
+        }
+        self.append(&mut block, parts.fragment, whole);
+        block.cut |= missing == Missing::Gap && !ends;
+        if ends || missing == Missing::Gap {
+            self.finish_block(&block, &block.fragment);
+        } else {
+            self.block = Some(block);
+        }
+    }
+
+    /// The frame's padding or fixed fields do not fit its length: where its fragment lies is not known,
+    /// but its flags are.
+    fn malformed_field_block_frame(&mut self, head: &Head, broken: Broken) {
+        if !self.broken(broken, head.stream_id) {
+            return;
+        }
+        let kind = match head.frame_type {
+            frame_type::HEADERS if head.stream_id.0 != 0 => Kind::Headers {
+                end_stream: head.has(flag::END_STREAM),
+                priority: None,
+            },
+            _ => Kind::Discard,
+        };
+        let mut block = FieldBlock::new(head, kind);
+        block.count(head.len, 0);
+        block.cut = true;
+        block.told = true;
+        if head.has(flag::END_HEADERS) {
+            self.finish_block(&block, &[]);
+        } else {
+            self.block = Some(block);
+        }
+    }
+
+    /// What the block becomes. None when the place is lost over it.
+    fn kind_of(&mut self, head: &Head, parts: &headers::Parts<'_>) -> Option<Kind> {
+        if head.stream_id.0 == 0 {
+            return Some(Kind::Discard);
+        }
+        if head.frame_type == frame_type::HEADERS {
+            let end_stream = head.has(flag::END_STREAM);
+            return Some(Kind::Headers {
+                end_stream,
+                priority: parts.priority,
+            });
+        }
+        let Some(promised) = parts.promised else {
+            return Some(Kind::Discard);
+        };
+        if promised.0 == 0 || promised.0 % 2 == 1 {
+            let rule = "PUSH_PROMISE of a stream that a server cannot open (RFC 9113 sections 5.1.1 and 6.6)";
+            let broken = Broken::connection(ErrorCode::PROTOCOL_ERROR, rule);
+            return self.broken(broken, head.stream_id).then_some(Kind::Discard);
+        }
+        Some(Kind::PushPromise { promised })
+    }
+
+    /// Adds a fragment, within the bounds.
+    fn append(&mut self, block: &mut FieldBlock, fragment: &[u8], whole: bool) {
+        if block.cut {
+            return;
+        }
+        let limit = if block.n_frames as usize > limits::CONTINUATIONS + 1 {
+            Some("continuations")
+        } else if block.fragment.len() + fragment.len() > limits::HEADER_BLOCK {
+            Some("header_block")
+        } else {
+            None
+        };
+        if let Some(limit) = limit {
+            block.cut = true;
+            block.told = true;
+            self.push_step(Step::Fault(Fault::Limit(limit)));
+            return;
+        }
+        block.fragment.extend_from_slice(fragment);
+        block.cut = !whole;
+    }
+
+    /// A CONTINUATION whose block was not seen to begin.
+    fn orphan_continuation(&mut self, head: &Head) {
+        self.push_step(Step::Fault(Fault::HeaderBlockLost));
+        self.hpack.forget();
+        self.may_be_in_block = !head.has(flag::END_HEADERS);
+    }
+
+    /// The open block does not go on: what comes is no CONTINUATION of it, or bytes were lost.
+    /// The frame header was seen, so the stream's state stays exact.
+    pub(super) fn abandon_block(&mut self, told: bool) {
+        if let Some(mut block) = self.block.take() {
+            block.cut = true;
+            block.told |= told;
+            self.finish_block(&block, &block.fragment);
+        }
+    }
+
+    fn finish_block(&mut self, block: &FieldBlock, fragment: &[u8]) {
+        let history_seen = self.hpack.history_seen();
+        if block.cut && !block.told {
+            self.push_step(Step::Fault(Fault::HeaderBlockLost));
+        }
+        let decoded = self.hpack.decode(fragment, block.cut);
+        if let Some(error) = decoded.error
+            && !block.cut
+        {
+            // Where history is missing, trouble may be of our own making.
+            self.push_step(if history_seen {
+                Step::Violation(Violation {
+                    stream_id: block.stream_id,
+                    code: ErrorCode::COMPRESSION_ERROR,
+                    connection_error: true,
+                    rule: error.rule(),
+                })
+            } else {
+                Step::Fault(Fault::HeaderBlockLost)
+            });
+        }
+        if decoded.list_limited {
+            self.push_step(Step::Fault(Fault::Limit("header_list")));
+        }
+        if decoded.table_limited {
+            self.push_step(Step::Fault(Fault::Limit("hpack_table")));
+        }
+        let header_block = HeaderBlock {
+            encoded_len: block.encoded_len,
+            n_frames: block.n_frames,
+            ..decoded.block
+        };
+        let frame = match block.kind {
+            Kind::Headers {
+                end_stream,
+                priority,
+            } => Frame::Headers {
+                stream_id: block.stream_id,
+                end_stream,
+                priority,
+                block: header_block,
+            },
+            Kind::PushPromise { promised } => Frame::PushPromise {
+                stream_id: block.stream_id,
+                promised,
+                block: header_block,
+            },
+            Kind::Discard => return,
+        };
+        self.push_step(Step::Frame {
+            len: block.len,
+            flags: block.flags,
+            frame,
+        });
+    }
+}

@@ -1,0 +1,529 @@
+//! Incremental reader of one direction: bytes and holes in, [`Step`]s out.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::limits;
+
+use super::data::{Data, Part};
+use super::field_block::FieldBlock;
+use super::head::{Broken, Head};
+use super::hpack::Decoder;
+use super::search::Search;
+use super::{DataPiece, Fault, Frame, Step, StreamId, control};
+
+/// The client's connection preface (RFC 9113 section 3.4).
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Buffer space that is kept from frame to frame.
+const BUFFER_KEPT: usize = 4_096;
+/// Steps whose space is kept when all were taken.
+const STEPS_KEPT: usize = 64;
+
+/// Where in the connection a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the first byte of the client's connection preface.
+    Preface,
+    /// At a frame header.
+    Boundary {
+        /// It is the first of this direction: every header block will be seen, and the first frame must
+        /// be SETTINGS. Otherwise earlier header blocks are unseen.
+        first: bool,
+    },
+    /// Anywhere: frames are searched for.
+    Unknown,
+}
+
+/// Where the next byte stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// In the connection preface.
+    Preface { matched: usize },
+    /// In a frame header of which `have` bytes are known.
+    Head { have: usize, bytes: [u8; Head::LEN] },
+    /// In the payload of DATA.
+    Data(Data),
+    /// In a payload that is wanted whole; `FrameReader::buffer` is its captured beginning.
+    Payload {
+        head: Head,
+        left: u32,
+        missing: Option<Missing>,
+    },
+    /// In a payload that is not wanted; at its end the frame is told as unknown, or not at all.
+    Skip { head: Head, left: u32, told: bool },
+    /// Not known.
+    Lost,
+}
+
+impl Place {
+    pub(super) const BOUNDARY: Place = Place::Head {
+        have: 0,
+        bytes: [0; Head::LEN],
+    };
+}
+
+/// Why a payload was not captured whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// A hole in it.
+    Hole,
+    /// `limits::FRAME_PAYLOAD`.
+    Limit,
+    /// What follows was lost.
+    Gap,
+    /// Its beginning was lost.
+    Beginning,
+}
+
+/// Reads the frames of one direction of one connection.
+///
+/// Input comes by [`push`](FrameReader::push), [`hole`](FrameReader::hole) and
+/// [`gap`](FrameReader::gap); afterwards [`poll`](FrameReader::poll) is called until it says None. Nothing
+/// the peers send can make the reader fail or grow without bound.
+#[derive(Debug)]
+pub struct FrameReader {
+    pub(super) place: Place,
+    steps: VecDeque<Step>,
+    pub(super) hpack: Decoder,
+    /// The header block that the next frame must continue.
+    pub(super) block: Option<FieldBlock>,
+    /// A header block that was not seen to begin may still go on here.
+    pub(super) may_be_in_block: bool,
+    /// Captured beginning of the current payload.
+    pub(super) buffer: Vec<u8>,
+    pub(super) search: Option<Box<Search>>,
+    /// The next frame is the direction's first.
+    pub(super) first: bool,
+    /// The place is certain: seen from the start, or followed by enough plausible frames. Only then what
+    /// looks like a violation is one, and not a reader in the wrong place.
+    pub(super) proven: bool,
+    /// Plausible frames in a row that make the place certain.
+    pub(super) frames_to_prove: u32,
+    /// Bytes of a search are being read again.
+    replaying: bool,
+    pub(super) plausible_frames: u32,
+    pub(super) max_frame_size: Option<u32>,
+}
+
+impl FrameReader {
+    /// A reader that begins at `start`.
+    #[must_use]
+    pub fn new(start: Start) -> FrameReader {
+        let from_start = matches!(start, Start::Preface | Start::Boundary { first: true });
+        let (place, search) = match start {
+            Start::Preface => (Place::Preface { matched: 0 }, None),
+            Start::Boundary { .. } => (Place::BOUNDARY, None),
+            Start::Unknown => (Place::Lost, Some(Box::new(Search::new(Some(0), None)))),
+        };
+        FrameReader {
+            place,
+            steps: VecDeque::new(),
+            hpack: Decoder::new(from_start),
+            block: None,
+            may_be_in_block: !from_start,
+            buffer: Vec::new(),
+            search,
+            first: from_start,
+            proven: from_start,
+            frames_to_prove: limits::PLAUSIBLE_FRAMES,
+            replaying: false,
+            plausible_frames: 0,
+            max_frame_size: None,
+        }
+    }
+
+    /// Feeds bytes that follow the last ones fed.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            rest = self.consume(rest);
+        }
+    }
+
+    /// Feeds `len` bytes that follow the last ones fed and whose content is not known.
+    ///
+    /// Inside DATA this is normal. Inside another frame's payload the frame is given up
+    /// ([`Fault::HoleInFrame`]) unless what is wanted of it was captured. Over a frame header the place is
+    /// lost ([`Fault::Gap`]).
+    pub fn hole(&mut self, len: u32) {
+        let mut rest = len;
+        while rest > 0 {
+            rest = self.consume_hole(rest);
+        }
+    }
+
+    /// Tells the SETTINGS_HEADER_TABLE_SIZE that the receiver of this direction announced. A lower one
+    /// binds the sender only from its next size update, since nothing here tells when it learns of it.
+    pub fn set_hpack_limit(&mut self, bytes: u32) {
+        self.hpack.set_limit(bytes);
+    }
+
+    /// Tells the SETTINGS_MAX_FRAME_SIZE that the receiver of this direction announced (or the default
+    /// [`DEFAULT_MAX_FRAME_SIZE`](super::head::DEFAULT_MAX_FRAME_SIZE)); longer frames are violations from then on. A lower value than one
+    /// told before is not enforced: nothing here tells when the sender learns of it.
+    pub fn set_max_frame_size(&mut self, bytes: u32) {
+        self.max_frame_size = Some(bytes.max(self.max_frame_size.unwrap_or(0)));
+    }
+
+    /// The next step, oldest first.
+    pub fn poll(&mut self) -> Option<Step> {
+        let step = self.steps.pop_front();
+        if self.steps.is_empty() && self.steps.capacity() > STEPS_KEPT {
+            self.steps.shrink_to(STEPS_KEPT);
+        }
+        step
+    }
+
+    /// Whether the reader knows where in the frames it stands. If not, `gap(Some(0), boundary)` with a
+    /// known boundary helps ([`gap`](FrameReader::gap)), or enough plausible frames in a row. Right after a
+    /// gap or a late attach the place is doubted at the first frame that would be a violation, so this is
+    /// to be asked before each run of bytes.
+    #[must_use]
+    pub fn is_synchronised(&self) -> bool {
+        !matches!(self.place, Place::Lost)
+    }
+
+    /// Frame headers that broke no rule, in a row, since the start or the last time the place was lost.
+    #[must_use]
+    pub fn plausible_frames(&self) -> u32 {
+        self.plausible_frames
+    }
+
+    pub(super) fn push_step(&mut self, step: Step) {
+        self.steps.push_back(step);
+    }
+
+    /// Reports a broken rule. False when the place is not certain enough for that: then it is lost now.
+    pub(super) fn broken(&mut self, broken: Broken, stream_id: StreamId) -> bool {
+        if self.proven {
+            self.push_step(Step::Violation(broken.on(stream_id)));
+            return true;
+        }
+        self.push_step(Step::Fault(Fault::Implausible));
+        self.lose(Some(0));
+        false
+    }
+
+    /// The place is lost; `skipped` bytes went by since.
+    pub(super) fn lose(&mut self, skipped: Option<u64>) {
+        self.abandon_block(false);
+        self.buffer = Vec::new();
+        self.search = Some(Box::new(Search::new(skipped, self.max_frame_size)));
+        self.place = Place::Lost;
+        self.unproven();
+    }
+
+    /// Frames may have gone by unseen, or the place is a guess.
+    pub(super) fn unproven(&mut self) {
+        self.hpack.forget();
+        self.may_be_in_block = true;
+        self.first = false;
+        self.proven = false;
+        self.frames_to_prove = limits::PLAUSIBLE_FRAMES;
+        self.plausible_frames = 0;
+    }
+
+    /// The place is known again; `skipped` bytes went by.
+    pub(super) fn found(&mut self, skipped: Option<u64>) {
+        self.search = None;
+        self.place = Place::BOUNDARY;
+        self.push_step(Step::Resynced { skipped });
+    }
+
+    /// Takes some bytes off `bytes`, which is not empty.
+    pub(super) fn consume<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        match self.place {
+            Place::Head { have: 0, .. } => match bytes.split_first_chunk::<{ Head::LEN }>() {
+                Some((head, rest)) => {
+                    self.begin_frame(head);
+                    rest
+                }
+                None => self.consume_head(0, [0; Head::LEN], bytes),
+            },
+            Place::Head { have, bytes: known } => self.consume_head(have, known, bytes),
+            Place::Data(data) => self.consume_data(data, bytes),
+            Place::Payload {
+                head,
+                left,
+                missing,
+            } => {
+                let (part, rest) = split(bytes, left);
+                let whole = part.len() as u64 == u64::from(left) && self.buffer.is_empty();
+                if whole && missing.is_none() && part.len() <= limits::FRAME_PAYLOAD {
+                    self.place = Place::BOUNDARY;
+                    self.end_frame(&head, part, Missing::Hole);
+                    return rest;
+                }
+                let missing = missing.or_else(|| self.buffer_payload(part));
+                let left = left - part.len() as u32;
+                self.place = Place::Payload {
+                    head,
+                    left,
+                    missing,
+                };
+                if left == 0 {
+                    self.end_buffered_frame();
+                }
+                rest
+            }
+            Place::Skip { head, left, told } => {
+                let (part, rest) = split(bytes, left);
+                self.skip(head, left - part.len() as u32, told);
+                rest
+            }
+            Place::Preface { matched } => self.consume_preface(matched, bytes),
+            Place::Lost => self.consume_lost(bytes),
+        }
+    }
+
+    /// Takes something off `hole` bytes, which are not 0; says how many are left.
+    fn consume_hole(&mut self, hole: u32) -> u32 {
+        match self.place {
+            Place::Data(mut data) => {
+                let n = match data.next() {
+                    Part::PadLength => {
+                        data.pad_length_unseen();
+                        self.push_step(Step::Fault(Fault::HoleInFrame));
+                        0
+                    }
+                    Part::Data(n) | Part::Either(n) => {
+                        let n = n.min(hole);
+                        let stream_id = data.head.stream_id;
+                        self.push_step(Step::DataBody {
+                            stream_id,
+                            piece: DataPiece::Hole(n),
+                        });
+                        n
+                    }
+                    Part::Padding(n) => n.min(hole),
+                };
+                data.advance(n);
+                self.go_on(data);
+                hole - n
+            }
+            Place::Payload {
+                head,
+                left,
+                missing,
+            } => {
+                let n = left.min(hole);
+                let missing = missing.or(Some(Missing::Hole));
+                self.place = Place::Payload {
+                    head,
+                    left: left - n,
+                    missing,
+                };
+                if left == n {
+                    self.end_buffered_frame();
+                }
+                hole - n
+            }
+            Place::Skip { head, left, told } => {
+                let n = left.min(hole);
+                self.skip(head, left - n, told);
+                hole - n
+            }
+            Place::Head { .. } | Place::Preface { .. } => {
+                self.abandon_block(false);
+                self.push_step(Step::Fault(Fault::Gap));
+                self.lose(Some(u64::from(hole)));
+                0
+            }
+            Place::Lost => {
+                if let Some(search) = &mut self.search {
+                    search.hole(hole);
+                }
+                0
+            }
+        }
+    }
+
+    fn consume_head<'a>(
+        &mut self,
+        have: usize,
+        mut known: [u8; Head::LEN],
+        bytes: &'a [u8],
+    ) -> &'a [u8] {
+        let mut n = 0;
+        for (slot, &byte) in known.iter_mut().skip(have).zip(bytes) {
+            *slot = byte;
+            n += 1;
+        }
+        if have + n == Head::LEN {
+            self.begin_frame(&known);
+        } else {
+            self.place = Place::Head {
+                have: have + n,
+                bytes: known,
+            };
+        }
+        bytes.get(n..).unwrap_or_default()
+    }
+
+    fn consume_preface<'a>(&mut self, matched: usize, bytes: &'a [u8]) -> &'a [u8] {
+        let expected = PREFACE.get(matched..).unwrap_or_default();
+        let n = expected.len().min(bytes.len());
+        if expected.get(..n) != bytes.get(..n) {
+            self.push_step(Step::Fault(Fault::Implausible));
+            self.lose(Some(0));
+            self.push(PREFACE.get(..matched).unwrap_or_default());
+            return bytes;
+        }
+        self.place = Place::Preface {
+            matched: matched + n,
+        };
+        if matched + n == PREFACE.len() {
+            self.push_step(Step::Preface);
+            self.place = Place::BOUNDARY;
+        }
+        bytes.get(n..).unwrap_or_default()
+    }
+
+    fn consume_data<'a>(&mut self, mut data: Data, bytes: &'a [u8]) -> &'a [u8] {
+        let stream_id = data.head.stream_id;
+        let rest = match data.next() {
+            Part::PadLength => {
+                let (part, rest) = split(bytes, 1);
+                let broken = part.first().and_then(|&pad| data.pad_length(pad));
+                if let Some(broken) = broken
+                    && !self.broken(broken, stream_id)
+                {
+                    return rest;
+                }
+                rest
+            }
+            Part::Data(n) => {
+                let (part, rest) = split(bytes, n);
+                let piece = DataPiece::Bytes(Bytes::copy_from_slice(part));
+                self.push_step(Step::DataBody { stream_id, piece });
+                data.advance(part.len() as u32);
+                rest
+            }
+            Part::Either(n) => {
+                let (part, rest) = split(bytes, n);
+                let piece = DataPiece::Hole(part.len() as u32);
+                self.push_step(Step::DataBody { stream_id, piece });
+                data.advance(part.len() as u32);
+                rest
+            }
+            Part::Padding(n) => {
+                let (part, rest) = split(bytes, n);
+                data.advance(part.len() as u32);
+                rest
+            }
+        };
+        self.go_on(data);
+        rest
+    }
+
+    fn consume_lost<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some(search) = &mut self.search else {
+            // Cannot be: Lost and a search come together.
+            self.search = Some(Box::new(Search::new(None, self.max_frame_size)));
+            return bytes;
+        };
+        if self.replaying {
+            // These bytes were searched already.
+            search.gap(Some(bytes.len() as u64));
+            return &[];
+        }
+        let Some((n, found)) = search.push(bytes) else {
+            return &[];
+        };
+        self.found(found.skipped);
+        // The frames that were found count once more when they are read; what follows must agree too.
+        self.frames_to_prove = 2 * limits::PLAUSIBLE_FRAMES;
+        self.replaying = true;
+        for piece in found.replay {
+            match piece {
+                DataPiece::Bytes(bytes) => self.push(&bytes),
+                DataPiece::Hole(len) => self.hole(len),
+            }
+        }
+        self.replaying = false;
+        bytes.get(n..).unwrap_or_default()
+    }
+
+    /// DATA goes on, or is whole.
+    pub(super) fn go_on(&mut self, data: Data) {
+        if data.left == 0 {
+            self.place = Place::BOUNDARY;
+            self.push_step(Step::DataEnd(data.data_head()));
+        } else {
+            self.place = Place::Data(data);
+        }
+    }
+
+    pub(super) fn skip(&mut self, head: Head, left: u32, told: bool) {
+        if left > 0 {
+            self.place = Place::Skip { head, left, told };
+            return;
+        }
+        self.place = Place::BOUNDARY;
+        if !told {
+            let Head {
+                len,
+                frame_type,
+                flags,
+                stream_id,
+            } = head;
+            let frame = Frame::Unknown {
+                frame_type,
+                stream_id,
+                len,
+            };
+            self.push_step(Step::Frame { len, flags, frame });
+        }
+    }
+
+    fn buffer_payload(&mut self, part: &[u8]) -> Option<Missing> {
+        let room = limits::FRAME_PAYLOAD.saturating_sub(self.buffer.len());
+        let kept = part.get(..room).unwrap_or(part);
+        self.buffer.extend_from_slice(kept);
+        (kept.len() < part.len()).then_some(Missing::Limit)
+    }
+
+    fn end_buffered_frame(&mut self) {
+        let Place::Payload { head, missing, .. } = self.place else {
+            return;
+        };
+        self.place = Place::BOUNDARY;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.end_frame(&head, &buffer, missing.unwrap_or(Missing::Hole));
+        buffer.clear();
+        buffer.shrink_to(BUFFER_KEPT);
+        self.buffer = buffer;
+    }
+
+    /// A frame other than DATA has gone by; `captured` is the beginning of its payload.
+    pub(super) fn end_frame(&mut self, head: &Head, captured: &[u8], missing: Missing) {
+        if head.carries_field_block() {
+            return self.field_block_frame(head, captured, missing);
+        }
+        let parsed = control::parse(head, captured);
+        if let Some(broken) = parsed.broken
+            && !self.broken(broken, head.stream_id)
+        {
+            return;
+        }
+        if parsed.cut {
+            self.push_step(Step::Fault(match missing {
+                Missing::Limit => Fault::Limit("frame_payload"),
+                Missing::Hole | Missing::Gap | Missing::Beginning => Fault::HoleInFrame,
+            }));
+        }
+        if let Some(frame) = parsed.frame {
+            self.push_step(Step::Frame {
+                len: head.len,
+                flags: head.flags,
+                frame,
+            });
+        }
+    }
+}
+
+/// The first `n` bytes (or all there are) and the rest.
+fn split(bytes: &[u8], n: u32) -> (&[u8], &[u8]) {
+    bytes.split_at_checked(n as usize).unwrap_or((bytes, &[]))
+}

@@ -1,0 +1,87 @@
+use super::*;
+
+#[test]
+fn a_payload_beyond_its_bound_is_a_limit_and_the_place_is_kept() {
+    let mut reader = from_start();
+    let bytes = frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        1,
+        &[0x82; limits::FRAME_PAYLOAD + 1],
+    );
+    let steps = read(&mut reader, &bytes);
+    assert_eq!(line(&steps[0]), "fault Limit(\"frame_payload\")");
+    let Some(Step::Frame {
+        frame:
+            Frame::Headers {
+                end_stream: true,
+                block,
+                ..
+            },
+        ..
+    }) = steps.last()
+    else {
+        panic!("{:?}", steps.last());
+    };
+    assert!(!block.complete);
+    check(
+        &mut reader,
+        &frame(SETTINGS, ACK, 0, &[]),
+        &["settings ack"],
+    );
+}
+
+#[test]
+fn a_header_block_beyond_its_bound_is_a_limit_and_end_stream_is_told() {
+    let mut reader = from_start();
+    reader.push(&frame(HEADERS, END_STREAM, 1, &[0x82; 16_384]));
+    for _ in 0..20 {
+        reader.push(&frame(CONTINUATION, 0, 1, &[0x84; 16_384]));
+    }
+    reader.push(&frame(CONTINUATION, END_HEADERS, 1, &[0x84; 16_384]));
+    let steps = drain(&mut reader);
+    assert_eq!(line(&steps[0]), "fault Limit(\"header_block\")");
+    let Some(Step::Frame {
+        frame:
+            Frame::Headers {
+                end_stream: true,
+                block,
+                ..
+            },
+        len,
+        ..
+    }) = steps.last()
+    else {
+        panic!("{:?}", steps.last());
+    };
+    assert_eq!(
+        (block.complete, block.n_frames, *len),
+        (false, 22, 22 * 16_384)
+    );
+    check(
+        &mut reader,
+        &frame(SETTINGS, ACK, 0, &[]),
+        &["settings ack"],
+    );
+}
+
+#[test]
+fn a_flood_of_continuations_is_a_limit() {
+    let mut reader = from_start();
+    reader.push(&frame(HEADERS, 0, 1, BLOCK));
+    for _ in 0..limits::CONTINUATIONS {
+        reader.push(&frame(CONTINUATION, 0, 1, &[]));
+    }
+    assert_eq!(lines(&mut reader), [""; 0]);
+    check(
+        &mut reader,
+        &frame(CONTINUATION, 0, 1, &[]),
+        &["fault Limit(\"continuations\")"],
+    );
+    let last = frame(CONTINUATION, END_HEADERS, 1, &[]);
+    check(
+        &mut reader,
+        &last,
+        &["headers 1 [:method=GET :path=/] incomplete"],
+    );
+}

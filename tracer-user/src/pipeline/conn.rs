@@ -1,0 +1,520 @@
+//! One connection end on its way through the stages.
+
+use std::sync::Arc;
+
+use super::{ConnectionInfo, Live, Loss, Output, Protocol, Sink};
+use crate::anomaly::Rules;
+use crate::connection::Endpoint;
+use crate::connection::end::Ending;
+use crate::connection::order::{Continuity, Order};
+use crate::connection::role::Role;
+use crate::connection::upgrade::{self, UpgradeRequest};
+use crate::frame::{Fault, Frame, FrameReader, Start, Step};
+use crate::kernel::event::{
+    Boundary, Bytes, Confidence, Direction, End, EndCause, Open, OtherProtocol, Segment, SocketKey,
+    Task, Timestamp, Unrecognised,
+};
+use crate::limits;
+use crate::stream::record::StreamEvent;
+use crate::stream::table::{Context, Shown, StreamTable};
+
+/// SETTINGS_HEADER_TABLE_SIZE and SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 6.5.2).
+const SETTINGS_HEADER_TABLE_SIZE: u16 = 0x1;
+const SETTINGS_MAX_FRAME_SIZE: u16 = 0x5;
+
+/// One direction: where its bytes stand, and its reader once the first ones came.
+#[derive(Default)]
+struct Lane {
+    order: Order,
+    reader: Option<FrameReader>,
+    /// What the receiver of this direction announced, kept until the reader exists.
+    hpack_limit: Option<u32>,
+    max_frame_size: Option<u32>,
+}
+
+impl Lane {
+    /// Tells the reader what the receiver announced.
+    fn tell_settings(&mut self) {
+        if let Some(reader) = self.reader.as_mut() {
+            if let Some(bytes) = self.hpack_limit.take() {
+                reader.set_hpack_limit(bytes);
+            }
+            if let Some(bytes) = self.max_frame_size.take() {
+                reader.set_max_frame_size(bytes);
+            }
+        }
+    }
+}
+
+/// A step that waits until the connection's role is proven and it is believed to be HTTP/2.
+struct Waiting {
+    direction: Direction,
+    step: Step,
+    context: Context,
+}
+
+pub(super) struct Conn {
+    key: SocketKey,
+    /// As it was when it was opened; `Arc`ed anew when the protocol and the role are known.
+    info: Arc<ConnectionInfo>,
+    unix_peer_sk: u64,
+    role: Role,
+    believed: bool,
+    announced: bool,
+    lanes: [Lane; 2],
+    waiting: Vec<Waiting>,
+    streams: StreamTable,
+    upgrade: Option<UpgradeRequest>,
+    ending: Ending,
+    last_bytes: Timestamp,
+    /// A wake-up for this connection stands in the pipeline's heap.
+    pub(super) scheduled: bool,
+}
+
+impl Conn {
+    pub(super) fn new(
+        key: SocketKey,
+        info: ConnectionInfo,
+        open: &Open,
+        shown: Arc<Shown>,
+    ) -> Conn {
+        let role = Role::from_opening(open.opened);
+        let mut streams = StreamTable::new(info.id, shown, open.from_start);
+        streams.set_role(role.get());
+        Conn {
+            key,
+            last_bytes: info.first_at,
+            info: Arc::new(info),
+            unix_peer_sk: open.unix_peer_sk,
+            role,
+            believed: false,
+            announced: false,
+            lanes: [Lane::default(), Lane::default()],
+            waiting: Vec::new(),
+            streams,
+            upgrade: None,
+            ending: Ending::default(),
+            scheduled: false,
+        }
+    }
+
+    pub(super) fn live(&self) -> Live {
+        Live {
+            connections: usize::from(self.announced),
+            streams: self.streams.live(),
+        }
+    }
+
+    pub(super) fn unix_peer(&self) -> Option<u64> {
+        (self.unix_peer_sk != 0).then_some(self.unix_peer_sk)
+    }
+
+    pub(super) fn is_unix(&self, sk: u64) -> bool {
+        self.unix_peer_sk != 0 && self.key.sk == sk
+    }
+
+    /// The other end read end of file: this end was closed by its owner.
+    pub(super) fn closed_by_owner(&mut self, at: Timestamp) {
+        self.ending.sign(EndCause::LocalClose, at);
+        self.ending.sign(EndCause::Closed, at);
+    }
+
+    /// When something may have finished next.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        let ending = self.ending.due(self.last_bytes);
+        let streams = self.streams.next_due();
+        match (ending, streams) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    pub(super) fn bytes(
+        &mut self,
+        at: Timestamp,
+        task: Task,
+        bytes: &Bytes<'_>,
+        rules: &mut Rules,
+        sink: &mut dyn Sink,
+    ) {
+        self.last_bytes = self.last_bytes.max(at);
+        if bytes.confidence >= Confidence::Plausible {
+            self.believed = true;
+        }
+        let context = Context {
+            at,
+            tid: task.tid,
+            pid: task.pid,
+        };
+        let direction = bytes.direction;
+        self.place(bytes);
+        self.steps(direction, context, sink);
+        for segment in bytes.segments() {
+            if let Some(reader) = self.lane(direction).reader.as_mut() {
+                match segment {
+                    Segment::Bytes(piece) => reader.push(piece),
+                    Segment::Hole(len) => reader.hole(len),
+                }
+            }
+            self.steps(direction, context, sink);
+        }
+        self.flush(sink);
+        self.events(rules, sink);
+    }
+
+    /// The first bytes are not HTTP/2. True when nothing of this connection is worth following.
+    pub(super) fn unrecognised(
+        &mut self,
+        unrecognised: &Unrecognised<'_>,
+        sink: &mut dyn Sink,
+    ) -> bool {
+        if self.announced {
+            return false;
+        }
+        if unrecognised.protocol == OtherProtocol::Http1 {
+            if let Some(request) = upgrade::read_request(unrecognised.first) {
+                self.upgrade = Some(request);
+                self.role.prove(unrecognised.direction, Endpoint::Client);
+                return false;
+            }
+            if self.upgrade.is_some() && upgrade::agrees(unrecognised.first) {
+                return false;
+            }
+        }
+        let mut info = (*self.info).clone();
+        info.protocol = Protocol::Other(unrecognised.protocol);
+        info.role = self.role.get();
+        self.info = Arc::new(info);
+        sink.accept(&Output::Connection(Arc::clone(&self.info)));
+        true
+    }
+
+    pub(super) fn end(&mut self, at: Timestamp, end: &End, rules: &mut Rules, sink: &mut dyn Sink) {
+        if let EndCause::Desync(direction) = end.cause {
+            self.desync(direction, at, sink);
+            self.events(rules, sink);
+            return;
+        }
+        for (direction, offset) in [
+            (Direction::Tx, end.tx_offset),
+            (Direction::Rx, end.rx_offset),
+        ] {
+            let missing = offset.map_or(0, |o| self.lane(direction).order.missing_until(o));
+            if missing > 0 && matches!(end.cause, EndCause::Closed) {
+                // Records at the very end were lost: nothing else would tell.
+                if let Some(reader) = self.lane(direction).reader.as_mut() {
+                    reader.gap(Some(missing), Boundary::Unknown);
+                }
+                self.steps(
+                    direction,
+                    Context {
+                        at,
+                        tid: 0,
+                        pid: self.info.pid,
+                    },
+                    sink,
+                );
+            }
+        }
+        self.ending.sign(end.cause, at);
+        self.flush(sink);
+        self.events(rules, sink);
+    }
+
+    /// Time passes. True when the connection is over.
+    pub(super) fn advance(
+        &mut self,
+        now: Timestamp,
+        rules: &mut Rules,
+        sink: &mut dyn Sink,
+    ) -> bool {
+        self.streams.advance(now);
+        let over = self.ending.over(now, self.last_bytes);
+        if let Some((why, at)) = over {
+            self.streams.connection_ended(why, at);
+        }
+        self.events(rules, sink);
+        over.is_some()
+    }
+
+    /// This connection has to go for another one.
+    pub(super) fn evict(&mut self, now: Timestamp, rules: &mut Rules, sink: &mut dyn Sink) {
+        self.loss(now, "limit_connections", None, sink);
+        self.finish(now, rules, sink);
+    }
+
+    /// The trace ends.
+    pub(super) fn finish(&mut self, now: Timestamp, rules: &mut Rules, sink: &mut dyn Sink) {
+        self.streams.advance(now);
+        if self.ending.begun() {
+            let (why, at) = self.ending.verdict(now);
+            self.streams.connection_ended(why, at);
+        } else {
+            self.streams.trace_ended(now);
+        }
+        self.events(rules, sink);
+    }
+
+    fn lane(&mut self, direction: Direction) -> &mut Lane {
+        let [tx, rx] = &mut self.lanes;
+        match direction {
+            Direction::Tx => tx,
+            Direction::Rx => rx,
+        }
+    }
+
+    /// Tells the direction's reader where these bytes stand.
+    fn place(&mut self, bytes: &Bytes<'_>) {
+        let from_start = self.info.beginning_seen;
+        let upgraded = self.upgrade.is_some();
+        let lane = self.lane(bytes.direction);
+        let continuity = lane
+            .order
+            .take(bytes.offset, u64::from(bytes.total), from_start);
+        let preface = bytes.segments().next().is_some_and(|first| {
+            // 'P' begins no frame that may come first: a SETTINGS frame of that length is illegal.
+            matches!(first, Segment::Bytes([b'P', ..]))
+        });
+        match (&mut lane.reader, continuity) {
+            (None, _) if preface => lane.reader = Some(FrameReader::new(Start::Preface)),
+            (None, Continuity::First { at_start: true }) => {
+                lane.reader = Some(FrameReader::new(Start::Boundary { first: true }));
+            }
+            (None, _) => {
+                // An upgraded server's frames begin after its 101: HPACK history is whole.
+                let mut reader = match bytes.boundary {
+                    Boundary::Unknown => FrameReader::new(Start::Unknown),
+                    Boundary::At { after: 0, .. } => {
+                        FrameReader::new(Start::Boundary { first: upgraded })
+                    }
+                    // In the middle of a frame: nothing was lost, the beginning was just not seen.
+                    Boundary::At { .. } | Boundary::InHeader { .. } => {
+                        let mut reader = FrameReader::new(Start::Unknown);
+                        reader.gap(Some(0), bytes.boundary);
+                        reader
+                    }
+                };
+                if let Continuity::Gap(lost) = continuity {
+                    reader.gap(Some(lost), bytes.boundary);
+                }
+                lane.reader = Some(reader);
+            }
+            (Some(reader), Continuity::Gap(lost)) => reader.gap(Some(lost), bytes.boundary),
+            (Some(reader), Continuity::Behind) => reader.gap(None, bytes.boundary),
+            (Some(reader), Continuity::Follows | Continuity::First { .. }) => {
+                if !reader.is_synchronised() && bytes.boundary != Boundary::Unknown {
+                    reader.gap(Some(0), bytes.boundary);
+                }
+            }
+        }
+        lane.tell_settings();
+    }
+
+    /// Takes the steps that a reader has ready.
+    fn steps(&mut self, direction: Direction, context: Context, sink: &mut dyn Sink) {
+        loop {
+            let Some(reader) = self.lane(direction).reader.as_mut() else {
+                return;
+            };
+            let Some(step) = reader.poll() else { break };
+            if reader.plausible_frames() >= limits::PLAUSIBLE_FRAMES {
+                self.believed = true;
+            }
+            self.learn(direction, &step);
+            if let Step::Fault(fault) = &step {
+                self.loss(context.at, fault_cause(*fault), None, sink);
+            }
+            match self.role.sender(direction) {
+                Some(sender) if self.announced => self.streams.step(sender, &step, context),
+                _ => self.wait(
+                    Waiting {
+                        direction,
+                        step,
+                        context,
+                    },
+                    sink,
+                ),
+            }
+        }
+    }
+
+    /// Learns from a step who is the client, and what one side allows the other.
+    fn learn(&mut self, direction: Direction, step: &Step) {
+        match step {
+            Step::Preface => {
+                self.believed = true;
+                self.role.prove(direction, Endpoint::Client);
+            }
+            Step::Frame {
+                frame: Frame::Headers { block, .. },
+                ..
+            } if self.role.get().is_none() => {
+                if block.value(b":status").is_some() {
+                    self.role.prove(direction, Endpoint::Server);
+                } else if block.value(b":method").is_some() || block.value(b":scheme").is_some() {
+                    self.role.prove(direction, Endpoint::Client);
+                }
+            }
+            Step::Frame {
+                frame: Frame::PushPromise { .. },
+                ..
+            } => {
+                self.role.prove(direction, Endpoint::Server);
+            }
+            Step::Frame {
+                frame: Frame::Settings(settings),
+                ..
+            } => {
+                let other = self.lane(direction.opposite());
+                for (id, value) in settings {
+                    match *id {
+                        SETTINGS_HEADER_TABLE_SIZE => other.hpack_limit = Some(*value),
+                        SETTINGS_MAX_FRAME_SIZE => other.max_frame_size = Some(*value),
+                        _ => {}
+                    }
+                }
+                other.tell_settings();
+            }
+            _ => {}
+        }
+    }
+
+    fn wait(&mut self, waiting: Waiting, sink: &mut dyn Sink) {
+        if self.waiting.len() >= limits::UNDECIDED_STEPS {
+            let at = waiting.context.at;
+            self.waiting.clear();
+            self.loss(at, "limit_undecided_steps", None, sink);
+        }
+        self.waiting.push(waiting);
+    }
+
+    /// Lets the waiting steps go on when the connection is known well enough.
+    fn flush(&mut self, sink: &mut dyn Sink) {
+        if self.announced || !self.believed || self.role.get().is_none() {
+            return;
+        }
+        self.announced = true;
+        let mut info = (*self.info).clone();
+        info.protocol = Protocol::Http2;
+        info.role = self.role.get();
+        info.upgraded = self.upgrade.is_some();
+        self.info = Arc::new(info);
+        self.streams.set_role(self.role.get());
+        sink.accept(&Output::Connection(Arc::clone(&self.info)));
+        let waiting = std::mem::take(&mut self.waiting);
+        if let (Some(request), Some(first)) = (&self.upgrade, waiting.first()) {
+            self.streams
+                .upgraded(Some(request.path.clone()), &request.fields, first.context);
+        }
+        for Waiting {
+            direction,
+            step,
+            context,
+        } in waiting
+        {
+            if let Some(sender) = self.role.sender(direction) {
+                self.streams.step(sender, &step, context);
+            }
+        }
+    }
+
+    /// The kernel's walker lost its place: what follows in this direction starts anew.
+    fn desync(&mut self, direction: Direction, at: Timestamp, sink: &mut dyn Sink) {
+        if self.announced {
+            self.loss(at, "desync", None, sink);
+            if let Some(sender) = self.role.sender(direction) {
+                self.streams.lost(sender, at);
+            }
+        } else {
+            // It only looked like frames: nothing of it counts.
+            self.waiting
+                .retain(|waiting| waiting.direction != direction);
+            self.believed = false;
+        }
+        if let Some(reader) = self.lane(direction).reader.as_mut() {
+            reader.gap(None, Boundary::Unknown);
+            while reader.poll().is_some() {}
+        }
+    }
+
+    /// Hands on what the stream table has ready.
+    fn events(&mut self, rules: &mut Rules, sink: &mut dyn Sink) {
+        while let Some(event) = self.streams.poll() {
+            let findings = rules.judge(&event);
+            let info = Arc::clone(&self.info);
+            match event {
+                StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened { info }),
+                StreamEvent::Ended(record) => {
+                    sink.accept(&Output::Stream {
+                        info,
+                        record,
+                        findings,
+                    });
+                }
+                StreamEvent::GoAway { go_away, .. } => {
+                    sink.accept(&Output::GoAway { info, go_away });
+                    self.say(findings, sink);
+                }
+                StreamEvent::Limit(name) => {
+                    let connection = Some(info);
+                    let at = self.last_bytes;
+                    sink.accept(&Output::Loss(Loss {
+                        connection,
+                        at,
+                        cause: name,
+                        bytes: None,
+                    }));
+                }
+                StreamEvent::ConnectionEnded {
+                    why,
+                    at,
+                    open_streams,
+                    ..
+                } => {
+                    if self.announced {
+                        sink.accept(&Output::ConnectionEnded {
+                            info,
+                            why,
+                            at,
+                            open_streams,
+                        });
+                    }
+                    self.say(findings, sink);
+                }
+            }
+        }
+    }
+
+    fn say(&self, findings: Vec<crate::anomaly::kind::Finding>, sink: &mut dyn Sink) {
+        for finding in findings {
+            sink.accept(&Output::Finding {
+                info: Arc::clone(&self.info),
+                finding,
+            });
+        }
+    }
+
+    fn loss(&self, at: Timestamp, cause: &'static str, bytes: Option<u64>, sink: &mut dyn Sink) {
+        // What a connection loses before it is known to be HTTP/2 is no loss of HTTP/2.
+        if self.announced || cause.starts_with("limit") {
+            let connection = self.announced.then(|| Arc::clone(&self.info));
+            sink.accept(&Output::Loss(Loss {
+                connection,
+                at,
+                cause,
+                bytes,
+            }));
+        }
+    }
+}
+
+/// The label value of a fault.
+fn fault_cause(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Gap => "gap",
+        Fault::HoleInFrame => "hole_in_frame",
+        Fault::HeaderBlockLost => "header_block_lost",
+        Fault::Limit(name) => name,
+        Fault::Implausible => "implausible",
+    }
+}

@@ -1,0 +1,275 @@
+//! The only place that joins the stages: events go in, [`Output`] comes out.
+//!
+//! The same pipeline serves live capture, files, tests, fuzzing and benches. It has no clock: time
+//! comes in with the events and with [`Pipeline::advance`].
+
+mod conn;
+mod output;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+pub use output::{ConnectionInfo, Loss, Output, Protocol, Sink};
+
+use crate::anomaly::Rules;
+use crate::connection::ConnectionId;
+use crate::connection::table::Table;
+use crate::kernel::event::{
+    Address, EndCause, Event, Open, Opened, OtherProtocol, SocketKey, Timestamp, What,
+};
+use crate::limits;
+use crate::stream::table::Shown;
+use conn::Conn;
+
+/// Names processes. The live tracer asks `/proc`; files and tests bring their own names.
+pub trait Names {
+    /// The name of process `pid`, when it can be told.
+    fn process(&mut self, pid: u32) -> Option<String>;
+}
+
+/// Knows no names: connections keep the name that the kernel's record brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNames;
+
+impl Names for NoNames {
+    fn process(&mut self, _pid: u32) -> Option<String> {
+        None
+    }
+}
+
+/// What a pipeline needs to know.
+pub struct Settings {
+    /// The header fields whose values may be kept.
+    pub shown: Arc<Shown>,
+    /// Who names processes.
+    pub names: Box<dyn Names + Send>,
+}
+
+/// What is alive right now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// Connections whose protocol is known to be HTTP/2.
+    pub connections: usize,
+    /// Their open streams.
+    pub streams: usize,
+}
+
+/// Joins the stages for all connections.
+pub struct Pipeline {
+    settings: Settings,
+    table: Table<Conn>,
+    rules: Rules,
+    due: BinaryHeap<Reverse<(Timestamp, SocketKey)>>,
+    next_id: u64,
+    n_http2: usize,
+    n_streams: usize,
+}
+
+impl Pipeline {
+    /// An empty pipeline.
+    #[must_use]
+    pub fn new(settings: Settings) -> Pipeline {
+        Pipeline {
+            settings,
+            table: Table::new(limits::CONNECTIONS),
+            rules: Rules::new(),
+            due: BinaryHeap::new(),
+            next_id: 1,
+            n_http2: 0,
+            n_streams: 0,
+        }
+    }
+
+    /// Takes one event of the kernel side, oldest first.
+    pub fn handle(&mut self, event: &Event<'_>, sink: &mut dyn Sink) {
+        match &event.what {
+            What::Open(open) => self.open(event, open, sink),
+            What::Bytes(bytes) => {
+                if self.table.touch(&event.socket, event.at).is_none() {
+                    // Its Open record was lost: follow it all the same, without its addresses.
+                    self.open(event, &nameless(), sink);
+                }
+                self.with(event, sink, |conn, rules, sink| {
+                    conn.bytes(event.at, event.task, bytes, rules, sink);
+                });
+            }
+            What::Unrecognised(unrecognised) => {
+                let mut over = false;
+                self.with(event, sink, |conn, _, sink| {
+                    over = conn.unrecognised(unrecognised, sink);
+                });
+                if over {
+                    self.table.remove(&event.socket);
+                }
+            }
+            What::End(end) => {
+                let peer = self
+                    .table
+                    .peek_mut(&event.socket)
+                    .and_then(|conn| conn.unix_peer());
+                self.with(event, sink, |conn, rules, sink| {
+                    conn.end(event.at, end, rules, sink)
+                });
+                // The two ends of an AF_UNIX connection have no close event of their own: that this end
+                // reads end of file means that the other one, if it is followed too, has been closed.
+                if let (EndCause::Eof, Some(peer)) = (end.cause, peer) {
+                    self.close_unix(peer, event.at);
+                }
+            }
+        }
+    }
+
+    /// Time passes: hands out what has finished since. Call it with a time that was taken *before* the
+    /// last events were read, so that nothing older is still to come.
+    pub fn advance(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        for (name, n) in self.rules.take_limit_hits() {
+            for _ in 0..n {
+                let (connection, at) = (None, now);
+                sink.accept(&Output::Loss(Loss {
+                    connection,
+                    at,
+                    cause: name,
+                    bytes: None,
+                }));
+            }
+        }
+        while let Some(Reverse((at, key))) = self.due.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.due.pop();
+            let Some(conn) = self.table.peek_mut(&key) else {
+                continue;
+            };
+            conn.scheduled = false;
+            let before = conn.live();
+            let over = conn.advance(now, &mut self.rules, sink);
+            let after = if over { Live::default() } else { conn.live() };
+            let next = conn.next_due();
+            self.count(before, after);
+            if over {
+                self.table.remove(&key);
+            } else if let Some(next) = next {
+                // Never earlier than `now` again, or this loop would not end.
+                self.schedule(key, next.max(Timestamp(now.0.saturating_add(1))));
+            }
+        }
+    }
+
+    /// The trace ends: what is open is handed out as unknown, without a finding.
+    pub fn finish(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        self.advance(now, sink);
+        let conns: Vec<Conn> = self.table.drain().collect();
+        for mut conn in conns {
+            conn.finish(now, &mut self.rules, sink);
+        }
+        self.due.clear();
+        self.n_http2 = 0;
+        self.n_streams = 0;
+    }
+
+    /// What is alive right now.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        Live {
+            connections: self.n_http2,
+            streams: self.n_streams,
+        }
+    }
+
+    fn open(&mut self, event: &Event<'_>, open: &Open, sink: &mut dyn Sink) {
+        let id = ConnectionId(self.next_id);
+        self.next_id += 1;
+        let comm = self
+            .settings
+            .names
+            .process(event.task.pid)
+            .unwrap_or_else(|| open.comm.clone());
+        let info = ConnectionInfo {
+            id,
+            role: None,
+            pid: event.task.pid,
+            comm,
+            cgroup: event.task.cgroup,
+            netns: open.netns,
+            local: open.local.clone(),
+            peer: open.peer.clone(),
+            opened: open.opened,
+            beginning_seen: open.from_start,
+            upgraded: false,
+            protocol: Protocol::Other(OtherProtocol::Other),
+            first_at: event.at,
+        };
+        let conn = Conn::new(event.socket, info, open, Arc::clone(&self.settings.shown));
+        if let Some(mut evicted) = self.table.insert(event.socket, event.at, conn) {
+            let before = evicted.live();
+            evicted.evict(event.at, &mut self.rules, sink);
+            self.count(before, Live::default());
+        }
+    }
+
+    fn close_unix(&mut self, peer_sk: u64, at: Timestamp) {
+        // Only the address of the other end is known, not when it was first seen.
+        let Some(key) = self.table.find(|conn| conn.is_unix(peer_sk)) else {
+            return;
+        };
+        if let Some(conn) = self.table.peek_mut(&key) {
+            conn.closed_by_owner(at);
+            if let Some(next) = conn.next_due() {
+                self.schedule(key, next);
+            }
+        }
+    }
+
+    fn with(
+        &mut self,
+        event: &Event<'_>,
+        sink: &mut dyn Sink,
+        act: impl FnOnce(&mut Conn, &mut Rules, &mut dyn Sink),
+    ) {
+        let Some(conn) = self.table.touch(&event.socket, event.at) else {
+            return;
+        };
+        let before = conn.live();
+        act(conn, &mut self.rules, sink);
+        let after = conn.live();
+        let next = if conn.scheduled {
+            None
+        } else {
+            conn.next_due()
+        };
+        self.count(before, after);
+        if let Some(next) = next {
+            self.schedule(event.socket, next);
+        }
+    }
+
+    fn schedule(&mut self, key: SocketKey, at: Timestamp) {
+        if let Some(conn) = self.table.peek_mut(&key) {
+            conn.scheduled = true;
+            self.due.push(Reverse((at, key)));
+        }
+    }
+
+    fn count(&mut self, before: Live, after: Live) {
+        self.n_http2 = (self.n_http2 + after.connections).saturating_sub(before.connections);
+        self.n_streams = (self.n_streams + after.streams).saturating_sub(before.streams);
+    }
+}
+
+/// What is known of a connection whose Open record was lost.
+fn nameless() -> Open {
+    Open {
+        opened: Opened::Unseen,
+        from_start: false,
+        local: Address::Unknown,
+        peer: Address::Unknown,
+        netns: 0,
+        inode: 0,
+        unix_peer_sk: 0,
+        comm: String::new(),
+    }
+}

@@ -1,0 +1,279 @@
+//! What the header fields of a stream say, as far as they were seen and may be kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::frame::HeaderBlock;
+use crate::limits;
+use crate::stream::grpc::media::{self, Media};
+use crate::stream::grpc::status::GrpcStatus;
+use crate::stream::grpc::timeout;
+use crate::stream::record::Seen;
+use crate::stream::shown::Shown;
+
+/// What the header fields of one stream say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Content {
+    /// `:path`, without its query.
+    pub(super) path: Option<String>,
+    /// `content-type` of the request.
+    pub(super) request_type: Seen<Media>,
+    /// `content-type` of the response.
+    pub(super) response_type: Seen<Media>,
+    /// The media type of the response.
+    pub(super) response_content_type: Option<String>,
+    /// `:status`.
+    pub(super) http_status: Seen<u16>,
+    /// `grpc-status` of the trailers.
+    pub(super) grpc_status: Seen<u32>,
+    /// It was there and is not well-formed.
+    pub(super) grpc_status_malformed: bool,
+    /// `grpc-timeout`.
+    pub(super) timeout: Option<Duration>,
+    /// Values that may be shown.
+    pub(super) shown: BTreeMap<String, String>,
+}
+
+impl Content {
+    /// The request's HEADERS.
+    pub(super) fn request(&mut self, block: &HeaderBlock, shown: &Shown) {
+        if let Some(Some(path)) = block.value(b":path") {
+            self.path = Some(shown_value(b":path", path));
+        }
+        self.request_type = seen(block, b"content-type").map(Media::of);
+        self.timeout = block
+            .value(b"grpc-timeout")
+            .flatten()
+            .and_then(|value| timeout::parse(value));
+        self.keep(block, shown, true);
+    }
+
+    /// A request that began as HTTP/1.1 (Upgrade: h2c).
+    pub(super) fn upgraded(
+        &mut self,
+        path: Option<String>,
+        headers: &[(String, String)],
+        shown: &Shown,
+    ) {
+        self.request_type = Seen::Absent;
+        if let Some(path) = path {
+            let path = shown_value(b":path", path.as_bytes());
+            if shown.allows(b":path").is_some() {
+                self.shown.insert(":path".to_owned(), path.clone());
+            }
+            self.path = Some(path);
+        }
+        for (name, value) in headers {
+            let name = name.to_ascii_lowercase();
+            match name.as_str() {
+                "content-type" => self.request_type = Seen::Value(Media::of(value.as_bytes())),
+                "grpc-timeout" => self.timeout = timeout::parse(value.as_bytes()),
+                _ => {}
+            }
+            if shown.allows(name.as_bytes()).is_some() {
+                let value = shown_value(name.as_bytes(), value.as_bytes());
+                self.shown.insert(name, value);
+            }
+        }
+    }
+
+    /// The response's final HEADERS.
+    pub(super) fn response(&mut self, block: &HeaderBlock, shown: &Shown) {
+        self.http_status = status(block);
+        self.response_type = seen(block, b"content-type").map(Media::of);
+        if let Some(Some(value)) = block.value(b"content-type") {
+            self.response_content_type = Some(shown_value(b"content-type", media::essence(value)));
+        }
+        self.keep(block, shown, false);
+    }
+
+    /// The response's trailers, or its Trailers-Only HEADERS.
+    pub(super) fn trailers(&mut self, block: &HeaderBlock, shown: &Shown) {
+        match seen(block, b"grpc-status") {
+            Seen::Absent => self.grpc_status = Seen::Absent,
+            Seen::Unknown => self.grpc_status = Seen::Unknown,
+            Seen::Value(value) => {
+                let status = GrpcStatus::of(value);
+                self.grpc_status_malformed = !matches!(status, GrpcStatus::WellFormed(_));
+                self.grpc_status = match status {
+                    GrpcStatus::WellFormed(n) | GrpcStatus::OddNumber(n) => Seen::Value(n),
+                    GrpcStatus::NoNumber => Seen::Unknown,
+                };
+            }
+        }
+        self.keep(block, shown, false);
+    }
+
+    /// `content-type: application/grpc*`, of the request or, where that is unseen, as the response shows.
+    pub(super) fn grpc(&self) -> Seen<()> {
+        let response_shows = self.response_type == Seen::Value(Media::Grpc)
+            || self.grpc_status.value().is_some()
+            || self.grpc_status_malformed;
+        match self.request_type {
+            Seen::Value(Media::Grpc) => Seen::Value(()),
+            Seen::Value(Media::GrpcWeb | Media::Other) | Seen::Absent => Seen::Absent,
+            Seen::Unknown if self.grpc_web() => Seen::Absent,
+            Seen::Unknown if response_shows => Seen::Value(()),
+            // An answer that is not gRPC does not show that the request was none.
+            Seen::Unknown => Seen::Unknown,
+        }
+    }
+
+    /// gRPC-Web.
+    pub(super) fn grpc_web(&self) -> bool {
+        match self.request_type {
+            Seen::Value(media) => media == Media::GrpcWeb,
+            Seen::Absent => false,
+            Seen::Unknown => self.response_type == Seen::Value(Media::GrpcWeb),
+        }
+    }
+
+    /// Keeps what may be shown. `over`: these win over what is there (the request's do).
+    fn keep(&mut self, block: &HeaderBlock, shown: &Shown, over: bool) {
+        for field in &block.fields {
+            let (Some(name), Some(value)) = (&field.name, &field.value) else {
+                continue;
+            };
+            let Some(name) = shown.allows(name) else {
+                continue;
+            };
+            if over || !self.shown.contains_key(name) {
+                self.shown
+                    .insert(name.to_owned(), shown_value(name.as_bytes(), value));
+            }
+        }
+    }
+}
+
+impl<T: Copy> Seen<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Seen<U> {
+        match self {
+            Seen::Absent => Seen::Absent,
+            Seen::Value(v) => Seen::Value(f(v)),
+            Seen::Unknown => Seen::Unknown,
+        }
+    }
+}
+
+/// `:status` of a block.
+pub(super) fn status(block: &HeaderBlock) -> Seen<u16> {
+    match seen(block, b":status") {
+        Seen::Value(digits) if digits.len() == 3 => std::str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| digits.parse().ok())
+            .map_or(Seen::Unknown, Seen::Value),
+        Seen::Value(_) | Seen::Unknown => Seen::Unknown,
+        Seen::Absent => Seen::Absent,
+    }
+}
+
+/// Any pseudo-header field of a request (RFC 9113 section 8.3.1) is visible in the block.
+pub(super) fn shows_request(block: &HeaderBlock) -> bool {
+    [&b":method"[..], b":scheme", b":path", b":authority"]
+        .iter()
+        .any(|name| block.value(name).is_some())
+}
+
+/// The value of a field: absent only if the whole block was decoded.
+fn seen<'a>(block: &'a HeaderBlock, name: &[u8]) -> Seen<&'a [u8]> {
+    match block.value(name) {
+        Some(Some(value)) => Seen::Value(value),
+        None if block.complete => Seen::Absent,
+        None | Some(None) => Seen::Unknown,
+    }
+}
+
+/// A value as it may be kept: text, of bounded length, and of `:path` without the query, which may carry
+/// a credential.
+fn shown_value(name: &[u8], value: &[u8]) -> String {
+    let value = match name {
+        b":path" => value.split(|b| *b == b'?').next().unwrap_or_default(),
+        _ => value,
+    };
+    let cut = value.get(..limits::SHOWN_VALUE).unwrap_or(value);
+    let mut text = String::from_utf8_lossy(cut).into_owned();
+    text.retain(|c| !c.is_control());
+    // A character cut in the middle became a replacement character, which is longer than what was cut.
+    while text.len() > limits::SHOWN_VALUE {
+        text.pop();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::script::block;
+
+    #[test]
+    fn a_query_is_not_kept() {
+        let mut content = Content::default();
+        content.request(&block(&[(":path", "/a?token=hunter2")]), &Shown::default());
+        assert_eq!(content.path.as_deref(), Some("/a"));
+        assert!(!format!("{content:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn values_that_may_not_be_shown_are_not_kept() {
+        let mut content = Content::default();
+        let fields = [
+            ("authorization", "Bearer hunter2"),
+            ("x-other", "hunter2"),
+            ("user-agent", "me"),
+        ];
+        content.request(&block(&fields), &Shown::default());
+        assert!(!format!("{content:?}").contains("hunter2"));
+        assert_eq!(
+            content.shown.get("user-agent").map(String::as_str),
+            Some("me")
+        );
+    }
+
+    #[test]
+    fn long_and_odd_values_are_cut_and_cleaned() {
+        let long = "é".repeat(limits::SHOWN_VALUE);
+        for value in [long.as_bytes(), &[0xff; 1000], b"a\x1b[31m\n"] {
+            let kept = shown_value(b"user-agent", value);
+            assert!(kept.len() <= limits::SHOWN_VALUE);
+            assert!(!kept.contains(char::is_control));
+        }
+    }
+
+    #[test]
+    fn the_requests_value_wins_over_the_responses() {
+        let mut content = Content::default();
+        let shown = Shown::default();
+        content.response(&block(&[("x-request-id", "response")]), &shown);
+        content.request(&block(&[("x-request-id", "request")]), &shown);
+        content.trailers(&block(&[("x-request-id", "trailers")]), &shown);
+        assert_eq!(
+            content.shown.get("x-request-id").map(String::as_str),
+            Some("request")
+        );
+    }
+
+    #[test]
+    fn an_unseen_field_is_unknown_not_absent() {
+        let mut content = Content::default();
+        let mut incomplete = block(&[(":status", "200")]);
+        incomplete.complete = false;
+        content.trailers(&incomplete, &Shown::default());
+        assert_eq!(content.grpc_status, Seen::Unknown);
+        content.request(&incomplete, &Shown::default());
+        assert_eq!(content.grpc(), Seen::Unknown);
+        incomplete.complete = true;
+        content.request(&incomplete, &Shown::default());
+        assert_eq!(content.grpc(), Seen::Absent);
+        content.trailers(&incomplete, &Shown::default());
+        assert_eq!(content.grpc_status, Seen::Absent);
+    }
+
+    #[test]
+    fn what_is_unseen_of_the_request_the_response_may_show() {
+        let mut content = Content::default();
+        content.response(&block(&[("content-type", "text/html")]), &Shown::default());
+        assert_eq!(content.grpc(), Seen::Unknown);
+        content.trailers(&block(&[("grpc-status", "3")]), &Shown::default());
+        assert_eq!(content.grpc(), Seen::Value(()));
+    }
+}

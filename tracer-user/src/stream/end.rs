@@ -1,0 +1,230 @@
+//! What is said of a stream when it ends.
+
+use std::time::Duration;
+
+use crate::connection::{ConnectionId, Endpoint};
+use crate::frame::ErrorCode;
+use crate::stream::live::{Phases, Stream};
+use crate::stream::phase;
+use crate::stream::record::{
+    EndStreamOn, Messages, Outcome, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord, Tier,
+};
+
+/// A reset counts as made by the deadline when it comes this share of grpc-timeout before it, or later.
+/// The two ends start their clocks at different moments, and grpc-timeout is rounded to its unit.
+const DEADLINE_TOLERANCE_PERCENT: u32 = 5;
+
+/// The least tolerance: short timeouts are computed some milliseconds before HEADERS are written.
+/// (At most half of the timeout.)
+const DEADLINE_TOLERANCE_MIN: Duration = Duration::from_millis(5);
+
+/// `elapsed` since the request's HEADERS is so near `timeout`, or beyond, that the deadline is the cause.
+pub(super) fn deadline_reached(timeout: Duration, elapsed: Duration) -> bool {
+    let tolerance =
+        (timeout / 100 * DEADLINE_TOLERANCE_PERCENT).max(DEADLINE_TOLERANCE_MIN.min(timeout / 2));
+    elapsed.saturating_add(tolerance) >= timeout
+}
+
+/// The record of a stream that ended; `forced` says why if it did not end by itself.
+pub(super) fn record(
+    stream: Stream,
+    connection: ConnectionId,
+    role: Option<Endpoint>,
+    forced: Option<StreamEnd>,
+) -> StreamRecord {
+    let grpc = grpc(&stream);
+    let phases = stream.stopped_at.unwrap_or_else(|| Phases {
+        request: phase::of_request(&stream.request, grpc),
+        response: phase::of_response(&stream.response, grpc),
+    });
+    let end = end(&stream, forced);
+    let out_of_sight = matches!(end, StreamEnd::Evicted | StreamEnd::Unseen);
+    let trailers_only = stream.trailers_only && grpc != Seen::Absent;
+    let trailers = match (stream.trailers_seen, phases.response) {
+        // A response of one HEADERS frame has trailers only in gRPC.
+        (true, _) if !stream.trailers_only || trailers_only => Seen::Value(()),
+        (true, _) | (false, Some(ResponsePhase::R3)) => Seen::Absent,
+        (false, Some(_)) if !out_of_sight => Seen::Absent,
+        (false, _) => Seen::Unknown,
+    };
+    let grpc_status = match trailers {
+        Seen::Value(()) => stream.content.grpc_status,
+        Seen::Absent => Seen::Absent,
+        Seen::Unknown => Seen::Unknown,
+    };
+    let http_status = match (stream.response.half.headers_at, phases.response) {
+        (Some(_), _) => stream.content.http_status,
+        (None, Some(ResponsePhase::R0)) if !out_of_sight => Seen::Absent,
+        (None, _) => Seen::Unknown,
+    };
+    let tier = match stream.beginning_seen
+        && stream.whole
+        && stream.n_blocks > 0
+        && stream.blocks_complete
+    {
+        true => Tier::T1,
+        false => Tier::T0,
+    };
+    let mut record = StreamRecord {
+        connection,
+        role,
+        stream_id: stream.id,
+        pid: stream.pid,
+        first_at: stream.first_at,
+        last_at: stream.last_at,
+        beginning_seen: stream.beginning_seen,
+        whole: stream.whole,
+        pushed: stream.pushed,
+        request: stream.request.half,
+        response: stream.response.half,
+        request_phase: phases.request,
+        response_phase: phases.response,
+        trailers,
+        trailers_only,
+        grpc,
+        grpc_web: stream.content.grpc_web(),
+        path: stream.content.path,
+        http_status,
+        response_content_type: stream.content.response_content_type,
+        grpc_status,
+        grpc_status_malformed: stream.content.grpc_status_malformed,
+        timeout: stream.content.timeout,
+        shown: stream.content.shown,
+        resets: stream.resets,
+        end,
+        outcome: Outcome::Unknown,
+        tier,
+        story: stream.story.into_moments(grpc != Seen::Absent),
+    };
+    record.request.windows_at_end = stream.windows_at_end.client;
+    record.response.windows_at_end = stream.windows_at_end.server;
+    if grpc == Seen::Absent {
+        record.request.messages = Messages::default();
+        record.response.messages = Messages::default();
+    } else {
+        record.request.messages = stream.request.messages.messages();
+        record.response.messages = stream.response.messages.messages();
+    }
+    record.outcome = outcome(&record);
+    record
+}
+
+/// Whether the stream is gRPC. Where no field tells, its framing may: a request of whole length-prefixed
+/// messages and nothing else, and a response that is one too as far as it came. (gRPC-Web and Connect have
+/// the same prefix, but flags of their own at the end of the response.)
+fn grpc(stream: &Stream) -> Seen<()> {
+    let said = stream.content.grpc();
+    let (request, response) = (&stream.request.messages, &stream.response.messages);
+    let framed = request.known()
+        && request.n_complete() > 0
+        && !request.inside()
+        && response.known()
+        && (response.n_complete() > 0 || response.inside());
+    match said {
+        Seen::Unknown if framed && stream.content.response_type == Seen::Unknown => Seen::Value(()),
+        _ => said,
+    }
+}
+
+fn end(stream: &Stream, forced: Option<StreamEnd>) -> StreamEnd {
+    if stream.unprocessed {
+        StreamEnd::Unprocessed
+    } else if !stream.resets.is_empty() {
+        StreamEnd::Reset
+    } else {
+        forced.unwrap_or(StreamEnd::Complete)
+    }
+}
+
+fn outcome(record: &StreamRecord) -> Outcome {
+    let complete = record.response_phase == Some(ResponsePhase::R3);
+    match record.end {
+        StreamEnd::Evicted | StreamEnd::Unseen => Outcome::Unknown,
+        StreamEnd::Unprocessed => Outcome::Unprocessed,
+        StreamEnd::Complete => of_response(record),
+        StreamEnd::Reset | StreamEnd::Connection(_) if complete => of_response(record),
+        StreamEnd::Connection(_) => Outcome::ConnectionLost,
+        StreamEnd::Reset => record
+            .resets
+            .first()
+            .map_or(Outcome::Unknown, |reset| of_reset(record, reset)),
+    }
+}
+
+/// The response is not known to be complete.
+fn of_reset(record: &StreamRecord, reset: &Reset) -> Outcome {
+    if reset.code == ErrorCode::REFUSED_STREAM && reset.sender == Endpoint::Server {
+        return Outcome::Refused;
+    }
+    if reset.response_phase.is_none() {
+        return Outcome::Unknown;
+    }
+    if reset.code != ErrorCode::CANCEL {
+        return Outcome::Reset;
+    }
+    let began_at = record.request.headers_at.unwrap_or(record.first_at);
+    let elapsed = Duration::from_nanos(reset.at.since(began_at));
+    if record
+        .timeout
+        .is_some_and(|timeout| deadline_reached(timeout, elapsed))
+    {
+        return Outcome::Deadline;
+    }
+    match reset.sender {
+        Endpoint::Client => Outcome::Cancelled,
+        Endpoint::Server => Outcome::Reset,
+    }
+}
+
+/// The response is complete.
+fn of_response(record: &StreamRecord) -> Outcome {
+    match record.grpc {
+        Seen::Absent => return Outcome::Ok,
+        Seen::Unknown => return Outcome::CompleteUnknown,
+        Seen::Value(()) => {}
+    }
+    let messages = &record.response.messages;
+    if messages.known && messages.open.is_some() {
+        return Outcome::Truncated;
+    }
+    match (record.trailers, record.grpc_status) {
+        (Seen::Absent, _) if record.response.end_stream_on == Some(EndStreamOn::Data) => {
+            Outcome::MissingTrailers
+        }
+        _ if record.grpc_status_malformed && record.grpc_status == Seen::Unknown => {
+            Outcome::MissingTrailers
+        }
+        (_, Seen::Value(0)) => Outcome::Ok,
+        (_, Seen::Value(_)) => Outcome::ErrorStatus,
+        (_, Seen::Absent) => Outcome::MissingTrailers,
+        (_, Seen::Unknown) => Outcome::CompleteUnknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_may_be_reached_a_little_early() {
+        for (timeout_ms, elapsed_ms, want) in [
+            (1000, 949, false),
+            (1000, 950, true),
+            (1000, 2000, true),
+            (20, 14, false),
+            (20, 15, true),
+            (1, 0, false),
+            (1, 1, true),
+            (0, 0, true),
+        ] {
+            let timeout = Duration::from_millis(timeout_ms);
+            let elapsed = Duration::from_millis(elapsed_ms);
+            assert_eq!(
+                deadline_reached(timeout, elapsed),
+                want,
+                "{timeout_ms} {elapsed_ms}"
+            );
+        }
+        assert!(!deadline_reached(Duration::MAX, Duration::ZERO));
+    }
+}

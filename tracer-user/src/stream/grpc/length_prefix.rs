@@ -1,0 +1,290 @@
+//! Length-Prefixed-Message: Compressed-Flag (1 byte), Message-Length (4 bytes, big endian), Message.
+
+use crate::limits;
+use crate::stream::record::{Messages, OpenMessage};
+
+/// Length of Compressed-Flag and Message-Length.
+const PREFIX: usize = 5;
+
+/// Where the reader is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In a prefix, of which these bytes came.
+    Prefix { bytes: [u8; PREFIX], have: usize },
+    /// In a message.
+    Message { promised: u32, got: u32 },
+    /// Message boundaries are not known any more.
+    Lost,
+}
+
+const BOUNDARY: Place = Place::Prefix {
+    bytes: [0; PREFIX],
+    have: 0,
+};
+
+/// Follows the messages of one direction of one stream through bytes and counted holes.
+#[derive(Clone, Debug)]
+pub(in crate::stream) struct MessageReader {
+    place: Place,
+    n_complete: u64,
+    n_begun: u64,
+    sizes: Vec<u32>,
+}
+
+impl MessageReader {
+    /// A reader that does not know where messages begin, until [`MessageReader::begin`].
+    pub(in crate::stream) const fn new() -> Self {
+        MessageReader {
+            place: Place::Lost,
+            n_complete: 0,
+            n_begun: 0,
+            sizes: Vec::new(),
+        }
+    }
+
+    /// The next byte is the first one of the direction.
+    pub(in crate::stream) const fn begin(&mut self) {
+        self.place = BOUNDARY;
+    }
+
+    /// Boundaries are unknown from here on.
+    pub(in crate::stream) const fn lose(&mut self) {
+        self.place = Place::Lost;
+    }
+
+    /// Messages begun (their prefix is whole).
+    pub(in crate::stream) const fn n_begun(&self) -> u64 {
+        self.n_begun
+    }
+
+    /// Length of the message that was begun as the `nth`, if it was kept.
+    pub(in crate::stream) fn size(&self, nth: u64) -> Option<u32> {
+        usize::try_from(nth)
+            .ok()
+            .and_then(|nth| self.sizes.get(nth))
+            .copied()
+    }
+
+    /// Boundaries are known.
+    pub(in crate::stream) const fn known(&self) -> bool {
+        !matches!(self.place, Place::Lost)
+    }
+
+    /// Inside a message or a prefix.
+    pub(in crate::stream) const fn inside(&self) -> bool {
+        match self.place {
+            Place::Prefix { have, .. } => have > 0,
+            Place::Message { .. } => true,
+            Place::Lost => false,
+        }
+    }
+
+    /// Whole messages.
+    pub(in crate::stream) const fn n_complete(&self) -> u64 {
+        self.n_complete
+    }
+
+    /// Bytes that were copied.
+    pub(in crate::stream) fn bytes(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.place {
+                Place::Lost => return,
+                Place::Message { .. } => {
+                    let n = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                    let took = self.message_bytes(n);
+                    bytes = bytes.get(took as usize..).unwrap_or_default();
+                }
+                Place::Prefix {
+                    bytes: mut prefix,
+                    have,
+                } => {
+                    let Some((&byte, rest)) = bytes.split_first() else {
+                        return;
+                    };
+                    bytes = rest;
+                    // The only flags are 0 and 1 (G "Compressed-Flag"). Anything else is no prefix, or one
+                    // of another protocol: boundaries can't be trusted.
+                    if have == 0 && byte > 1 {
+                        self.place = Place::Lost;
+                        return;
+                    }
+                    if let Some(slot) = prefix.get_mut(have) {
+                        *slot = byte;
+                    }
+                    self.place = Place::Prefix {
+                        bytes: prefix,
+                        have: have + 1,
+                    };
+                    if have + 1 == PREFIX {
+                        let [_, a, b, c, d] = prefix;
+                        self.message_begins(u32::from_be_bytes([a, b, c, d]));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes that were counted only.
+    pub(in crate::stream) fn hole(&mut self, mut n: u32) {
+        while n > 0 {
+            match self.place {
+                Place::Lost => return,
+                Place::Message { .. } => n -= self.message_bytes(n),
+                Place::Prefix { .. } => {
+                    self.place = Place::Lost;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What is known.
+    pub(in crate::stream) fn messages(&self) -> Messages {
+        let open = match self.place {
+            Place::Prefix { have: 0, .. } | Place::Lost => None,
+            Place::Prefix { have, .. } => Some(OpenMessage {
+                promised: None,
+                got: u32::try_from(have).unwrap_or(u32::MAX),
+            }),
+            Place::Message { promised, got } => Some(OpenMessage {
+                promised: Some(promised),
+                got,
+            }),
+        };
+        Messages {
+            complete: self.n_complete,
+            open,
+            sizes: self.sizes.clone(),
+            known: self.known(),
+        }
+    }
+
+    /// Takes up to `n` bytes of the open message; returns how many.
+    fn message_bytes(&mut self, n: u32) -> u32 {
+        let Place::Message { promised, got } = self.place else {
+            return n;
+        };
+        let took = n.min(promised.saturating_sub(got));
+        let got = got.saturating_add(took);
+        self.place = Place::Message { promised, got };
+        if got >= promised {
+            self.message_ends();
+        }
+        took
+    }
+
+    fn message_begins(&mut self, promised: u32) {
+        self.n_begun = self.n_begun.saturating_add(1);
+        if self.sizes.len() < limits::MESSAGE_SIZES {
+            self.sizes.push(promised);
+        }
+        self.place = Place::Message { promised, got: 0 };
+        if promised == 0 {
+            self.message_ends();
+        }
+    }
+
+    const fn message_ends(&mut self) {
+        self.n_complete = self.n_complete.saturating_add(1);
+        self.place = BOUNDARY;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader() -> MessageReader {
+        let mut reader = MessageReader::new();
+        reader.begin();
+        reader
+    }
+
+    #[test]
+    fn every_chunking_gives_the_same_messages() {
+        let wire = [
+            0, 0, 0, 0, 3, 7, 7, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 9, 0, 0, 0, 0,
+        ];
+        for chunk in 1..=wire.len() {
+            let mut reader = reader();
+            for piece in wire.chunks(chunk) {
+                reader.bytes(piece);
+            }
+            let messages = reader.messages();
+            assert_eq!(messages.complete, 3, "chunks of {chunk}");
+            assert_eq!(messages.sizes, [3, 0, 1]);
+            assert_eq!(
+                messages.open,
+                Some(OpenMessage {
+                    promised: None,
+                    got: 4
+                })
+            );
+            assert!(messages.known);
+        }
+    }
+
+    #[test]
+    fn a_hole_inside_a_message_is_counted() {
+        let mut reader = reader();
+        reader.bytes(&[0, 0, 0, 0x2b, 0x6d, 1, 2]);
+        reader.hole(9918);
+        assert_eq!(
+            reader.messages().open,
+            Some(OpenMessage {
+                promised: Some(11117),
+                got: 9920
+            })
+        );
+        reader.hole(11117 - 9920);
+        assert_eq!(reader.messages().complete, 1);
+        assert!(reader.known());
+    }
+
+    #[test]
+    fn a_hole_over_a_boundary_makes_messages_unknown() {
+        let mut reader = reader();
+        reader.bytes(&[0, 0, 0, 0, 4]);
+        reader.hole(5);
+        let messages = reader.messages();
+        assert_eq!(
+            messages,
+            Messages {
+                complete: 1,
+                open: None,
+                sizes: vec![4],
+                known: false
+            }
+        );
+    }
+
+    #[test]
+    fn a_flag_that_is_none_makes_messages_unknown() {
+        let mut reader = reader();
+        reader.bytes(b"<html>");
+        assert!(!reader.known());
+        assert!(!reader.inside());
+    }
+
+    #[test]
+    fn sizes_are_bounded_and_counting_goes_on() {
+        let mut reader = reader();
+        for _ in 0..100 {
+            reader.bytes(&[0, 0, 0, 0, 0]);
+        }
+        let messages = reader.messages();
+        assert_eq!(messages.complete, 100);
+        assert_eq!(messages.sizes.len(), limits::MESSAGE_SIZES);
+    }
+
+    #[test]
+    fn the_longest_message_does_not_overflow() {
+        let mut reader = reader();
+        reader.bytes(&[0, 0xff, 0xff, 0xff, 0xff]);
+        reader.hole(u32::MAX - 1);
+        assert!(reader.inside());
+        reader.hole(2);
+        let messages = reader.messages();
+        assert_eq!((messages.complete, messages.known), (1, false));
+    }
+}

@@ -1,0 +1,152 @@
+//! Which streams are over (RFC 9113 section 5.1.1), so that a late frame does not make a new stream of
+//! an old one, and which may have been opened out of sight.
+
+use std::collections::VecDeque;
+
+use crate::connection::Endpoint;
+use crate::frame::StreamId;
+use crate::limits;
+use crate::stream::table::initiator;
+
+/// Ids that one endpoint opens.
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    /// The highest that was seen to be opened.
+    highest: u32,
+    /// Ids up to this one may have been opened out of sight.
+    unseen_to: u32,
+}
+
+/// The ids of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Ids {
+    client: Opened,
+    server: Opened,
+    /// Streams that ended lately.
+    ended: VecDeque<StreamId>,
+    /// The highest id that ended.
+    highest_ended: StreamId,
+}
+
+impl Ids {
+    /// `from_start`: the connection was seen from its first byte.
+    pub(super) const fn new(from_start: bool) -> Self {
+        let opened = Opened {
+            highest: 0,
+            unseen_to: if from_start { 0 } else { u32::MAX },
+        };
+        Ids {
+            client: opened,
+            server: opened,
+            ended: VecDeque::new(),
+            highest_ended: StreamId(0),
+        }
+    }
+
+    /// The stream's opening was seen (HEADERS, PUSH_PROMISE).
+    pub(super) fn on_open(&mut self, id: StreamId) {
+        let opened = self.of_mut(initiator(id));
+        if id.0 > opened.highest {
+            // Ids only grow: those above can't have been opened out of sight.
+            opened.unseen_to = opened.unseen_to.min(id.0.saturating_sub(1));
+            opened.highest = id.0;
+        }
+    }
+
+    /// It ended.
+    pub(super) fn on_end(&mut self, id: StreamId) {
+        if self.ended.len() >= limits::ENDED_IDS {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(id);
+        self.highest_ended = self.highest_ended.max(id);
+    }
+
+    /// Frames of `sender` may have gone by unseen, and with them streams that it opened.
+    pub(super) fn on_loss(&mut self, sender: Endpoint) {
+        self.of_mut(sender).unseen_to = u32::MAX;
+    }
+
+    /// Higher than every id that was opened.
+    pub(super) fn is_new(&self, id: StreamId) -> bool {
+        id.0 > self.of(initiator(id)).highest
+    }
+
+    /// The stream may have been opened out of sight.
+    pub(super) fn may_be_unseen(&self, id: StreamId) -> bool {
+        id.0 <= self.of(initiator(id)).unseen_to
+    }
+
+    /// A stream that is not followed is over, as far as is known.
+    pub(super) fn is_over(&self, id: StreamId) -> bool {
+        (!self.is_new(id) && !self.may_be_unseen(id))
+            || (id <= self.highest_ended && self.ended.contains(&id))
+    }
+
+    const fn of(&self, initiator: Endpoint) -> &Opened {
+        match initiator {
+            Endpoint::Client => &self.client,
+            Endpoint::Server => &self.server,
+        }
+    }
+
+    const fn of_mut(&mut self, initiator: Endpoint) -> &mut Opened {
+        match initiator {
+            Endpoint::Client => &mut self.client,
+            Endpoint::Server => &mut self.server,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seen_from_the_start_lower_ids_are_over() {
+        let mut ids = Ids::new(true);
+        assert!(!ids.is_over(StreamId(9)));
+        ids.on_open(StreamId(9));
+        assert!(ids.is_over(StreamId(7)));
+        assert!(!ids.is_over(StreamId(11)));
+        assert!(!ids.is_over(StreamId(2)));
+        assert!(!ids.may_be_unseen(StreamId(11)));
+    }
+
+    #[test]
+    fn attached_late_lower_ids_may_be_alive_until_they_ended() {
+        let mut ids = Ids::new(false);
+        assert!(ids.may_be_unseen(StreamId(101)));
+        ids.on_open(StreamId(101));
+        assert!(ids.may_be_unseen(StreamId(99)));
+        assert!(!ids.may_be_unseen(StreamId(103)));
+        assert!(!ids.is_over(StreamId(57)));
+        ids.on_end(StreamId(57));
+        assert!(ids.is_over(StreamId(57)));
+        ids.on_open(StreamId(201));
+        assert!(ids.is_over(StreamId(103)));
+        assert!(!ids.is_over(StreamId(55)));
+    }
+
+    #[test]
+    fn after_a_gap_streams_may_have_been_opened_out_of_sight() {
+        let mut ids = Ids::new(true);
+        ids.on_open(StreamId(1));
+        ids.on_end(StreamId(1));
+        ids.on_loss(Endpoint::Client);
+        assert!(ids.is_over(StreamId(1)));
+        assert!(!ids.is_over(StreamId(3)));
+        ids.on_open(StreamId(9));
+        assert!(!ids.is_over(StreamId(7)));
+        assert!(!ids.may_be_unseen(StreamId(11)));
+    }
+
+    #[test]
+    fn the_memory_of_ended_streams_is_bounded() {
+        let mut ids = Ids::new(false);
+        for id in 0..10_000 {
+            ids.on_end(StreamId(2 * id + 1));
+        }
+        assert_eq!(ids.ended.len(), limits::ENDED_IDS);
+    }
+}

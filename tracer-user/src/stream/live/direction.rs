@@ -1,0 +1,66 @@
+//! One direction of a stream.
+
+use crate::stream::grpc::length_prefix::MessageReader;
+use crate::stream::record::Half;
+use crate::stream::state::HalfState;
+use crate::stream::table::Context;
+
+/// The DATA frame that is going by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    /// Its data so far.
+    pub(super) bytes: u64,
+    /// Messages that had begun before it.
+    pub(super) n_begun_before: u64,
+}
+
+/// One direction of a stream.
+#[derive(Clone, Debug)]
+pub(in crate::stream) struct Direction {
+    /// Where it is in the life of a stream.
+    pub(in crate::stream) state: HalfState,
+    /// What is handed on in the end.
+    pub(in crate::stream) half: Half,
+    /// Its gRPC messages.
+    pub(in crate::stream) messages: MessageReader,
+    /// What its sender may still send on the stream.
+    pub(in crate::stream) window: Option<i64>,
+    /// The DATA frame that is going by.
+    pub(super) frame: Option<Progress>,
+}
+
+impl Direction {
+    /// Nothing of it was seen yet.
+    pub(super) fn new(state: HalfState, window: Option<i64>) -> Self {
+        Direction {
+            state,
+            half: Half {
+                data_known: state == HalfState::Idle,
+                ..Half::default()
+            },
+            messages: MessageReader::new(),
+            window,
+            frame: None,
+        }
+    }
+
+    /// The next byte of DATA is the first.
+    pub(super) fn begin(&mut self, context: Context) {
+        self.half.headers_at = Some(context.at);
+        self.half.tid = context.tid;
+        if self.half.data_frames == 0 {
+            self.half.data_known = true;
+            self.messages.begin();
+        }
+    }
+
+    /// Frames may have gone by unseen.
+    pub(super) fn lose(&mut self) {
+        self.state = self.state.on_loss();
+        if !matches!(self.state, HalfState::Ended(_)) {
+            self.half.data_known = false;
+            self.messages.lose();
+        }
+        self.frame = None;
+    }
+}

@@ -1,0 +1,156 @@
+//! What the story of a stream says of its frames.
+
+use crate::connection::Endpoint;
+use crate::frame::HeaderBlock;
+use crate::stream::live::direction::Progress;
+use crate::stream::live::{Env, Stream};
+use crate::stream::record::{Moment, Seen};
+use crate::stream::story::Data;
+
+impl Stream {
+    pub(super) fn response_note(&self, is_response: bool, end_stream: bool) -> String {
+        let mut note = String::new();
+        if is_response {
+            match self.content.http_status {
+                Seen::Value(status) => note = format!(":status {status}"),
+                Seen::Unknown => note.push_str(":status unseen"),
+                Seen::Absent => {}
+            }
+        }
+        if end_stream && self.content.grpc() != Seen::Absent {
+            push(
+                &mut note,
+                if is_response {
+                    "Trailers-Only"
+                } else {
+                    "trailers"
+                },
+            );
+            match self.content.grpc_status {
+                Seen::Value(status) => note.push_str(&format!(" grpc-status {status}")),
+                Seen::Absent => note.push_str(" without grpc-status"),
+                Seen::Unknown if self.content.grpc_status_malformed => {
+                    note.push_str(" grpc-status malformed");
+                }
+                Seen::Unknown => note.push_str(" grpc-status unseen"),
+            }
+        } else if end_stream && !is_response {
+            push(&mut note, "trailers");
+        }
+        note
+    }
+
+    pub(super) fn headers_moment(
+        &mut self,
+        sender: Endpoint,
+        block: &HeaderBlock,
+        end_stream: bool,
+        mut note: String,
+        env: Env<'_>,
+    ) {
+        if !self.resets.is_empty() {
+            push(&mut note, "after the reset");
+        }
+        let frame = if self.pushed && sender == Endpoint::Client {
+            "PUSH_PROMISE"
+        } else {
+            "HEADERS"
+        };
+        let sender = if frame == "PUSH_PROMISE" {
+            Endpoint::Server
+        } else {
+            sender
+        };
+        self.moment(
+            sender,
+            frame,
+            u64::from(block.encoded_len),
+            end_stream,
+            note,
+            env,
+        );
+    }
+
+    pub(super) fn moment(
+        &mut self,
+        sender: Endpoint,
+        frame: &'static str,
+        bytes: u64,
+        end_stream: bool,
+        note: String,
+        env: Env<'_>,
+    ) {
+        let windows = self.windows(sender, env.flow);
+        let at = env.context.at;
+        self.story.frame(Moment {
+            at,
+            sender,
+            frame,
+            n_frames: 1,
+            bytes,
+            end_stream,
+            windows,
+            note,
+        });
+    }
+
+    /// Tells of DATA that came of frames that are not whole (yet).
+    pub(super) fn tell_partial_frames(&mut self, note: &'static str, env: Env<'_>) {
+        for sender in [Endpoint::Client, Endpoint::Server] {
+            let frame = self.direction_mut(sender).frame;
+            if frame.is_some_and(|frame| frame.bytes > 0) {
+                self.data_moment(sender, false, note, env);
+                let direction = self.direction_mut(sender);
+                direction.frame = Some(Progress {
+                    bytes: 0,
+                    n_begun_before: direction.messages.n_begun(),
+                });
+            }
+        }
+    }
+
+    /// Tells of the DATA frame that is going by.
+    pub(super) fn data_moment(
+        &mut self,
+        sender: Endpoint,
+        end_stream: bool,
+        note: &'static str,
+        env: Env<'_>,
+    ) {
+        let direction = self.direction_mut(sender);
+        let Some(frame) = direction.frame.take() else {
+            return;
+        };
+        let n_begun = direction
+            .messages
+            .n_begun()
+            .saturating_sub(frame.n_begun_before);
+        let first_size = match n_begun {
+            0 => None,
+            _ => direction.messages.size(frame.n_begun_before),
+        };
+        let note = if self.resets.is_empty() {
+            note
+        } else {
+            "after the reset"
+        };
+        self.story.data(Data {
+            at: env.context.at,
+            sender,
+            bytes: frame.bytes,
+            end_stream,
+            windows: self.windows(sender, env.flow),
+            n_begun: u32::try_from(n_begun).unwrap_or(u32::MAX),
+            first_size,
+            note,
+        });
+    }
+}
+
+/// Adds to a note.
+pub(super) fn push(note: &mut String, more: &str) {
+    if !note.is_empty() && !more.is_empty() {
+        note.push_str(", ");
+    }
+    note.push_str(more);
+}

@@ -1,0 +1,37 @@
+//! What each endpoint announced in SETTINGS (RFC 9113 section 6.5).
+
+use crate::frame::Settings;
+
+/// SETTINGS as an endpoint announced them; None: not seen (the RFC's default, or a late attach).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerSettings {
+    /// SETTINGS_HEADER_TABLE_SIZE, in bytes: bounds the table of the *peer's* encoder.
+    pub header_table_size: Option<u32>,
+    /// SETTINGS_INITIAL_WINDOW_SIZE, in bytes.
+    pub initial_window_size: Option<u32>,
+    /// SETTINGS_MAX_FRAME_SIZE, in bytes.
+    pub max_frame_size: Option<u32>,
+    /// SETTINGS_MAX_CONCURRENT_STREAMS.
+    pub max_concurrent_streams: Option<u32>,
+}
+
+impl PeerSettings {
+    /// Takes over a SETTINGS frame; returns the values of SETTINGS_INITIAL_WINDOW_SIZE in it, in order.
+    pub(super) fn apply(&mut self, settings: &Settings) -> Vec<u32> {
+        let mut initial_window_sizes = Vec::new();
+        for (identifier, value) in settings {
+            let value = *value;
+            match *identifier {
+                0x1 => self.header_table_size = Some(value),
+                0x3 => self.max_concurrent_streams = Some(value),
+                0x4 => {
+                    self.initial_window_size = Some(value);
+                    initial_window_sizes.push(value);
+                }
+                0x5 => self.max_frame_size = Some(value),
+                _ => {}
+            }
+        }
+        initial_window_sizes
+    }
+}

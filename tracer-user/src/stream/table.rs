@@ -1,0 +1,599 @@
+//! The streams of one connection: steps of both directions go in, [`StreamEvent`]s come out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::frame::{Fault, Frame, HeaderBlock, Settings, Step, StreamId};
+use crate::kernel::event::Timestamp;
+use crate::limits;
+use crate::stream::flow::Flow;
+use crate::stream::go_away;
+use crate::stream::ids::Ids;
+use crate::stream::live::{Env, Stream};
+use crate::stream::pair::Pair;
+use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
+pub use crate::stream::settings::PeerSettings;
+pub use crate::stream::shown::Shown;
+use crate::stream::state::HalfState;
+use crate::stream::{content, end};
+
+/// The time between two looks for streams whose end a gap may have hidden, in event time.
+const DOUBT_LOOK_NS: u64 = 1_000_000_000;
+
+/// A last stream id that accepts every stream: the first of two GOAWAYs (RFC 9113 section 6.8).
+pub(crate) const EVERY_STREAM: StreamId = StreamId(0x7fff_ffff);
+
+/// When a step went by, and by whose call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// When the socket call had finished.
+    pub at: Timestamp,
+    /// The thread that made it.
+    pub tid: u32,
+    /// The process that made it.
+    pub pid: u32,
+}
+
+/// The streams of one connection end.
+#[derive(Debug)]
+pub struct StreamTable {
+    connection: ConnectionId,
+    role: Option<Endpoint>,
+    shown: Arc<Shown>,
+    streams: BTreeMap<StreamId, Box<Stream>>,
+    ids: Ids,
+    flow: Flow,
+    settings: Pair<PeerSettings>,
+    go_aways: Pair<Option<GoAway>>,
+    /// Finished streams and when their linger is over.
+    lingering: VecDeque<(Timestamp, StreamId)>,
+    n_lingering: usize,
+    /// A gap touched streams, and when to look next for those that stay silent.
+    doubt_at: Option<Timestamp>,
+    over: bool,
+    out: VecDeque<StreamEvent>,
+}
+
+impl StreamTable {
+    /// A connection without streams. `from_start`: it is seen from its first byte, so that windows and
+    /// ids are known.
+    #[must_use]
+    pub fn new(connection: ConnectionId, shown: Arc<Shown>, from_start: bool) -> Self {
+        StreamTable {
+            connection,
+            role: None,
+            shown,
+            streams: BTreeMap::new(),
+            ids: Ids::new(from_start),
+            flow: Flow::new(from_start),
+            settings: Pair::default(),
+            go_aways: Pair::default(),
+            lingering: VecDeque::new(),
+            n_lingering: 0,
+            doubt_at: None,
+            over: false,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// The role of the observed end became known.
+    pub fn set_role(&mut self, role: Option<Endpoint>) {
+        self.role = role;
+    }
+
+    /// `sender` did this.
+    pub fn step(&mut self, sender: Endpoint, step: &Step, context: Context) {
+        if self.over {
+            return;
+        }
+        self.advance(context.at);
+        match step {
+            Step::Preface | Step::Resynced { .. } => {}
+            Step::Frame { frame, .. } => self.frame(sender, frame, context),
+            Step::DataBegin(head) => {
+                self.flow.on_data(sender, head.flow_len);
+                if self.follow(head.stream_id, sender, false, context) {
+                    self.on(head.stream_id, context, |stream, env| {
+                        stream.data_begin(sender, *head, env);
+                    });
+                }
+            }
+            Step::DataBody { stream_id, piece } => {
+                self.on(*stream_id, context, |stream, env| {
+                    stream.data_body(sender, piece, env);
+                });
+            }
+            Step::DataEnd(head) => {
+                self.on(head.stream_id, context, |stream, env| {
+                    stream.data_end(sender, *head, env);
+                });
+            }
+            Step::Violation(violation) => {
+                self.on(violation.stream_id, context, |stream, _| {
+                    stream.remark(violation.rule);
+                });
+            }
+            Step::Fault(fault) => match fault {
+                Fault::Gap | Fault::Implausible => self.lost(sender, context.at),
+                // A frame that was seen, but not all of it: HEADERS come all the same, with an incomplete
+                // block. SETTINGS and WINDOW_UPDATE may be missing.
+                Fault::HoleInFrame | Fault::Limit("frame_payload") => self.hidden_window(sender),
+                // These hide fields, not frames.
+                Fault::HeaderBlockLost | Fault::Limit(_) => {}
+            },
+        }
+    }
+
+    /// Bytes of `sender` that may have held frames went by unseen.
+    pub fn lost(&mut self, sender: Endpoint, at: Timestamp) {
+        if self.over {
+            return;
+        }
+        self.flow.on_loss(sender);
+        self.ids.on_loss(sender);
+        for stream in self.streams.values_mut() {
+            stream.lost(sender, at);
+        }
+        self.doubt_at
+            .get_or_insert(Timestamp(at.0.saturating_add(DOUBT_LOOK_NS)));
+        // A request that may have ended in the gap does not hold up a complete response.
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.settle(id, at);
+        }
+    }
+
+    /// The connection was upgraded from HTTP/1.1 (RFC 7540 section 3.2): stream 1 exists and its request
+    /// has ended.
+    pub fn upgraded(
+        &mut self,
+        path: Option<String>,
+        headers: &[(String, String)],
+        context: Context,
+    ) {
+        let id = StreamId(1);
+        if self.over || self.streams.contains_key(&id) {
+            return;
+        }
+        self.open(id, HalfState::Idle, HalfState::Idle, context);
+        self.ids.on_open(id);
+        self.on(id, context, |stream, env| {
+            stream.upgraded(path, headers, env);
+        });
+    }
+
+    /// Time passes: finished streams whose linger is over are handed out.
+    pub fn advance(&mut self, now: Timestamp) {
+        while let Some((due, id)) = self.lingering.front().copied() {
+            if due > now {
+                break;
+            }
+            self.lingering.pop_front();
+            if self.is_due(id, due) {
+                self.hand_out(id, None);
+            }
+        }
+        if self.doubt_at.is_some_and(|look| look <= now) {
+            self.look_for_silent(now);
+        }
+    }
+
+    /// The connection ended, and with it everything that is open.
+    pub fn connection_ended(&mut self, why: ConnectionEnd, at: Timestamp) {
+        if self.over {
+            return;
+        }
+        let (mut open_streams, mut accepted_streams) = (0_u32, 0_u32);
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            let Some(stream) = self.streams.get(&id) else {
+                continue;
+            };
+            if stream.finished_at.is_some() {
+                self.hand_out(id, None);
+                continue;
+            }
+            let answered = stream.response.state.end_stream_sent();
+            if !answered && (!stream.awaits_response() || why == ConnectionEnd::Unknown) {
+                self.leave(id, StreamEnd::Unseen, at);
+                continue;
+            }
+            if !answered && !stream.pushed {
+                open_streams = open_streams.saturating_add(1);
+                let accepted = self.go_aways.of(initiator(id).peer()).as_ref();
+                if accepted.is_some_and(|go_away| id <= go_away.last_stream_id) {
+                    accepted_streams = accepted_streams.saturating_add(1);
+                }
+            }
+            self.leave(id, StreamEnd::Connection(why), at);
+        }
+        self.over = true;
+        let go_aways = [&self.go_aways.client, &self.go_aways.server]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        let (connection, role) = (self.connection, self.role);
+        self.out.push_back(StreamEvent::ConnectionEnded {
+            connection,
+            role,
+            why,
+            at,
+            open_streams,
+            accepted_streams,
+            go_aways,
+        });
+    }
+
+    /// The user stopped tracing: what is open is lost from sight, and nothing is found about it.
+    pub fn trace_ended(&mut self, at: Timestamp) {
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            match self
+                .streams
+                .get(&id)
+                .is_some_and(|stream| stream.finished_at.is_some())
+            {
+                true => self.hand_out(id, None),
+                false => self.leave(id, StreamEnd::Unseen, at),
+            }
+        }
+        self.over = true;
+    }
+
+    /// What happened, oldest first.
+    pub fn poll(&mut self) -> Option<StreamEvent> {
+        self.out.pop_front()
+    }
+
+    /// Streams that have not ended, as far as was seen.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.streams.len().saturating_sub(self.n_lingering)
+    }
+
+    /// When [`StreamTable::advance`] may have something to do next.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let lingering = self.lingering.front().map(|(due, _)| *due);
+        match (lingering, self.doubt_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// What `sender` announced.
+    #[must_use]
+    pub fn settings(&self, sender: Endpoint) -> PeerSettings {
+        *self.settings.of(sender)
+    }
+
+    /// What gives the peer of `sender` more or less to send may have gone by unseen.
+    fn hidden_window(&mut self, sender: Endpoint) {
+        self.flow.on_hidden_update(sender);
+        for stream in self.streams.values_mut() {
+            stream.window_unknown(sender.peer());
+        }
+    }
+
+    fn frame(&mut self, sender: Endpoint, frame: &Frame, context: Context) {
+        match frame {
+            Frame::Headers {
+                stream_id,
+                end_stream,
+                block,
+                ..
+            } => {
+                self.headers(sender, *stream_id, *end_stream, block, context);
+            }
+            Frame::RstStream { stream_id, code } => {
+                if self.follow(*stream_id, sender, false, context) {
+                    self.on(*stream_id, context, |stream, env| {
+                        stream.reset(sender, *code, env);
+                    });
+                }
+            }
+            Frame::Settings(settings) => self.on_settings(sender, settings),
+            Frame::PushPromise {
+                promised, block, ..
+            } => {
+                if !self.streams.contains_key(promised) && !self.ids.is_over(*promised) {
+                    self.open(*promised, HalfState::Idle, HalfState::Idle, context);
+                    self.ids.on_open(*promised);
+                    self.on(*promised, context, |stream, env| {
+                        stream.promised(block, env);
+                    });
+                }
+            }
+            Frame::GoAway {
+                last_stream_id,
+                code,
+                debug,
+            } => {
+                let reason = go_away::reason(debug);
+                let (last_stream_id, code) = (*last_stream_id, *code);
+                self.go_away(GoAway {
+                    sender,
+                    last_stream_id,
+                    code,
+                    reason,
+                    at: context.at,
+                });
+            }
+            Frame::WindowUpdate {
+                stream_id: StreamId(0),
+                increment,
+            } => {
+                self.flow.on_window_update(sender, *increment);
+            }
+            Frame::WindowUpdate {
+                stream_id,
+                increment,
+            } => {
+                self.on(*stream_id, context, |stream, env| {
+                    stream.window_update(sender, *increment, env);
+                });
+            }
+            Frame::SettingsAck
+            | Frame::Priority { .. }
+            | Frame::Ping { .. }
+            | Frame::PriorityUpdate { .. }
+            | Frame::Unknown { .. } => {}
+        }
+    }
+
+    fn headers(
+        &mut self,
+        sender: Endpoint,
+        id: StreamId,
+        end_stream: bool,
+        block: &HeaderBlock,
+        context: Context,
+    ) {
+        // Trailers carry END_STREAM and no pseudo-header fields (RFC 9113 section 8.1). Where nothing was
+        // missed, the first HEADERS are no trailers anyway.
+        let may_open = sender == Endpoint::Client
+            && (!self.ids.may_be_unseen(id) || !end_stream || content::shows_request(block));
+        if !self.follow(id, sender, may_open, context) {
+            return;
+        }
+        match sender {
+            Endpoint::Client => {
+                self.on(id, context, |stream, env| {
+                    stream.request_headers(block, end_stream, env);
+                });
+                if self
+                    .streams
+                    .get(&id)
+                    .is_some_and(|stream| stream.beginning_seen)
+                {
+                    self.ids.on_open(id);
+                }
+            }
+            Endpoint::Server => {
+                self.on(id, context, |stream, env| {
+                    stream.response_headers(block, end_stream, env);
+                });
+            }
+        }
+    }
+
+    fn on_settings(&mut self, sender: Endpoint, settings: &Settings) {
+        for size in self.settings.of_mut(sender).apply(settings) {
+            if let Some(delta) = self.flow.on_initial_window_size(sender, size) {
+                for stream in self.streams.values_mut() {
+                    stream.add_window(sender.peer(), delta);
+                }
+            }
+        }
+    }
+
+    fn go_away(&mut self, go_away: GoAway) {
+        let (sender, last, at) = (go_away.sender, go_away.last_stream_id, go_away.at);
+        let (connection, role) = (self.connection, self.role);
+        *self.go_aways.of_mut(sender) = Some(go_away.clone());
+        self.out.push_back(StreamEvent::GoAway {
+            connection,
+            role,
+            go_away,
+        });
+        if last == EVERY_STREAM {
+            return;
+        }
+        let above: Vec<StreamId> = self
+            .streams
+            .iter()
+            .filter(|(id, stream)| **id > last && stream.finished_at.is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in above {
+            self.mark_unprocessed(id, at);
+        }
+    }
+
+    /// The stream is above the last id of its peer's GOAWAY: it was not processed, if nothing came back.
+    fn mark_unprocessed(&mut self, id: StreamId, at: Timestamp) {
+        let go_away = self.go_aways.of(initiator(id).peer()).as_ref();
+        if go_away.is_none_or(|go_away| id <= go_away.last_stream_id) {
+            return;
+        }
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.has_no_response()
+            && stream.resets.is_empty()
+        {
+            stream.unprocessed = true;
+            stream.remark("not processed, says GOAWAY");
+            self.settle(id, at);
+        }
+    }
+
+    /// Makes sure that the stream is followed. False: it has ended already, or is none.
+    /// `opening`: the frame is the request's HEADERS.
+    fn follow(&mut self, id: StreamId, sender: Endpoint, opening: bool, context: Context) -> bool {
+        if self.streams.contains_key(&id) {
+            return true;
+        }
+        if id == StreamId(0) || self.ids.is_over(id) {
+            return false;
+        }
+        // Where nothing was missed before, and where the request begins, nothing can have come before. Else
+        // it is late: anything may have.
+        let before = if opening || !self.ids.may_be_unseen(id) {
+            HalfState::Idle
+        } else {
+            HalfState::Unseen
+        };
+        self.open(id, before, before, context);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.pushed = initiator(id) == Endpoint::Server;
+        }
+        if opening && sender == Endpoint::Client {
+            self.mark_unprocessed(id, context.at);
+        }
+        true
+    }
+
+    fn open(&mut self, id: StreamId, request: HalfState, response: HalfState, context: Context) {
+        while self.streams.len() >= limits::STREAMS_PER_CONNECTION {
+            self.evict(context.at);
+        }
+        let env = Env {
+            flow: &self.flow,
+            shown: &self.shown,
+            role: self.role,
+            context,
+        };
+        self.streams
+            .insert(id, Box::new(Stream::new(id, request, response, env)));
+        let connection = self.connection;
+        self.out.push_back(StreamEvent::Opened {
+            connection,
+            stream_id: id,
+            at: context.at,
+        });
+    }
+
+    /// Makes room: a finished stream ends its linger early, or else the oldest stream is given up.
+    fn evict(&mut self, at: Timestamp) {
+        self.out
+            .push_back(StreamEvent::Limit("streams_per_connection"));
+        while let Some((due, id)) = self.lingering.pop_front() {
+            if self.is_due(id, due) {
+                self.hand_out(id, None);
+                return;
+            }
+        }
+        if let Some(oldest) = self.streams.keys().next().copied() {
+            self.leave(oldest, StreamEnd::Evicted, at);
+        }
+    }
+
+    /// Does something to a stream, if it is followed, and sees whether it is finished now.
+    fn on(&mut self, id: StreamId, context: Context, act: impl FnOnce(&mut Stream, Env<'_>)) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        act(
+            stream,
+            Env {
+                flow: &self.flow,
+                shown: &self.shown,
+                role: self.role,
+                context,
+            },
+        );
+        if stream.take_story_limit() {
+            self.out.push_back(StreamEvent::Limit("story"));
+        }
+        self.settle(id, context.at);
+    }
+
+    /// A stream that is finished begins its linger; one that turns out not to be is open again.
+    fn settle(&mut self, id: StreamId, at: Timestamp) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        match (stream.is_finished(), stream.finished_at.is_some()) {
+            (true, false) => {
+                stream.finish(at, &self.flow);
+                self.n_lingering += 1;
+                self.lingering.push_back((due(at), id));
+            }
+            (false, true) => {
+                stream.finished_at = None;
+                self.n_lingering = self.n_lingering.saturating_sub(1);
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn is_due(&self, id: StreamId, at: Timestamp) -> bool {
+        self.streams.get(&id).is_some_and(|stream| {
+            stream
+                .finished_at
+                .is_some_and(|finished| due(finished) == at)
+        })
+    }
+
+    /// Streams of which nothing was heard for long after a gap are given up.
+    fn look_for_silent(&mut self, now: Timestamp) {
+        let mut doubtful = false;
+        let mut silent = Vec::new();
+        for (id, stream) in &self.streams {
+            if let (Some(lost_at), None) = (stream.lost_at, stream.finished_at) {
+                doubtful = true;
+                if now.since(lost_at) >= limits::STREAM_DOUBT_NS {
+                    silent.push(*id);
+                }
+            }
+        }
+        for id in silent {
+            self.leave(id, StreamEnd::Unseen, now);
+        }
+        self.doubt_at = doubtful.then(|| Timestamp(now.0.saturating_add(DOUBT_LOOK_NS)));
+    }
+
+    /// Ends a stream that did not end by itself.
+    fn leave(&mut self, id: StreamId, end: StreamEnd, at: Timestamp) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.finished_at.is_none()
+        {
+            let context = Context { at, tid: 0, pid: 0 };
+            stream.stop(
+                end,
+                Env {
+                    flow: &self.flow,
+                    shown: &self.shown,
+                    role: self.role,
+                    context,
+                },
+            );
+            self.n_lingering += 1;
+        }
+        self.hand_out(id, Some(end));
+    }
+
+    /// Hands out a finished stream.
+    fn hand_out(&mut self, id: StreamId, forced: Option<StreamEnd>) {
+        if let Some(stream) = self.streams.remove(&id) {
+            self.n_lingering = self.n_lingering.saturating_sub(1);
+            self.ids.on_end(id);
+            let record = end::record(*stream, self.connection, self.role, forced);
+            self.out.push_back(StreamEvent::Ended(Box::new(record)));
+        }
+    }
+}
+
+/// When a stream that finished then is handed out.
+const fn due(finished: Timestamp) -> Timestamp {
+    Timestamp(finished.0.saturating_add(limits::STREAM_LINGER_NS))
+}
+
+/// Who opens streams of this id (RFC 9113 section 5.1.1).
+pub(crate) const fn initiator(id: StreamId) -> Endpoint {
+    match id.0 % 2 {
+        1 => Endpoint::Client,
+        _ => Endpoint::Server,
+    }
+}

@@ -1,0 +1,213 @@
+//! v2 cgroups: the kernel names them by id, people by path (`Documentation/admin-guide/cgroup-v2.rst`).
+//!
+//! A cgroup's id is the inode number of its directory (`cgroup_id`, `include/linux/cgroup.h`, 5.5 and
+//! newer). On a hybrid host the v2 hierarchy is mounted beside the v1 controllers, mostly at
+//! `/sys/fs/cgroup/unified`.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// `CGROUP2_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
+const CGROUP2: i64 = 0x6367_7270;
+
+/// How deep the search for a cgroup's path goes. Deeper ones keep their number.
+const DEPTH_MAX: usize = 32;
+
+/// Why a cgroup cannot be traced.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// The host has no v2 hierarchy.
+    #[error(
+        "this host has no cgroup v2 hierarchy (mount one: mount -t cgroup2 none /sys/fs/cgroup/unified; or use --pid)"
+    )]
+    NoHierarchy,
+    /// The path cannot be read.
+    #[error(
+        "cannot read cgroup {path}: {cause} (give a directory below {root}, or its id; list them with: find {root} -type d)"
+    )]
+    Unreadable {
+        /// What was given.
+        path: String,
+        /// Where v2 cgroups are.
+        root: String,
+        /// What the system said, without its number.
+        cause: String,
+    },
+    /// It is a directory of another file system, such as a v1 controller.
+    #[error("{path} is no cgroup of the v2 hierarchy (give a directory below {root}, or its id)")]
+    NotV2 {
+        /// What was given.
+        path: String,
+        /// Where v2 cgroups are.
+        root: String,
+    },
+    /// No cgroup has this id.
+    #[error(
+        "no cgroup has the id {id} (give a directory below {root}; its id is its inode number: ls -id DIRECTORY)"
+    )]
+    NoSuchId {
+        /// What was given.
+        id: u64,
+        /// Where v2 cgroups are.
+        root: String,
+    },
+}
+
+/// Where the v2 hierarchy is mounted; None when it is not.
+#[must_use]
+pub fn mount_point() -> Option<PathBuf> {
+    mount_point_of(&fs::read_to_string("/proc/self/mountinfo").ok()?)
+}
+
+fn mount_point_of(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        // proc(5): "36 35 98:0 /root /mount-point options optional-fields - type source super-options".
+        let (mount, file_system) = line.split_once(" - ")?;
+        (file_system.split(' ').next() == Some("cgroup2")).then(|| {
+            mount
+                .split(' ')
+                .nth(4)
+                .map(|path| PathBuf::from(path.replace("\\040", " ")))
+        })?
+    })
+}
+
+/// The id of the cgroup that `given` names: an id, a path of the file system, or a path below the v2
+/// mount point (`/system.slice/x.service`, as `/proc/PID/cgroup` shows it).
+///
+/// # Errors
+/// There is no such v2 cgroup, or it cannot be read.
+pub fn id_of(given: &str) -> Result<u64, CgroupError> {
+    let root = mount_point().ok_or(CgroupError::NoHierarchy)?;
+    let root_name = || root.display().to_string();
+    if let Ok(id) = given.parse::<u64>() {
+        return match path_below(&root, id, DEPTH_MAX) {
+            Some(_) => Ok(id),
+            None => Err(CgroupError::NoSuchId {
+                id,
+                root: root_name(),
+            }),
+        };
+    }
+    let below_root = root.join(given.trim_start_matches('/'));
+    let given_path = Path::new(given);
+    // What starts with the mount point is meant literally, also when it does not exist.
+    let path = if given_path.starts_with(&root) || (given_path.exists() && !below_root.exists()) {
+        given_path
+    } else {
+        below_root.as_path()
+    };
+    let unreadable = |error: &io::Error| CgroupError::Unreadable {
+        path: given.to_owned(),
+        root: root_name(),
+        cause: said(error),
+    };
+    let metadata = fs::metadata(path).map_err(|error| unreadable(&error))?;
+    if !metadata.is_dir() || file_system(path).map_err(|error| unreadable(&error))? != CGROUP2 {
+        return Err(CgroupError::NotV2 {
+            path: given.to_owned(),
+            root: root_name(),
+        });
+    }
+    fs::read_dir(path).map_err(|error| unreadable(&error))?;
+    Ok(metadata.ino())
+}
+
+/// The path of the cgroup `id` below the mount point, `/` for the root; None when there is none.
+#[must_use]
+pub fn path_of(id: u64) -> Option<String> {
+    let root = mount_point()?;
+    let path = path_below(&root, id, DEPTH_MAX)?;
+    Some(format!("/{}", path.strip_prefix(&root).ok()?.display()))
+}
+
+fn path_below(directory: &Path, id: u64, depth: usize) -> Option<PathBuf> {
+    if fs::metadata(directory).ok()?.ino() == id {
+        return Some(directory.to_owned());
+    }
+    let next = depth.checked_sub(1)?;
+    fs::read_dir(directory)
+        .ok()?
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .find_map(|entry| path_below(&entry.path(), id, next))
+}
+
+/// The magic number of the file system that holds `path`.
+pub(super) fn file_system(path: &Path) -> io::Result<i64> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut about = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: `path` is a C string and `about` has room for a `struct statfs`.
+    if unsafe { libc::statfs(path.as_ptr(), about.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zero is a value of every field of `struct statfs`, and the call has filled it.
+    let about = unsafe { about.assume_init() };
+    // The type of `f_type` differs between C libraries.
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::useless_conversion,
+        reason = "f_type is i64 here, u32 or i32 elsewhere"
+    )]
+    Ok(about.f_type as i64)
+}
+
+/// What the system says, in lower case and without "(os error N)".
+pub(super) fn said(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error")
+        .next()
+        .unwrap_or(&text)
+        .to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v2_mount_point_is_found_among_v1_controllers() {
+        let hybrid = "\
+            23 22 0:20 / /sys rw - sysfs sysfs rw\n\
+            30 23 0:26 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro\n\
+            31 30 0:27 / /sys/fs/cgroup/memory rw shared:10 - cgroup cgroup rw,memory\n\
+            32 30 0:28 / /sys/fs/cgroup/unified rw shared:11 master:2 - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(
+            mount_point_of(hybrid),
+            Some(PathBuf::from("/sys/fs/cgroup/unified"))
+        );
+        assert_eq!(
+            mount_point_of("31 30 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"),
+            None
+        );
+    }
+
+    #[test]
+    fn every_way_to_name_the_root_cgroup_gives_its_inode() {
+        let Some(root) = mount_point() else { return };
+        let inode = fs::metadata(&root).unwrap().ino();
+        assert_eq!(id_of(root.to_str().unwrap()).unwrap(), inode);
+        assert_eq!(id_of("/").unwrap(), inode);
+        assert_eq!(id_of(&inode.to_string()).unwrap(), inode);
+        assert_eq!(path_of(inode).as_deref(), Some("/"));
+    }
+
+    #[test]
+    fn directory_of_another_file_system_is_refused() {
+        let Some(_) = mount_point() else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let error = id_of(directory.path().to_str().unwrap()).unwrap_err();
+        assert!(matches!(error, CgroupError::NotV2 { .. }), "{error}");
+        assert!(matches!(
+            id_of("/no-such-cgroup").unwrap_err(),
+            CgroupError::Unreadable { .. }
+        ));
+        assert!(matches!(
+            id_of(&u64::MAX.to_string()).unwrap_err(),
+            CgroupError::NoSuchId { .. }
+        ));
+    }
+}

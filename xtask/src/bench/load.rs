@@ -1,0 +1,213 @@
+//! The load: h2load calls the grpc-go peer's `UnaryCall`.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::command;
+
+/// Connections and streams of the load, for the heading.
+pub(super) const SHAPE: &str = "4 connections with 10 streams each";
+
+/// The grpc-go peer as a server. Dropping it ends it.
+pub(super) struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    /// Starts it on a free port of loopback.
+    pub(super) fn start(root: &Path) -> anyhow::Result<Server> {
+        let peer = grpc_go(root)?;
+        let mut child = Command::new(&peer)
+            .args(["server", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}", peer.display()))?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut server = Server {
+            child,
+            address: String::new(),
+        };
+        let mut line = String::new();
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .context("cannot read from the server")?;
+        server.address = match line.trim().strip_prefix("ready ") {
+            Some(address) => address.to_owned(),
+            None => bail!(
+                "the server said {:?} instead of \"ready ADDRESS\"",
+                line.trim()
+            ),
+        };
+        Ok(server)
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nobody is left to tell of a failure.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The grpc-go peer, where `cargo xtask setup` puts it.
+fn grpc_go(root: &Path) -> anyhow::Result<PathBuf> {
+    let peers = std::env::var_os("H2TRACE_PEERS_DIR")
+        .map_or_else(|| root.join("target/peers"), PathBuf::from);
+    let peer = peers.join("grpc-go/grpc-go-1.85.0");
+    if !peer.is_file() {
+        bail!(
+            "{} is missing; run \"cargo xtask setup --only grpc-go\"",
+            peer.display()
+        );
+    }
+    Ok(peer)
+}
+
+/// What one run has to do.
+#[derive(Clone, Copy)]
+pub(super) struct Load {
+    /// Calls.
+    pub(super) calls: u32,
+    /// Payload bytes of each response.
+    pub(super) response: u32,
+}
+
+/// What one run measured.
+pub(super) struct Run {
+    /// Calls a second over the whole run.
+    pub(super) calls_per_second: f64,
+    /// 99 of 100 calls were at least as fast, in microseconds.
+    pub(super) p99_us: f64,
+}
+
+impl Load {
+    /// Runs h2load; every call has to succeed.
+    pub(super) fn run(self, server: &Server, folder: &Path) -> anyhow::Result<Run> {
+        let body = folder.join("request.bin");
+        std::fs::write(&body, request(self.response))
+            .with_context(|| format!("cannot write {}", body.display()))?;
+        let log = folder.join("h2load.log");
+        // h2load appends; the file is from the run before, or not there at all.
+        std::fs::remove_file(&log).ok();
+        let mut h2load = Command::new("h2load");
+        h2load.args([
+            "-c",
+            "4",
+            "-m",
+            "10",
+            "-t",
+            "1",
+            "-n",
+            &self.calls.to_string(),
+        ]);
+        h2load.args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
+        h2load
+            .arg("-d")
+            .arg(&body)
+            .arg(format!("--log-file={}", log.display()));
+        h2load.arg(format!(
+            "http://{}/grpc.testing.TestService/UnaryCall",
+            server.address
+        ));
+        let output = h2load
+            .output()
+            .context("cannot run h2load (\"cargo xtask setup\" installs it, or apt-get install nghttp2-client)")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let calls_per_second = finished(&text, self.calls).with_context(|| {
+            format!(
+                "{} did not finish its calls:\n{text}",
+                command::shown(&h2load)
+            )
+        })?;
+        let log = std::fs::read_to_string(&log)
+            .with_context(|| format!("cannot read {}", log.display()))?;
+        Ok(Run {
+            calls_per_second,
+            p99_us: p99(&log).context("h2load wrote no times")?,
+        })
+    }
+}
+
+/// A gRPC message `SimpleRequest { response_size }` with its prefix.
+fn request(response: u32) -> Vec<u8> {
+    // Field 2, wire type 0.
+    let mut message = vec![0x10];
+    let mut rest = response;
+    while rest >= 0x80 {
+        message.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    message.push((rest & 0x7f) as u8);
+    let mut out = vec![0];
+    out.extend(
+        u32::try_from(message.len())
+            .unwrap_or(u32::MAX)
+            .to_be_bytes(),
+    );
+    out.extend(message);
+    out
+}
+
+/// Calls a second, when all `calls` succeeded.
+fn finished(text: &str, calls: u32) -> Option<f64> {
+    let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
+    let all = format!(" {calls} succeeded,");
+    line("requests:").filter(|counts| counts.contains(&all))?;
+    let (_, rate) = line("finished in ")?.split_once(", ")?;
+    rate.split_once(" req/s")?.0.trim().parse().ok()
+}
+
+/// The 99th percentile of the third column (microseconds) of h2load's log.
+fn p99(log: &str) -> Option<f64> {
+    let mut times: Vec<u32> = log
+        .lines()
+        .filter_map(|line| line.split('\t').nth(2)?.trim().parse().ok())
+        .collect();
+    times.sort_unstable();
+    let rank = (times.len() * 99).div_ceil(100);
+    times.get(rank.checked_sub(1)?).copied().map(f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_asks_for_the_size() {
+        assert_eq!(request(100), [0, 0, 0, 0, 2, 0x10, 100]);
+        assert_eq!(request(250_000), [0, 0, 0, 0, 4, 0x10, 0x90, 0xa1, 0x0f]);
+    }
+
+    #[test]
+    fn a_run_with_a_failed_call_is_no_measurement() {
+        let text = |succeeded| {
+            format!(
+                "finished in 1.14s, 17543.86 req/s, 1.21MB/s\n\
+                 requests: 20000 total, 20000 started, 20000 done, {succeeded} succeeded, 0 failed, 0 errored, 0 timeout\n"
+            )
+        };
+        assert!(
+            finished(&text(20_000), 20_000).is_some_and(|rate| (rate - 17_543.86).abs() < 1e-6)
+        );
+        assert_eq!(finished(&text(19_999), 20_000), None);
+    }
+
+    #[test]
+    fn the_99th_percentile_is_the_second_largest_of_200() {
+        let log: String = (1..=200)
+            .map(|time| format!("1700000000\t200\t{time}\n"))
+            .collect();
+        assert_eq!(p99(&log), Some(198.0));
+        assert_eq!(p99(""), None);
+    }
+}

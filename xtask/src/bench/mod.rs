@@ -1,0 +1,194 @@
+//! `cargo xtask bench`: what tracing costs, on this machine, now.
+//!
+//! Real unary gRPC over loopback (h2load against the grpc-go peer), with and without the tracer in
+//! alternating pairs. The tracer is always filtered to the bench's own processes. The ratios hold better
+//! than the figures.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::{command, demo, privilege};
+use load::{Load, Run, Server};
+use tracer::{Statistics, Tracer};
+
+mod load;
+mod tracer;
+
+/// What `cargo xtask bench` takes.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Pairs of runs, one without and one with the tracer
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+
+    /// Calls of each run
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..))]
+    calls: u32,
+}
+
+/// Bytes of the responses of the throughput runs.
+const SMALL: u32 = 100;
+
+/// Bytes of the responses of the copy run.
+const LARGE: u32 = 250_000;
+
+/// Measures and prints.
+pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+    if let Some(refusal) = privilege::refuse("bench", "loads kernel programs") {
+        return Ok(refusal);
+    }
+    command::run(command::cargo(root).args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "tracer-user",
+    ]))?;
+    let binary = demo::release_binary(root);
+    let folder = demo::target(root).join("bench");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    let server = Server::start(root)?;
+    let trace = || Tracer::start(&binary, &folder, &[std::process::id(), server.pid()]);
+
+    let small = Load {
+        calls: options.calls,
+        response: SMALL,
+    };
+    println!(
+        "unary gRPC, {SMALL}-byte responses, {} calls a run, {}",
+        options.calls,
+        load::SHAPE
+    );
+    small.run(&server, &folder).context("the warm-up failed")?;
+    println!(
+        "{:>5}  {:>22}  {:>22}  {:>17}",
+        "", "without", "with h2trace", "ratio"
+    );
+    println!(
+        "{:>5}  {:>12} {:>9}  {:>12} {:>9}  {:>8} {:>8}",
+        "pair", "calls/s", "p99 us", "calls/s", "p99 us", "calls/s", "p99"
+    );
+    let mut ratios = Vec::new();
+    for pair in 1..=options.pairs {
+        let without = || small.run(&server, &folder);
+        let with = || {
+            let tracer = trace()?;
+            let run = small.run(&server, &folder)?;
+            tracer.stop()?;
+            anyhow::Ok(run)
+        };
+        // The order changes from pair to pair, so that a drift of the machine favours neither.
+        let (off, on) = if pair % 2 == 1 {
+            let off = without()?;
+            (off, with()?)
+        } else {
+            let on = with()?;
+            (without()?, on)
+        };
+        let ratio = (
+            on.calls_per_second / off.calls_per_second,
+            on.p99_us / off.p99_us,
+        );
+        println!(
+            "{pair:>5}  {}  {}  {:>8.3} {:>8.3}",
+            shown(&off),
+            shown(&on),
+            ratio.0,
+            ratio.1
+        );
+        ratios.push(ratio);
+    }
+    println!(
+        "median of the ratios: calls/s {:.3}, p99 {:.3}",
+        median(ratios.iter().map(|ratio| ratio.0)),
+        median(ratios.iter().map(|ratio| ratio.1))
+    );
+
+    println!(
+        "\nkernel programs, by the kernel's own statistics (kernel.bpf_stats_enabled), same load"
+    );
+    let statistics = Statistics::enable()?;
+    let tracer = trace()?;
+    small.run(&server, &folder)?;
+    let programs = tracer.programs()?;
+    tracer.stop()?;
+    drop(statistics);
+    println!("{:<28}  {:>12}  {:>10}", "program", "runs", "ns a run");
+    for program in &programs {
+        println!(
+            "{:<28}  {:>12}  {:>10.0}",
+            program.name,
+            program.runs,
+            program.nanoseconds_a_run()
+        );
+    }
+
+    println!("\nbytes copied over bytes seen");
+    for (load, what) in [
+        (small, "100-byte responses"),
+        (
+            Load {
+                calls: 1_000,
+                response: LARGE,
+            },
+            "250,000-byte responses",
+        ),
+    ] {
+        let tracer = trace()?;
+        load.run(&server, &folder)?;
+        let summary = tracer.stop()?;
+        println!(
+            "{what:<24}  seen {:>12}  copied {:>12}  {:.3} %  lost events {}",
+            summary.bytes_seen,
+            summary.bytes_copied,
+            100.0 * ratio(summary.bytes_copied, summary.bytes_seen),
+            summary.lost
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown(run: &Run) -> String {
+    format!("{:>12.0} {:>9.0}", run.calls_per_second, run.p99_us)
+}
+
+/// `a / b` of two counts; counts of a bench are far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 {
+        f64::NAN
+    } else {
+        a as f64 / b as f64
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[n / 2],
+        n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_the_mean_of_the_two_in_the_middle() {
+        for (values, want) in [
+            (vec![3.0, 1.0, 2.0], 2.0),
+            (vec![4.0, 1.0, 2.0, 3.0], 2.5),
+            (vec![7.0], 7.0),
+        ] {
+            assert!((median(values.into_iter()) - want).abs() < 1e-9);
+        }
+        assert!(median(std::iter::empty()).is_nan());
+    }
+}

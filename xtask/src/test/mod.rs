@@ -1,0 +1,343 @@
+//! `cargo xtask test`: the gate. Every step in order, up to the first that fails.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+
+use crate::{command, demo, privilege};
+use count::Count;
+
+mod count;
+
+/// What `cargo xtask test` takes.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only these steps, in the gate's order
+    #[arg(long, value_enum, num_args = 1.., value_name = "STEP")]
+    only: Vec<Step>,
+
+    /// Bigger live tests (sets H2TRACE_SCALE=full)
+    #[arg(long)]
+    full: bool,
+}
+
+/// A step of the gate, in the order they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// Install what is missing (cargo xtask setup)
+    Setup,
+    /// Formatting
+    Fmt,
+    /// The rules that no compiler checks (cargo xtask tidy)
+    Tidy,
+    /// Clippy, warnings are errors
+    Clippy,
+    /// Documentation, warnings are errors
+    Doc,
+    /// Unit tests, decoder tests on captures, command line tests
+    Unit,
+    /// The checked-in kernel object is what its source says (cargo xtask build-ebpf --check)
+    Ebpf,
+    /// The release binary
+    Release,
+    /// Real programs, real sockets, the real kernel
+    Live,
+    /// Sizes of the kernel object and the binary
+    Sizes,
+}
+
+impl Step {
+    const ALL: [Step; 10] = [
+        Step::Setup,
+        Step::Fmt,
+        Step::Tidy,
+        Step::Clippy,
+        Step::Doc,
+        Step::Unit,
+        Step::Ebpf,
+        Step::Release,
+        Step::Live,
+        Step::Sizes,
+    ];
+
+    /// The value of `--only`.
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// How a step went.
+enum Outcome {
+    Done,
+    /// It could not run here, and need not; why.
+    Skipped(String),
+}
+
+/// Runs the gate. Exit status 1 when a step fails, 2 when the gate cannot run.
+pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+    let wanted = |step: Step| options.only.is_empty() || options.only.contains(&step);
+    if wanted(Step::Live)
+        && let Some(refusal) =
+            privilege::refuse("test", "runs live tests, which load kernel programs")
+    {
+        eprintln!("what needs no privileges:");
+        eprintln!("    cargo xtask test --only fmt tidy clippy doc unit release sizes");
+        return Ok(refusal);
+    }
+
+    let mut gate = Gate {
+        root,
+        full: options.full,
+        total: Count::default(),
+    };
+    let start = Instant::now();
+    for step in Step::ALL.into_iter().filter(|step| wanted(*step)) {
+        println!("\n==> {}", step.name());
+        let began = Instant::now();
+        let outcome = gate.run(step);
+        let took = shown_time(began.elapsed());
+        match outcome {
+            Ok(Outcome::Done) => println!("<== {}: {took}", step.name()),
+            Ok(Outcome::Skipped(why)) => println!("<== {}: skipped, {why}", step.name()),
+            Err(error) => {
+                println!("<== {}: FAILED after {took}: {error:#}", step.name());
+                println!(
+                    "    repeat it with: cargo xtask test --only {}",
+                    step.name()
+                );
+                println!("\n{}", gate.total.closing_line(true));
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    println!("\nall steps: {}", shown_time(start.elapsed()));
+    println!("{}", gate.total.closing_line(false));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown_time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds >= 60 {
+        format!("{} min {} s", seconds / 60, seconds % 60)
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}
+
+struct Gate<'a> {
+    root: &'a Path,
+    full: bool,
+    total: Count,
+}
+
+impl Gate<'_> {
+    fn run(&mut self, step: Step) -> anyhow::Result<Outcome> {
+        match step {
+            Step::Setup => self.own_task(&["setup"])?,
+            Step::Fmt => self.cargo(&["fmt", "--all", "--check"], &[])?,
+            Step::Tidy => self.own_task(&["tidy"])?,
+            Step::Clippy => {
+                self.cargo(
+                    &[
+                        "clippy",
+                        "--locked",
+                        "--workspace",
+                        "--all-targets",
+                        "--",
+                        "-D",
+                        "warnings",
+                    ],
+                    &[],
+                )?;
+            }
+            Step::Doc => {
+                let flags = [("RUSTDOCFLAGS", "-D warnings")];
+                self.cargo(&["doc", "--locked", "--workspace", "--no-deps"], &flags)?;
+            }
+            Step::Unit => self.unit()?,
+            Step::Ebpf => return self.ebpf(),
+            Step::Release => self.cargo(
+                &["build", "--release", "--locked", "--package", "tracer-user"],
+                &[],
+            )?,
+            Step::Live => self.live()?,
+            Step::Sizes => self.sizes()?,
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn cargo(&self, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut cargo = command::cargo(self.root);
+        cargo.args(arguments).envs(environment.iter().copied());
+        echo(&cargo);
+        command::run(&mut cargo)
+    }
+
+    /// Another task of this program.
+    fn own_task(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut task = Command::new(std::env::current_exe().context("cannot find this program")?);
+        task.args(arguments).current_dir(self.root);
+        let shown = format!("cargo xtask {}", arguments.join(" "));
+        println!("    {shown}");
+        let status = task
+            .status()
+            .with_context(|| format!("cannot run {shown}"))?;
+        if !status.success() {
+            bail!("{shown} failed ({status})");
+        }
+        Ok(())
+    }
+
+    fn unit(&mut self) -> anyhow::Result<()> {
+        let mut units = command::cargo(self.root);
+        units.args([
+            "test",
+            "--locked",
+            "--no-fail-fast",
+            "--workspace",
+            "--exclude",
+            "tracer-tests",
+        ]);
+        let mut black_box = command::cargo(self.root);
+        black_box.args([
+            "test",
+            "--locked",
+            "--no-fail-fast",
+            "--package",
+            "tracer-tests",
+            "--lib",
+        ]);
+        for name in ["decode", "cli"] {
+            if self.has_tests(name) {
+                black_box.args(["--test", name]);
+            }
+        }
+        // Both, even when the first fails: the closing line counts them all.
+        let first = self.tests(&mut units);
+        self.tests(&mut black_box)?;
+        first.map(|_| ())
+    }
+
+    fn live(&mut self) -> anyhow::Result<()> {
+        if !self.has_tests("live") {
+            bail!("there are no live tests (tests/live/main.rs is missing)");
+        }
+        let mut live = command::cargo(self.root);
+        live.args([
+            "test",
+            "--release",
+            "--locked",
+            "--no-fail-fast",
+            "--package",
+            "tracer-tests",
+            "--test",
+            "live",
+        ]);
+        live.args(["--", "--test-threads=1"]);
+        live.env("H2TRACE_BINARY", demo::release_binary(self.root));
+        if self.full {
+            live.env("H2TRACE_SCALE", "full");
+        }
+        let count = self.tests(&mut live)?;
+        if count.passed == 0 {
+            bail!("no live test ran");
+        }
+        Ok(())
+    }
+
+    fn has_tests(&self, name: &str) -> bool {
+        self.root.join("tests").join(name).join("main.rs").is_file()
+    }
+
+    /// Runs tests, shows what they print, and adds their counts to the total.
+    fn tests(&mut self, tests: &mut Command) -> anyhow::Result<Count> {
+        echo(tests);
+        let (count, status) = count::run(tests, &mut std::io::stdout())?;
+        self.total += count;
+        if !status.success() || count.failed > 0 {
+            bail!("{} failed ({status})", command::shown(tests));
+        }
+        Ok(count)
+    }
+
+    fn ebpf(&self) -> anyhow::Result<Outcome> {
+        let is_ci =
+            std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+        if !has_program("bpf-linker") && !is_ci {
+            let why = "bpf-linker is missing (\"cargo xtask setup\" installs it where it can)";
+            return Ok(Outcome::Skipped(why.to_owned()));
+        }
+        self.own_task(&["build-ebpf", "--check"])?;
+        Ok(Outcome::Done)
+    }
+
+    fn sizes(&self) -> anyhow::Result<()> {
+        println!(
+            "    h2trace           {}",
+            size(&demo::release_binary(self.root))?
+        );
+        let mut objects: Vec<_> = std::fs::read_dir(self.root.join("tracer-ebpf"))
+            .context("cannot read tracer-ebpf")?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "o"))
+            .collect();
+        objects.sort();
+        if objects.is_empty() {
+            bail!("the kernel object is missing in tracer-ebpf; run \"cargo xtask build-ebpf\"");
+        }
+        for object in objects {
+            let name = object
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            println!("    {name:<16}  {}", size(&object)?);
+        }
+        Ok(())
+    }
+}
+
+fn echo(command: &Command) {
+    println!("    {}", command::shown(command));
+}
+
+/// A program can be started by its name, or stands among cargo's.
+fn has_program(name: &str) -> bool {
+    let cargo_home = std::env::var_os("CARGO_HOME").map(std::path::PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(
+            [cargo_home, home]
+                .into_iter()
+                .flatten()
+                .map(|folder| folder.join("bin")),
+        )
+        .any(|folder| folder.join(name).is_file())
+}
+
+fn size(path: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::metadata(path)
+        .with_context(|| format!("cannot find {}", path.display()))?
+        .len();
+    Ok(format!("{bytes} bytes ({} KiB)", bytes / 1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_steps_run_in_the_order_that_help_shows() {
+        assert_eq!(Step::ALL.as_slice(), Step::value_variants());
+    }
+
+    #[test]
+    fn times_are_short_to_read() {
+        assert_eq!(shown_time(Duration::from_millis(1_250)), "1.2 s");
+        assert_eq!(shown_time(Duration::from_secs(125)), "2 min 5 s");
+    }
+}

@@ -1,0 +1,356 @@
+//! The rules. Each gets the whole tree and adds its breaches.
+
+use super::source::{Source, has_word, is_word};
+
+/// The stages in the order of the data path. Each may use those before it.
+const ORDER: [&str; 8] = [
+    "kernel",
+    "connection",
+    "frame",
+    "stream",
+    "hop",
+    "anomaly",
+    "pipeline",
+    "export",
+];
+
+/// What stands on the stages.
+const ABOVE: [&str; 2] = ["cli", "demo"];
+
+/// Stages without I/O, async and clock.
+const PURE: [&str; 5] = ["connection", "frame", "stream", "hop", "anomaly"];
+
+/// What a pure stage may not name.
+const IMPURE: [&str; 12] = [
+    "tokio",
+    "aya",
+    "std::fs",
+    "std::net",
+    "std::io",
+    "std::process",
+    "Instant::now",
+    "SystemTime",
+    "println",
+    "eprintln",
+    "print",
+    "tracing",
+];
+
+/// What must not stand anywhere, tests included.
+const UNFINISHED: [&str; 4] = ["todo!", "unimplemented!", "#[ignore", "FIXME"];
+
+/// What may stand at the top level; the licences beside them.
+const TOP_LEVEL: [&str; 10] = [
+    ".cargo",
+    ".ci",
+    ".gitignore",
+    "Cargo.lock",
+    "Cargo.toml",
+    "README.md",
+    "tests",
+    "tracer-ebpf",
+    "tracer-user",
+    "xtask",
+];
+
+/// Lines of one Rust file at most.
+const FILE_LINES: usize = 600;
+
+/// Attributes of aya-ebpf that make a function a kernel program.
+const PROGRAMS: [&str; 9] = [
+    "raw_tracepoint",
+    "tracepoint",
+    "btf_tracepoint",
+    "kprobe",
+    "kretprobe",
+    "fentry",
+    "fexit",
+    "uprobe",
+    "uretprobe",
+];
+
+/// All breaches of all rules, as `path:line: what`.
+pub(super) fn check(sources: &[Source]) -> Vec<String> {
+    let mut out = Vec::new();
+    for source in sources {
+        pure_stages_are_pure(source, &mut out);
+        no_stage_names_a_later_one(source, &mut out);
+        bytes_of_the_wire_never_panic(source, &mut out);
+        nothing_is_unfinished(source, &mut out);
+        files_are_short(source, &mut out);
+        no_trailing_whitespace(source, &mut out);
+        programs_name_their_hook(source, &mut out);
+    }
+    every_limit_is_used(sources, &mut out);
+    findings_and_metrics_are_in_the_readme(sources, &mut out);
+    top_level_is_agreed(sources, &mut out);
+    out
+}
+
+/// The stage that a file belongs to.
+fn stage(source: &Source) -> Option<&str> {
+    let below = source.path.strip_prefix("tracer-user/src/")?;
+    below
+        .split('/')
+        .next()
+        .map(|name| name.strip_suffix(".rs").unwrap_or(name))
+}
+
+fn is_pure(source: &Source) -> bool {
+    stage(source).is_some_and(|stage| PURE.contains(&stage))
+        || source.path == "tracer-user/src/kernel/event.rs"
+}
+
+fn pure_stages_are_pure(source: &Source, out: &mut Vec<String>) {
+    if !is_pure(source) {
+        return;
+    }
+    for (number, line) in source.code_lines() {
+        // An address is a value; the sockets of std::net are not.
+        let line = line
+            .replace("std::net::SocketAddr", "")
+            .replace("std::net::IpAddr", "");
+        for word in IMPURE.iter().filter(|word| has_word(&line, word)) {
+            out.push(format!(
+                "{}:{number}: a pure stage names {word}",
+                source.path
+            ));
+        }
+    }
+}
+
+fn no_stage_names_a_later_one(source: &Source, out: &mut Vec<String>) {
+    let Some(own) = stage(source).and_then(|stage| ORDER.iter().position(|name| *name == stage))
+    else {
+        return;
+    };
+    for (line, name) in crate_names(&source.code) {
+        if ORDER
+            .iter()
+            .skip(own + 1)
+            .chain(&ABOVE)
+            .any(|later| *later == name)
+        {
+            out.push(format!(
+                "{}:{line}: {} names the later stage {name}",
+                source.path, ORDER[own]
+            ));
+        }
+    }
+}
+
+/// The modules named by `crate::x` and `crate::{x::.., y}`, with the line of the `crate`.
+fn crate_names(code: &str) -> Vec<(usize, String)> {
+    let mut names = Vec::new();
+    for (at, path) in code.match_indices("crate::") {
+        let line = code[..at].matches('\n').count() + 1;
+        let rest = &code[at + path.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            names.push((line, rest.chars().take_while(|c| is_word(*c)).collect()));
+            continue;
+        };
+        let mut depth = 1;
+        let mut name = String::new();
+        let mut is_head = true;
+        for c in group.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => {
+                    names.push((line, std::mem::take(&mut name)));
+                    is_head = true;
+                    continue;
+                }
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+            if c == ':' {
+                is_head = false;
+            }
+            if is_head && is_word(c) {
+                name.push(c);
+            }
+        }
+        names.push((line, name));
+    }
+    names
+}
+
+fn bytes_of_the_wire_never_panic(source: &Source, out: &mut Vec<String>) {
+    if !is_pure(source) {
+        return;
+    }
+    for (number, line) in source.code_lines() {
+        for call in [
+            ".unwrap()",
+            ".expect(",
+            ".unwrap_err()",
+            "panic!",
+            "unreachable!",
+        ] {
+            if line.contains(call) {
+                out.push(format!("{}:{number}: {call} in a pure stage", source.path));
+            }
+        }
+    }
+}
+
+fn nothing_is_unfinished(source: &Source, out: &mut Vec<String>) {
+    // This file has to name them.
+    if !source.path.ends_with(".rs") || source.path.starts_with("xtask/src/tidy/") {
+        return;
+    }
+    for (number, line) in source.text.lines().enumerate() {
+        for word in UNFINISHED.iter().filter(|word| line.contains(**word)) {
+            out.push(format!("{}:{}: {word}", source.path, number + 1));
+        }
+    }
+}
+
+fn files_are_short(source: &Source, out: &mut Vec<String>) {
+    let lines = source.text.lines().count();
+    if source.path.ends_with(".rs") && lines > FILE_LINES {
+        out.push(format!(
+            "{}:{lines}: longer than {FILE_LINES} lines: split it by concern",
+            source.path
+        ));
+    }
+}
+
+fn no_trailing_whitespace(source: &Source, out: &mut Vec<String>) {
+    let is_ours = [
+        ".rs", ".toml", ".md", ".sh", ".py", ".go", ".js", ".mjs", ".yaml", ".java", ".proto",
+        "/run",
+    ]
+    .iter()
+    .any(|end| source.path.ends_with(end));
+    if !is_ours {
+        return;
+    }
+    for (number, line) in source.text.lines().enumerate() {
+        if line.ends_with([' ', '\t', '\r']) {
+            out.push(format!(
+                "{}:{}: whitespace at the end of the line",
+                source.path,
+                number + 1
+            ));
+        }
+    }
+    if !source.text.is_empty() && !source.text.ends_with('\n') {
+        out.push(format!(
+            "{}: no line end at the end of the file",
+            source.path
+        ));
+    }
+}
+
+fn programs_name_their_hook(source: &Source, out: &mut Vec<String>) {
+    if !source.path.starts_with("tracer-ebpf/src/") {
+        return;
+    }
+    let lines: Vec<&str> = source.text.lines().map(str::trim).collect();
+    for (number, line) in lines.iter().enumerate() {
+        let Some(name) = line
+            .strip_prefix("#[")
+            .map(|rest| rest.chars().take_while(|c| is_word(*c)).collect::<String>())
+        else {
+            continue;
+        };
+        if !PROGRAMS.contains(&name.as_str()) {
+            continue;
+        }
+        let above = lines[..number]
+            .iter()
+            .rev()
+            .take_while(|line| line.starts_with("///") || line.starts_with("#["));
+        if !above.into_iter().any(|line| line.starts_with("/// hook:")) {
+            out.push(format!(
+                "{}:{}: a kernel program without \"/// hook:\" above it",
+                source.path,
+                number + 1
+            ));
+        }
+    }
+}
+
+fn every_limit_is_used(sources: &[Source], out: &mut Vec<String>) {
+    const LIMITS: &str = "tracer-user/src/limits.rs";
+    let Some(limits) = sources.iter().find(|source| source.path == LIMITS) else {
+        return;
+    };
+    for (number, line) in limits.code_lines() {
+        let Some(rest) = line.trim().strip_prefix("pub const ") else {
+            continue;
+        };
+        let name: String = rest.chars().take_while(|c| is_word(*c)).collect();
+        let is_used = sources
+            .iter()
+            .any(|source| source.path != LIMITS && has_word(&source.code, &name));
+        if !is_used {
+            out.push(format!("{LIMITS}:{number}: {name} is not used"));
+        }
+    }
+}
+
+fn findings_and_metrics_are_in_the_readme(sources: &[Source], out: &mut Vec<String>) {
+    let Some(readme) = sources.iter().find(|source| source.path == "README.md") else {
+        return;
+    };
+    for source in sources {
+        let is_kinds = source.path == "tracer-user/src/anomaly/kind.rs";
+        let is_export = stage(source) == Some("export") && !source.code.is_empty();
+        if !is_kinds && !is_export {
+            continue;
+        }
+        // The names stand in strings, which `code` has blanked; its length tells where the tests begin.
+        for (number, (line, code)) in source.text.lines().zip(source.code.lines()).enumerate() {
+            if code.trim().is_empty() && !line.trim().starts_with('"') {
+                continue;
+            }
+            for name in literals(line) {
+                let is_kind =
+                    is_kinds && line.contains(&format!(" = \"{name}\",")) && is_name(name);
+                let is_metric = is_export && name.starts_with("h2trace_") && is_name(name);
+                if (is_kind || is_metric) && !has_word(&readme.text, name) {
+                    out.push(format!(
+                        "{}:{}: {name} has no row in README.md",
+                        source.path,
+                        number + 1
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// The string literals of a line.
+fn literals(line: &str) -> impl Iterator<Item = &str> {
+    line.split('"').skip(1).step_by(2)
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && !text.ends_with('_')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+fn top_level_is_agreed(sources: &[Source], out: &mut Vec<String>) {
+    let mut entries: Vec<&str> = sources
+        .iter()
+        .filter_map(|source| source.path.split('/').next())
+        .collect();
+    entries.sort_unstable();
+    entries.dedup();
+    for entry in entries {
+        if !TOP_LEVEL.contains(&entry) && !entry.starts_with("LICENSE-") {
+            out.push(format!("{entry}: not agreed at the top level"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
