@@ -139,8 +139,4 @@ impl Children {
             server: self.server.stop()?,
         })
     }
-
-    pub(super) fn run_alone(mut self) -> anyhow::Result<Said> {
-        self.call()
-    }
 }

@@ -6,14 +6,20 @@
 //! bytes. The tracer watches the three of them, and the demo prints what each of them said beside what
 //! h2trace saw. Nothing is needed but the kernel.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use crate::kernel;
+use children::Children;
+use live::Live;
+
 mod children;
 mod client;
+mod live;
 mod part;
 mod proxy;
 mod report;
@@ -24,8 +30,10 @@ mod timeline;
 /// What `h2trace demo` takes.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
+    // Each call has one empty DATA frame, and `h2` ends a connection with ENHANCE_YOUR_CALM after 100 of them
+    // that nobody read.
     /// Calls that the client makes
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub calls: u32,
 
     /// Calls that it has in flight at once
@@ -87,7 +95,31 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if let Some(part) = args.part {
         return part::run(part, args).with_context(|| format!("{} failed", part.comm()));
     }
-    let said = children::Children::start(args)?.run_alone()?;
-    println!("{said:#?}");
-    Ok(ExitCode::SUCCESS)
+    kernel::check_privileges()?;
+    eprintln!("h2trace demo: starting a server, a proxy and a client");
+    let mut children = Children::start(args)?;
+    let pids = [Part::Client, Part::Proxy, Part::Server].map(|part| children.pid(part));
+    eprintln!("h2trace demo: loading the kernel programs, for these three processes alone");
+    let live = Live::start(&pids)?;
+    eprintln!("h2trace demo: making {} calls", args.calls);
+    let n_calls = usize::try_from(args.calls).unwrap_or(usize::MAX);
+    let (said, seen, metrics) = live.watch(n_calls, || children.call())?;
+    let report = report::write(&report::Scene {
+        in_flight: args.in_flight,
+        healthy: args.healthy,
+        pids,
+        said: &said,
+        seen: &seen,
+        metrics: &metrics,
+    });
+    eprintln!();
+    let text = report.lines.join("\n") + "\n";
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write to standard output")?;
+    Ok(if report.agrees {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -28,6 +28,10 @@ pub(super) const PREFIX: usize = 5;
 /// What the proxy and the server let the other end send, so that only the client's windows bite.
 pub(super) const WIDE_WINDOW: u32 = 16 << 20;
 
+/// Streams that were reset and whose late frames are ignored for a while. A frame on a stream that was reset
+/// and forgotten would be answered with STREAM_CLOSED, and many of them with the end of the connection.
+pub(super) const RESET_STREAMS: usize = 4_096;
+
 /// The header that names a call on both hops. The client sends it and the proxy passes it on.
 pub(super) const REQUEST_ID: &str = "x-request-id";
 

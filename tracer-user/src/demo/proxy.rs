@@ -69,8 +69,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) -> anyhow::Result<()
     let mut connection = h2::server::Builder::new()
         .initial_window_size(part::WIDE_WINDOW)
         .initial_connection_window_size(part::WIDE_WINDOW)
-        // Frames that cross a reset are ignored for a while instead of being answered with STREAM_CLOSED.
-        .max_concurrent_reset_streams(4096)
+        .max_concurrent_reset_streams(part::RESET_STREAMS)
         .handshake::<_, Bytes>(stream)
         .await?;
     while let Some(accepted) = connection.accept().await {
@@ -90,6 +89,7 @@ impl Shared {
                 .enable_push(false)
                 .initial_window_size(part::WIDE_WINDOW)
                 .initial_connection_window_size(part::WIDE_WINDOW)
+                .max_concurrent_reset_streams(part::RESET_STREAMS)
                 .handshake::<_, Bytes>(stream)
                 .await?;
             tokio::spawn(connection);

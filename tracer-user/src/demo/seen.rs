@@ -44,7 +44,7 @@ impl SeenStream {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SeenStreams {
     streams: Vec<SeenStream>,
-    n_losses: usize,
+    n_losses: u64,
 }
 
 impl Sink for SeenStreams {
@@ -66,9 +66,19 @@ impl Sink for SeenStreams {
 }
 
 impl SeenStreams {
+    /// Streams seen so far, at all ends.
+    pub(super) fn n_streams(&self) -> usize {
+        self.streams.len()
+    }
+
     /// Times that something could not be seen or decoded.
-    pub(super) fn n_losses(&self) -> usize {
+    pub(super) fn n_losses(&self) -> u64 {
         self.n_losses
+    }
+
+    /// Adds what the kernel programs lost.
+    pub(super) fn add_losses(&mut self, n: u64) {
+        self.n_losses += n;
     }
 
     /// The streams seen at `part`'s sockets where it is the `role`, by their `x-request-id`.

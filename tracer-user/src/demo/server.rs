@@ -54,6 +54,7 @@ async fn connection(stream: TcpStream, report: Arc<Mutex<ServerReport>>) -> Resu
     let mut connection = h2::server::Builder::new()
         .initial_window_size(part::WIDE_WINDOW)
         .initial_connection_window_size(part::WIDE_WINDOW)
+        .max_concurrent_reset_streams(part::RESET_STREAMS)
         .handshake::<_, Bytes>(stream)
         .await?;
     while let Some(accepted) = connection.accept().await {

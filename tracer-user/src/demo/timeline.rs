@@ -16,10 +16,10 @@ pub(super) fn write(out: &mut Vec<String>, left: &StreamRecord, right: &StreamRe
     rows.sort_by_key(|(moment, _)| moment.at);
     let start = rows.first().map_or(Timestamp(0), |(moment, _)| moment.at);
 
+    let hop = format!("client <-> proxy, stream {}", left.stream_id);
     out.push(format!(
-        "      ms   {:<COLUMN$} {}",
-        format!("client <-> proxy, stream {}", left.stream_id),
-        format!("proxy <-> server, stream {}", right.stream_id)
+        "      ms   {hop:<COLUMN$} proxy <-> server, stream {}",
+        right.stream_id
     ));
     for (moment, is_left) in rows {
         let micros = moment.at.since(start) / 1_000;

@@ -222,29 +222,42 @@ impl Gate<'_> {
         first.map(|_| ())
     }
 
+    /// Live tests of the kernel programs, of real peers, and of the reference incident.
     fn live(&mut self) -> anyhow::Result<()> {
-        if !self.has_tests("live") {
-            bail!("there are no live tests (tests/live/main.rs is missing)");
+        // A live test that finds something missing is skipped, and passes; those that ran write a line here.
+        let ran = demo::target(self.root).join("live-tests-that-ran");
+        std::fs::remove_file(&ran).ok();
+        let mut first = Ok(());
+        for name in ["kernel", "live", "incident"] {
+            if !self.has_tests(name) {
+                bail!("the live tests in tests/{name} are missing");
+            }
+            let mut live = command::cargo(self.root);
+            live.args([
+                "test",
+                "--release",
+                "--locked",
+                "--no-fail-fast",
+                "--package",
+                "tracer-tests",
+            ]);
+            live.args(["--test", name, "--", "--test-threads=1"]);
+            live.env("H2TRACE_BINARY", demo::release_binary(self.root))
+                .env("H2TRACE_LIVE_COUNT", &ran);
+            if self.full {
+                live.env("H2TRACE_SCALE", "full");
+            }
+            let outcome = self.tests(&mut live).map(|_| ());
+            first = first.and(outcome);
         }
-        let mut live = command::cargo(self.root);
-        live.args([
-            "test",
-            "--release",
-            "--locked",
-            "--no-fail-fast",
-            "--package",
-            "tracer-tests",
-            "--test",
-            "live",
-        ]);
-        live.args(["--", "--test-threads=1"]);
-        live.env("H2TRACE_BINARY", demo::release_binary(self.root));
-        if self.full {
-            live.env("H2TRACE_SCALE", "full");
-        }
-        let count = self.tests(&mut live)?;
-        if count.passed == 0 {
-            bail!("no live test ran");
+        first?;
+        let n_ran = std::fs::read_to_string(&ran)
+            .unwrap_or_default()
+            .lines()
+            .count();
+        println!("    {n_ran} tests drove real peers");
+        if n_ran == 0 {
+            bail!("no live test ran: all were skipped");
         }
         Ok(())
     }

@@ -60,5 +60,6 @@ fn read(root: &Path) -> anyhow::Result<Vec<Source>> {
         let bytes = std::fs::read(&path).with_context(|| format!("cannot read {name}"))?;
         sources.push(Source::new(name, &bytes));
     }
+    source::blank_test_modules(&mut sources);
     Ok(sources)
 }

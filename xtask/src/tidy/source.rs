@@ -35,6 +35,50 @@ impl Source {
     }
 }
 
+/// Blanks the code of files that are modules under `#[cfg(test)]`, and of the files below them.
+pub(super) fn blank_test_modules(sources: &mut [Source]) {
+    let tests: Vec<String> = sources.iter().flat_map(test_modules).collect();
+    for source in sources {
+        let is_test = tests.iter().any(|module| {
+            source.path == format!("{module}.rs") || source.path.starts_with(&format!("{module}/"))
+        });
+        if is_test {
+            source.code.clear();
+        }
+    }
+}
+
+/// The paths (without `.rs`) of the modules that a file declares under `#[cfg(test)]`.
+fn test_modules(source: &Source) -> Vec<String> {
+    let (folder, file) = source.path.rsplit_once('/').unwrap_or(("", &source.path));
+    let Some(stem) = file.strip_suffix(".rs") else {
+        return Vec::new();
+    };
+    let below = match stem {
+        "mod" | "lib" | "main" => folder.to_owned(),
+        _ => format!("{folder}/{stem}"),
+    };
+    let mut found = Vec::new();
+    let mut lines = source.text.lines().map(str::trim);
+    while lines.any(|line| line == "#[cfg(test)]") {
+        let mut path = None;
+        for line in lines.by_ref() {
+            if let Some(given) = line.strip_prefix("#[path = \"") {
+                path = given
+                    .strip_suffix(".rs\"]")
+                    .map(|name| format!("{folder}/{name}"));
+            } else if !line.starts_with("#[") {
+                let name = line
+                    .strip_suffix(';')
+                    .and_then(|line| Some(line.rsplit_once("mod ")?.1));
+                found.extend(name.map(|name| path.unwrap_or_else(|| format!("{below}/{name}"))));
+                break;
+            }
+        }
+    }
+    found
+}
+
 /// Blanks comments and the contents of string and character literals, keeping the lines.
 fn without_comments_and_strings(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
@@ -234,6 +278,34 @@ mod tests {
         let text = "fn a() {}\n#[cfg(test)]\nmod tests { fn b() { tokio } }\nfn c() {}\n#[cfg(test)]\nmod tokio;\n";
         assert!(!has_word(&code(text), "tokio"));
         assert!(has_word(&code(text), "c"));
+    }
+
+    #[test]
+    fn files_of_test_modules_are_no_code() {
+        let file = |path: &str, text: &str| Source::new(path, text.as_bytes());
+        let mut sources = [
+            file(
+                "a/mod.rs",
+                "#[cfg(test)]\npub(crate) mod scenarios;\npub mod real;\n",
+            ),
+            file("a/scenarios/mod.rs", "x\n"),
+            file("a/scenarios/one.rs", "x\n"),
+            file(
+                "a/real.rs",
+                "x\n#[cfg(test)]\n#[path = \"real_tests.rs\"]\nmod tests;\n",
+            ),
+            file("a/real_tests.rs", "x\n"),
+            file("a/b.rs", "x\n#[cfg(test)]\nmod inner;\n"),
+            file("a/b/inner.rs", "x\n"),
+            file("a/inner.rs", "x\n"),
+        ];
+        blank_test_modules(&mut sources);
+        let code: Vec<&str> = sources
+            .iter()
+            .filter(|source| has_word(&source.code, "x"))
+            .map(|source| source.path.as_str())
+            .collect();
+        assert_eq!(code, ["a/real.rs", "a/b.rs", "a/inner.rs"]);
     }
 
     #[test]

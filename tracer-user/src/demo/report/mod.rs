@@ -184,6 +184,7 @@ fn one_call(out: &mut Vec<String>, scene: &Scene<'_>) {
             "What h2trace saw: one of the failed calls ({request_id}), on both sides of the proxy"
         ),
     );
+    out.push("  (window: the DATA bytes that the proxy may still send on the stream, and on the connection)".to_owned());
     timeline::write(out, &left.record, &right.record);
     out.push(String::new());
     wrap(out, &verdict_on(left, right));
@@ -368,8 +369,8 @@ fn comparison(out: &mut Vec<String>, scene: &Scene<'_>) -> bool {
             }
             (true, true) => "No call failed, and h2trace flagged none.",
             (true, false) => {
-                "No call failed this time: the machine was too slow for the requests to be still open when the \
-                 answers came. Run the demo again, or with more calls (--calls 200)."
+                "No call failed this time: the answers were through before the client's window was used up. \
+                 Run the demo again, with more calls at once (--in-flight 50)."
             }
         };
         wrap(out, conclusion);
@@ -378,35 +379,61 @@ fn comparison(out: &mut Vec<String>, scene: &Scene<'_>) -> bool {
 }
 
 fn metrics(out: &mut Vec<String>, exposition: &str) {
-    let mut rows: Vec<&str> = exposition
+    let mut rows: Vec<(&str, &str, &str)> = exposition
         .lines()
-        .filter(|line| tells_of_trouble(line))
+        .filter_map(sample)
+        .filter(|row| tells_of_trouble(*row))
         .collect();
     if rows.is_empty() {
         return;
     }
-    heading(out, "The metrics that rose");
-    let n_more = rows.len().saturating_sub(METRICS);
+    heading(out, "What rose in h2trace's metrics, at the client's end");
     rows.truncate(METRICS);
-    out.extend(rows.into_iter().map(|row| format!("  {row}")));
-    if n_more > 0 {
-        out.push(format!("  ... and {n_more} more"));
+    let mut above = "";
+    for (name, labels, value) in rows {
+        if name != above {
+            out.push(format!("  {name}"));
+            above = name;
+        }
+        let mut line = format!("{value:>8}  {{");
+        for (n, label) in labels.split(',').enumerate() {
+            // One more for the comma or the brace that follows.
+            if line.chars().count() + label.chars().count() + 1 > WIDTH {
+                out.push(std::mem::replace(&mut line, " ".repeat(11)));
+            }
+            line.push_str(label);
+            line.push(if n + 1 < labels.split(',').count() {
+                ','
+            } else {
+                '}'
+            });
+        }
+        out.push(line);
     }
 }
 
-/// A sample above 0 of a counter that tells how streams ended or what was found.
-fn tells_of_trouble(line: &str) -> bool {
-    let Some((series, value)) = line.rsplit_once(' ') else {
-        return false;
-    };
-    let name = series.split('{').next().unwrap_or(series);
-    let is_wanted = ["reset", "finding", "missing", "truncated", "ended"]
-        .iter()
-        .any(|word| name.contains(word));
+/// A line of the text format as name, labels and value.
+fn sample(line: &str) -> Option<(&str, &str, &str)> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let (name, labels) = series.split_once('{')?;
+    Some((name, labels.strip_suffix('}')?, value))
+}
+
+/// A counter above 0, of the client's end, that tells how streams ended or what was found.
+fn tells_of_trouble((name, labels, value): (&str, &str, &str)) -> bool {
+    let is_wanted = [
+        "resets_",
+        "findings_",
+        "missing_",
+        "truncated_",
+        "streams_ended_",
+    ]
+    .iter()
+    .any(|word| name.contains(word));
     is_wanted
         && name.starts_with("h2trace_")
         && !name.starts_with("h2trace_self_")
-        && name.ends_with("_total")
+        && labels.contains(&format!("comm=\"{}\"", Part::Client.comm()))
         && value.parse::<f64>().is_ok_and(|value| value > 0.0)
 }
 
@@ -436,7 +463,7 @@ pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n) % 3 == 0 {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -318,23 +318,49 @@ fn no_line_is_wider_than_100_columns() {
 }
 
 #[test]
-fn only_counters_that_rose_and_tell_of_trouble_are_shown() {
+fn only_counters_of_the_client_that_rose_and_tell_of_trouble_are_shown() {
     let mut out = Vec::new();
     metrics(
         &mut out,
         "# HELP h2trace_resets_total Resets.\n\
-         h2trace_resets_total{code=\"NO_ERROR\"} 15\n\
-         h2trace_resets_total{code=\"CANCEL\"} 0\n\
-         h2trace_self_resets_total 3\n\
-         h2trace_streams_opened_total 60\n\
-         h2trace_findings_total{kind=\"response_cut_by_reset\"} 15\n",
+         h2trace_resets_total{code=\"NO_ERROR\",comm=\"demo-client\"} 15\n\
+         h2trace_resets_total{code=\"NO_ERROR\",comm=\"demo-server\"} 60\n\
+         h2trace_resets_total{code=\"CANCEL\",comm=\"demo-client\"} 0\n\
+         h2trace_self_resets_total{comm=\"demo-client\"} 3\n\
+         h2trace_streams_opened_total{comm=\"demo-client\"} 60\n\
+         h2trace_findings_total{comm=\"demo-client\",kind=\"response_cut_by_reset\"} 15\n",
     );
     assert_eq!(
         out[2..],
         [
-            "  h2trace_resets_total{code=\"NO_ERROR\"} 15".to_owned(),
-            "  h2trace_findings_total{kind=\"response_cut_by_reset\"} 15".to_owned(),
+            "  h2trace_resets_total",
+            "      15  {code=\"NO_ERROR\",comm=\"demo-client\"}",
+            "  h2trace_findings_total",
+            "      15  {comm=\"demo-client\",kind=\"response_cut_by_reset\"}",
         ]
+    );
+}
+
+#[test]
+fn many_labels_are_wrapped() {
+    let labels: Vec<String> = (0..12).map(|n| format!("label_{n:02}=\"value\"")).collect();
+    let mut out = Vec::new();
+    metrics(
+        &mut out,
+        &format!(
+            "h2trace_resets_total{{comm=\"demo-client\",{}}} 7\n",
+            labels.join(",")
+        ),
+    );
+    assert!(out.len() > 4, "{out:?}");
+    assert!(
+        out.iter().all(|line| line.chars().count() <= WIDTH),
+        "{out:?}"
+    );
+    let joined: String = out[3..].iter().map(|line| line.trim()).collect();
+    assert_eq!(
+        joined,
+        format!("7  {{comm=\"demo-client\",{}}}", labels.join(","))
     );
 }
 
