@@ -113,7 +113,7 @@ impl Pipeline {
                     .peek_mut(&event.socket)
                     .and_then(|conn| conn.unix_peer());
                 self.with(event, sink, |conn, rules, sink| {
-                    conn.end(event.at, end, rules, sink)
+                    conn.end(event.at, end, rules, sink);
                 });
                 // The two ends of an AF_UNIX connection have no close event of their own: that this end
                 // reads end of file means that the other one, if it is followed too, has been closed.

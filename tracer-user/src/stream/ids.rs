@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use crate::connection::Endpoint;
 use crate::frame::StreamId;
 use crate::limits;
-use crate::stream::table::initiator;
 
 /// Ids that one endpoint opens.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +94,14 @@ impl Ids {
             Endpoint::Client => &mut self.client,
             Endpoint::Server => &mut self.server,
         }
+    }
+}
+
+/// Who opens streams of this id (RFC 9113 section 5.1.1).
+pub(crate) const fn initiator(id: StreamId) -> Endpoint {
+    match id.0 % 2 {
+        1 => Endpoint::Client,
+        _ => Endpoint::Server,
     }
 }
 

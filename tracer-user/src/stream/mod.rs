@@ -22,6 +22,7 @@ mod flow;
 mod go_away;
 mod grpc;
 mod ids;
+pub(crate) use ids::initiator;
 mod live;
 mod pair;
 mod phase;

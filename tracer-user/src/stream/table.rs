@@ -9,7 +9,7 @@ use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::flow::Flow;
 use crate::stream::go_away;
-use crate::stream::ids::Ids;
+use crate::stream::ids::{Ids, initiator};
 use crate::stream::live::{Env, Stream};
 use crate::stream::pair::Pair;
 use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
@@ -596,12 +596,4 @@ impl StreamTable {
 /// When a stream that finished then is handed out.
 const fn due(finished: Timestamp) -> Timestamp {
     Timestamp(finished.0.saturating_add(limits::STREAM_LINGER_NS))
-}
-
-/// Who opens streams of this id (RFC 9113 section 5.1.1).
-pub(crate) const fn initiator(id: StreamId) -> Endpoint {
-    match id.0 % 2 {
-        1 => Endpoint::Client,
-        _ => Endpoint::Server,
-    }
 }

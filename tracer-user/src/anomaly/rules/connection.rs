@@ -8,8 +8,10 @@ use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{ErrorCode, StreamId};
 use crate::kernel::event::Timestamp;
 use crate::limits;
+
+use crate::stream::initiator;
 use crate::stream::record::{GoAway, ResponsePhase, StreamRecord, Tier, Windows};
-use crate::stream::table::{EVERY_STREAM, initiator};
+use crate::stream::table::EVERY_STREAM;
 
 /// Streams that one GOAWAY without warning must leave unprocessed to be worth a finding of its own. A few
 /// are the normal race of a drain.
