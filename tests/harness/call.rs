@@ -59,8 +59,10 @@ pub struct Calls {
     pub interval_us: u32,
     /// Pause after each call.
     pub think_ms: u32,
-    /// Calls made before `go`.
+    /// Calls made before the client is ready.
     pub warm: u32,
+    /// Calls go on from ready until `go`, besides those that are counted; ids `c-warm-<n>`.
+    pub busy: bool,
     /// More header fields, `NAME:VALUE`.
     pub headers: Vec<String>,
     /// Deadline of each call; 0 none (in mode `deadline`: 100 ms).
@@ -81,6 +83,7 @@ impl Calls {
             interval_us: 0,
             think_ms: 0,
             warm: 0,
+            busy: false,
             headers: Vec::new(),
             deadline_ms: 0,
         }
@@ -124,6 +127,9 @@ impl Calls {
         ] {
             arguments.extend([name.to_owned(), value.to_string()]);
         }
+        if self.busy {
+            arguments.push("--busy".to_owned());
+        }
         for field in &self.headers {
             arguments.extend(["--header".to_owned(), field.clone()]);
         }
@@ -155,6 +161,14 @@ impl Call {
             message: value.get("message")?.as_str()?.to_owned(),
             bytes: value.get("bytes")?.as_u64()?,
         })
+    }
+}
+
+impl Call {
+    /// It began before `go`.
+    #[must_use]
+    pub fn is_warm_up(&self) -> bool {
+        self.id.starts_with("c-warm-")
     }
 }
 

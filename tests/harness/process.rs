@@ -1,6 +1,7 @@
 //! A child process whose output is read line by line, and which does not outlive its owner.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -54,6 +55,7 @@ pub struct Process {
     stdout: Arc<Output>,
     stderr: Arc<Output>,
     readers: Vec<JoinHandle<()>>,
+    leads_group: bool,
 }
 
 impl Process {
@@ -82,6 +84,7 @@ impl Process {
             stdout,
             stderr,
             readers,
+            leads_group: false,
         }
     }
 
@@ -100,7 +103,10 @@ impl Process {
         if let Some(folder) = command.get_current_dir() {
             shell.current_dir(folder);
         }
-        Process::start(name, &mut shell)
+        // A script has children; they are in its group and end with it.
+        let mut process = Process::start(name, shell.process_group(0));
+        process.leads_group = true;
+        process
     }
 
     /// Its pid.
@@ -247,6 +253,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.leads_group {
+            let group = self.child.id().cast_signed();
+            // SAFETY: kill(2) has no memory effects. The group was made for this child, and its number is not
+            // given away while the child is not waited for or a member lives; ESRCH otherwise.
+            unsafe { libc::kill(-group, libc::SIGKILL) };
+        }
         // Both fail when it has ended already, which is as good.
         drop(self.child.kill());
         drop(self.child.wait());

@@ -19,6 +19,9 @@ const ENVOY_1_40: Version = Version("1.40.0");
 /// How long a run may take.
 const RUN: Duration = Duration::from_secs(180);
 
+/// How long the tracer may take to tell of streams that have ended.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// The parts of a run.
 #[derive(Clone, Copy)]
 struct Parts {
@@ -44,7 +47,7 @@ impl Parts {
     }
 }
 
-/// Server, proxy and client, started and connected to nothing yet.
+/// Server, proxy and client. A busy client is making calls, another waits.
 struct Run {
     server: Server,
     envoy: Option<Envoy>,
@@ -53,7 +56,7 @@ struct Run {
 }
 
 impl Run {
-    fn start(parts: Parts) -> Self {
+    fn start(parts: Parts, busy: bool) -> Self {
         let server = Server::start(parts.server, Listen::Ipv4, &[]);
         let envoy = parts.envoy.map(|version| {
             let options = Options {
@@ -70,7 +73,7 @@ impl Run {
         let mut calls = Calls::new(Mode::Unary, n_calls)
             .at_once(50)
             .bytes(16, parts.response_bytes);
-        calls.think_ms = 3;
+        (calls.think_ms, calls.busy) = (3, busy);
         let client = Client::start(parts.client, target, &calls);
         Run {
             server,

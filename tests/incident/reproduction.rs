@@ -8,7 +8,7 @@ use crate::{ENVOY_1_36, ENVOY_1_37, ENVOY_1_40, Parts, RUN, Run};
 
 /// How many calls failed; the server must have handled every one.
 fn failures(parts: Parts) -> usize {
-    let mut run = Run::start(parts);
+    let mut run = Run::start(parts, false);
     run.client.go();
     let calls = run.client.wait_until_done(RUN);
     run.client.close();

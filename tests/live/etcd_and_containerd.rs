@@ -60,8 +60,8 @@ fn etcd_counts_the_same_calls_by_method() {
     );
     let before = started_calls(&page(&metrics, "/metrics"));
 
-    let ctl = format!("ETCDCTL_API=3 etcdctl --endpoints {clients}");
-    let mut watch = held_script("etcdctl watch", &format!("{ctl} watch name"));
+    let ctl = format!("env ETCDCTL_API=3 etcdctl --endpoints {clients}");
+    let mut watch = held_script("etcdctl watch", &format!("exec {ctl} watch name"));
     let script = format!(
         "for i in $(seq 20); do {ctl} put name value$i; done
          {ctl} get name

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod build_ebpf;
 mod command;
 mod demo;
 mod privilege;
@@ -32,6 +33,8 @@ enum Task {
     Setup(setup::Options),
     /// Run every check and test, in order, up to the first that fails
     Test(test::Options),
+    /// Build the kernel programs, and write their object beside their source
+    BuildEbpf(build_ebpf::Options),
     /// Check the rules of the source tree that no compiler checks
     Tidy(tidy::Options),
     /// Measure what tracing costs
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options, &root),
         Task::Setup(options) => setup::run(&options, &root),
         Task::Test(options) => test::run(&options, &root),
+        Task::BuildEbpf(options) => build_ebpf::run(&options, &root),
         Task::Tidy(options) => tidy::run(&options, &root),
         Task::Bench(options) => bench::run(&options, &root),
     };

@@ -163,20 +163,28 @@ func (c *client) call(id string) {
 	c.say(map[string]any{"id": id, "code": int(state.Code()), "message": state.Message(), "bytes": got})
 }
 
-// calls makes n calls, `concurrency` at a time.
-func (c *client) calls(prefix string, n, concurrency int, think time.Duration) {
+// numbered gives the ids prefix-0 to prefix-(n-1), then none.
+func numbered(prefix string, n int) func() (string, bool) {
 	var next atomic.Int64
+	return func() (string, bool) {
+		i := next.Add(1) - 1
+		return fmt.Sprintf("%s-%d", prefix, i), i < int64(n)
+	}
+}
+
+// calls makes a call for each id, `concurrency` at a time.
+func (c *client) calls(next func() (string, bool), concurrency int, think time.Duration) {
 	var workers sync.WaitGroup
 	for range concurrency {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
 			for {
-				i := next.Add(1) - 1
-				if i >= int64(n) {
+				id, more := next()
+				if !more {
 					return
 				}
-				c.call(fmt.Sprintf("%s-%d", prefix, i))
+				c.call(id)
 				time.Sleep(think)
 			}
 		}()
@@ -202,6 +210,7 @@ func runClient(arguments []string) {
 	flags.IntVar(&c.statusCode, "status-code", 9, "status asked for")
 	warm := flags.Int("warm", 0, "calls before go")
 	waitGo := flags.Bool("wait-go", false, "wait for go on stdin")
+	busy := flags.Bool("busy", false, "make calls until go")
 	linger := flags.Bool("linger", false, "keep the channel until stdin is closed")
 	flags.Parse(arguments)
 	if c.mode == "deadline" && *deadline == 0 {
@@ -222,16 +231,40 @@ func runClient(arguments []string) {
 	}
 	c.stub = testpb.NewTestServiceClient(channel)
 
-	c.calls(*prefix+"-warm", *warm, *concurrency, 0)
+	c.calls(numbered(*prefix+"-warm", *warm), *concurrency, 0)
 	c.say(map[string]any{"ready": true})
 	input := bufio.NewReader(os.Stdin)
-	if *waitGo {
+	awaitGo := func() {
 		if _, err := input.ReadString('\n'); err != nil {
 			fail("stdin was closed before go")
 		}
 	}
-	c.calls(*prefix, *calls, *concurrency, time.Duration(*think)*time.Millisecond)
-	c.say(map[string]any{"done": true, "calls": *calls + *warm, "ok": c.ok.Load()})
+	next := numbered(*prefix, *calls)
+	made := *calls + *warm
+	if *busy {
+		var gone atomic.Bool
+		go func() {
+			awaitGo()
+			gone.Store(true)
+		}()
+		var warmed atomic.Int64
+		warmed.Store(int64(*warm))
+		counted := next
+		next = func() (string, bool) {
+			if gone.Load() {
+				return counted()
+			}
+			return fmt.Sprintf("%s-warm-%d", *prefix, warmed.Add(1)-1), true
+		}
+		c.calls(next, *concurrency, time.Duration(*think)*time.Millisecond)
+		made = *calls + int(warmed.Load())
+	} else {
+		if *waitGo {
+			awaitGo()
+		}
+		c.calls(next, *concurrency, time.Duration(*think)*time.Millisecond)
+	}
+	c.say(map[string]any{"done": true, "calls": made, "ok": c.ok.Load()})
 	if *linger {
 		io.Copy(io.Discard, input)
 	}

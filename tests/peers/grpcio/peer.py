@@ -211,21 +211,20 @@ class Client:
                 self.ok += 1
         say({"id": identity, "code": code, "message": message, "bytes": sum(got)})
 
-    def calls(self, prefix, n, think_ms):
-        numbers = iter(range(n))
+    def calls(self, identities, think_ms):
         mutex = threading.Lock()
 
         def worker():
             while True:
                 with mutex:
-                    i = next(numbers, None)
-                if i is None:
+                    identity = next(identities, None)
+                if identity is None:
                     return
-                self.call(f"{prefix}-{i}")
+                self.call(identity)
                 if think_ms > 0:
                     time.sleep(think_ms / 1000)
 
-        workers = [threading.Thread(target=worker) for _ in range(min(self.options.concurrency, n))]
+        workers = [threading.Thread(target=worker) for _ in range(self.options.concurrency)]
         for thread in workers:
             thread.start()
         for thread in workers:
@@ -238,12 +237,30 @@ def client(options):
     if options.mode == "deadline" and options.deadline_ms == 0:
         options.deadline_ms = 100
     peer = Client(options)
-    peer.calls(f"{options.id_prefix}-warm", options.warm, 0)
+    peer.calls((f"{options.id_prefix}-warm-{i}" for i in range(options.warm)), 0)
     say({"ready": True})
-    if options.wait_go and not sys.stdin.readline():
-        sys.exit("stdin was closed before go")
-    peer.calls(options.id_prefix, options.calls, options.think_ms)
-    say({"done": True, "calls": options.calls + options.warm, "ok": peer.ok})
+    gone = threading.Event()
+    made = options.warm
+
+    def wait_go():
+        if not sys.stdin.readline():
+            sys.exit("stdin was closed before go")
+        gone.set()
+
+    def identities():
+        nonlocal made
+        while options.busy and not gone.is_set():
+            made += 1
+            yield f"{options.id_prefix}-warm-{made - 1}"
+        for i in range(options.calls):
+            yield f"{options.id_prefix}-{i}"
+
+    if options.busy:
+        threading.Thread(target=wait_go, daemon=True).start()
+    elif options.wait_go:
+        wait_go()
+    peer.calls(identities(), options.think_ms)
+    say({"done": True, "calls": options.calls + made, "ok": peer.ok})
     if options.linger:
         sys.stdin.read()
     peer.channel.close()
@@ -265,6 +282,7 @@ def main():
     calling.add_argument("--id-prefix", default="c")
     calling.add_argument("--header", action="append", default=[])
     calling.add_argument("--wait-go", action="store_true")
+    calling.add_argument("--busy", action="store_true")
     calling.add_argument("--linger", action="store_true")
     options = parser.parse_args()
     (server if options.role == "server" else client)(options)

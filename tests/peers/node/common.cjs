@@ -5,11 +5,11 @@ const readline = require('node:readline');
 
 const NUMBERS = new Set(['calls', 'concurrency', 'request-bytes', 'response-bytes', 'messages', 'interval-us',
   'think-ms', 'deadline-ms', 'status-code', 'warm', 'max-connection-age-ms']);
-const SWITCHES = new Set(['wait-go', 'linger']);
+const SWITCHES = new Set(['wait-go', 'busy', 'linger']);
 const DEFAULTS = {
   target: '', mode: 'unary', calls: 1, concurrency: 1, 'request-bytes': 0, 'response-bytes': 0, messages: 1,
   'interval-us': 0, 'think-ms': 0, 'id-prefix': 'c', header: [], 'deadline-ms': 0, 'status-code': 9, warm: 0,
-  'wait-go': false, linger: false, listen: '127.0.0.1:0', 'max-connection-age-ms': 0,
+  'wait-go': false, busy: false, linger: false, listen: '127.0.0.1:0', 'max-connection-age-ms': 0,
 };
 
 function fail(message) {
@@ -48,11 +48,14 @@ async function runClient(options, perform, close) {
   const lines = readline.createInterface({ input: process.stdin });
   const closed = new Promise((done) => lines.once('close', done));
   let ok = 0;
-  async function calls(prefix, n, think) {
-    let next = 0;
+  // Ids prefix-0 to prefix-(n-1), then null.
+  const numbered = (prefix, n) => {
+    let i = 0;
+    return () => (i < n ? `${prefix}-${i++}` : null);
+  };
+  async function calls(next, think) {
     const worker = async () => {
-      while (next < n) {
-        const id = `${prefix}-${next++}`;
+      for (let id = next(); id !== null; id = next()) {
         const result = await perform(id);
         if (result.code === 0) ok++;
         say({ id, ...result });
@@ -62,14 +65,22 @@ async function runClient(options, perform, close) {
     await Promise.all(Array.from({ length: options.concurrency }, worker));
   }
   const go = new Promise((done) => lines.once('line', done));
-  await calls(`${options['id-prefix']}-warm`, options.warm, 0);
+  const prefix = options['id-prefix'];
+  await calls(numbered(`${prefix}-warm`, options.warm), 0);
   say({ ready: true });
-  if (options['wait-go']) {
+  let next = numbered(prefix, options.calls);
+  let warmed = options.warm;
+  if (options.busy) {
+    let gone = false;
+    go.then(() => { gone = true; });
+    const counted = next;
+    next = () => (gone ? counted() : `${prefix}-warm-${warmed++}`);
+  } else if (options['wait-go']) {
     const first = await Promise.race([go, closed.then(() => 'closed')]);
     if (first === 'closed') fail('stdin was closed before go');
   }
-  await calls(options['id-prefix'], options.calls, options['think-ms']);
-  say({ done: true, calls: options.calls + options.warm, ok });
+  await calls(next, options['think-ms']);
+  say({ done: true, calls: options.calls + warmed, ok });
   if (options.linger) await closed;
   lines.close();
   process.stdin.destroy();

@@ -237,6 +237,21 @@ impl Conn {
         over.is_some()
     }
 
+    /// All connections together have `excess` streams too many: this one, the last to open one, gives
+    /// up its oldest.
+    pub(super) fn relieve(
+        &mut self,
+        excess: usize,
+        at: Timestamp,
+        rules: &mut Rules,
+        sink: &mut dyn Sink,
+    ) {
+        for _ in 0..excess.min(self.streams.live()) {
+            self.streams.relieve(at);
+        }
+        self.events(rules, sink);
+    }
+
     /// This connection has to go for another one.
     pub(super) fn evict(&mut self, now: Timestamp, rules: &mut Rules, sink: &mut dyn Sink) {
         self.loss(now, "limit_connections", None, sink);

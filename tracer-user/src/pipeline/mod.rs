@@ -66,6 +66,7 @@ pub struct Pipeline {
     next_id: u64,
     n_http2: usize,
     n_streams: usize,
+    max_streams: usize,
 }
 
 impl Pipeline {
@@ -80,6 +81,7 @@ impl Pipeline {
             next_id: 1,
             n_http2: 0,
             n_streams: 0,
+            max_streams: limits::STREAMS,
         }
     }
 
@@ -235,6 +237,12 @@ impl Pipeline {
         };
         let before = conn.live();
         act(conn, &mut self.rules, sink);
+        let excess = (self.n_streams + conn.live().streams)
+            .saturating_sub(before.streams)
+            .saturating_sub(self.max_streams);
+        if excess > 0 {
+            conn.relieve(excess, event.at, &mut self.rules, sink);
+        }
         let after = conn.live();
         let next = if conn.scheduled {
             None

@@ -435,3 +435,18 @@ fn a_trace_that_ends_blames_nobody() {
     assert_eq!(driver.streams()[0].outcome, Outcome::Unknown);
     assert_eq!(driver.loud_findings(), Vec::<&str>::new());
 }
+
+#[test]
+fn too_many_streams_of_all_connections_give_up_the_oldest_and_say_so() {
+    let mut driver = Driver::new();
+    driver.pipeline.max_streams = 3;
+    hello(&mut driver);
+    for id in [1, 3, 5, 7, 9] {
+        driver.send(Direction::Tx, &request(id));
+    }
+    assert_eq!(driver.pipeline.live().streams, 3);
+    assert_eq!(driver.losses(), vec!["streams", "streams"]);
+    let outcomes: Vec<Outcome> = driver.streams().iter().map(|s| s.outcome).collect();
+    assert_eq!(outcomes, vec![Outcome::Unknown, Outcome::Unknown]);
+    assert_eq!(driver.loud_findings(), Vec::<&str>::new());
+}

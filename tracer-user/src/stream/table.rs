@@ -474,6 +474,14 @@ impl StreamTable {
         });
     }
 
+    /// Gives up one stream because all connections together have too many ([`limits::STREAMS`]).
+    pub fn relieve(&mut self, at: Timestamp) {
+        self.out.push_back(StreamEvent::Limit("streams"));
+        if let Some(oldest) = self.streams.keys().next().copied() {
+            self.leave(oldest, StreamEnd::Evicted, at);
+        }
+    }
+
     /// Makes room: a finished stream ends its linger early, or else the oldest stream is given up.
     fn evict(&mut self, at: Timestamp) {
         self.out

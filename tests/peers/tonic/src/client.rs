@@ -49,6 +49,8 @@ pub struct Options {
     #[arg(long)]
     wait_go: bool,
     #[arg(long)]
+    busy: bool,
+    #[arg(long)]
     linger: bool,
 }
 
@@ -172,15 +174,14 @@ impl Client {
         );
     }
 
-    async fn calls(self: &Rc<Self>, prefix: String, n: u64, think: Duration) {
-        let next = Rc::new(Cell::new(0));
+    async fn calls(self: &Rc<Self>, next: impl Fn() -> Option<String> + 'static, think: Duration) {
+        let next = Rc::new(next);
         let workers = LocalSet::new();
-        for _ in 0..self.options.concurrency.min(n) {
-            let (client, next, prefix) = (Rc::clone(self), Rc::clone(&next), prefix.clone());
+        for _ in 0..self.options.concurrency {
+            let (client, next) = (Rc::clone(self), Rc::clone(&next));
             workers.spawn_local(async move {
-                while next.get() < n {
-                    let i = next.replace(next.get() + 1);
-                    client.call(format!("{prefix}-{i}")).await;
+                while let Some(id) = next() {
+                    client.call(id).await;
                     if !think.is_zero() {
                         tokio::time::sleep(think).await;
                     }
@@ -188,6 +189,15 @@ impl Client {
             });
         }
         workers.await;
+    }
+}
+
+/// Ids prefix-0 to prefix-(n-1), then None.
+fn numbered(prefix: String, n: u64) -> impl Fn() -> Option<String> {
+    let next = Cell::new(0);
+    move || {
+        let i = next.replace(next.get() + 1);
+        (i < n).then(|| format!("{prefix}-{i}"))
     }
 }
 
@@ -213,28 +223,42 @@ pub async fn run(mut options: Options) -> Result<(), Box<dyn std::error::Error>>
     });
     let options = &client.options;
 
-    client
-        .calls(
-            format!("{}-warm", options.id_prefix),
-            options.warm,
-            Duration::ZERO,
-        )
-        .await;
+    let prefix = options.id_prefix.clone();
+    let warm = numbered(format!("{prefix}-warm"), options.warm);
+    client.calls(warm, Duration::ZERO).await;
     say(&serde_json::json!({ "ready": true }));
     let mut input = BufReader::new(tokio::io::stdin());
-    if options.wait_go && input.read_line(&mut String::new()).await? == 0 {
-        return Err("stdin was closed before go".into());
+    let counted = numbered(prefix.clone(), options.calls);
+    let think = Duration::from_millis(options.think_ms);
+    let warmed = Rc::new(Cell::new(options.warm));
+    let mut line = String::new();
+    if options.busy {
+        let (gone, made) = (Rc::new(Cell::new(false)), Rc::clone(&warmed));
+        let is_gone = Rc::clone(&gone);
+        let next = move || {
+            if is_gone.get() {
+                return counted();
+            }
+            let i = made.replace(made.get() + 1);
+            Some(format!("{prefix}-warm-{i}"))
+        };
+        let wait_go = async {
+            let read = input.read_line(&mut line).await;
+            gone.set(true);
+            read
+        };
+        let (read, ()) = tokio::join!(wait_go, client.calls(next, think));
+        if read? == 0 {
+            return Err("stdin was closed before go".into());
+        }
+    } else {
+        if options.wait_go && input.read_line(&mut line).await? == 0 {
+            return Err("stdin was closed before go".into());
+        }
+        client.calls(counted, think).await;
     }
-    client
-        .calls(
-            options.id_prefix.clone(),
-            options.calls,
-            Duration::from_millis(options.think_ms),
-        )
-        .await;
-    say(
-        &serde_json::json!({ "done": true, "calls": options.calls + options.warm, "ok": client.ok.get() }),
-    );
+    let made = options.calls + warmed.get();
+    say(&serde_json::json!({ "done": true, "calls": made, "ok": client.ok.get() }));
     if options.linger {
         input.read_to_end(&mut Vec::new()).await?;
     }

@@ -23,12 +23,15 @@ import io.netty.channel.epoll.EpollDomainSocketChannel;
 import io.netty.channel.epoll.EpollEventLoopGroup;
 import io.netty.channel.epoll.EpollSocketChannel;
 import java.io.BufferedReader;
+import java.io.IOException;
 import java.io.InputStreamReader;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
 
 /** Client of grpc.testing.TestService; a thread a call in flight. */
 final class Client {
@@ -189,13 +192,21 @@ final class Client {
         + ",\"message\":" + quoted(message) + ",\"bytes\":" + answer.bytes.get() + "}");
   }
 
-  private void calls(String prefix, int n, int thinkMs) throws InterruptedException {
+  /** Ids prefix-0 to prefix-(n-1), then null. */
+  private static Supplier<String> numbered(String prefix, int n) {
     AtomicInteger next = new AtomicInteger();
+    return () -> {
+      int i = next.getAndIncrement();
+      return i < n ? prefix + "-" + i : null;
+    };
+  }
+
+  private void calls(Supplier<String> next, int thinkMs) throws InterruptedException {
     List<Thread> workers = new ArrayList<>();
-    for (int i = 0; i < Math.min(n, options.number("concurrency", 1)); i++) {
+    for (int i = 0; i < options.number("concurrency", 1); i++) {
       Thread worker = new Thread(null, () -> {
-        for (int k = next.getAndIncrement(); k < n; k = next.getAndIncrement()) {
-          call(prefix + "-" + k);
+        for (String id = next.get(); id != null; id = next.get()) {
+          call(id);
           try {
             Thread.sleep(thinkMs);
           } catch (InterruptedException e) {
@@ -209,6 +220,18 @@ final class Client {
     for (Thread worker : workers) {
       worker.join();
     }
+  }
+
+  private static void awaitGo(BufferedReader input) {
+    try {
+      if (input.readLine() != null) {
+        return;
+      }
+    } catch (IOException ignored) {
+      // As good as closed.
+    }
+    System.err.println("stdin was closed before go");
+    Runtime.getRuntime().halt(2);
   }
 
   static void run(Options options) throws Exception {
@@ -227,16 +250,27 @@ final class Client {
     Client client = new Client(options, channel);
     String prefix = options.text("id-prefix", "c");
     int warm = options.number("warm", 0);
-    client.calls(prefix + "-warm", warm, 0);
+    client.calls(numbered(prefix + "-warm", warm), 0);
     say("{\"ready\":true}");
     BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
-    if (options.has("wait-go") && input.readLine() == null) {
-      System.err.println("stdin was closed before go");
-      System.exit(2);
-    }
     int calls = options.number("calls", 1);
-    client.calls(prefix, calls, options.number("think-ms", 0));
-    say("{\"done\":true,\"calls\":" + (calls + warm) + ",\"ok\":" + client.ok.get() + "}");
+    Supplier<String> counted = numbered(prefix, calls);
+    AtomicInteger warmed = new AtomicInteger(warm);
+    AtomicBoolean gone = new AtomicBoolean(!options.has("busy"));
+    if (options.has("busy")) {
+      Thread reader = new Thread(() -> {
+        awaitGo(input);
+        gone.set(true);
+      });
+      reader.setDaemon(true);
+      reader.start();
+    } else if (options.has("wait-go")) {
+      awaitGo(input);
+    }
+    client.calls(
+        () -> gone.get() ? counted.get() : prefix + "-warm-" + warmed.getAndIncrement(),
+        options.number("think-ms", 0));
+    say("{\"done\":true,\"calls\":" + (calls + warmed.get()) + ",\"ok\":" + client.ok.get() + "}");
     if (options.has("linger")) {
       while (input.readLine() != null) {}
     }

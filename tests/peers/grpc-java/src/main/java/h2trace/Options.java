@@ -16,7 +16,7 @@ final class Options {
   Options(String[] words) {
     for (int i = 1; i < words.length; i++) {
       String name = words[i].substring(2);
-      if (name.equals("wait-go") || name.equals("linger")) {
+      if (name.equals("wait-go") || name.equals("busy") || name.equals("linger")) {
         values.put(name, "");
       } else if (name.equals("header")) {
         headers.add(words[++i].split(":", 2));
