@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::{command, demo, privilege};
 use load::{Load, Run, Server};
-use tracer::{Statistics, Tracer};
+use tracer::{Mode, Statistics, Tracer};
 
 mod load;
 mod tracer;
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
     let server = Server::start(root)?;
-    let trace = || Tracer::start(&binary, &folder, &[std::process::id(), server.pid()]);
+    let trace = |mode| Tracer::start(&binary, &folder, mode, &[std::process::id(), server.pid()]);
 
     let small = Load {
         calls: options.calls,
@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     small.run(&server, &folder).context("the warm-up failed")?;
     println!(
         "{:>5}  {:>22}  {:>22}  {:>17}",
-        "", "without", "with h2trace", "ratio"
+        "", "without", "with h2trace serve", "ratio"
     );
     println!(
         "{:>5}  {:>12} {:>9}  {:>12} {:>9}  {:>8} {:>8}",
@@ -76,7 +76,7 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     for pair in 1..=options.pairs {
         let without = || small.run(&server, &folder);
         let with = || {
-            let tracer = trace()?;
+            let tracer = trace(Mode::Serve)?;
             let run = small.run(&server, &folder)?;
             tracer.stop()?;
             anyhow::Ok(run)
@@ -112,13 +112,13 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
         "\nkernel programs, by the kernel's own statistics (kernel.bpf_stats_enabled), same load"
     );
     let statistics = Statistics::enable()?;
-    let tracer = trace()?;
+    let tracer = trace(Mode::Serve)?;
     small.run(&server, &folder)?;
     let programs = tracer.programs()?;
     tracer.stop()?;
     drop(statistics);
     println!("{:<28}  {:>12}  {:>10}", "program", "runs", "ns a run");
-    for program in &programs {
+    for program in programs.iter().filter(|program| program.runs > 0) {
         println!(
             "{:<28}  {:>12}  {:>10.0}",
             program.name,
@@ -138,9 +138,9 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
             "250,000-byte responses",
         ),
     ] {
-        let tracer = trace()?;
+        let tracer = trace(Mode::Trace)?;
         load.run(&server, &folder)?;
-        let summary = tracer.stop()?;
+        let summary = tracer.stop_with_summary()?;
         println!(
             "{what:<24}  seen {:>12}  copied {:>12}  {:.3} %  lost events {}",
             summary.bytes_seen,

@@ -9,7 +9,16 @@ use serde_json::Value;
 
 use super::ratio;
 
-/// A running `h2trace trace`. Dropping it ends it.
+/// How h2trace runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// `serve`: metrics alone, as on every node of a cluster.
+    Serve,
+    /// `trace --output json`: a line for every stream, and the summary.
+    Trace,
+}
+
+/// A running h2trace. Dropping it ends it.
 pub(super) struct Tracer {
     child: Child,
     output: PathBuf,
@@ -45,29 +54,44 @@ impl Program {
 
 impl Tracer {
     /// Starts it over `pids` and their children; returns when it sees the first byte that passes.
-    pub(super) fn start(binary: &Path, folder: &Path, pids: &[u32]) -> anyhow::Result<Tracer> {
+    pub(super) fn start(
+        binary: &Path,
+        folder: &Path,
+        mode: Mode,
+        pids: &[u32],
+    ) -> anyhow::Result<Tracer> {
         let ready = folder.join("ready");
         std::fs::remove_file(&ready).ok();
         let output = folder.join("trace.jsonl");
         let file = std::fs::File::create(&output)
             .with_context(|| format!("cannot write {}", output.display()))?;
+        let log = folder.join("h2trace.log");
+        let messages = std::fs::File::create(&log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(binary);
-        command
-            .args(["trace", "--output", "json", "--ready-file"])
-            .arg(&ready);
+        match mode {
+            Mode::Serve => command.args(["serve", "--listen", "127.0.0.1:0"]),
+            Mode::Trace => command.args(["trace", "--output", "json"]),
+        };
+        command.arg("--ready-file").arg(&ready);
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
         }
         let child = command
             .stdin(Stdio::null())
             .stdout(file)
+            .stderr(messages)
             .spawn()
             .context("cannot run h2trace")?;
         let mut tracer = Tracer { child, output };
         let deadline = Instant::now() + Duration::from_secs(30);
         while !ready.is_file() {
             if let Some(status) = tracer.child.try_wait()? {
-                bail!("h2trace ended before it was ready ({status})");
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                bail!(
+                    "h2trace ended before it was ready ({status}): {}",
+                    said.trim()
+                );
             }
             if Instant::now() > deadline {
                 bail!("h2trace was not ready within 30 seconds");
@@ -89,17 +113,24 @@ impl Tracer {
         Ok(programs(&texts))
     }
 
-    /// Interrupts it, and reads its summary.
-    pub(super) fn stop(mut self) -> anyhow::Result<Summary> {
+    /// Interrupts it, and reads its summary. Only [`Mode::Trace`] has one.
+    pub(super) fn stop_with_summary(self) -> anyhow::Result<Summary> {
+        let output = self.output.clone();
+        self.stop()?;
+        let text = std::fs::read_to_string(&output)
+            .with_context(|| format!("cannot read {}", output.display()))?;
+        summary(&text).context("h2trace printed no summary")
+    }
+
+    /// Interrupts it.
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.child.id().to_string();
         Command::new("kill")
             .args(["-INT", &pid])
             .status()
             .context("cannot run kill")?;
         self.child.wait().context("cannot wait for h2trace")?;
-        let text = std::fs::read_to_string(&self.output)
-            .with_context(|| format!("cannot read {}", self.output.display()))?;
-        summary(&text).context("h2trace printed no summary")
+        Ok(())
     }
 }
 
