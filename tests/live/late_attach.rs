@@ -117,10 +117,11 @@ fn cancels_and_errors_on_old_connections_are_exact() {
     errors.go();
     let cancelled = later(&cancels.wait_until_done(RUN));
     let failed = later(&errors.wait_until_done(RUN));
-    cancels.close();
-    errors.close();
     tracer.wait_for_streams(cancels.pid(), "client", cancelled.len(), SETTLE);
     tracer.wait_for_streams(errors.pid(), "client", failed.len(), SETTLE);
+    // Not before their last RST_STREAM is on the wire.
+    cancels.close();
+    errors.close();
     let trace = tracer.finish();
 
     println!(
