@@ -1,1 +1,117 @@
-//! (to come)
+//! What is lost is counted, and the walker goes on.
+
+use std::os::fd::AsRawFd;
+
+use h2trace::kernel::{Options, event::Direction};
+use tracer_ebpf::counter::Counter;
+
+use super::{
+    capture::{Capture, assert_is, own, possible},
+    io::{exchange, pair, receive, send},
+    wire::{PREFACE, call, frame, settings},
+};
+
+#[test]
+fn a_full_ring_is_counted_and_what_follows_is_in_place() {
+    if !possible() {
+        return;
+    }
+    let mut capture = Capture::with(&Options {
+        ring_bytes: 64 * 1024,
+        ..own()
+    });
+    let (client, server) = pair("ipv4");
+    let mut sent = [PREFACE.to_vec(), settings()].concat();
+    exchange(&client, &server, ("write", "read"), &sent);
+    capture.drain();
+    // Ten times what the ring holds, in frames that are copied whole.
+    for _ in 0..60 {
+        let unknown = frame(0xee, 0, 0, &[7; 10_000]);
+        exchange(&client, &server, ("write", "read"), &unknown);
+        sent.extend(unknown);
+    }
+    assert!(capture.count(Counter::RingFull) > 0);
+    capture.drain();
+    let last = call(1, 100);
+    exchange(&client, &server, ("write", "read"), &last);
+    sent.extend(&last);
+    let stream = capture.of(&client).stream(Direction::Tx);
+    assert!(!stream.gaps.is_empty());
+    assert_eq!(stream.bytes.len(), sent.len());
+    let tail = stream.bytes.len() - last.len();
+    let got: Vec<_> = stream.bytes[tail..][..15]
+        .iter()
+        .map(|b| b.expect("copied"))
+        .collect();
+    assert_eq!(got, last[..15]);
+    assert_eq!(
+        stream.starts.last(),
+        Some(&(
+            tail as u64,
+            h2trace::kernel::event::Boundary::At {
+                after: 0,
+                frame_type: 0xff,
+                flags: 0,
+                stream_id: 0
+            }
+        ))
+    );
+    assert!(capture.of(&client).ends.is_empty());
+    capture.assert_no_loss(&[Counter::RingFull]);
+}
+
+#[test]
+fn records_tell_where_the_next_frame_begins() {
+    if !possible() {
+        return;
+    }
+    use h2trace::kernel::event::Boundary;
+    let mut capture = Capture::start();
+    let (client, server) = pair("ipv4");
+    let opening = [PREFACE.to_vec(), settings()].concat();
+    exchange(&client, &server, ("write", "read"), &opening);
+    let unknown = frame(0xee, 5, 9, &[7; 100]);
+    for cut in [&unknown[..4], &unknown[4..30], &unknown[30..]] {
+        exchange(&client, &server, ("write", "read"), cut);
+    }
+    let starts = &capture.of(&client).stream(Direction::Tx).starts;
+    let at = opening.len() as u64;
+    let here = |after, frame_type, flags, stream_id| Boundary::At {
+        after,
+        frame_type,
+        flags,
+        stream_id,
+    };
+    let mut partial = [0; 9];
+    partial[..4].copy_from_slice(&unknown[..4]);
+    assert_eq!(starts[1], (at, here(0, 0xff, 0, 0)));
+    match starts[2] {
+        (offset, Boundary::InHeader { len: 4, bytes }) => {
+            assert_eq!(offset, at + 4);
+            assert_eq!(bytes[..4], partial[..4]);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(starts[3], (at + 30, here(79, 0xee, 5, 9)));
+}
+
+#[test]
+fn a_call_of_thousands_of_frames_is_walked_to_its_end() {
+    if !possible() {
+        return;
+    }
+    let mut capture = Capture::start();
+    let (client, server) = pair("ipv4");
+    let opening = [PREFACE.to_vec(), settings()].concat();
+    exchange(&client, &server, ("write", "read"), &opening);
+    // A long call in tiny frames is walked to its end.
+    let many: Vec<u8> = (0..3_000)
+        .flat_map(|_| frame(8, 0, 0, &[0, 0, 0, 1]))
+        .collect();
+    exchange(&client, &server, ("write", "read"), &many);
+    let sent = [opening, many].concat();
+    assert_is(capture.of(&client).stream(Direction::Tx), &sent, true);
+    send(client.as_raw_fd(), "write", &settings());
+    receive(server.as_raw_fd(), "read", 9);
+    capture.assert_no_loss(&[]);
+}

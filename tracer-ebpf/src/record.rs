@@ -141,6 +141,8 @@ pub(crate) fn flush(s: &mut Scratch) {
         out.add(HEADER as usize + offset_of!(Bytes, total))
             .cast::<u32>()
             .write_unaligned(s.total);
+        // What these bytes proved counts for them too: the preface itself is PREFACE.
+        *out.add(HEADER as usize + offset_of!(Bytes, confidence)) = s.confidence;
     }
     write(out, len);
 }

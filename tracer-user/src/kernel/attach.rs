@@ -217,6 +217,12 @@ impl Tracer {
     }
 }
 
+/// Is a program of this number in the kernel? For tests, and after a crash.
+#[must_use]
+pub fn is_loaded(id: u32) -> bool {
+    aya::programs::loaded_programs().any(|info| info.is_ok_and(|info| info.id() == id))
+}
+
 /// Loads one program into the kernel and attaches it.
 fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), StartError> {
     let program: &mut RawTracePoint = ebpf
