@@ -104,7 +104,7 @@ pub struct FilterArgs {
 /// What both tracing commands take.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    /// Show the value of one more header field, such as x-request-id [repeatable]
+    /// Show the value of one more header field, such as x-request-id (repeatable)
     #[arg(
         long,
         env = "H2TRACE_HEADER",
