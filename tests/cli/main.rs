@@ -4,3 +4,4 @@ mod binary;
 mod generate;
 mod help;
 mod refusal;
+mod replay;

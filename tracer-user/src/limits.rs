@@ -85,3 +85,32 @@ pub const HTTP_CONNECTIONS: usize = 128;
 /// Bytes of output lines that wait for a slow reader. Further lines are thrown away and counted in
 /// `h2trace_self_output_dropped_total`.
 pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;
+
+/// Largest packet of a capture file. tcpdump writes 262,144 bytes at most; Linux's BIG TCP 524,288.
+pub const CAPTURE_PACKET: u32 = 1 << 20;
+
+/// Interfaces of one section of a pcapng file.
+pub const CAPTURE_INTERFACES: usize = 4_096;
+
+/// TCP connections of a capture followed at once. Beyond it the longest idle one is let go.
+pub const CAPTURE_CONNECTIONS: usize = 65_536;
+
+/// Bytes of one captured connection that wait for missing ones before them. Beyond it the missing ones
+/// count as lost.
+pub const CAPTURE_WAITING: usize = 8 << 20;
+
+/// The same of all connections of a capture together.
+pub const CAPTURE_WAITING_ALL: usize = 128 << 20;
+
+/// How long bytes that the receiver has acknowledged may be missing from a capture before they count as
+/// lost: packets of one connection are captured out of order by no more than that.
+pub const CAPTURE_REORDER_NS: u64 = 100_000_000;
+
+/// How long bytes that nobody has acknowledged may be missing: TCP may still send them again.
+pub const CAPTURE_HOLE_NS: u64 = 10_000_000_000;
+
+/// Bytes of a captured connection kept until it is known what it speaks.
+pub const CAPTURE_UNDECIDED: usize = 16_384;
+
+/// Runs of bytes of a captured connection kept until it is known what it speaks.
+pub const CAPTURE_UNDECIDED_RUNS: usize = 64;

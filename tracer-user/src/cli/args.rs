@@ -38,6 +38,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Trace some processes now: a line a stream, and the story of what broke
     Trace(TraceArgs),
+    /// Decode a capture file (pcap, pcapng, gzip or not) the same way; needs no privileges
+    Replay(ReplayArgs),
     /// Say what this kernel and these privileges allow, and the remedy for what is missing
     Doctor(DoctorArgs),
     /// Show it: a gRPC call that a proxy breaks, traced live, explained frame by frame
@@ -53,7 +55,9 @@ impl Command {
         match self {
             Command::Serve(args) => args.common.kernel_log,
             Command::Trace(args) => args.common.kernel_log,
-            Command::Doctor(_) | Command::Demo(_) | Command::Generate(_) => false,
+            Command::Replay(_) | Command::Doctor(_) | Command::Demo(_) | Command::Generate(_) => {
+                false
+            }
         }
     }
 }
@@ -214,6 +218,83 @@ pub struct TraceArgs {
     pub all: bool,
 }
 
+/// `h2trace replay`
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// The capture: pcap or pcapng, gzip or not; - is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// What to print
+    #[arg(
+        long,
+        env = "H2TRACE_SHOW",
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = [Show::Connections, Show::Streams, Show::Findings],
+        hide_env = true
+    )]
+    pub show: Vec<Show>,
+
+    /// How to print
+    #[arg(
+        long,
+        short,
+        env = "H2TRACE_OUTPUT",
+        value_enum,
+        default_value_t,
+        hide_env = true
+    )]
+    pub output: Format,
+
+    /// Which header values to print: those that carry no credential, or all of them (it is your file)
+    #[arg(
+        long,
+        env = "H2TRACE_HEADERS",
+        value_enum,
+        default_value_t,
+        hide_env = true
+    )]
+    pub headers: Headers,
+
+    /// Show the value of one more header field, such as x-request-id [repeatable]
+    #[arg(
+        long,
+        env = "H2TRACE_HEADER",
+        value_name = "NAME",
+        value_delimiter = ',',
+        hide_env = true
+    )]
+    pub header: Vec<String>,
+
+    /// Which findings to print: what is bad, or benign, expected and unknown ones too
+    #[arg(
+        long,
+        env = "H2TRACE_FINDINGS",
+        value_enum,
+        default_value_t,
+        hide_env = true
+    )]
+    pub findings: Findings,
+
+    /// Exit with status 1 when there was a finding as bad as this
+    #[arg(
+        long,
+        env = "H2TRACE_FAIL_ON",
+        value_enum,
+        value_name = "VERDICT",
+        hide_env = true
+    )]
+    pub fail_on: Option<FailOn>,
+
+    /// Only TCP connections with this port at either end
+    #[arg(
+        long, env = "H2TRACE_PORT", value_name = "PORT", hide_env = true,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub port: Option<u16>,
+}
+
 /// `h2trace doctor`
 #[derive(Args, Clone, Debug)]
 pub struct DoctorArgs {
@@ -266,6 +347,29 @@ pub enum Format {
     Text,
     /// One JSON object a line (see: h2trace generate schema)
     Json,
+}
+
+/// What replay prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Show {
+    /// Connections: seen, ended, GOAWAY, and what could not be decoded
+    Connections,
+    /// Every frame
+    Frames,
+    /// Every stream that ended
+    Streams,
+    /// What was found
+    Findings,
+}
+
+/// Which header values are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Headers {
+    /// Those of the allow-list and of --header
+    #[default]
+    Allowed,
+    /// All of them, credentials too
+    All,
 }
 
 /// Which findings to print.

@@ -6,6 +6,7 @@ pub mod generate;
 pub mod live;
 pub mod output;
 pub mod ready;
+pub mod replay;
 pub mod scope;
 pub mod serve;
 pub mod session;
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Trace(args) => trace::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Demo(args) => crate::demo::run(args),
         Command::Generate(args) => generate::run(args),

@@ -83,7 +83,7 @@ fn front(args: &TraceArgs) -> Front {
 }
 
 /// Columns of the terminal that standard output is.
-fn terminal_columns() -> usize {
+pub(super) fn terminal_columns() -> usize {
     let mut size = libc::winsize {
         ws_row: 0,
         ws_col: 0,

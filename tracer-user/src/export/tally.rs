@@ -102,7 +102,7 @@ impl Sink for Tally {
             }
             Output::Finding { finding, .. } => self.count_finding(finding),
             Output::Loss(loss) => *self.losses.entry(loss.cause).or_default() += 1,
-            Output::ConnectionEnded { .. } | Output::GoAway { .. } => {}
+            Output::ConnectionEnded { .. } | Output::GoAway { .. } | Output::Frame { .. } => {}
         }
     }
 }
@@ -177,6 +177,8 @@ pub enum StoppedBy {
     Limit,
     /// The reader of the output has gone.
     OutputClosed,
+    /// The file that was replayed is at its end (or cannot be read further).
+    EndOfFile,
 }
 
 impl StoppedBy {
@@ -188,6 +190,7 @@ impl StoppedBy {
             StoppedBy::Time => "time",
             StoppedBy::Limit => "limit",
             StoppedBy::OutputClosed => "output_closed",
+            StoppedBy::EndOfFile => "end_of_file",
         }
     }
 }

@@ -9,6 +9,7 @@ impl FrameReader {
     /// A frame header is complete.
     pub(super) fn begin_frame(&mut self, bytes: &[u8; Head::LEN]) {
         let head = Head::parse(bytes);
+        self.current = head;
         self.place = Place::BOUNDARY;
         // Extensions are legal, but a long frame of no known type is rather a sign of a wrong place.
         let longest = self.max_frame_size.unwrap_or(0).max(DEFAULT_MAX_FRAME_SIZE);

@@ -213,6 +213,7 @@ impl FrameReader {
                     code: ErrorCode::COMPRESSION_ERROR,
                     connection_error: true,
                     rule: error.rule(),
+                    frame: self.current,
                 })
             } else {
                 Step::Fault(Fault::HeaderBlockLost)

@@ -77,8 +77,9 @@ impl Broken {
         }
     }
 
-    pub(super) const fn on(self, stream_id: StreamId) -> Violation {
+    pub(super) const fn on(self, stream_id: StreamId, frame: Head) -> Violation {
         Violation {
+            frame,
             stream_id,
             code: self.code,
             connection_error: self.connection_error,
@@ -88,7 +89,7 @@ impl Broken {
 }
 
 /// A frame header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Payload length.
     pub len: u32,
@@ -113,6 +114,27 @@ impl Head {
             frame_type,
             flags,
             stream_id: StreamId(u32::from_be_bytes([s0 & 0x7f, s1, s2, s3])),
+        }
+    }
+
+    /// The frame's name in RFC 9113 section 6, RFC 7838, RFC 8336 or RFC 9218; `UNKNOWN` for others.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self.frame_type {
+            frame_type::DATA => "DATA",
+            frame_type::HEADERS => "HEADERS",
+            frame_type::PRIORITY => "PRIORITY",
+            frame_type::RST_STREAM => "RST_STREAM",
+            frame_type::SETTINGS => "SETTINGS",
+            frame_type::PUSH_PROMISE => "PUSH_PROMISE",
+            frame_type::PING => "PING",
+            frame_type::GOAWAY => "GOAWAY",
+            frame_type::WINDOW_UPDATE => "WINDOW_UPDATE",
+            frame_type::CONTINUATION => "CONTINUATION",
+            frame_type::ALTSVC => "ALTSVC",
+            frame_type::ORIGIN => "ORIGIN",
+            frame_type::PRIORITY_UPDATE => "PRIORITY_UPDATE",
+            _ => "UNKNOWN",
         }
     }
 

@@ -244,6 +244,8 @@ pub struct Violation {
     pub connection_error: bool,
     /// The rule, with its section: a constant text.
     pub rule: &'static str,
+    /// The header of the frame that broke it; of a header block, its last frame.
+    pub frame: head::Head,
 }
 
 /// What this tracer could not see or follow. Never the peer's fault.

@@ -93,6 +93,8 @@ pub struct FrameReader {
     /// Captured beginning of the current payload.
     pub(super) buffer: Vec<u8>,
     pub(super) search: Option<Box<Search>>,
+    /// The last frame header read.
+    pub(super) current: Head,
     /// The next frame is the direction's first.
     pub(super) first: bool,
     /// The place is certain: seen from the start, or followed by enough plausible frames. Only then what
@@ -124,6 +126,7 @@ impl FrameReader {
             may_be_in_block: !from_start,
             buffer: Vec::new(),
             search,
+            current: Head::default(),
             first: from_start,
             proven: from_start,
             frames_to_prove: limits::PLAUSIBLE_FRAMES,
@@ -197,7 +200,7 @@ impl FrameReader {
     /// Reports a broken rule. False when the place is not certain enough for that: then it is lost now.
     pub(super) fn broken(&mut self, broken: Broken, stream_id: StreamId) -> bool {
         if self.proven {
-            self.push_step(Step::Violation(broken.on(stream_id)));
+            self.push_step(Step::Violation(broken.on(stream_id, self.current)));
             return true;
         }
         self.push_step(Step::Fault(Fault::Implausible));

@@ -2,6 +2,7 @@
 
 mod attach;
 pub mod btf;
+pub mod capture;
 pub mod decode;
 pub mod doctor;
 pub mod event;

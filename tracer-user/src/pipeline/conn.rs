@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{ConnectionInfo, Live, Loss, Output, Protocol, Sink};
+use super::frames::{FrameTeller, Frames};
+use super::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
 use crate::anomaly::Rules;
 use crate::connection::Endpoint;
 use crate::connection::end::Ending;
@@ -64,6 +65,10 @@ pub(super) struct Conn {
     lanes: [Lane; 2],
     waiting: Vec<Waiting>,
     streams: StreamTable,
+    shown: Arc<Shown>,
+    frames: FrameTeller,
+    /// By sender: a fault said that the place was lost, and nothing since that it was found again.
+    lost_place: [bool; 2],
     upgrade: Option<UpgradeRequest>,
     ending: Ending,
     last_bytes: Timestamp,
@@ -77,9 +82,10 @@ impl Conn {
         info: ConnectionInfo,
         open: &Open,
         shown: Arc<Shown>,
+        frames: Frames,
     ) -> Conn {
         let role = Role::from_opening(open.opened);
-        let mut streams = StreamTable::new(info.id, shown, open.from_start);
+        let mut streams = StreamTable::new(info.id, Arc::clone(&shown), open.from_start);
         streams.set_role(role.get());
         Conn {
             key,
@@ -92,6 +98,9 @@ impl Conn {
             lanes: [Lane::default(), Lane::default()],
             waiting: Vec::new(),
             streams,
+            shown,
+            frames: FrameTeller::new(frames),
+            lost_place: [false; 2],
             upgrade: None,
             ending: Ending::default(),
             scheduled: false,
@@ -159,6 +168,10 @@ impl Conn {
             self.steps(direction, context, sink);
         }
         self.flush(sink);
+        if let Some(sender) = self.role.sender(direction) {
+            let alone = self.frames.settle(sender);
+            self.tell_frames(alone, sink);
+        }
         self.events(rules, sink);
     }
 
@@ -309,7 +322,13 @@ impl Conn {
                         reader
                     }
                 };
-                if let Continuity::Gap(lost) = continuity {
+                let lost = match continuity {
+                    Continuity::Gap(lost) => lost,
+                    // The direction's beginning is what was lost.
+                    Continuity::First { .. } if from_start && !upgraded => bytes.offset,
+                    _ => 0,
+                };
+                if lost > 0 {
                     reader.gap(Some(lost), bytes.boundary);
                 }
                 lane.reader = Some(reader);
@@ -340,7 +359,7 @@ impl Conn {
                 self.loss(context.at, fault_cause(*fault), None, sink);
             }
             match self.role.sender(direction) {
-                Some(sender) if self.announced => self.streams.step(sender, &step, context),
+                Some(sender) if self.announced => self.hand(sender, &step, context, sink),
                 _ => self.wait(
                     Waiting {
                         direction,
@@ -428,8 +447,54 @@ impl Conn {
         } in waiting
         {
             if let Some(sender) = self.role.sender(direction) {
-                self.streams.step(sender, &step, context);
+                self.hand(sender, &step, context, sink);
             }
+        }
+    }
+
+    /// Hands a step on.
+    fn hand(&mut self, sender: Endpoint, step: &Step, context: Context, sink: &mut dyn Sink) {
+        if self.frames.is_on() {
+            let told = self.frames.step(sender, step, context.at, &self.shown);
+            self.tell_frames(told, sink);
+        }
+        self.streams.step(sender, step, context);
+        if let Some(lost) = self.lost_place.get_mut(sender.index()) {
+            match step {
+                Step::Fault(Fault::Gap | Fault::Implausible) => *lost = true,
+                Step::Resynced { .. } => *lost = false,
+                _ => {}
+            }
+        }
+        let begins = matches!(
+            step,
+            Step::Frame {
+                frame: Frame::Headers { .. },
+                ..
+            }
+        );
+        if begins && self.has_lost_place(sender.peer()) {
+            // What the other end says of this stream may go by unseen.
+            self.streams.lost(sender.peer(), context.at);
+        }
+    }
+
+    /// Frames of `sender` are being searched for, or were when the last step handed on was read.
+    fn has_lost_place(&self, sender: Endpoint) -> bool {
+        let lost = self.lost_place.get(sender.index()).copied();
+        let lanes = [Direction::Tx, Direction::Rx].into_iter().zip(&self.lanes);
+        let mut readers = lanes
+            .filter(|(direction, _)| self.role.sender(*direction) == Some(sender))
+            .filter_map(|(_, lane)| lane.reader.as_ref());
+        lost.unwrap_or(false) || readers.any(|reader| !reader.is_synchronised())
+    }
+
+    fn tell_frames(&self, told: impl IntoIterator<Item = FrameSeen>, sink: &mut dyn Sink) {
+        for frame in told {
+            sink.accept(&Output::Frame {
+                info: Arc::clone(&self.info),
+                frame: Box::new(frame),
+            });
         }
     }
 

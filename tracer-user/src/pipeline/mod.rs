@@ -4,6 +4,7 @@
 //! comes in with the events and with [`Pipeline::advance`].
 
 mod conn;
+mod frames;
 mod output;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-pub use output::{ConnectionInfo, Loss, Output, Protocol, Sink};
+pub use frames::Frames;
+pub use output::{ConnectionInfo, FieldSeen, FrameSeen, Loss, Output, Protocol, Sink};
 
 use crate::anomaly::Rules;
 use crate::connection::ConnectionId;
@@ -60,6 +62,7 @@ pub struct Live {
 /// Joins the stages for all connections.
 pub struct Pipeline {
     settings: Settings,
+    frames: Frames,
     table: Table<Conn>,
     rules: Rules,
     due: BinaryHeap<Reverse<(Timestamp, SocketKey)>>,
@@ -75,6 +78,7 @@ impl Pipeline {
     pub fn new(settings: Settings) -> Pipeline {
         Pipeline {
             settings,
+            frames: Frames::Untold,
             table: Table::new(limits::CONNECTIONS),
             rules: Rules::new(),
             due: BinaryHeap::new(),
@@ -83,6 +87,13 @@ impl Pipeline {
             n_streams: 0,
             max_streams: limits::STREAMS,
         }
+    }
+
+    /// Tells single frames too: for files. Live, where payload is not copied, nobody asks for it.
+    #[must_use]
+    pub fn telling(mut self, frames: Frames) -> Pipeline {
+        self.frames = frames;
+        self
     }
 
     /// Takes one event of the kernel side, oldest first.
@@ -205,7 +216,8 @@ impl Pipeline {
             protocol: Protocol::Other(OtherProtocol::Other),
             first_at: event.at,
         };
-        let conn = Conn::new(event.socket, info, open, Arc::clone(&self.settings.shown));
+        let shown = Arc::clone(&self.settings.shown);
+        let conn = Conn::new(event.socket, info, open, shown, self.frames);
         if let Some(mut evicted) = self.table.insert(event.socket, event.at, conn) {
             let before = evicted.live();
             evicted.evict(event.at, &mut self.rules, sink);

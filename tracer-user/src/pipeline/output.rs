@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::anomaly::kind::Finding;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::frame::head::Head;
+use crate::frame::{Frame, Violation};
 use crate::kernel::event::{Address, Opened, OtherProtocol, Timestamp};
 use crate::stream::record::{GoAway, StreamRecord};
 
@@ -61,9 +63,57 @@ pub struct Loss {
     pub bytes: Option<u64>,
 }
 
+/// One field of a header block, as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldSeen {
+    /// Its name; None when it stands in an entry that was not seen.
+    pub name: Option<String>,
+    /// Its value; None when it is unseen or redacted. Bytes that are no UTF-8 are replaced.
+    pub value: Option<String>,
+    /// Name or value stand in an entry of the dynamic table that was not seen.
+    pub unseen: bool,
+    /// The value was seen and may not be shown.
+    pub redacted: bool,
+}
+
+/// A frame that went by.
+#[derive(Clone, Debug)]
+pub struct FrameSeen {
+    /// When it was whole (DATA: when it began).
+    pub at: Timestamp,
+    /// Who sent it.
+    pub sender: Endpoint,
+    /// Its header. Of a header block: the first frame's, with the lengths of the CONTINUATIONs added.
+    pub head: Head,
+    /// Frames it stands for: 1, and the CONTINUATIONs of a header block.
+    pub n_frames: u32,
+    /// What it says; header blocks are empty here (see `fields`). None for DATA and for what is too
+    /// broken to say anything.
+    pub frame: Option<Frame>,
+    /// The fields of a header block.
+    pub fields: Option<Vec<FieldSeen>>,
+    /// The first rule that it breaks.
+    pub violation: Option<Violation>,
+}
+
+impl FrameSeen {
+    /// The frame's name in its RFC; `UNKNOWN` for a type that has none.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.head.name()
+    }
+}
+
 /// What the pipeline says.
 #[derive(Clone, Debug)]
 pub enum Output {
+    /// A frame went by. Only said when it was asked for ([`super::Pipeline::telling`]).
+    Frame {
+        /// Its connection.
+        info: Arc<ConnectionInfo>,
+        /// It.
+        frame: Box<FrameSeen>,
+    },
     /// A connection's protocol became known.
     Connection(Arc<ConnectionInfo>),
     /// A connection ended. Not said of connections whose protocol never became known.

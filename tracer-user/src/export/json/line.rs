@@ -22,7 +22,7 @@ const VERSION: u32 = 1;
 
 /// What every line begins with.
 #[derive(Serialize)]
-struct Head {
+pub(super) struct Head {
     v: u32,
     #[serde(rename = "type")]
     line_type: &'static str,
@@ -31,7 +31,7 @@ struct Head {
 }
 
 impl Head {
-    fn new(line_type: &'static str, clock: WallClock, at: Timestamp) -> Self {
+    pub(super) fn new(line_type: &'static str, clock: WallClock, at: Timestamp) -> Self {
         Self {
             v: VERSION,
             line_type,
@@ -46,8 +46,8 @@ impl Head {
 struct Place<'a> {
     conn: u64,
     role: Option<&'static str>,
-    pid: u32,
-    comm: &'a str,
+    pid: Option<u32>,
+    comm: Option<&'a str>,
     cgroup: u64,
     netns: Option<u32>,
     #[serde(serialize_with = "shown")]
@@ -61,13 +61,21 @@ impl<'a> Place<'a> {
         Self {
             conn: info.id.0,
             role: info.role.map(Endpoint::as_str),
-            pid: info.pid,
-            comm: &info.comm,
+            pid: known(info.pid),
+            comm: (!info.comm.is_empty()).then_some(info.comm.as_str()),
             cgroup: info.cgroup,
             netns: (info.netns != 0).then_some(info.netns),
             local: &info.local,
             peer: &info.peer,
         }
+    }
+}
+
+/// Process ids begin at 1; files know none.
+const fn known(pid: u32) -> Option<u32> {
+    match pid {
+        0 => None,
+        pid => Some(pid),
     }
 }
 
@@ -320,7 +328,7 @@ impl<'a> Stream<'a> {
         Self {
             head: Head::new("stream", clock, record.last_at),
             place: Place {
-                pid: record.pid,
+                pid: known(record.pid),
                 role: record.role.map(Endpoint::as_str),
                 ..Place::new(info)
             },
@@ -442,7 +450,7 @@ impl<'a> FindingLine<'a> {
             kind: finding.kind.as_str(),
             verdict: finding.verdict.as_str(),
             place: Place {
-                pid: record.map_or(place.pid, |record| record.pid),
+                pid: record.map_or(place.pid, |record| known(record.pid)),
                 role: finding.role.map(Endpoint::as_str),
                 ..place
             },
@@ -491,8 +499,10 @@ impl<'a> LossLine<'a> {
             count: 1,
             bytes: loss.bytes,
             conn: info.map(|info| info.id.0),
-            pid: info.map(|info| info.pid),
-            comm: info.map(|info| info.comm.as_str()),
+            pid: info.and_then(|info| known(info.pid)),
+            comm: info
+                .map(|info| info.comm.as_str())
+                .filter(|comm| !comm.is_empty()),
         }
     }
 

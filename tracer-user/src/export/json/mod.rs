@@ -1,10 +1,12 @@
 //! JSON lines: one object a line with `"v":1` and `"type"`. Other people's scripts rely on the keys:
 //! `schema.json` beside this file documents them, and a test holds every line against it.
 
+mod frame;
 mod line;
 
 use serde::Serialize;
 
+use self::frame::FrameLine;
 use self::line::{Connection, FindingLine, LossLine, Stream, SummaryLine};
 use super::clock::WallClock;
 use super::tally::Summary;
@@ -36,6 +38,12 @@ impl Json {
     /// The lines so far; the caller takes them.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer)
+    }
+
+    /// Bytes that wait to be taken.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.buffer.len()
     }
 
     /// True when there is nothing to take.
@@ -91,6 +99,10 @@ impl Sink for Json {
                 self.line(&line);
             }
             Output::StreamOpened { .. } => {}
+            Output::Frame { info, frame } => {
+                let line = FrameLine::new(self.clock, info, frame);
+                self.line(&line);
+            }
             Output::Stream {
                 info,
                 record,

@@ -294,6 +294,8 @@ impl Sink for Exporter {
                         .inc();
                 }
             }
+            // Single frames are told of files only, which nobody scrapes.
+            Output::Frame { .. } => {}
             Output::StreamOpened { info } => self.end(info).0.opened.inc(),
             Output::Stream {
                 info,

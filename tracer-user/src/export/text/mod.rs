@@ -1,5 +1,6 @@
 //! Text for people: one line a stream, findings with their story, aligned for 100 columns.
 
+mod frame;
 mod paint;
 mod story;
 mod summary;
@@ -71,6 +72,12 @@ impl Text {
     /// The text so far; the caller takes it.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer).into_bytes()
+    }
+
+    /// Bytes that wait to be taken.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.buffer.len()
     }
 
     /// True when there is nothing to take.
@@ -335,6 +342,11 @@ impl Sink for Text {
                 self.connection_ended(info, why.as_str(), &time, *open_streams);
             }
             Output::StreamOpened { .. } => {}
+            Output::Frame { info, frame } => {
+                for line in frame::lines(self.clock, info, frame) {
+                    self.line(&line);
+                }
+            }
             Output::Stream {
                 info,
                 record,
@@ -354,11 +366,18 @@ impl Sink for Text {
 
 /// `comm[pid]`.
 fn process(comm: &str, pid: u32) -> String {
+    if pid == 0 && comm.is_empty() {
+        // A file tells no process.
+        return "client end".to_owned();
+    }
     format!("{}[{pid}]", printable(comm))
 }
 
 /// `comm[pid]` in `width` columns: the name gives way, the id never.
 fn fitted_process(comm: &str, pid: u32, width: usize) -> String {
+    if pid == 0 && comm.is_empty() {
+        return "-".to_owned();
+    }
     let id = format!("[{pid}]");
     let name: String = printable(comm)
         .chars()

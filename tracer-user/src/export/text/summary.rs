@@ -16,8 +16,13 @@ pub fn summary(of: &Summary<'_>, paint: Paint) -> String {
         StoppedBy::Time => "as --for asked",
         StoppedBy::Limit => "until --limit was reached",
         StoppedBy::OutputClosed => "until the output was closed",
+        StoppedBy::EndOfFile => "of the file",
     };
-    lines.push(paint.bold(&format!("traced for {} {why}", duration(ns))));
+    let did = match of.stopped_by {
+        StoppedBy::EndOfFile => "replayed",
+        _ => "traced for",
+    };
+    lines.push(paint.bold(&format!("{did} {} {why}", duration(ns))));
     lines.push(row(
         "connections",
         &by_name(tally.connections(), &[("other", "other protocols")]),
@@ -171,6 +176,10 @@ fn why_nothing(of: &Summary<'_>) -> Vec<String> {
         lines.push(format!("  {http2} opened no stream while traced"));
     }
     if lines.len() > 1 {
+        return lines;
+    }
+    if of.stopped_by == StoppedBy::EndOfFile {
+        lines.push("  the file has no TCP payload (or --port wants none of it)".to_owned());
         return lines;
     }
     match (of.filtered, of.kernel.get(Counter::SocketsUnwanted)) {

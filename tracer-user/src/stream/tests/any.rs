@@ -118,6 +118,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (id(), piece).prop_map(|(stream_id, piece)| Step::DataBody { stream_id, piece }),
         4 => head().prop_map(Step::DataEnd),
         1 => id().prop_map(|stream_id| Step::Violation(Violation {
+            frame: crate::frame::head::Head::default(),
             stream_id,
             code: ErrorCode::PROTOCOL_ERROR,
             connection_error: false,

@@ -1,0 +1,211 @@
+//! `h2trace replay`: no privileges, JSON lines, and what it says of bad files.
+
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use super::binary::{Said, h2trace, said_by, unprivileged};
+
+/// A TCP segment of 10.0.0.1:40000 (or to it) in raw IP, as a record of a pcap file.
+fn packet(file: &mut Vec<u8>, from_client: bool, sequence: u32, flags: u8, payload: &[u8]) {
+    let n = file.len() as u32;
+    let (client, server) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+    let (from, to) = if from_client {
+        (client, server)
+    } else {
+        (server, client)
+    };
+    let (source, destination) = if from_client {
+        (40_000_u16, 50_051_u16)
+    } else {
+        (50_051, 40_000)
+    };
+    let len = 40 + payload.len();
+    for word in [1_767_225_600, n, len as u32, len as u32] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    file.extend_from_slice(&[0x45, 0]);
+    file.extend_from_slice(&(len as u16).to_be_bytes());
+    file.extend_from_slice(&[0, 1, 0x40, 0, 64, 6, 0, 0]);
+    file.extend_from_slice(&from);
+    file.extend_from_slice(&to);
+    file.extend_from_slice(&source.to_be_bytes());
+    file.extend_from_slice(&destination.to_be_bytes());
+    file.extend_from_slice(&sequence.to_be_bytes());
+    file.extend_from_slice(&[0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    file.extend_from_slice(payload);
+}
+
+/// A GET with a credential, whose answer is reset in the middle, and a PING that is too short.
+fn capture() -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 101] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    let mut client = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    let block = b"\x82\x86\x84\x00\x0dauthorization\x03abc";
+    client.extend_from_slice(&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1]);
+    client.extend_from_slice(block);
+    let mut server = b"\0\0\0\x04\0\0\0\0\0".to_vec();
+    server.extend_from_slice(b"\0\0\x01\x01\x04\0\0\0\x01\x88");
+    server.extend_from_slice(b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x02");
+    server.extend_from_slice(b"\0\0\x01\x06\0\0\0\0\0x");
+    packet(&mut file, true, 99, 0x02, b"");
+    packet(&mut file, false, 499, 0x12, b"");
+    packet(&mut file, true, 100, 0x18, &client);
+    packet(&mut file, false, 500, 0x18, &server);
+    packet(&mut file, true, 100 + client.len() as u32, 0x11, b"");
+    packet(&mut file, false, 500 + server.len() as u32, 0x11, b"");
+    file
+}
+
+fn written(bytes: &[u8]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+fn lines(said: &Said) -> Vec<Value> {
+    said.stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn frames(said: &Said) -> Vec<Value> {
+    lines(said)
+        .into_iter()
+        .filter(|line| line["type"] == "frame")
+        .collect()
+}
+
+#[test]
+fn frames_come_as_json_lines_without_privileges() {
+    let file = written(&capture());
+    let path = file.path().to_str().unwrap();
+    let all = [
+        "replay",
+        path,
+        "--show",
+        "connections,frames,streams,findings",
+        "-o",
+        "json",
+    ];
+    let said = said_by(unprivileged(&all));
+    assert_eq!(said.status, Some(0), "{}", said.stderr);
+    let frames = frames(&said);
+    let told: Vec<_> = frames
+        .iter()
+        .map(|frame| {
+            (
+                frame["from"].as_str().unwrap(),
+                frame["frame"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("client", "SETTINGS"),
+            ("client", "HEADERS"),
+            ("server", "SETTINGS"),
+            ("server", "HEADERS"),
+            ("server", "RST_STREAM"),
+            ("server", "PING"),
+        ]
+    );
+    assert_eq!(frames[1]["fields"][3]["name"], "authorization");
+    assert_eq!(frames[1]["fields"][3]["value"], Value::Null);
+    assert_eq!(frames[1]["fields"][3]["redacted"], true);
+    assert_eq!(
+        (&frames[1]["conn"], &frames[1]["stream_id"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(frames[1]["flags"], 5);
+    assert!(
+        frames[1]["time"]
+            .as_str()
+            .unwrap()
+            .starts_with("2026-01-01T00:00:00.")
+    );
+    assert_eq!(frames[4]["code"], "INTERNAL_ERROR");
+    assert_eq!(frames[5]["error"], "FRAME_SIZE_ERROR");
+    let lines = lines(&said);
+    let stream = lines.iter().find(|line| line["type"] == "stream").unwrap();
+    assert_eq!(
+        (&stream["pid"], &stream["comm"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert!(lines.iter().any(|line| line["type"] == "finding"));
+    assert_eq!(lines.last().unwrap()["stopped_by"], "end_of_file");
+}
+
+#[test]
+fn every_line_is_as_the_schema_says() {
+    let schema: Value = serde_json::from_str(&h2trace(&["generate", "schema"]).stdout).unwrap();
+    let frame = &schema["$defs"]["frame"];
+    let file = written(&capture());
+    let path = file.path().to_str().unwrap();
+    let said = h2trace(&[
+        "replay",
+        path,
+        "--show",
+        "frames",
+        "--headers",
+        "all",
+        "-o",
+        "json",
+    ]);
+    let frames = frames(&said);
+    assert_eq!(frames[1]["fields"][3]["value"], "abc");
+    for line in &frames {
+        for key in line.as_object().unwrap().keys() {
+            assert!(frame["properties"][key].is_object(), "{key}");
+        }
+        for key in frame["required"].as_array().unwrap() {
+            assert!(line.get(key.as_str().unwrap()).is_some(), "{key}");
+        }
+    }
+}
+
+#[test]
+fn standard_input_is_read() {
+    let mut command = super::binary::command(&["replay", "-", "--show", "streams", "-o", "json"]);
+    command.stdin(std::fs::File::open(written(&capture()).path()).unwrap());
+    let said = said_by(command);
+    assert!(
+        said.stdout.contains("\"type\":\"stream\""),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn a_truncated_file_is_decoded_as_far_as_it_goes() {
+    let whole = capture();
+    let file = written(&whole[..whole.len() - 3]);
+    let said = h2trace(&[
+        "replay",
+        file.path().to_str().unwrap(),
+        "--show",
+        "frames",
+        "-o",
+        "json",
+    ]);
+    assert_eq!(said.status, Some(2));
+    assert_eq!(frames(&said).len(), 6);
+    assert!(
+        said.stderr.contains("truncated: it ends inside packet 6"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn what_is_no_capture_is_refused() {
+    let file = written(b"GET / HTTP/1.1\r\n");
+    let path = file.path().to_str().unwrap();
+    h2trace(&["replay", path]).assert_refused(&[path, "not a capture", "pcapng"]);
+    h2trace(&["replay", "/nowhere.pcap"]).assert_refused(&["/nowhere.pcap", "No such file"]);
+    h2trace(&["replay", path, "--header", "cookie"]).assert_refused(&["cookie", "credential"]);
+}

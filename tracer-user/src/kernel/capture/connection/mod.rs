@@ -1,0 +1,390 @@
+//! One TCP connection of a capture: two flows, and what they speak.
+
+mod speech;
+mod verdict;
+
+use std::net::SocketAddr;
+
+use super::flow::{Flow, Placed};
+use super::reassembly::Counts;
+use super::tcp::Segment;
+use crate::kernel::event::{
+    Address, Direction, End, EndCause, Event, Open, Opened, OtherProtocol, SocketKey, Task,
+    Timestamp, Unrecognised, What,
+};
+use crate::limits;
+use speech::Speech;
+
+/// Where events go, and what is counted on the way.
+pub(in crate::kernel::capture) struct Out<'a> {
+    pub(in crate::kernel::capture) take: &'a mut dyn FnMut(&Event<'_>),
+    pub(in crate::kernel::capture) counts: &'a mut Counts,
+    /// Space for the wire form of segments.
+    pub(in crate::kernel::capture) encoded: &'a mut Vec<u8>,
+}
+
+/// A connection.
+pub(in crate::kernel::capture) struct Connection {
+    key: SocketKey,
+    /// The two ends; the client's is first once `client_first` says so.
+    ends: [SocketAddr; 2],
+    client: usize,
+    /// SYN was seen: both directions from their first byte, and who is the client.
+    from_syn: bool,
+    flows: [Flow; 2],
+    fin_told: [bool; 2],
+    speech: Speech,
+    opened: bool,
+    /// Added to offsets, by direction.
+    shift: [u64; 2],
+    /// The server's first bytes decide whether its direction is seen from the beginning.
+    check_server: bool,
+    first_at: Timestamp,
+    /// Times never turn round within a connection.
+    last_at: Timestamp,
+    /// When it ended: FIN both ways, or RST.
+    over: Option<Timestamp>,
+}
+
+impl Connection {
+    /// A connection whose first packet seen is `segment`, sent by `ends[side]`.
+    pub(in crate::kernel::capture) fn new(
+        number: u64,
+        ends: [SocketAddr; 2],
+        side: usize,
+        segment: &Segment<'_>,
+        at: Timestamp,
+    ) -> Connection {
+        let client = if segment.syn {
+            // SYN is the client's, SYN with ACK the server's.
+            if segment.acknowledges.is_none() {
+                side
+            } else {
+                1 - side
+            }
+        } else {
+            // Only a guess whose end is told; the role is proven by frames.
+            let [a, b] = ends;
+            usize::from(a.port() < b.port())
+        };
+        Connection {
+            key: SocketKey {
+                sk: number,
+                born_ns: at.0,
+            },
+            ends,
+            client,
+            from_syn: segment.syn,
+            flows: [Flow::default(), Flow::default()],
+            fin_told: [false; 2],
+            speech: Speech::Undecided {
+                held: Vec::new(),
+                len: 0,
+            },
+            opened: false,
+            shift: [0; 2],
+            check_server: false,
+            first_at: at,
+            last_at: at,
+            over: None,
+        }
+    }
+
+    /// Does a packet belong to another connection between the same ports?
+    pub(in crate::kernel::capture) fn is_another(
+        &self,
+        side: usize,
+        segment: &Segment<'_>,
+        at: Timestamp,
+    ) -> bool {
+        if let Some(over) = self.over {
+            // The SYN of the next one may be missing from the capture.
+            return segment.syn || at.since(over) > limits::CAPTURE_HOLE_NS;
+        }
+        if !segment.syn {
+            return false;
+        }
+        match self.flow(side).base() {
+            Some(base) => base != segment.sequence,
+            // Only the other direction was seen so far: an answer to it, or something new.
+            None => segment.acknowledges.is_none(),
+        }
+    }
+
+    /// When to call [`Connection::expire`].
+    pub(in crate::kernel::capture) fn deadline(&self) -> Option<Timestamp> {
+        let [a, b] = &self.flows;
+        match (a.deadline(), b.deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// In the order they were seen first.
+    pub(in crate::kernel::capture) fn number(&self) -> u64 {
+        self.key.sk
+    }
+
+    pub(in crate::kernel::capture) fn waiting_bytes(&self) -> usize {
+        self.flows.iter().map(Flow::waiting_bytes).sum()
+    }
+
+    /// Takes a packet of `ends[side]`.
+    pub(in crate::kernel::capture) fn segment(
+        &mut self,
+        side: usize,
+        segment: &Segment<'_>,
+        at: Timestamp,
+        out: &mut Out<'_>,
+    ) {
+        if self.over.is_some() {
+            return;
+        }
+        if segment.syn {
+            self.flow_mut(side).begin(segment.sequence);
+        }
+        if let Some(sequence) = segment.acknowledges {
+            // A reset's acknowledgement may answer anything.
+            if !segment.rst {
+                self.flow_mut(1 - side).acknowledge(sequence, at);
+            }
+        }
+        if segment.rst {
+            return self.reset(side, at, out);
+        }
+        let held = self.flow(1 - side).lacks_received();
+        let (n_bytes, fin) = (segment.payload.len(), segment.fin);
+        if n_bytes > 0 || segment.cut > 0 || fin {
+            match self.flow_mut(side).take(segment, at, held) {
+                Placed::Old if n_bytes > 0 => out.counts.retransmitted += 1,
+                Placed::Old => {}
+                Placed::Implausible => out.counts.implausible += 1,
+                Placed::Waits { ahead } => out.counts.out_of_order += u64::from(ahead),
+                Placed::Next { offset, bytes, cut } => {
+                    self.bytes(side, at, offset, bytes, cut, out);
+                }
+            }
+        }
+        self.drain(at, out);
+        while self.waiting_bytes() > limits::CAPTURE_WAITING {
+            out.counts.limit_waiting += 1;
+            self.give_up(at, out);
+        }
+    }
+
+    /// Stops waiting for what should have come by `now`.
+    pub(in crate::kernel::capture) fn expire(&mut self, now: Timestamp, out: &mut Out<'_>) {
+        while self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.give_up(now, out);
+        }
+    }
+
+    /// Stops waiting for what is missing first.
+    pub(in crate::kernel::capture) fn give_up(&mut self, now: Timestamp, out: &mut Out<'_>) {
+        let due = |flow: &Flow| flow.deadline().map_or(u64::MAX, |deadline| deadline.0);
+        let [a, b] = &self.flows;
+        let side = usize::from(due(b) < due(a));
+        let lost = self.flow_mut(side).give_up(now);
+        if lost > 0 {
+            out.counts.gaps += 1;
+            out.counts.lost_bytes += lost;
+            // The place of the next byte tells the loss; say it now, before anything that answers it.
+            let offset = self.flow(side).next();
+            self.bytes(side, now, offset, &[], 0, out);
+        }
+        self.drain(now, out);
+    }
+
+    /// The capture ends, or this connection has to go for another one.
+    pub(in crate::kernel::capture) fn finish(&mut self, at: Timestamp, out: &mut Out<'_>) {
+        if self.over.is_some() {
+            return;
+        }
+        while self.deadline().is_some() {
+            self.give_up(at, out);
+        }
+        self.decide_at_the_end(out);
+    }
+
+    /// Another connection has taken its place: it must have ended.
+    pub(in crate::kernel::capture) fn replaced(&mut self, at: Timestamp, out: &mut Out<'_>) {
+        if self.over.is_some() {
+            return;
+        }
+        self.finish(at, out);
+        self.end(EndCause::Closed, at, out);
+        self.close(at);
+    }
+
+    fn reset(&mut self, side: usize, at: Timestamp, out: &mut Out<'_>) {
+        self.finish(at, out);
+        let cause = match self.direction(side) {
+            Direction::Tx => EndCause::LocalReset,
+            Direction::Rx => EndCause::PeerReset,
+        };
+        self.end(cause, at, out);
+        self.close(at);
+    }
+
+    /// What still comes belongs to no one; the place is kept so that it does not look like a new connection.
+    fn close(&mut self, at: Timestamp) {
+        self.over = Some(at);
+        self.flows = [Flow::default(), Flow::default()];
+        self.speech = Speech::Other;
+    }
+
+    /// Hands out what can be handed out in order.
+    fn drain(&mut self, now: Timestamp, out: &mut Out<'_>) {
+        let mut progress = true;
+        while progress {
+            progress = false;
+            for side in [0, 1] {
+                while !self.flow(1 - side).lacks_received()
+                    && let Some(run) = self.flow_mut(side).ready(now)
+                {
+                    progress = true;
+                    self.bytes(side, run.at, run.offset, &run.bytes, run.cut, out);
+                }
+            }
+        }
+        self.finished(now, out);
+    }
+
+    /// Tells FINs that everything before them has been handed out for.
+    fn finished(&mut self, at: Timestamp, out: &mut Out<'_>) {
+        for side in [0, 1] {
+            let index = self.direction(side).index();
+            let told = self.fin_told.get(index).copied().unwrap_or(true);
+            if told || !self.flow(side).finished() {
+                continue;
+            }
+            if let Some(told) = self.fin_told.get_mut(index) {
+                *told = true;
+            }
+            let cause = match self.direction(side) {
+                Direction::Tx => EndCause::LocalClose,
+                Direction::Rx => EndCause::PeerFin,
+            };
+            if self.fin_told == [true, true] {
+                self.decide_at_the_end(out);
+            }
+            self.end(cause, at, out);
+        }
+        if self.fin_told == [true, true] && self.over.is_none() {
+            self.end(EndCause::Closed, at, out);
+            self.close(at);
+        }
+    }
+
+    /// Bytes in order, or with a jump of the offset where some were lost.
+    fn bytes(
+        &mut self,
+        side: usize,
+        at: Timestamp,
+        offset: u64,
+        bytes: &[u8],
+        cut: u32,
+        out: &mut Out<'_>,
+    ) {
+        let at = at.max(self.last_at);
+        self.last_at = at;
+        out.counts.cut_bytes += u64::from(cut);
+        out.counts.bytes += bytes.len() as u64;
+        self.speak(self.direction(side), at, offset, bytes, cut, out);
+    }
+
+    fn open(&mut self, out: &mut Out<'_>) {
+        if self.opened {
+            return;
+        }
+        self.opened = true;
+        out.counts.connections += 1;
+        let [a, b] = self.ends;
+        let (local, peer) = if self.client == 0 { (a, b) } else { (b, a) };
+        let open = Open {
+            opened: if self.from_syn {
+                Opened::Active
+            } else {
+                Opened::Unseen
+            },
+            from_start: self.from_syn || self.check_server,
+            local: Address::Inet(local),
+            peer: Address::Inet(peer),
+            netns: 0,
+            inode: 0,
+            unix_peer_sk: 0,
+            comm: String::new(),
+        };
+        self.event(self.first_at, What::Open(Box::new(open)), out);
+    }
+
+    fn unrecognised(
+        &self,
+        direction: Direction,
+        protocol: OtherProtocol,
+        first: &[u8],
+        at: Timestamp,
+        out: &mut Out<'_>,
+    ) {
+        let what = What::Unrecognised(Unrecognised {
+            direction,
+            protocol,
+            first,
+        });
+        self.event(at, what, out);
+    }
+
+    fn end(&mut self, cause: EndCause, at: Timestamp, out: &mut Out<'_>) {
+        self.last_at = self.last_at.max(at);
+        if !self.opened || matches!(self.speech, Speech::Other) {
+            return;
+        }
+        let offset = |direction: Direction| {
+            let side = self.side(direction);
+            let shift = self.shift.get(direction.index()).copied().unwrap_or(0);
+            let known_end = self.flow(side).known_end();
+            (known_end > 0).then(|| known_end.saturating_add(shift))
+        };
+        let end = End {
+            cause,
+            tx_offset: offset(Direction::Tx),
+            rx_offset: offset(Direction::Rx),
+        };
+        self.event(self.last_at, What::End(end), out);
+    }
+
+    fn event(&self, at: Timestamp, what: What<'_>, out: &mut Out<'_>) {
+        let event = Event {
+            at,
+            socket: self.key,
+            task: Task::default(),
+            what,
+        };
+        (out.take)(&event);
+    }
+
+    fn direction(&self, side: usize) -> Direction {
+        if side == self.client {
+            Direction::Tx
+        } else {
+            Direction::Rx
+        }
+    }
+
+    fn side(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::Tx => self.client,
+            Direction::Rx => 1 - self.client,
+        }
+    }
+
+    fn flow(&self, side: usize) -> &Flow {
+        let [a, b] = &self.flows;
+        if side == 0 { a } else { b }
+    }
+
+    fn flow_mut(&mut self, side: usize) -> &mut Flow {
+        let [a, b] = &mut self.flows;
+        if side == 0 { a } else { b }
+    }
+}

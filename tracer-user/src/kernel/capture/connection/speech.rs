@@ -1,0 +1,271 @@
+//! What a connection speaks, and its bytes as events once that is known.
+
+use super::verdict::{Verdict, verdict};
+use super::{Connection, Out};
+use crate::kernel::capture::flow::Run;
+use crate::kernel::capture::recognise::{First, PREFACE, asks_for_h2c, first, header_section};
+use crate::kernel::event::{
+    Boundary, Bytes, Confidence, Direction, Event, OtherProtocol, Task, Timestamp, What,
+};
+use crate::limits;
+
+/// Added to the offsets of a direction whose beginning was not seen although the connection's was:
+/// nothing may take its first byte here for its very first one.
+const NOT_THE_BEGINNING: u64 = 1 << 40;
+
+const RIGHT_HERE: Boundary = Boundary::At {
+    after: 0,
+    frame_type: 0,
+    flags: 0,
+    stream_id: 0,
+};
+
+/// What the connection speaks, as far as is known.
+pub(super) enum Speech {
+    /// Too little seen. What came waits here in the order it came.
+    Undecided {
+        held: Vec<(Direction, Run)>,
+        len: usize,
+    },
+    /// HTTP/1.1 with a request for h2c; the server's answer is being collected.
+    Asked { answer: Vec<u8> },
+    /// HTTP/2, or frames are searched for.
+    Followed {
+        confidence: Confidence,
+        /// After an upgrade: the client's bytes before its preface, which still belong to HTTP/1.1.
+        before_preface: Option<Vec<u8>>,
+        /// The server's first bytes after an upgrade are at a frame boundary.
+        after_upgrade: bool,
+    },
+    /// Not HTTP/2: nothing more is told.
+    Other,
+}
+
+impl Connection {
+    pub(super) fn speak(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        offset: u64,
+        bytes: &[u8],
+        cut: u32,
+        out: &mut Out<'_>,
+    ) {
+        match &mut self.speech {
+            Speech::Other => {}
+            Speech::Followed { .. } => self.follow(direction, at, offset, bytes, cut, out),
+            Speech::Undecided { held, len } => {
+                *len += bytes.len();
+                let run = Run {
+                    at,
+                    offset,
+                    bytes: bytes.to_vec(),
+                    cut,
+                };
+                held.push((direction, run));
+                let full =
+                    *len > limits::CAPTURE_UNDECIDED || held.len() > limits::CAPTURE_UNDECIDED_RUNS;
+                self.decide(full, out);
+            }
+            Speech::Asked { answer } => {
+                if direction == Direction::Tx {
+                    // The body of the request.
+                    return;
+                }
+                answer.extend_from_slice(bytes);
+                let len = answer.len();
+                let Some(head) = header_section(answer) else {
+                    let http1 = answer.iter().zip(b"HTTP/1.1").all(|(a, b)| a == b);
+                    if !http1 || cut > 0 || len > limits::CAPTURE_UNDECIDED {
+                        self.answered(at, None, out);
+                    }
+                    return;
+                };
+                self.answered(at, Some(head), out);
+                let after = bytes.len().saturating_sub(len - head);
+                let rest = bytes.get(after..).unwrap_or_default();
+                if !rest.is_empty() || cut > 0 {
+                    self.speak(direction, at, offset + after as u64, rest, cut, out);
+                }
+            }
+        }
+    }
+
+    /// The server has answered a request for h2c: `head` bytes of header section.
+    fn answered(&mut self, at: Timestamp, head: Option<usize>, out: &mut Out<'_>) {
+        let Speech::Asked { answer } = &mut self.speech else {
+            return;
+        };
+        let answer = std::mem::take(answer);
+        let head = head.and_then(|head| answer.get(..head)).unwrap_or(&answer);
+        self.speech = if head.starts_with(b"HTTP/1.1 101") {
+            Speech::Followed {
+                confidence: Confidence::Tentative,
+                before_preface: Some(Vec::new()),
+                after_upgrade: true,
+            }
+        } else {
+            Speech::Other
+        };
+        self.unrecognised(Direction::Rx, OtherProtocol::Http1, head, at, out);
+    }
+
+    /// Decides what the connection speaks, when enough of it is here. `full`: it must be decided now.
+    fn decide(&mut self, full: bool, out: &mut Out<'_>) {
+        let Speech::Undecided { held, .. } = &self.speech else {
+            return;
+        };
+        let verdict = verdict(held, self.from_syn, full);
+        if matches!(verdict, Verdict::Wait) {
+            return;
+        }
+        let speech = std::mem::replace(&mut self.speech, Speech::Other);
+        let Speech::Undecided { mut held, .. } = speech else {
+            return;
+        };
+        let at = held.last().map_or(self.last_at, |(_, run)| run.at);
+        match verdict {
+            Verdict::Wait => {}
+            Verdict::Other(direction, protocol) => {
+                self.open(out);
+                self.unrecognised(direction, protocol, &[], at, out);
+            }
+            Verdict::Http1 { first } => {
+                self.open(out);
+                if asks_for_h2c(&first) {
+                    self.speech = Speech::Asked { answer: Vec::new() };
+                }
+                self.unrecognised(Direction::Tx, OtherProtocol::Http1, &first, at, out);
+            }
+            Verdict::Frames { preface, skip } => {
+                let mut confidence = Confidence::Tentative;
+                if let Some(direction) = preface {
+                    confidence = Confidence::Preface;
+                    if direction == Direction::Rx {
+                        // Without SYN the client's end was a guess, and it was wrong.
+                        self.client = 1 - self.client;
+                        for (direction, _) in &mut held {
+                            *direction = direction.opposite();
+                        }
+                    }
+                    self.check_server = !self.from_syn;
+                }
+                self.speech = Speech::Followed {
+                    confidence,
+                    before_preface: None,
+                    after_upgrade: false,
+                };
+                self.open(out);
+                let mut skip = skip;
+                for (direction, run) in &mut held {
+                    if *direction == Direction::Tx && skip > 0 {
+                        let n = skip.min(run.bytes.len());
+                        run.bytes.drain(..n);
+                        run.offset += n as u64;
+                        skip -= n;
+                    }
+                }
+            }
+        }
+        for (direction, run) in held {
+            if !run.bytes.is_empty() || run.cut > 0 {
+                self.speak(direction, run.at, run.offset, &run.bytes, run.cut, out);
+            }
+        }
+    }
+
+    /// Nothing more will come: what is undecided is decided, what was never proven is told.
+    pub(super) fn decide_at_the_end(&mut self, out: &mut Out<'_>) {
+        self.decide(true, out);
+        if let Speech::Asked { .. } = self.speech {
+            let at = self.last_at;
+            self.answered(at, None, out);
+        }
+        if let Speech::Followed {
+            confidence: Confidence::Tentative,
+            ..
+        } = self.speech
+        {
+            // Ignored if what was found is believed by now.
+            let at = self.last_at;
+            self.unrecognised(Direction::Tx, OtherProtocol::Other, &[], at, out);
+        }
+    }
+
+    /// Bytes of a connection that is followed.
+    fn follow(
+        &mut self,
+        direction: Direction,
+        at: Timestamp,
+        offset: u64,
+        bytes: &[u8],
+        cut: u32,
+        out: &mut Out<'_>,
+    ) {
+        if direction == Direction::Rx && self.check_server {
+            self.check_server = false;
+            if first(bytes) != First::Settings {
+                let [_, server] = &mut self.shift;
+                *server = NOT_THE_BEGINNING;
+            }
+        }
+        let Speech::Followed {
+            confidence,
+            before_preface,
+            after_upgrade,
+        } = &mut self.speech
+        else {
+            return;
+        };
+        let mut boundary = Boundary::Unknown;
+        if direction == Direction::Rx && *after_upgrade {
+            *after_upgrade = false;
+            boundary = RIGHT_HERE;
+        }
+        if let (Direction::Tx, Some(before)) = (direction, before_preface.as_mut()) {
+            before.extend_from_slice(bytes);
+            let Some(at_byte) = find(before, PREFACE) else {
+                // Enough to find a preface that has begun.
+                let kept = before.len().saturating_sub(PREFACE.len() - 1);
+                before.drain(..kept);
+                return;
+            };
+            let rest = before.split_off(at_byte);
+            *before_preface = None;
+            *confidence = Confidence::Preface;
+            let from = (offset + bytes.len() as u64).saturating_sub(rest.len() as u64);
+            return self.follow(direction, at, from, &rest, cut, out);
+        }
+        let confidence = *confidence;
+        let shift = self.shift.get(direction.index()).copied().unwrap_or(0);
+        out.encoded.clear();
+        let captured = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        if captured > 0 {
+            out.encoded.extend_from_slice(&captured.to_le_bytes());
+            out.encoded.extend_from_slice(bytes);
+        }
+        if cut > 0 {
+            let hole = cut | tracer_ebpf::event::SEGMENT_HOLE;
+            out.encoded.extend_from_slice(&hole.to_le_bytes());
+        }
+        let what = What::Bytes(Bytes {
+            direction,
+            offset: offset.saturating_add(shift),
+            total: captured.saturating_add(cut),
+            boundary,
+            confidence,
+            encoded: out.encoded,
+        });
+        let event = Event {
+            at,
+            socket: self.key,
+            task: Task::default(),
+            what,
+        };
+        (out.take)(&event);
+    }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|part| part == wanted)
+}

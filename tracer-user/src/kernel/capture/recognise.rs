@@ -1,0 +1,172 @@
+//! What do the first bytes of a direction look like?
+
+use crate::kernel::event::OtherProtocol;
+
+/// The client's connection preface (RFC 9113 section 3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// PROXY protocol, version 2: the twelve bytes that it begins with.
+const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// PROXY protocol, version 1: its longest line.
+const PROXY_V1_LINE: usize = 107;
+
+/// What the first bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// Too few to tell.
+    TooFew,
+    /// The client's connection preface.
+    Preface,
+    /// The header of a SETTINGS frame without ACK, as a server begins.
+    Settings,
+    /// An HTTP/1.x request.
+    Http1Request,
+    /// None of these.
+    Other(OtherProtocol),
+}
+
+/// Looks at the first bytes of a direction.
+pub(super) fn first(bytes: &[u8]) -> First {
+    if bytes.starts_with(PREFACE) {
+        return First::Preface;
+    }
+    if PREFACE.starts_with(bytes) {
+        return First::TooFew;
+    }
+    match bytes {
+        // A TLS record: content type, version 3.x (RFC 8446 section 5.1).
+        [0x14..=0x17, 3, 0..=4, ..] => return First::Other(OtherProtocol::Tls),
+        [0x14..=0x17] | [0x14..=0x17, 3] => return First::TooFew,
+        [_, _, length, 4, 0, 0, 0, 0, 0, ..] if length % 6 == 0 && bytes.starts_with(&[0, 0]) => {
+            return First::Settings;
+        }
+        _ => {}
+    }
+    if bytes.starts_with(b"HTTP/1.") {
+        return First::Other(OtherProtocol::Http1);
+    }
+    if b"HTTP/1.".starts_with(bytes) {
+        return First::TooFew;
+    }
+    if let Some(request) = http1_request(bytes) {
+        return request;
+    }
+    if bytes.len() < 9 && bytes.iter().zip([0, 0]).all(|(a, b)| *a == b) {
+        return First::TooFew;
+    }
+    First::Other(OtherProtocol::Other)
+}
+
+/// A method, a target and `HTTP/1.`, as far as they are here.
+fn http1_request(bytes: &[u8]) -> Option<First> {
+    let line = bytes.split(|byte| *byte == b'\n').next()?;
+    let method = line
+        .iter()
+        .take_while(|byte| byte.is_ascii_uppercase())
+        .count();
+    let target = line.get(method..)?;
+    if target.is_empty() && (1..=16).contains(&method) && line.len() == bytes.len() {
+        return Some(First::TooFew);
+    }
+    if !(3..=16).contains(&method) || !target.starts_with(b" ") {
+        return None;
+    }
+    if line.len() == bytes.len() {
+        let text = target
+            .iter()
+            .all(|byte| (0x20..0x7f).contains(byte) || *byte == b'\r');
+        return text.then_some(First::TooFew);
+    }
+    let version = line.rsplit(|byte| *byte == b' ').next()?;
+    version
+        .starts_with(b"HTTP/1.")
+        .then_some(First::Http1Request)
+}
+
+/// Length of the PROXY protocol header that stands before everything else; `Some(None)`: not whole yet.
+pub(super) fn proxy_header(bytes: &[u8]) -> Option<Option<usize>> {
+    if bytes.starts_with(b"PROXY ") {
+        let end = bytes
+            .iter()
+            .take(PROXY_V1_LINE)
+            .position(|byte| *byte == b'\n');
+        return match end {
+            Some(end) => Some(Some(end + 1)),
+            None if bytes.len() < PROXY_V1_LINE => Some(None),
+            None => None,
+        };
+    }
+    if bytes.starts_with(PROXY_V2) {
+        let Some(length) = super::be16(bytes, 14) else {
+            return Some(None);
+        };
+        let length = 16 + usize::from(length);
+        return Some((bytes.len() >= length).then_some(length));
+    }
+    // Anything that the two may still become.
+    let partial =
+        !bytes.is_empty() && (b"PROXY ".starts_with(bytes) || PROXY_V2.starts_with(bytes));
+    (partial && !PREFACE.starts_with(bytes)).then_some(None)
+}
+
+/// Where the header section of an HTTP/1.x message ends.
+pub(super) fn header_section(bytes: &[u8]) -> Option<usize> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    Some(end + 4)
+}
+
+/// Whether a request may ask for h2c (RFC 7540 section 3.2). Stage 2 reads it exactly.
+pub(super) fn asks_for_h2c(request: &[u8]) -> bool {
+    let lower = request.to_ascii_lowercase();
+    let has = |wanted: &[u8]| lower.windows(wanted.len()).any(|part| part == wanted);
+    has(b"\r\nupgrade:") && has(b"h2c")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_are_told_apart() {
+        for (bytes, want) in [
+            (&b""[..], First::TooFew),
+            (b"PRI * HT", First::TooFew),
+            (PREFACE, First::Preface),
+            (b"\0\0\x12\x04\0\0\0\0\0", First::Settings),
+            (b"\0\0\x12\x04", First::TooFew),
+            (
+                b"\0\0\0\x04\x01\0\0\0\0",
+                First::Other(OtherProtocol::Other),
+            ),
+            (b"\x16\x03\x01\x02", First::Other(OtherProtocol::Tls)),
+            (b"\x16", First::TooFew),
+            (b"GE", First::TooFew),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n", First::Http1Request),
+            (b"GET /a/very/long/pa", First::TooFew),
+            (b"POST / SIP/2.0\r\n", First::Other(OtherProtocol::Other)),
+            (b"HTTP/1.1 200 OK\r\n", First::Other(OtherProtocol::Http1)),
+            (
+                b"SSH-2.0-OpenSSH_9.2\r\n",
+                First::Other(OtherProtocol::Other),
+            ),
+            (b"\xff\xfe", First::Other(OtherProtocol::Other)),
+        ] {
+            assert_eq!(first(bytes), want, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn a_proxy_header_is_measured() {
+        assert_eq!(
+            proxy_header(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nPRI"),
+            Some(Some(32))
+        );
+        assert_eq!(proxy_header(b"PROX"), Some(None));
+        let v2 = [PROXY_V2, &[0x21, 0x11, 0, 12], &[0; 12], b"PRI"].concat();
+        assert_eq!(proxy_header(&v2), Some(Some(28)));
+        assert_eq!(proxy_header(&v2[..20]), Some(None));
+        assert_eq!(proxy_header(PREFACE), None);
+        assert_eq!(proxy_header(b"P"), None);
+        assert_eq!(proxy_header(b""), None);
+    }
+}

@@ -1,0 +1,54 @@
+//! The TCP header (RFC 9293 section 3.1).
+
+use super::{Endian, be16};
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+/// One segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment<'a> {
+    pub(super) source_port: u16,
+    pub(super) destination_port: u16,
+    /// Sequence number of the first byte of `payload` (after SYN, which has one of its own).
+    pub(super) sequence: u32,
+    /// Acknowledgement number, when the segment has one.
+    pub(super) acknowledges: Option<u32>,
+    pub(super) syn: bool,
+    pub(super) fin: bool,
+    pub(super) rst: bool,
+    /// The captured bytes.
+    pub(super) payload: &'a [u8],
+    /// Bytes of the payload that follow and were not captured.
+    pub(super) cut: u32,
+}
+
+impl<'a> Segment<'a> {
+    /// Reads a segment of `wire_len` bytes, of which `bytes` were captured. None when its header was not.
+    pub(super) fn read(bytes: &'a [u8], wire_len: usize) -> Option<Segment<'a>> {
+        let sequence = Endian::Big.u32(bytes, 4)?;
+        let acknowledgement = Endian::Big.u32(bytes, 8)?;
+        let header_len = usize::from(bytes.get(12)? >> 4) * 4;
+        let flags = *bytes.get(13)?;
+        if header_len < 20 || header_len > wire_len {
+            return None;
+        }
+        // Options may be cut away; the payload then is too.
+        let payload = bytes.get(header_len..).unwrap_or_default();
+        let cut = wire_len - header_len - payload.len().min(wire_len - header_len);
+        let syn = flags & SYN != 0;
+        Some(Segment {
+            source_port: be16(bytes, 0)?,
+            destination_port: be16(bytes, 2)?,
+            sequence: sequence.wrapping_add(u32::from(syn)),
+            acknowledges: (flags & ACK != 0).then_some(acknowledgement),
+            syn,
+            fin: flags & FIN != 0,
+            rst: flags & RST != 0,
+            payload,
+            cut: u32::try_from(cut).unwrap_or(u32::MAX),
+        })
+    }
+}

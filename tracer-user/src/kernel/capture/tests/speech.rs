@@ -1,0 +1,163 @@
+//! What the connections speak.
+
+use super::*;
+
+#[test]
+fn a_connection_without_its_beginning_is_found_on_any_port() {
+    let mut talk = Talk::between("10.0.0.1:80", "10.0.0.2:443");
+    for stream_id in [101, 103, 105, 107] {
+        talk.send(
+            CLIENT,
+            &[request(stream_id, false), message(stream_id, 3, true)].concat(),
+        );
+        let answer = [
+            response(stream_id),
+            message(stream_id, 30, false),
+            trailers(stream_id),
+        ];
+        talk.send(SERVER, &answer.concat());
+        talk.pass(MS);
+    }
+    talk.fin(CLIENT);
+    talk.fin(SERVER);
+    let replayed = replay(&talk.pcap());
+    assert_eq!(replayed.protocols(), [Protocol::Http2]);
+    assert_eq!(replayed.loud(), Vec::<&str>::new());
+    let last = *replayed.streams().last().unwrap();
+    assert_eq!((last.stream_id.0, last.outcome), (107, Outcome::Ok));
+    assert_eq!(last.path.as_deref(), Some("/s/m"));
+}
+
+#[test]
+fn a_preface_without_handshake_names_the_client() {
+    // The ports say the opposite.
+    let mut talk = Talk::between("10.0.0.1:80", "10.0.0.2:50051");
+    talk.send(CLIENT, &client_bytes());
+    talk.send(SERVER, &server_bytes());
+    talk.fin(CLIENT);
+    talk.fin(SERVER);
+    let replayed = replay(&talk.pcap());
+    assert_whole_call(&replayed, "no handshake");
+    let info = replayed.out.iter().find_map(|output| match output {
+        Output::Connection(info) => Some(Arc::clone(info)),
+        _ => None,
+    });
+    let info = info.unwrap();
+    assert_eq!(info.local.to_string(), "10.0.0.1:80");
+    assert_eq!(info.role, Some(Endpoint::Client));
+}
+
+#[test]
+fn other_protocols_are_named() {
+    for (client, server, want) in [
+        (
+            &b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"[..],
+            &b""[..],
+            OtherProtocol::Tls,
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            OtherProtocol::Http1,
+        ),
+        (b"", b"SSH-2.0-OpenSSH_9.2\r\n", OtherProtocol::Other),
+        (b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n", OtherProtocol::Other),
+    ] {
+        for from_syn in [true, false] {
+            let mut talk = Talk::new();
+            if from_syn {
+                talk.handshake();
+            }
+            if !client.is_empty() {
+                talk.send(CLIENT, client);
+            }
+            if !server.is_empty() {
+                talk.send(SERVER, server);
+            }
+            talk.fin(CLIENT);
+            talk.fin(SERVER);
+            let replayed = replay(&talk.pcap());
+            assert_eq!(
+                replayed.protocols(),
+                [Protocol::Other(want)],
+                "{client:?} {from_syn}"
+            );
+            assert_eq!(replayed.told(), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_from_http1_is_followed() {
+    let mut talk = Talk::new();
+    talk.handshake();
+    let ask = b"POST /up HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\nbody";
+    talk.send(CLIENT, &ask[..50]);
+    talk.send(CLIENT, &ask[50..]);
+    let agree = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n";
+    talk.send(SERVER, &agree[..10]);
+    talk.send(SERVER, &[&agree[10..], &settings()].concat());
+    talk.send(CLIENT, &PREFACE[..11]);
+    talk.send(CLIENT, &[&PREFACE[11..], &settings()].concat());
+    let answer = [
+        frame(1, END_HEADERS, 1, &[0x88]),
+        frame(0, END_STREAM, 1, b"hi"),
+    ];
+    talk.send(SERVER, &answer.concat());
+    talk.fin(CLIENT);
+    talk.fin(SERVER);
+    let replayed = replay(&talk.pcap());
+    assert_eq!(replayed.protocols(), [Protocol::Http2]);
+    let streams = replayed.streams();
+    assert_eq!(streams.len(), 1);
+    assert_eq!(streams[0].path.as_deref(), Some("/up"));
+    assert_eq!(streams[0].outcome, Outcome::Ok);
+    assert_eq!(replayed.loud(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_proxy_header_before_the_preface_is_passed_over() {
+    let mut talk = Talk::new();
+    talk.handshake();
+    talk.send(CLIENT, b"PROXY TCP4 192.0.2.1 10.0.0.2 5");
+    talk.send(CLIENT, &[&b"6324 443\r\n"[..], &client_bytes()].concat());
+    talk.send(SERVER, &server_bytes());
+    talk.fin(CLIENT);
+    talk.fin(SERVER);
+    assert_whole_call(&replay(&talk.pcap()), "PROXY");
+}
+
+#[test]
+fn values_that_may_not_be_shown_are_redacted() {
+    let replayed = replay(&call().pcap());
+    let frames = replayed.frames();
+    let fields = frames[1].fields.as_ref().unwrap();
+    let of = |name: &str| {
+        fields
+            .iter()
+            .find(|field| field.name.as_deref() == Some(name))
+            .unwrap()
+    };
+    assert_eq!(of(":path").value.as_deref(), Some("/s/m"));
+    assert!(!of(":path").redacted);
+    assert_eq!(of("authorization").value, None);
+    assert!(of("authorization").redacted && !of("authorization").unseen);
+}
+
+#[test]
+fn a_bad_frame_tells_the_error_that_the_rfc_demands() {
+    let mut talk = Talk::new();
+    talk.handshake();
+    talk.send(CLIENT, &[client_bytes(), frame(6, 0, 0, b"short")].concat());
+    talk.send(SERVER, &[server_bytes(), frame(0, 8, 1, &[4, 1])].concat());
+    let replayed = replay(&talk.pcap());
+    let errors: Vec<(&str, &str)> = replayed
+        .frames()
+        .iter()
+        .filter_map(|seen| Some((seen.name(), seen.violation.as_ref()?.code.name())))
+        .collect();
+    assert_eq!(
+        errors,
+        [("PING", "FRAME_SIZE_ERROR"), ("DATA", "PROTOCOL_ERROR")]
+    );
+}
