@@ -20,50 +20,50 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// One direction of a socket.
 #[derive(Debug, Default)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// Each byte from offset 0 on; None for a hole.
-    pub bytes: Vec<Option<u8>>,
+    pub(crate) bytes: Vec<Option<u8>>,
     /// (offset, length) of what no record covers.
-    pub gaps: Vec<(u64, u64)>,
+    pub(crate) gaps: Vec<(u64, u64)>,
     /// (offset, boundary) at the start of each record.
-    pub starts: Vec<(u64, Boundary)>,
+    pub(crate) starts: Vec<(u64, Boundary)>,
 }
 
 /// Everything told of one socket.
 #[derive(Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Which.
-    pub key: SocketKey,
+    pub(crate) key: SocketKey,
     /// Its OPEN record.
-    pub open: Open,
+    pub(crate) open: Open,
     /// Sent and received.
-    pub streams: [Stream; 2],
+    pub(crate) streams: [Stream; 2],
     /// Why it ended.
-    pub ends: Vec<EndCause>,
+    pub(crate) ends: Vec<EndCause>,
     /// What it spoke otherwise.
-    pub unrecognised: Vec<(Direction, OtherProtocol, Vec<u8>)>,
+    pub(crate) unrecognised: Vec<(Direction, OtherProtocol, Vec<u8>)>,
     /// The highest confidence.
-    pub confidence: Option<Confidence>,
+    pub(crate) confidence: Option<Confidence>,
 }
 
 impl Seen {
     /// One direction.
-    pub fn stream(&self, direction: Direction) -> &Stream {
+    pub(crate) fn stream(&self, direction: Direction) -> &Stream {
         &self.streams[direction.index()]
     }
 }
 
 /// Running kernel programs.
-pub struct Capture {
+pub(crate) struct Capture {
     /// They.
-    pub tracer: Tracer,
+    pub(crate) tracer: Tracer,
     /// What was seen, oldest socket first.
-    pub seen: Vec<Seen>,
+    pub(crate) seen: Vec<Seen>,
     _guard: MutexGuard<'static, ()>,
 }
 
 /// True when live tests can run; otherwise says why not.
-pub fn possible() -> bool {
+pub(crate) fn possible() -> bool {
     match h2trace::kernel::check_privileges() {
         Ok(()) => true,
         Err(error) => {
@@ -74,7 +74,7 @@ pub fn possible() -> bool {
 }
 
 /// Options that trace this process.
-pub fn own() -> Options {
+pub(crate) fn own() -> Options {
     Options {
         filter: Filter {
             pids: vec![std::process::id()],
@@ -87,15 +87,15 @@ pub fn own() -> Options {
 
 impl Capture {
     /// Traces this process.
-    pub fn start() -> Capture {
+    pub(crate) fn start() -> Capture {
         Capture::with(&own())
     }
 
     /// Traces with these options.
-    pub fn with(options: &Options) -> Capture {
+    pub(crate) fn with(options: &Options) -> Capture {
         let guard = ONE_AT_A_TIME
             .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let tracer = Tracer::start(options).unwrap_or_else(|error| panic!("{error}"));
         Capture {
             tracer,
@@ -105,14 +105,14 @@ impl Capture {
     }
 
     /// Waits until nobody else's test runs, and until this one's sockets were made.
-    pub fn lock() -> MutexGuard<'static, ()> {
+    pub(crate) fn lock() -> MutexGuard<'static, ()> {
         ONE_AT_A_TIME
             .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// As [`Capture::with`], for a test that already holds the lock.
-    pub fn under(guard: MutexGuard<'static, ()>, options: &Options) -> Capture {
+    pub(crate) fn under(guard: MutexGuard<'static, ()>, options: &Options) -> Capture {
         let tracer = Tracer::start(options).unwrap_or_else(|error| panic!("{error}"));
         Capture {
             tracer,
@@ -123,14 +123,14 @@ impl Capture {
 
     /// Takes in all records that were written so far. A socket call's records are in the ring when the
     /// call returns, so nothing has to be waited for.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         let seen = &mut self.seen;
         let drained = self.tracer.drain(&mut |event| take(seen, &event));
         assert_eq!(drained.bad, 0);
     }
 
     /// The latest socket with the inode of `fd`.
-    pub fn of(&mut self, fd: &impl AsRawFd) -> &Seen {
+    pub(crate) fn of(&mut self, fd: &impl AsRawFd) -> &Seen {
         self.drain();
         let inode = inode(fd);
         self.seen
@@ -141,19 +141,19 @@ impl Capture {
     }
 
     /// Was anything told of `fd`?
-    pub fn knows(&mut self, fd: &impl AsRawFd) -> bool {
+    pub(crate) fn knows(&mut self, fd: &impl AsRawFd) -> bool {
         self.drain();
         let inode = inode(fd);
         self.seen.iter().any(|seen| seen.open.inode == inode)
     }
 
     /// A counter.
-    pub fn count(&self, counter: Counter) -> u64 {
+    pub(crate) fn count(&self, counter: Counter) -> u64 {
         self.tracer.counters().expect("counters")[counter as usize]
     }
 
     /// No counter of a loss is above zero, those named apart.
-    pub fn assert_no_loss(&self, but: &[Counter]) {
+    pub(crate) fn assert_no_loss(&self, but: &[Counter]) {
         let counters = self.tracer.counters().expect("counters");
         for counter in Counter::ALL {
             if counter.name().1 && !but.contains(&counter) {
@@ -163,7 +163,7 @@ impl Capture {
     }
 
     /// Drains until `done`, at most five seconds.
-    pub fn until(&mut self, what: &str, mut done: impl FnMut(&[Seen]) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&[Seen]) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             self.drain();
@@ -177,7 +177,7 @@ impl Capture {
 }
 
 /// The inode of a socket.
-pub fn inode(fd: &impl AsRawFd) -> u64 {
+pub(crate) fn inode(fd: &impl AsRawFd) -> u64 {
     // SAFETY: the descriptor lives as long as the borrow.
     let file = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
     let file = std::fs::File::from(file.try_clone_to_owned().expect("dup"));
@@ -240,7 +240,7 @@ fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
 
 /// Asserts that `stream` is `sent`: every byte covered, what was copied equal, and everything copied that
 /// must be.
-pub fn assert_is(stream: &Stream, sent: &[u8], preface: bool) {
+pub(crate) fn assert_is(stream: &Stream, sent: &[u8], preface: bool) {
     assert_eq!(stream.gaps, [], "no gap");
     assert_eq!(stream.bytes.len(), sent.len(), "every byte is covered");
     let must = super::wire::must_copy(sent, preface);
@@ -253,6 +253,6 @@ pub fn assert_is(stream: &Stream, sent: &[u8], preface: bool) {
 }
 
 /// How many bytes were copied.
-pub fn copied(stream: &Stream) -> usize {
+pub(crate) fn copied(stream: &Stream) -> usize {
     stream.bytes.iter().filter(|b| b.is_some()).count()
 }

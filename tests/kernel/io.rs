@@ -1,4 +1,8 @@
 //! Every way to send and to receive.
+#![expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "every unsafe block here is one system call whose buffers outlive it"
+)]
 
 use std::{
     io,
@@ -10,7 +14,7 @@ use std::{
 };
 
 /// A connected pair over loopback.
-pub fn tcp_pair(address: &str) -> (TcpStream, TcpStream) {
+pub(crate) fn tcp_pair(address: &str) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(address).expect("bind");
     let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
     let (server, _) = listener.accept().expect("accept");
@@ -20,7 +24,7 @@ pub fn tcp_pair(address: &str) -> (TcpStream, TcpStream) {
 }
 
 /// A connected pair of stream sockets: `ipv4`, `ipv6` or `unix`.
-pub fn pair(kind: &str) -> (OwnedFd, OwnedFd) {
+pub(crate) fn pair(kind: &str) -> (OwnedFd, OwnedFd) {
     let tcp = |(a, b): (TcpStream, TcpStream)| (a.into(), b.into());
     match kind {
         "ipv4" => tcp(tcp_pair("127.0.0.1:0")),
@@ -67,7 +71,7 @@ fn pieces(bytes: &[u8], n: usize) -> Vec<&[u8]> {
 }
 
 /// Ways to send.
-pub const SENDS: [&str; 8] = [
+pub(crate) const SENDS: [&str; 8] = [
     "write",
     "write_1",
     "writev",
@@ -79,11 +83,10 @@ pub const SENDS: [&str; 8] = [
 ];
 
 /// Sends all of `bytes` in one of the [`SENDS`] ways.
-pub fn send(fd: RawFd, how: &str, bytes: &[u8]) {
+pub(crate) fn send(fd: RawFd, how: &str, bytes: &[u8]) {
     let mut sent = 0;
     while sent < bytes.len() {
         let rest = &bytes[sent..];
-        // SAFETY (all calls): the buffers outlive the call.
         sent += match how {
             "write" => check(unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) }),
             "write_1" => check(unsafe { libc::write(fd, rest.as_ptr().cast(), 1) }),
@@ -136,18 +139,17 @@ pub fn send(fd: RawFd, how: &str, bytes: &[u8]) {
 }
 
 /// Ways to receive.
-pub const RECEIVES: [&str; 7] = [
+pub(crate) const RECEIVES: [&str; 7] = [
     "read", "read_1", "readv", "recv", "recvmsg", "recvmmsg", "preadv2",
 ];
 
 /// Receives `n` bytes in one of the [`RECEIVES`] ways.
-pub fn receive(fd: RawFd, how: &str, n: usize) -> Vec<u8> {
+pub(crate) fn receive(fd: RawFd, how: &str, n: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut buffers = vec![vec![0u8; 1_021]; 40];
     let mut large = vec![0u8; 70_000];
     while bytes.len() < n {
         let want = n - bytes.len();
-        // SAFETY (all calls): the buffers outlive the call.
         match how {
             "read" | "read_1" | "recv" => {
                 let len = if how == "read_1" {
@@ -226,7 +228,7 @@ pub fn receive(fd: RawFd, how: &str, n: usize) -> Vec<u8> {
 }
 
 /// Sends `bytes` over one end and receives them at the other, in the given ways.
-pub fn exchange(from: &OwnedFd, to: &OwnedFd, how: (&str, &str), bytes: &[u8]) {
+pub(crate) fn exchange(from: &OwnedFd, to: &OwnedFd, how: (&str, &str), bytes: &[u8]) {
     let (sender, receiver) = (from.as_raw_fd(), to.as_raw_fd());
     std::thread::scope(|scope| {
         scope.spawn(|| send(sender, how.0, bytes));

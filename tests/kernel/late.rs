@@ -1,6 +1,6 @@
 //! Connections that are older than the tracer, and places that were lost.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use h2trace::kernel::event::{Confidence, Direction, EndCause, OtherProtocol};
 use tracer_ebpf::counter::Counter;
@@ -12,15 +12,22 @@ use super::{
 };
 
 /// A connection that has spoken before the tracer starts.
-fn attached_late(
-    kind: &str,
-    before: &[u8],
-) -> (Capture, std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
+fn attached_late(kind: &str, before: &[u8]) -> (Capture, OwnedFd, OwnedFd) {
+    attached_later(kind, before, &[])
+}
+
+/// A connection of which both ends have spoken before the tracer starts.
+fn attached_later(kind: &str, before: &[u8], reply: &[u8]) -> (Capture, OwnedFd, OwnedFd) {
     let guard = Capture::lock();
     let (client, server) = pair(kind);
     let opening = [PREFACE.to_vec(), settings(), before.to_vec()].concat();
     exchange(&client, &server, ("write", "read"), &opening);
-    exchange(&server, &client, ("write", "read"), &settings());
+    exchange(
+        &server,
+        &client,
+        ("write", "read"),
+        &[settings(), reply.to_vec()].concat(),
+    );
     (Capture::under(guard, &own()), client, server)
 }
 
@@ -72,6 +79,55 @@ fn a_late_attach_within_a_frame_waits_for_the_next_call_that_begins_with_one() {
         .collect();
     assert_eq!(copied.len(), rest.len());
     assert_eq!(copied[..15], rest[..15]);
+}
+
+#[test]
+fn a_direction_in_the_middle_of_long_data_finds_the_next_frame() {
+    if !possible() {
+        return;
+    }
+    // The client reads long DATA in pieces that never begin with a frame.
+    let response = split(1, false, &message(200_000));
+    let (before, after) = response.split_at(30_000);
+    let opening = [headers(1, true), settings()].concat();
+    let (mut capture, client, server) = attached_later("ipv4", &opening, before);
+    let small: Vec<u8> = (0..4)
+        .flat_map(|_| frame(8, 0, 1, &[0, 0, 16, 0]))
+        .collect();
+    exchange(&client, &server, ("write", "read"), &small);
+    assert_eq!(capture.of(&client).confidence, Some(Confidence::Plausible));
+    std::thread::scope(|scope| {
+        scope.spawn(|| send(server.as_raw_fd(), "write", after));
+        let mut got = 0;
+        while got < after.len() {
+            let n = (after.len() - got).min(40_000);
+            // The buffer is full at each call, so that no call ends with a frame.
+            got += receive_whole(client.as_raw_fd(), n);
+        }
+    });
+    let seen = capture.of(&client);
+    let stream = seen.stream(Direction::Rx);
+    assert_eq!(stream.bytes.len(), after.len());
+    let headers: Vec<usize> = (0..200_005 / 16_384)
+        .map(|i| i * (16_384 + 9))
+        .filter(|at| *at >= before.len())
+        .collect();
+    for at in headers {
+        let got: Vec<_> = stream.bytes[at - before.len()..][..9]
+            .iter()
+            .map(|b| b.expect("copied"))
+            .collect();
+        assert_eq!(got, response[at..at + 9]);
+    }
+    assert_eq!(seen.ends, []);
+}
+
+/// Receives exactly `n` bytes in one call.
+fn receive_whole(fd: i32, n: usize) -> usize {
+    let mut buffer = vec![0u8; n];
+    // SAFETY: the buffer outlives the call.
+    let got = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), n, libc::MSG_WAITALL) };
+    usize::try_from(got).expect("received")
 }
 
 #[test]

@@ -115,3 +115,47 @@ fn a_call_of_thousands_of_frames_is_walked_to_its_end() {
     receive(server.as_raw_fd(), "read", 9);
     capture.assert_no_loss(&[]);
 }
+
+/// Keeps what is logged.
+struct Lines(std::sync::Mutex<Vec<String>>);
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0
+            .lock()
+            .expect("lines")
+            .push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn the_kernel_programs_speak_only_when_asked() {
+    if !possible() {
+        return;
+    }
+    static LINES: Lines = Lines(std::sync::Mutex::new(Vec::new()));
+    log::set_logger(&LINES).expect("the only logger");
+    log::set_max_level(log::LevelFilter::Debug);
+    for kernel_log in [false, true] {
+        let mut capture = Capture::with(&Options {
+            kernel_log,
+            ..own()
+        });
+        let (client, server) = pair("ipv4");
+        exchange(&client, &server, ("write", "read"), b"no HTTP/2 at all");
+        assert_eq!(capture.of(&client).unrecognised.len(), 1);
+        let spoke = LINES
+            .0
+            .lock()
+            .expect("lines")
+            .iter()
+            .any(|line| line.contains("not HTTP/2"));
+        assert_eq!(spoke, kernel_log, "{:?}", LINES.0);
+    }
+}

@@ -1,12 +1,12 @@
 //! Hand-built HTTP/2 bytes, and where a trace of them may have holes.
 
 /// RFC 9113 section 3.4.
-pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Payloads of DATA frames up to this are copied whole.
-pub const COPIED_WHOLE: usize = tracer_ebpf::event::DATA_COPY_WHOLE_MAX as usize;
+pub(crate) const COPIED_WHOLE: usize = tracer_ebpf::event::DATA_COPY_WHOLE_MAX as usize;
 
 /// One frame.
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).expect("a frame's length");
     let mut bytes = len.to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
@@ -16,12 +16,12 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// SETTINGS without parameters.
-pub fn settings() -> Vec<u8> {
+pub(crate) fn settings() -> Vec<u8> {
     frame(4, 0, 0, &[])
 }
 
 /// HEADERS with END_HEADERS.
-pub fn headers(stream: u32, end_stream: bool) -> Vec<u8> {
+pub(crate) fn headers(stream: u32, end_stream: bool) -> Vec<u8> {
     frame(
         1,
         4 | u8::from(end_stream),
@@ -31,12 +31,12 @@ pub fn headers(stream: u32, end_stream: bool) -> Vec<u8> {
 }
 
 /// DATA.
-pub fn data(stream: u32, end_stream: bool, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn data(stream: u32, end_stream: bool, payload: &[u8]) -> Vec<u8> {
     frame(0, u8::from(end_stream), stream, payload)
 }
 
 /// A gRPC message of `len` bytes with its prefix.
-pub fn message(len: u32) -> Vec<u8> {
+pub(crate) fn message(len: u32) -> Vec<u8> {
     let mut bytes = vec![0];
     bytes.extend(len.to_be_bytes());
     // Looks like a frame header of every kind now and then, as real payload may.
@@ -45,12 +45,12 @@ pub fn message(len: u32) -> Vec<u8> {
 }
 
 /// A unary call of stream `stream`, client to server, whose request has `len` bytes.
-pub fn call(stream: u32, len: u32) -> Vec<u8> {
+pub(crate) fn call(stream: u32, len: u32) -> Vec<u8> {
     [headers(stream, false), split(stream, true, &message(len))].concat()
 }
 
 /// DATA frames of at most 16,384 bytes.
-pub fn split(stream: u32, end_stream: bool, body: &[u8]) -> Vec<u8> {
+pub(crate) fn split(stream: u32, end_stream: bool, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut chunks = body.chunks(16_384).peekable();
     while let Some(chunk) = chunks.next() {
@@ -61,7 +61,7 @@ pub fn split(stream: u32, end_stream: bool, body: &[u8]) -> Vec<u8> {
 
 /// What the kernel programs must copy of `bytes`: all but what follows the message prefixes in DATA
 /// longer than 16 bytes. Written without knowledge of how the kernel side does it.
-pub fn must_copy(bytes: &[u8], preface: bool) -> Vec<bool> {
+pub(crate) fn must_copy(bytes: &[u8], preface: bool) -> Vec<bool> {
     let mut must = vec![true; bytes.len()];
     let mut at = if preface { PREFACE.len() } else { 0 };
     let mut left_of: std::collections::HashMap<u32, (Vec<u8>, usize)> =

@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_ns,
 };
+use aya_log_ebpf::debug;
 use tracer_ebpf::{
     counter::Counter,
     event::{cause, class, confidence, direction, family::UNIX},
@@ -224,6 +225,13 @@ fn unrecognised(s: &mut Scratch, socket: &mut Socket) {
     }
     socket.verdict = verdict::OTHER;
     count::bump(Counter::SocketsOther);
+    debug!(
+        (),
+        "socket {:x} of process {}: class {}, not HTTP/2",
+        s.sk,
+        (s.task >> 32) as u32,
+        s.class
+    );
     record::unrecognised(s, s.class, false);
 }
 
@@ -231,6 +239,10 @@ fn unrecognised(s: &mut Scratch, socket: &mut Socket) {
 #[inline(always)]
 fn desynchronised(s: &mut Scratch, socket: &mut Socket, towards: u8) {
     count::bump(Counter::Desync);
+    debug!(
+        (),
+        "socket {:x}: lost its place at offset {} of direction {}", s.sk, s.walk.offset, towards
+    );
     record::end(s.sk, socket, cause::DESYNC, towards, s.task);
     frame_walk::lose(&mut s.walk);
     if socket.verdict == verdict::UNDECIDED {
@@ -396,6 +408,16 @@ fn lost_place(s: &mut Scratch, socket: &mut Socket, way: usize) {
 fn announce(s: &mut Scratch, socket: &mut Socket) {
     if socket.told & told::OPEN == 0 {
         socket.told |= told::OPEN;
+        debug!(
+            (),
+            "socket {:x} of process {}: opened {}, from start {}, sent {}, received {}",
+            s.sk,
+            (s.task >> 32) as u32,
+            socket.opened,
+            socket.from_start,
+            socket.walks[0].offset,
+            socket.walks[1].offset
+        );
         record::open(
             s,
             socket.family,

@@ -1,15 +1,13 @@
 //! What does this direction speak? Asked at the start of a call, while the place within the frames is
 //! not known.
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tracer_ebpf::event::{class, direction, family::UNIX};
 
 use crate::{
-    frame_walk::{PREFACE, frame_type, plausible, scratch},
+    frame_walk::{PREFACE, frame_type, plausible},
     instruction::{bound, mask_below},
-    record,
+    record, search,
     state::{Scratch, Socket, mode, told, trusted, verdict},
 };
 
@@ -18,9 +16,6 @@ const CALLS_MAX: u8 = 32;
 
 /// Calls of an HTTP/1 connection that are checked for an upgrade.
 const HTTP1_CALLS_MAX: u8 = 16;
-
-/// Bytes of `101 Switching Protocols` that are searched for the head's end.
-const HEAD_MAX: u32 = 1_024;
 
 /// What was recognised.
 pub(crate) enum Recognised {
@@ -143,7 +138,16 @@ pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
         return Recognised::Frames;
     }
     if socket.verdict != verdict::UNDECIDED {
-        return Recognised::Nothing;
+        // HTTP/2 for certain, but its place in this direction was lost or never known.
+        search::frame(s);
+        if s.found == u32::MAX {
+            return Recognised::Nothing;
+        }
+        s.walk.mode = mode::SKIP;
+        s.walk.left = s.found;
+        s.walk.plausible = 0;
+        s.walk.trusted = trusted::NO;
+        return Recognised::Frames;
     }
     let class = class_of(s, n);
     if class != class::OTHER {
@@ -176,7 +180,7 @@ fn upgrade(s: &mut Scratch, socket: &mut Socket, n: u32) -> Recognised {
         && u32::from_be_bytes([s.peek[8], s.peek[9], s.peek[10], s.peek[11]])
             == u32::from_be_bytes(*b" 101");
     if switching {
-        search_head(s);
+        search::head(s);
         if s.head_len != 0 && s.h2c != 0 {
             // The frames of this direction begin behind the head, those of the other at its preface.
             s.walk.mode = mode::SKIP;
@@ -192,51 +196,4 @@ fn upgrade(s: &mut Scratch, socket: &mut Socket, n: u32) -> Recognised {
         socket.verdict = verdict::OTHER;
     }
     Recognised::Nothing
-}
-
-/// Looks for `\r\n\r\n` and `h2c` at the beginning of the call.
-#[inline(always)]
-fn search_head(s: &mut Scratch) {
-    let mut n = HEAD_MAX as u64;
-    if s.chunk_len < n {
-        n = s.chunk_len;
-    }
-    if (s.remaining as u64) < n {
-        n = s.remaining as u64;
-    }
-    let n = bound::<2_047>(n);
-    s.window = 0;
-    s.head_len = 0;
-    s.h2c = 0;
-    s.searched = n as u32;
-    // SAFETY: `out` is far larger; the callback uses the scratch space alone.
-    unsafe {
-        if bpf_probe_read_user(s.out.as_mut_ptr().cast(), n as u32, s.chunk as *const _) == 0 {
-            bpf_loop(
-                HEAD_MAX,
-                search_step as *mut c_void,
-                core::ptr::null_mut(),
-                0,
-            );
-        }
-    }
-}
-
-extern "C" fn search_step(index: u64, _context: *mut c_void) -> i64 {
-    let Some(s) = scratch() else { return 1 };
-    if index >= s.searched as u64 {
-        return 1;
-    }
-    let at = bound::<1_023>(index);
-    // SAFETY: within `out`.
-    let byte = unsafe { *s.out.as_ptr().add(at as usize) };
-    s.window = s.window << 8 | byte as u32;
-    if s.window & 0x00ff_ffff == 0x0068_3263 {
-        s.h2c = 1;
-    }
-    if s.window == 0x0d0a_0d0a {
-        s.head_len = at as u32 + 1;
-        return 1;
-    }
-    0
 }

@@ -273,8 +273,8 @@ pub(crate) struct Scratch {
     pub(crate) searched: u32,
     /// 1: the call is recvmmsg or sendmmsg.
     pub(crate) multi: u32,
-    /// Padding.
-    pub(crate) _pad: u32,
+    /// Where a search found a frame.
+    pub(crate) found: u32,
     /// The direction at hand, while the call is walked.
     pub(crate) walk: Walk,
     /// A socket's entry, while it is made.

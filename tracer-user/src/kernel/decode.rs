@@ -290,3 +290,193 @@ impl Segment<'_> {
         self.len() == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A record: header, then `body`.
+    fn record(kind: u8, direction: u8, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![kind, direction, 0, 0];
+        bytes.extend_from_slice(&u32::try_from(48 + body.len()).unwrap().to_le_bytes());
+        for word in [7u64, 0xffff_8880_0000_1000, 5] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.extend_from_slice(&42u32.to_le_bytes());
+        bytes.extend_from_slice(&43u32.to_le_bytes());
+        bytes.extend_from_slice(&99u64.to_le_bytes());
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    fn bytes_body(total: u32, to_boundary: u32, partial_len: u8, segments: &[u8]) -> Vec<u8> {
+        let mut body = 1_000u64.to_le_bytes().to_vec();
+        body.extend_from_slice(&total.to_le_bytes());
+        body.extend_from_slice(&to_boundary.to_le_bytes());
+        body.push(partial_len);
+        body.extend_from_slice(&[0, 0, 9, 0, 0, 0, 0, 0, 0]);
+        body.push(confidence::PREFACE);
+        body.extend_from_slice(&[0; 5]);
+        body.extend_from_slice(&3u32.to_le_bytes());
+        body.extend_from_slice(&[0, 1, 0, 0]);
+        body.extend_from_slice(segments);
+        body
+    }
+
+    fn segments() -> Vec<u8> {
+        let mut encoded = 3u32.to_le_bytes().to_vec();
+        encoded.extend_from_slice(b"abc");
+        encoded.extend_from_slice(&(500 | SEGMENT_HOLE).to_le_bytes());
+        encoded
+    }
+
+    fn samples() -> Vec<Vec<u8>> {
+        let mut open = vec![2, 0, opened::ACTIVE, 1];
+        open.resize(192, 0);
+        let mut end = vec![cause::EOF];
+        end.resize(8, 0);
+        end.extend_from_slice(&[0xff; 8]);
+        end.extend_from_slice(&9u64.to_le_bytes());
+        vec![
+            record(kind::OPEN, 0, &open),
+            record(kind::BYTES, 1, &bytes_body(503, 600, 0, &segments())),
+            record(kind::END, 1, &end),
+            record(
+                kind::UNRECOGNISED,
+                0,
+                &[class::HTTP1, 0, 0, 0, 2, 0, 0, 0, b'G', b'E'],
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_kind_of_record_is_decoded() {
+        let samples = samples();
+        let event = decode(&samples[0]).unwrap();
+        assert_eq!(
+            (event.at, event.task.pid, event.task.tid),
+            (Timestamp(7), 42, 43)
+        );
+        let What::Open(open) = event.what else {
+            panic!()
+        };
+        assert_eq!((open.opened, open.from_start), (Opened::Active, true));
+        let What::Bytes(bytes) = decode(&samples[1]).unwrap().what else {
+            panic!()
+        };
+        assert_eq!(
+            (bytes.direction, bytes.offset, bytes.total),
+            (Direction::Rx, 1_000, 503)
+        );
+        assert_eq!(
+            bytes.boundary,
+            Boundary::At {
+                after: 600,
+                frame_type: 0,
+                flags: 1,
+                stream_id: 3
+            }
+        );
+        let got: Vec<_> = bytes.segments().collect();
+        assert_eq!(got, [Segment::Bytes(b"abc"), Segment::Hole(500)]);
+        let What::End(end) = decode(&samples[2]).unwrap().what else {
+            panic!()
+        };
+        assert_eq!(
+            (end.cause, end.tx_offset, end.rx_offset),
+            (EndCause::Eof, None, Some(9))
+        );
+        let What::Unrecognised(other) = decode(&samples[3]).unwrap().what else {
+            panic!()
+        };
+        assert_eq!(
+            (other.protocol, other.first),
+            (OtherProtocol::Http1, &b"GE"[..])
+        );
+    }
+
+    #[test]
+    fn a_half_read_header_is_told_with_its_bytes() {
+        let body = bytes_body(503, 0, 4, &segments());
+        let bytes = record(kind::BYTES, 0, &body);
+        let What::Bytes(bytes) = decode(&bytes).unwrap().what else {
+            panic!()
+        };
+        assert_eq!(
+            bytes.boundary,
+            Boundary::InHeader {
+                len: 4,
+                bytes: [0, 0, 9, 0, 0, 0, 0, 0, 0]
+            }
+        );
+    }
+
+    #[test]
+    fn segments_that_do_not_add_up_are_refused() {
+        for (total, cut) in [(502, 0), (504, 0), (503, 1), (3, 4)] {
+            let mut encoded = segments();
+            encoded.truncate(encoded.len() - cut);
+            let bytes = record(kind::BYTES, 0, &bytes_body(total, 0, 0, &encoded));
+            // A cut that leaves whole segments covers less, and may say so.
+            let fits = total == 3 && cut == 4;
+            assert_eq!(decode(&bytes).is_ok(), fits, "{total} {cut}");
+        }
+    }
+
+    #[test]
+    fn unix_names_are_shown_as_users_write_them() {
+        assert_eq!(
+            unix_address(b"/run/x.sock\0junk"),
+            Address::Unix("/run/x.sock".into())
+        );
+        assert_eq!(unix_address(b"\0name"), Address::Unix("@name".into()));
+        assert_eq!(unix_address(b""), Address::Unix(String::new()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            read(&bytes);
+        }
+
+        #[test]
+        fn no_changed_record_makes_the_decoder_panic(
+            which in 0usize..4,
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            cut in any::<prop::sample::Index>(),
+            mend in any::<bool>(),
+        ) {
+            let mut bytes = samples()[which].clone();
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            bytes.truncate(cut.index(bytes.len()) + 1);
+            if mend && bytes.len() >= 8 {
+                let len = u32::try_from(bytes.len()).unwrap();
+                bytes[4..8].copy_from_slice(&len.to_le_bytes());
+            }
+            read(&bytes);
+        }
+    }
+
+    /// Decodes, and when that works, what the record promises holds.
+    fn read(bytes: &[u8]) {
+        if let Ok(Event {
+            what: What::Bytes(bytes),
+            ..
+        }) = decode(bytes)
+        {
+            let total: u64 = bytes
+                .segments()
+                .map(|segment| match segment {
+                    Segment::Bytes(bytes) => bytes.len() as u64,
+                    Segment::Hole(len) => u64::from(len),
+                })
+                .sum();
+            assert_eq!(total, u64::from(bytes.total));
+        }
+    }
+}
