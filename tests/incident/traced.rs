@@ -145,7 +145,10 @@ fn names_exactly_the_failed_calls(parts: Parts, attach: Attach) {
         "the upstream hop is blamed: {}",
         blamed[0].0
     );
-    traced.trace.assert_lossless();
+    match attach {
+        Attach::Before => traced.trace.assert_lossless(),
+        Attach::InTheMiddle => traced.trace.assert_lossless_once_attached(),
+    }
 }
 
 fn says_nothing(parts: Parts) {
