@@ -35,6 +35,10 @@ const EMPTY_MAX: u32 = 16;
 /// A socket call had finished: `returned` bytes, or minus the error.
 #[inline(always)]
 pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
+    let epoch = filter::epoch();
+    if epoch == 0 {
+        return;
+    }
     // SAFETY: no arguments.
     let task = unsafe { bpf_get_current_pid_tgid() };
     let tgid = (task >> 32) as u32;
@@ -56,14 +60,14 @@ pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
             count::bump(Counter::CallsSkipped);
             return;
         } else if socket.verdict == verdict::UNWANTED {
-            if socket.tgid == tgid && socket.epoch == filter::epoch() {
+            if socket.tgid == tgid && socket.epoch == epoch {
                 count::bump(Counter::CallsSkipped);
                 return;
             }
             known = None;
-        } else if socket.epoch != filter::epoch() {
+        } else if socket.epoch != epoch {
             if filter::wants(sk, socket.family, tgid) {
-                socket.epoch = filter::epoch();
+                socket.epoch = epoch;
             } else {
                 if socket.told & told::OPEN != 0 {
                     record::end(sk, socket, cause::CLOSED, towards, task);

@@ -14,7 +14,7 @@ use crate::{
 /// Deepest v2 cgroup whose ancestors are looked at (a Kubernetes container is at depth 4 or 5).
 const CGROUP_DEPTH: i32 = 20;
 
-/// The number that user space raises when it changes members.
+/// The number that user space raises when it changes members; 0 until every program is attached.
 #[inline(always)]
 pub(crate) fn epoch() -> u32 {
     EPOCH.get(0).copied().unwrap_or(0)

@@ -37,6 +37,12 @@ impl Ending {
 
     /// The cause, once the end has begun.
     #[must_use]
+    pub fn cause(&self) -> Option<ConnectionEnd> {
+        self.cause.map(|(why, _)| why)
+    }
+
+    /// Whether the end has begun.
+    #[must_use]
     pub fn begun(&self) -> bool {
         self.cause.is_some() || self.gone.is_some()
     }

@@ -59,6 +59,7 @@ impl Sink for SeenStreams {
                 record: record.clone(),
                 findings: findings.clone(),
             }),
+            Output::Loss(loss) if !loss.hides_traffic() => {}
             Output::Loss(_) => self.n_losses += 1,
             _ => {}
         }

@@ -134,6 +134,7 @@ impl Tracer {
                 attached.push(probe.tracepoint);
             }
         }
+        members.open()?;
         Ok(Tracer {
             ebpf,
             ring,

@@ -358,7 +358,18 @@ impl Members {
                 .insert(pid, 1, 0)
                 .map_err(|_| StartError::FilterTooLarge("process"))?;
         }
-        self.number = self.number.wrapping_add(1);
+        // Before `open` the programs look at nothing.
+        if self.number == 0 {
+            Ok(())
+        } else {
+            self.open()
+        }
+    }
+
+    /// From now on the programs look at socket calls, and judge every socket anew. All at once: were they
+    /// attached one after another into traffic, a request would be seen and its response not.
+    pub(super) fn open(&mut self) -> Result<(), StartError> {
+        self.number = self.number.checked_add(1).unwrap_or(1);
         self.epoch
             .set(0, self.number, 0)
             .map_err(|e| StartError::Load(EbpfError::MapError(e)))

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::frames::{FrameTeller, Frames};
+use super::lane::Lane;
+use super::output::limit_cause;
 use super::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
 use crate::anomaly::Rules;
 use crate::connection::Endpoint;
 use crate::connection::end::Ending;
-use crate::connection::order::{Continuity, Order};
 use crate::connection::role::Role;
 use crate::connection::upgrade::{self, UpgradeRequest};
-use crate::frame::{Fault, Frame, FrameReader, Start, Step};
+use crate::frame::{Fault, Frame, Step};
 use crate::kernel::event::{
     Boundary, Bytes, Confidence, Direction, End, EndCause, Open, OtherProtocol, Segment, SocketKey,
     Task, Timestamp, Unrecognised,
@@ -22,30 +23,6 @@ use crate::stream::table::{Context, Shown, StreamTable};
 /// SETTINGS_HEADER_TABLE_SIZE and SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 6.5.2).
 const SETTINGS_HEADER_TABLE_SIZE: u16 = 0x1;
 const SETTINGS_MAX_FRAME_SIZE: u16 = 0x5;
-
-/// One direction: where its bytes stand, and its reader once the first ones came.
-#[derive(Default)]
-struct Lane {
-    order: Order,
-    reader: Option<FrameReader>,
-    /// What the receiver of this direction announced, kept until the reader exists.
-    hpack_limit: Option<u32>,
-    max_frame_size: Option<u32>,
-}
-
-impl Lane {
-    /// Tells the reader what the receiver announced.
-    fn tell_settings(&mut self) {
-        if let Some(reader) = self.reader.as_mut() {
-            if let Some(bytes) = self.hpack_limit.take() {
-                reader.set_hpack_limit(bytes);
-            }
-            if let Some(bytes) = self.max_frame_size.take() {
-                reader.set_max_frame_size(bytes);
-            }
-        }
-    }
-}
 
 /// A step that waits until the connection's role is proven and it is believed to be HTTP/2.
 struct Waiting {
@@ -72,8 +49,8 @@ pub(super) struct Conn {
     upgrade: Option<UpgradeRequest>,
     ending: Ending,
     last_bytes: Timestamp,
-    /// A wake-up for this connection stands in the pipeline's heap.
-    pub(super) scheduled: bool,
+    /// The earliest wake-up of this connection that stands in the pipeline's heap.
+    pub(super) scheduled: Option<Timestamp>,
 }
 
 impl Conn {
@@ -103,7 +80,7 @@ impl Conn {
             lost_place: [false; 2],
             upgrade: None,
             ending: Ending::default(),
-            scheduled: false,
+            scheduled: None,
         }
     }
 
@@ -156,7 +133,8 @@ impl Conn {
             pid: task.pid,
         };
         let direction = bytes.direction;
-        self.place(bytes);
+        let (from_start, upgraded) = (self.info.beginning_seen, self.upgrade.is_some());
+        self.lane(direction).place(bytes, from_start, upgraded);
         self.steps(direction, context, sink);
         for segment in bytes.segments() {
             if let Some(reader) = self.lane(direction).reader.as_mut() {
@@ -230,6 +208,7 @@ impl Conn {
             }
         }
         self.ending.sign(end.cause, at);
+        self.streams.end_begun(self.ending.cause());
         self.flush(sink);
         self.events(rules, sink);
     }
@@ -289,59 +268,6 @@ impl Conn {
             Direction::Tx => tx,
             Direction::Rx => rx,
         }
-    }
-
-    /// Tells the direction's reader where these bytes stand.
-    fn place(&mut self, bytes: &Bytes<'_>) {
-        let from_start = self.info.beginning_seen;
-        let upgraded = self.upgrade.is_some();
-        let lane = self.lane(bytes.direction);
-        let continuity = lane
-            .order
-            .take(bytes.offset, u64::from(bytes.total), from_start);
-        let preface = bytes.segments().next().is_some_and(|first| {
-            // 'P' begins no frame that may come first: a SETTINGS frame of that length is illegal.
-            matches!(first, Segment::Bytes([b'P', ..]))
-        });
-        match (&mut lane.reader, continuity) {
-            (None, _) if preface => lane.reader = Some(FrameReader::new(Start::Preface)),
-            (None, Continuity::First { at_start: true }) => {
-                lane.reader = Some(FrameReader::new(Start::Boundary { first: true }));
-            }
-            (None, _) => {
-                // An upgraded server's frames begin after its 101: HPACK history is whole.
-                let mut reader = match bytes.boundary {
-                    Boundary::Unknown => FrameReader::new(Start::Unknown),
-                    Boundary::At { after: 0, .. } => {
-                        FrameReader::new(Start::Boundary { first: upgraded })
-                    }
-                    // In the middle of a frame: nothing was lost, the beginning was just not seen.
-                    Boundary::At { .. } | Boundary::InHeader { .. } => {
-                        let mut reader = FrameReader::new(Start::Unknown);
-                        reader.gap(Some(0), bytes.boundary);
-                        reader
-                    }
-                };
-                let lost = match continuity {
-                    Continuity::Gap(lost) => lost,
-                    // The direction's beginning is what was lost.
-                    Continuity::First { .. } if from_start && !upgraded => bytes.offset,
-                    _ => 0,
-                };
-                if lost > 0 {
-                    reader.gap(Some(lost), bytes.boundary);
-                }
-                lane.reader = Some(reader);
-            }
-            (Some(reader), Continuity::Gap(lost)) => reader.gap(Some(lost), bytes.boundary),
-            (Some(reader), Continuity::Behind) => reader.gap(None, bytes.boundary),
-            (Some(reader), Continuity::Follows | Continuity::First { .. }) => {
-                if !reader.is_synchronised() && bytes.boundary != Boundary::Unknown {
-                    reader.gap(Some(0), bytes.boundary);
-                }
-            }
-        }
-        lane.tell_settings();
     }
 
     /// Takes the steps that a reader has ready.
@@ -541,7 +467,7 @@ impl Conn {
                     sink.accept(&Output::Loss(Loss {
                         connection,
                         at,
-                        cause: name,
+                        cause: limit_cause(name),
                         bytes: None,
                     }));
                 }
@@ -594,7 +520,7 @@ fn fault_cause(fault: Fault) -> &'static str {
         Fault::Gap => "gap",
         Fault::HoleInFrame => "hole_in_frame",
         Fault::HeaderBlockLost => "header_block_lost",
-        Fault::Limit(name) => name,
+        Fault::Limit(name) => limit_cause(name),
         Fault::Implausible => "implausible",
     }
 }

@@ -5,6 +5,7 @@
 
 mod conn;
 mod frames;
+mod lane;
 mod output;
 #[cfg(test)]
 mod tests;
@@ -144,7 +145,7 @@ impl Pipeline {
                 sink.accept(&Output::Loss(Loss {
                     connection,
                     at,
-                    cause: name,
+                    cause: output::limit_cause(name),
                     bytes: None,
                 }));
             }
@@ -157,7 +158,8 @@ impl Pipeline {
             let Some(conn) = self.table.peek_mut(&key) else {
                 continue;
             };
-            conn.scheduled = false;
+            // A later wake-up that stands in the heap as well does no harm.
+            conn.scheduled = None;
             let before = conn.live();
             let over = conn.advance(now, &mut self.rules, sink);
             let after = if over { Live::default() } else { conn.live() };
@@ -256,11 +258,9 @@ impl Pipeline {
             conn.relieve(excess, event.at, &mut self.rules, sink);
         }
         let after = conn.live();
-        let next = if conn.scheduled {
-            None
-        } else {
-            conn.next_due()
-        };
+        let next = conn
+            .next_due()
+            .filter(|next| conn.scheduled.is_none_or(|scheduled| *next < scheduled));
         self.count(before, after);
         if let Some(next) = next {
             self.schedule(event.socket, next);
@@ -269,7 +269,7 @@ impl Pipeline {
 
     fn schedule(&mut self, key: SocketKey, at: Timestamp) {
         if let Some(conn) = self.table.peek_mut(&key) {
-            conn.scheduled = true;
+            conn.scheduled = Some(at);
             self.due.push(Reverse((at, key)));
         }
     }

@@ -104,6 +104,37 @@ impl FrameSeen {
     }
 }
 
+impl Loss {
+    /// Traffic went by that was not seen. Not so where only memory for convenience ran out: the middle
+    /// of a long story, what rules remember of connections and methods.
+    #[must_use]
+    pub fn hides_traffic(&self) -> bool {
+        !matches!(
+            self.cause,
+            "limit_story" | "limit_go_away_connections" | "limit_method_shapes"
+        )
+    }
+}
+
+/// The cause of a loss at the bound `name` of [`limits`](crate::limits).
+pub(super) fn limit_cause(name: &'static str) -> &'static str {
+    match name {
+        "connections" => "limit_connections",
+        "continuations" => "limit_continuations",
+        "frame_payload" => "limit_frame_payload",
+        "go_away_connections" => "limit_go_away_connections",
+        "header_block" => "limit_header_block",
+        "header_list" => "limit_header_list",
+        "hpack_table" => "limit_hpack_table",
+        "method_shapes" => "limit_method_shapes",
+        "story" => "limit_story",
+        "streams" => "limit_streams",
+        "streams_per_connection" => "limit_streams_per_connection",
+        "undecided_steps" => "limit_undecided_steps",
+        _ => "limit_other",
+    }
+}
+
 /// What the pipeline says.
 #[derive(Clone, Debug)]
 pub enum Output {

@@ -445,8 +445,28 @@ fn too_many_streams_of_all_connections_give_up_the_oldest_and_say_so() {
         driver.send(Direction::Tx, &request(id));
     }
     assert_eq!(driver.pipeline.live().streams, 3);
-    assert_eq!(driver.losses(), vec!["streams", "streams"]);
+    assert_eq!(driver.losses(), vec!["limit_streams", "limit_streams"]);
     let outcomes: Vec<Outcome> = driver.streams().iter().map(|s| s.outcome).collect();
     assert_eq!(outcomes, vec![Outcome::Unknown, Outcome::Unknown]);
     assert_eq!(driver.loud_findings(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_reset_that_answers_the_peers_end_is_not_taken_for_the_cause() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+    driver.send(Direction::Rx, &response_headers(1));
+    driver.end(EndCause::PeerFin);
+    driver.send(Direction::Tx, &reset(1, 7));
+    driver.end(EndCause::Closed);
+    driver.pass(CONNECTION_LINGER_NS * 2);
+    assert_eq!(driver.streams().len(), 1);
+    assert_eq!(driver.streams()[0].outcome, Outcome::ConnectionLost);
+    assert_eq!(driver.loud_findings(), vec!["connection_lost_streams"]);
+    let open = driver.out.0.iter().find_map(|output| match output {
+        Output::ConnectionEnded { open_streams, .. } => Some(*open_streams),
+        _ => None,
+    });
+    assert_eq!(open, Some(1));
 }

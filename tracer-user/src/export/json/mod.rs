@@ -125,6 +125,7 @@ impl Sink for Json {
                     self.line(&line);
                 }
             }
+            Output::Loss(loss) if !loss.hides_traffic() => {}
             Output::Loss(loss) => {
                 let line = LossLine::new(self.clock, loss);
                 self.line(&line);

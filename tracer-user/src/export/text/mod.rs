@@ -359,6 +359,7 @@ impl Sink for Text {
                 }
             }
             Output::GoAway { info, go_away } => self.go_away(info, go_away),
+            Output::Loss(loss) if !loss.hides_traffic() => {}
             Output::Loss(loss) => self.loss(loss),
         }
     }

@@ -1,5 +1,7 @@
 //! The streams of one connection: steps of both directions go in, [`StreamEvent`]s come out.
 
+mod ending;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -51,6 +53,10 @@ pub struct StreamTable {
     n_lingering: usize,
     /// A gap touched streams, and when to look next for those that stay silent.
     doubt_at: Option<Timestamp>,
+    /// The peer of the observed end is gone, and how; the connection itself is not over yet.
+    peer_gone: Option<ConnectionEnd>,
+    /// Streams that ended by that, and those of them that a GOAWAY had accepted.
+    lost_with_peer: (u32, u32),
     over: bool,
     out: VecDeque<StreamEvent>,
 }
@@ -72,6 +78,8 @@ impl StreamTable {
             lingering: VecDeque::new(),
             n_lingering: 0,
             doubt_at: None,
+            peer_gone: None,
+            lost_with_peer: (0, 0),
             over: false,
             out: VecDeque::new(),
         }
@@ -179,69 +187,6 @@ impl StreamTable {
         }
     }
 
-    /// The connection ended, and with it everything that is open.
-    pub fn connection_ended(&mut self, why: ConnectionEnd, at: Timestamp) {
-        if self.over {
-            return;
-        }
-        let (mut open_streams, mut accepted_streams) = (0_u32, 0_u32);
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
-        for id in ids {
-            let Some(stream) = self.streams.get(&id) else {
-                continue;
-            };
-            if stream.finished_at.is_some() {
-                self.hand_out(id, None);
-                continue;
-            }
-            let answered = stream.response.state.end_stream_sent();
-            if !answered && (!stream.awaits_response() || why == ConnectionEnd::Unknown) {
-                self.leave(id, StreamEnd::Unseen, at);
-                continue;
-            }
-            if !answered && !stream.pushed {
-                open_streams = open_streams.saturating_add(1);
-                let accepted = self.go_aways.of(initiator(id).peer()).as_ref();
-                if accepted.is_some_and(|go_away| id <= go_away.last_stream_id) {
-                    accepted_streams = accepted_streams.saturating_add(1);
-                }
-            }
-            self.leave(id, StreamEnd::Connection(why), at);
-        }
-        self.over = true;
-        let go_aways = [&self.go_aways.client, &self.go_aways.server]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
-        let (connection, role) = (self.connection, self.role);
-        self.out.push_back(StreamEvent::ConnectionEnded {
-            connection,
-            role,
-            why,
-            at,
-            open_streams,
-            accepted_streams,
-            go_aways,
-        });
-    }
-
-    /// The user stopped tracing: what is open is lost from sight, and nothing is found about it.
-    pub fn trace_ended(&mut self, at: Timestamp) {
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
-        for id in ids {
-            match self
-                .streams
-                .get(&id)
-                .is_some_and(|stream| stream.finished_at.is_some())
-            {
-                true => self.hand_out(id, None),
-                false => self.leave(id, StreamEnd::Unseen, at),
-            }
-        }
-        self.over = true;
-    }
-
     /// What happened, oldest first.
     pub fn poll(&mut self) -> Option<StreamEvent> {
         self.out.pop_front()
@@ -286,6 +231,14 @@ impl StreamTable {
                 ..
             } => {
                 self.headers(sender, *stream_id, *end_stream, block, context);
+            }
+            Frame::RstStream { stream_id, .. } if self.answers_peers_end(sender, *stream_id) => {
+                if let Some(why) = self.peer_gone {
+                    let (open, accepted) = self.lost_with_peer;
+                    let accepted = accepted.saturating_add(u32::from(self.accepted(*stream_id)));
+                    self.lost_with_peer = (open.saturating_add(1), accepted);
+                    self.leave(*stream_id, StreamEnd::Connection(why), context.at);
+                }
             }
             Frame::RstStream { stream_id, code } => {
                 if self.follow(*stream_id, sender, false, context) {

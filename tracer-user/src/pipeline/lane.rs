@@ -1,0 +1,80 @@
+//! One direction of a connection end: where its bytes stand, and its frame reader.
+
+use crate::connection::order::{Continuity, Order};
+use crate::frame::{FrameReader, Start};
+use crate::kernel::event::{Boundary, Bytes, Segment};
+
+/// One direction: where its bytes stand, and its reader once the first ones came.
+#[derive(Default)]
+pub(super) struct Lane {
+    pub(super) order: Order,
+    pub(super) reader: Option<FrameReader>,
+    /// What the receiver of this direction announced, kept until the reader exists.
+    pub(super) hpack_limit: Option<u32>,
+    pub(super) max_frame_size: Option<u32>,
+}
+
+impl Lane {
+    /// Tells the reader what the receiver announced.
+    pub(super) fn tell_settings(&mut self) {
+        if let Some(reader) = self.reader.as_mut() {
+            if let Some(bytes) = self.hpack_limit.take() {
+                reader.set_hpack_limit(bytes);
+            }
+            if let Some(bytes) = self.max_frame_size.take() {
+                reader.set_max_frame_size(bytes);
+            }
+        }
+    }
+
+    /// Tells the reader where these bytes stand. `from_start`: the connection is seen from its first byte;
+    /// `upgraded`: it began as HTTP/1.1.
+    pub(super) fn place(&mut self, bytes: &Bytes<'_>, from_start: bool, upgraded: bool) {
+        let continuity = self
+            .order
+            .take(bytes.offset, u64::from(bytes.total), from_start);
+        let preface = bytes.segments().next().is_some_and(|first| {
+            // 'P' begins no frame that may come first: a SETTINGS frame of that length is illegal.
+            matches!(first, Segment::Bytes([b'P', ..]))
+        });
+        match (&mut self.reader, continuity) {
+            (None, _) if preface => self.reader = Some(FrameReader::new(Start::Preface)),
+            (None, Continuity::First { at_start: true }) => {
+                self.reader = Some(FrameReader::new(Start::Boundary { first: true }));
+            }
+            (None, _) => {
+                // An upgraded server's frames begin after its 101: HPACK history is whole.
+                let mut reader = match bytes.boundary {
+                    Boundary::Unknown => FrameReader::new(Start::Unknown),
+                    Boundary::At { after: 0, .. } => {
+                        FrameReader::new(Start::Boundary { first: upgraded })
+                    }
+                    // In the middle of a frame: nothing was lost, the beginning was just not seen.
+                    Boundary::At { .. } | Boundary::InHeader { .. } => {
+                        let mut reader = FrameReader::new(Start::Unknown);
+                        reader.gap(Some(0), bytes.boundary);
+                        reader
+                    }
+                };
+                let lost = match continuity {
+                    Continuity::Gap(lost) => lost,
+                    // The direction's beginning is what was lost.
+                    Continuity::First { .. } if from_start && !upgraded => bytes.offset,
+                    _ => 0,
+                };
+                if lost > 0 {
+                    reader.gap(Some(lost), bytes.boundary);
+                }
+                self.reader = Some(reader);
+            }
+            (Some(reader), Continuity::Gap(lost)) => reader.gap(Some(lost), bytes.boundary),
+            (Some(reader), Continuity::Behind) => reader.gap(None, bytes.boundary),
+            (Some(reader), Continuity::Follows | Continuity::First { .. }) => {
+                if !reader.is_synchronised() && bytes.boundary != Boundary::Unknown {
+                    reader.gap(Some(0), bytes.boundary);
+                }
+            }
+        }
+        self.tell_settings();
+    }
+}

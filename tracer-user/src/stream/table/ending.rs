@@ -1,0 +1,92 @@
+//! How the streams of a connection end when the connection does.
+
+use super::StreamTable;
+use crate::connection::{ConnectionEnd, Endpoint};
+use crate::frame::StreamId;
+use crate::kernel::event::Timestamp;
+use crate::stream::ids::initiator;
+use crate::stream::record::{StreamEnd, StreamEvent};
+
+impl StreamTable {
+    /// The connection's end has begun. Once the peer is gone, what the observed end still resets is its
+    /// answer to that, not the cause (grpcio sends REFUSED_STREAM then).
+    pub fn end_begun(&mut self, why: Option<ConnectionEnd>) {
+        self.peer_gone =
+            why.filter(|why| matches!(why, ConnectionEnd::PeerFin | ConnectionEnd::PeerReset));
+    }
+
+    /// The connection ended, and with it everything that is open.
+    pub fn connection_ended(&mut self, why: ConnectionEnd, at: Timestamp) {
+        if self.over {
+            return;
+        }
+        let (mut open_streams, mut accepted_streams) = self.lost_with_peer;
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            let Some(stream) = self.streams.get(&id) else {
+                continue;
+            };
+            if stream.finished_at.is_some() {
+                self.hand_out(id, None);
+                continue;
+            }
+            let answered = stream.response.state.end_stream_sent();
+            if !answered && (!stream.awaits_response() || why == ConnectionEnd::Unknown) {
+                self.leave(id, StreamEnd::Unseen, at);
+                continue;
+            }
+            if !answered && !stream.pushed {
+                open_streams = open_streams.saturating_add(1);
+                accepted_streams = accepted_streams.saturating_add(u32::from(self.accepted(id)));
+            }
+            self.leave(id, StreamEnd::Connection(why), at);
+        }
+        self.over = true;
+        let go_aways = [&self.go_aways.client, &self.go_aways.server]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        let (connection, role) = (self.connection, self.role);
+        self.out.push_back(StreamEvent::ConnectionEnded {
+            connection,
+            role,
+            why,
+            at,
+            open_streams,
+            accepted_streams,
+            go_aways,
+        });
+    }
+
+    /// The user stopped tracing: what is open is lost from sight, and nothing is found about it.
+    pub fn trace_ended(&mut self, at: Timestamp) {
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        for id in ids {
+            match self
+                .streams
+                .get(&id)
+                .is_some_and(|stream| stream.finished_at.is_some())
+            {
+                true => self.hand_out(id, None),
+                false => self.leave(id, StreamEnd::Unseen, at),
+            }
+        }
+        self.over = true;
+    }
+
+    /// The observed end resets a stream without an answer, and its peer is gone.
+    pub(super) fn answers_peers_end(&self, sender: Endpoint, id: StreamId) -> bool {
+        self.peer_gone.is_some()
+            && self.role == Some(sender)
+            && self.streams.get(&id).is_some_and(|stream| {
+                stream.finished_at.is_none() && !stream.response.state.end_stream_sent()
+            })
+    }
+
+    /// The last GOAWAY of the stream's receiver had accepted it.
+    pub(super) fn accepted(&self, id: StreamId) -> bool {
+        let go_away = self.go_aways.of(initiator(id).peer()).as_ref();
+        go_away.is_some_and(|go_away| id <= go_away.last_stream_id)
+    }
+}
