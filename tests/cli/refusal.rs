@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use super::binary::{command, h2trace, said_by, unprivileged};
+use super::binary::{command, h2trace, path, said_by, unprivileged};
 
 /// The id of a process that has gone.
 fn gone() -> String {
@@ -151,6 +151,19 @@ fn missing_privileges_are_said_with_the_exact_command() {
     ]);
     said_by(unprivileged(&["serve", "--listen", "127.0.0.1:0"]))
         .assert_refused(&["CAP_BPF", "sudo "]);
+}
+
+#[test]
+fn kernel_without_btf_is_named() {
+    // SAFETY: geteuid(2) has no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("SKIPPED: hiding the kernel's BTF takes root: run the tests with sudo");
+        return;
+    }
+    let mut hidden = Command::new("unshare");
+    let script = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" trace --pid $$";
+    hidden.args(["--mount", "sh", "-c", script]).arg(path());
+    said_by(hidden).assert_refused(&["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF=y"]);
 }
 
 #[test]

@@ -257,7 +257,7 @@ pub struct ReplayArgs {
     )]
     pub headers: Headers,
 
-    /// Show the value of one more header field, such as x-request-id [repeatable]
+    /// Show the value of one more header field, such as x-request-id (repeatable)
     #[arg(
         long,
         env = "H2TRACE_HEADER",

@@ -14,9 +14,7 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
     /// The kernel was built without CONFIG_DEBUG_INFO_BTF, or /sys is not mounted.
-    #[error(
-        "cannot read {VMLINUX}: {0} (h2trace needs a kernel built with CONFIG_DEBUG_INFO_BTF=y)"
-    )]
+    #[error("cannot read {VMLINUX} (h2trace needs a kernel built with CONFIG_DEBUG_INFO_BTF=y)")]
     Unreadable(#[from] std::io::Error),
     /// The data is not what the format says.
     #[error("{VMLINUX} is malformed at byte {0}")]
