@@ -40,9 +40,9 @@ impl Said {
     }
 }
 
-/// The binary: `H2TRACE_BIN`, or the newer one of those that cargo built.
+/// The binary: `H2TRACE_BINARY`, or the newer one of those that cargo built.
 pub(crate) fn path() -> PathBuf {
-    if let Some(path) = std::env::var_os("H2TRACE_BIN") {
+    if let Some(path) = std::env::var_os("H2TRACE_BINARY") {
         return PathBuf::from(path);
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -54,7 +54,7 @@ pub(crate) fn path() -> PathBuf {
         .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
         .max()
         .map(|(_, path)| path)
-        .expect("no h2trace binary (build it: cargo build -p tracer-user; or set H2TRACE_BIN)")
+        .expect("no h2trace binary (build it: cargo build -p tracer-user; or set H2TRACE_BINARY)")
 }
 
 /// `h2trace` with these arguments, and none of the tester's own H2TRACE_ variables.

@@ -15,13 +15,13 @@ const START: Duration = Duration::from_secs(60);
 /// No test runs longer; a tracer that is forgotten ends by itself.
 const LONGEST: &str = "600s";
 
-/// The binary: `H2TRACE_BINARY` (or `H2TRACE_BIN`), else the release build of this workspace.
+/// The binary: `H2TRACE_BINARY`, else the release build of this workspace.
 ///
 /// # Panics
 /// When it is not there.
 #[must_use]
 pub fn binary() -> PathBuf {
-    let named = std::env::var_os("H2TRACE_BINARY").or_else(|| std::env::var_os("H2TRACE_BIN"));
+    let named = std::env::var_os("H2TRACE_BINARY");
     let path = named.map_or_else(
         || crate::workspace().join("target/release/h2trace"),
         PathBuf::from,

@@ -37,12 +37,12 @@ enum Step {
     Clippy,
     /// Documentation, warnings are errors
     Doc,
+    /// The release binary, which the tests after it drive
+    Release,
     /// Unit tests, decoder tests on captures, command line tests
     Unit,
     /// The checked-in kernel object is what its source says (cargo xtask build-ebpf --check)
     Ebpf,
-    /// The release binary
-    Release,
     /// Real programs, real sockets, the real kernel
     Live,
     /// Sizes of the kernel object and the binary
@@ -56,9 +56,9 @@ impl Step {
         Step::Tidy,
         Step::Clippy,
         Step::Doc,
+        Step::Release,
         Step::Unit,
         Step::Ebpf,
-        Step::Release,
         Step::Live,
         Step::Sizes,
     ];
@@ -216,6 +216,7 @@ impl Gate<'_> {
                 black_box.args(["--test", name]);
             }
         }
+        black_box.env("H2TRACE_BINARY", demo::release_binary(self.root));
         // Both, even when the first fails: the closing line counts them all.
         let first = self.tests(&mut units);
         self.tests(&mut black_box)?;
@@ -235,7 +236,6 @@ impl Gate<'_> {
             let mut live = command::cargo(self.root);
             live.args([
                 "test",
-                "--release",
                 "--locked",
                 "--no-fail-fast",
                 "--package",
