@@ -13,7 +13,7 @@ use super::session::{self, Ended, Plan, Source, Stop};
 use crate::export::clock::monotonic_now;
 use crate::export::http::{self, Heartbeat};
 use crate::export::prometheus::{ProgramRuns, Scrape};
-use crate::kernel::{Options, Tracer};
+use crate::kernel::{DRAIN_MAX, Options, Tracer};
 use crate::pipeline::{self, Loss, Output, Pipeline, Sink};
 use crate::stream::table::Shown;
 use crate::workload::process::Names;
@@ -75,7 +75,10 @@ impl Source for Live {
         let drained = self
             .tracer
             .drain(&mut |event| pipeline.handle(&event, sink));
-        self.pipeline.advance(now, sink);
+        // With more still waiting, nobody knows that nothing older is to come.
+        if drained.records + drained.bad < DRAIN_MAX {
+            self.pipeline.advance(now, sink);
+        }
         for _ in 0..drained.bad {
             sink.accept(&Output::Loss(Loss {
                 connection: None,
@@ -84,7 +87,7 @@ impl Source for Live {
                 bytes: None,
             }));
         }
-        Ok(drained.records)
+        Ok(drained.records + drained.bad)
     }
 
     fn finish(&mut self, sink: &mut dyn Sink) {

@@ -14,10 +14,14 @@ use crate::export::json::Json;
 use crate::export::prometheus::{Exporter, ProgramRuns};
 use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
 use crate::export::text::{Text, count};
+use crate::kernel::DRAIN_MAX;
 use crate::pipeline::{Output, Sink};
 
 /// How long the loop sleeps when the ring is empty (DESIGN.md 3.4: a short timer instead of wakeups).
 const DRAIN_EVERY: Duration = Duration::from_millis(2);
+
+/// Drains of at most [`DRAIN_MAX`] records when a run ends: more than the largest ring holds.
+const LAST_DRAINS: u32 = 64;
 
 /// How often counters are read and gauges set.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -218,7 +222,8 @@ impl Session {
             if let Some(reason) = self.over(stop) {
                 return Ok(reason);
             }
-            if n_records == 0 {
+            // Reading in batches is what keeps the tracer cheap: a loop without a nap would spend a core.
+            if n_records < DRAIN_MAX {
                 std::thread::park_timeout(self.nap());
             }
         }
@@ -326,7 +331,12 @@ impl Session {
     /// What still waits in the ring, what is still open, and the summary.
     fn end(&mut self, stopped_by: StoppedBy) -> anyhow::Result<()> {
         if stopped_by != StoppedBy::Limit {
-            self.drain()?;
+            // What waited when the end came; not what the kernel adds meanwhile, for ever.
+            for _ in 0..LAST_DRAINS {
+                if self.drain()? < DRAIN_MAX {
+                    break;
+                }
+            }
         }
         let mut fan = Fan {
             tally: &mut self.tally,

@@ -49,6 +49,9 @@ pub const PROBES: &[Probe] = &[
     probe("sock_send_length", true, false),
 ];
 
+/// Records that one [`Tracer::drain`] hands on at most.
+pub const DRAIN_MAX: u64 = 65_536;
+
 /// What one [`Tracer::drain`] read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
@@ -146,10 +149,13 @@ impl Tracer {
         })
     }
 
-    /// Hands on every record that waits in the ring. Never blocks.
+    /// Hands on the records that wait in the ring, at most [`DRAIN_MAX`] of them: a reader that the kernel
+    /// outruns must still see signals and the clock. Never blocks.
     pub fn drain(&mut self, on: &mut dyn FnMut(Event<'_>)) -> Drained {
         let mut drained = Drained::default();
-        while let Some(record) = self.ring.next() {
+        while drained.records + drained.bad < DRAIN_MAX
+            && let Some(record) = self.ring.next()
+        {
             match decode(&record) {
                 Ok(event) => {
                     drained.records += 1;

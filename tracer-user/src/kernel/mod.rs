@@ -10,5 +10,5 @@ mod load;
 mod process;
 mod syscall;
 
-pub use attach::{Drained, PROBES, Probe, ProgramStats, Tracer, is_loaded};
+pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loaded};
 pub use load::{Filter, Options, PIDS_MAX, RING_BYTES, StartError, check_privileges};
