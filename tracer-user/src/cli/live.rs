@@ -31,6 +31,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// For a run that only counts: nothing of a stream is kept that no metric shows.
+    #[must_use]
+    pub fn counting_only(mut self) -> Self {
+        self.shown = Arc::new(Shown::nothing());
+        self
+    }
+
     /// From the arguments.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
 /// The port is in use, what is named does not exist, privileges are missing, or the kernel refuses.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let scope = Scope::new(&args.filter)?;
-    let settings = live::Settings::new(&args.common, &scope)?;
+    let settings = live::Settings::new(&args.common, &scope)?.counting_only();
     let listener = http::bind(args.listen)?;
     let listen = listener.local_addr()?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;

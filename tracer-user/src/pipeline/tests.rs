@@ -470,3 +470,25 @@ fn a_reset_that_answers_the_peers_end_is_not_taken_for_the_cause() {
     });
     assert_eq!(open, Some(1));
 }
+
+#[test]
+fn where_streams_are_only_counted_no_value_and_no_story_is_kept() {
+    let settings = Settings {
+        shown: Arc::new(Shown::nothing()),
+        names: Box::new(NoNames),
+    };
+    let mut driver = Driver::new();
+    driver.pipeline = Pipeline::new(settings);
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, false)].concat());
+    let cut = message(1, 5, false);
+    driver.send(
+        Direction::Rx,
+        &[response_headers(1), cut, reset(1, 0)].concat(),
+    );
+    driver.pass(STREAM_LINGER_NS * 2);
+    let record = driver.streams()[0];
+    assert!(record.shown.is_empty() && record.story.is_empty());
+    assert_eq!(record.path.as_deref(), Some("/a.B/C"));
+    assert_eq!(driver.loud_findings(), vec!["response_cut_by_reset"]);
+}

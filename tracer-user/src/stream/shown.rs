@@ -77,17 +77,34 @@ pub enum ShownError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     names: BTreeSet<String>,
+    stories: bool,
 }
 
 impl Default for Shown {
     fn default() -> Self {
         Shown {
             names: DEFAULT.iter().map(|name| (*name).to_owned()).collect(),
+            stories: true,
         }
     }
 }
 
 impl Shown {
+    /// No value of any field, and no story: where streams are only counted, nobody would read them.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Shown {
+            names: BTreeSet::new(),
+            stories: false,
+        }
+    }
+
+    /// Whether stories of streams are kept.
+    #[must_use]
+    pub const fn stories(&self) -> bool {
+        self.stories
+    }
+
     /// The default names and these.
     ///
     /// # Errors

@@ -150,7 +150,7 @@ impl Stream {
                 self.content.request(block, env.shown);
                 self.beginning_seen = true;
                 self.request_after_reset = !self.resets.is_empty();
-                note = self.content.path.clone().unwrap_or_default();
+                note = self.path_note(env);
             } else if !end_stream && broken.is_none() {
                 push(&mut note, rule::TRAILERS_WITHOUT_END_STREAM);
             }
@@ -206,7 +206,7 @@ impl Stream {
                     self.content.trailers(block, env.shown);
                 }
             }
-            note = self.response_note(is_response, end_stream);
+            note = self.response_note(is_response, end_stream, env);
             if !is_response && !end_stream && broken.is_none() {
                 push(&mut note, rule::TRAILERS_WITHOUT_END_STREAM);
             }

@@ -8,8 +8,23 @@ use crate::stream::record::{Moment, Seen};
 use crate::stream::story::Data;
 
 impl Stream {
-    pub(super) fn response_note(&self, is_response: bool, end_stream: bool) -> String {
+    pub(super) fn path_note(&self, env: Env<'_>) -> String {
+        match (&self.content.path, env.shown.stories()) {
+            (Some(path), true) => path.clone(),
+            _ => String::new(),
+        }
+    }
+
+    pub(super) fn response_note(
+        &self,
+        is_response: bool,
+        end_stream: bool,
+        env: Env<'_>,
+    ) -> String {
         let mut note = String::new();
+        if !env.shown.stories() {
+            return note;
+        }
         if is_response {
             match self.content.http_status {
                 Seen::Value(status) => note = format!(":status {status}"),
@@ -80,6 +95,9 @@ impl Stream {
         note: String,
         env: Env<'_>,
     ) {
+        if !env.shown.stories() {
+            return;
+        }
         let windows = self.windows(sender, env.flow);
         let at = env.context.at;
         self.story.frame(Moment {
@@ -121,6 +139,9 @@ impl Stream {
         let Some(frame) = direction.frame.take() else {
             return;
         };
+        if !env.shown.stories() {
+            return;
+        }
         let n_begun = direction
             .messages
             .n_begun()
