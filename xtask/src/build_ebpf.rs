@@ -133,13 +133,21 @@ fn build(
     linker: &Path,
     target: &Path,
 ) -> anyhow::Result<PathBuf> {
-    let flags = [
+    let mut flags = vec![
         "-Cdebuginfo=2".to_owned(),
         format!("-Clinker={}", linker.display()),
         "-Clink-arg=--btf".to_owned(),
         // Atomic exchange is in version 3 of the instruction set.
         "-Ctarget-cpu=v3".to_owned(),
     ];
+    // Line information names source files: the object must not carry this machine's paths.
+    flags.push(format!("--remap-path-prefix={}/=", root.display()));
+    for sources in registry_sources() {
+        flags.push(format!(
+            "--remap-path-prefix={}=registry",
+            sources.display()
+        ));
+    }
     let mut cargo = command::cargo(root);
     // A stable compiler is told to accept what only BPF needs; in this nested build alone.
     cargo
@@ -248,6 +256,22 @@ fn output(command: &mut Command) -> anyhow::Result<String> {
         );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The folders in which cargo keeps the sources of crates.
+fn registry_sources() -> Vec<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| {
+            let home = std::env::var_os("HOME")?;
+            Some(PathBuf::from(home).join(".cargo"))
+        });
+    let entries = home.and_then(|home| std::fs::read_dir(home.join("registry/src")).ok());
+    entries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 #[cfg(test)]
