@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Once;
 
 use anyhow::{Result, bail};
 
@@ -46,21 +47,47 @@ pub(super) fn missing(packages: &'static [Package]) -> Vec<&'static str> {
 }
 
 /// Those of `names` that apt can install here; None when there is no apt.
+///
+/// A fresh machine has no lists of packages, or old ones: when something is not offered, they are brought up
+/// to date, once.
 pub(super) fn candidates(names: &[&'static str]) -> Option<Vec<&'static str>> {
+    static UPDATED: Once = Once::new();
     if !exists("apt-get") {
         return None;
     }
+    let found = offered(names)?;
+    if found.len() == names.len() || !(root() || exists("sudo")) {
+        return Some(found);
+    }
+    UPDATED.call_once(|| {
+        println!("setup: apt does not know every package yet; updating its lists");
+        // What still is not there afterwards is said by the caller.
+        let _said = output(privileged("apt-get").args(["update", "-q"]));
+    });
+    offered(names)
+}
+
+fn offered(names: &[&'static str]) -> Option<Vec<&'static str>> {
     let policy = output(Command::new("apt-cache").arg("policy").args(names))?;
-    let offered = |name: &str| {
-        policy
-            .split_once(&format!("{name}:\n"))
-            .and_then(|(_, rest)| {
-                rest.lines()
-                    .find(|line| line.trim().starts_with("Candidate:"))
-            })
-            .is_some_and(|line| !line.contains("(none)"))
-    };
-    Some(names.iter().copied().filter(|name| offered(name)).collect())
+    Some(
+        names
+            .iter()
+            .copied()
+            .filter(|name| has_candidate(&policy, name))
+            .collect(),
+    )
+}
+
+/// Whether `apt-cache policy` names a version of the package.
+fn has_candidate(policy: &str, name: &str) -> bool {
+    let header = format!("{name}:");
+    policy
+        .lines()
+        .skip_while(|line| *line != header)
+        .skip(1)
+        .take_while(|line| line.starts_with(' '))
+        .find_map(|line| line.trim().strip_prefix("Candidate:"))
+        .is_some_and(|version| version.trim() != "(none)")
 }
 
 /// Installs packages, as root or through sudo.
@@ -98,4 +125,28 @@ fn privileged(program: &str) -> Command {
     let mut command = Command::new(if root() { "env" } else { "sudo" });
     command.args(settings).arg(program);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "\
+llvm-22-dev:
+  Installed: (none)
+  Candidate: 1:22.1.8-1
+  Version table:
+     1:22.1.8-1 500
+llvm-22:
+  Installed: (none)
+  Candidate: (none)
+";
+
+    #[test]
+    fn a_package_is_offered_when_it_has_a_candidate_of_its_own() {
+        assert!(has_candidate(POLICY, "llvm-22-dev"));
+        assert!(!has_candidate(POLICY, "llvm-22"));
+        assert!(!has_candidate(POLICY, "llvm"));
+        assert!(!has_candidate("", "llvm-22"));
+    }
 }
