@@ -24,6 +24,7 @@ mod part;
 mod proxy;
 mod report;
 mod seen;
+mod serve;
 mod server;
 mod timeline;
 

@@ -5,19 +5,19 @@
 //! client's flow-control windows did not let through yet; nothing else decides which calls fail.
 
 use std::future::poll_fn;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
-use super::part::{self, ProxyReport, Ready};
+use super::part::{self, ProxyReport};
+use super::serve;
 
 /// What all connections share.
 struct Shared {
@@ -30,53 +30,20 @@ struct Shared {
 
 /// Forwards to `upstream` until standard input ends. A healthy one keeps what it holds.
 pub(super) async fn run(upstream: SocketAddr, healthy: bool) -> anyhow::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .context("cannot listen on loopback")?;
-    let listen = listener.local_addr().context("no local address")?;
-    let stop = part::next_input();
-    part::say(&Ready {
-        listen: Some(listen),
-    })?;
-
     let shared = Arc::new(Shared {
         upstream_address: upstream,
         upstream: OnceCell::new(),
         healthy,
         report: Mutex::new(ProxyReport::default()),
     });
-    let accept = async {
-        loop {
-            if let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(connection(stream, Arc::clone(&shared)));
-            }
-        }
-    };
-    tokio::select! {
-        _ = stop => {}
-        () = accept => {}
-    }
+    let each = Arc::clone(&shared);
+    serve::until_told(move |request, respond| forward(request, respond, Arc::clone(&each))).await?;
     let said = shared
         .report
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     part::say(&said)
-}
-
-async fn connection(stream: TcpStream, shared: Arc<Shared>) -> anyhow::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut connection = h2::server::Builder::new()
-        .initial_window_size(part::WIDE_WINDOW)
-        .initial_connection_window_size(part::WIDE_WINDOW)
-        .max_concurrent_reset_streams(part::RESET_STREAMS)
-        .handshake::<_, Bytes>(stream)
-        .await?;
-    while let Some(accepted) = connection.accept().await {
-        let (request, respond) = accepted?;
-        tokio::spawn(forward(request, respond, Arc::clone(&shared)));
-    }
-    Ok(())
 }
 
 impl Shared {

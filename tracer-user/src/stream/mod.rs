@@ -22,11 +22,12 @@ mod flow;
 mod go_away;
 mod grpc;
 mod ids;
-pub(crate) use ids::initiator;
 mod live;
 mod pair;
 mod phase;
 mod story;
+
+pub(crate) use ids::initiator;
 
 #[cfg(test)]
 pub(crate) mod script;
