@@ -40,6 +40,7 @@ fn counted_at(client: Peer, server: Peer, listen: Listen, calls: &Calls) {
     let handled = server.stop();
     let trace = tracer.finish();
 
+    trace.assert_lossless();
     let what = format!("at {} calls in flight", calls.concurrency);
     let failed: Vec<_> = said.iter().filter(|call| call.code != 0).collect();
     assert!(
