@@ -461,6 +461,7 @@ impl Conn {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
+                StreamEvent::Condition(_) => self.say(findings, sink),
                 StreamEvent::Limit(name) => {
                     let connection = Some(info);
                     let at = self.last_bytes;

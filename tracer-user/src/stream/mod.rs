@@ -9,6 +9,7 @@
     )
 )]
 
+pub mod condition;
 pub mod record;
 pub mod table;
 
@@ -16,6 +17,7 @@ pub mod settings;
 pub mod shown;
 pub mod state;
 
+mod concurrency;
 mod content;
 mod end;
 mod flow;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{ErrorCode, StreamId};
 use crate::kernel::event::Timestamp;
+use crate::stream::condition::{Condition, FlowNotes};
 
 /// How far the request is (its sender's view of the stream's life).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -336,6 +337,8 @@ pub struct StreamRecord {
     pub shown: BTreeMap<String, String>,
     /// RST_STREAM frames in the order seen (at most four are kept).
     pub resets: Vec<Reset>,
+    /// What flow control and the limit of streams had to do with its end.
+    pub flow: FlowNotes,
     /// How it ended.
     pub end: StreamEnd,
     /// In one word.
@@ -401,6 +404,8 @@ pub enum StreamEvent {
         /// The last GOAWAY of each endpoint.
         go_aways: Vec<GoAway>,
     },
+    /// Something stands for longer than it should.
+    Condition(Box<Condition>),
     /// A bound of `limits` was reached (the name of its counter).
     Limit(&'static str),
 }

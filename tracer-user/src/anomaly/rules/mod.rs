@@ -4,15 +4,23 @@
 //! message and missing trailers. What a gap may have changed is never worse than unknown.
 
 mod completion;
+mod concurrency;
 mod connection;
+mod flow_control;
+mod idle;
 mod reset;
 mod shape;
 mod words;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord};
+use crate::connection::Endpoint;
+use crate::frame::StreamId;
+use crate::stream::condition::{Condition, Standing};
+use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 
 use connection::Connections;
+use flow_control::Said;
+use idle::Idle;
 use shape::Shapes;
 
 /// Judges what stage 4 says.
@@ -20,6 +28,7 @@ use shape::Shapes;
 pub struct Rules {
     connections: Connections,
     shapes: Shapes,
+    idle: Idle,
 }
 
 impl Rules {
@@ -52,6 +61,7 @@ impl Rules {
                 .ended(*connection, *role, *at)
                 .into_iter()
                 .collect(),
+            StreamEvent::Condition(condition) => self.condition(condition).into_iter().collect(),
             StreamEvent::Opened { .. } | StreamEvent::Limit(_) => Vec::new(),
         }
     }
@@ -64,8 +74,32 @@ impl Rules {
                 std::mem::take(&mut self.connections.n_forgotten),
             ),
             ("method_shapes", std::mem::take(&mut self.shapes.n_left_out)),
+            ("idle_methods", std::mem::take(&mut self.idle.n_left_out)),
         ];
         hits.into_iter().filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// What stands for longer than it should.
+    fn condition(&mut self, condition: &Condition) -> Option<Finding> {
+        let at = condition.at;
+        let stream = condition.stream.as_deref();
+        let said = match condition.what {
+            Standing::Stalled(stall) => flow_control::stalled(&stall, at, stream),
+            Standing::Fault(fault) => flow_control::fault(&fault),
+            Standing::Saturated {
+                cap,
+                since,
+                n_reopened,
+            } => concurrency::saturated(cap, since, n_reopened, at),
+            Standing::OverCap(over) => concurrency::over_cap(&over),
+            Standing::LeftOpen { since } => idle::left_open(since, at),
+            Standing::Overdue { since } => self.idle.overdue(stream?, since, at, &self.shapes)?,
+        };
+        let waits = match condition.what {
+            Standing::Stalled(stall) => stall.sender,
+            _ => Endpoint::Server,
+        };
+        Some(standing(condition, said, waits))
     }
 
     fn stream(&mut self, record: &StreamRecord) -> Vec<Finding> {
@@ -79,7 +113,11 @@ impl Rules {
                     findings.push(self.connections.lost(record, why));
                 }
             }
-            StreamEnd::Reset => findings.extend(reset::judge(record)),
+            StreamEnd::Reset => {
+                findings.extend(of_reset(record));
+                flow_control::ended_by_stall(record, &mut findings);
+                findings.extend(self.idle.killed(record));
+            }
             StreamEnd::Complete | StreamEnd::Connection(_) => {}
         }
         if findings
@@ -87,6 +125,9 @@ impl Rules {
             .all(|finding| finding.verdict != Verdict::Anomaly)
         {
             findings.extend(completion::judge(record, &self.shapes));
+        }
+        if flow_control::answered(record).is_none() {
+            findings.extend(flow_control::unanswered(record));
         }
         self.shapes.learn(record);
         if !record.whole {
@@ -98,6 +139,49 @@ impl Rules {
         }
         findings
     }
+}
+
+/// The finding about the RST_STREAM: what it answered, if that is known.
+fn of_reset(record: &StreamRecord) -> Option<Finding> {
+    if let Some(fault) = flow_control::answered(record) {
+        return fault;
+    }
+    concurrency::answered(record).or_else(|| reset::judge(record))
+}
+
+/// A finding about what stands. `waits`: whose windows are of interest.
+fn standing(condition: &Condition, said: Said, waits: Endpoint) -> Finding {
+    let mut found = match condition.stream.as_deref() {
+        Some(record) => {
+            let place = record.path.as_deref().unwrap_or_default();
+            let mut summary = said.summary;
+            if !place.is_empty() {
+                summary.push_str(&format!(" ({place})"));
+            }
+            let mut found = finding(record, said.kind, said.verdict, summary);
+            found.windows = flow_control::windows(record, waits);
+            found
+        }
+        None => Finding {
+            kind: said.kind,
+            verdict: said.verdict,
+            tier: Tier::T0,
+            connection: condition.connection,
+            role: condition.role,
+            stream_id: StreamId(0),
+            at: condition.at,
+            sender: None,
+            code: None,
+            request_phase: None,
+            response_phase: None,
+            windows: Windows::default(),
+            summary: said.summary,
+            story: Vec::new(),
+        },
+    };
+    found.at = condition.at;
+    found.sender = said.sender;
+    found
 }
 
 /// A finding about a stream, nobody's fault yet.

@@ -13,7 +13,10 @@ mod anomalies;
 mod benign;
 mod benign_resets;
 mod completion;
+mod concurrency;
 mod connections;
+mod flow_control;
+mod idle;
 mod late_attach;
 
 /// A part of a script, with its name.

@@ -1,5 +1,6 @@
 //! The streams of one connection: steps of both directions go in, [`StreamEvent`]s come out.
 
+mod conditions;
 mod ending;
 mod leaving;
 
@@ -20,6 +21,7 @@ use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
 pub use crate::stream::settings::PeerSettings;
 pub use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
+use conditions::Watch;
 
 /// The time between two looks for streams whose end a gap may have hidden, in event time.
 const DOUBT_LOOK_NS: u64 = 1_000_000_000;
@@ -59,6 +61,7 @@ pub struct StreamTable {
     /// Streams that ended by that, and those of them that a GOAWAY had accepted.
     lost_with_peer: (u32, u32),
     over: bool,
+    watch: Watch,
     out: VecDeque<StreamEvent>,
 }
 
@@ -82,6 +85,7 @@ impl StreamTable {
             peer_gone: None,
             lost_with_peer: (0, 0),
             over: false,
+            watch: Watch::default(),
             out: VecDeque::new(),
         }
     }
@@ -101,7 +105,8 @@ impl StreamTable {
             Step::Preface | Step::Resynced { .. } => {}
             Step::Frame { frame, .. } => self.frame(sender, frame, context),
             Step::DataBegin(head) => {
-                self.flow.on_data(sender, head.flow_len);
+                self.flow
+                    .on_data(sender, head.stream_id, head.flow_len, context.at);
                 if self.follow(head.stream_id, sender, false, context) {
                     self.on(head.stream_id, context, |stream, env| {
                         stream.data_begin(sender, *head, env);
@@ -132,6 +137,7 @@ impl StreamTable {
                 Fault::HeaderBlockLost | Fault::Limit(_) => {}
             },
         }
+        self.watch(context);
     }
 
     /// Bytes of `sender` that may have held frames went by unseen.
@@ -186,6 +192,9 @@ impl StreamTable {
         if self.doubt_at.is_some_and(|look| look <= now) {
             self.look_for_silent(now);
         }
+        if self.watch.look_at.is_some_and(|look| look <= now) {
+            self.look(now);
+        }
     }
 
     /// What happened, oldest first.
@@ -203,10 +212,8 @@ impl StreamTable {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let lingering = self.lingering.front().map(|(due, _)| *due);
-        match (lingering, self.doubt_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let dues = [lingering, self.doubt_at, self.watch.look_at];
+        dues.into_iter().flatten().min()
     }
 
     /// What `sender` announced.
@@ -243,15 +250,17 @@ impl StreamTable {
             }
             Frame::RstStream { stream_id, code } => {
                 if self.follow(*stream_id, sender, false, context) {
+                    self.before_reset(sender, *stream_id, *code);
                     self.on(*stream_id, context, |stream, env| {
                         stream.reset(sender, *code, env);
                     });
                 }
             }
-            Frame::Settings(settings) => self.on_settings(sender, settings),
+            Frame::Settings(settings) => self.on_settings(sender, settings, context.at),
             Frame::PushPromise {
                 promised, block, ..
             } => {
+                self.watch.pushes = true;
                 if !self.streams.contains_key(promised) && !self.ids.is_over(*promised) {
                     self.open(*promised, HalfState::Idle, HalfState::Idle, context);
                     self.ids.on_open(*promised);
@@ -267,6 +276,7 @@ impl StreamTable {
             } => {
                 let reason = go_away::reason(debug);
                 let (last_stream_id, code) = (*last_stream_id, *code);
+                self.before_go_away(sender, code, context.at);
                 self.go_away(GoAway {
                     sender,
                     last_stream_id,
@@ -279,7 +289,7 @@ impl StreamTable {
                 stream_id: StreamId(0),
                 increment,
             } => {
-                self.flow.on_window_update(sender, *increment);
+                self.connection_window_update(sender, *increment, context.at);
             }
             Frame::WindowUpdate {
                 stream_id,
@@ -289,8 +299,8 @@ impl StreamTable {
                     stream.window_update(sender, *increment, env);
                 });
             }
-            Frame::SettingsAck
-            | Frame::Priority { .. }
+            Frame::SettingsAck => self.flow.acks_mut(sender.peer()).acknowledged(),
+            Frame::Priority { .. }
             | Frame::Ping { .. }
             | Frame::PriorityUpdate { .. }
             | Frame::Unknown { .. } => {}
@@ -333,11 +343,12 @@ impl StreamTable {
         }
     }
 
-    fn on_settings(&mut self, sender: Endpoint, settings: &Settings) {
+    fn on_settings(&mut self, sender: Endpoint, settings: &Settings, at: Timestamp) {
+        self.flow.acks_mut(sender).sent(settings);
         for size in self.settings.of_mut(sender).apply(settings) {
             if let Some(delta) = self.flow.on_initial_window_size(sender, size) {
                 for stream in self.streams.values_mut() {
-                    stream.add_window(sender.peer(), delta);
+                    stream.add_window(sender.peer(), delta, at);
                 }
             }
         }
@@ -381,6 +392,7 @@ impl StreamTable {
         };
         self.streams
             .insert(id, Box::new(Stream::new(id, request, response, env)));
+        self.watch.opened = Some(id);
         let connection = self.connection;
         self.out.push_back(StreamEvent::Opened {
             connection,
@@ -406,6 +418,10 @@ impl StreamTable {
         if stream.take_story_limit() {
             self.out.push_back(StreamEvent::Limit("story"));
         }
+        let breach_due = stream.breach_due();
         self.settle(id, context.at);
+        if let Some(due) = breach_due {
+            self.look_by(due);
+        }
     }
 }
