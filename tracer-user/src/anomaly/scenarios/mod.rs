@@ -18,6 +18,7 @@ mod connections;
 mod flow_control;
 mod idle;
 mod late_attach;
+mod windows;
 
 /// A part of a script, with its name.
 type Part = (&'static str, fn(&mut Script));
