@@ -461,6 +461,9 @@ impl Conn {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
+                StreamEvent::Offence { .. } | StreamEvent::Flood { .. } => {
+                    self.say(findings, sink);
+                }
                 StreamEvent::Limit(name) => {
                     let connection = Some(info);
                     let at = self.last_bytes;

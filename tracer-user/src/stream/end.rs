@@ -94,6 +94,7 @@ pub(super) fn record(
         end,
         outcome: Outcome::Unknown,
         tier,
+        conduct: stream.conduct.map(|conduct| *conduct).unwrap_or_default(),
         story: stream.story.into_moments(grpc != Seen::Absent),
     };
     record.request.windows_at_end = stream.windows_at_end.client;

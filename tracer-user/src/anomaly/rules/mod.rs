@@ -3,14 +3,20 @@
 //! One root cause, one finding: a reset in the middle of a message is a reset, not also a truncated
 //! message and missing trailers. What a gap may have changed is never worse than unknown.
 
+mod abuse;
 mod completion;
 mod connection;
+mod framing;
+mod ping;
 mod reset;
 mod shape;
 mod words;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord};
+use crate::connection::{ConnectionId, Endpoint};
+use crate::frame::StreamId;
+use crate::kernel::event::Timestamp;
+use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 
 use connection::Connections;
 use shape::Shapes;
@@ -37,21 +43,36 @@ impl Rules {
                 connection,
                 role,
                 go_away,
+                before,
             } => self
                 .connections
-                .go_away(*connection, *role, go_away)
+                .go_away(*connection, *role, go_away, before)
                 .into_iter()
                 .collect(),
             StreamEvent::ConnectionEnded {
                 connection,
                 role,
+                why,
                 at,
+                unanswered_pings,
                 ..
-            } => self
-                .connections
-                .ended(*connection, *role, *at)
-                .into_iter()
-                .collect(),
+            } => {
+                let of = (*connection, *role);
+                let closer = connection::closer(*why, *role);
+                let silent = ping::unanswered(of, closer, *at, unanswered_pings);
+                let abrupt = self.connections.ended(*connection, *role, *at);
+                silent.into_iter().chain(abrupt).collect()
+            }
+            StreamEvent::Offence {
+                connection,
+                role,
+                offence,
+            } => vec![framing::offence(*connection, *role, offence)],
+            StreamEvent::Flood {
+                connection,
+                role,
+                flood,
+            } => vec![abuse::flood(*connection, *role, flood)],
             StreamEvent::Opened { .. } | StreamEvent::Limit(_) => Vec::new(),
         }
     }
@@ -70,24 +91,37 @@ impl Rules {
 
     fn stream(&mut self, record: &StreamRecord) -> Vec<Finding> {
         let complete = record.response_phase == Some(ResponsePhase::R3);
+        let offence = framing::on_stream(record);
         let mut findings = Vec::new();
         match record.end {
             StreamEnd::Evicted | StreamEnd::Unseen => return findings,
-            StreamEnd::Unprocessed => return vec![self.connections.unprocessed(record)],
+            StreamEnd::Unprocessed => {
+                findings.push(self.connections.unprocessed(record));
+                findings.extend(offence);
+                return findings;
+            }
             StreamEnd::Connection(why) if !complete => {
                 if !record.pushed {
                     findings.push(self.connections.lost(record, why));
                 }
             }
+            // The rule that the other end had broken is the finding.
+            StreamEnd::Reset if reset::is_provoked(record) => {}
             StreamEnd::Reset => findings.extend(reset::judge(record)),
             StreamEnd::Complete | StreamEnd::Connection(_) => {}
         }
-        if findings
-            .iter()
-            .all(|finding| finding.verdict != Verdict::Anomaly)
+        // A server that broke the rules did not make what gRPC demands of a response either.
+        let by_server = offence
+            .as_ref()
+            .is_some_and(|offence| offence.sender == Some(Endpoint::Server));
+        if !by_server
+            && findings
+                .iter()
+                .all(|finding| finding.verdict != Verdict::Anomaly)
         {
             findings.extend(completion::judge(record, &self.shapes));
         }
+        findings.extend(offence);
         self.shapes.learn(record);
         if !record.whole {
             for finding in &mut findings {
@@ -97,6 +131,30 @@ impl Rules {
             }
         }
         findings
+    }
+}
+
+/// A finding about a connection, nobody's fault yet.
+fn on_connection(
+    (connection, role): (ConnectionId, Option<Endpoint>),
+    at: Timestamp,
+    (kind, verdict, summary): (Kind, Verdict, String),
+) -> Finding {
+    Finding {
+        kind,
+        verdict,
+        tier: Tier::T0,
+        connection,
+        role,
+        stream_id: StreamId(0),
+        at,
+        sender: None,
+        code: None,
+        request_phase: None,
+        response_phase: None,
+        windows: Windows::default(),
+        summary,
+        story: Vec::new(),
     }
 }
 

@@ -9,12 +9,15 @@ use crate::stream::record::{
 };
 use crate::stream::script::Script;
 
+mod abuse;
 mod anomalies;
 mod benign;
 mod benign_resets;
 mod completion;
+mod conduct;
 mod connections;
 mod late_attach;
+mod pings;
 
 /// A part of a script, with its name.
 type Part = (&'static str, fn(&mut Script));
