@@ -124,9 +124,12 @@ impl Rules {
     /// What the content of the stream shows, and which of the findings before follow from it.
     fn content(&self, record: &StreamRecord, findings: &mut Vec<Finding>) {
         let malformed = fields::judge(record);
-        let grave = || malformed.clone().filter(|f| f.verdict == Verdict::Anomaly);
-        let cause = header_list::judge(record).or_else(grave);
-        if let Some(cause) = &cause {
+        let grave = || malformed.clone().filter(is_anomaly);
+        let found = header_list::judge(record)
+            .or_else(grave)
+            .or_else(|| completion::judge(record, &self.shapes))
+            .or_else(|| content_length::judge(record));
+        if let Some(cause) = found.as_ref().filter(|found| is_anomaly(found)) {
             // The reset is how it was refused.
             findings.retain(|finding| !refuses(finding, cause));
         }
@@ -134,16 +137,16 @@ impl Rules {
             content_length::in_place_of(record, finding);
         }
         if worst(findings) < Verdict::Anomaly {
-            findings.extend(
-                cause
-                    .or_else(|| completion::judge(record, &self.shapes))
-                    .or_else(|| content_length::judge(record)),
-            );
+            findings.extend(found);
         }
         if worst(findings) <= Verdict::Expected {
             findings.extend(malformed);
         }
     }
+}
+
+fn is_anomaly(finding: &Finding) -> bool {
+    finding.verdict == Verdict::Anomaly
 }
 
 fn worst(findings: &[Finding]) -> Verdict {
