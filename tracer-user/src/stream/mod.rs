@@ -21,9 +21,11 @@ pub mod violation;
 
 mod content;
 mod end;
+mod fields;
 mod flow;
 mod go_away;
 mod grpc;
+mod header_list;
 mod ids;
 mod live;
 mod pair;

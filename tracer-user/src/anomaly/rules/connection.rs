@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::{finding, on_connection, ping, words};
+use crate::anomaly::rules::{finding, on_connection, ping, protocol, words};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::ErrorCode;
 use crate::kernel::event::Timestamp;
@@ -200,6 +200,9 @@ fn judge(
         }
         if let Some(found) = ping::go_away(go_away, came_before) {
             return Some(found);
+        }
+        if let Some((kind, verdict, summary)) = protocol::cause(go_away) {
+            return Some((kind, verdict, sender, summary));
         }
         let code = words::code(go_away.code);
         let summary = format!(

@@ -6,8 +6,12 @@
 mod abuse;
 mod completion;
 mod connection;
+mod content_length;
+mod fields;
 mod framing;
+mod header_list;
 mod ping;
+mod protocol;
 mod reset;
 mod shape;
 mod words;
@@ -19,12 +23,14 @@ use crate::kernel::event::Timestamp;
 use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 
 use connection::Connections;
+use protocol::Foreign;
 use shape::Shapes;
 
 /// Judges what stage 4 says.
 #[derive(Debug, Default)]
 pub struct Rules {
     connections: Connections,
+    foreign: Foreign,
     shapes: Shapes,
 }
 
@@ -39,6 +45,7 @@ impl Rules {
     pub fn judge(&mut self, event: &StreamEvent) -> Vec<Finding> {
         match event {
             StreamEvent::Ended(record) => self.stream(record),
+            StreamEvent::GoAway { connection, .. } if self.foreign.is(*connection) => Vec::new(),
             StreamEvent::GoAway {
                 connection,
                 role,
@@ -57,6 +64,7 @@ impl Rules {
                 unanswered_pings,
                 ..
             } => {
+                self.foreign.ended(*connection);
                 let of = (*connection, *role);
                 let closer = connection::closer(*why, *role);
                 let silent = ping::unanswered(of, closer, *at, unanswered_pings);
@@ -73,6 +81,17 @@ impl Rules {
                 role,
                 flood,
             } => vec![abuse::flood(*connection, *role, flood)],
+            StreamEvent::NotHttp2 {
+                connection,
+                role,
+                sender,
+                spoke,
+                at,
+            } => self
+                .foreign
+                .found((*connection, *role), *at, *sender, spoke)
+                .into_iter()
+                .collect(),
             StreamEvent::Opened { .. } | StreamEvent::Limit(_) => Vec::new(),
         }
     }
@@ -84,6 +103,10 @@ impl Rules {
                 "go_away_connections",
                 std::mem::take(&mut self.connections.n_forgotten),
             ),
+            (
+                "foreign_connections",
+                std::mem::take(&mut self.foreign.n_forgotten),
+            ),
             ("method_shapes", std::mem::take(&mut self.shapes.n_left_out)),
         ];
         hits.into_iter().filter(|(_, n)| *n > 0).collect()
@@ -93,6 +116,9 @@ impl Rules {
         let complete = record.response_phase == Some(ResponsePhase::R3);
         let offence = framing::on_stream(record);
         let mut findings = Vec::new();
+        if self.foreign.is(record.connection) {
+            return findings;
+        }
         match record.end {
             StreamEnd::Evicted | StreamEnd::Unseen => return findings,
             StreamEnd::Unprocessed => {
@@ -114,12 +140,8 @@ impl Rules {
         let by_server = offence
             .as_ref()
             .is_some_and(|offence| offence.sender == Some(Endpoint::Server));
-        if !by_server
-            && findings
-                .iter()
-                .all(|finding| finding.verdict != Verdict::Anomaly)
-        {
-            findings.extend(completion::judge(record, &self.shapes));
+        if !by_server {
+            self.content(record, &mut findings);
         }
         findings.extend(offence);
         self.shapes.learn(record);
@@ -132,6 +154,53 @@ impl Rules {
         }
         findings
     }
+
+    /// What the content of the stream shows, and which of the findings before follow from it.
+    fn content(&self, record: &StreamRecord, findings: &mut Vec<Finding>) {
+        let malformed = fields::judge(record);
+        let grave = || malformed.clone().filter(is_anomaly);
+        let found = header_list::judge(record)
+            .or_else(grave)
+            .or_else(|| completion::judge(record, &self.shapes))
+            .or_else(|| content_length::judge(record));
+        if let Some(cause) = found.as_ref().filter(|found| is_anomaly(found)) {
+            // The reset is how it was refused.
+            findings.retain(|finding| !refuses(finding, cause));
+        }
+        for finding in findings.iter_mut() {
+            content_length::in_place_of(record, finding);
+        }
+        if worst(findings) < Verdict::Anomaly {
+            findings.extend(found);
+        }
+        if worst(findings) <= Verdict::Expected {
+            findings.extend(malformed);
+        }
+    }
+}
+
+fn is_anomaly(finding: &Finding) -> bool {
+    finding.verdict == Verdict::Anomaly
+}
+
+fn worst(findings: &[Finding]) -> Verdict {
+    let verdicts = findings.iter().map(|finding| finding.verdict);
+    verdicts.max().unwrap_or(Verdict::Benign)
+}
+
+/// The finding is how a receiver refused what is the cause.
+fn refuses(finding: &Finding, cause: &Finding) -> bool {
+    let refusal = matches!(
+        finding.kind,
+        Kind::ClientRejectedResponse
+            | Kind::ResetBeforeResponse
+            | Kind::ResponseCutByReset
+            | Kind::ResetAfterResponse
+            | Kind::StreamThrottled
+    );
+    let by_sender = finding.sender == cause.sender;
+    // A list that is too large is told of by whoever refused it.
+    refusal && (by_sender == (cause.kind == Kind::HeaderListTooLarge))
 }
 
 /// A finding about a connection, nobody's fault yet.

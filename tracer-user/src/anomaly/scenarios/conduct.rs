@@ -352,7 +352,12 @@ fn a_push_to_a_grpc_client_is_unexpected() {
     let push = |script: &mut Script, sender, id| {
         let stream_id = StreamId(1);
         let promised = StreamId(id);
-        let block = block(&[(":method", "GET"), (":path", "/style.css")]);
+        let block = block(&[
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", "/style.css"),
+            (":authority", "test"),
+        ]);
         script.frame(
             sender,
             Frame::PushPromise {
@@ -385,7 +390,17 @@ fn a_push_to_a_grpc_client_is_unexpected() {
         if ack {
             script.frame(S, Frame::SettingsAck);
         }
-        script.headers(C, 1, block(&[(":method", "GET"), (":path", "/")]), true);
+        script.headers(
+            C,
+            1,
+            block(&[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":path", "/"),
+                (":authority", "test"),
+            ]),
+            true,
+        );
         push(&mut script, S, 2);
         script.headers(S, 1, block(&[(":status", "200")]), true);
         assert_eq!(found(&mut script).len(), n, "{settings} {ack}");

@@ -16,8 +16,11 @@ mod benign_resets;
 mod completion;
 mod conduct;
 mod connections;
+mod content;
+mod fields;
 mod late_attach;
 mod pings;
+mod refusals;
 
 /// A part of a script, with its name.
 type Part = (&'static str, fn(&mut Script));

@@ -57,6 +57,20 @@ impl StreamTable {
             why.filter(|why| matches!(why, ConnectionEnd::PeerFin | ConnectionEnd::PeerReset));
     }
 
+    /// `sender` answered the client's preface in another protocol: what the client sends goes nowhere.
+    pub fn not_http2(&mut self, sender: Endpoint, spoke: &'static str, at: Timestamp) {
+        let (connection, role) = (self.connection, self.role);
+        if !self.over {
+            self.out.push_back(StreamEvent::NotHttp2 {
+                connection,
+                role,
+                sender,
+                spoke,
+                at,
+            });
+        }
+    }
+
     /// The connection ended, and with it everything that is open.
     pub fn connection_ended(&mut self, why: ConnectionEnd, at: Timestamp) {
         if self.over {

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::stream::content;
 use crate::stream::flow::Flow;
 use crate::stream::go_away;
+use crate::stream::header_list::HeaderLists;
 use crate::stream::ids::{Ids, initiator};
 use crate::stream::live::{Env, Stream};
 use crate::stream::pair::Pair;
@@ -51,6 +52,7 @@ pub struct StreamTable {
     flow: Flow,
     settings: Pair<PeerSettings>,
     go_aways: Pair<Option<GoAway>>,
+    header_lists: HeaderLists,
     /// Finished streams and when their linger is over.
     lingering: VecDeque<(Timestamp, StreamId)>,
     n_lingering: usize,
@@ -80,6 +82,7 @@ impl StreamTable {
             flow: Flow::new(from_start),
             settings: Pair::default(),
             go_aways: Pair::default(),
+            header_lists: HeaderLists::default(),
             lingering: VecDeque::new(),
             n_lingering: 0,
             doubt_at: None,
@@ -281,6 +284,9 @@ impl StreamTable {
                     code,
                     reason,
                     at: context.at,
+                    header_list: self
+                        .header_lists
+                        .too_large_for(sender, self.settings.of(sender)),
                 });
             }
             Frame::WindowUpdate {
@@ -317,6 +323,7 @@ impl StreamTable {
         // missed, the first HEADERS are no trailers anyway.
         let may_open = sender == Endpoint::Client
             && (!self.ids.may_be_unseen(id) || !end_stream || content::shows_request(block));
+        self.header_lists.on_block(sender, id, block);
         if !self.follow(id, sender, may_open, context) {
             return;
         }
