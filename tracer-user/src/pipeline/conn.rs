@@ -309,14 +309,18 @@ impl Conn {
             }
             match self.role.sender(direction) {
                 Some(sender) if self.announced => self.hand(sender, &step, context, sink),
-                _ => self.wait(
-                    Waiting {
-                        direction,
-                        step,
-                        context,
-                    },
-                    sink,
-                ),
+                _ => {
+                    self.wait(
+                        Waiting {
+                            direction,
+                            step,
+                            context,
+                        },
+                        sink,
+                    );
+                    // Not only behind the record: one may hold more frames than may wait.
+                    self.flush(sink);
+                }
             }
         }
     }
