@@ -110,14 +110,14 @@ fn malformed_fields_are_one_finding_that_names_the_rule() {
         ),
         (
             ("Compressed-Flag is neither 0 nor 1", |s| {
-                call(s, grpc_request(), grpc_response(), &prefixed(2))
+                call(s, grpc_request(), grpc_response(), &prefixed(2));
             }),
             S,
             Anomaly,
         ),
         (
             ("Compressed-Flag 1 without grpc-encoding", |s| {
-                call(s, grpc_request(), grpc_response(), &prefixed(1))
+                call(s, grpc_request(), grpc_response(), &prefixed(1));
             }),
             S,
             Anomaly,
