@@ -46,6 +46,8 @@ pub(super) struct Conn {
     frames: FrameTeller,
     /// By sender: a fault said that the place was lost, and nothing since that it was found again.
     lost_place: [bool; 2],
+    /// The server does not speak HTTP/2: nothing more is told of either direction.
+    foreign: bool,
     upgrade: Option<UpgradeRequest>,
     ending: Ending,
     last_bytes: Timestamp,
@@ -78,6 +80,7 @@ impl Conn {
             shown,
             frames: FrameTeller::new(frames),
             lost_place: [false; 2],
+            foreign: false,
             upgrade: None,
             ending: Ending::default(),
             scheduled: None,
@@ -195,6 +198,7 @@ impl Conn {
         let is_server = self.role.sender(direction) == Some(Endpoint::Server);
         // After an upgrade, HTTP/1.1 is how the connection began.
         if is_server && self.upgrade.is_none() && self.lane(direction).reader.is_none() {
+            self.foreign = true;
             self.streams.not_http2(Endpoint::Server, spoke, at);
         }
     }
@@ -210,7 +214,7 @@ impl Conn {
             (Direction::Rx, end.rx_offset),
         ] {
             let missing = offset.map_or(0, |o| self.lane(direction).order.missing_until(o));
-            if missing > 0 && matches!(end.cause, EndCause::Closed) {
+            if missing > 0 && matches!(end.cause, EndCause::Closed) && !self.foreign {
                 // Records at the very end were lost: nothing else would tell.
                 if let Some(reader) = self.lane(direction).reader.as_mut() {
                     reader.gap(Some(missing), Boundary::Unknown);
