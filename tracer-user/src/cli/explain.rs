@@ -11,7 +11,7 @@ use super::output;
 use crate::anomaly::kind::Kind;
 use crate::explain::page::{Group, Item, Page};
 use crate::explain::search::{Closeness, Found, Match, find, nearest};
-use crate::explain::{page, said_of};
+use crate::explain::{mostly_said_of, page, said_of};
 use crate::export::text::{COLUMNS, Paint, wrapped};
 use crate::stream::record::Tier;
 
@@ -184,7 +184,7 @@ fn full(page: &Page, paint: Paint) -> String {
             "  ",
         );
     });
-    let said: Vec<_> = said_of(page.kind).collect();
+    let said = mostly_said_of(page.kind);
     if !said.is_empty() || !page.applications.is_empty() {
         section("What applications print", &|out| {
             for said in &said {

@@ -109,3 +109,15 @@ pub fn said_of(kind: Kind) -> impl Iterator<Item = &'static Said> {
         .flat_map(|table| table.iter())
         .filter(move |said| said.kinds.contains(&kind))
 }
+
+/// The same, without those that mostly come from other findings.
+#[must_use]
+pub fn mostly_said_of(kind: Kind) -> Vec<&'static Said> {
+    let mostly: Vec<&Said> = said_of(kind)
+        .filter(|said| said.kinds.iter().take(2).any(|first| *first == kind))
+        .collect();
+    if mostly.is_empty() {
+        return said_of(kind).collect();
+    }
+    mostly
+}

@@ -61,7 +61,7 @@ const GAP: usize = 12;
 /// What the words may be about. Nothing is found when there are no kinds in the answer.
 #[must_use]
 pub fn find(question: &str) -> Found {
-    let words = words(question);
+    let words = words_of(question);
     let mut found = Found::default();
     // A name: `missing_trailers`, `Missing-Trailers`, `missing trailers`; or names within a line of h2trace.
     let joined = words
@@ -89,7 +89,7 @@ pub fn find(question: &str) -> Found {
 /// The finding whose name is closest to what was typed.
 #[must_use]
 pub fn nearest(question: &str) -> Option<Kind> {
-    let asked = words(question)
+    let asked = words_of(question)
         .into_iter()
         .map(|word| word.lower)
         .collect::<Vec<_>>()
@@ -140,8 +140,22 @@ fn matches(words: &[Word]) -> Vec<Match> {
     }
     // A stable sort: of equals the first of the catalogue stays first.
     found.sort_by_key(|found| std::cmp::Reverse(found.score));
-    found.truncate(MATCHES);
-    found
+    let general = |n: usize, general: &Match| {
+        found.iter().take(n).any(|better| {
+            better.said.by == general.said.by
+                && exactly(&pattern(general.text), &words_of(better.text))
+                    .is_some_and(|(closeness, _)| closeness == Closeness::Whole)
+        })
+    };
+    // What a better one of the same program says already is left out.
+    let mut telling: Vec<Match> = found
+        .iter()
+        .enumerate()
+        .filter(|(n, of_all)| !general(*n, of_all))
+        .map(|(_, of_all)| *of_all)
+        .collect();
+    telling.truncate(MATCHES);
+    telling
 }
 
 fn best(said: &'static Said, words: &[Word], how: Comparison) -> Option<Match> {
@@ -294,7 +308,7 @@ fn is_separator(c: char) -> bool {
     !(c.is_alphanumeric() || c == '_')
 }
 
-fn words(text: &str) -> Vec<Word> {
+fn words_of(text: &str) -> Vec<Word> {
     text.split(is_separator)
         .filter(|word| !word.is_empty())
         .map(|word| Word {

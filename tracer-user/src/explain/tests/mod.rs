@@ -60,10 +60,18 @@ fn every_metric_and_finding_that_a_page_names_exists() {
             if let Item::Query(query) = item {
                 assert!(query.chars().count() <= QUERY, "{query}");
                 assert!(query.contains("h2trace_"), "{query}");
-                let labels = query
+                let compared = query
                     .split(['{', '(', ',', ' '])
-                    .filter_map(|word| word.split_once(['=', '!']));
-                for (label, _) in labels {
+                    .filter_map(|word| word.split_once(['=', '!']))
+                    .map(|(label, _)| label);
+                let grouped = query
+                    .split("by (")
+                    .skip(1)
+                    .filter_map(|rest| rest.split_once(')'))
+                    .flat_map(|(labels, _)| labels.split(", "))
+                    .filter(|label| *label != "le");
+                let labels: Vec<&str> = compared.chain(grouped).collect();
+                for label in labels {
                     let known = METRICS.iter().any(|metric| {
                         query.contains(metric.name) && metric.labels.contains(&label)
                     });
@@ -116,6 +124,10 @@ fn catalogue_is_whole() {
                 .replace("<X>", "WORD")
                 .replace("...", "and so on");
             let found = find(&asked);
+            if found.kinds == said.kinds[..1] {
+                // The words are the finding's name too.
+                continue;
+            }
             assert!(
                 found
                     .matches
