@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod doctor;
+pub mod explain;
 pub mod generate;
 pub mod live;
 pub mod output;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Demo(args) => crate::demo::run(args),
         Command::Generate(args) => generate::run(args),
     };
