@@ -124,6 +124,7 @@ struct Report {
     /// What the kernel programs lost, by cause.
     kernel: Vec<(&'static str, u64)>,
     full: bool,
+    server_ports: Vec<u16>,
     error: Option<io::Error>,
 }
 
@@ -179,6 +180,15 @@ impl Report {
                 "stopped: the file has reached its limit of {} ({} had no room; --max-size)",
                 count(max_size, "byte", "bytes"),
                 count(counts.beyond_size, "packet", "packets")
+            ));
+        }
+        if !self.server_ports.is_empty() && name != "-" {
+            let ports = self.server_ports.iter();
+            let decode_as: String = ports
+                .map(|port| format!(" -d tcp.port=={port},http2"))
+                .collect();
+            lines.push(format!(
+                "see: h2trace replay {name}, or wireshark{decode_as} {name}"
             ));
         }
         lines
@@ -250,6 +260,7 @@ impl Tap for Recording {
             unwritten: self.unwritten,
             kernel,
             full: self.recorder.is_full(),
+            server_ports: self.recorder.server_ports().collect(),
             error,
         };
     }
@@ -379,6 +390,13 @@ mod tests {
                 "lost: nothing",
             ]
         );
+        report.server_ports = vec![8080];
+        let lines = report.lines("out.pcapng", 0);
+        assert_eq!(
+            lines[2],
+            "see: h2trace replay out.pcapng, or wireshark -d tcp.port==8080,http2 out.pcapng"
+        );
+        report.server_ports.clear();
         report.counts.missing_bytes = 9;
         report.counts.holes = 1;
         report.kernel = vec![("ring_full", 2)];

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::segment::{Segment, flag};
-use crate::connection::ConnectionId;
+use crate::connection::{ConnectionId, Endpoint};
 use crate::kernel::event::{Address, Direction, Opened, SocketKey, Timestamp};
+use crate::pipeline::ConnectionInfo;
 
 /// The side that is observed: it sends [`Direction::Tx`].
 pub(super) const OWNER: usize = 0;
@@ -135,6 +136,18 @@ impl Conversation {
     pub(super) fn ends(&self) -> [SocketAddr; 2] {
         let (Place::Real(ends) | Place::MadeUp(ends)) = self.place;
         ends
+    }
+
+    /// The server's port in the file, as the role of one of its ends shows.
+    pub(super) fn server_port(&self, info: &ConnectionInfo) -> Option<u16> {
+        let server = match (self.place, info.role?, &info.local, &info.peer) {
+            (Place::MadeUp([_, server]), ..) => return Some(server.port()),
+            (_, Endpoint::Client, _, server) | (_, Endpoint::Server, server, _) => server,
+        };
+        match server {
+            Address::Inet(server) => Some(server.port()),
+            Address::Unix(_) | Address::Unknown => None,
+        }
     }
 
     /// The first bytes are here: who is the client?

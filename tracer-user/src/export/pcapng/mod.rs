@@ -28,7 +28,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::anomaly::kind::{Finding, Verdict};
 use crate::connection::ConnectionId;
@@ -48,6 +48,9 @@ const LAST_BLOCK: u64 = 512;
 
 /// HTTP/1.1 calls that are kept until it is known whether HTTP/2 follows: one each way, and one to spare.
 const BEFORE_MAX: usize = 3;
+
+/// Server ports that are remembered for what is said at the end.
+const SERVER_PORTS_MAX: usize = 8;
 
 /// What went into the file, and what did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,6 +128,7 @@ pub struct Recorder {
     ready: Taken,
     written: u64,
     full: bool,
+    server_ports: BTreeSet<u16>,
     counts: Counts,
 }
 
@@ -148,6 +152,7 @@ impl Recorder {
             ready: Taken::default(),
             written: 0,
             full: false,
+            server_ports: BTreeSet::new(),
             counts: Counts::default(),
         };
         let head = &mut recorder.ready.bytes;
@@ -173,6 +178,11 @@ impl Recorder {
     #[must_use]
     pub fn ready(&self) -> usize {
         self.ready.bytes.len()
+    }
+
+    /// Ports of servers in the file, some of them: Wireshark must be told that HTTP/2 is spoken there.
+    pub fn server_ports(&self) -> impl Iterator<Item = u16> {
+        self.server_ports.iter().copied()
     }
 
     /// Hands out the blocks that are ready.
@@ -643,6 +653,9 @@ impl Recorder {
         let Some(conversation) = self.conversations.get_mut(&number) else {
             return;
         };
+        if self.server_ports.len() < SERVER_PORTS_MAX {
+            self.server_ports.extend(conversation.server_port(info));
+        }
         let mut words = vec![comment::connection(info)];
         words.extend(conversation.words.take());
         let first = conversation.queued.first();
