@@ -23,12 +23,12 @@ fn capped(role: crate::connection::Endpoint, cap: u32) -> Script {
 
 /// Opens streams up to `cap`; then, `n` times, ends the oldest and opens another one `gap_ms` later.
 fn churn(script: &mut Script, cap: u32, n: u32, every_ms: u64, gap_ms: u64) {
+    script.wide_windows();
     for nth in 0..cap {
         script.request(2 * nth + 1);
     }
     for nth in 0..n {
         script.wait_ms(every_ms).response(2 * nth + 1);
-        script.window_update(C, 0, 105).window_update(S, 0, 16);
         script.wait_ms(gap_ms).request(2 * (cap + nth) + 1);
     }
 }
@@ -111,7 +111,6 @@ fn each_time_of_saturation_is_told() {
     }
     for nth in 702..1400 {
         script.wait_ms(50).response(2 * nth + 1);
-        script.window_update(C, 0, 105).window_update(S, 0, 16);
         script.wait_ms(1).request(2 * (nth + 2) + 1);
     }
     let judged = judge(&mut script);

@@ -53,8 +53,10 @@ fn overdue(rules: &mut Rules, path: &str, timeout: bool) -> Vec<(Kind, Verdict)>
     let mut script = Script::new();
     let mut fields = vec![
         (":method", "POST"),
+        (":scheme", "http"),
         (":path", path),
         ("content-type", "application/grpc"),
+        ("te", "trailers"),
     ];
     if timeout {
         fields.push(("grpc-timeout", "1H"));
@@ -89,8 +91,10 @@ fn teach(rules: &mut Rules, path: &str, n_messages: usize) {
     for n in 0..4 {
         let fields = [
             (":method", "POST"),
+            (":scheme", "http"),
             (":path", path),
             ("content-type", "application/grpc"),
+            ("te", "trailers"),
         ];
         script
             .headers(C, 2 * n + 1, block(&fields), false)

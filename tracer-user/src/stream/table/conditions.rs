@@ -1,6 +1,6 @@
 //! What stands on the connection or on its streams for longer than it should ([`Condition`]).
 
-use super::{Context, StreamTable};
+use super::StreamTable;
 use crate::connection::Endpoint;
 use crate::frame::{ErrorCode, StreamId};
 use crate::kernel::event::Timestamp;
@@ -21,11 +21,11 @@ const LOOK_NS: u64 = 10_000_000_000;
 /// The shortest: a look goes through all streams.
 const LOOK_AGAIN_NS: u64 = 1_000_000_000;
 
-/// What is watched over on one connection.
+/// What to look for on one connection, and when.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct Looks {
     /// When to look next.
-    pub(super) look_at: Option<Timestamp>,
+    pub(super) next_at: Option<Timestamp>,
     concurrency: Concurrency,
     /// Streams that the server promised: they do not count against the client's limit.
     pub(super) pushes: bool,
@@ -35,11 +35,10 @@ pub(super) struct Watch {
 
 impl StreamTable {
     /// After each step: what it may have begun is looked at in time.
-    pub(super) fn watch(&mut self, context: Context) {
-        let at = context.at;
+    pub(super) fn look_out(&mut self, at: Timestamp) {
         self.count_streams(at);
-        if self.watch.look_at.is_none() && self.live() > 0 {
-            self.watch.look_at = Some(Timestamp(at.0.saturating_add(LOOK_NS)));
+        if self.looks.next_at.is_none() && self.live() > 0 {
+            self.looks.next_at = Some(Timestamp(at.0.saturating_add(LOOK_NS)));
         }
         let due = [
             self.flow.window(Client).breach(),
@@ -48,15 +47,15 @@ impl StreamTable {
         for breach in due.into_iter().flatten() {
             self.look_by(breach.due());
         }
-        if let Some(due) = self.watch.concurrency.next_due() {
+        if let Some(due) = self.looks.concurrency.next_due() {
             self.look_by(due.max(at));
         }
     }
 
     /// There may be something to tell at that time.
     pub(super) fn look_by(&mut self, due: Timestamp) {
-        let look_at = &mut self.watch.look_at;
-        *look_at = Some(look_at.map_or(due, |look_at| look_at.min(due)));
+        let next_at = &mut self.looks.next_at;
+        *next_at = Some(next_at.map_or(due, |next_at| next_at.min(due)));
     }
 
     /// Tells what stands for too long.
@@ -69,7 +68,7 @@ impl StreamTable {
             }
         }
         for (id, what) in found {
-            self.tell(id, what, now);
+            self.tell_standing(id, what, now);
         }
         for sender in [Client, Server] {
             if let Some(breach) = self.flow.window_mut(sender).take_breach(now) {
@@ -78,11 +77,11 @@ impl StreamTable {
             }
             self.look_for_connection_stall(sender, now, &mut next);
         }
-        if let Some(what) = self.watch.concurrency.take_standing(now) {
-            self.tell(StreamId(0), what, now);
+        if let Some(what) = self.looks.concurrency.take_standing(now) {
+            self.tell_standing(StreamId(0), what, now);
         }
         let again = Timestamp(now.0.saturating_add(LOOK_AGAIN_NS));
-        self.watch.look_at = (self.live() > 0).then_some(next.max(again));
+        self.looks.next_at = (self.live() > 0).then_some(next.max(again));
     }
 
     fn look_for_connection_stall(
@@ -114,7 +113,7 @@ impl StreamTable {
                 since,
                 n_waiting,
             };
-            self.tell(StreamId(0), Standing::Stalled(stall), now);
+            self.tell_standing(StreamId(0), Standing::Stalled(stall), now);
         }
     }
 
@@ -124,7 +123,7 @@ impl StreamTable {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.flow.fault.get_or_insert(fault);
         }
-        self.tell(id, Standing::Fault(fault), now);
+        self.tell_standing(id, Standing::Fault(fault), now);
     }
 
     /// WINDOW_UPDATE of the connection.
@@ -169,7 +168,7 @@ impl StreamTable {
     }
 
     /// The same for a GOAWAY.
-    pub(super) fn before_go_away(&mut self, by: Endpoint, code: ErrorCode, now: Timestamp) {
+    pub(super) fn answers_breach(&mut self, by: Endpoint, code: ErrorCode, now: Timestamp) {
         if code != ErrorCode::FLOW_CONTROL_ERROR {
             return;
         }
@@ -195,18 +194,18 @@ impl StreamTable {
     }
 
     fn count_streams(&mut self, at: Timestamp) {
-        let opened = self.watch.opened.take();
+        let opened = self.looks.opened.take();
         let Some(cap) = self.settings.server.max_concurrent_streams else {
             return;
         };
-        if !self.flow.is_whole() || self.watch.pushes {
-            self.watch.concurrency.forget();
+        if !self.flow.is_whole() || self.looks.pushes {
+            self.looks.concurrency.forget();
             return;
         }
         let acknowledged = self.flow.acks(Server).cap_acknowledged();
         let n_open = self.n_open();
         let over = self
-            .watch
+            .looks
             .concurrency
             .count(n_open, (cap, acknowledged), at);
         if over.is_some()
@@ -221,12 +220,18 @@ impl StreamTable {
         u32::try_from(self.live()).unwrap_or(u32::MAX)
     }
 
-    fn tell(&mut self, id: StreamId, what: Standing, at: Timestamp) {
+    fn tell_standing(&mut self, id: StreamId, what: Standing, at: Timestamp) {
         let (connection, role) = (self.connection, self.role);
         let stream = self.streams.get(&id).map(|stream| {
             let mut stream = (**stream).clone();
             stream.finish(at, &self.flow);
-            let record = end::record(stream, connection, role, Some(StreamEnd::Unseen));
+            let record = end::record(
+                stream,
+                connection,
+                role,
+                &self.settings,
+                Some(StreamEnd::Unseen),
+            );
             Box::new(record)
         });
         self.out

@@ -1,6 +1,7 @@
 //! The streams of one connection: steps of both directions go in, [`StreamEvent`]s come out.
 
 mod conditions;
+mod conduct;
 mod ending;
 mod leaving;
 
@@ -14,6 +15,7 @@ use crate::limits;
 use crate::stream::content;
 use crate::stream::flow::Flow;
 use crate::stream::go_away;
+use crate::stream::header_list::HeaderLists;
 use crate::stream::ids::{Ids, initiator};
 use crate::stream::live::{Env, Stream};
 use crate::stream::pair::Pair;
@@ -21,7 +23,8 @@ use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
 pub use crate::stream::settings::PeerSettings;
 pub use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
-use conditions::Watch;
+use crate::stream::watch::Watch;
+use conditions::Looks;
 
 /// The time between two looks for streams whose end a gap may have hidden, in event time.
 const DOUBT_LOOK_NS: u64 = 1_000_000_000;
@@ -51,6 +54,7 @@ pub struct StreamTable {
     flow: Flow,
     settings: Pair<PeerSettings>,
     go_aways: Pair<Option<GoAway>>,
+    header_lists: HeaderLists,
     /// Finished streams and when their linger is over.
     lingering: VecDeque<(Timestamp, StreamId)>,
     n_lingering: usize,
@@ -60,8 +64,11 @@ pub struct StreamTable {
     peer_gone: Option<ConnectionEnd>,
     /// Streams that ended by that, and those of them that a GOAWAY had accepted.
     lost_with_peer: (u32, u32),
-    over: bool,
+    /// Who keeps to the rules, and how often what comes.
     watch: Watch,
+    over: bool,
+    /// What stands for longer than it should.
+    looks: Looks,
     out: VecDeque<StreamEvent>,
 }
 
@@ -79,13 +86,15 @@ impl StreamTable {
             flow: Flow::new(from_start),
             settings: Pair::default(),
             go_aways: Pair::default(),
+            header_lists: HeaderLists::default(),
             lingering: VecDeque::new(),
             n_lingering: 0,
             doubt_at: None,
             peer_gone: None,
             lost_with_peer: (0, 0),
+            watch: Watch::new(from_start),
             over: false,
-            watch: Watch::default(),
+            looks: Looks::default(),
             out: VecDeque::new(),
         }
     }
@@ -101,14 +110,17 @@ impl StreamTable {
             return;
         }
         self.advance(context.at);
+        self.observe(sender, step, context.at);
         match step {
-            Step::Preface | Step::Resynced { .. } => {}
+            Step::Preface | Step::LongBlock { .. } | Step::Resynced { .. } => {}
             Step::Frame { frame, .. } => self.frame(sender, frame, context),
             Step::DataBegin(head) => {
                 self.flow
                     .on_data(sender, head.stream_id, head.flow_len, context.at);
                 if self.follow(head.stream_id, sender, false, context) {
+                    let view = self.view(sender, head.stream_id);
                     self.on(head.stream_id, context, |stream, env| {
+                        stream.heed(sender, "DATA", view, context.at);
                         stream.data_begin(sender, *head, env);
                     });
                 }
@@ -137,7 +149,7 @@ impl StreamTable {
                 Fault::HeaderBlockLost | Fault::Limit(_) => {}
             },
         }
-        self.watch(context);
+        self.look_out(context.at);
     }
 
     /// Bytes of `sender` that may have held frames went by unseen.
@@ -146,6 +158,7 @@ impl StreamTable {
             return;
         }
         self.flow.on_loss(sender);
+        self.watch.on_loss(sender);
         self.ids.on_loss(sender);
         for stream in self.streams.values_mut() {
             stream.lost(sender, at);
@@ -192,9 +205,10 @@ impl StreamTable {
         if self.doubt_at.is_some_and(|look| look <= now) {
             self.look_for_silent(now);
         }
-        if self.watch.look_at.is_some_and(|look| look <= now) {
+        if self.looks.next_at.is_some_and(|look| look <= now) {
             self.look(now);
         }
+        self.tell_unanswered(now);
     }
 
     /// What happened, oldest first.
@@ -212,7 +226,12 @@ impl StreamTable {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let lingering = self.lingering.front().map(|(due, _)| *due);
-        let dues = [lingering, self.doubt_at, self.watch.look_at];
+        let dues = [
+            lingering,
+            self.doubt_at,
+            self.watch.ledger.due(),
+            self.looks.next_at,
+        ];
         dues.into_iter().flatten().min()
     }
 
@@ -260,7 +279,7 @@ impl StreamTable {
             Frame::PushPromise {
                 promised, block, ..
             } => {
-                self.watch.pushes = true;
+                self.looks.pushes = true;
                 if !self.streams.contains_key(promised) && !self.ids.is_over(*promised) {
                     self.open(*promised, HalfState::Idle, HalfState::Idle, context);
                     self.ids.on_open(*promised);
@@ -276,13 +295,16 @@ impl StreamTable {
             } => {
                 let reason = go_away::reason(debug);
                 let (last_stream_id, code) = (*last_stream_id, *code);
-                self.before_go_away(sender, code, context.at);
+                self.answers_breach(sender, code, context.at);
                 self.go_away(GoAway {
                     sender,
                     last_stream_id,
                     code,
                     reason,
                     at: context.at,
+                    header_list: self
+                        .header_lists
+                        .too_large_for(sender, self.settings.of(sender)),
                 });
             }
             Frame::WindowUpdate {
@@ -319,12 +341,15 @@ impl StreamTable {
         // missed, the first HEADERS are no trailers anyway.
         let may_open = sender == Endpoint::Client
             && (!self.ids.may_be_unseen(id) || !end_stream || content::shows_request(block));
+        self.header_lists.on_block(sender, id, block);
         if !self.follow(id, sender, may_open, context) {
             return;
         }
+        let view = self.view(sender, id);
         match sender {
             Endpoint::Client => {
                 self.on(id, context, |stream, env| {
+                    stream.heed(sender, "HEADERS", view, context.at);
                     stream.request_headers(block, end_stream, env);
                 });
                 if self
@@ -337,6 +362,7 @@ impl StreamTable {
             }
             Endpoint::Server => {
                 self.on(id, context, |stream, env| {
+                    stream.heed(sender, "HEADERS", view, context.at);
                     stream.response_headers(block, end_stream, env);
                 });
             }
@@ -392,7 +418,7 @@ impl StreamTable {
         };
         self.streams
             .insert(id, Box::new(Stream::new(id, request, response, env)));
-        self.watch.opened = Some(id);
+        self.looks.opened = Some(id);
         let connection = self.connection;
         self.out.push_back(StreamEvent::Opened {
             connection,
