@@ -262,6 +262,22 @@ fn a_healthy_call_is_one_ok_stream_without_a_finding() {
 }
 
 #[test]
+fn a_connection_that_is_told_twice_is_one() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+    driver.open(Opened::Active, true);
+    driver.send(
+        Direction::Rx,
+        &[response_headers(1), message(1, 5, false), trailers(1, "0")].concat(),
+    );
+    driver.pass(STREAM_LINGER_NS * 2);
+    assert_eq!(driver.protocols(), vec![Protocol::Http2]);
+    assert_eq!(driver.streams().len(), 1);
+    assert_eq!(driver.streams()[0].outcome, Outcome::Ok);
+}
+
+#[test]
 fn a_response_cut_by_a_reset_is_found_once() {
     let mut driver = Driver::new();
     hello(&mut driver);
