@@ -422,6 +422,11 @@ fn answered_otherwise(opened: Opened, protocol: OtherProtocol, first: &[u8]) -> 
     let go_away = frame(7, 0, 0, &[0; 8]);
     driver.event(other(client, OtherProtocol::Http1, &go_away));
     driver.event(other(server, protocol, first));
+    // What the client says before it has understood.
+    driver.lose(client, 9);
+    driver.boundary = Boundary::Unknown;
+    driver.send(client, &request(3));
+    driver.end(EndCause::Desync(client));
     driver.end(EndCause::PeerFin);
     // Where both directions stood at the end: beyond what was told.
     driver.event(What::End(End {
@@ -447,6 +452,7 @@ fn a_server_that_answers_the_preface_in_another_protocol_is_found_once() {
         }
         // What nobody knows is not called by a name.
         let driver = answered_otherwise(opened, OtherProtocol::Other, &[]);
+        assert_eq!(driver.protocols(), vec![Protocol::Http2]);
         assert!(!driver.loud_findings().contains(&"not_http2"));
     }
 }
