@@ -7,10 +7,10 @@ use super::lane::Lane;
 use super::output::limit_cause;
 use super::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
 use crate::anomaly::Rules;
-use crate::connection::Endpoint;
 use crate::connection::end::Ending;
 use crate::connection::role::Role;
 use crate::connection::upgrade::{self, UpgradeRequest};
+use crate::connection::{ConnectionId, Endpoint};
 use crate::frame::{Fault, Frame, Step};
 use crate::kernel::event::{
     Boundary, Bytes, Confidence, Direction, End, EndCause, Open, OtherProtocol, Segment, SocketKey,
@@ -85,6 +85,10 @@ impl Conn {
             ending: Ending::default(),
             scheduled: None,
         }
+    }
+
+    pub(super) fn id(&self) -> ConnectionId {
+        self.info.id
     }
 
     pub(super) fn live(&self) -> Live {
@@ -495,7 +499,9 @@ impl Conn {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
-                StreamEvent::NotHttp2 { .. } => self.say(findings, sink),
+                StreamEvent::NotHttp2 { .. }
+                | StreamEvent::Offence { .. }
+                | StreamEvent::Flood { .. } => self.say(findings, sink),
                 StreamEvent::Limit(name) => {
                     let connection = Some(info);
                     let at = self.last_bytes;
