@@ -133,3 +133,15 @@ pub const CAPTURE_UNDECIDED: usize = 16_384;
 
 /// Runs of bytes of a captured connection kept until it is known what it speaks.
 pub const CAPTURE_UNDECIDED_RUNS: usize = 64;
+
+/// How long a packet of a recording waits for findings about it, in event time: longer than a stream and a
+/// connection linger.
+pub const RECORD_HOLD_NS: u64 = 400_000_000;
+
+/// Bytes of a recording that wait for findings. Beyond it packets are written earlier, and a finding about
+/// them stands on a packet of its own. Counter `limit_waiting` of the recording.
+pub const RECORD_WAITING: usize = 64 << 20;
+
+/// Bytes of a recording that wait for a slow file or pipe. What comes beyond it is thrown away, counted, and
+/// said at the end.
+pub const RECORD_BACKLOG: usize = 256 << 20;

@@ -186,6 +186,12 @@ impl Pipeline {
         self.n_streams = 0;
     }
 
+    /// The number of the connection that `socket` is, while it is followed.
+    #[must_use]
+    pub fn id_of(&mut self, socket: &SocketKey) -> Option<ConnectionId> {
+        self.table.peek_mut(socket).map(|conn| conn.id())
+    }
+
     /// What is alive right now.
     #[must_use]
     pub fn live(&self) -> Live {

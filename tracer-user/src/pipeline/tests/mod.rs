@@ -402,6 +402,57 @@ fn other_protocols_are_said_once_and_forgotten() {
     );
 }
 
+/// A client that sends the preface and gets another protocol, as the kernel tells it.
+fn answered_otherwise(opened: Opened, protocol: OtherProtocol, first: &[u8]) -> Driver {
+    let mut driver = Driver::new();
+    driver.open(opened, true);
+    let (client, server) = match opened {
+        Opened::Passive => (Direction::Rx, Direction::Tx),
+        Opened::Unseen | Opened::Active => (Direction::Tx, Direction::Rx),
+    };
+    let asked = [PREFACE, &settings(), &request(1), &message(1, 3, true)].concat();
+    driver.send(client, &asked);
+    let other = |direction, protocol, first| {
+        What::Unrecognised(Unrecognised {
+            direction,
+            protocol,
+            first,
+        })
+    };
+    driver.event(other(server, protocol, first));
+    // Of HTTP/1 the kernel tells the beginning of what the client says next, too.
+    let go_away = frame(7, 0, 0, &[0; 8]);
+    driver.event(other(client, OtherProtocol::Http1, &go_away));
+    driver.event(other(server, protocol, first));
+    driver.end(EndCause::PeerFin);
+    // Where both directions stood at the end: beyond what was told.
+    driver.event(What::End(End {
+        cause: EndCause::Closed,
+        tx_offset: Some(500),
+        rx_offset: Some(500),
+    }));
+    driver.pass(CONNECTION_LINGER_NS * 2);
+    driver
+}
+
+#[test]
+fn a_server_that_answers_the_preface_in_another_protocol_is_found_once() {
+    let refusal = &b"HTTP/1.1 400 Bad Request\r\n"[..];
+    for opened in [Opened::Active, Opened::Passive, Opened::Unseen] {
+        for (protocol, first) in [(OtherProtocol::Http1, refusal), (OtherProtocol::Tls, &[])] {
+            let driver = answered_otherwise(opened, protocol, first);
+            assert_eq!(driver.loud_findings(), vec!["not_http2"], "{opened:?}");
+            assert_eq!(driver.protocols(), vec![Protocol::Http2]);
+            assert_eq!(driver.losses(), Vec::<&str>::new());
+            assert_eq!(driver.streams().len(), 1);
+            assert_eq!(driver.pipeline.live(), super::Live::default());
+        }
+        // What nobody knows is not called by a name.
+        let driver = answered_otherwise(opened, OtherProtocol::Other, &[]);
+        assert!(!driver.loud_findings().contains(&"not_http2"));
+    }
+}
+
 #[test]
 fn an_upgrade_to_h2c_makes_the_request_stream_one() {
     let mut driver = Driver::new();
