@@ -1,5 +1,7 @@
 //! The whole path on hand-built events: no kernel, no sockets.
 
+mod hostile;
+
 use std::sync::Arc;
 
 use super::{Live, NoNames, Output, Pipeline, Protocol, Settings, Sink};
