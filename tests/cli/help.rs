@@ -11,6 +11,7 @@ fn help_of_every_command_is_printed_with_status_0() {
                 "serve",
                 "trace",
                 "doctor",
+                "explain",
                 "demo",
                 "generate",
                 "Exit status",
@@ -46,6 +47,10 @@ fn help_of_every_command_is_printed_with_status_0() {
             ],
         ),
         (&["doctor", "--help"], &["--output"]),
+        (
+            &["explain", "--help"],
+            &["[WORDS]", "--output", "Examples:"],
+        ),
         (&["demo", "--help"], &["Usage: h2trace demo"]),
         (
             &["generate", "--help"],

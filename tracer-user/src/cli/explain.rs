@@ -33,10 +33,11 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         (question, format) => {
             let found = find(question);
             if found.kinds.is_empty() {
-                let nearest = nearest(question).map_or("", Kind::as_str);
-                bail!(
-                    "nothing is known of {question:?}: the nearest name of a finding is {nearest} (all of them: h2trace explain)"
-                );
+                let near = match nearest(question) {
+                    Some(kind) => format!("the nearest finding is {}", kind.as_str()),
+                    None => "give the name of a finding, or an error text".to_owned(),
+                };
+                bail!("nothing is known of {question:?}: {near} (all findings: h2trace explain)");
             }
             match format {
                 Format::Text => text(question, &found, output::terminal().0)?,
