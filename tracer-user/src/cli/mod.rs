@@ -7,6 +7,7 @@ pub mod generate;
 pub mod live;
 pub mod output;
 pub mod ready;
+pub mod record;
 pub mod replay;
 pub mod scope;
 pub mod serve;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Trace(args) => trace::run(args),
+        Command::Record(args) => record::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Explain(args) => explain::run(args),

@@ -26,30 +26,40 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 /// # Errors
 /// What is named does not exist, privileges are missing, or the kernel refuses.
 pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
+    let scope = scope(args)?;
+    let settings = live::Settings::new(&args.common, &scope)?;
+    let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
+    kernel::check_privileges()?;
+    let source = live::start(&settings, None)?;
+    super::say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
+    ready.write(None)?;
+    let ended = live::until_done(source, plan(args, scope, Printer::stdout()), None)?;
+    Ok(args.report.exit_code(ended.tally.worst()))
+}
+
+/// What is to be traced: never everything by accident.
+pub(super) fn scope(args: &TraceArgs) -> anyhow::Result<Scope> {
     let scope = Scope::new(&args.filter)?;
     if scope.is_all() && !args.all {
         bail!(
             "say what to trace: --pid, --comm, --cgroup, --netns or --port (or --all for the whole host)"
         );
     }
-    let settings = live::Settings::new(&args.common, &scope)?;
-    let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
-    kernel::check_privileges()?;
-    let source = live::start(&settings)?;
-    super::say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
-    ready.write(None)?;
-    let plan = Plan {
+    Ok(scope)
+}
+
+/// A run that prints.
+pub(super) fn plan(args: &TraceArgs, scope: Scope, printer: Printer) -> Plan {
+    Plan {
         front: front(args),
-        printer: Some(Printer::stdout()),
+        printer: Some(printer),
         exporter: None,
         heartbeat: Arc::new(Heartbeat::new()),
         scope,
         heartbeat_every: HEARTBEAT_EVERY,
         duration: args.duration,
         limit: args.limit,
-    };
-    let ended = live::until_done(source, plan, None)?;
-    Ok(args.report.exit_code(ended.tally.worst()))
+    }
 }
 
 fn front(args: &TraceArgs) -> Front {

@@ -42,6 +42,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Trace some processes now: a line a stream, and the story of what broke
     Trace(TraceArgs),
+    /// Trace and write everything into a pcapng file that Wireshark opens, bodies too
+    Record(RecordArgs),
     /// Decode a capture file (pcap, pcapng, gzip or not) the same way; needs no privileges
     Replay(ReplayArgs),
     /// Say what this kernel and these privileges allow, and the remedy for what is missing
@@ -61,6 +63,7 @@ impl Command {
         match self {
             Command::Serve(args) => args.common.kernel_log,
             Command::Trace(args) => args.common.kernel_log,
+            Command::Record(args) => args.trace.common.kernel_log,
             Command::Replay(_)
             | Command::Explain(_)
             | Command::Doctor(_)
@@ -193,6 +196,35 @@ pub struct TraceArgs {
     pub all: bool,
 }
 
+/// `h2trace record`
+#[derive(Args, Clone, Debug)]
+pub struct RecordArgs {
+    /// The file to write (mode 0600, an existing one is replaced); - is standard output
+    #[arg(
+        long,
+        short,
+        env = "H2TRACE_WRITE",
+        value_name = "FILE",
+        hide_env = true
+    )]
+    pub write: PathBuf,
+
+    /// Yes, the file may hold bodies and credentials of the traced processes
+    #[arg(long, env = "H2TRACE_INCLUDE_PAYLOAD", hide_env = true)]
+    pub include_payload: bool,
+
+    /// Stop when the file would become larger than this: 500k, 100m, 2g
+    #[arg(
+        long, env = "H2TRACE_MAX_SIZE", value_name = "SIZE", default_value = "1g", hide_env = true,
+        value_parser = size
+    )]
+    pub max_size: u64,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub trace: TraceArgs,
+}
+
 /// `h2trace replay`
 #[derive(Args, Clone, Debug)]
 pub struct ReplayArgs {
@@ -322,6 +354,29 @@ fn ring_mib(given: &str) -> Result<u32, String> {
     }
 }
 
+/// A number of bytes, with or without its unit.
+fn size(given: &str) -> Result<u64, String> {
+    let wrong = || "give a number of bytes, or one with k, m or g, such as 100m".to_owned();
+    let at = given.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = given.split_at(at.unwrap_or(given.len()));
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit {
+        "" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    match number.checked_mul(factor) {
+        Some(bytes) if bytes >= RECORDING_MIN => Ok(bytes),
+        Some(_) => Err(format!("give at least {RECORDING_MIN} bytes")),
+        None => Err(wrong()),
+    }
+}
+
+/// Room for the head of a recording, its end and some packets.
+const RECORDING_MIN: u64 = 4_096;
+
 /// A number and its unit.
 fn duration(given: &str) -> Result<Duration, String> {
     let wrong = || "give a number and ms, s, m or h, such as 30s".to_owned();
@@ -369,6 +424,21 @@ mod tests {
             "9999999999999999999h",
         ] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_may_have_a_unit() {
+        for (given, want) in [
+            ("4096", 4_096),
+            ("500k", 512_000),
+            ("100m", 104_857_600),
+            ("2g", 1 << 31),
+        ] {
+            assert_eq!(size(given), Ok(want));
+        }
+        for wrong in ["", "m", "1", "1.5g", "3t", "-1m", "99999999999999999999g"] {
+            assert!(size(wrong).is_err(), "{wrong}");
         }
     }
 

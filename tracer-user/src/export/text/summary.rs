@@ -16,6 +16,7 @@ pub fn summary(of: &Summary<'_>, paint: Paint) -> String {
         StoppedBy::Time => "as --for asked",
         StoppedBy::Limit => "until --limit was reached",
         StoppedBy::OutputClosed => "until the output was closed",
+        StoppedBy::FileFull => "until the recording was full",
         StoppedBy::EndOfFile => "of the file",
     };
     let did = match of.stopped_by {

@@ -13,10 +13,12 @@ impl StreamTable {
         let (sender, last, at) = (go_away.sender, go_away.last_stream_id, go_away.at);
         let (connection, role) = (self.connection, self.role);
         *self.go_aways.of_mut(sender) = Some(go_away.clone());
+        let before = self.before_go_away(&go_away);
         self.out.push_back(StreamEvent::GoAway {
             connection,
             role,
             go_away,
+            before,
         });
         if last == EVERY_STREAM {
             return;
@@ -55,6 +57,20 @@ impl StreamTable {
             why.filter(|why| matches!(why, ConnectionEnd::PeerFin | ConnectionEnd::PeerReset));
     }
 
+    /// `sender` answered the client's preface in another protocol: what the client sends goes nowhere.
+    pub fn not_http2(&mut self, sender: Endpoint, spoke: &'static str, at: Timestamp) {
+        let (connection, role) = (self.connection, self.role);
+        if !self.over {
+            self.out.push_back(StreamEvent::NotHttp2 {
+                connection,
+                role,
+                sender,
+                spoke,
+                at,
+            });
+        }
+    }
+
     /// The connection ended, and with it everything that is open.
     pub fn connection_ended(&mut self, why: ConnectionEnd, at: Timestamp) {
         if self.over {
@@ -82,6 +98,7 @@ impl StreamTable {
             self.leave(id, StreamEnd::Connection(why), at);
         }
         self.over = true;
+        self.tell_last();
         let go_aways = [&self.go_aways.client, &self.go_aways.server]
             .into_iter()
             .flatten()
@@ -96,6 +113,7 @@ impl StreamTable {
             open_streams,
             accepted_streams,
             go_aways,
+            unanswered_pings: self.watch.control.unanswered(),
         });
     }
 
@@ -112,6 +130,7 @@ impl StreamTable {
                 false => self.leave(id, StreamEnd::Unseen, at),
             }
         }
+        self.tell_unanswered(Timestamp(u64::MAX));
         self.over = true;
     }
 

@@ -102,7 +102,7 @@ impl StreamTable {
         if let Some(stream) = self.streams.remove(&id) {
             self.n_lingering = self.n_lingering.saturating_sub(1);
             self.ids.on_end(id);
-            let record = end::record(*stream, self.connection, self.role, forced);
+            let record = end::record(*stream, self.connection, self.role, &self.settings, forced);
             self.out.push_back(StreamEvent::Ended(Box::new(record)));
         }
     }
