@@ -145,3 +145,23 @@ fn unknown_words_are_refused_with_the_nearest_name() {
     ]);
     h2trace(&["explain", "\u{1b}[31m\n"]).assert_refused(&["\\u{1b}"]);
 }
+
+#[test]
+fn readme_shows_what_is_printed() {
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let (_, section) = readme.split_once("\n## Explain\n").unwrap();
+    let (_, sample) = section.split_once("```text\n").unwrap();
+    let (sample, _) = sample.split_once("```\n").unwrap();
+    let said = h2trace(&["explain", "Received RST_STREAM with code 0"]);
+    let mut printed = said.stdout.lines();
+    let mut n_lines = 0;
+    for line in sample.lines().filter(|line| *line != "  ...") {
+        assert!(
+            printed.any(|of_all| of_all == line),
+            "not printed, or not in this order: {line:?}"
+        );
+        n_lines += 1;
+    }
+    assert!(n_lines > 20, "{n_lines} lines");
+}

@@ -241,9 +241,9 @@ fn shown(texts: &'static [&'static str]) -> Vec<&'static str> {
 /// How much must be seen, in words.
 const fn tier(tier: Tier) -> &'static str {
     match tier {
-        Tier::T0 => "From the frames alone, on older connections too (tier T0):",
+        Tier::T0 => "From the frames alone, without header fields (tier T0):",
         Tier::T1 => "With every header field of the stream decoded (tier T1):",
-        Tier::T2 => "With both sides of a proxy (tier T2):",
+        Tier::T2 => "With the two hops of a proxy joined (tier T2):",
     }
 }
 
