@@ -29,6 +29,10 @@ pub const RESETS: usize = 4;
 /// Connections with a GOAWAY that the rules remember. Counter `go_away_connections`.
 pub const GO_AWAY_CONNECTIONS: usize = 65_536;
 
+/// Connections on which one end does not speak HTTP/2 that the rules remember. Counter
+/// `foreign_connections`.
+pub const FOREIGN_CONNECTIONS: usize = 65_536;
+
 /// Methods whose shape (one message or several) the rules remember. Counter `method_shapes`.
 pub const METHOD_SHAPES: usize = 4_096;
 

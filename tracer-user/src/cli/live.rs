@@ -61,7 +61,7 @@ impl Settings {
                 kernel_log: args.kernel_log,
                 ..Options::default()
             },
-            shown: Arc::new(Shown::with(&args.header)?),
+            shown: Arc::new(Shown::with(&args.header.header)?),
         })
     }
 }

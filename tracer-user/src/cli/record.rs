@@ -57,7 +57,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     })?;
     let recorder = Recorder::new(Settings {
         clock: WallClock::new(),
-        shown_from: args.trace.findings.shown_from(),
+        shown_from: args.trace.report.findings.shown_from(),
         max_bytes: args.max_size,
     });
     let report = Arc::new(Mutex::new(Report::default()));
@@ -91,7 +91,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::new(error).context(format!("cannot write all of {name}")))
         }
-        _ => Ok(trace::exit_code(&args.trace, &ended)),
+        _ => Ok(args.trace.report.exit_code(ended.tally.worst())),
     }
 }
 

@@ -1,6 +1,5 @@
 //! `h2trace trace`: some processes, now.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +8,14 @@ use anyhow::bail;
 
 use super::args::{Format, TraceArgs};
 use super::live;
-use super::output::Printer;
+use super::output::{self, Printer};
 use super::ready::ReadyFile;
 use super::scope::Scope;
-use super::session::{Ended, Front, Plan};
+use super::session::{Front, Plan};
 use crate::export::clock::WallClock;
 use crate::export::http::Heartbeat;
 use crate::export::json::Json;
-use crate::export::text::{COLUMNS, Paint, Text};
+use crate::export::text::Text;
 use crate::kernel;
 
 /// A quiet trace shows that it is alive this often.
@@ -35,7 +34,7 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     super::say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
     ready.write(None)?;
     let ended = live::until_done(source, plan(args, scope, Printer::stdout()), None)?;
-    Ok(exit_code(args, &ended))
+    Ok(args.report.exit_code(ended.tally.worst()))
 }
 
 /// What is to be traced: never everything by accident.
@@ -63,53 +62,16 @@ pub(super) fn plan(args: &TraceArgs, scope: Scope, printer: Printer) -> Plan {
     }
 }
 
-/// 1 when there was a finding as bad as `--fail-on` says.
-pub(super) fn exit_code(args: &TraceArgs, ended: &Ended) -> ExitCode {
-    let failed = args
-        .fail_on
-        .is_some_and(|fail_on| ended.tally.worst() >= Some(fail_on.verdict()));
-    if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
-}
-
 fn front(args: &TraceArgs) -> Front {
-    let shown_from = args.findings.shown_from();
-    match args.output {
+    let shown_from = args.report.findings.shown_from();
+    match args.report.output {
         Format::Json => Front::Json(Json::new(WallClock::new(), shown_from)),
         Format::Text => {
-            let terminal = std::io::stdout().is_terminal();
-            // The convention of no-color.org: any value turns colour off.
-            let paint =
-                Paint::new(terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()));
-            let columns = if terminal {
-                terminal_columns()
-            } else {
-                COLUMNS
-            };
+            let (paint, columns) = output::terminal();
             Front::Text(
                 Text::new(WallClock::new(), paint, columns, shown_from)
-                    .with_headers(&args.common.header),
+                    .with_headers(&args.common.header.header),
             )
         }
-    }
-}
-
-/// Columns of the terminal that standard output is.
-pub(super) fn terminal_columns() -> usize {
-    let mut size = libc::winsize {
-        ws_row: 0,
-        ws_col: 0,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    // SAFETY: TIOCGWINSZ writes one `struct winsize`, which `size` has room for.
-    let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    if done == 0 {
-        usize::from(size.ws_col)
-    } else {
-        COLUMNS
     }
 }

@@ -160,10 +160,14 @@ impl Conn {
     /// The first bytes are not HTTP/2. True when nothing of this connection is worth following.
     pub(super) fn unrecognised(
         &mut self,
+        at: Timestamp,
         unrecognised: &Unrecognised<'_>,
+        rules: &mut Rules,
         sink: &mut dyn Sink,
     ) -> bool {
         if self.announced {
+            self.answered_otherwise(at, unrecognised);
+            self.events(rules, sink);
             return false;
         }
         if unrecognised.protocol == OtherProtocol::Http1 {
@@ -182,6 +186,21 @@ impl Conn {
         self.info = Arc::new(info);
         sink.accept(&Output::Connection(Arc::clone(&self.info)));
         true
+    }
+
+    /// The client spoke HTTP/2, and the first bytes of the server are another protocol.
+    fn answered_otherwise(&mut self, at: Timestamp, unrecognised: &Unrecognised<'_>) {
+        let spoke = match unrecognised.protocol {
+            OtherProtocol::Http1 => "HTTP/1.x",
+            OtherProtocol::Tls => "TLS",
+            OtherProtocol::Other => return,
+        };
+        let direction = unrecognised.direction;
+        let is_server = self.role.sender(direction) == Some(Endpoint::Server);
+        // After an upgrade, HTTP/1.1 is how the connection began.
+        if is_server && self.upgrade.is_none() && self.lane(direction).reader.is_none() {
+            self.streams.not_http2(Endpoint::Server, spoke, at);
+        }
     }
 
     pub(super) fn end(&mut self, at: Timestamp, end: &End, rules: &mut Rules, sink: &mut dyn Sink) {
@@ -290,14 +309,18 @@ impl Conn {
             }
             match self.role.sender(direction) {
                 Some(sender) if self.announced => self.hand(sender, &step, context, sink),
-                _ => self.wait(
-                    Waiting {
-                        direction,
-                        step,
-                        context,
-                    },
-                    sink,
-                ),
+                _ => {
+                    self.wait(
+                        Waiting {
+                            direction,
+                            step,
+                            context,
+                        },
+                        sink,
+                    );
+                    // Not only behind the record: one may hold more frames than may wait.
+                    self.flush(sink);
+                }
             }
         }
     }
@@ -465,6 +488,7 @@ impl Conn {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
+                StreamEvent::NotHttp2 { .. } => self.say(findings, sink),
                 StreamEvent::Limit(name) => {
                     let connection = Some(info);
                     let at = self.last_bytes;

@@ -112,8 +112,8 @@ impl Pipeline {
             }
             What::Unrecognised(unrecognised) => {
                 let mut over = false;
-                self.with(event, sink, |conn, _, sink| {
-                    over = conn.unrecognised(unrecognised, sink);
+                self.with(event, sink, |conn, rules, sink| {
+                    over = conn.unrecognised(event.at, unrecognised, rules, sink);
                 });
                 if over {
                     self.table.remove(&event.socket);

@@ -111,7 +111,10 @@ impl Loss {
     pub fn hides_traffic(&self) -> bool {
         !matches!(
             self.cause,
-            "limit_story" | "limit_go_away_connections" | "limit_method_shapes"
+            "limit_story"
+                | "limit_foreign_connections"
+                | "limit_go_away_connections"
+                | "limit_method_shapes"
         )
     }
 }
@@ -121,6 +124,7 @@ pub(super) fn limit_cause(name: &'static str) -> &'static str {
     match name {
         "connections" => "limit_connections",
         "continuations" => "limit_continuations",
+        "foreign_connections" => "limit_foreign_connections",
         "frame_payload" => "limit_frame_payload",
         "go_away_connections" => "limit_go_away_connections",
         "header_block" => "limit_header_block",

@@ -308,6 +308,35 @@ fn frames_of_a_late_attach_wait_until_the_role_is_proven() {
 }
 
 #[test]
+fn frames_of_a_late_attach_that_come_in_one_run_are_not_too_many_to_wait() {
+    let mut driver = Driver::new();
+    driver.open(Opened::Unseen, false);
+    let ids = (0..500).map(|n| 2 * n + 5);
+    let calls = ids
+        .clone()
+        .map(|id| [request(id), message(id, 3, true)].concat());
+    driver.send(Direction::Rx, &calls.collect::<Vec<_>>().concat());
+    let answers = ids.map(|id| {
+        [
+            response_headers(id),
+            message(id, 5, false),
+            trailers(id, "0"),
+        ]
+        .concat()
+    });
+    driver.send(Direction::Tx, &answers.collect::<Vec<_>>().concat());
+    driver.pass(STREAM_LINGER_NS * 2);
+    assert_eq!(driver.losses(), Vec::<&str>::new());
+    let streams = driver.streams();
+    assert_eq!(streams.len(), 500);
+    assert!(
+        streams
+            .iter()
+            .all(|stream| stream.beginning_seen && stream.outcome == Outcome::Ok)
+    );
+}
+
+#[test]
 fn what_only_looked_like_frames_leaves_no_trace() {
     let mut driver = Driver::new();
     driver.confidence = Confidence::Tentative;

@@ -18,9 +18,11 @@ pub mod state;
 
 mod content;
 mod end;
+mod fields;
 mod flow;
 mod go_away;
 mod grpc;
+mod header_list;
 mod ids;
 mod live;
 mod pair;

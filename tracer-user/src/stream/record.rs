@@ -172,8 +172,38 @@ pub struct Half {
     pub messages: Messages,
     /// What the sender might still send when the stream ended.
     pub windows_at_end: Windows,
+    /// `content-length`, where DATA must be as long (RFC 9113 section 8.1.1: not of CONNECT, nor of the
+    /// answer to HEAD, nor of 204 and 304); None also when it is absent, unseen, or no number.
+    pub content_length: Option<u64>,
+    /// The largest header list of this direction as RFC 9113 section 6.5.2 counts it (name, value and 32
+    /// each), in bytes; a lower bound where not all of it could be decoded.
+    pub header_list: u64,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE of its receiver, in bytes, if announced and seen.
+    pub header_list_limit: Option<u32>,
     /// Thread of the observed process that sent or received the HEADERS.
     pub tid: u32,
+}
+
+/// A rule for header fields or message prefixes that an endpoint broke on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Who broke it.
+    pub sender: Endpoint,
+    /// The rule, with its section: a constant text.
+    pub rule: &'static str,
+    /// False for what many receivers bear.
+    pub grave: bool,
+}
+
+/// A header list that is larger than its receiver takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderList {
+    /// The stream whose HEADERS or trailers it was.
+    pub stream_id: StreamId,
+    /// Its size as RFC 9113 section 6.5.2 counts it, in bytes.
+    pub size: u64,
+    /// What the receiver announced, in bytes.
+    pub limit: u32,
 }
 
 /// One RST_STREAM.
@@ -329,6 +359,8 @@ pub struct StreamRecord {
     pub grpc_status: Seen<u32>,
     /// `grpc-status` was there and is no number of 0 to 16 without leading zeros.
     pub grpc_status_malformed: bool,
+    /// The worst rule that header fields or message prefixes of the stream broke.
+    pub malformed: Option<Malformed>,
     /// `grpc-timeout` of the request.
     pub timeout: Option<Duration>,
     /// Values of the header fields that may be shown, by name; requests' and responses' together
@@ -359,6 +391,8 @@ pub struct GoAway {
     pub reason: &'static str,
     /// When.
     pub at: Timestamp,
+    /// The last header list that its sender got before it, if that was larger than it takes.
+    pub header_list: Option<HeaderList>,
 }
 
 /// What stage 4 hands on.
@@ -400,6 +434,19 @@ pub enum StreamEvent {
         accepted_streams: u32,
         /// The last GOAWAY of each endpoint.
         go_aways: Vec<GoAway>,
+    },
+    /// One end spoke HTTP/2, and the other one answered in another protocol.
+    NotHttp2 {
+        /// The connection end.
+        connection: ConnectionId,
+        /// Role of the observed end.
+        role: Option<Endpoint>,
+        /// Who answered so.
+        sender: Endpoint,
+        /// In what: `HTTP/1.x` or `TLS`.
+        spoke: &'static str,
+        /// When.
+        at: Timestamp,
     },
     /// A bound of `limits` was reached (the name of its counter).
     Limit(&'static str),

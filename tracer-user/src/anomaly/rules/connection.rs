@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::{finding, words};
+use crate::anomaly::rules::{finding, protocol, words};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{ErrorCode, StreamId};
 use crate::kernel::event::Timestamp;
@@ -196,6 +196,9 @@ fn judge(go_away: &GoAway, before: Option<&GoAway>) -> Option<(Kind, Verdict, St
         // The same error said twice is one error.
         if before.is_some_and(|before| before.code == go_away.code) {
             return None;
+        }
+        if let Some(cause) = protocol::cause(go_away) {
+            return Some(cause);
         }
         let code = words::code(go_away.code);
         let summary = format!(

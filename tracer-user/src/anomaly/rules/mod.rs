@@ -5,6 +5,10 @@
 
 mod completion;
 mod connection;
+mod content_length;
+mod fields;
+mod header_list;
+mod protocol;
 mod reset;
 mod shape;
 mod words;
@@ -13,12 +17,14 @@ use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord};
 
 use connection::Connections;
+use protocol::Foreign;
 use shape::Shapes;
 
 /// Judges what stage 4 says.
 #[derive(Debug, Default)]
 pub struct Rules {
     connections: Connections,
+    foreign: Foreign,
     shapes: Shapes,
 }
 
@@ -33,6 +39,7 @@ impl Rules {
     pub fn judge(&mut self, event: &StreamEvent) -> Vec<Finding> {
         match event {
             StreamEvent::Ended(record) => self.stream(record),
+            StreamEvent::GoAway { connection, .. } if self.foreign.is(*connection) => Vec::new(),
             StreamEvent::GoAway {
                 connection,
                 role,
@@ -47,9 +54,22 @@ impl Rules {
                 role,
                 at,
                 ..
+            } => {
+                self.foreign.ended(*connection);
+                self.connections
+                    .ended(*connection, *role, *at)
+                    .into_iter()
+                    .collect()
+            }
+            StreamEvent::NotHttp2 {
+                connection,
+                role,
+                sender,
+                spoke,
+                at,
             } => self
-                .connections
-                .ended(*connection, *role, *at)
+                .foreign
+                .found((*connection, *role), *at, *sender, spoke)
                 .into_iter()
                 .collect(),
             StreamEvent::Opened { .. } | StreamEvent::Limit(_) => Vec::new(),
@@ -63,6 +83,10 @@ impl Rules {
                 "go_away_connections",
                 std::mem::take(&mut self.connections.n_forgotten),
             ),
+            (
+                "foreign_connections",
+                std::mem::take(&mut self.foreign.n_forgotten),
+            ),
             ("method_shapes", std::mem::take(&mut self.shapes.n_left_out)),
         ];
         hits.into_iter().filter(|(_, n)| *n > 0).collect()
@@ -71,6 +95,9 @@ impl Rules {
     fn stream(&mut self, record: &StreamRecord) -> Vec<Finding> {
         let complete = record.response_phase == Some(ResponsePhase::R3);
         let mut findings = Vec::new();
+        if self.foreign.is(record.connection) {
+            return findings;
+        }
         match record.end {
             StreamEnd::Evicted | StreamEnd::Unseen => return findings,
             StreamEnd::Unprocessed => return vec![self.connections.unprocessed(record)],
@@ -82,12 +109,7 @@ impl Rules {
             StreamEnd::Reset => findings.extend(reset::judge(record)),
             StreamEnd::Complete | StreamEnd::Connection(_) => {}
         }
-        if findings
-            .iter()
-            .all(|finding| finding.verdict != Verdict::Anomaly)
-        {
-            findings.extend(completion::judge(record, &self.shapes));
-        }
+        self.content(record, &mut findings);
         self.shapes.learn(record);
         if !record.whole {
             for finding in &mut findings {
@@ -98,6 +120,53 @@ impl Rules {
         }
         findings
     }
+
+    /// What the content of the stream shows, and which of the findings before follow from it.
+    fn content(&self, record: &StreamRecord, findings: &mut Vec<Finding>) {
+        let malformed = fields::judge(record);
+        let grave = || malformed.clone().filter(is_anomaly);
+        let found = header_list::judge(record)
+            .or_else(grave)
+            .or_else(|| completion::judge(record, &self.shapes))
+            .or_else(|| content_length::judge(record));
+        if let Some(cause) = found.as_ref().filter(|found| is_anomaly(found)) {
+            // The reset is how it was refused.
+            findings.retain(|finding| !refuses(finding, cause));
+        }
+        for finding in findings.iter_mut() {
+            content_length::in_place_of(record, finding);
+        }
+        if worst(findings) < Verdict::Anomaly {
+            findings.extend(found);
+        }
+        if worst(findings) <= Verdict::Expected {
+            findings.extend(malformed);
+        }
+    }
+}
+
+fn is_anomaly(finding: &Finding) -> bool {
+    finding.verdict == Verdict::Anomaly
+}
+
+fn worst(findings: &[Finding]) -> Verdict {
+    let verdicts = findings.iter().map(|finding| finding.verdict);
+    verdicts.max().unwrap_or(Verdict::Benign)
+}
+
+/// The finding is how a receiver refused what is the cause.
+fn refuses(finding: &Finding, cause: &Finding) -> bool {
+    let refusal = matches!(
+        finding.kind,
+        Kind::ClientRejectedResponse
+            | Kind::ResetBeforeResponse
+            | Kind::ResponseCutByReset
+            | Kind::ResetAfterResponse
+            | Kind::StreamThrottled
+    );
+    let by_sender = finding.sender == cause.sender;
+    // A list that is too large is told of by whoever refused it.
+    refusal && (by_sender == (cause.kind == Kind::HeaderListTooLarge))
 }
 
 /// A finding about a stream, nobody's fault yet.

@@ -362,6 +362,7 @@ fn scenario_17_grpc_rules_are_for_grpc_only() {
     let connect = block(&[
         (":method", "CONNECT"),
         (":protocol", "websocket"),
+        (":scheme", "http"),
         (":path", "/chat"),
     ]);
     let mut script = Script::new();
@@ -385,7 +386,11 @@ fn scenario_17_grpc_rules_are_for_grpc_only() {
     script.headers(
         C,
         1,
-        web(&[(":method", "POST"), (":path", "/a.B/C")]),
+        web(&[
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", "/a.B/C"),
+        ]),
         false,
     );
     script

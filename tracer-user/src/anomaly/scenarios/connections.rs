@@ -125,8 +125,8 @@ fn scenario_46_an_error_go_away_names_its_reason() {
 #[test]
 fn an_error_go_away_is_told_once_and_unknown_debug_data_never() {
     let mut script = Script::new();
-    script.go_away(C, 0, ErrorCode::COMPRESSION_ERROR, "hunter2");
-    script.go_away(C, 0, ErrorCode::COMPRESSION_ERROR, "hunter2");
+    script.go_away(C, 0, ErrorCode::INTERNAL_ERROR, "hunter2");
+    script.go_away(C, 0, ErrorCode::INTERNAL_ERROR, "hunter2");
     let judged = judge(&mut script);
     assert_eq!(
         (judged.finding().kind, judged.finding().verdict),

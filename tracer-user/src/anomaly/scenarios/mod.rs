@@ -14,7 +14,10 @@ mod benign;
 mod benign_resets;
 mod completion;
 mod connections;
+mod content;
+mod fields;
 mod late_attach;
+mod refusals;
 
 /// A part of a script, with its name.
 type Part = (&'static str, fn(&mut Script));

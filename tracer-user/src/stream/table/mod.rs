@@ -1,6 +1,7 @@
 //! The streams of one connection: steps of both directions go in, [`StreamEvent`]s come out.
 
 mod ending;
+mod leaving;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{Fault, Frame, HeaderBlock, Settings, Step, StreamId};
 use crate::kernel::event::Timestamp;
 use crate::limits;
+use crate::stream::content;
 use crate::stream::flow::Flow;
 use crate::stream::go_away;
+use crate::stream::header_list::HeaderLists;
 use crate::stream::ids::{Ids, initiator};
 use crate::stream::live::{Env, Stream};
 use crate::stream::pair::Pair;
@@ -18,7 +21,6 @@ use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
 pub use crate::stream::settings::PeerSettings;
 pub use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
-use crate::stream::{content, end};
 
 /// The time between two looks for streams whose end a gap may have hidden, in event time.
 const DOUBT_LOOK_NS: u64 = 1_000_000_000;
@@ -48,6 +50,7 @@ pub struct StreamTable {
     flow: Flow,
     settings: Pair<PeerSettings>,
     go_aways: Pair<Option<GoAway>>,
+    header_lists: HeaderLists,
     /// Finished streams and when their linger is over.
     lingering: VecDeque<(Timestamp, StreamId)>,
     n_lingering: usize,
@@ -75,6 +78,7 @@ impl StreamTable {
             flow: Flow::new(from_start),
             settings: Pair::default(),
             go_aways: Pair::default(),
+            header_lists: HeaderLists::default(),
             lingering: VecDeque::new(),
             n_lingering: 0,
             doubt_at: None,
@@ -272,6 +276,9 @@ impl StreamTable {
                     code,
                     reason,
                     at: context.at,
+                    header_list: self
+                        .header_lists
+                        .too_large_for(sender, self.settings.of(sender)),
                 });
             }
             Frame::WindowUpdate {
@@ -308,6 +315,7 @@ impl StreamTable {
         // missed, the first HEADERS are no trailers anyway.
         let may_open = sender == Endpoint::Client
             && (!self.ids.may_be_unseen(id) || !end_stream || content::shows_request(block));
+        self.header_lists.on_block(sender, id, block);
         if !self.follow(id, sender, may_open, context) {
             return;
         }
@@ -339,45 +347,6 @@ impl StreamTable {
                     stream.add_window(sender.peer(), delta);
                 }
             }
-        }
-    }
-
-    fn go_away(&mut self, go_away: GoAway) {
-        let (sender, last, at) = (go_away.sender, go_away.last_stream_id, go_away.at);
-        let (connection, role) = (self.connection, self.role);
-        *self.go_aways.of_mut(sender) = Some(go_away.clone());
-        self.out.push_back(StreamEvent::GoAway {
-            connection,
-            role,
-            go_away,
-        });
-        if last == EVERY_STREAM {
-            return;
-        }
-        let above: Vec<StreamId> = self
-            .streams
-            .iter()
-            .filter(|(id, stream)| **id > last && stream.finished_at.is_none())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in above {
-            self.mark_unprocessed(id, at);
-        }
-    }
-
-    /// The stream is above the last id of its peer's GOAWAY: it was not processed, if nothing came back.
-    fn mark_unprocessed(&mut self, id: StreamId, at: Timestamp) {
-        let go_away = self.go_aways.of(initiator(id).peer()).as_ref();
-        if go_away.is_none_or(|go_away| id <= go_away.last_stream_id) {
-            return;
-        }
-        if let Some(stream) = self.streams.get_mut(&id)
-            && stream.has_no_response()
-            && stream.resets.is_empty()
-        {
-            stream.unprocessed = true;
-            stream.remark("not processed, says GOAWAY");
-            self.settle(id, at);
         }
     }
 
@@ -427,29 +396,6 @@ impl StreamTable {
         });
     }
 
-    /// Gives up one stream because all connections together have too many ([`limits::STREAMS`]).
-    pub fn relieve(&mut self, at: Timestamp) {
-        self.out.push_back(StreamEvent::Limit("streams"));
-        if let Some(oldest) = self.streams.keys().next().copied() {
-            self.leave(oldest, StreamEnd::Evicted, at);
-        }
-    }
-
-    /// Makes room: a finished stream ends its linger early, or else the oldest stream is given up.
-    fn evict(&mut self, at: Timestamp) {
-        self.out
-            .push_back(StreamEvent::Limit("streams_per_connection"));
-        while let Some((due, id)) = self.lingering.pop_front() {
-            if self.is_due(id, due) {
-                self.hand_out(id, None);
-                return;
-            }
-        }
-        if let Some(oldest) = self.streams.keys().next().copied() {
-            self.leave(oldest, StreamEnd::Evicted, at);
-        }
-    }
-
     /// Does something to a stream, if it is followed, and sees whether it is finished now.
     fn on(&mut self, id: StreamId, context: Context, act: impl FnOnce(&mut Stream, Env<'_>)) {
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -469,84 +415,4 @@ impl StreamTable {
         }
         self.settle(id, context.at);
     }
-
-    /// A stream that is finished begins its linger; one that turns out not to be is open again.
-    fn settle(&mut self, id: StreamId, at: Timestamp) {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
-        match (stream.is_finished(), stream.finished_at.is_some()) {
-            (true, false) => {
-                stream.finish(at, &self.flow);
-                self.n_lingering += 1;
-                self.lingering.push_back((due(at), id));
-            }
-            (false, true) => {
-                stream.finished_at = None;
-                self.n_lingering = self.n_lingering.saturating_sub(1);
-            }
-            (true, true) | (false, false) => {}
-        }
-    }
-
-    fn is_due(&self, id: StreamId, at: Timestamp) -> bool {
-        self.streams.get(&id).is_some_and(|stream| {
-            stream
-                .finished_at
-                .is_some_and(|finished| due(finished) == at)
-        })
-    }
-
-    /// Streams of which nothing was heard for long after a gap are given up.
-    fn look_for_silent(&mut self, now: Timestamp) {
-        let mut doubtful = false;
-        let mut silent = Vec::new();
-        for (id, stream) in &self.streams {
-            if let (Some(lost_at), None) = (stream.lost_at, stream.finished_at) {
-                doubtful = true;
-                if now.since(lost_at) >= limits::STREAM_DOUBT_NS {
-                    silent.push(*id);
-                }
-            }
-        }
-        for id in silent {
-            self.leave(id, StreamEnd::Unseen, now);
-        }
-        self.doubt_at = doubtful.then(|| Timestamp(now.0.saturating_add(DOUBT_LOOK_NS)));
-    }
-
-    /// Ends a stream that did not end by itself.
-    fn leave(&mut self, id: StreamId, end: StreamEnd, at: Timestamp) {
-        if let Some(stream) = self.streams.get_mut(&id)
-            && stream.finished_at.is_none()
-        {
-            let context = Context { at, tid: 0, pid: 0 };
-            stream.stop(
-                end,
-                Env {
-                    flow: &self.flow,
-                    shown: &self.shown,
-                    role: self.role,
-                    context,
-                },
-            );
-            self.n_lingering += 1;
-        }
-        self.hand_out(id, Some(end));
-    }
-
-    /// Hands out a finished stream.
-    fn hand_out(&mut self, id: StreamId, forced: Option<StreamEnd>) {
-        if let Some(stream) = self.streams.remove(&id) {
-            self.n_lingering = self.n_lingering.saturating_sub(1);
-            self.ids.on_end(id);
-            let record = end::record(*stream, self.connection, self.role, forced);
-            self.out.push_back(StreamEvent::Ended(Box::new(record)));
-        }
-    }
-}
-
-/// When a stream that finished then is handed out.
-const fn due(finished: Timestamp) -> Timestamp {
-    Timestamp(finished.0.saturating_add(limits::STREAM_LINGER_NS))
 }

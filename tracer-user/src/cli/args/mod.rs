@@ -1,12 +1,14 @@
 //! The arguments as they are given. Their doc comments are the help.
 
+mod report;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::anomaly::kind::Verdict;
+pub use self::report::{FailOn, Findings, Format, HeaderArgs, ReportArgs};
 use crate::demo::DemoArgs;
 use crate::kernel::RING_BYTES;
 use crate::workload::process::COMM_MAX;
@@ -111,15 +113,9 @@ pub struct FilterArgs {
 /// What both tracing commands take.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    /// Show the value of one more header field, such as x-request-id (repeatable)
-    #[arg(
-        long,
-        env = "H2TRACE_HEADER",
-        value_name = "NAME",
-        value_delimiter = ',',
-        hide_env = true
-    )]
-    pub header: Vec<String>,
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub header: HeaderArgs,
 
     /// Write this file as soon as the first byte would be seen
     #[arg(long, env = "H2TRACE_READY_FILE", value_name = "PATH", hide_env = true)]
@@ -173,36 +169,9 @@ pub struct TraceArgs {
     )]
     pub limit: Option<u64>,
 
-    /// How to print
-    #[arg(
-        long,
-        short,
-        env = "H2TRACE_OUTPUT",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
-    pub output: Format,
-
-    /// Which findings to print: what is bad, or benign, expected and unknown ones too
-    #[arg(
-        long,
-        env = "H2TRACE_FINDINGS",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
-    pub findings: Findings,
-
-    /// Exit with status 1 when there was a finding as bad as this
-    #[arg(
-        long,
-        env = "H2TRACE_FAIL_ON",
-        value_enum,
-        value_name = "VERDICT",
-        hide_env = true
-    )]
-    pub fail_on: Option<FailOn>,
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub report: ReportArgs,
 
     #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
@@ -268,17 +237,6 @@ pub struct ReplayArgs {
     )]
     pub show: Vec<Show>,
 
-    /// How to print
-    #[arg(
-        long,
-        short,
-        env = "H2TRACE_OUTPUT",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
-    pub output: Format,
-
     /// Which header values to print: those that carry no credential, or all of them (it is your file)
     #[arg(
         long,
@@ -289,35 +247,13 @@ pub struct ReplayArgs {
     )]
     pub headers: Headers,
 
-    /// Show the value of one more header field, such as x-request-id (repeatable)
-    #[arg(
-        long,
-        env = "H2TRACE_HEADER",
-        value_name = "NAME",
-        value_delimiter = ',',
-        hide_env = true
-    )]
-    pub header: Vec<String>,
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub header: HeaderArgs,
 
-    /// Which findings to print: what is bad, or benign, expected and unknown ones too
-    #[arg(
-        long,
-        env = "H2TRACE_FINDINGS",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
-    pub findings: Findings,
-
-    /// Exit with status 1 when there was a finding as bad as this
-    #[arg(
-        long,
-        env = "H2TRACE_FAIL_ON",
-        value_enum,
-        value_name = "VERDICT",
-        hide_env = true
-    )]
-    pub fail_on: Option<FailOn>,
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub report: ReportArgs,
 
     /// Only TCP connections with this port at either end
     #[arg(
@@ -371,16 +307,6 @@ pub enum Generated {
     Metrics,
 }
 
-/// How to print.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people
-    #[default]
-    Text,
-    /// One JSON object a line (see: h2trace generate schema)
-    Json,
-}
-
 /// What replay prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Show {
@@ -402,47 +328,6 @@ pub enum Headers {
     Allowed,
     /// All of them, credentials too
     All,
-}
-
-/// Which findings to print.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Findings {
-    /// Suspicious ones and anomalies
-    #[default]
-    Bad,
-    /// Benign, expected and unknown ones too
-    All,
-}
-
-impl Findings {
-    /// The least bad verdict that is printed.
-    #[must_use]
-    pub const fn shown_from(self) -> Verdict {
-        match self {
-            Findings::Bad => Verdict::Suspicious,
-            Findings::All => Verdict::Benign,
-        }
-    }
-}
-
-/// What makes the exit status 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FailOn {
-    /// Something broke
-    Anomaly,
-    /// Worth a look, or worse
-    Suspicious,
-}
-
-impl FailOn {
-    /// The least bad verdict that fails.
-    #[must_use]
-    pub const fn verdict(self) -> Verdict {
-        match self {
-            FailOn::Anomaly => Verdict::Anomaly,
-            FailOn::Suspicious => Verdict::Suspicious,
-        }
-    }
 }
 
 fn comm(given: &str) -> Result<String, String> {
