@@ -432,6 +432,7 @@ impl StreamTable {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
+        let answered = stream.is_answered();
         act(
             stream,
             Env {
@@ -446,6 +447,7 @@ impl StreamTable {
         }
         let breach_due = stream.breach_due();
         self.settle(id, context.at);
+        self.recount_answered(id, answered);
         if let Some(due) = breach_due {
             self.look_by(due);
         }
