@@ -284,7 +284,11 @@ fn scenario_43_refused_streams_are_counted_and_safe_to_retry() {
 /// The state is bounded, and what had to be let go is unknown: neither well nor an anomaly.
 #[test]
 fn scenario_60_a_million_open_streams() {
-    const STREAMS: u32 = 1_000_000;
+    // Without optimisation a tenth: the bound is passed 25 times over.
+    const STREAMS: u32 = match cfg!(debug_assertions) {
+        true => 100_000,
+        false => 1_000_000,
+    };
     let mut script = Script::at(Some(S), true);
     let mut rules = Rules::new();
     let (mut evicted, mut hits) = (0, 0);
