@@ -1,5 +1,7 @@
 //! The whole path on hand-built events: no kernel, no sockets.
 
+mod hostile;
+
 use std::sync::Arc;
 
 use super::{Live, NoNames, Output, Pipeline, Protocol, Settings, Sink};
@@ -261,6 +263,22 @@ fn a_healthy_call_is_one_ok_stream_without_a_finding() {
     assert_eq!(driver.loud_findings(), Vec::<&str>::new());
     assert_eq!(driver.losses(), Vec::<&str>::new());
     assert_eq!(driver.pipeline.live().streams, 0);
+}
+
+#[test]
+fn a_connection_that_is_told_twice_is_one() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+    driver.open(Opened::Active, true);
+    driver.send(
+        Direction::Rx,
+        &[response_headers(1), message(1, 5, false), trailers(1, "0")].concat(),
+    );
+    driver.pass(STREAM_LINGER_NS * 2);
+    assert_eq!(driver.protocols(), vec![Protocol::Http2]);
+    assert_eq!(driver.streams().len(), 1);
+    assert_eq!(driver.streams()[0].outcome, Outcome::Ok);
 }
 
 #[test]
