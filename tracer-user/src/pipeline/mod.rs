@@ -167,9 +167,9 @@ impl Pipeline {
             self.count(before, after);
             if over {
                 self.table.remove(&key);
-            } else if let Some(next) = next {
-                // Never earlier than `now` again, or this loop would not end.
-                self.schedule(key, next.max(Timestamp(now.0.saturating_add(1))));
+            } else if let (Some(next), Some(later)) = (next, now.0.checked_add(1)) {
+                // Never `now` again, or this loop would not end; and at the end of time never at all.
+                self.schedule(key, next.max(Timestamp(later)));
             }
         }
     }
