@@ -33,10 +33,11 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         (question, format) => {
             let found = find(question);
             if found.kinds.is_empty() {
-                let nearest = nearest(question).map_or("", Kind::as_str);
-                bail!(
-                    "nothing is known of {question:?}: the nearest name of a finding is {nearest} (all of them: h2trace explain)"
-                );
+                let near = match nearest(question) {
+                    Some(kind) => format!("the nearest finding is {}", kind.as_str()),
+                    None => "give the name of a finding, or an error text".to_owned(),
+                };
+                bail!("nothing is known of {question:?}: {near} (all findings: h2trace explain)");
             }
             match format {
                 Format::Text => text(question, &found, output::terminal().0)?,
@@ -240,9 +241,9 @@ fn shown(texts: &'static [&'static str]) -> Vec<&'static str> {
 /// How much must be seen, in words.
 const fn tier(tier: Tier) -> &'static str {
     match tier {
-        Tier::T0 => "From the frames alone, on older connections too (tier T0):",
+        Tier::T0 => "From the frames alone, without header fields (tier T0):",
         Tier::T1 => "With every header field of the stream decoded (tier T1):",
-        Tier::T2 => "With both sides of a proxy (tier T2):",
+        Tier::T2 => "With the two hops of a proxy joined (tier T2):",
     }
 }
 

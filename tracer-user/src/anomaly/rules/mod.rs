@@ -43,9 +43,17 @@ impl Rules {
 
     /// What is to be said about this event. Most streams: nothing.
     pub fn judge(&mut self, event: &StreamEvent) -> Vec<Finding> {
+        let mut findings = self.event(event);
+        self.foreign.silence(&mut findings);
+        if let StreamEvent::ConnectionEnded { connection, .. } = event {
+            self.foreign.ended(*connection);
+        }
+        findings
+    }
+
+    fn event(&mut self, event: &StreamEvent) -> Vec<Finding> {
         match event {
             StreamEvent::Ended(record) => self.stream(record),
-            StreamEvent::GoAway { connection, .. } if self.foreign.is(*connection) => Vec::new(),
             StreamEvent::GoAway {
                 connection,
                 role,
@@ -64,7 +72,6 @@ impl Rules {
                 unanswered_pings,
                 ..
             } => {
-                self.foreign.ended(*connection);
                 let of = (*connection, *role);
                 let closer = connection::closer(*why, *role);
                 let silent = ping::unanswered(of, closer, *at, unanswered_pings);
@@ -116,9 +123,6 @@ impl Rules {
         let complete = record.response_phase == Some(ResponsePhase::R3);
         let offence = framing::on_stream(record);
         let mut findings = Vec::new();
-        if self.foreign.is(record.connection) {
-            return findings;
-        }
         match record.end {
             StreamEnd::Evicted | StreamEnd::Unseen => return findings,
             StreamEnd::Unprocessed => {
