@@ -172,9 +172,12 @@ impl Pipeline {
             self.count(before, after);
             if over {
                 self.table.remove(&key);
-            } else if let (Some(next), Some(later)) = (next, now.0.checked_add(1)) {
-                // Never `now` again, or this loop would not end; and at the end of time never at all.
-                self.schedule(key, next.max(Timestamp(later)));
+            } else if let Some(next) = next {
+                // Later than `now`, or this loop would not end. (A file may say that it is the end of time.)
+                let next = next.max(Timestamp(now.0.saturating_add(1)));
+                if next > now {
+                    self.schedule(key, next);
+                }
             }
         }
     }
