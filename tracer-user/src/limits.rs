@@ -148,3 +148,6 @@ pub const RECORD_WAITING: usize = 64 << 20;
 /// Bytes of a recording that wait for a slow file or pipe. What comes beyond it is thrown away, counted, and
 /// said at the end.
 pub const RECORD_BACKLOG: usize = 256 << 20;
+
+/// Words that one `explain` looks at. More are refused: what matters of a log is one line.
+pub const EXPLAIN_WORDS: usize = 500;
