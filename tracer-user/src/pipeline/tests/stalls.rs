@@ -10,11 +10,12 @@ const SECOND: u64 = 1_000_000_000;
 impl Driver {
     /// Findings that are not about a stream that ended.
     fn standing(&self) -> Vec<&Finding> {
-        let finding = |output| match output {
-            &Output::Finding { ref finding, .. } => Some(finding),
+        let all = self.out.0.iter();
+        all.filter_map(|output| match output {
+            Output::Finding { finding, .. } => Some(finding),
             _ => None,
-        };
-        self.out.0.iter().filter_map(finding).collect()
+        })
+        .collect()
     }
 }
 
