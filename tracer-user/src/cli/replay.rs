@@ -86,8 +86,9 @@ fn front(args: &ReplayArgs) -> Front {
     // Packets carry wall times: nothing is added to them.
     let clock = WallClock::with_boot(0);
     let shown_from = args.findings.shown_from();
+    let hops = args.show.contains(&Show::Hops);
     match args.output {
-        Format::Json => Front::Json(Json::new(clock, shown_from)),
+        Format::Json => Front::Json(Json::new(clock, shown_from).with_hops(hops)),
         Format::Text => {
             let terminal = io::stdout().is_terminal();
             let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -102,7 +103,7 @@ fn front(args: &ReplayArgs) -> Front {
                 columns,
                 shown_from,
             );
-            Front::Text(text.with_headers(&args.header))
+            Front::Text(text.with_headers(&args.header).with_hops(hops))
         }
     }
 }
@@ -289,6 +290,17 @@ impl Sink for Printed {
                 }
                 (false, false) => {}
             },
+            // The front knows whether hops are wanted beside what was found about them.
+            Output::Hop { request, .. } => {
+                match (self.wants(Show::Hops), self.wants(Show::Findings)) {
+                    (_, true) => self.print(output),
+                    (true, false) => self.print(&Output::Hop {
+                        request: request.clone(),
+                        findings: Vec::new(),
+                    }),
+                    (false, false) => {}
+                }
+            }
             Output::Finding { .. } => {
                 if self.wants(Show::Findings) {
                     self.print(output);

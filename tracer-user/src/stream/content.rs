@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use crate::frame::HeaderBlock;
 use crate::limits;
+use crate::stream::digest;
 use crate::stream::grpc::media::{self, Media};
 use crate::stream::grpc::status::GrpcStatus;
 use crate::stream::grpc::timeout;
 use crate::stream::record::Seen;
 use crate::stream::shown::Shown;
+use crate::stream::user_agent::UserAgent;
 
 /// What the header fields of one stream say.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +24,10 @@ pub(super) struct Content {
     pub(super) response_type: Seen<Media>,
     /// The media type of the response.
     pub(super) response_content_type: Option<String>,
+    /// The encodings of its content.
+    pub(super) response_coding: u64,
+    /// The family of `user-agent`.
+    pub(super) user_agent: UserAgent,
     /// `:status`.
     pub(super) http_status: Seen<u16>,
     /// `grpc-status` of the trailers.
@@ -41,6 +47,9 @@ impl Content {
             self.path = Some(shown_value(b":path", path));
         }
         self.request_type = seen(block, b"content-type").map(Media::of);
+        if let Some(Some(agent)) = block.value(b"user-agent") {
+            self.user_agent = UserAgent::of(agent);
+        }
         self.timeout = block
             .value(b"grpc-timeout")
             .flatten()
@@ -80,6 +89,7 @@ impl Content {
     /// The response's final HEADERS.
     pub(super) fn response(&mut self, block: &HeaderBlock, shown: &Shown) {
         self.http_status = status(block);
+        self.response_coding = digest::coding(block);
         self.response_type = seen(block, b"content-type").map(Media::of);
         if let Some(Some(value)) = block.value(b"content-type") {
             self.response_content_type = Some(shown_value(b"content-type", media::essence(value)));

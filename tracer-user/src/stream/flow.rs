@@ -1,6 +1,7 @@
 //! Flow-control windows of both directions (RFC 9113 sections 5.2 and 6.9).
 
 use crate::connection::Endpoint;
+use crate::kernel::event::Timestamp;
 use crate::stream::pair::Pair;
 
 /// Windows before any SETTINGS or WINDOW_UPDATE (RFC 9113 section 6.9.2).
@@ -13,6 +14,8 @@ struct Send {
     connection: Option<i64>,
     /// On a new stream; None when the peer's SETTINGS were not seen.
     initial: Option<i64>,
+    /// Since when the connection's window has been used up.
+    used_up_since: Option<Timestamp>,
 }
 
 /// The connection's windows, and the initial one of its streams.
@@ -28,10 +31,12 @@ impl Flow {
             true => Send {
                 connection: Some(INITIAL_WINDOW),
                 initial: Some(INITIAL_WINDOW),
+                used_up_since: None,
             },
             false => Send {
                 connection: None,
                 initial: None,
+                used_up_since: None,
             },
         };
         Flow {
@@ -52,12 +57,20 @@ impl Flow {
         self.send.of(sender).initial
     }
 
+    /// Since when `sender` may send nothing on the connection; None while it may.
+    pub(super) fn used_up_since(&self, sender: Endpoint) -> Option<Timestamp> {
+        self.send.of(sender).used_up_since
+    }
+
     /// `sender` sent a DATA frame of `flow_len` bytes, padding included.
-    pub(super) fn on_data(&mut self, sender: Endpoint, flow_len: u32) {
+    pub(super) fn on_data(&mut self, sender: Endpoint, flow_len: u32, at: Timestamp) {
         let send = self.send.of_mut(sender);
         send.connection = send
             .connection
             .map(|w| w.saturating_sub(i64::from(flow_len)));
+        if flow_len > 0 && send.connection.is_some_and(|w| w <= 0) {
+            send.used_up_since.get_or_insert(at);
+        }
     }
 
     /// `sender` sent a WINDOW_UPDATE of the connection.
@@ -66,6 +79,9 @@ impl Flow {
         send.connection = send
             .connection
             .map(|w| w.saturating_add(i64::from(increment)));
+        if send.connection.is_none_or(|w| w > 0) {
+            send.used_up_since = None;
+        }
     }
 
     /// `sender` announced SETTINGS_INITIAL_WINDOW_SIZE. Returns what is to be added to the window of each
@@ -80,7 +96,8 @@ impl Flow {
     /// Frames of `sender` may have gone by unseen: DATA that used its own windows, and SETTINGS and
     /// WINDOW_UPDATE that changed its peer's.
     pub(super) fn on_loss(&mut self, sender: Endpoint) {
-        self.send.of_mut(sender).connection = None;
+        let send = self.send.of_mut(sender);
+        (send.connection, send.used_up_since) = (None, None);
         self.on_hidden_update(sender);
     }
 
@@ -89,6 +106,7 @@ impl Flow {
         *self.send.of_mut(sender.peer()) = Send {
             connection: None,
             initial: None,
+            used_up_since: None,
         };
     }
 }
@@ -100,11 +118,14 @@ mod tests {
     #[test]
     fn windows_follow_data_settings_and_updates() {
         let mut flow = Flow::new(true);
-        flow.on_data(Endpoint::Server, 65_535);
+        assert_eq!(flow.used_up_since(Endpoint::Server), None);
+        flow.on_data(Endpoint::Server, 65_535, Timestamp(5));
         assert_eq!(flow.connection(Endpoint::Server), Some(0));
+        assert_eq!(flow.used_up_since(Endpoint::Server), Some(Timestamp(5)));
         assert_eq!(flow.connection(Endpoint::Client), Some(65_535));
         flow.on_window_update(Endpoint::Client, 100);
         assert_eq!(flow.connection(Endpoint::Server), Some(100));
+        assert_eq!(flow.used_up_since(Endpoint::Server), None);
         assert_eq!(
             flow.on_initial_window_size(Endpoint::Client, 10),
             Some(10 - 65_535)

@@ -9,12 +9,14 @@
     )
 )]
 
+pub mod digest;
 pub mod record;
 pub mod table;
 
 pub mod settings;
 pub mod shown;
 pub mod state;
+pub mod user_agent;
 
 mod content;
 mod end;

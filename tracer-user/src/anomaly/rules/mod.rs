@@ -5,11 +5,13 @@
 
 mod completion;
 mod connection;
+mod hop;
 mod reset;
 mod shape;
 mod words;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::hop::Hop;
 use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord};
 
 use connection::Connections;
@@ -52,8 +54,15 @@ impl Rules {
                 .ended(*connection, *role, *at)
                 .into_iter()
                 .collect(),
-            StreamEvent::Opened { .. } | StreamEvent::Limit(_) => Vec::new(),
+            StreamEvent::Opened { .. } | StreamEvent::Requested(_) | StreamEvent::Limit(_) => {
+                Vec::new()
+            }
         }
+    }
+
+    /// What is to be said about a request at a proxy, now that both its sides are over.
+    pub fn judge_hop<T>(&mut self, request: &Hop<T>) -> Vec<Finding> {
+        hop::judge(request)
     }
 
     /// Bounds of [`limits`](crate::limits) that were reached since the last call: name and how often.

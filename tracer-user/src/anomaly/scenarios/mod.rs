@@ -14,7 +14,10 @@ mod benign;
 mod benign_resets;
 mod completion;
 mod connections;
+mod hops;
+mod hops_requests;
 mod late_attach;
+mod proxied;
 
 /// A part of a script, with its name.
 type Part = (&'static str, fn(&mut Script));

@@ -1,5 +1,6 @@
 //! One direction of a stream.
 
+use crate::kernel::event::Timestamp;
 use crate::stream::grpc::length_prefix::MessageReader;
 use crate::stream::record::Half;
 use crate::stream::state::HalfState;
@@ -25,6 +26,8 @@ pub(in crate::stream) struct Direction {
     pub(in crate::stream) messages: MessageReader,
     /// What its sender may still send on the stream.
     pub(in crate::stream) window: Option<i64>,
+    /// Since when that is nothing.
+    pub(super) used_up_since: Option<Timestamp>,
     /// The DATA frame that is going by.
     pub(super) frame: Option<Progress>,
 }
@@ -40,6 +43,7 @@ impl Direction {
             },
             messages: MessageReader::new(),
             window,
+            used_up_since: None,
             frame: None,
         }
     }

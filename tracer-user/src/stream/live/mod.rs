@@ -261,6 +261,9 @@ impl Stream {
         direction.window = direction
             .window
             .map(|w| w.saturating_sub(i64::from(head.flow_len)));
+        if head.flow_len > 0 && direction.window.is_some_and(|w| w <= 0) {
+            direction.used_up_since.get_or_insert(at);
+        }
         direction.half.data_frames = direction.half.data_frames.saturating_add(1);
         direction.frame = Some(Progress {
             bytes: 0,
@@ -332,6 +335,7 @@ impl Stream {
         if self.resets.len() < limits::RESETS {
             let response_windows = self.windows(Endpoint::Server, env.flow);
             let (request_phase, response_phase) = (phases.request, phases.response);
+            let response_blocked_since = self.response_blocked_since(env.flow);
             self.resets.push(Reset {
                 sender,
                 code,
@@ -339,6 +343,7 @@ impl Stream {
                 request_phase,
                 response_phase,
                 response_windows,
+                response_blocked_since,
             });
         }
         let direction = self.direction_mut(sender);
@@ -368,6 +373,9 @@ impl Stream {
     pub(super) fn add_window(&mut self, sender: Endpoint, delta: i64) {
         let direction = self.direction_mut(sender);
         direction.window = direction.window.map(|w| w.saturating_add(delta));
+        if direction.window.is_none_or(|w| w > 0) {
+            direction.used_up_since = None;
+        }
     }
 
     /// What changes the window of what `sender` sends may have gone by unseen.
@@ -522,6 +530,23 @@ impl Stream {
         match sender {
             Endpoint::Client => &mut self.request,
             Endpoint::Server => &mut self.response,
+        }
+    }
+
+    /// Since when the server could send nothing of the response, because a window was used up.
+    fn response_blocked_since(&self, flow: &Flow) -> Option<Timestamp> {
+        let windows = self.windows(Endpoint::Server, flow);
+        let used_up = |window: Option<i64>| window.is_some_and(|left| left <= 0);
+        let stream = self
+            .response
+            .used_up_since
+            .filter(|_| used_up(windows.stream));
+        let connection = flow
+            .used_up_since(Endpoint::Server)
+            .filter(|_| used_up(windows.connection));
+        match (stream, connection) {
+            (Some(stream), Some(connection)) => Some(stream.min(connection)),
+            (one, other) => one.or(other),
         }
     }
 

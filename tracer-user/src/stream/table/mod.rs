@@ -9,6 +9,7 @@ use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{Fault, Frame, HeaderBlock, Settings, Step, StreamId};
 use crate::kernel::event::Timestamp;
 use crate::limits;
+use crate::stream::digest::{FieldsDigest, Opening};
 use crate::stream::flow::Flow;
 use crate::stream::go_away;
 use crate::stream::ids::{Ids, initiator};
@@ -100,7 +101,7 @@ impl StreamTable {
             Step::Preface | Step::Resynced { .. } => {}
             Step::Frame { frame, .. } => self.frame(sender, frame, context),
             Step::DataBegin(head) => {
-                self.flow.on_data(sender, head.flow_len);
+                self.flow.on_data(sender, head.flow_len, context.at);
                 if self.follow(head.stream_id, sender, false, context) {
                     self.on(head.stream_id, context, |stream, env| {
                         stream.data_begin(sender, *head, env);
@@ -313,15 +314,26 @@ impl StreamTable {
         }
         match sender {
             Endpoint::Client => {
+                let begun = |table: &Self| {
+                    let stream = table.streams.get(&id);
+                    stream.is_some_and(|stream| stream.beginning_seen)
+                };
+                let begun_before = begun(self);
                 self.on(id, context, |stream, env| {
                     stream.request_headers(block, end_stream, env);
                 });
-                if self
-                    .streams
-                    .get(&id)
-                    .is_some_and(|stream| stream.beginning_seen)
-                {
+                if begun(self) {
                     self.ids.on_open(id);
+                    if !begun_before {
+                        self.out.push_back(StreamEvent::Requested(Box::new(Opening {
+                            connection: self.connection,
+                            stream_id: id,
+                            at: context.at,
+                            tid: context.tid,
+                            pid: context.pid,
+                            digest: FieldsDigest::of(block),
+                        })));
+                    }
                 }
             }
             Endpoint::Server => {
