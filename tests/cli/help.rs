@@ -10,6 +10,7 @@ fn help_of_every_command_is_printed_with_status_0() {
             &[
                 "serve",
                 "trace",
+                "record",
                 "doctor",
                 "demo",
                 "generate",
@@ -42,6 +43,18 @@ fn help_of_every_command_is_printed_with_status_0() {
                 "--output",
                 "--findings",
                 "--fail-on",
+                "--ready-file",
+            ],
+        ),
+        (
+            &["record", "--help"],
+            &[
+                "--write",
+                "--include-payload",
+                "--max-size",
+                "--pid",
+                "--for",
+                "--limit",
                 "--ready-file",
             ],
         ),

@@ -50,6 +50,33 @@ fn tracing_everything_must_be_asked_for() {
 }
 
 #[test]
+fn keeping_payload_must_be_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("out.pcapng");
+    let file = file.to_str().unwrap();
+    h2trace(&["record", "--pid", &own(), "-w", file])
+        .assert_refused(&["bodies and credentials", "--include-payload"]);
+    h2trace(&["record", "--include-payload", "-w", file])
+        .assert_refused(&["--pid", "--comm", "--all"]);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    h2trace(&["record", "--pid", &own(), "--include-payload"]).assert_refused(&["--write"]);
+    h2trace(&["record", "--pid", &own(), "-w", file, "--max-size", "5 MB"])
+        .assert_refused(&["--max-size", "such as 100m"]);
+}
+
+#[test]
+fn recording_that_cannot_be_written_is_named() {
+    // SAFETY: geteuid(2) has no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("SKIPPED: without privileges that is what is said: run the tests with sudo");
+        return;
+    }
+    let file = "/proc/no/such/out.pcapng";
+    h2trace(&["record", "--pid", &own(), "--include-payload", "-w", file])
+        .assert_refused(&[file, "--write FILE"]);
+}
+
+#[test]
 fn process_that_does_not_exist_is_named() {
     let pid = gone();
     h2trace(&["trace", "--pid", &pid])

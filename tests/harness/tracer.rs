@@ -1,6 +1,7 @@
 //! Starts h2trace and stops it.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -34,11 +35,38 @@ pub fn binary() -> PathBuf {
     path
 }
 
-/// `h2trace trace` over some processes.
+/// `h2trace trace` (or `record`) over some processes.
 pub struct Tracer {
     /// The process.
     pub process: Process,
     _folder: TempDir,
+}
+
+/// What `h2trace replay` says of a capture, with the same headers shown.
+///
+/// # Panics
+/// When it fails.
+#[track_caller]
+#[must_use]
+pub fn replay(capture: &Path, arguments: &[&str]) -> Vec<String> {
+    let mut command = Command::new(binary());
+    command.arg("replay").arg(capture);
+    command.args([
+        "--output",
+        "json",
+        "--header",
+        "x-call-id",
+        "--header",
+        "from",
+    ]);
+    let mut process = Process::start("h2trace replay", command.args(arguments));
+    let status = process.wait(Duration::from_secs(120));
+    assert!(
+        status.success() && process.errors().is_empty(),
+        "replay ended with {status}{}",
+        process.complaint()
+    );
+    process.lines()
 }
 
 impl Tracer {
@@ -49,11 +77,32 @@ impl Tracer {
     #[track_caller]
     #[must_use]
     pub fn start(pids: &[u32]) -> Self {
+        Self::with("trace", pids, &[])
+    }
+
+    /// As [`Tracer::start`], with everything written to `file` too.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn recording(pids: &[u32], file: &Path) -> Self {
+        let file = file.as_os_str();
+        Self::with(
+            "record",
+            pids,
+            &["--include-payload".as_ref(), "--write".as_ref(), file],
+        )
+    }
+
+    #[track_caller]
+    fn with(what: &str, pids: &[u32], arguments: &[&OsStr]) -> Self {
         assert!(!pids.is_empty(), "a test traces only its own processes");
         let folder = TempDir::new().expect("cannot make a folder for the ready file");
         let ready = folder.path().join("ready");
         let mut command = Command::new(binary());
-        command.args(["trace", "--output", "json", "--for", LONGEST]);
+        command.args([what, "--output", "json", "--for", LONGEST]);
+        command.args(arguments);
         command.args(["--header", "x-call-id", "--header", "from"]);
         command.arg("--ready-file").arg(&ready);
         for pid in pids {
@@ -96,7 +145,17 @@ impl Tracer {
     /// When it fails or prints no summary.
     #[track_caller]
     #[must_use]
-    pub fn finish(mut self) -> Trace {
+    pub fn finish(self) -> Trace {
+        self.finish_with_errors().0
+    }
+
+    /// As [`Tracer::finish`], with what it said on stderr.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn finish_with_errors(mut self) -> (Trace, Vec<String>) {
         let status = self.process.end(libc::SIGINT);
         assert!(
             status.success(),
@@ -109,6 +168,6 @@ impl Tracer {
             "h2trace printed no summary{}",
             self.process.complaint()
         );
-        trace
+        (trace, self.process.errors())
     }
 }

@@ -26,8 +26,27 @@ pub const ENDED_IDS: usize = 512;
 /// RST_STREAM frames of one stream that are kept.
 pub const RESETS: usize = 4;
 
+/// PINGs of one endpoint of a connection that wait for their ACK. Those beyond it are only counted.
+pub const PINGS: usize = 8;
+
+/// SETTINGS of one endpoint of a connection that wait for their ACK.
+pub const SETTINGS_WAITING: usize = 8;
+
+/// Resets of a connection that are remembered, to tell whether their receiver has processed them.
+pub const RESETS_REMEMBERED: usize = 32;
+
+/// Ranges of stream ids that a connection skipped and that are remembered.
+pub const SKIPPED_IDS: usize = 32;
+
+/// Rules of RFC 9113 whose breach is told of one connection. Counter `broken_rules`.
+pub const BROKEN_RULES: usize = 32;
+
 /// Connections with a GOAWAY that the rules remember. Counter `go_away_connections`.
 pub const GO_AWAY_CONNECTIONS: usize = 65_536;
+
+/// Connections on which one end does not speak HTTP/2 that the rules remember. Counter
+/// `foreign_connections`.
+pub const FOREIGN_CONNECTIONS: usize = 65_536;
 
 /// Methods whose shape (one message or several) the rules remember. Counter `method_shapes`.
 pub const METHOD_SHAPES: usize = 4_096;
@@ -146,3 +165,15 @@ pub const CAPTURE_UNDECIDED: usize = 16_384;
 
 /// Runs of bytes of a captured connection kept until it is known what it speaks.
 pub const CAPTURE_UNDECIDED_RUNS: usize = 64;
+
+/// How long a packet of a recording waits for findings about it, in event time: longer than a stream and a
+/// connection linger.
+pub const RECORD_HOLD_NS: u64 = 400_000_000;
+
+/// Bytes of a recording that wait for findings. Beyond it packets are written earlier, and a finding about
+/// them stands on a packet of its own. Counter `limit_waiting` of the recording.
+pub const RECORD_WAITING: usize = 64 << 20;
+
+/// Bytes of a recording that wait for a slow file or pipe. What comes beyond it is thrown away, counted, and
+/// said at the end.
+pub const RECORD_BACKLOG: usize = 256 << 20;

@@ -146,7 +146,7 @@ kinds! {
     /// Trailers without grpc-status (gRPC "Responses").
     MissingGrpcStatus = "missing_grpc_status", [Anomaly], T1;
     /// A Trailers-Only response with status 0: a success without a message (gRPC "Responses").
-    TrailersOnlyOk = "trailers_only_ok", [Suspicious, Unknown], T1;
+    TrailersOnlyOk = "trailers_only_ok", [Suspicious, Anomaly, Unknown], T1;
     /// A stream ended inside a length-prefixed message of the response.
     TruncatedResponse = "truncated_response", [Anomaly], T0;
     /// A stream ended inside a length-prefixed message of the request, or without its message.
@@ -190,7 +190,7 @@ kinds! {
     /// The DATA of a message is not as long as its content-length says (RFC 9113 8.1.1).
     ContentLengthMismatch = "content_length_mismatch", [Anomaly], T1;
     /// Header fields that RFC 9113 8.2 or 8.3 forbids, trailers without END_STREAM, or a gRPC prefix that is none.
-    MalformedFields = "malformed_fields", [Anomaly], T1;
+    MalformedFields = "malformed_fields", [Anomaly, Suspicious], T1;
     /// A 1xx response that ended the stream (RFC 9113 8.1).
     InformationalEndStream = "informational_end_stream", [Anomaly], T1;
     /// A grpc-status that is no number of 0 to 16 without leading zeros (gRPC "Responses").

@@ -1,6 +1,5 @@
 //! `h2trace doctor`: what this kernel and these privileges allow.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use super::args::{DoctorArgs, Format};
@@ -14,7 +13,7 @@ use crate::kernel::doctor::{Check, Report, examine};
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let report = examine();
     let printed = match args.output {
-        Format::Text => text(&report, Paint::new(std::io::stdout().is_terminal())),
+        Format::Text => text(&report, super::output::terminal().0),
         Format::Json => json(&report)?,
     };
     super::print(printed.as_bytes())?;

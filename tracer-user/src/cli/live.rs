@@ -10,9 +10,12 @@ use tracer_ebpf::counter::COUNTERS;
 use super::args::CommonArgs;
 use super::scope::Scope;
 use super::session::{self, Ended, Plan, Source, Stop};
+use crate::connection::ConnectionId;
 use crate::export::clock::monotonic_now;
 use crate::export::http::{self, Heartbeat};
 use crate::export::prometheus::{ProgramRuns, Scrape};
+use crate::export::tally::StoppedBy;
+use crate::kernel::event::{Event, SocketKey, Timestamp};
 use crate::kernel::{DRAIN_MAX, Options, Tracer};
 use crate::pipeline::{self, Loss, Output, Pipeline, Sink};
 use crate::stream::table::Shown;
@@ -38,6 +41,14 @@ impl Settings {
         self
     }
 
+    /// For a recording: every byte is copied, so the ring is at least `ring_bytes` large.
+    #[must_use]
+    pub fn with_payload(mut self, ring_bytes: u32) -> Self {
+        self.options.full_payload = true;
+        self.options.ring_bytes = self.options.ring_bytes.max(ring_bytes);
+        self
+    }
+
     /// From the arguments.
     ///
     /// # Errors
@@ -50,8 +61,44 @@ impl Settings {
                 kernel_log: args.kernel_log,
                 ..Options::default()
             },
-            shown: Arc::new(Shown::with(&args.header)?),
+            shown: Arc::new(Shown::with(&args.header.header)?),
         })
+    }
+}
+
+/// Listens beside the pipeline: to the kernel side's events, and to what the pipeline says.
+pub trait Tap: Sink + Send {
+    /// An event, before the pipeline takes it.
+    fn event(&mut self, event: &Event<'_>);
+
+    /// The pipeline's number of a socket would be of use.
+    fn wants_id(&mut self, key: &SocketKey) -> bool;
+
+    /// The pipeline's number of a socket.
+    fn name(&mut self, key: &SocketKey, id: ConnectionId);
+
+    /// Time passes: nothing older than `now` is still to come.
+    fn advance(&mut self, now: Timestamp);
+
+    /// The run is over; the kernel programs counted this.
+    fn finish(&mut self, now: Timestamp, counters: &[u64; COUNTERS as usize]);
+
+    /// The run has to end, and why.
+    fn over(&self) -> Option<StoppedBy>;
+}
+
+/// Hands every output to both.
+struct Both<'a> {
+    tap: Option<&'a mut (dyn Tap + 'static)>,
+    sink: &'a mut dyn Sink,
+}
+
+impl Sink for Both<'_> {
+    fn accept(&mut self, output: &Output) {
+        if let Some(tap) = self.tap.as_deref_mut() {
+            tap.accept(output);
+        }
+        self.sink.accept(output);
     }
 }
 
@@ -59,32 +106,54 @@ impl Settings {
 struct Live {
     tracer: Tracer,
     pipeline: Pipeline,
+    tap: Option<Box<dyn Tap>>,
 }
 
 /// Loads and attaches the kernel programs. When it returns, the next byte is seen.
 ///
 /// # Errors
 /// The kernel refuses; with the remedy.
-pub fn start(settings: &Settings) -> anyhow::Result<Box<dyn Source>> {
+pub fn start(settings: &Settings, tap: Option<Box<dyn Tap>>) -> anyhow::Result<Box<dyn Source>> {
     let tracer = Tracer::start(&settings.options)?;
     let pipeline = Pipeline::new(pipeline::Settings {
         shown: Arc::clone(&settings.shown),
         names: Box::new(Names::default()),
     });
-    Ok(Box::new(Live { tracer, pipeline }))
+    Ok(Box::new(Live {
+        tracer,
+        pipeline,
+        tap,
+    }))
 }
 
 impl Source for Live {
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64> {
         // What the ring holds was written before now, so nothing older is still to come afterwards.
         let now = monotonic_now();
-        let pipeline = &mut self.pipeline;
-        let drained = self
-            .tracer
-            .drain(&mut |event| pipeline.handle(&event, sink));
+        let (pipeline, tap) = (&mut self.pipeline, &mut self.tap);
+        let drained = self.tracer.drain(&mut |event| {
+            let Some(tap) = tap.as_deref_mut() else {
+                return pipeline.handle(&event, sink);
+            };
+            tap.event(&event);
+            let mut both = Both {
+                tap: Some(&mut *tap),
+                sink,
+            };
+            pipeline.handle(&event, &mut both);
+            if tap.wants_id(&event.socket)
+                && let Some(id) = pipeline.id_of(&event.socket)
+            {
+                tap.name(&event.socket, id);
+            }
+        });
         // With more still waiting, nobody knows that nothing older is to come.
         if drained.records + drained.bad < DRAIN_MAX {
-            self.pipeline.advance(now, sink);
+            let tap = self.tap.as_deref_mut();
+            self.pipeline.advance(now, &mut Both { tap, sink });
+            if let Some(tap) = &mut self.tap {
+                tap.advance(now);
+            }
         }
         for _ in 0..drained.bad {
             sink.accept(&Output::Loss(Loss {
@@ -98,7 +167,17 @@ impl Source for Live {
     }
 
     fn finish(&mut self, sink: &mut dyn Sink) {
-        self.pipeline.finish(monotonic_now(), sink);
+        let now = monotonic_now();
+        let tap = self.tap.as_deref_mut();
+        self.pipeline.finish(now, &mut Both { tap, sink });
+        let counters = self.tracer.counters().unwrap_or_default();
+        if let Some(tap) = &mut self.tap {
+            tap.finish(now, &counters);
+        }
+    }
+
+    fn over(&self) -> Option<StoppedBy> {
+        self.tap.as_deref().and_then(Tap::over)
     }
 
     fn live(&self) -> (usize, usize) {

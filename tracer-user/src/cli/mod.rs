@@ -2,10 +2,12 @@
 
 pub mod args;
 pub mod doctor;
+pub mod explain;
 pub mod generate;
 pub mod live;
 pub mod output;
 pub mod ready;
+pub mod record;
 pub mod replay;
 pub mod scope;
 pub mod serve;
@@ -34,8 +36,10 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Trace(args) => trace::run(args),
+        Command::Record(args) => record::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Demo(args) => crate::demo::run(args),
         Command::Generate(args) => generate::run(args),
     };

@@ -1,12 +1,41 @@
 //! Standard output on a thread of its own: a slow reader must not hold up the drain loop.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
+use crate::export::text::{COLUMNS, Paint};
 use crate::limits;
+
+/// How standard output is to be painted, and how many columns it has.
+#[must_use]
+pub fn terminal() -> (Paint, usize) {
+    if !io::stdout().is_terminal() {
+        return (Paint::new(false), COLUMNS);
+    }
+    // The convention of no-color.org: any value turns colour off.
+    let paint = Paint::new(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
+    (paint, terminal_columns())
+}
+
+/// Columns of the terminal that standard output is.
+fn terminal_columns() -> usize {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCGWINSZ writes one `struct winsize`, which `size` has room for.
+    let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    if done == 0 {
+        usize::from(size.ws_col)
+    } else {
+        COLUMNS
+    }
+}
 
 /// Takes lines, and writes them as fast as their reader takes them.
 #[derive(Debug)]

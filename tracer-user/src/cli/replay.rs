@@ -1,7 +1,7 @@
 //! `h2trace replay`: a capture file through the same pipeline. No kernel, no privileges.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::args::{Format, Headers, ReplayArgs, Show};
-use super::trace::terminal_columns;
+use super::output;
 use crate::export::clock::WallClock;
 use crate::export::json::Json;
 use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
-use crate::export::text::{COLUMNS, Paint, Text, count};
+use crate::export::text::{Text, count};
 use crate::kernel::capture::{Capture, CaptureError, Counts, Reassembly};
 use crate::kernel::event::Timestamp;
 use crate::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
@@ -31,7 +31,7 @@ const ADVANCE_EVERY: u64 = 64;
 /// The file cannot be opened, is no capture, or is truncated or corrupt; what could be decoded of it is
 /// printed first.
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
-    let shown = Arc::new(Shown::with(&args.header)?);
+    let shown = Arc::new(Shown::with(&args.header.header)?);
     let name = args.file.display().to_string();
     let reader = open(&args.file)?;
     let capture = Capture::open(reader).with_context(|| format!("cannot replay {name}"))?;
@@ -64,14 +64,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     if let Some(error) = read.error {
         return Err(anyhow::Error::new(error).context(format!("cannot replay all of {name}")));
     }
-    let failed = args
-        .fail_on
-        .is_some_and(|fail_on| out.tally.worst() >= Some(fail_on.verdict()));
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(args.report.exit_code(out.tally.worst()))
 }
 
 fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
@@ -85,25 +78,14 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {
 fn front(args: &ReplayArgs) -> Front {
     // Packets carry wall times: nothing is added to them.
     let clock = WallClock::with_boot(0);
-    let shown_from = args.findings.shown_from();
+    let shown_from = args.report.findings.shown_from();
     let hops = args.show.contains(&Show::Hops);
-    match args.output {
+    match args.report.output {
         Format::Json => Front::Json(Json::new(clock, shown_from).with_hops(hops)),
         Format::Text => {
-            let terminal = io::stdout().is_terminal();
-            let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            let columns = if terminal {
-                terminal_columns()
-            } else {
-                COLUMNS
-            };
-            let text = Text::new(
-                clock,
-                Paint::new(terminal && !no_colour),
-                columns,
-                shown_from,
-            );
-            Front::Text(text.with_headers(&args.header).with_hops(hops))
+            let (paint, columns) = output::terminal();
+            let text = Text::new(clock, paint, columns, shown_from).with_hops(hops);
+            Front::Text(text.with_headers(&args.header.header))
         }
     }
 }

@@ -30,7 +30,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let exporter = Exporter::new()?;
     let scrape = exporter.scrape();
     let heartbeat = Arc::new(Heartbeat::new());
-    let source = live::start(&settings)?;
+    let source = live::start(&settings, None)?;
     heartbeat.set_attached(true);
     super::say(&format!(
         "tracing {}; metrics on http://{listen}/metrics",

@@ -49,6 +49,11 @@ pub trait Source: Send {
     /// Names of the attached kernel programs.
     fn attached(&self) -> Vec<String>;
 
+    /// The run has to end, and why.
+    fn over(&self) -> Option<StoppedBy> {
+        None
+    }
+
     /// The kernel programs' run statistics; empty while the kernel does not keep them.
     fn programs(&self) -> Vec<ProgramRuns>;
 }
@@ -244,6 +249,9 @@ impl Session {
             .is_some_and(|limit| self.tally.ended() >= limit)
         {
             return Some(StoppedBy::Limit);
+        }
+        if let Some(reason) = self.source.over() {
+            return Some(reason);
         }
         if stop.asked() {
             return Some(StoppedBy::Signal);

@@ -34,10 +34,16 @@ impl WallClock {
         Self { boot_ns }
     }
 
+    /// The wall time of `at` in ns since 1970.
+    #[must_use]
+    pub fn unix_ns(self, at: Timestamp) -> u64 {
+        self.boot_ns.saturating_add(at.0)
+    }
+
     /// The wall time of `at`.
     #[must_use]
     pub fn at(self, at: Timestamp) -> WallTime {
-        let ns = self.boot_ns.saturating_add(at.0);
+        let ns = self.unix_ns(at);
         WallTime {
             seconds: ns / NS_PER_S,
             nanos: u32::try_from(ns % NS_PER_S).unwrap_or(0),

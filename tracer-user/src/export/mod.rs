@@ -5,6 +5,7 @@ pub mod http;
 pub mod json;
 pub mod labels;
 pub mod metrics;
+pub mod pcapng;
 pub mod prometheus;
 pub mod tally;
 pub mod text;

@@ -88,6 +88,9 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
                 stream: Some(65_519),
                 connection: Some(1_048_560),
             },
+            content_length: None,
+            header_list: 180,
+            header_list_limit: None,
             tid: 4_243,
         },
         response: Half {
@@ -104,6 +107,9 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
                 stream: Some(54_524),
                 connection: Some(54_524),
             },
+            content_length: None,
+            header_list: 180,
+            header_list_limit: None,
             tid: 4_243,
         },
         request_phase: Some(RequestPhase::Q2),
@@ -119,12 +125,14 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
         response_coding: 0,
         grpc_status: Seen::Value(0),
         grpc_status_malformed: false,
+        malformed: None,
         timeout: Some(Duration::from_millis(1_500)),
         shown: BTreeMap::from([("x-call-id".into(), "call-7".into())]),
         resets: Vec::new(),
         end: StreamEnd::Complete,
         outcome: Outcome::Ok,
         tier: Tier::T1,
+        conduct: crate::stream::violation::Conduct::default(),
         story: Vec::new(),
     }
 }
@@ -413,6 +421,7 @@ pub(crate) fn outputs() -> Vec<Output> {
                 code: ErrorCode::ENHANCE_YOUR_CALM,
                 reason: "too_many_pings",
                 at: at(6_000),
+                header_list: None,
             },
         },
         Output::Finding {

@@ -183,6 +183,8 @@ pub enum StoppedBy {
     Limit,
     /// The reader of the output has gone.
     OutputClosed,
+    /// The recording has reached its `--max-size`, or cannot be written any more.
+    FileFull,
     /// The file that was replayed is at its end (or cannot be read further).
     EndOfFile,
 }
@@ -196,6 +198,7 @@ impl StoppedBy {
             StoppedBy::Time => "time",
             StoppedBy::Limit => "limit",
             StoppedBy::OutputClosed => "output_closed",
+            StoppedBy::FileFull => "file_full",
             StoppedBy::EndOfFile => "end_of_file",
         }
     }

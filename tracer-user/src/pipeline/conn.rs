@@ -7,10 +7,10 @@ use super::lane::Lane;
 use super::later::Later;
 use super::output::limit_cause;
 use super::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
-use crate::connection::Endpoint;
 use crate::connection::end::Ending;
 use crate::connection::role::Role;
 use crate::connection::upgrade::{self, UpgradeRequest};
+use crate::connection::{ConnectionId, Endpoint};
 use crate::frame::{Fault, Frame, Step};
 use crate::kernel::event::{
     Boundary, Bytes, Confidence, Direction, End, EndCause, Open, OtherProtocol, Segment, SocketKey,
@@ -48,6 +48,8 @@ pub(super) struct Conn {
     frames: FrameTeller,
     /// By sender: a fault said that the place was lost, and nothing since that it was found again.
     lost_place: [bool; 2],
+    /// The server does not speak HTTP/2: nothing more is told of either direction.
+    foreign: bool,
     upgrade: Option<UpgradeRequest>,
     ending: Ending,
     last_bytes: Timestamp,
@@ -81,10 +83,15 @@ impl Conn {
             shown,
             frames: FrameTeller::new(frames),
             lost_place: [false; 2],
+            foreign: false,
             upgrade: None,
             ending: Ending::default(),
             scheduled: None,
         }
+    }
+
+    pub(super) fn id(&self) -> ConnectionId {
+        self.info.id
     }
 
     pub(super) fn live(&self) -> Live {
@@ -159,10 +166,14 @@ impl Conn {
     /// The first bytes are not HTTP/2. True when nothing of this connection is worth following.
     pub(super) fn unrecognised(
         &mut self,
+        at: Timestamp,
         unrecognised: &Unrecognised<'_>,
+        later: &mut Later,
         sink: &mut dyn Sink,
     ) -> bool {
         if self.announced {
+            self.answered_otherwise(at, unrecognised);
+            self.events(later, sink);
             return false;
         }
         if unrecognised.protocol == OtherProtocol::Http1 {
@@ -183,6 +194,22 @@ impl Conn {
         true
     }
 
+    /// The client spoke HTTP/2, and the first bytes of the server are another protocol.
+    fn answered_otherwise(&mut self, at: Timestamp, unrecognised: &Unrecognised<'_>) {
+        let spoke = match unrecognised.protocol {
+            OtherProtocol::Http1 => "HTTP/1.x",
+            OtherProtocol::Tls => "TLS",
+            OtherProtocol::Other => return,
+        };
+        let direction = unrecognised.direction;
+        let is_server = self.role.sender(direction) == Some(Endpoint::Server);
+        // After an upgrade, HTTP/1.1 is how the connection began.
+        if is_server && self.upgrade.is_none() && self.lane(direction).reader.is_none() {
+            self.foreign = true;
+            self.streams.not_http2(Endpoint::Server, spoke, at);
+        }
+    }
+
     pub(super) fn end(&mut self, at: Timestamp, end: &End, later: &mut Later, sink: &mut dyn Sink) {
         if let EndCause::Desync(direction) = end.cause {
             self.desync(direction, at, sink);
@@ -194,7 +221,7 @@ impl Conn {
             (Direction::Rx, end.rx_offset),
         ] {
             let missing = offset.map_or(0, |o| self.lane(direction).order.missing_until(o));
-            if missing > 0 && matches!(end.cause, EndCause::Closed) {
+            if missing > 0 && matches!(end.cause, EndCause::Closed) && !self.foreign {
                 // Records at the very end were lost: nothing else would tell.
                 if let Some(reader) = self.lane(direction).reader.as_mut() {
                     reader.gap(Some(missing), Boundary::Unknown);
@@ -299,14 +326,18 @@ impl Conn {
             }
             match self.role.sender(direction) {
                 Some(sender) if self.announced => self.hand(sender, &step, context, sink),
-                _ => self.wait(
-                    Waiting {
-                        direction,
-                        step,
-                        context,
-                    },
-                    sink,
-                ),
+                _ => {
+                    self.wait(
+                        Waiting {
+                            direction,
+                            step,
+                            context,
+                        },
+                        sink,
+                    );
+                    // Not only behind the record: one may hold more frames than may wait.
+                    self.flush(sink);
+                }
             }
         }
     }
@@ -488,6 +519,9 @@ impl Conn {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
+                StreamEvent::NotHttp2 { .. }
+                | StreamEvent::Offence { .. }
+                | StreamEvent::Flood { .. } => self.say(findings, sink),
                 StreamEvent::Limit(name) => {
                     let connection = Some(info);
                     let at = self.last_bytes;

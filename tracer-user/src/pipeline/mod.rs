@@ -113,8 +113,8 @@ impl Pipeline {
             }
             What::Unrecognised(unrecognised) => {
                 let mut over = false;
-                self.with(event, sink, |conn, _, sink| {
-                    over = conn.unrecognised(unrecognised, sink);
+                self.with(event, sink, |conn, later, sink| {
+                    over = conn.unrecognised(event.at, unrecognised, later, sink);
                 });
                 if over {
                     self.table.remove(&event.socket);
@@ -176,6 +176,12 @@ impl Pipeline {
         self.due.clear();
         self.n_http2 = 0;
         self.n_streams = 0;
+    }
+
+    /// The number of the connection that `socket` is, while it is followed.
+    #[must_use]
+    pub fn id_of(&mut self, socket: &SocketKey) -> Option<ConnectionId> {
+        self.table.peek_mut(socket).map(|conn| conn.id())
     }
 
     /// What is alive right now.

@@ -113,6 +113,7 @@ impl Loss {
         !matches!(
             self.cause,
             "limit_story"
+                | "limit_foreign_connections"
                 | "limit_go_away_connections"
                 | "limit_hop_attempts"
                 | "limit_hop_candidates"
@@ -127,8 +128,10 @@ impl Loss {
 /// The cause of a loss at the bound `name` of [`limits`](crate::limits).
 pub(super) fn limit_cause(name: &'static str) -> &'static str {
     match name {
+        "broken_rules" => "limit_broken_rules",
         "connections" => "limit_connections",
         "continuations" => "limit_continuations",
+        "foreign_connections" => "limit_foreign_connections",
         "frame_payload" => "limit_frame_payload",
         "go_away_connections" => "limit_go_away_connections",
         "header_block" => "limit_header_block",

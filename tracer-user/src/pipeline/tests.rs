@@ -308,6 +308,35 @@ fn frames_of_a_late_attach_wait_until_the_role_is_proven() {
 }
 
 #[test]
+fn frames_of_a_late_attach_that_come_in_one_run_are_not_too_many_to_wait() {
+    let mut driver = Driver::new();
+    driver.open(Opened::Unseen, false);
+    let ids = (0..500).map(|n| 2 * n + 5);
+    let calls = ids
+        .clone()
+        .map(|id| [request(id), message(id, 3, true)].concat());
+    driver.send(Direction::Rx, &calls.collect::<Vec<_>>().concat());
+    let answers = ids.map(|id| {
+        [
+            response_headers(id),
+            message(id, 5, false),
+            trailers(id, "0"),
+        ]
+        .concat()
+    });
+    driver.send(Direction::Tx, &answers.collect::<Vec<_>>().concat());
+    driver.pass(STREAM_LINGER_NS * 2);
+    assert_eq!(driver.losses(), Vec::<&str>::new());
+    let streams = driver.streams();
+    assert_eq!(streams.len(), 500);
+    assert!(
+        streams
+            .iter()
+            .all(|stream| stream.beginning_seen && stream.outcome == Outcome::Ok)
+    );
+}
+
+#[test]
 fn what_only_looked_like_frames_leaves_no_trace() {
     let mut driver = Driver::new();
     driver.confidence = Confidence::Tentative;
@@ -369,6 +398,57 @@ fn other_protocols_are_said_once_and_forgotten() {
         driver.protocols(),
         vec![Protocol::Other(OtherProtocol::Tls)]
     );
+}
+
+/// A client that sends the preface and gets another protocol, as the kernel tells it.
+fn answered_otherwise(opened: Opened, protocol: OtherProtocol, first: &[u8]) -> Driver {
+    let mut driver = Driver::new();
+    driver.open(opened, true);
+    let (client, server) = match opened {
+        Opened::Passive => (Direction::Rx, Direction::Tx),
+        Opened::Unseen | Opened::Active => (Direction::Tx, Direction::Rx),
+    };
+    let asked = [PREFACE, &settings(), &request(1), &message(1, 3, true)].concat();
+    driver.send(client, &asked);
+    let other = |direction, protocol, first| {
+        What::Unrecognised(Unrecognised {
+            direction,
+            protocol,
+            first,
+        })
+    };
+    driver.event(other(server, protocol, first));
+    // Of HTTP/1 the kernel tells the beginning of what the client says next, too.
+    let go_away = frame(7, 0, 0, &[0; 8]);
+    driver.event(other(client, OtherProtocol::Http1, &go_away));
+    driver.event(other(server, protocol, first));
+    driver.end(EndCause::PeerFin);
+    // Where both directions stood at the end: beyond what was told.
+    driver.event(What::End(End {
+        cause: EndCause::Closed,
+        tx_offset: Some(500),
+        rx_offset: Some(500),
+    }));
+    driver.pass(CONNECTION_LINGER_NS * 2);
+    driver
+}
+
+#[test]
+fn a_server_that_answers_the_preface_in_another_protocol_is_found_once() {
+    let refusal = &b"HTTP/1.1 400 Bad Request\r\n"[..];
+    for opened in [Opened::Active, Opened::Passive, Opened::Unseen] {
+        for (protocol, first) in [(OtherProtocol::Http1, refusal), (OtherProtocol::Tls, &[])] {
+            let driver = answered_otherwise(opened, protocol, first);
+            assert_eq!(driver.loud_findings(), vec!["not_http2"], "{opened:?}");
+            assert_eq!(driver.protocols(), vec![Protocol::Http2]);
+            assert_eq!(driver.losses(), Vec::<&str>::new());
+            assert_eq!(driver.streams().len(), 1);
+            assert_eq!(driver.pipeline.live(), super::Live::default());
+        }
+        // What nobody knows is not called by a name.
+        let driver = answered_otherwise(opened, OtherProtocol::Other, &[]);
+        assert!(!driver.loud_findings().contains(&"not_http2"));
+    }
 }
 
 #[test]

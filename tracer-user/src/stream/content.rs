@@ -3,15 +3,28 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::connection::Endpoint;
 use crate::frame::HeaderBlock;
 use crate::limits;
 use crate::stream::digest;
+use crate::stream::fields::Broken;
 use crate::stream::grpc::media::{self, Media};
 use crate::stream::grpc::status::GrpcStatus;
 use crate::stream::grpc::timeout;
-use crate::stream::record::Seen;
+use crate::stream::record::{Malformed, Seen};
 use crate::stream::shown::Shown;
 use crate::stream::user_agent::UserAgent;
+
+/// Methods that decide what content a message may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    /// The response has no content, whatever its content-length.
+    Head,
+    /// Neither side has content: DATA is a tunnel.
+    Connect,
+    /// Any other.
+    Other,
+}
 
 /// What the header fields of one stream say.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +47,18 @@ pub(super) struct Content {
     pub(super) grpc_status: Seen<u32>,
     /// It was there and is not well-formed.
     pub(super) grpc_status_malformed: bool,
+    /// The worst rule that was broken.
+    pub(super) malformed: Option<Malformed>,
+    /// `:method`.
+    method: Seen<Method>,
+    /// `content-length` of the request.
+    request_length: Seen<u64>,
+    /// `content-length` of the response.
+    response_length: Seen<u64>,
+    /// `grpc-encoding` of the request is there.
+    request_encoding: Seen<()>,
+    /// `grpc-encoding` of the response is there.
+    response_encoding: Seen<()>,
     /// `grpc-timeout`.
     pub(super) timeout: Option<Duration>,
     /// Values that may be shown.
@@ -50,6 +75,13 @@ impl Content {
         if let Some(Some(agent)) = block.value(b"user-agent") {
             self.user_agent = UserAgent::of(agent);
         }
+        self.method = seen(block, b":method").map(|method| match method {
+            b"HEAD" => Method::Head,
+            b"CONNECT" => Method::Connect,
+            _ => Method::Other,
+        });
+        self.request_length = length(block);
+        self.request_encoding = seen(block, b"grpc-encoding").map(|_| ());
         self.timeout = block
             .value(b"grpc-timeout")
             .flatten()
@@ -91,6 +123,8 @@ impl Content {
         self.http_status = status(block);
         self.response_coding = digest::coding(block);
         self.response_type = seen(block, b"content-type").map(Media::of);
+        self.response_length = length(block);
+        self.response_encoding = seen(block, b"grpc-encoding").map(|_| ());
         if let Some(Some(value)) = block.value(b"content-type") {
             self.response_content_type = Some(shown_value(b"content-type", media::essence(value)));
         }
@@ -138,6 +172,54 @@ impl Content {
         }
     }
 
+    /// A rule was broken; a grave one outweighs the others, and else the first counts.
+    pub(super) fn malformed(&mut self, sender: Endpoint, broken: Broken) {
+        if self
+            .malformed
+            .is_none_or(|before| broken.grave && !before.grave)
+        {
+            self.malformed = Some(Malformed {
+                sender,
+                rule: broken.rule,
+                grave: broken.grave,
+            });
+        }
+    }
+
+    /// How much DATA request and response must have, where a content-length says it (RFC 9113 section
+    /// 8.1.1; RFC 9110 section 6.4.1).
+    pub(super) fn content_length(&self) -> (Option<u64>, Option<u64>) {
+        let request = match self.method.value() {
+            Some(Method::Other | Method::Head) => self.request_length.value(),
+            Some(Method::Connect) | None => None,
+        };
+        let response = match (self.method.value(), self.http_status.value()) {
+            (Some(Method::Other), Some(status)) if !matches!(status, 100..=199 | 204 | 304) => {
+                self.response_length.value()
+            }
+            _ => None,
+        };
+        (request, response)
+    }
+
+    /// The sender's messages are gRPC's, says its own content-type (or, of a response, nothing else).
+    pub(super) fn is_grpc(&self, sender: Endpoint) -> bool {
+        let said = match sender {
+            Endpoint::Client => self.request_type,
+            Endpoint::Server => self.response_type,
+        };
+        said == Seen::Value(Media::Grpc)
+    }
+
+    /// The sender certainly sent no grpc-encoding.
+    pub(super) fn has_no_encoding(&self, sender: Endpoint) -> bool {
+        let seen = match sender {
+            Endpoint::Client => self.request_encoding,
+            Endpoint::Server => self.response_encoding,
+        };
+        seen == Seen::Absent
+    }
+
     /// Keeps what may be shown. `over`: these win over what is there (the request's do).
     fn keep(&mut self, block: &HeaderBlock, shown: &Shown, over: bool) {
         for field in &block.fields {
@@ -174,6 +256,28 @@ pub(super) fn status(block: &HeaderBlock) -> Seen<u16> {
             .map_or(Seen::Unknown, Seen::Value),
         Seen::Value(_) | Seen::Unknown => Seen::Unknown,
         Seen::Absent => Seen::Absent,
+    }
+}
+
+/// `content-length`: unknown where it is no number, or where several say different things.
+fn length(block: &HeaderBlock) -> Seen<u64> {
+    let parse = |digits: &[u8]| -> Seen<u64> {
+        let number = digits.iter().all(u8::is_ascii_digit);
+        std::str::from_utf8(digits)
+            .ok()
+            .filter(|_| number)
+            .and_then(|digits| digits.parse().ok())
+            .map_or(Seen::Unknown, Seen::Value)
+    };
+    let mut lengths = block
+        .fields
+        .iter()
+        .filter(|field| field.name.as_deref() == Some(b"content-length"))
+        .map(|field| field.value.as_deref().map_or(Seen::Unknown, parse));
+    match lengths.next() {
+        None if block.complete => Seen::Absent,
+        Some(first) if lengths.all(|other| other == first) => first,
+        None | Some(_) => Seen::Unknown,
     }
 }
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::connection::{ConnectionId, Endpoint};
 use crate::frame::ErrorCode;
 use crate::stream::live::{Phases, Stream};
+use crate::stream::pair::Pair;
 use crate::stream::phase;
 use crate::stream::record::{
     EndStreamOn, Messages, Outcome, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord, Tier,
 };
+use crate::stream::settings::PeerSettings;
 
 /// A reset counts as made by the deadline when it comes this share of grpc-timeout before it, or later.
 /// The two ends start their clocks at different moments, and grpc-timeout is rounded to its unit.
@@ -27,9 +29,10 @@ pub(super) fn deadline_reached(timeout: Duration, elapsed: Duration) -> bool {
 
 /// The record of a stream that ended; `forced` says why if it did not end by itself.
 pub(super) fn record(
-    stream: Stream,
+    mut stream: Stream,
     connection: ConnectionId,
     role: Option<Endpoint>,
+    announced: &Pair<PeerSettings>,
     forced: Option<StreamEnd>,
 ) -> StreamRecord {
     let grpc = grpc(&stream);
@@ -65,6 +68,10 @@ pub(super) fn record(
         true => Tier::T1,
         false => Tier::T0,
     };
+    if grpc == Seen::Value(()) {
+        stream.check_prefixes();
+    }
+    let content_length = stream.content.content_length();
     let mut record = StreamRecord {
         connection,
         role,
@@ -90,14 +97,22 @@ pub(super) fn record(
         response_coding: stream.content.response_coding,
         grpc_status,
         grpc_status_malformed: stream.content.grpc_status_malformed,
+        malformed: stream.content.malformed,
         timeout: stream.content.timeout,
         shown: stream.content.shown,
         resets: stream.resets,
         end,
         outcome: Outcome::Unknown,
         tier,
+        conduct: stream.conduct.map(|conduct| *conduct).unwrap_or_default(),
         story: stream.story.into_moments(grpc != Seen::Absent),
     };
+    (
+        record.request.content_length,
+        record.response.content_length,
+    ) = content_length;
+    record.request.header_list_limit = announced.server.max_header_list_size;
+    record.response.header_list_limit = announced.client.max_header_list_size;
     record.request.windows_at_end = stream.windows_at_end.client;
     record.response.windows_at_end = stream.windows_at_end.server;
     if grpc == Seen::Absent {

@@ -13,21 +13,27 @@ pub mod digest;
 pub mod record;
 pub mod table;
 
+pub mod control;
+pub mod rate;
 pub mod settings;
 pub mod shown;
 pub mod state;
 pub mod user_agent;
+pub mod violation;
 
 mod content;
 mod end;
+mod fields;
 mod flow;
 mod go_away;
 mod grpc;
+mod header_list;
 mod ids;
 mod live;
 mod pair;
 mod phase;
 mod story;
+mod watch;
 
 pub(crate) use ids::initiator;
 

@@ -6,8 +6,11 @@ use std::time::Duration;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{ErrorCode, StreamId};
 use crate::kernel::event::Timestamp;
+use crate::stream::control::{Pings, UnansweredPing};
 use crate::stream::digest::Opening;
+use crate::stream::rate::Flood;
 use crate::stream::user_agent::UserAgent;
+use crate::stream::violation::{Conduct, Offence};
 
 /// How far the request is (its sender's view of the stream's life).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -174,8 +177,38 @@ pub struct Half {
     pub messages: Messages,
     /// What the sender might still send when the stream ended.
     pub windows_at_end: Windows,
+    /// `content-length`, where DATA must be as long (RFC 9113 section 8.1.1: not of CONNECT, nor of the
+    /// answer to HEAD, nor of 204 and 304); None also when it is absent, unseen, or no number.
+    pub content_length: Option<u64>,
+    /// The largest header list of this direction as RFC 9113 section 6.5.2 counts it (name, value and 32
+    /// each), in bytes; a lower bound where not all of it could be decoded.
+    pub header_list: u64,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE of its receiver, in bytes, if announced and seen.
+    pub header_list_limit: Option<u32>,
     /// Thread of the observed process that sent or received the HEADERS.
     pub tid: u32,
+}
+
+/// A rule for header fields or message prefixes that an endpoint broke on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Who broke it.
+    pub sender: Endpoint,
+    /// The rule, with its section: a constant text.
+    pub rule: &'static str,
+    /// False for what many receivers bear.
+    pub grave: bool,
+}
+
+/// A header list that is larger than its receiver takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderList {
+    /// The stream whose HEADERS or trailers it was.
+    pub stream_id: StreamId,
+    /// Its size as RFC 9113 section 6.5.2 counts it, in bytes.
+    pub size: u64,
+    /// What the receiver announced, in bytes.
+    pub limit: u32,
 }
 
 /// One RST_STREAM.
@@ -337,6 +370,8 @@ pub struct StreamRecord {
     pub grpc_status: Seen<u32>,
     /// `grpc-status` was there and is no number of 0 to 16 without leading zeros.
     pub grpc_status_malformed: bool,
+    /// The worst rule that header fields or message prefixes of the stream broke.
+    pub malformed: Option<Malformed>,
     /// `grpc-timeout` of the request.
     pub timeout: Option<Duration>,
     /// Values of the header fields that may be shown, by name; requests' and responses' together
@@ -350,6 +385,8 @@ pub struct StreamRecord {
     pub outcome: Outcome,
     /// How much was seen.
     pub tier: Tier,
+    /// Rules of RFC 9113 that were broken on it.
+    pub conduct: Conduct,
     /// Frame by frame.
     pub story: Vec<Moment>,
 }
@@ -367,6 +404,19 @@ pub struct GoAway {
     pub reason: &'static str,
     /// When.
     pub at: Timestamp,
+    /// The last header list that its sender got before it, if that was larger than it takes.
+    pub header_list: Option<HeaderList>,
+}
+
+/// What came before a GOAWAY and may be why it was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BeforeGoAway {
+    /// The PINGs of its receiver.
+    pub pings: Pings,
+    /// When the oldest SETTINGS of its sender that was not acknowledged went by.
+    pub unacknowledged_settings: Option<Timestamp>,
+    /// Its receiver had just broken a rule that calls for this code, which is told elsewhere.
+    pub provoked: bool,
 }
 
 /// What stage 4 hands on.
@@ -393,6 +443,8 @@ pub enum StreamEvent {
         role: Option<Endpoint>,
         /// It.
         go_away: GoAway,
+        /// What came before it.
+        before: BeforeGoAway,
     },
     /// The connection ended.
     ConnectionEnded {
@@ -410,6 +462,39 @@ pub enum StreamEvent {
         accepted_streams: u32,
         /// The last GOAWAY of each endpoint.
         go_aways: Vec<GoAway>,
+        /// PINGs after which nothing at all came from the other end.
+        unanswered_pings: Vec<UnansweredPing>,
+    },
+    /// An endpoint broke a rule of RFC 9113 (those of a stream are in its record).
+    Offence {
+        /// The connection end.
+        connection: ConnectionId,
+        /// Role of the observed end.
+        role: Option<Endpoint>,
+        /// What it did, and what came of it.
+        offence: Offence,
+    },
+    /// An endpoint sends too much of something.
+    Flood {
+        /// The connection end.
+        connection: ConnectionId,
+        /// Role of the observed end.
+        role: Option<Endpoint>,
+        /// Of what.
+        flood: Flood,
+    },
+    /// One end spoke HTTP/2, and the other one answered in another protocol.
+    NotHttp2 {
+        /// The connection end.
+        connection: ConnectionId,
+        /// Role of the observed end.
+        role: Option<Endpoint>,
+        /// Who answered so.
+        sender: Endpoint,
+        /// In what: `HTTP/1.x` or `TLS`.
+        spoke: &'static str,
+        /// When.
+        at: Timestamp,
     },
     /// A bound of `limits` was reached (the name of its counter).
     Limit(&'static str),

@@ -13,6 +13,8 @@ pub struct PeerSettings {
     pub max_frame_size: Option<u32>,
     /// SETTINGS_MAX_CONCURRENT_STREAMS.
     pub max_concurrent_streams: Option<u32>,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE, in bytes as section 6.5.2 counts them: name, value and 32 each.
+    pub max_header_list_size: Option<u32>,
 }
 
 impl PeerSettings {
@@ -29,6 +31,7 @@ impl PeerSettings {
                     initial_window_sizes.push(value);
                 }
                 0x5 => self.max_frame_size = Some(value),
+                0x6 => self.max_header_list_size = Some(value),
                 _ => {}
             }
         }

@@ -1,4 +1,5 @@
-//! Whether a gRPC response is what gRPC demands (ANOMALIES 2.2: C1, C2, C3, C5, C8; G "Responses").
+//! Whether a gRPC response is what gRPC demands (ANOMALIES 2.2: C1, C2, C3, C5, C6, C8, C12; G
+//! "Responses").
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::shape::{Shape, Shapes};
@@ -118,17 +119,25 @@ fn response(record: &StreamRecord, shape: Option<Shape>) -> Option<Finding> {
             ),
         };
         (Kind::MissingGrpcStatus, Verdict::Anomaly, summary)
-    } else if record.grpc_status_malformed && record.grpc_status == Seen::Unknown {
+    } else if record.grpc_status_malformed {
         let summary =
-            "the response's trailers came with a grpc-status that is no number".to_owned();
-        (Kind::MissingGrpcStatus, Verdict::Anomaly, summary)
+            "the response's trailers came with a grpc-status that is no number of 0 to 16 \
+                       without leading zeros"
+                .to_owned();
+        (Kind::MalformedGrpcStatus, Verdict::Anomaly, summary)
     } else if record.trailers_only && record.grpc_status == Seen::Value(0) {
         // Wrong for a unary method, right for an empty stream; the wire does not say which it is.
         let (verdict, why) = match shape {
             Some(Shape {
-                one_response: true, ..
+                one_response: true,
+                sure,
+                ..
             }) => (
-                Verdict::Suspicious,
+                if sure {
+                    Verdict::Anomaly
+                } else {
+                    Verdict::Suspicious
+                },
                 "all earlier calls of the method had one message",
             ),
             Some(_) => return None,
@@ -140,6 +149,16 @@ fn response(record: &StreamRecord, shape: Option<Shape>) -> Option<Finding> {
         let summary =
             format!("the response was Trailers-Only with grpc-status 0, without a message: {why}");
         (Kind::TrailersOnlyOk, verdict, summary)
+    } else if record.grpc_status == Seen::Value(0)
+        && messages.known
+        && messages.complete != 1
+        && shape.is_some_and(|shape| shape.one_response && shape.sure)
+    {
+        let summary = format!(
+            "grpc-status 0 after {}; all earlier calls of the method had exactly one",
+            words::messages(messages)
+        );
+        (Kind::WrongMessageCount, Verdict::Anomaly, summary)
     } else {
         return None;
     };

@@ -3,24 +3,36 @@
 //! One root cause, one finding: a reset in the middle of a message is a reset, not also a truncated
 //! message and missing trailers. What a gap may have changed is never worse than unknown.
 
+mod abuse;
 mod completion;
 mod connection;
+mod content_length;
+mod fields;
+mod framing;
+mod header_list;
 mod hop;
+mod ping;
+mod protocol;
 mod reset;
 mod shape;
 mod words;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::connection::{ConnectionId, Endpoint};
+use crate::frame::StreamId;
 use crate::hop::Hop;
-use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord};
+use crate::kernel::event::Timestamp;
+use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 
 use connection::Connections;
+use protocol::Foreign;
 use shape::Shapes;
 
 /// Judges what stage 4 says.
 #[derive(Debug, Default)]
 pub struct Rules {
     connections: Connections,
+    foreign: Foreign,
     shapes: Shapes,
 }
 
@@ -35,23 +47,51 @@ impl Rules {
     pub fn judge(&mut self, event: &StreamEvent) -> Vec<Finding> {
         match event {
             StreamEvent::Ended(record) => self.stream(record),
+            StreamEvent::GoAway { connection, .. } if self.foreign.is(*connection) => Vec::new(),
             StreamEvent::GoAway {
                 connection,
                 role,
                 go_away,
+                before,
             } => self
                 .connections
-                .go_away(*connection, *role, go_away)
+                .go_away(*connection, *role, go_away, before)
                 .into_iter()
                 .collect(),
             StreamEvent::ConnectionEnded {
                 connection,
                 role,
+                why,
                 at,
+                unanswered_pings,
                 ..
+            } => {
+                self.foreign.ended(*connection);
+                let of = (*connection, *role);
+                let closer = connection::closer(*why, *role);
+                let silent = ping::unanswered(of, closer, *at, unanswered_pings);
+                let abrupt = self.connections.ended(*connection, *role, *at);
+                silent.into_iter().chain(abrupt).collect()
+            }
+            StreamEvent::Offence {
+                connection,
+                role,
+                offence,
+            } => vec![framing::offence(*connection, *role, offence)],
+            StreamEvent::Flood {
+                connection,
+                role,
+                flood,
+            } => vec![abuse::flood(*connection, *role, flood)],
+            StreamEvent::NotHttp2 {
+                connection,
+                role,
+                sender,
+                spoke,
+                at,
             } => self
-                .connections
-                .ended(*connection, *role, *at)
+                .foreign
+                .found((*connection, *role), *at, *sender, spoke)
                 .into_iter()
                 .collect(),
             StreamEvent::Opened { .. } | StreamEvent::Requested(_) | StreamEvent::Limit(_) => {
@@ -72,6 +112,10 @@ impl Rules {
                 "go_away_connections",
                 std::mem::take(&mut self.connections.n_forgotten),
             ),
+            (
+                "foreign_connections",
+                std::mem::take(&mut self.foreign.n_forgotten),
+            ),
             ("method_shapes", std::mem::take(&mut self.shapes.n_left_out)),
         ];
         hits.into_iter().filter(|(_, n)| *n > 0).collect()
@@ -79,24 +123,36 @@ impl Rules {
 
     fn stream(&mut self, record: &StreamRecord) -> Vec<Finding> {
         let complete = record.response_phase == Some(ResponsePhase::R3);
+        let offence = framing::on_stream(record);
         let mut findings = Vec::new();
+        if self.foreign.is(record.connection) {
+            return findings;
+        }
         match record.end {
             StreamEnd::Evicted | StreamEnd::Unseen => return findings,
-            StreamEnd::Unprocessed => return vec![self.connections.unprocessed(record)],
+            StreamEnd::Unprocessed => {
+                findings.push(self.connections.unprocessed(record));
+                findings.extend(offence);
+                return findings;
+            }
             StreamEnd::Connection(why) if !complete => {
                 if !record.pushed {
                     findings.push(self.connections.lost(record, why));
                 }
             }
+            // The rule that the other end had broken is the finding.
+            StreamEnd::Reset if reset::is_provoked(record) => {}
             StreamEnd::Reset => findings.extend(reset::judge(record)),
             StreamEnd::Complete | StreamEnd::Connection(_) => {}
         }
-        if findings
-            .iter()
-            .all(|finding| finding.verdict != Verdict::Anomaly)
-        {
-            findings.extend(completion::judge(record, &self.shapes));
+        // A server that broke the rules did not make what gRPC demands of a response either.
+        let by_server = offence
+            .as_ref()
+            .is_some_and(|offence| offence.sender == Some(Endpoint::Server));
+        if !by_server {
+            self.content(record, &mut findings);
         }
+        findings.extend(offence);
         self.shapes.learn(record);
         if !record.whole {
             for finding in &mut findings {
@@ -106,6 +162,77 @@ impl Rules {
             }
         }
         findings
+    }
+
+    /// What the content of the stream shows, and which of the findings before follow from it.
+    fn content(&self, record: &StreamRecord, findings: &mut Vec<Finding>) {
+        let malformed = fields::judge(record);
+        let grave = || malformed.clone().filter(is_anomaly);
+        let found = header_list::judge(record)
+            .or_else(grave)
+            .or_else(|| completion::judge(record, &self.shapes))
+            .or_else(|| content_length::judge(record));
+        if let Some(cause) = found.as_ref().filter(|found| is_anomaly(found)) {
+            // The reset is how it was refused.
+            findings.retain(|finding| !refuses(finding, cause));
+        }
+        for finding in findings.iter_mut() {
+            content_length::in_place_of(record, finding);
+        }
+        if worst(findings) < Verdict::Anomaly {
+            findings.extend(found);
+        }
+        if worst(findings) <= Verdict::Expected {
+            findings.extend(malformed);
+        }
+    }
+}
+
+fn is_anomaly(finding: &Finding) -> bool {
+    finding.verdict == Verdict::Anomaly
+}
+
+fn worst(findings: &[Finding]) -> Verdict {
+    let verdicts = findings.iter().map(|finding| finding.verdict);
+    verdicts.max().unwrap_or(Verdict::Benign)
+}
+
+/// The finding is how a receiver refused what is the cause.
+fn refuses(finding: &Finding, cause: &Finding) -> bool {
+    let refusal = matches!(
+        finding.kind,
+        Kind::ClientRejectedResponse
+            | Kind::ResetBeforeResponse
+            | Kind::ResponseCutByReset
+            | Kind::ResetAfterResponse
+            | Kind::StreamThrottled
+    );
+    let by_sender = finding.sender == cause.sender;
+    // A list that is too large is told of by whoever refused it.
+    refusal && (by_sender == (cause.kind == Kind::HeaderListTooLarge))
+}
+
+/// A finding about a connection, nobody's fault yet.
+fn on_connection(
+    (connection, role): (ConnectionId, Option<Endpoint>),
+    at: Timestamp,
+    (kind, verdict, summary): (Kind, Verdict, String),
+) -> Finding {
+    Finding {
+        kind,
+        verdict,
+        tier: Tier::T0,
+        connection,
+        role,
+        stream_id: StreamId(0),
+        at,
+        sender: None,
+        code: None,
+        request_phase: None,
+        response_phase: None,
+        windows: Windows::default(),
+        summary,
+        story: Vec::new(),
     }
 }
 

@@ -9,6 +9,10 @@ use crate::stream::record::{Messages, Outcome, Seen, StreamRecord};
 /// Calls that must have gone well before anything is said of a method.
 const CALLS: u32 = 3;
 
+/// Calls after which what all of them had in common is the method's nature: a stream of messages that
+/// happened to have one each so often is rare.
+const SURE_CALLS: u32 = 100;
+
 /// What all calls of a method had in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
@@ -16,6 +20,8 @@ pub(super) struct Shape {
     pub(super) one_request: bool,
     /// Each response had exactly one message.
     pub(super) one_response: bool,
+    /// They were many.
+    pub(super) sure: bool,
 }
 
 /// The methods seen.
@@ -32,7 +38,10 @@ impl Shapes {
         self.of_path
             .get(path)
             .filter(|(_, n_calls)| *n_calls >= CALLS)
-            .map(|(shape, _)| *shape)
+            .map(|(shape, n_calls)| Shape {
+                sure: *n_calls >= SURE_CALLS,
+                ..*shape
+            })
     }
 
     /// Learns from a call that went well.
@@ -50,6 +59,7 @@ impl Shapes {
         let call = Shape {
             one_request: one(request),
             one_response: one(response),
+            sure: false,
         };
         if let Some((shape, n_calls)) = self.of_path.get_mut(path) {
             shape.one_request &= call.one_request;

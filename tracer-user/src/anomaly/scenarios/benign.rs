@@ -362,6 +362,7 @@ fn scenario_17_grpc_rules_are_for_grpc_only() {
     let connect = block(&[
         (":method", "CONNECT"),
         (":protocol", "websocket"),
+        (":scheme", "http"),
         (":path", "/chat"),
     ]);
     let mut script = Script::new();
@@ -372,6 +373,17 @@ fn scenario_17_grpc_rules_are_for_grpc_only() {
         .data(C, 1, b"\x81\x05hello", false)
         .data(S, 1, b"\x81\x05hello", true)
         .data(C, 1, &[], true);
+    judge(&mut script).nothing(Outcome::Ok);
+
+    // A tunnel of RFC 9113 section 8.5: bytes of anything.
+    let tunnel = block(&[(":method", "CONNECT"), (":authority", "db:5432")]);
+    let mut script = Script::new();
+    script
+        .headers(C, 1, tunnel, false)
+        .headers(S, 1, block(&[(":status", "200")]), false);
+    script
+        .data(C, 1, b"\x16\x03\x01\x02\x00", true)
+        .data(S, 1, b"\x00\x00\x00\x00\xff", true);
     judge(&mut script).nothing(Outcome::Ok);
 
     let web = |fields: &[(&str, &str)]| {
@@ -385,7 +397,11 @@ fn scenario_17_grpc_rules_are_for_grpc_only() {
     script.headers(
         C,
         1,
-        web(&[(":method", "POST"), (":path", "/a.B/C")]),
+        web(&[
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", "/a.B/C"),
+        ]),
         false,
     );
     script

@@ -66,22 +66,32 @@ fn scenario_33_trailers_without_grpc_status() {
 }
 
 #[test]
-fn a_grpc_status_that_is_no_number_is_as_good_as_none() {
-    let mut script = Script::new();
-    script
-        .request(1)
-        .headers(S, 1, grpc_response(), false)
-        .headers(S, 1, trailers("OK"), true);
-    let judged = judge(&mut script);
-    is(
-        judged.finding(),
-        Kind::MissingGrpcStatus,
-        Anomaly,
-        S,
-        (Q2, R3),
-        Tier::T1,
-    );
-    assert!(judged.stream().grpc_status_malformed);
+fn a_grpc_status_that_is_none_of_grpcs_is_malformed() {
+    for (value, outcome) in [
+        ("OK", Outcome::MissingTrailers),
+        ("", Outcome::MissingTrailers),
+        ("17", Outcome::ErrorStatus),
+        ("05", Outcome::ErrorStatus),
+        ("00", Outcome::Ok),
+    ] {
+        let mut script = Script::new();
+        script
+            .request(1)
+            .headers(S, 1, grpc_response(), false)
+            .data(S, 1, &message(3), false)
+            .headers(S, 1, trailers(value), true);
+        let judged = judge(&mut script);
+        is(
+            judged.finding(),
+            Kind::MalformedGrpcStatus,
+            Anomaly,
+            S,
+            (Q2, R3),
+            Tier::T1,
+        );
+        assert!(judged.stream().grpc_status_malformed);
+        assert_eq!(judged.stream().outcome, outcome, "{value}");
+    }
 }
 
 #[test]
@@ -225,6 +235,35 @@ fn scenario_38_an_answer_that_is_not_grpc() {
             finding.summary
         );
         assert_eq!(judged.stream().http_status, Seen::Value(503));
+    }
+}
+
+#[test]
+fn scenario_38_a_page_with_status_200_is_not_grpc_either() {
+    let cases: [(&[(&str, &str)], &str); 3] = [
+        (
+            &[(":status", "200"), ("content-type", "text/html")],
+            "content-type text/html",
+        ),
+        (&[(":status", "415")], ":status 415"),
+        (&[(":status", "404")], ":status 404"),
+    ];
+    for (head, what) in cases {
+        let mut script = Script::new();
+        script.request(1);
+        script
+            .headers(S, 1, block(head), false)
+            .data(S, 1, b"<html>", true);
+        let judged = judge(&mut script);
+        is(
+            judged.finding(),
+            Kind::NonGrpcResponse,
+            Anomaly,
+            S,
+            (Q2, R3),
+            Tier::T1,
+        );
+        assert!(judged.finding().summary.contains(what));
     }
 }
 

@@ -9,15 +9,21 @@ use crate::stream::record::{
 };
 use crate::stream::script::Script;
 
+mod abuse;
 mod anomalies;
 mod benign;
 mod benign_resets;
 mod completion;
+mod conduct;
 mod connections;
+mod content;
+mod fields;
 mod hops;
 mod hops_requests;
 mod late_attach;
+mod pings;
 mod proxied;
+mod refusals;
 
 /// A part of a script, with its name.
 type Part = (&'static str, fn(&mut Script));

@@ -143,6 +143,7 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
             Seen::Value(0)
         },
         grpc_status_malformed: false,
+        malformed: None,
         timeout: None,
         shown: BTreeMap::from([("x-request-id".to_owned(), format!("demo-{number:04}"))]),
         resets,
@@ -157,6 +158,7 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
             Outcome::Ok
         },
         tier: Tier::T1,
+        conduct: crate::stream::violation::Conduct::default(),
         story,
     }
 }

@@ -4,12 +4,14 @@
 mod frame;
 mod hop;
 mod line;
+mod summary;
 
 use serde::Serialize;
 
 use self::frame::FrameLine;
 use self::hop::HopLine;
-use self::line::{Connection, FindingLine, LossLine, Stream, SummaryLine};
+use self::line::{Connection, FindingLine, LossLine, Stream};
+use self::summary::SummaryLine;
 use super::clock::WallClock;
 use super::tally::Summary;
 use crate::anomaly::kind::Verdict;

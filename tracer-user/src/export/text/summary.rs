@@ -1,6 +1,6 @@
 //! The summary at the end of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Paint, bytes, count, duration};
 use crate::export::tally::{StoppedBy, Summary};
@@ -16,6 +16,7 @@ pub fn summary(of: &Summary<'_>, paint: Paint) -> String {
         StoppedBy::Time => "as --for asked",
         StoppedBy::Limit => "until --limit was reached",
         StoppedBy::OutputClosed => "until the output was closed",
+        StoppedBy::FileFull => "until the recording was full",
         StoppedBy::EndOfFile => "of the file",
     };
     let did = match of.stopped_by {
@@ -101,15 +102,22 @@ fn findings(of: &Summary<'_>, paint: Paint) -> Vec<String> {
         return vec![row("findings", "none")];
     }
     let mut name = "findings";
+    let mut explained = BTreeSet::new();
     rows.iter()
         .map(|(verdict, kind, n)| {
             let text = format!("{n} {kind} ({verdict})");
-            let text = match *verdict {
+            let painted = match *verdict {
                 "anomaly" => paint.bad(&text),
                 "suspicious" => paint.warning(&text),
                 _ => text,
             };
-            row(std::mem::take(&mut name), &text)
+            // Once for each kind, and not for what is in order.
+            let more = if rank(verdict) < rank("expected") && explained.insert(*kind) {
+                paint.dim(&format!("  more: h2trace explain {kind}"))
+            } else {
+                String::new()
+            };
+            row(std::mem::take(&mut name), &(painted + &more))
         })
         .collect()
 }

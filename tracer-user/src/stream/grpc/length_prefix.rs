@@ -29,6 +29,8 @@ pub(in crate::stream) struct MessageReader {
     n_complete: u64,
     n_begun: u64,
     sizes: Vec<u32>,
+    odd_flag: bool,
+    compressed: bool,
 }
 
 impl MessageReader {
@@ -39,6 +41,8 @@ impl MessageReader {
             n_complete: 0,
             n_begun: 0,
             sizes: Vec::new(),
+            odd_flag: false,
+            compressed: false,
         }
     }
 
@@ -68,6 +72,16 @@ impl MessageReader {
     /// Boundaries are known.
     pub(in crate::stream) const fn known(&self) -> bool {
         !matches!(self.place, Place::Lost)
+    }
+
+    /// Where a prefix had to be stood one whose Compressed-Flag is neither 0 nor 1.
+    pub(in crate::stream) const fn odd_flag(&self) -> bool {
+        self.odd_flag
+    }
+
+    /// A message had Compressed-Flag 1.
+    pub(in crate::stream) const fn compressed(&self) -> bool {
+        self.compressed
     }
 
     /// Inside a message or a prefix.
@@ -105,6 +119,7 @@ impl MessageReader {
                     // The only flags are 0 and 1 (G "Compressed-Flag"). Anything else is no prefix, or one
                     // of another protocol: boundaries can't be trusted.
                     if have == 0 && byte > 1 {
+                        self.odd_flag = true;
                         self.place = Place::Lost;
                         return;
                     }
@@ -116,7 +131,8 @@ impl MessageReader {
                         have: have + 1,
                     };
                     if have + 1 == PREFIX {
-                        let [_, a, b, c, d] = prefix;
+                        let [flag, a, b, c, d] = prefix;
+                        self.compressed |= flag == 1;
                         self.message_begins(u32::from_be_bytes([a, b, c, d]));
                     }
                 }
@@ -261,9 +277,10 @@ mod tests {
     #[test]
     fn a_flag_that_is_none_makes_messages_unknown() {
         let mut reader = reader();
+        assert!(!reader.odd_flag());
         reader.bytes(b"<html>");
-        assert!(!reader.known());
-        assert!(!reader.inside());
+        assert!(!reader.known() && !reader.inside());
+        assert!(reader.odd_flag() && !reader.compressed());
     }
 
     #[test]

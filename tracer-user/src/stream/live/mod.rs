@@ -1,13 +1,18 @@
 //! One stream while it is followed.
 
+mod conduct;
 pub(super) mod direction;
+mod fields;
 mod telling;
+
+pub(super) use conduct::View;
 
 use crate::connection::Endpoint;
 use crate::frame::{DataHead, DataPiece, ErrorCode, HeaderBlock, StreamId};
 use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::content::{self, Content};
+use crate::stream::fields::Section;
 use crate::stream::flow::Flow;
 use crate::stream::live::direction::{Direction, Progress};
 use crate::stream::live::telling::push;
@@ -17,9 +22,10 @@ use crate::stream::record::{
     EndStreamOn, RequestPhase, Reset, ResponsePhase, Seen, StreamEnd, Windows,
 };
 use crate::stream::shown::Shown;
-use crate::stream::state::{HalfState, rule};
+use crate::stream::state::HalfState;
 use crate::stream::story::Story;
 use crate::stream::table::Context;
+use crate::stream::violation::Conduct;
 
 /// How long after a client's RST_STREAM the server's own END_STREAM, recorded at the server's end, still
 /// counts as sent before it. The record of a send is made when the call returns, and the thread that
@@ -84,6 +90,8 @@ pub(super) struct Stream {
     /// The request's HEADERS were recorded after the server's reset.
     request_after_reset: bool,
     story_limit_told: bool,
+    /// Rules that were broken on it.
+    pub(super) conduct: Option<Box<Conduct>>,
 }
 
 impl Stream {
@@ -117,6 +125,7 @@ impl Stream {
             stopped_at: None,
             request_after_reset: false,
             story_limit_told: false,
+            conduct: None,
         }
     }
 
@@ -151,11 +160,16 @@ impl Stream {
                 self.beginning_seen = true;
                 self.request_after_reset = !self.resets.is_empty();
                 note = self.path_note(env);
-            } else if !end_stream && broken.is_none() {
-                push(&mut note, rule::TRAILERS_WITHOUT_END_STREAM);
             }
-            if let Some(broken) = broken {
-                push(&mut note, broken);
+            match broken {
+                Some(broken) => push(&mut note, broken),
+                None if opening => {
+                    self.check_fields(Endpoint::Client, block, Section::Request, &mut note);
+                }
+                None => {
+                    let section = Section::Trailers { end_stream };
+                    self.check_fields(Endpoint::Client, block, section, &mut note);
+                }
             }
             self.ended(Endpoint::Client, end_stream, at, on);
         }
@@ -173,7 +187,8 @@ impl Stream {
         let status = content::status(block);
         let informational = matches!(status, Seen::Value(100..=199)) && !end_stream;
         if informational {
-            let note = format!(":status {}", status.value().unwrap_or_default());
+            let mut note = format!(":status {}", status.value().unwrap_or_default());
+            self.check_fields(Endpoint::Server, block, Section::Informational, &mut note);
             self.headers_moment(Endpoint::Server, block, end_stream, note, env);
             return;
         }
@@ -207,11 +222,15 @@ impl Stream {
                 }
             }
             note = self.response_note(is_response, end_stream, env);
-            if !is_response && !end_stream && broken.is_none() {
-                push(&mut note, rule::TRAILERS_WITHOUT_END_STREAM);
-            }
-            if let Some(broken) = broken {
-                push(&mut note, broken);
+            match broken {
+                Some(broken) => push(&mut note, broken),
+                None => {
+                    let section = match is_response {
+                        true => Section::Response { end_stream },
+                        false => Section::Trailers { end_stream },
+                    };
+                    self.check_fields(Endpoint::Server, block, section, &mut note);
+                }
             }
             self.ended(Endpoint::Server, end_stream, at, on);
         }

@@ -1,18 +1,74 @@
-//! How the streams of a connection end when the connection does.
+//! How the streams of a connection end when the connection does, and what a GOAWAY says of them before.
 
-use super::StreamTable;
+use super::{EVERY_STREAM, StreamTable};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::frame::StreamId;
 use crate::kernel::event::Timestamp;
 use crate::stream::ids::initiator;
-use crate::stream::record::{StreamEnd, StreamEvent};
+use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
 
 impl StreamTable {
+    /// A GOAWAY went by.
+    pub(super) fn go_away(&mut self, go_away: GoAway) {
+        let (sender, last, at) = (go_away.sender, go_away.last_stream_id, go_away.at);
+        let (connection, role) = (self.connection, self.role);
+        *self.go_aways.of_mut(sender) = Some(go_away.clone());
+        let before = self.before_go_away(&go_away);
+        self.out.push_back(StreamEvent::GoAway {
+            connection,
+            role,
+            go_away,
+            before,
+        });
+        if last == EVERY_STREAM {
+            return;
+        }
+        let above: Vec<StreamId> = self
+            .streams
+            .iter()
+            .filter(|(id, stream)| **id > last && stream.finished_at.is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in above {
+            self.mark_unprocessed(id, at);
+        }
+    }
+
+    /// The stream is above the last id of its peer's GOAWAY: it was not processed, if nothing came back.
+    pub(super) fn mark_unprocessed(&mut self, id: StreamId, at: Timestamp) {
+        let go_away = self.go_aways.of(initiator(id).peer()).as_ref();
+        if go_away.is_none_or(|go_away| id <= go_away.last_stream_id) {
+            return;
+        }
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.has_no_response()
+            && stream.resets.is_empty()
+        {
+            stream.unprocessed = true;
+            stream.remark("not processed, says GOAWAY");
+            self.settle(id, at);
+        }
+    }
+
     /// The connection's end has begun. Once the peer is gone, what the observed end still resets is its
     /// answer to that, not the cause (grpcio sends REFUSED_STREAM then).
     pub fn end_begun(&mut self, why: Option<ConnectionEnd>) {
         self.peer_gone =
             why.filter(|why| matches!(why, ConnectionEnd::PeerFin | ConnectionEnd::PeerReset));
+    }
+
+    /// `sender` answered the client's preface in another protocol: what the client sends goes nowhere.
+    pub fn not_http2(&mut self, sender: Endpoint, spoke: &'static str, at: Timestamp) {
+        let (connection, role) = (self.connection, self.role);
+        if !self.over {
+            self.out.push_back(StreamEvent::NotHttp2 {
+                connection,
+                role,
+                sender,
+                spoke,
+                at,
+            });
+        }
     }
 
     /// The connection ended, and with it everything that is open.
@@ -42,6 +98,7 @@ impl StreamTable {
             self.leave(id, StreamEnd::Connection(why), at);
         }
         self.over = true;
+        self.tell_last();
         let go_aways = [&self.go_aways.client, &self.go_aways.server]
             .into_iter()
             .flatten()
@@ -56,6 +113,7 @@ impl StreamTable {
             open_streams,
             accepted_streams,
             go_aways,
+            unanswered_pings: self.watch.control.unanswered(),
         });
     }
 
@@ -72,6 +130,7 @@ impl StreamTable {
                 false => self.leave(id, StreamEnd::Unseen, at),
             }
         }
+        self.tell_unanswered(Timestamp(u64::MAX));
         self.over = true;
     }
 

@@ -1,6 +1,8 @@
 //! The streams of one connection: steps of both directions go in, [`StreamEvent`]s come out.
 
+mod conduct;
 mod ending;
+mod leaving;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,9 +11,11 @@ use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{Fault, Frame, HeaderBlock, Settings, Step, StreamId};
 use crate::kernel::event::Timestamp;
 use crate::limits;
+use crate::stream::content;
 use crate::stream::digest::{FieldsDigest, Opening};
 use crate::stream::flow::Flow;
 use crate::stream::go_away;
+use crate::stream::header_list::HeaderLists;
 use crate::stream::ids::{Ids, initiator};
 use crate::stream::live::{Env, Stream};
 use crate::stream::pair::Pair;
@@ -19,7 +23,7 @@ use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
 pub use crate::stream::settings::PeerSettings;
 pub use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
-use crate::stream::{content, end};
+use crate::stream::watch::Watch;
 
 /// The time between two looks for streams whose end a gap may have hidden, in event time.
 const DOUBT_LOOK_NS: u64 = 1_000_000_000;
@@ -49,6 +53,7 @@ pub struct StreamTable {
     flow: Flow,
     settings: Pair<PeerSettings>,
     go_aways: Pair<Option<GoAway>>,
+    header_lists: HeaderLists,
     /// Finished streams and when their linger is over.
     lingering: VecDeque<(Timestamp, StreamId)>,
     n_lingering: usize,
@@ -58,6 +63,8 @@ pub struct StreamTable {
     peer_gone: Option<ConnectionEnd>,
     /// Streams that ended by that, and those of them that a GOAWAY had accepted.
     lost_with_peer: (u32, u32),
+    /// Who keeps to the rules, and how often what comes.
+    watch: Watch,
     over: bool,
     out: VecDeque<StreamEvent>,
 }
@@ -76,11 +83,13 @@ impl StreamTable {
             flow: Flow::new(from_start),
             settings: Pair::default(),
             go_aways: Pair::default(),
+            header_lists: HeaderLists::default(),
             lingering: VecDeque::new(),
             n_lingering: 0,
             doubt_at: None,
             peer_gone: None,
             lost_with_peer: (0, 0),
+            watch: Watch::new(from_start),
             over: false,
             out: VecDeque::new(),
         }
@@ -97,13 +106,16 @@ impl StreamTable {
             return;
         }
         self.advance(context.at);
+        self.observe(sender, step, context.at);
         match step {
-            Step::Preface | Step::Resynced { .. } => {}
+            Step::Preface | Step::LongBlock { .. } | Step::Resynced { .. } => {}
             Step::Frame { frame, .. } => self.frame(sender, frame, context),
             Step::DataBegin(head) => {
                 self.flow.on_data(sender, head.flow_len, context.at);
                 if self.follow(head.stream_id, sender, false, context) {
+                    let view = self.view(sender, head.stream_id);
                     self.on(head.stream_id, context, |stream, env| {
+                        stream.heed(sender, "DATA", view, context.at);
                         stream.data_begin(sender, *head, env);
                     });
                 }
@@ -140,6 +152,7 @@ impl StreamTable {
             return;
         }
         self.flow.on_loss(sender);
+        self.watch.on_loss(sender);
         self.ids.on_loss(sender);
         for stream in self.streams.values_mut() {
             stream.lost(sender, at);
@@ -186,6 +199,7 @@ impl StreamTable {
         if self.doubt_at.is_some_and(|look| look <= now) {
             self.look_for_silent(now);
         }
+        self.tell_unanswered(now);
     }
 
     /// What happened, oldest first.
@@ -203,10 +217,8 @@ impl StreamTable {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let lingering = self.lingering.front().map(|(due, _)| *due);
-        match (lingering, self.doubt_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let dues = [lingering, self.doubt_at, self.watch.ledger.due()];
+        dues.into_iter().flatten().min()
     }
 
     /// What `sender` announced.
@@ -273,6 +285,9 @@ impl StreamTable {
                     code,
                     reason,
                     at: context.at,
+                    header_list: self
+                        .header_lists
+                        .too_large_for(sender, self.settings.of(sender)),
                 });
             }
             Frame::WindowUpdate {
@@ -309,9 +324,11 @@ impl StreamTable {
         // missed, the first HEADERS are no trailers anyway.
         let may_open = sender == Endpoint::Client
             && (!self.ids.may_be_unseen(id) || !end_stream || content::shows_request(block));
+        self.header_lists.on_block(sender, id, block);
         if !self.follow(id, sender, may_open, context) {
             return;
         }
+        let view = self.view(sender, id);
         match sender {
             Endpoint::Client => {
                 let begun = |table: &Self| {
@@ -320,6 +337,7 @@ impl StreamTable {
                 };
                 let begun_before = begun(self);
                 self.on(id, context, |stream, env| {
+                    stream.heed(sender, "HEADERS", view, context.at);
                     stream.request_headers(block, end_stream, env);
                 });
                 if begun(self) {
@@ -338,6 +356,7 @@ impl StreamTable {
             }
             Endpoint::Server => {
                 self.on(id, context, |stream, env| {
+                    stream.heed(sender, "HEADERS", view, context.at);
                     stream.response_headers(block, end_stream, env);
                 });
             }
@@ -351,45 +370,6 @@ impl StreamTable {
                     stream.add_window(sender.peer(), delta);
                 }
             }
-        }
-    }
-
-    fn go_away(&mut self, go_away: GoAway) {
-        let (sender, last, at) = (go_away.sender, go_away.last_stream_id, go_away.at);
-        let (connection, role) = (self.connection, self.role);
-        *self.go_aways.of_mut(sender) = Some(go_away.clone());
-        self.out.push_back(StreamEvent::GoAway {
-            connection,
-            role,
-            go_away,
-        });
-        if last == EVERY_STREAM {
-            return;
-        }
-        let above: Vec<StreamId> = self
-            .streams
-            .iter()
-            .filter(|(id, stream)| **id > last && stream.finished_at.is_none())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in above {
-            self.mark_unprocessed(id, at);
-        }
-    }
-
-    /// The stream is above the last id of its peer's GOAWAY: it was not processed, if nothing came back.
-    fn mark_unprocessed(&mut self, id: StreamId, at: Timestamp) {
-        let go_away = self.go_aways.of(initiator(id).peer()).as_ref();
-        if go_away.is_none_or(|go_away| id <= go_away.last_stream_id) {
-            return;
-        }
-        if let Some(stream) = self.streams.get_mut(&id)
-            && stream.has_no_response()
-            && stream.resets.is_empty()
-        {
-            stream.unprocessed = true;
-            stream.remark("not processed, says GOAWAY");
-            self.settle(id, at);
         }
     }
 
@@ -439,29 +419,6 @@ impl StreamTable {
         });
     }
 
-    /// Gives up one stream because all connections together have too many ([`limits::STREAMS`]).
-    pub fn relieve(&mut self, at: Timestamp) {
-        self.out.push_back(StreamEvent::Limit("streams"));
-        if let Some(oldest) = self.streams.keys().next().copied() {
-            self.leave(oldest, StreamEnd::Evicted, at);
-        }
-    }
-
-    /// Makes room: a finished stream ends its linger early, or else the oldest stream is given up.
-    fn evict(&mut self, at: Timestamp) {
-        self.out
-            .push_back(StreamEvent::Limit("streams_per_connection"));
-        while let Some((due, id)) = self.lingering.pop_front() {
-            if self.is_due(id, due) {
-                self.hand_out(id, None);
-                return;
-            }
-        }
-        if let Some(oldest) = self.streams.keys().next().copied() {
-            self.leave(oldest, StreamEnd::Evicted, at);
-        }
-    }
-
     /// Does something to a stream, if it is followed, and sees whether it is finished now.
     fn on(&mut self, id: StreamId, context: Context, act: impl FnOnce(&mut Stream, Env<'_>)) {
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -481,84 +438,4 @@ impl StreamTable {
         }
         self.settle(id, context.at);
     }
-
-    /// A stream that is finished begins its linger; one that turns out not to be is open again.
-    fn settle(&mut self, id: StreamId, at: Timestamp) {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
-        match (stream.is_finished(), stream.finished_at.is_some()) {
-            (true, false) => {
-                stream.finish(at, &self.flow);
-                self.n_lingering += 1;
-                self.lingering.push_back((due(at), id));
-            }
-            (false, true) => {
-                stream.finished_at = None;
-                self.n_lingering = self.n_lingering.saturating_sub(1);
-            }
-            (true, true) | (false, false) => {}
-        }
-    }
-
-    fn is_due(&self, id: StreamId, at: Timestamp) -> bool {
-        self.streams.get(&id).is_some_and(|stream| {
-            stream
-                .finished_at
-                .is_some_and(|finished| due(finished) == at)
-        })
-    }
-
-    /// Streams of which nothing was heard for long after a gap are given up.
-    fn look_for_silent(&mut self, now: Timestamp) {
-        let mut doubtful = false;
-        let mut silent = Vec::new();
-        for (id, stream) in &self.streams {
-            if let (Some(lost_at), None) = (stream.lost_at, stream.finished_at) {
-                doubtful = true;
-                if now.since(lost_at) >= limits::STREAM_DOUBT_NS {
-                    silent.push(*id);
-                }
-            }
-        }
-        for id in silent {
-            self.leave(id, StreamEnd::Unseen, now);
-        }
-        self.doubt_at = doubtful.then(|| Timestamp(now.0.saturating_add(DOUBT_LOOK_NS)));
-    }
-
-    /// Ends a stream that did not end by itself.
-    fn leave(&mut self, id: StreamId, end: StreamEnd, at: Timestamp) {
-        if let Some(stream) = self.streams.get_mut(&id)
-            && stream.finished_at.is_none()
-        {
-            let context = Context { at, tid: 0, pid: 0 };
-            stream.stop(
-                end,
-                Env {
-                    flow: &self.flow,
-                    shown: &self.shown,
-                    role: self.role,
-                    context,
-                },
-            );
-            self.n_lingering += 1;
-        }
-        self.hand_out(id, Some(end));
-    }
-
-    /// Hands out a finished stream.
-    fn hand_out(&mut self, id: StreamId, forced: Option<StreamEnd>) {
-        if let Some(stream) = self.streams.remove(&id) {
-            self.n_lingering = self.n_lingering.saturating_sub(1);
-            self.ids.on_end(id);
-            let record = end::record(*stream, self.connection, self.role, forced);
-            self.out.push_back(StreamEvent::Ended(Box::new(record)));
-        }
-    }
-}
-
-/// When a stream that finished then is handed out.
-const fn due(finished: Timestamp) -> Timestamp {
-    Timestamp(finished.0.saturating_add(limits::STREAM_LINGER_NS))
 }

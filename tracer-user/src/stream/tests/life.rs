@@ -259,6 +259,7 @@ fn settings_are_told_as_announced() {
         initial_window_size: Some(10),
         max_frame_size: Some(20_000),
         max_concurrent_streams: Some(200),
+        max_header_list_size: None,
     };
     assert_eq!(script.table.settings(C), want);
     assert_eq!(script.table.settings(S), PeerSettings::default());

@@ -192,6 +192,26 @@ impl Connection {
         }
     }
 
+    /// The server's first bytes are no HTTP/2, though the client sent the preface: nothing of this
+    /// connection is worth following.
+    fn answered_otherwise(&mut self, at: Timestamp, bytes: &[u8], out: &mut Out<'_>) -> bool {
+        let Speech::Followed {
+            confidence: Confidence::Preface,
+            before_preface: None,
+            after_upgrade: false,
+        } = self.speech
+        else {
+            return false;
+        };
+        let First::Other(protocol @ (OtherProtocol::Http1 | OtherProtocol::Tls)) = first(bytes)
+        else {
+            return false;
+        };
+        self.speech = Speech::Other;
+        self.unrecognised(Direction::Rx, protocol, &[], at, out);
+        true
+    }
+
     /// Bytes of a connection that is followed.
     fn follow(
         &mut self,
@@ -202,6 +222,10 @@ impl Connection {
         cut: u32,
         out: &mut Out<'_>,
     ) {
+        let begins = direction == Direction::Rx && offset == 0 && self.from_syn;
+        if begins && self.answered_otherwise(at, bytes, out) {
+            return;
+        }
         if direction == Direction::Rx && self.check_server {
             self.check_server = false;
             if first(bytes) != First::Settings {

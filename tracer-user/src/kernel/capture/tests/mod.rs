@@ -167,6 +167,7 @@ fn request(stream_id: u32, end: bool) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     block.extend(literal(":path", "/s/m"));
     block.extend(literal("content-type", "application/grpc"));
+    block.extend(literal("te", "trailers"));
     block.extend(literal("authorization", "Bearer hidden"));
     frame(
         1,

@@ -1,12 +1,16 @@
 //! The arguments as they are given. Their doc comments are the help.
 
+mod explain;
+mod report;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::anomaly::kind::Verdict;
+pub use self::explain::ExplainArgs;
+pub use self::report::{FailOn, Findings, Format, HeaderArgs, ReportArgs};
 use crate::demo::DemoArgs;
 use crate::kernel::RING_BYTES;
 use crate::workload::process::COMM_MAX;
@@ -38,10 +42,14 @@ pub enum Command {
     Serve(ServeArgs),
     /// Trace some processes now: a line a stream, and the story of what broke
     Trace(TraceArgs),
+    /// Trace and write everything into a pcapng file that Wireshark opens, bodies too
+    Record(RecordArgs),
     /// Decode a capture file (pcap, pcapng, gzip or not) the same way; needs no privileges
     Replay(ReplayArgs),
     /// Say what this kernel and these privileges allow, and the remedy for what is missing
     Doctor(DoctorArgs),
+    /// What a finding means, what causes it and what to do; or what an error text may come from
+    Explain(ExplainArgs),
     /// Show it: a gRPC call that a proxy breaks, traced live, explained frame by frame
     Demo(DemoArgs),
     /// Print shell completions, man pages, the JSON schema or the table of metrics
@@ -55,9 +63,12 @@ impl Command {
         match self {
             Command::Serve(args) => args.common.kernel_log,
             Command::Trace(args) => args.common.kernel_log,
-            Command::Replay(_) | Command::Doctor(_) | Command::Demo(_) | Command::Generate(_) => {
-                false
-            }
+            Command::Record(args) => args.trace.common.kernel_log,
+            Command::Replay(_)
+            | Command::Explain(_)
+            | Command::Doctor(_)
+            | Command::Demo(_)
+            | Command::Generate(_) => false,
         }
     }
 }
@@ -108,15 +119,9 @@ pub struct FilterArgs {
 /// What both tracing commands take.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    /// Show the value of one more header field, such as x-request-id (repeatable)
-    #[arg(
-        long,
-        env = "H2TRACE_HEADER",
-        value_name = "NAME",
-        value_delimiter = ',',
-        hide_env = true
-    )]
-    pub header: Vec<String>,
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub header: HeaderArgs,
 
     /// Write this file as soon as the first byte would be seen
     #[arg(long, env = "H2TRACE_READY_FILE", value_name = "PATH", hide_env = true)]
@@ -170,36 +175,9 @@ pub struct TraceArgs {
     )]
     pub limit: Option<u64>,
 
-    /// How to print
-    #[arg(
-        long,
-        short,
-        env = "H2TRACE_OUTPUT",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
-    pub output: Format,
-
-    /// Which findings to print: what is bad, or benign, expected and unknown ones too
-    #[arg(
-        long,
-        env = "H2TRACE_FINDINGS",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
-    pub findings: Findings,
-
-    /// Exit with status 1 when there was a finding as bad as this
-    #[arg(
-        long,
-        env = "H2TRACE_FAIL_ON",
-        value_enum,
-        value_name = "VERDICT",
-        hide_env = true
-    )]
-    pub fail_on: Option<FailOn>,
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub report: ReportArgs,
 
     #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
@@ -216,6 +194,35 @@ pub struct TraceArgs {
         conflicts_with_all = ["pid", "comm", "cgroup", "netns", "port"]
     )]
     pub all: bool,
+}
+
+/// `h2trace record`
+#[derive(Args, Clone, Debug)]
+pub struct RecordArgs {
+    /// The file to write (mode 0600, an existing one is replaced); - is standard output
+    #[arg(
+        long,
+        short,
+        env = "H2TRACE_WRITE",
+        value_name = "FILE",
+        hide_env = true
+    )]
+    pub write: PathBuf,
+
+    /// Yes, the file may hold bodies and credentials of the traced processes
+    #[arg(long, env = "H2TRACE_INCLUDE_PAYLOAD", hide_env = true)]
+    pub include_payload: bool,
+
+    /// Stop when the file would become larger than this: 500k, 100m, 2g
+    #[arg(
+        long, env = "H2TRACE_MAX_SIZE", value_name = "SIZE", default_value = "1g", hide_env = true,
+        value_parser = size
+    )]
+    pub max_size: u64,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 /// `h2trace replay`
@@ -236,17 +243,6 @@ pub struct ReplayArgs {
     )]
     pub show: Vec<Show>,
 
-    /// How to print
-    #[arg(
-        long,
-        short,
-        env = "H2TRACE_OUTPUT",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
-    pub output: Format,
-
     /// Which header values to print: those that carry no credential, or all of them (it is your file)
     #[arg(
         long,
@@ -257,35 +253,13 @@ pub struct ReplayArgs {
     )]
     pub headers: Headers,
 
-    /// Show the value of one more header field, such as x-request-id (repeatable)
-    #[arg(
-        long,
-        env = "H2TRACE_HEADER",
-        value_name = "NAME",
-        value_delimiter = ',',
-        hide_env = true
-    )]
-    pub header: Vec<String>,
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub header: HeaderArgs,
 
-    /// Which findings to print: what is bad, or benign, expected and unknown ones too
-    #[arg(
-        long,
-        env = "H2TRACE_FINDINGS",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
-    pub findings: Findings,
-
-    /// Exit with status 1 when there was a finding as bad as this
-    #[arg(
-        long,
-        env = "H2TRACE_FAIL_ON",
-        value_enum,
-        value_name = "VERDICT",
-        hide_env = true
-    )]
-    pub fail_on: Option<FailOn>,
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub report: ReportArgs,
 
     /// Only TCP connections with this port at either end
     #[arg(
@@ -339,16 +313,6 @@ pub enum Generated {
     Metrics,
 }
 
-/// How to print.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people
-    #[default]
-    Text,
-    /// One JSON object a line (see: h2trace generate schema)
-    Json,
-}
-
 /// What replay prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Show {
@@ -374,47 +338,6 @@ pub enum Headers {
     All,
 }
 
-/// Which findings to print.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Findings {
-    /// Suspicious ones and anomalies
-    #[default]
-    Bad,
-    /// Benign, expected and unknown ones too
-    All,
-}
-
-impl Findings {
-    /// The least bad verdict that is printed.
-    #[must_use]
-    pub const fn shown_from(self) -> Verdict {
-        match self {
-            Findings::Bad => Verdict::Suspicious,
-            Findings::All => Verdict::Benign,
-        }
-    }
-}
-
-/// What makes the exit status 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FailOn {
-    /// Something broke
-    Anomaly,
-    /// Worth a look, or worse
-    Suspicious,
-}
-
-impl FailOn {
-    /// The least bad verdict that fails.
-    #[must_use]
-    pub const fn verdict(self) -> Verdict {
-        match self {
-            FailOn::Anomaly => Verdict::Anomaly,
-            FailOn::Suspicious => Verdict::Suspicious,
-        }
-    }
-}
-
 fn comm(given: &str) -> Result<String, String> {
     match given.len() {
         0 => Err("a process name is not empty".to_owned()),
@@ -432,6 +355,29 @@ fn ring_mib(given: &str) -> Result<u32, String> {
         _ => Err("give a power of 2 from 1 to 1024".to_owned()),
     }
 }
+
+/// A number of bytes, with or without its unit.
+fn size(given: &str) -> Result<u64, String> {
+    let wrong = || "give a number of bytes, or one with k, m or g, such as 100m".to_owned();
+    let at = given.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = given.split_at(at.unwrap_or(given.len()));
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit {
+        "" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    match number.checked_mul(factor) {
+        Some(bytes) if bytes >= RECORDING_MIN => Ok(bytes),
+        Some(_) => Err(format!("give at least {RECORDING_MIN} bytes")),
+        None => Err(wrong()),
+    }
+}
+
+/// Room for the head of a recording, its end and some packets.
+const RECORDING_MIN: u64 = 4_096;
 
 /// A number and its unit.
 fn duration(given: &str) -> Result<Duration, String> {
@@ -480,6 +426,21 @@ mod tests {
             "9999999999999999999h",
         ] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_may_have_a_unit() {
+        for (given, want) in [
+            ("4096", 4_096),
+            ("500k", 512_000),
+            ("100m", 104_857_600),
+            ("2g", 1 << 31),
+        ] {
+            assert_eq!(size(given), Ok(want));
+        }
+        for wrong in ["", "m", "1", "1.5g", "3t", "-1m", "99999999999999999999g"] {
+            assert!(size(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,0 +1,276 @@
+//! The incident, and healthy traffic, recorded by h2trace: what `replay` finds in the file is what was found live,
+//! and tshark reads the same frames in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tracer_tests::call::{Calls, Mode, failed_ids};
+use tracer_tests::peer::{Client, Listen, Peer, Server};
+use tracer_tests::process::Process;
+use tracer_tests::require;
+use tracer_tests::skip::{Need as _, Privileges, Program};
+use tracer_tests::trace::Trace;
+use tracer_tests::tracer::{Tracer, replay};
+
+use crate::{ENVOY_1_36, ENVOY_1_40, Parts, RUN, Run, SETTLE};
+
+/// A connection as the file knows it: the port of its client.
+type Port = u64;
+
+fn port(value: &Value) -> Port {
+    let text = value.as_str().unwrap_or_default();
+    let port = text.rsplit(':').next().and_then(|port| port.parse().ok());
+    port.unwrap_or_else(|| panic!("{text} has no port"))
+}
+
+/// The client's port of each connection of a run, and whether it was seen at its client's end.
+fn clients(trace: &Trace) -> BTreeMap<u64, (Port, bool)> {
+    let seen = trace
+        .connections
+        .iter()
+        .filter(|line| line["event"] == "seen");
+    seen.map(|line| {
+        let is_client = line["role"] == "client";
+        let client = port(&line[if is_client { "local" } else { "peer" }]);
+        (
+            line["conn"].as_u64().unwrap_or_default(),
+            (client, is_client),
+        )
+    })
+    .collect()
+}
+
+/// What must be the same: findings of the clients' ends, by connection, stream and kind.
+fn findings(trace: &Trace) -> Vec<(Port, u64, Vec<String>)> {
+    let clients = clients(trace);
+    let mut all: Vec<_> = trace
+        .findings
+        .iter()
+        .filter_map(|finding| {
+            let line = &finding.0;
+            let (port, is_client) = clients[&line["conn"].as_u64()?];
+            let said = [
+                "kind",
+                "verdict",
+                "request_phase",
+                "response_phase",
+                "summary",
+            ];
+            let said = said.iter().map(|key| line[key].to_string()).collect();
+            is_client.then(|| (port, line["stream_id"].as_u64().unwrap_or(0), said))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Streams of the clients' ends: all that is said of them, but for times and process.
+fn streams(trace: &Trace) -> Vec<(Port, u64, Vec<String>)> {
+    let clients = clients(trace);
+    let mut all: Vec<_> = trace
+        .streams
+        .iter()
+        .filter_map(|stream| {
+            let (port, is_client) = clients[&stream.connection()];
+            let said = [
+                "method",
+                "request_phase",
+                "response_phase",
+                "request_bytes",
+                "response_bytes",
+                "request_messages",
+                "response_messages",
+                "trailers",
+                "grpc_status",
+                "outcome",
+                "reset",
+                "headers",
+                "tier",
+            ];
+            let mut line = stream.0.clone();
+            for reset in line["reset"].as_array_mut().into_iter().flatten() {
+                // Monotonic live, wall time in a file.
+                reset["at_ns"].take();
+            }
+            let said = said.iter().map(|key| line[key].to_string()).collect();
+            is_client.then(|| (port, stream.stream_id(), said))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Frames by type, as `replay` and as tshark count them.
+fn frames_are_those_of_tshark(file: &Path, servers: &BTreeSet<u64>) {
+    let mut ours: BTreeMap<String, u64> = BTreeMap::new();
+    for line in replay(file, &["--show", "frames"]) {
+        let line: Value = serde_json::from_str(&line).expect("a line of replay is JSON");
+        if line["type"] == "frame" {
+            let name = line["frame"].as_str().unwrap_or_default();
+            *ours.entry(name.to_owned()).or_default() += 1;
+            let continuations = line["continuations"].as_u64().unwrap_or(0);
+            if continuations > 0 {
+                *ours.entry("CONTINUATION".to_owned()).or_default() += continuations;
+            }
+        }
+    }
+    let mut theirs: BTreeMap<String, u64> = BTreeMap::new();
+    let mut arguments: Vec<String> = ["-Y", "http2", "-T", "fields", "-e", "http2.type"]
+        .map(str::to_owned)
+        .into();
+    for port in servers {
+        arguments.extend(["-d".to_owned(), format!("tcp.port=={port},http2")]);
+    }
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    for line in tshark(file, &arguments) {
+        for number in line.split(',').filter(|number| !number.is_empty()) {
+            let names = [
+                "DATA",
+                "HEADERS",
+                "PRIORITY",
+                "RST_STREAM",
+                "SETTINGS",
+                "PUSH_PROMISE",
+                "PING",
+                "GOAWAY",
+                "WINDOW_UPDATE",
+                "CONTINUATION",
+            ];
+            let number: usize = number.parse().expect("tshark prints numbers");
+            let name = names.get(number).copied().unwrap_or("UNKNOWN");
+            *theirs.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    println!("frames: {ours:?}");
+    assert_eq!(ours, theirs, "frames as replay and as tshark count them");
+    assert!(ours.get("DATA").is_some_and(|n| *n > 0), "no DATA at all");
+    let broken = tshark(
+        file,
+        &[
+            "-Y",
+            "_ws.malformed || tcp.analysis.lost_segment || tcp.checksum.status == 0",
+        ],
+    );
+    assert!(broken.is_empty(), "tshark complains: {}", broken[0]);
+}
+
+fn tshark(file: &Path, arguments: &[&str]) -> Vec<String> {
+    let mut command = Command::new("tshark");
+    command.args(["-o", "tcp.check_checksum:TRUE"]);
+    command.arg("-r").arg(file).args(arguments);
+    let mut process = Process::start("tshark", &mut command);
+    let status = process.wait(RUN);
+    assert!(status.success(), "tshark failed{}", process.complaint());
+    process.lines()
+}
+
+/// The end of a recording: nothing was lost, the file is its owner's alone.
+fn finish(tracer: Tracer, file: &Path) -> Trace {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (live, said) = tracer.finish_with_errors();
+    let said = said.join("\n");
+    println!("{said}");
+    assert!(said.contains("lost: nothing"), "{said}");
+    let mode = std::fs::metadata(file)
+        .expect("the recording")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    live.assert_lossless();
+    live
+}
+
+fn says_the_same(live: &Trace, file: &Path) {
+    let again = Trace::read(&replay(file, &["--findings", "bad"]));
+    assert_eq!(findings(&again), findings(live), "findings");
+    assert_eq!(streams(&again), streams(live), "streams");
+    if Program("tshark").missing().is_none() {
+        let seen = live
+            .connections
+            .iter()
+            .filter(|line| line["event"] == "seen");
+        let servers = seen.map(|line| {
+            port(
+                &line[if line["role"] == "client" {
+                    "peer"
+                } else {
+                    "local"
+                }],
+            )
+        });
+        frames_are_those_of_tshark(file, &servers.collect());
+    }
+}
+
+#[test]
+fn a_recording_of_the_incident_says_what_was_said_live() {
+    require!(
+        Privileges,
+        Peer::GrpcGo1_70,
+        Peer::GrpcJs1_12,
+        ENVOY_1_36,
+        ENVOY_1_40
+    );
+    for envoy in [ENVOY_1_36, ENVOY_1_40] {
+        let folder = TempDir::new().expect("cannot make a folder for the recording");
+        let file = folder.path().join("incident.pcapng");
+        let mut run = Run::start(Parts::incident(envoy, Peer::GrpcJs1_12), false);
+        let tracer = Tracer::recording(&run.pids(), &file);
+        run.client.go();
+        let calls = run.client.wait_until_done(RUN);
+        run.client.close();
+        tracer.wait_for_streams(run.client.pid(), "client", calls.len(), SETTLE);
+        let live = finish(tracer, &file);
+        let failed = failed_ids(&calls);
+        assert!(!failed.is_empty(), "the incident did not happen");
+        says_the_same(&live, &file);
+        let found = findings(&live);
+        println!("{} calls failed, {} findings", failed.len(), found.len());
+        assert!(found.len() >= failed.len());
+        if Program("tshark").missing().is_none() {
+            let comments = tshark(
+                &file,
+                &[
+                    "-Y",
+                    "frame.comment contains \"response_cut_by_reset\"",
+                    "-T",
+                    "fields",
+                    "-e",
+                    "frame.comment",
+                ],
+            );
+            let n = comments
+                .iter()
+                .map(|line| line.matches("response_cut_by_reset").count())
+                .sum::<usize>();
+            assert!(n >= failed.len(), "{n} comments");
+            let processes = tshark(&file, &["-Y", "frame.comment contains \"(envoy)\""]);
+            assert!(!processes.is_empty(), "no comment names the process");
+        }
+    }
+}
+
+#[test]
+fn a_recording_of_healthy_calls_says_what_was_said_live() {
+    require!(Privileges, Peer::GrpcGo1_85, Peer::Grpcio);
+    for listen in [Listen::Ipv4, Listen::Ipv6] {
+        for mode in [Mode::Unary, Mode::ServerStream, Mode::Bidi, Mode::Cancel] {
+            let folder = TempDir::new().expect("cannot make a folder for the recording");
+            let file = folder.path().join("healthy.pcapng");
+            let server = Server::start(Peer::GrpcGo1_85, listen, &[]);
+            let calls = Calls::new(mode, 50).at_once(5).bytes(2_000, 60_000);
+            let mut client = Client::start(Peer::Grpcio, &server.address, &calls);
+            let tracer = Tracer::recording(&[server.pid(), client.pid()], &file);
+            client.go();
+            let n = client.wait_until_done(RUN).len();
+            client.close();
+            tracer.wait_for_streams(client.pid(), "client", n, SETTLE);
+            let live = finish(tracer, &file);
+            assert_eq!(streams(&live).len(), n);
+            says_the_same(&live, &file);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Fields and message prefixes that RFC 9113 or gRPC forbids (ANOMALIES 2.2: C9, C10).
+
+use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::anomaly::rules::finding;
+use crate::connection::Endpoint;
+use crate::stream::record::{EndStreamOn, Seen, StreamRecord, Tier};
+
+/// C10, C9: at most one finding, and only of what was certainly seen.
+pub(super) fn judge(record: &StreamRecord) -> Option<Finding> {
+    if record.tier != Tier::T1 {
+        return None;
+    }
+    informational_end(record).or_else(|| malformed(record))
+}
+
+fn informational_end(record: &StreamRecord) -> Option<Finding> {
+    let Seen::Value(status @ 100..=199) = record.http_status else {
+        return None;
+    };
+    if record.response.end_stream_on != Some(EndStreamOn::Headers) {
+        return None;
+    }
+    let summary = format!(
+        "the server ended the stream with an informational response (:status {status}); \
+         the final one never came"
+    );
+    let kind = Kind::InformationalEndStream;
+    let mut found = finding(record, kind, Verdict::Anomaly, summary);
+    found.sender = Some(Endpoint::Server);
+    Some(found)
+}
+
+fn malformed(record: &StreamRecord) -> Option<Finding> {
+    let malformed = record.malformed?;
+    let verdict = match malformed.grave {
+        true => Verdict::Anomaly,
+        false => Verdict::Suspicious,
+    };
+    let summary = format!("the {} sent {}", malformed.sender, malformed.rule);
+    let mut found = finding(record, Kind::MalformedFields, verdict, summary);
+    found.sender = Some(malformed.sender);
+    Some(found)
+}

@@ -1,0 +1,87 @@
+//! Ends that do not speak HTTP/2, or whose header compression has come apart (ANOMALIES 2.4: H1, H3).
+
+use std::collections::HashSet;
+
+use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::anomaly::rules::header_list;
+use crate::connection::{ConnectionId, Endpoint};
+use crate::frame::{ErrorCode, StreamId};
+use crate::kernel::event::Timestamp;
+use crate::limits;
+use crate::stream::record::{GoAway, Tier, Windows};
+
+/// Connections on which one end does not speak HTTP/2: whatever else happens on them follows from that.
+#[derive(Debug, Default)]
+pub(super) struct Foreign {
+    connections: HashSet<ConnectionId>,
+    /// How often all of them had to be forgotten.
+    pub(super) n_forgotten: u32,
+}
+
+impl Foreign {
+    /// `sender` answered in another protocol.
+    pub(super) fn found(
+        &mut self,
+        (connection, role): (ConnectionId, Option<Endpoint>),
+        at: Timestamp,
+        sender: Endpoint,
+        spoke: &str,
+    ) -> Option<Finding> {
+        if self.connections.len() >= limits::FOREIGN_CONNECTIONS {
+            self.connections.clear();
+            self.n_forgotten = self.n_forgotten.saturating_add(1);
+        }
+        if !self.connections.insert(connection) {
+            return None;
+        }
+        let summary = format!(
+            "the {} sent the HTTP/2 connection preface, and the {sender} answered in {spoke}",
+            sender.peer()
+        );
+        Some(Finding {
+            kind: Kind::NotHttp2,
+            verdict: Verdict::Anomaly,
+            tier: Tier::T0,
+            connection,
+            role,
+            stream_id: StreamId(0),
+            at,
+            sender: Some(sender),
+            code: None,
+            request_phase: None,
+            response_phase: None,
+            windows: Windows::default(),
+            summary,
+            story: Vec::new(),
+        })
+    }
+
+    /// Nothing more is to be said of this connection.
+    pub(super) fn is(&self, connection: ConnectionId) -> bool {
+        !self.connections.is_empty() && self.connections.contains(&connection)
+    }
+
+    /// The connection is gone.
+    pub(super) fn ended(&mut self, connection: ConnectionId) {
+        self.connections.remove(&connection);
+    }
+}
+
+/// H2, H3: the cause of an error GOAWAY, where its code and what went before it show one.
+pub(super) fn cause(go_away: &GoAway) -> Option<(Kind, Verdict, String)> {
+    let (kind, summary) = if let Some(summary) = header_list::go_away(go_away) {
+        (Kind::HeaderListTooLarge, summary)
+    } else if go_away.code == ErrorCode::COMPRESSION_ERROR {
+        let summary = format!(
+            "the {} could not decode a header block that the {} encoded: GOAWAY COMPRESSION_ERROR, \
+             last stream id {}",
+            go_away.sender,
+            go_away.sender.peer(),
+            go_away.last_stream_id
+        );
+        (Kind::HpackFailure, summary)
+    } else {
+        return None;
+    };
+    Some((kind, Verdict::Anomaly, summary))
+}

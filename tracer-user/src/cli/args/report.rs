@@ -1,0 +1,118 @@
+//! What is reported, how, and what of it makes the exit status 1.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use crate::anomaly::kind::Verdict;
+
+/// Header fields beyond the allow-list.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HeaderArgs {
+    /// Show the value of one more header field, such as x-request-id (repeatable)
+    #[arg(
+        long,
+        env = "H2TRACE_HEADER",
+        value_name = "NAME",
+        value_delimiter = ',',
+        hide_env = true
+    )]
+    pub header: Vec<String>,
+}
+
+/// What the commands take that report streams and findings.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// How to print
+    #[arg(
+        long,
+        short,
+        env = "H2TRACE_OUTPUT",
+        value_enum,
+        default_value_t,
+        hide_env = true
+    )]
+    pub output: Format,
+
+    /// Which findings to print: what is bad, or benign, expected and unknown ones too
+    #[arg(
+        long,
+        env = "H2TRACE_FINDINGS",
+        value_enum,
+        default_value_t,
+        hide_env = true
+    )]
+    pub findings: Findings,
+
+    /// Exit with status 1 when there was a finding as bad as this
+    #[arg(
+        long,
+        env = "H2TRACE_FAIL_ON",
+        value_enum,
+        value_name = "VERDICT",
+        hide_env = true
+    )]
+    pub fail_on: Option<FailOn>,
+}
+
+impl ReportArgs {
+    /// The exit status of a run whose worst finding was this.
+    #[must_use]
+    pub fn exit_code(&self, worst: Option<Verdict>) -> ExitCode {
+        match self.fail_on {
+            Some(fail_on) if worst >= Some(fail_on.verdict()) => ExitCode::FAILURE,
+            _ => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line (see: h2trace generate schema)
+    Json,
+}
+
+/// Which findings to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Findings {
+    /// Suspicious ones and anomalies
+    #[default]
+    Bad,
+    /// Benign, expected and unknown ones too
+    All,
+}
+
+impl Findings {
+    /// The least bad verdict that is printed.
+    #[must_use]
+    pub const fn shown_from(self) -> Verdict {
+        match self {
+            Findings::Bad => Verdict::Suspicious,
+            Findings::All => Verdict::Benign,
+        }
+    }
+}
+
+/// What makes the exit status 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Something broke
+    Anomaly,
+    /// Worth a look, or worse
+    Suspicious,
+}
+
+impl FailOn {
+    /// The least bad verdict that fails.
+    #[must_use]
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            FailOn::Anomaly => Verdict::Anomaly,
+            FailOn::Suspicious => Verdict::Suspicious,
+        }
+    }
+}

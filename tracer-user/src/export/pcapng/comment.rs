@@ -1,0 +1,73 @@
+//! What stands in the comments of a recording.
+
+use super::Counts;
+use crate::anomaly::kind::Finding;
+use crate::export::text::count;
+use crate::pipeline::ConnectionInfo;
+
+/// Who wrote the file.
+pub(super) const APPLICATION: &str = concat!("h2trace ", env!("CARGO_PKG_VERSION"));
+
+/// What a reader must know of the whole file.
+pub(super) const SECTION: &str = concat!(
+    "Recorded by h2trace ",
+    env!("CARGO_PKG_VERSION"),
+    " from socket calls. The bytes, their order and their times are those of the calls; TCP and IP around them \
+     are made up. A connection of which both ends were traced stands here once. It holds the payload of the \
+     traced processes, bodies and credentials."
+);
+
+/// `client's`, `server's` or `observed`.
+fn whose(info: &ConnectionInfo) -> &'static str {
+    match info.role {
+        Some(crate::connection::Endpoint::Client) => "client's",
+        Some(crate::connection::Endpoint::Server) => "server's",
+        None => "observed",
+    }
+}
+
+/// Whose connection end it is.
+pub(super) fn connection(info: &ConnectionInfo) -> String {
+    let mut words = format!(
+        "h2trace: the {} end is process {} ({}), cgroup {}",
+        whose(info),
+        info.pid,
+        info.comm,
+        info.cgroup
+    );
+    if info.netns != 0 {
+        words.push_str(&format!(", network namespace {}", info.netns));
+    }
+    words
+}
+
+/// A finding.
+pub(super) fn finding(info: &ConnectionInfo, finding: &Finding) -> String {
+    let about = match finding.stream_id.0 {
+        0 => String::new(),
+        id => format!(", stream {id}"),
+    };
+    format!(
+        "h2trace: {} {}{about}, at the {} end (process {}, {}): {}",
+        finding.verdict.as_str(),
+        finding.kind.as_str(),
+        whose(info),
+        info.pid,
+        info.comm,
+        finding.summary
+    )
+}
+
+/// What the file lacks, at its end.
+pub(super) fn end(counts: &Counts, lost: u64) -> String {
+    if counts.missing_bytes == 0 && counts.beyond_size == 0 && lost == 0 {
+        return "h2trace: nothing is missing".to_owned();
+    }
+    format!(
+        "h2trace: missing are {} in {}, {} beyond the file's limit, {} of the kernel",
+        count(counts.missing_bytes, "byte", "bytes"),
+        count(counts.holes, "place", "places"),
+        count(counts.beyond_size, "packet", "packets"),
+        count(lost, "record", "records"),
+    )
+}

@@ -1,0 +1,49 @@
+//! What the header blocks of a stream are worth saying besides their content.
+
+use crate::connection::Endpoint;
+use crate::frame::HeaderBlock;
+use crate::stream::fields::{self, Section};
+use crate::stream::live::Stream;
+use crate::stream::live::telling::push;
+
+impl Stream {
+    /// Looks at the fields of a block of `sender`: how large they are, and which rule they break. The note
+    /// names the rule, never a field.
+    pub(super) fn check_fields(
+        &mut self,
+        sender: Endpoint,
+        block: &HeaderBlock,
+        section: Section,
+        note: &mut String,
+    ) {
+        let half = &mut self.direction_mut(sender).half;
+        half.header_list = half.header_list.max(block.list_size);
+        if let Some(broken) = fields::broken(block, section) {
+            push(note, broken.rule);
+            // A PUSH_PROMISE is the server's word for what the client would have said.
+            let sender = if self.pushed {
+                Endpoint::Server
+            } else {
+                sender
+            };
+            self.content.malformed(sender, broken);
+        }
+    }
+
+    /// The rules that message prefixes broke, where a content-type says that they are gRPC's.
+    pub(in crate::stream) fn check_prefixes(&mut self) {
+        for sender in [Endpoint::Client, Endpoint::Server] {
+            let messages = &self.direction_mut(sender).messages;
+            let (odd_flag, compressed) = (messages.odd_flag(), messages.compressed());
+            if !self.content.is_grpc(sender) {
+                continue;
+            }
+            if odd_flag {
+                self.content.malformed(sender, fields::NO_COMPRESSED_FLAG);
+            } else if compressed && self.content.has_no_encoding(sender) {
+                self.content
+                    .malformed(sender, fields::COMPRESSED_WITHOUT_ENCODING);
+            }
+        }
+    }
+}
