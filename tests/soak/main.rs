@@ -50,18 +50,31 @@ fn main() -> ExitCode {
     let done = Mutex::new(Done::default());
     let (n_made, next) = (AtomicU64::new(0), AtomicU64::new(0));
     let over = AtomicBool::new(false);
-    let time_is_up = || begun.elapsed() > Duration::from_secs(minutes * 60);
+    let failed = Mutex::new(Vec::new());
+    let given_up = AtomicBool::new(false);
+    let goes_on = || {
+        n_made.load(Ordering::Relaxed) < *calls
+            && begun.elapsed() < Duration::from_secs(minutes * 60)
+            && !given_up.load(Ordering::Relaxed)
+    };
 
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..AT_ONCE)
             .map(|_| {
                 scope.spawn(|| {
-                    while n_made.load(Ordering::Relaxed) < *calls && !time_is_up() {
+                    while goes_on() {
                         let n = usize::try_from(next.fetch_add(1, Ordering::Relaxed));
                         let Some(job) = jobs.iter().cycle().nth(n.unwrap_or(0) % jobs.len()) else {
                             return;
                         };
-                        let ends = servers.run(job);
+                        let ends = match servers.run(job) {
+                            Ok(ends) => ends,
+                            Err(why) => {
+                                failed.lock().expect("no worker panics with it").push(why);
+                                given_up.store(true, Ordering::Relaxed);
+                                return;
+                            }
+                        };
                         n_made.fetch_add(job.n_calls(), Ordering::Relaxed);
                         let told = {
                             let mut done = done.lock().expect("no worker panics with it");
@@ -98,7 +111,10 @@ fn main() -> ExitCode {
 
     let done = done.into_inner().expect("no worker panics with it");
     eventually(SETTLE, || tracer.n_streams() >= done.ends.total());
-    let mut wrong = servers.stop(&done.ends);
+    let mut wrong = failed.into_inner().expect("no worker panics with it");
+    if wrong.is_empty() {
+        wrong = servers.stop(&done.ends);
+    }
     let tally = tracer.finish();
     let n_made = n_made.into_inner();
     if n_made < *calls {

@@ -1,9 +1,11 @@
 //! What the tracer said, counted as it comes: the lines of a long run do not fit into memory.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Cursor, Read};
+use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -127,6 +129,42 @@ impl Tally {
     }
 }
 
+/// Reads as fast as it comes, so that the tracer never waits for whoever makes sense of it: it throws away
+/// what nobody reads. How much piles up here is bounded by the calls that were made and not yet told of.
+fn take_in(mut from: ChildStdout, to: &Sender<Vec<u8>>) {
+    const PIPE: i32 = 1 << 20;
+    // SAFETY: fcntl(2) on our own descriptor, without memory effects; a smaller pipe is as good, but slower.
+    unsafe { libc::fcntl(from.as_raw_fd(), libc::F_SETPIPE_SZ, PIPE) };
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        let piece = buffer.get(..n).unwrap_or_default().to_vec();
+        if to.send(piece).is_err() {
+            return;
+        }
+    }
+}
+
+/// What was taken in, to be read.
+struct TakenIn {
+    receiver: Receiver<Vec<u8>>,
+    rest: Cursor<Vec<u8>>,
+}
+
+impl Read for TakenIn {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let n = self.rest.read(buffer)?;
+            if n > 0 || buffer.is_empty() {
+                return Ok(n);
+            }
+            match self.receiver.recv() {
+                Ok(piece) => self.rest = Cursor::new(piece),
+                Err(_) => return Ok(0),
+            }
+        }
+    }
+}
+
 /// `h2trace trace` over this process and what it starts.
 pub(crate) struct Tracer {
     child: Child,
@@ -150,8 +188,14 @@ impl Tracer {
         let stdout = child.stdout.take().expect("its output is a pipe");
         let tally = Arc::<Mutex<Tally>>::default();
         let into = Arc::clone(&tally);
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || take_in(stdout, &sender));
         let reader = std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines() {
+            let lines = BufReader::new(TakenIn {
+                receiver,
+                rest: Cursor::default(),
+            });
+            for line in lines.lines() {
                 let line = line.expect("cannot read what h2trace prints");
                 let value: Value = serde_json::from_str(&line)
                     .unwrap_or_else(|error| panic!("h2trace printed no JSON ({error}): {line}"));
