@@ -1,15 +1,14 @@
 //! The incident, and healthy traffic, recorded by h2trace: what `replay` finds in the file is what was found live,
 //! and tshark reads the same frames in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tracer_tests::call::{Calls, Mode, failed_ids};
+use tracer_tests::capture::tshark;
 use tracer_tests::peer::{Client, Listen, Peer, Server};
-use tracer_tests::process::Process;
 use tracer_tests::require;
 use tracer_tests::skip::{Need as _, Privileges, Program};
 use tracer_tests::trace::Trace;
@@ -18,7 +17,7 @@ use tracer_tests::tracer::{Tracer, replay};
 use crate::{ENVOY_1_36, ENVOY_1_40, Parts, RUN, Run, SETTLE};
 
 /// A connection as the file knows it: the port of its client.
-type Port = u64;
+type Port = u16;
 
 fn port(value: &Value) -> Port {
     let text = value.as_str().unwrap_or_default();
@@ -104,7 +103,7 @@ fn streams(trace: &Trace) -> Vec<(Port, u64, Vec<String>)> {
 }
 
 /// Frames by type, as `replay` and as tshark count them.
-fn frames_are_those_of_tshark(file: &Path, servers: &BTreeSet<u64>) {
+fn frames_are_those_of_tshark(file: &Path, servers: &[u16]) {
     let mut ours: BTreeMap<String, u64> = BTreeMap::new();
     for line in replay(file, &["--show", "frames"]) {
         let line: Value = serde_json::from_str(&line).expect("a line of replay is JSON");
@@ -118,14 +117,11 @@ fn frames_are_those_of_tshark(file: &Path, servers: &BTreeSet<u64>) {
         }
     }
     let mut theirs: BTreeMap<String, u64> = BTreeMap::new();
-    let mut arguments: Vec<String> = ["-Y", "http2", "-T", "fields", "-e", "http2.type"]
-        .map(str::to_owned)
-        .into();
-    for port in servers {
-        arguments.extend(["-d".to_owned(), format!("tcp.port=={port},http2")]);
-    }
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    for line in tshark(file, &arguments) {
+    for line in tshark(
+        file,
+        servers,
+        &["-Y", "http2", "-T", "fields", "-e", "http2.type"],
+    ) {
         for number in line.split(',').filter(|number| !number.is_empty()) {
             let names = [
                 "DATA",
@@ -147,24 +143,15 @@ fn frames_are_those_of_tshark(file: &Path, servers: &BTreeSet<u64>) {
     println!("frames: {ours:?}");
     assert_eq!(ours, theirs, "frames as replay and as tshark count them");
     assert!(ours.get("DATA").is_some_and(|n| *n > 0), "no DATA at all");
-    let broken = tshark(
-        file,
-        &[
-            "-Y",
-            "_ws.malformed || tcp.analysis.lost_segment || tcp.checksum.status == 0",
-        ],
-    );
+    // The last -o counts: here the checksums are ours.
+    let check = [
+        "-o",
+        "tcp.check_checksum:TRUE",
+        "-Y",
+        "_ws.malformed || tcp.analysis.lost_segment || tcp.checksum.status == 0",
+    ];
+    let broken = tshark(file, servers, &check);
     assert!(broken.is_empty(), "tshark complains: {}", broken[0]);
-}
-
-fn tshark(file: &Path, arguments: &[&str]) -> Vec<String> {
-    let mut command = Command::new("tshark");
-    command.args(["-o", "tcp.check_checksum:TRUE"]);
-    command.arg("-r").arg(file).args(arguments);
-    let mut process = Process::start("tshark", &mut command);
-    let status = process.wait(RUN);
-    assert!(status.success(), "tshark failed{}", process.complaint());
-    process.lines()
 }
 
 /// The end of a recording: nothing was lost, the file is its owner's alone.
@@ -201,7 +188,7 @@ fn says_the_same(live: &Trace, file: &Path) {
                 }],
             )
         });
-        frames_are_those_of_tshark(file, &servers.collect());
+        frames_are_those_of_tshark(file, &servers.collect::<Vec<_>>());
     }
 }
 
@@ -233,6 +220,7 @@ fn a_recording_of_the_incident_says_what_was_said_live() {
         if Program("tshark").missing().is_none() {
             let comments = tshark(
                 &file,
+                &[],
                 &[
                     "-Y",
                     "frame.comment contains \"response_cut_by_reset\"",
@@ -247,7 +235,7 @@ fn a_recording_of_the_incident_says_what_was_said_live() {
                 .map(|line| line.matches("response_cut_by_reset").count())
                 .sum::<usize>();
             assert!(n >= failed.len(), "{n} comments");
-            let processes = tshark(&file, &["-Y", "frame.comment contains \"(envoy)\""]);
+            let processes = tshark(&file, &[], &["-Y", "frame.comment contains \"(envoy)\""]);
             assert!(!processes.is_empty(), "no comment names the process");
         }
     }
