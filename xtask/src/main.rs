@@ -11,6 +11,7 @@ mod command;
 mod demo;
 mod privilege;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 
@@ -39,6 +40,8 @@ enum Task {
     Tidy(tidy::Options),
     /// Measure what tracing costs
     Bench(bench::Options),
+    /// Run real peers for long, in good health, and fail when the tracer flags or loses anything
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::BuildEbpf(options) => build_ebpf::run(&options, &root),
         Task::Tidy(options) => tidy::run(&options, &root),
         Task::Bench(options) => bench::run(&options, &root),
+        Task::Soak(options) => soak::run(&options, &root),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
