@@ -8,6 +8,7 @@ mod every_call_is_counted;
 mod http2_programs;
 mod killed_tracer;
 mod late_attach;
+mod not_http2;
 mod shape;
 
 use std::time::Duration;

@@ -24,5 +24,7 @@ pub mod pipeline;
 
 pub mod workload;
 
+pub mod explain;
+
 pub mod cli;
 pub mod demo;

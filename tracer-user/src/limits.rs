@@ -26,6 +26,21 @@ pub const ENDED_IDS: usize = 512;
 /// RST_STREAM frames of one stream that are kept.
 pub const RESETS: usize = 4;
 
+/// PINGs of one endpoint of a connection that wait for their ACK. Those beyond it are only counted.
+pub const PINGS: usize = 8;
+
+/// SETTINGS of one endpoint of a connection that wait for their ACK.
+pub const SETTINGS_WAITING: usize = 8;
+
+/// Resets of a connection that are remembered, to tell whether their receiver has processed them.
+pub const RESETS_REMEMBERED: usize = 32;
+
+/// Ranges of stream ids that a connection skipped and that are remembered.
+pub const SKIPPED_IDS: usize = 32;
+
+/// Rules of RFC 9113 whose breach is told of one connection. Counter `broken_rules`.
+pub const BROKEN_RULES: usize = 32;
+
 /// Connections with a GOAWAY that the rules remember. Counter `go_away_connections`.
 pub const GO_AWAY_CONNECTIONS: usize = 65_536;
 

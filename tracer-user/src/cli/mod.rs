@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod doctor;
+pub mod explain;
 pub mod generate;
 pub mod live;
 pub mod output;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Demo(args) => crate::demo::run(args),
         Command::Generate(args) => generate::run(args),
     };

@@ -126,6 +126,7 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
         end: StreamEnd::Complete,
         outcome: Outcome::Ok,
         tier: Tier::T1,
+        conduct: crate::stream::violation::Conduct::default(),
         story: Vec::new(),
     }
 }

@@ -7,6 +7,10 @@ use super::head::{Broken, Head, flag, frame_type};
 use super::reader::{FrameReader, Missing};
 use super::{ErrorCode, Fault, Frame, HeaderBlock, Priority, Step, StreamId, Violation, headers};
 
+/// Frames of a header block without END_HEADERS that are still ordinary: half a megabyte of fields in
+/// frames of the default size. nghttp2 takes 8 CONTINUATION frames.
+pub const LONG_BLOCK_FRAMES: u32 = 32;
+
 /// What the block becomes.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -101,6 +105,12 @@ impl FrameReader {
         if ends && whole && !block.cut && block.fragment.is_empty() {
             // The common case: one frame, decoded where it lies.
             return self.finish_block(&block, parts.fragment);
+        }
+        if !ends && block.n_frames == LONG_BLOCK_FRAMES + 1 {
+            self.push_step(Step::LongBlock {
+                stream_id: block.stream_id,
+                n_frames: block.n_frames,
+            });
         }
         self.append(&mut block, parts.fragment, whole);
         block.cut |= missing == Missing::Gap && !ends;

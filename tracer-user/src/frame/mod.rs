@@ -31,6 +31,7 @@ mod tests;
 
 pub mod hpack;
 
+pub use field_block::LONG_BLOCK_FRAMES;
 pub use reader::{FrameReader, PREFACE, Start};
 
 /// A stream identifier; 0 is the connection (RFC 9113 section 5.1.1).
@@ -311,6 +312,14 @@ pub enum Step {
     },
     /// The DATA frame is whole (padding included).
     DataEnd(DataHead),
+    /// A header block goes on and on: it has so many frames and no END_HEADERS. Said once of a block, when
+    /// it has more than [`LONG_BLOCK_FRAMES`].
+    LongBlock {
+        /// The stream.
+        stream_id: StreamId,
+        /// Its frames so far.
+        n_frames: u32,
+    },
     /// The sender broke a rule.
     Violation(Violation),
     /// We could not see something.

@@ -46,6 +46,8 @@ pub(super) struct Conn {
     frames: FrameTeller,
     /// By sender: a fault said that the place was lost, and nothing since that it was found again.
     lost_place: [bool; 2],
+    /// The server does not speak HTTP/2: nothing more is told of either direction.
+    foreign: bool,
     upgrade: Option<UpgradeRequest>,
     ending: Ending,
     last_bytes: Timestamp,
@@ -78,6 +80,7 @@ impl Conn {
             shown,
             frames: FrameTeller::new(frames),
             lost_place: [false; 2],
+            foreign: false,
             upgrade: None,
             ending: Ending::default(),
             scheduled: None,
@@ -128,6 +131,10 @@ impl Conn {
         sink: &mut dyn Sink,
     ) {
         self.last_bytes = self.last_bytes.max(at);
+        if self.foreign {
+            // The client may take a while to understand, and the kernel may take what it says for frames.
+            return;
+        }
         if bytes.confidence >= Confidence::Plausible {
             self.believed = true;
         }
@@ -199,12 +206,16 @@ impl Conn {
         let is_server = self.role.sender(direction) == Some(Endpoint::Server);
         // After an upgrade, HTTP/1.1 is how the connection began.
         if is_server && self.upgrade.is_none() && self.lane(direction).reader.is_none() {
+            self.foreign = true;
             self.streams.not_http2(Endpoint::Server, spoke, at);
         }
     }
 
     pub(super) fn end(&mut self, at: Timestamp, end: &End, rules: &mut Rules, sink: &mut dyn Sink) {
         if let EndCause::Desync(direction) = end.cause {
+            if self.foreign {
+                return;
+            }
             self.desync(direction, at, sink);
             self.events(rules, sink);
             return;
@@ -214,7 +225,7 @@ impl Conn {
             (Direction::Rx, end.rx_offset),
         ] {
             let missing = offset.map_or(0, |o| self.lane(direction).order.missing_until(o));
-            if missing > 0 && matches!(end.cause, EndCause::Closed) {
+            if missing > 0 && matches!(end.cause, EndCause::Closed) && !self.foreign {
                 // Records at the very end were lost: nothing else would tell.
                 if let Some(reader) = self.lane(direction).reader.as_mut() {
                     reader.gap(Some(missing), Boundary::Unknown);
@@ -488,7 +499,9 @@ impl Conn {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
-                StreamEvent::NotHttp2 { .. } => self.say(findings, sink),
+                StreamEvent::NotHttp2 { .. }
+                | StreamEvent::Offence { .. }
+                | StreamEvent::Flood { .. } => self.say(findings, sink),
                 StreamEvent::Limit(name) => {
                     let connection = Some(info);
                     let at = self.last_bytes;

@@ -121,7 +121,7 @@ impl FrameTeller {
                 told.push(seen);
             }
             Step::Preface | Step::Fault(_) | Step::Resynced { .. } => open.flush(sender, &mut told),
-            Step::DataBody { .. } => {}
+            Step::DataBody { .. } | Step::LongBlock { .. } => {}
         }
         told
     }

@@ -100,7 +100,12 @@ impl Pipeline {
     /// Takes one event of the kernel side, oldest first.
     pub fn handle(&mut self, event: &Event<'_>, sink: &mut dyn Sink) {
         match &event.what {
-            What::Open(open) => self.open(event, open, sink),
+            // Two tasks at the first calls of both directions may both tell it.
+            What::Open(open) => {
+                if self.table.touch(&event.socket, event.at).is_none() {
+                    self.open(event, open, sink);
+                }
+            }
             What::Bytes(bytes) => {
                 if self.table.touch(&event.socket, event.at).is_none() {
                     // Its Open record was lost: follow it all the same, without its addresses.

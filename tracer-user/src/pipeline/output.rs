@@ -122,6 +122,7 @@ impl Loss {
 /// The cause of a loss at the bound `name` of [`limits`](crate::limits).
 pub(super) fn limit_cause(name: &'static str) -> &'static str {
     match name {
+        "broken_rules" => "limit_broken_rules",
         "connections" => "limit_connections",
         "continuations" => "limit_continuations",
         "foreign_connections" => "limit_foreign_connections",

@@ -266,9 +266,8 @@ fn length(block: &HeaderBlock) -> Seen<u64> {
         .map(|field| field.value.as_deref().map_or(Seen::Unknown, parse));
     match lengths.next() {
         None if block.complete => Seen::Absent,
-        None => Seen::Unknown,
         Some(first) if lengths.all(|other| other == first) => first,
-        Some(_) => Seen::Unknown,
+        None | Some(_) => Seen::Unknown,
     }
 }
 

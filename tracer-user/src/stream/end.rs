@@ -102,6 +102,7 @@ pub(super) fn record(
         end,
         outcome: Outcome::Unknown,
         tier,
+        conduct: stream.conduct.map(|conduct| *conduct).unwrap_or_default(),
         story: stream.story.into_moments(grpc != Seen::Absent),
     };
     (

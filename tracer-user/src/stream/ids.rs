@@ -25,6 +25,8 @@ pub(super) struct Ids {
     ended: VecDeque<StreamId>,
     /// The highest id that ended.
     highest_ended: StreamId,
+    /// Ids that were passed over and can't be opened any more: first and last, lately seen.
+    skipped: VecDeque<(u32, u32)>,
 }
 
 impl Ids {
@@ -39,17 +41,34 @@ impl Ids {
             server: opened,
             ended: VecDeque::new(),
             highest_ended: StreamId(0),
+            skipped: VecDeque::new(),
         }
     }
 
     /// The stream's opening was seen (HEADERS, PUSH_PROMISE).
     pub(super) fn on_open(&mut self, id: StreamId) {
+        let before = *self.of(initiator(id));
+        let first = before.highest.saturating_add(1);
+        if id.0 > before.highest.saturating_add(2) && first > before.unseen_to {
+            if self.skipped.len() >= limits::SKIPPED_IDS {
+                self.skipped.pop_front();
+            }
+            self.skipped.push_back((first, id.0.saturating_sub(1)));
+        }
         let opened = self.of_mut(initiator(id));
         if id.0 > opened.highest {
             // Ids only grow: those above can't have been opened out of sight.
             opened.unseen_to = opened.unseen_to.min(id.0.saturating_sub(1));
             opened.highest = id.0;
         }
+    }
+
+    /// The id was passed over: whoever opens it now opens streams in falling order (RFC 9113 section 5.1.1).
+    pub(super) fn was_skipped(&self, id: StreamId) -> bool {
+        self.skipped.iter().any(|(first, last)| {
+            (*first..=*last).contains(&id.0)
+                && initiator(StreamId(last.saturating_add(1))) == initiator(id)
+        })
     }
 
     /// It ended.
@@ -146,6 +165,29 @@ mod tests {
         ids.on_open(StreamId(9));
         assert!(!ids.is_over(StreamId(7)));
         assert!(!ids.may_be_unseen(StreamId(11)));
+    }
+
+    #[test]
+    fn ids_that_were_passed_over_are_known_as_such_only_when_nothing_was_missed() {
+        let mut ids = Ids::new(true);
+        for id in [1, 3, 9] {
+            ids.on_open(StreamId(id));
+        }
+        for id in 1..12 {
+            assert_eq!(ids.was_skipped(StreamId(id)), [5, 7].contains(&id), "{id}");
+        }
+        ids.on_loss(Endpoint::Client);
+        ids.on_open(StreamId(99));
+        assert!(!ids.was_skipped(StreamId(51)));
+        let mut ids = Ids::new(false);
+        ids.on_open(StreamId(99));
+        assert!(!ids.was_skipped(StreamId(51)));
+        ids.on_open(StreamId(105));
+        assert!(ids.was_skipped(StreamId(101)) && !ids.was_skipped(StreamId(102)));
+        for n in 0..10_000 {
+            ids.on_open(StreamId(1_001 + 10 * n));
+        }
+        assert_eq!(ids.skipped.len(), limits::SKIPPED_IDS);
     }
 
     #[test]

@@ -12,9 +12,12 @@
 pub mod record;
 pub mod table;
 
+pub mod control;
+pub mod rate;
 pub mod settings;
 pub mod shown;
 pub mod state;
+pub mod violation;
 
 mod content;
 mod end;
@@ -28,6 +31,7 @@ mod live;
 mod pair;
 mod phase;
 mod story;
+mod watch;
 
 pub(crate) use ids::initiator;
 

@@ -3,7 +3,7 @@
 use crate::connection::Endpoint;
 
 /// One `T` of the client and one of the server.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pair<T> {
     /// The client's.
     pub(super) client: T,

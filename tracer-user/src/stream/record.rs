@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{ErrorCode, StreamId};
 use crate::kernel::event::Timestamp;
+use crate::stream::control::{Pings, UnansweredPing};
+use crate::stream::rate::Flood;
+use crate::stream::violation::{Conduct, Offence};
 
 /// How far the request is (its sender's view of the stream's life).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -374,6 +377,8 @@ pub struct StreamRecord {
     pub outcome: Outcome,
     /// How much was seen.
     pub tier: Tier,
+    /// Rules of RFC 9113 that were broken on it.
+    pub conduct: Conduct,
     /// Frame by frame.
     pub story: Vec<Moment>,
 }
@@ -393,6 +398,17 @@ pub struct GoAway {
     pub at: Timestamp,
     /// The last header list that its sender got before it, if that was larger than it takes.
     pub header_list: Option<HeaderList>,
+}
+
+/// What came before a GOAWAY and may be why it was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BeforeGoAway {
+    /// The PINGs of its receiver.
+    pub pings: Pings,
+    /// When the oldest SETTINGS of its sender that was not acknowledged went by.
+    pub unacknowledged_settings: Option<Timestamp>,
+    /// Its receiver had just broken a rule that calls for this code, which is told elsewhere.
+    pub provoked: bool,
 }
 
 /// What stage 4 hands on.
@@ -417,6 +433,8 @@ pub enum StreamEvent {
         role: Option<Endpoint>,
         /// It.
         go_away: GoAway,
+        /// What came before it.
+        before: BeforeGoAway,
     },
     /// The connection ended.
     ConnectionEnded {
@@ -434,6 +452,26 @@ pub enum StreamEvent {
         accepted_streams: u32,
         /// The last GOAWAY of each endpoint.
         go_aways: Vec<GoAway>,
+        /// PINGs after which nothing at all came from the other end.
+        unanswered_pings: Vec<UnansweredPing>,
+    },
+    /// An endpoint broke a rule of RFC 9113 (those of a stream are in its record).
+    Offence {
+        /// The connection end.
+        connection: ConnectionId,
+        /// Role of the observed end.
+        role: Option<Endpoint>,
+        /// What it did, and what came of it.
+        offence: Offence,
+    },
+    /// An endpoint sends too much of something.
+    Flood {
+        /// The connection end.
+        connection: ConnectionId,
+        /// Role of the observed end.
+        role: Option<Endpoint>,
+        /// Of what.
+        flood: Flood,
     },
     /// One end spoke HTTP/2, and the other one answered in another protocol.
     NotHttp2 {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::frame::head::Head;
 use crate::frame::{
-    DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Step, StreamId,
+    DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Step, StreamId, Violation,
 };
 use crate::kernel::event::Timestamp;
 use crate::limits;
@@ -245,6 +246,34 @@ impl Script {
 
     pub(crate) fn ping(&mut self, sender: Endpoint, ack: bool) -> &mut Self {
         self.frame(sender, Frame::Ping { ack, data: [0; 8] })
+    }
+
+    /// A broken rule, as the frame reader tells it.
+    pub(crate) fn violation(
+        &mut self,
+        sender: Endpoint,
+        id: u32,
+        code: ErrorCode,
+        rule: &'static str,
+        frame_type: u8,
+    ) -> &mut Self {
+        let stream_id = StreamId(id);
+        let frame = Head {
+            len: 4,
+            frame_type,
+            flags: 0,
+            stream_id,
+        };
+        self.step(
+            sender,
+            &Step::Violation(Violation {
+                stream_id,
+                code,
+                connection_error: id == 0,
+                rule,
+                frame,
+            }),
+        )
     }
 
     pub(crate) fn gap(&mut self, sender: Endpoint) -> &mut Self {

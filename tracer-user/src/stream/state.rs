@@ -66,6 +66,21 @@ pub mod rule {
     pub const DATA_BEFORE_HEADERS: &str = "DATA before HEADERS (RFC 9113 8.1)";
     /// HEADERS or DATA after END_STREAM.
     pub const AFTER_END_STREAM: &str = "after END_STREAM (RFC 9113 5.1)";
+    /// HEADERS or DATA after the sender's own RST_STREAM.
+    pub const AFTER_OWN_RESET: &str = "after its own RST_STREAM (RFC 9113 5.1)";
+    /// HEADERS or DATA of who has acknowledged a PING that followed its peer's RST_STREAM.
+    pub const AFTER_PROCESSED_RESET: &str =
+        "after the stream was reset and the reset was processed (RFC 9113 5.1)";
+    /// HEADERS of a client on a stream that only a server can open.
+    pub const EVEN_ID: &str = "HEADERS on a stream that a client cannot open (RFC 9113 5.1.1)";
+    /// A stream is opened after one with a higher id.
+    pub const FALLING_ID: &str = "a stream id below one opened before (RFC 9113 5.1.1)";
+    /// A client pushes.
+    pub const PUSH_BY_CLIENT: &str = "PUSH_PROMISE by a client (RFC 9113 8.4)";
+    /// A server pushes though it knows that the client forbids it.
+    pub const PUSH_FORBIDDEN: &str = "PUSH_PROMISE though SETTINGS_ENABLE_PUSH is 0 (RFC 9113 6.6)";
+    /// A server pushes on a gRPC call.
+    pub const PUSH_TO_GRPC: &str = "PUSH_PROMISE on a gRPC call (gRPC over HTTP/2 has no push)";
     /// HEADERS without END_STREAM after the final HEADERS.
     pub const TRAILERS_WITHOUT_END_STREAM: &str = "trailers without END_STREAM (RFC 9113 8.1)";
 }

@@ -1,21 +1,25 @@
 //! GOAWAY and the end of the connection (ANOMALIES 2.4: G1 to G4, G6; RFC 9113 section 6.8).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::{finding, protocol, words};
+use crate::anomaly::rules::{finding, on_connection, ping, protocol, words};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
-use crate::frame::{ErrorCode, StreamId};
+use crate::frame::ErrorCode;
 use crate::kernel::event::Timestamp;
 use crate::limits;
 
 use crate::stream::initiator;
-use crate::stream::record::{GoAway, ResponsePhase, StreamRecord, Tier, Windows};
+use crate::stream::record::{BeforeGoAway, GoAway, ResponsePhase, StreamRecord};
 use crate::stream::table::EVERY_STREAM;
 
 /// Streams that one GOAWAY without warning must leave unprocessed to be worth a finding of its own. A few
 /// are the normal race of a drain.
 const ABRUPT_STREAMS: u32 = 5;
+
+/// A silence before the end that is worth saying: longer than keepalives, shorter than idle timeouts.
+const LONG_SILENCE: Duration = Duration::from_secs(30);
 
 /// The GOAWAYs of one endpoint.
 #[derive(Debug, Default)]
@@ -57,6 +61,7 @@ impl Connections {
         connection: ConnectionId,
         role: Option<Endpoint>,
         go_away: &GoAway,
+        came_before: &BeforeGoAway,
     ) -> Option<Finding> {
         let known = self.notes.contains_key(&connection);
         if !known && self.notes.len() >= limits::GO_AWAY_CONNECTIONS {
@@ -70,14 +75,12 @@ impl Connections {
         };
         said.n = said.n.saturating_add(1);
         let before = said.last.replace(go_away.clone());
-        let (kind, verdict, summary) = judge(go_away, before.as_ref())?;
-        Some(about(
-            connection,
-            role,
-            go_away,
-            go_away.at,
-            (kind, verdict, summary),
-        ))
+        let (kind, verdict, sender, summary) = judge(go_away, before.as_ref(), came_before)?;
+        let of = (connection, role);
+        let mut found = on_connection(of, go_away.at, (kind, verdict, summary));
+        found.sender = Some(sender);
+        found.code = Some(go_away.code);
+        Some(found)
     }
 
     /// G2: GOAWAY said that the stream was not processed.
@@ -112,6 +115,8 @@ impl Connections {
             .and_then(|notes| notes.of(initiator(record.stream_id).peer()))
             .filter(|go_away| record.stream_id <= go_away.last_stream_id);
         let sender = closer(why, record.role);
+        // What the client itself ends was not lost by the GOAWAY.
+        let go_away = go_away.filter(|_| sender != Some(initiator(record.stream_id)));
         // A client that goes in good order gives up its calls, as with CANCEL: often its user's decision.
         let orderly = matches!(why, ConnectionEnd::LocalClose | ConnectionEnd::PeerFin);
         let verdict = match (sender, why) {
@@ -136,6 +141,12 @@ impl Connections {
             if phase != ResponsePhase::R0 {
                 summary.push_str(&words::windows(record.response.windows_at_end));
             }
+        }
+        if let Some(silence) = silence(record) {
+            summary.push_str(&format!(
+                "; nothing had gone by on the stream for {}",
+                words::duration(silence)
+            ));
         }
         let kind = match go_away {
             Some(_) => Kind::GoAwayLostStreams,
@@ -165,19 +176,21 @@ impl Connections {
             go_away.last_stream_id, notes.n_unprocessed
         );
         abrupt.then(|| {
-            about(
-                connection,
-                role,
-                &go_away,
-                at,
-                (Kind::AbruptGoAway, Verdict::Suspicious, summary),
-            )
+            let what = (Kind::AbruptGoAway, Verdict::Suspicious, summary);
+            let mut found = on_connection((connection, role), at, what);
+            found.sender = Some(go_away.sender);
+            found.code = Some(go_away.code);
+            found
         })
     }
 }
 
-/// G1, G3, G4.
-fn judge(go_away: &GoAway, before: Option<&GoAway>) -> Option<(Kind, Verdict, String)> {
+/// G1, G3, G4, and what is told of PING and SETTINGS instead (G5, G7).
+fn judge(
+    go_away: &GoAway,
+    before: Option<&GoAway>,
+    came_before: &BeforeGoAway,
+) -> Option<(Kind, Verdict, Endpoint, String)> {
     let (sender, last) = (go_away.sender, go_away.last_stream_id);
     if let Some(before) = before
         && last > before.last_stream_id
@@ -186,25 +199,28 @@ fn judge(go_away: &GoAway, before: Option<&GoAway>) -> Option<(Kind, Verdict, St
             "the {sender}'s second GOAWAY raised the last stream id from {} to {last}",
             before.last_stream_id
         );
-        return Some((Kind::GoAwayRaised, Verdict::Anomaly, summary));
+        return Some((Kind::GoAwayRaised, Verdict::Anomaly, sender, summary));
     }
     let reason = match go_away.reason {
         "" => String::new(),
         reason => format!(" ({reason})"),
     };
     if go_away.code != ErrorCode::NO_ERROR {
-        // The same error said twice is one error.
-        if before.is_some_and(|before| before.code == go_away.code) {
+        // The same error said twice is one error, and the rule that its receiver broke is told.
+        if before.is_some_and(|before| before.code == go_away.code) || came_before.provoked {
             return None;
         }
-        if let Some(cause) = protocol::cause(go_away) {
-            return Some(cause);
+        if let Some(found) = ping::go_away(go_away, came_before) {
+            return Some(found);
+        }
+        if let Some((kind, verdict, summary)) = protocol::cause(go_away) {
+            return Some((kind, verdict, sender, summary));
         }
         let code = words::code(go_away.code);
         let summary = format!(
             "the {sender} ended the connection with GOAWAY {code}{reason}, last stream id {last}"
         );
-        return Some((Kind::ErrorGoAway, Verdict::Anomaly, summary));
+        return Some((Kind::ErrorGoAway, Verdict::Anomaly, sender, summary));
     }
     // The second GOAWAY of a drain says the same as the first.
     if before.is_some() {
@@ -218,39 +234,26 @@ fn judge(go_away: &GoAway, before: Option<&GoAway>) -> Option<(Kind, Verdict, St
             "the {sender} drains the connection{reason}: GOAWAY NO_ERROR, last stream id {last}"
         ),
     };
-    Some((Kind::GracefulGoAway, Verdict::Benign, summary))
+    Some((Kind::GracefulGoAway, Verdict::Benign, sender, summary))
+}
+
+/// How long nothing went by on the stream before its end, when that is long: load balancers and firewalls
+/// drop connections that are idle (an AWS NLB after 350 s).
+fn silence(record: &StreamRecord) -> Option<Duration> {
+    let last = [&record.request, &record.response]
+        .into_iter()
+        .flat_map(|half| [half.headers_at, half.last_data_at, half.end_stream_at])
+        .flatten()
+        .max()?;
+    let silence = Duration::from_nanos(record.last_at.since(last));
+    (silence >= LONG_SILENCE).then_some(silence)
 }
 
 /// Who ended the connection.
-const fn closer(why: ConnectionEnd, role: Option<Endpoint>) -> Option<Endpoint> {
+pub(super) const fn closer(why: ConnectionEnd, role: Option<Endpoint>) -> Option<Endpoint> {
     match (why, role) {
         (ConnectionEnd::LocalClose | ConnectionEnd::LocalReset, Some(role)) => Some(role),
         (ConnectionEnd::PeerFin | ConnectionEnd::PeerReset, Some(role)) => Some(role.peer()),
         (ConnectionEnd::Unknown, _) | (_, None) => None,
-    }
-}
-
-fn about(
-    connection: ConnectionId,
-    role: Option<Endpoint>,
-    go_away: &GoAway,
-    at: Timestamp,
-    (kind, verdict, summary): (Kind, Verdict, String),
-) -> Finding {
-    Finding {
-        kind,
-        verdict,
-        tier: Tier::T0,
-        connection,
-        role,
-        stream_id: StreamId(0),
-        at,
-        sender: Some(go_away.sender),
-        code: Some(go_away.code),
-        request_phase: None,
-        response_phase: None,
-        windows: Windows::default(),
-        summary,
-        story: Vec::new(),
     }
 }

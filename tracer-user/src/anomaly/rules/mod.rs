@@ -3,18 +3,24 @@
 //! One root cause, one finding: a reset in the middle of a message is a reset, not also a truncated
 //! message and missing trailers. What a gap may have changed is never worse than unknown.
 
+mod abuse;
 mod completion;
 mod connection;
 mod content_length;
 mod fields;
+mod framing;
 mod header_list;
+mod ping;
 mod protocol;
 mod reset;
 mod shape;
 mod words;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord};
+use crate::connection::{ConnectionId, Endpoint};
+use crate::frame::StreamId;
+use crate::kernel::event::Timestamp;
+use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 
 use connection::Connections;
 use protocol::Foreign;
@@ -37,30 +43,51 @@ impl Rules {
 
     /// What is to be said about this event. Most streams: nothing.
     pub fn judge(&mut self, event: &StreamEvent) -> Vec<Finding> {
+        let mut findings = self.event(event);
+        self.foreign.silence(&mut findings);
+        if let StreamEvent::ConnectionEnded { connection, .. } = event {
+            self.foreign.ended(*connection);
+        }
+        findings
+    }
+
+    fn event(&mut self, event: &StreamEvent) -> Vec<Finding> {
         match event {
             StreamEvent::Ended(record) => self.stream(record),
-            StreamEvent::GoAway { connection, .. } if self.foreign.is(*connection) => Vec::new(),
             StreamEvent::GoAway {
                 connection,
                 role,
                 go_away,
+                before,
             } => self
                 .connections
-                .go_away(*connection, *role, go_away)
+                .go_away(*connection, *role, go_away, before)
                 .into_iter()
                 .collect(),
             StreamEvent::ConnectionEnded {
                 connection,
                 role,
+                why,
                 at,
+                unanswered_pings,
                 ..
             } => {
-                self.foreign.ended(*connection);
-                self.connections
-                    .ended(*connection, *role, *at)
-                    .into_iter()
-                    .collect()
+                let of = (*connection, *role);
+                let closer = connection::closer(*why, *role);
+                let silent = ping::unanswered(of, closer, *at, unanswered_pings);
+                let abrupt = self.connections.ended(*connection, *role, *at);
+                silent.into_iter().chain(abrupt).collect()
             }
+            StreamEvent::Offence {
+                connection,
+                role,
+                offence,
+            } => vec![framing::offence(*connection, *role, offence)],
+            StreamEvent::Flood {
+                connection,
+                role,
+                flood,
+            } => vec![abuse::flood(*connection, *role, flood)],
             StreamEvent::NotHttp2 {
                 connection,
                 role,
@@ -94,22 +121,33 @@ impl Rules {
 
     fn stream(&mut self, record: &StreamRecord) -> Vec<Finding> {
         let complete = record.response_phase == Some(ResponsePhase::R3);
+        let offence = framing::on_stream(record);
         let mut findings = Vec::new();
-        if self.foreign.is(record.connection) {
-            return findings;
-        }
         match record.end {
             StreamEnd::Evicted | StreamEnd::Unseen => return findings,
-            StreamEnd::Unprocessed => return vec![self.connections.unprocessed(record)],
+            StreamEnd::Unprocessed => {
+                findings.push(self.connections.unprocessed(record));
+                findings.extend(offence);
+                return findings;
+            }
             StreamEnd::Connection(why) if !complete => {
                 if !record.pushed {
                     findings.push(self.connections.lost(record, why));
                 }
             }
+            // The rule that the other end had broken is the finding.
+            StreamEnd::Reset if reset::is_provoked(record) => {}
             StreamEnd::Reset => findings.extend(reset::judge(record)),
             StreamEnd::Complete | StreamEnd::Connection(_) => {}
         }
-        self.content(record, &mut findings);
+        // A server that broke the rules did not make what gRPC demands of a response either.
+        let by_server = offence
+            .as_ref()
+            .is_some_and(|offence| offence.sender == Some(Endpoint::Server));
+        if !by_server {
+            self.content(record, &mut findings);
+        }
+        findings.extend(offence);
         self.shapes.learn(record);
         if !record.whole {
             for finding in &mut findings {
@@ -167,6 +205,30 @@ fn refuses(finding: &Finding, cause: &Finding) -> bool {
     let by_sender = finding.sender == cause.sender;
     // A list that is too large is told of by whoever refused it.
     refusal && (by_sender == (cause.kind == Kind::HeaderListTooLarge))
+}
+
+/// A finding about a connection, nobody's fault yet.
+fn on_connection(
+    (connection, role): (ConnectionId, Option<Endpoint>),
+    at: Timestamp,
+    (kind, verdict, summary): (Kind, Verdict, String),
+) -> Finding {
+    Finding {
+        kind,
+        verdict,
+        tier: Tier::T0,
+        connection,
+        role,
+        stream_id: StreamId(0),
+        at,
+        sender: None,
+        code: None,
+        request_phase: None,
+        response_phase: None,
+        windows: Windows::default(),
+        summary,
+        story: Vec::new(),
+    }
 }
 
 /// A finding about a stream, nobody's fault yet.

@@ -110,6 +110,12 @@ fn cause(record: &StreamRecord, code: ErrorCode) -> Cause {
     }
 }
 
+/// The first reset answers a rule that the other end had broken.
+pub(super) fn is_provoked(record: &StreamRecord) -> bool {
+    let first = record.resets.first();
+    first.is_some_and(|reset| record.conduct.provoked(reset.sender))
+}
+
 /// The one finding about a stream that was reset.
 pub(super) fn judge(record: &StreamRecord) -> Option<Finding> {
     let first = record.resets.first()?;

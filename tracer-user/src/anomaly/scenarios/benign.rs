@@ -181,6 +181,19 @@ fn scenario_12_a_stream_above_the_last_id_is_unprocessed() {
         judged.findings
     );
     assert_eq!(judged.trouble(), []);
+    // The drain itself, once, and the two streams: the server's, safe to retry.
+    assert_eq!(judged.n(Kind::GracefulGoAway, Benign), 1);
+    assert_eq!(judged.findings.len(), 3);
+    for finding in &judged.findings {
+        assert_eq!(finding.sender, Some(S));
+        if finding.kind == Kind::StreamUnprocessed {
+            assert_eq!(
+                (finding.request_phase, finding.response_phase),
+                (Some(Q2), Some(R0))
+            );
+            assert_eq!(finding.tier, Tier::T1);
+        }
+    }
     let outcomes: Vec<_> = judged
         .streams
         .iter()
@@ -373,6 +386,17 @@ fn scenario_17_grpc_rules_are_for_grpc_only() {
         .data(C, 1, b"\x81\x05hello", false)
         .data(S, 1, b"\x81\x05hello", true)
         .data(C, 1, &[], true);
+    judge(&mut script).nothing(Outcome::Ok);
+
+    // A tunnel of RFC 9113 section 8.5: bytes of anything.
+    let tunnel = block(&[(":method", "CONNECT"), (":authority", "db:5432")]);
+    let mut script = Script::new();
+    script
+        .headers(C, 1, tunnel, false)
+        .headers(S, 1, block(&[(":status", "200")]), false);
+    script
+        .data(C, 1, b"\x16\x03\x01\x02\x00", true)
+        .data(S, 1, b"\x00\x00\x00\x00\xff", true);
     judge(&mut script).nothing(Outcome::Ok);
 
     let web = |fields: &[(&str, &str)]| {

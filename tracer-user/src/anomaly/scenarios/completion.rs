@@ -239,6 +239,35 @@ fn scenario_38_an_answer_that_is_not_grpc() {
 }
 
 #[test]
+fn scenario_38_a_page_with_status_200_is_not_grpc_either() {
+    let cases: [(&[(&str, &str)], &str); 3] = [
+        (
+            &[(":status", "200"), ("content-type", "text/html")],
+            "content-type text/html",
+        ),
+        (&[(":status", "415")], ":status 415"),
+        (&[(":status", "404")], ":status 404"),
+    ];
+    for (head, what) in cases {
+        let mut script = Script::new();
+        script.request(1);
+        script
+            .headers(S, 1, block(head), false)
+            .data(S, 1, b"<html>", true);
+        let judged = judge(&mut script);
+        is(
+            judged.finding(),
+            Kind::NonGrpcResponse,
+            Anomaly,
+            S,
+            (Q2, R3),
+            Tier::T1,
+        );
+        assert!(judged.finding().summary.contains(what));
+    }
+}
+
+#[test]
 fn a_status_mismatch_is_suspicious() {
     let mut script = Script::new();
     let head = block(&[(":status", "503"), ("content-type", "application/grpc")]);

@@ -3,7 +3,7 @@
 use super::{is, judge};
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::ConnectionEnd;
-use crate::frame::{ErrorCode, StreamId};
+use crate::frame::ErrorCode;
 use crate::stream::record::{
     OpenMessage, Outcome, RequestPhase, ResponsePhase, StreamEnd, StreamEvent, Tier,
 };
@@ -90,35 +90,6 @@ fn scenario_45_a_tcp_reset_in_a_message_is_one_finding_with_the_numbers() {
             promised: Some(1_000),
             got: 600
         })
-    );
-}
-
-#[test]
-fn scenario_46_an_error_go_away_names_its_reason() {
-    let mut script = Script::at(Some(S), true);
-    for _ in 0..4 {
-        script.ping(C, false).ping(S, true);
-    }
-    script
-        .go_away(S, 0, ErrorCode::ENHANCE_YOUR_CALM, "too_many_pings")
-        .close(ConnectionEnd::LocalClose);
-    let judged = judge(&mut script);
-    let finding = judged.finding();
-    assert_eq!(
-        (finding.kind, finding.verdict),
-        (Kind::ErrorGoAway, Anomaly)
-    );
-    assert_eq!(
-        (finding.sender, finding.code),
-        (Some(S), Some(ErrorCode::ENHANCE_YOUR_CALM))
-    );
-    assert_eq!((finding.stream_id, finding.tier), (StreamId(0), Tier::T0));
-    assert!(
-        finding
-            .summary
-            .contains("ENHANCE_YOUR_CALM (too_many_pings)"),
-        "{}",
-        finding.summary
     );
 }
 
@@ -298,4 +269,37 @@ fn a_gap_makes_a_lost_connection_unknown() {
     let judged = judge(&mut script);
     assert_eq!(judged.finding().verdict, Unknown);
     assert_eq!(judged.finding().tier, Tier::T0);
+}
+
+#[test]
+fn a_client_that_closes_after_a_go_away_ends_its_own_calls() {
+    let mut script = Script::new();
+    script
+        .request(1)
+        .go_away(S, 0x7fff_ffff, ErrorCode::NO_ERROR, "max_age")
+        .close(ConnectionEnd::LocalClose);
+    let judged = judge(&mut script);
+    assert_eq!(
+        judged.trouble(),
+        [(Kind::ConnectionLostStreams, Suspicious)]
+    );
+}
+
+#[test]
+fn a_connection_that_was_silent_before_it_was_cut_says_so() {
+    for (seconds, says) in [(350, true), (5, false)] {
+        let mut script = Script::new();
+        script
+            .request(1)
+            .headers(S, 1, grpc_response(), false)
+            .wait_ms(seconds * 1_000)
+            .close(ConnectionEnd::PeerReset);
+        let judged = judge(&mut script);
+        let told = &judged.finding().summary;
+        assert_eq!(
+            told.ends_with("nothing had gone by on the stream for 350.001s"),
+            says,
+            "{told}"
+        );
+    }
 }

@@ -176,42 +176,39 @@ fn a_content_length_that_is_right_or_does_not_count_is_ok() {
 #[test]
 fn a_content_length_is_not_missed_of_who_gives_up() {
     // The client's cancel, a request that the server did not want whole, a connection that ends, a gap.
-    let cases: [(&str, fn(&mut Script), &[(Kind, Verdict)]); 4] = [
+    type Case = (Part, &'static [(Kind, Verdict)]);
+    let cases: [Case; 4] = [
         (
-            "cancel",
-            |s| {
+            ("cancel", |s| {
                 bytes(s, S, 60, false);
                 s.rst(C, 1, ErrorCode::CANCEL);
-            },
+            }),
             &[(Kind::ClientCancel, Expected)],
         ),
         (
-            "early answer",
-            |s| {
+            ("early answer", |s| {
                 bytes(s, S, 100, true);
                 s.rst(S, 1, ErrorCode::NO_ERROR);
-            },
+            }),
             &[(Kind::EarlyResponseReset, Benign)],
         ),
         (
-            "close",
-            |s| {
+            ("close", |s| {
                 bytes(s, S, 60, false);
                 s.close(ConnectionEnd::PeerReset);
-            },
+            }),
             &[(Kind::ConnectionLostStreams, Anomaly)],
         ),
         (
-            "gap",
-            |s| {
+            ("gap", |s| {
                 bytes(s, S, 60, false);
                 s.gap(S);
                 bytes(s, S, 30, true);
-            },
+            }),
             &[],
         ),
     ];
-    for (case, act, want) in cases {
+    for ((case, act), want) in cases {
         let mut script = Script::new();
         script
             .headers(C, 1, request("PUT", &[("content-length", "20")]), false)

@@ -42,108 +42,104 @@ fn call(script: &mut Script, request: HeaderBlock, response: HeaderBlock, body: 
 
 #[test]
 fn malformed_fields_are_one_finding_that_names_the_rule() {
-    let cases: [(&str, fn(&mut Script), _, _); 11] = [
+    let cases: [(Part, _, _); 11] = [
         (
-            "trailers without END_STREAM (RFC 9113 8.1)",
-            |s| {
+            ("trailers without END_STREAM (RFC 9113 8.1)", |s| {
                 s.request(1)
                     .headers(S, 1, grpc_response(), false)
                     .data(S, 1, &message(3), false)
                     .headers(S, 1, trailers("0"), false)
                     .data(S, 1, &[], true);
-            },
+            }),
             S,
             Anomaly,
         ),
         (
-            "a pseudo-header field in trailers",
-            |s| {
+            ("a pseudo-header field in trailers", |s| {
                 s.request(1)
                     .headers(S, 1, grpc_response(), false)
                     .data(S, 1, &message(3), false)
                     .headers(S, 1, with(trailers("0"), &[(":status", "200")]), true);
-            },
+            }),
             S,
             Anomaly,
         ),
         (
-            "an uppercase letter in a field name",
-            |s| {
+            ("an uppercase letter in a field name", |s| {
                 let odd = with(grpc_response(), &[("Server", "hunter2")]);
                 call(s, grpc_request(), odd, &message(3));
-            },
+            }),
             S,
             Anomaly,
         ),
         (
-            "a connection-specific field",
-            |s| {
+            ("a connection-specific field", |s| {
                 let odd = with(grpc_request(), &[("connection", "hunter2")]);
                 call(s, odd, grpc_response(), &message(3));
-            },
+            }),
             C,
             Anomaly,
         ),
         (
-            "te with another value",
-            |s| {
+            ("te with another value", |s| {
                 let odd = with(without(grpc_request(), "te"), &[("te", "hunter2")]);
                 call(s, odd, grpc_response(), &message(3));
-            },
+            }),
             C,
             Anomaly,
         ),
         (
-            "a pseudo-header field after a regular one",
-            |s| {
+            ("a pseudo-header field after a regular one", |s| {
                 let path = [(":path", "/a.B/C")];
                 let odd = with(without(grpc_request(), ":path"), &path);
                 call(s, odd, grpc_response(), &message(3));
-            },
+            }),
             C,
             Anomaly,
         ),
         (
-            "not the pseudo-header fields that the request must have",
-            |s| {
-                let odd = without(grpc_request(), ":scheme");
-                call(s, odd, grpc_response(), &message(3));
-            },
+            (
+                "not the pseudo-header fields that the request must have",
+                |s| {
+                    let odd = without(grpc_request(), ":scheme");
+                    call(s, odd, grpc_response(), &message(3));
+                },
+            ),
             C,
             Anomaly,
         ),
         (
-            "Compressed-Flag is neither 0 nor 1",
-            |s| call(s, grpc_request(), grpc_response(), &prefixed(2)),
+            ("Compressed-Flag is neither 0 nor 1", |s| {
+                call(s, grpc_request(), grpc_response(), &prefixed(2));
+            }),
             S,
             Anomaly,
         ),
         (
-            "Compressed-Flag 1 without grpc-encoding",
-            |s| call(s, grpc_request(), grpc_response(), &prefixed(1)),
+            ("Compressed-Flag 1 without grpc-encoding", |s| {
+                call(s, grpc_request(), grpc_response(), &prefixed(1));
+            }),
             S,
             Anomaly,
         ),
         (
-            "a gRPC request without te: trailers",
-            |s| {
+            ("a gRPC request without te: trailers", |s| {
                 let odd = without(grpc_request(), "te");
                 call(s, odd, grpc_response(), &message(3));
-            },
+            }),
             C,
             Suspicious,
         ),
         (
-            "grpc-status in HEADERS that do not end the response",
-            |s| {
+            ("grpc-status in HEADERS that do not end the response", |s| {
                 let odd = with(grpc_response(), &[("grpc-status", "0")]);
                 call(s, grpc_request(), odd, &message(3));
-            },
+            }),
             S,
             Suspicious,
         ),
     ];
-    for (rule, act, sender, verdict) in cases {
+    for ((rule, act), sender, verdict) in cases {
         for role in [C, S] {
             let mut script = Script::at(Some(role), true);
             act(&mut script);

@@ -310,6 +310,12 @@ fn play(script: &mut Script, by_client: bool, nth: u32, beat: Beat) {
     };
 }
 
+/// A frame that came too late or too early on its stream.
+fn breaks_a_rule(kind: Kind) -> bool {
+    use Kind::{FrameAfterEndStream, FrameAfterReset, UnexpectedFrame};
+    [FrameAfterEndStream, FrameAfterReset, UnexpectedFrame].contains(&kind)
+}
+
 proptest! {
     /// Any order of any frames, gaps among them: nothing panics, each stream is opened and ended once,
     /// nothing stays behind, and a stream that a gap touched is never an anomaly.
@@ -338,8 +344,10 @@ proptest! {
                 crate::stream::record::StreamEvent::Opened { stream_id, .. } => opened.push(stream_id),
                 crate::stream::record::StreamEvent::Ended(record) => {
                     let anomalies = findings.iter().filter(|f| f.verdict == Anomaly).count();
-                    prop_assert!(anomalies <= 1, "{findings:#?}");
-                    prop_assert!(findings.len() <= 2, "{findings:#?}");
+                    // A broken rule is one cause, and what became of the call may have another.
+                    let broken = findings.iter().filter(|f| breaks_a_rule(f.kind)).count();
+                    prop_assert!(broken <= 1 && anomalies <= 1 + broken, "{findings:#?}");
+                    prop_assert!(findings.len() <= 2 + broken, "{findings:#?}");
                     prop_assert!(record.whole || anomalies == 0);
                     prop_assert!(record.story.len() <= crate::limits::STORY_MOMENTS);
                     prop_assert!(record.resets.len() <= crate::limits::RESETS);

@@ -9,14 +9,17 @@ use crate::stream::record::{
 };
 use crate::stream::script::Script;
 
+mod abuse;
 mod anomalies;
 mod benign;
 mod benign_resets;
 mod completion;
+mod conduct;
 mod connections;
 mod content;
 mod fields;
 mod late_attach;
+mod pings;
 mod refusals;
 
 /// A part of a script, with its name.

@@ -1,5 +1,6 @@
 //! The arguments as they are given. Their doc comments are the help.
 
+mod explain;
 mod report;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::explain::ExplainArgs;
 pub use self::report::{FailOn, Findings, Format, HeaderArgs, ReportArgs};
 use crate::demo::DemoArgs;
 use crate::kernel::RING_BYTES;
@@ -46,6 +48,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Say what this kernel and these privileges allow, and the remedy for what is missing
     Doctor(DoctorArgs),
+    /// What a finding means, what causes it and what to do; or what an error text may come from
+    Explain(ExplainArgs),
     /// Show it: a gRPC call that a proxy breaks, traced live, explained frame by frame
     Demo(DemoArgs),
     /// Print shell completions, man pages, the JSON schema or the table of metrics
@@ -60,9 +64,11 @@ impl Command {
             Command::Serve(args) => args.common.kernel_log,
             Command::Trace(args) => args.common.kernel_log,
             Command::Record(args) => args.trace.common.kernel_log,
-            Command::Replay(_) | Command::Doctor(_) | Command::Demo(_) | Command::Generate(_) => {
-                false
-            }
+            Command::Replay(_)
+            | Command::Explain(_)
+            | Command::Doctor(_)
+            | Command::Demo(_)
+            | Command::Generate(_) => false,
         }
     }
 }

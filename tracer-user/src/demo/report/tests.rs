@@ -154,6 +154,7 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
             Outcome::Ok
         },
         tier: Tier::T1,
+        conduct: crate::stream::violation::Conduct::default(),
         story,
     }
 }

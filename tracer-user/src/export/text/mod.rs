@@ -8,7 +8,7 @@ mod unit;
 
 pub use self::paint::Paint;
 pub use self::summary::summary;
-pub use self::unit::{bytes, count, duration};
+pub use self::unit::{bytes, count, duration, wrapped};
 
 use super::clock::WallClock;
 use super::{duration_ns, labels};
@@ -114,10 +114,7 @@ impl Text {
         if line.chars().count() <= self.columns {
             return self.line(&paint(self.paint, line));
         }
-        for (n, part) in unit::wrapped(line, self.columns - INDENT)
-            .into_iter()
-            .enumerate()
-        {
+        for (n, part) in wrapped(line, self.columns - INDENT).into_iter().enumerate() {
             let indent = if n == 0 { 0 } else { INDENT };
             self.line(&paint(self.paint, &format!("{:indent$}{part}", "")));
         }
@@ -253,7 +250,7 @@ impl Text {
             })
             .collect();
         if !fields.is_empty() {
-            for part in unit::wrapped(&fields.join(", "), self.columns - INDENT) {
+            for part in wrapped(&fields.join(", "), self.columns - INDENT) {
                 self.line(&self.paint.dim(&format!("{:INDENT$}{part}", "")));
             }
         }
@@ -291,7 +288,7 @@ impl Text {
             "{title}  {place}, seen at {process} as {}",
             role_words(finding.role)
         ));
-        for line in unit::wrapped(&finding.summary, COLUMNS - 4) {
+        for line in wrapped(&finding.summary, COLUMNS - 4) {
             self.line(&self.paint.bold(&format!("    {line}")));
         }
         let rest = format!(

@@ -1,6 +1,6 @@
 //! The summary at the end of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Paint, bytes, count, duration};
 use crate::export::tally::{StoppedBy, Summary};
@@ -102,15 +102,22 @@ fn findings(of: &Summary<'_>, paint: Paint) -> Vec<String> {
         return vec![row("findings", "none")];
     }
     let mut name = "findings";
+    let mut explained = BTreeSet::new();
     rows.iter()
         .map(|(verdict, kind, n)| {
             let text = format!("{n} {kind} ({verdict})");
-            let text = match *verdict {
+            let painted = match *verdict {
                 "anomaly" => paint.bad(&text),
                 "suspicious" => paint.warning(&text),
                 _ => text,
             };
-            row(std::mem::take(&mut name), &text)
+            // Once for each kind, and not for what is in order.
+            let more = if rank(verdict) < rank("expected") && explained.insert(*kind) {
+                paint.dim(&format!("  more: h2trace explain {kind}"))
+            } else {
+                String::new()
+            };
+            row(std::mem::take(&mut name), &(painted + &more))
         })
         .collect()
 }

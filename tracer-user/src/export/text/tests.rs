@@ -180,7 +180,7 @@ fn summary_counts_streams_findings_and_losses() {
         "traced for 12.30 s until a signal came",
         "connections  1 http2, 1 tls",
         "4 opened, 4 ended: 1 connection_lost, 1 ok, 1 reset, 1 unknown",
-        "1 response_cut_by_reset (anomaly)",
+        "1 response_cut_by_reset (anomaly)  more: h2trace explain response_cut_by_reset",
         "1 redundant_reset (benign)",
         "in the kernel: 2 busy",
         "in the decoder: 1 desync, 1 limit_streams",
@@ -189,6 +189,7 @@ fn summary_counts_streams_findings_and_losses() {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
     assert!(!text.contains("no HTTP/2 stream was seen"));
+    assert!(!text.contains("explain redundant_reset"), "benign: {text}");
 }
 
 #[test]

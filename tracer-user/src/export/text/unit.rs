@@ -50,7 +50,8 @@ pub fn count(n: u64, one: &str, many: &str) -> String {
 }
 
 /// `text` in lines of at most `width` columns, broken between words.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for word in text.split_whitespace() {

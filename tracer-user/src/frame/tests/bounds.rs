@@ -72,7 +72,7 @@ fn a_flood_of_continuations_is_a_limit() {
     for _ in 0..limits::CONTINUATIONS {
         reader.push(&frame(CONTINUATION, 0, 1, &[]));
     }
-    assert_eq!(lines(&mut reader), [""; 0]);
+    assert_eq!(lines(&mut reader), ["long_block 1 33"]);
     check(
         &mut reader,
         &frame(CONTINUATION, 0, 1, &[]),
@@ -83,5 +83,35 @@ fn a_flood_of_continuations_is_a_limit() {
         &mut reader,
         &last,
         &["headers 1 [:method=GET :path=/] incomplete"],
+    );
+}
+
+#[test]
+fn scenario_51_a_long_header_block_is_told_once_while_it_goes_on() {
+    // 32 frames, the last with END_HEADERS, are ordinary; so is a block whose 33rd frame ends it.
+    for n in [30, 31] {
+        let mut reader = from_start();
+        reader.push(&frame(HEADERS, 0, 1, BLOCK));
+        for _ in 0..n {
+            reader.push(&frame(CONTINUATION, 0, 1, &[]));
+        }
+        let last = frame(CONTINUATION, END_HEADERS, 1, &[]);
+        check(&mut reader, &last, &["headers 1 [:method=GET :path=/]"]);
+    }
+    let mut reader = from_start();
+    reader.push(&frame(HEADERS, 0, 1, BLOCK));
+    for _ in 0..40 {
+        reader.push(&frame(CONTINUATION, 0, 1, &[]));
+    }
+    assert_eq!(lines(&mut reader), ["long_block 1 33"]);
+    // Large ones: what is kept of the block is bounded.
+    let mut reader = from_start();
+    reader.push(&frame(HEADERS, 0, 1, BLOCK));
+    for _ in 0..40 {
+        reader.push(&frame(CONTINUATION, 0, 1, &[0; 16_384]));
+    }
+    assert_eq!(
+        lines(&mut reader),
+        ["fault Limit(\"header_block\")", "long_block 1 33"]
     );
 }

@@ -141,6 +141,10 @@ fn line(step: &Step) -> String {
                 if head.end_stream { " end_stream" } else { "" }
             )
         }
+        Step::LongBlock {
+            stream_id,
+            n_frames,
+        } => format!("long_block {stream_id} {n_frames}"),
         Step::Violation(violation) => format!(
             "{} {} {}",
             if violation.connection_error {

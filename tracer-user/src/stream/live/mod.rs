@@ -1,8 +1,11 @@
 //! One stream while it is followed.
 
+mod conduct;
 pub(super) mod direction;
 mod fields;
 mod telling;
+
+pub(super) use conduct::View;
 
 use crate::connection::Endpoint;
 use crate::frame::{DataHead, DataPiece, ErrorCode, HeaderBlock, StreamId};
@@ -22,6 +25,7 @@ use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
 use crate::stream::story::Story;
 use crate::stream::table::Context;
+use crate::stream::violation::Conduct;
 
 /// How long after a client's RST_STREAM the server's own END_STREAM, recorded at the server's end, still
 /// counts as sent before it. The record of a send is made when the call returns, and the thread that
@@ -86,6 +90,8 @@ pub(super) struct Stream {
     /// The request's HEADERS were recorded after the server's reset.
     request_after_reset: bool,
     story_limit_told: bool,
+    /// Rules that were broken on it.
+    pub(super) conduct: Option<Box<Conduct>>,
 }
 
 impl Stream {
@@ -119,6 +125,7 @@ impl Stream {
             stopped_at: None,
             request_after_reset: false,
             story_limit_told: false,
+            conduct: None,
         }
     }
 

@@ -13,10 +13,12 @@ impl StreamTable {
         let (sender, last, at) = (go_away.sender, go_away.last_stream_id, go_away.at);
         let (connection, role) = (self.connection, self.role);
         *self.go_aways.of_mut(sender) = Some(go_away.clone());
+        let before = self.before_go_away(&go_away);
         self.out.push_back(StreamEvent::GoAway {
             connection,
             role,
             go_away,
+            before,
         });
         if last == EVERY_STREAM {
             return;
@@ -96,6 +98,7 @@ impl StreamTable {
             self.leave(id, StreamEnd::Connection(why), at);
         }
         self.over = true;
+        self.tell_last();
         let go_aways = [&self.go_aways.client, &self.go_aways.server]
             .into_iter()
             .flatten()
@@ -110,6 +113,7 @@ impl StreamTable {
             open_streams,
             accepted_streams,
             go_aways,
+            unanswered_pings: self.watch.control.unanswered(),
         });
     }
 
@@ -126,6 +130,7 @@ impl StreamTable {
                 false => self.leave(id, StreamEnd::Unseen, at),
             }
         }
+        self.tell_unanswered(Timestamp(u64::MAX));
         self.over = true;
     }
 

@@ -1,5 +1,6 @@
 //! The streams of one connection: steps of both directions go in, [`StreamEvent`]s come out.
 
+mod conduct;
 mod ending;
 mod leaving;
 
@@ -21,6 +22,7 @@ use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
 pub use crate::stream::settings::PeerSettings;
 pub use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
+use crate::stream::watch::Watch;
 
 /// The time between two looks for streams whose end a gap may have hidden, in event time.
 const DOUBT_LOOK_NS: u64 = 1_000_000_000;
@@ -60,6 +62,8 @@ pub struct StreamTable {
     peer_gone: Option<ConnectionEnd>,
     /// Streams that ended by that, and those of them that a GOAWAY had accepted.
     lost_with_peer: (u32, u32),
+    /// Who keeps to the rules, and how often what comes.
+    watch: Watch,
     over: bool,
     out: VecDeque<StreamEvent>,
 }
@@ -84,6 +88,7 @@ impl StreamTable {
             doubt_at: None,
             peer_gone: None,
             lost_with_peer: (0, 0),
+            watch: Watch::new(from_start),
             over: false,
             out: VecDeque::new(),
         }
@@ -100,13 +105,16 @@ impl StreamTable {
             return;
         }
         self.advance(context.at);
+        self.observe(sender, step, context.at);
         match step {
-            Step::Preface | Step::Resynced { .. } => {}
+            Step::Preface | Step::LongBlock { .. } | Step::Resynced { .. } => {}
             Step::Frame { frame, .. } => self.frame(sender, frame, context),
             Step::DataBegin(head) => {
                 self.flow.on_data(sender, head.flow_len);
                 if self.follow(head.stream_id, sender, false, context) {
+                    let view = self.view(sender, head.stream_id);
                     self.on(head.stream_id, context, |stream, env| {
+                        stream.heed(sender, "DATA", view, context.at);
                         stream.data_begin(sender, *head, env);
                     });
                 }
@@ -143,6 +151,7 @@ impl StreamTable {
             return;
         }
         self.flow.on_loss(sender);
+        self.watch.on_loss(sender);
         self.ids.on_loss(sender);
         for stream in self.streams.values_mut() {
             stream.lost(sender, at);
@@ -189,6 +198,7 @@ impl StreamTable {
         if self.doubt_at.is_some_and(|look| look <= now) {
             self.look_for_silent(now);
         }
+        self.tell_unanswered(now);
     }
 
     /// What happened, oldest first.
@@ -206,10 +216,8 @@ impl StreamTable {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let lingering = self.lingering.front().map(|(due, _)| *due);
-        match (lingering, self.doubt_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let dues = [lingering, self.doubt_at, self.watch.ledger.due()];
+        dues.into_iter().flatten().min()
     }
 
     /// What `sender` announced.
@@ -319,9 +327,11 @@ impl StreamTable {
         if !self.follow(id, sender, may_open, context) {
             return;
         }
+        let view = self.view(sender, id);
         match sender {
             Endpoint::Client => {
                 self.on(id, context, |stream, env| {
+                    stream.heed(sender, "HEADERS", view, context.at);
                     stream.request_headers(block, end_stream, env);
                 });
                 if self
@@ -334,6 +344,7 @@ impl StreamTable {
             }
             Endpoint::Server => {
                 self.on(id, context, |stream, env| {
+                    stream.heed(sender, "HEADERS", view, context.at);
                     stream.response_headers(block, end_stream, env);
                 });
             }

@@ -15,7 +15,7 @@ const ORDER: [&str; 8] = [
 ];
 
 /// What stands on the stages.
-const ABOVE: [&str; 2] = ["cli", "demo"];
+const ABOVE: [&str; 3] = ["explain", "cli", "demo"];
 
 /// Stages without I/O, async and clock.
 const PURE: [&str; 5] = ["connection", "frame", "stream", "hop", "anomaly"];

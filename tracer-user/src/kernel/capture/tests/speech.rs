@@ -161,3 +161,26 @@ fn a_bad_frame_tells_the_error_that_the_rfc_demands() {
         [("PING", "FRAME_SIZE_ERROR"), ("DATA", "PROTOCOL_ERROR")]
     );
 }
+
+#[test]
+fn a_server_that_answers_the_preface_in_another_protocol_is_found_once() {
+    for server in [
+        &b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nno"[..],
+        b"\x15\x03\x01\0\x02\x02\x0a",
+    ] {
+        let mut talk = Talk::new();
+        talk.handshake();
+        talk.send(CLIENT, &client_bytes());
+        talk.send(SERVER, server);
+        talk.send(SERVER, server);
+        // What nghttp2 says to that.
+        talk.send(CLIENT, &frame(7, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 1]));
+        talk.fin(SERVER);
+        talk.fin(CLIENT);
+        let replayed = replay(&talk.pcap());
+        assert_eq!(replayed.protocols(), [Protocol::Http2]);
+        assert_eq!(replayed.loud(), ["not_http2"]);
+        assert_eq!(replayed.ends(), [ConnectionEnd::PeerFin]);
+        assert_eq!(replayed.streams().len(), 1);
+    }
+}

@@ -1,8 +1,10 @@
 //! The whole path on hand-built events: no kernel, no sockets.
 
+mod hostile;
+
 use std::sync::Arc;
 
-use super::{NoNames, Output, Pipeline, Protocol, Settings, Sink};
+use super::{Live, NoNames, Output, Pipeline, Protocol, Settings, Sink};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::kernel::event::{
     Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
@@ -11,6 +13,8 @@ use crate::kernel::event::{
 use crate::limits::{CONNECTION_LINGER_NS, STREAM_LINGER_NS};
 use crate::stream::record::{Outcome, ResponsePhase, Seen, Tier};
 use crate::stream::table::Shown;
+
+mod content;
 
 const KEY: SocketKey = SocketKey { sk: 1, born_ns: 1 };
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -262,6 +266,22 @@ fn a_healthy_call_is_one_ok_stream_without_a_finding() {
 }
 
 #[test]
+fn a_connection_that_is_told_twice_is_one() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+    driver.open(Opened::Active, true);
+    driver.send(
+        Direction::Rx,
+        &[response_headers(1), message(1, 5, false), trailers(1, "0")].concat(),
+    );
+    driver.pass(STREAM_LINGER_NS * 2);
+    assert_eq!(driver.protocols(), vec![Protocol::Http2]);
+    assert_eq!(driver.streams().len(), 1);
+    assert_eq!(driver.streams()[0].outcome, Outcome::Ok);
+}
+
+#[test]
 fn a_response_cut_by_a_reset_is_found_once() {
     let mut driver = Driver::new();
     hello(&mut driver);
@@ -380,7 +400,7 @@ fn a_connection_lost_in_mid_stream_is_found_with_its_cause() {
     });
     assert_eq!(ended, Some((ConnectionEnd::PeerReset, 1)));
     assert!(driver.loud_findings().contains(&"connection_lost_streams"));
-    assert_eq!(driver.pipeline.live(), super::Live::default());
+    assert_eq!(driver.pipeline.live(), Live::default());
 }
 
 #[test]

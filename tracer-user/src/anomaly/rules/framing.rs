@@ -1,0 +1,73 @@
+//! Rules of RFC 9113 that an endpoint broke (ANOMALIES 2.4: F1 to F4).
+
+use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::anomaly::rules::{finding, on_connection, words};
+use crate::connection::{ConnectionId, Endpoint};
+use crate::stream::record::StreamRecord;
+use crate::stream::violation::{Answer, Offence, OffenceKind};
+
+/// A rule of the connection, or one that a frame broke by itself.
+pub(super) fn offence(
+    connection: ConnectionId,
+    role: Option<Endpoint>,
+    offence: &Offence,
+) -> Finding {
+    let (kind, summary) = (kind(offence.kind), words(offence));
+    let mut found = on_connection(
+        (connection, role),
+        offence.at,
+        (kind, Verdict::Anomaly, summary),
+    );
+    found.stream_id = offence.stream_id;
+    found.sender = Some(offence.sender);
+    found.code = Some(offence.code);
+    found
+}
+
+/// A frame that came too late or too early on its stream.
+pub(super) fn on_stream(record: &StreamRecord) -> Option<Finding> {
+    let offence = record.conduct.offence.as_ref()?;
+    let (kind, summary) = (kind(offence.kind), words(offence));
+    let verdict = match record.whole {
+        true => Verdict::Anomaly,
+        false => Verdict::Unknown,
+    };
+    let mut found = finding(record, kind, verdict, summary);
+    found.sender = Some(offence.sender);
+    found.code = Some(offence.code);
+    Some(found)
+}
+
+const fn kind(kind: OffenceKind) -> Kind {
+    match kind {
+        OffenceKind::Framing => Kind::FramingViolation,
+        OffenceKind::AfterEndStream => Kind::FrameAfterEndStream,
+        OffenceKind::AfterReset => Kind::FrameAfterReset,
+        OffenceKind::Unexpected => Kind::UnexpectedFrame,
+    }
+}
+
+fn words(offence: &Offence) -> String {
+    let Offence { sender, frame, .. } = *offence;
+    let rule = offence.rule;
+    let error = match offence.connection_error {
+        true => "connection error",
+        false => "stream error",
+    };
+    let peer = sender.peer();
+    let answer = match offence.answer {
+        Answer::None => format!("the {peer} let it pass"),
+        Answer::Reset(code) => format!("the {peer} answered with RST_STREAM {}", words::code(code)),
+        Answer::GoAway(code) => format!("the {peer} answered with GOAWAY {}", words::code(code)),
+        Answer::Closed => "the connection ended without a word about it".to_owned(),
+    };
+    // Rules name the frame where they do not hold for any.
+    let what = match rule.contains(frame) {
+        true => rule.to_owned(),
+        false => format!("{frame} {rule}"),
+    };
+    format!(
+        "the {sender} sent {what}: a {error} of type {}; {answer}",
+        words::code(offence.code)
+    )
+}

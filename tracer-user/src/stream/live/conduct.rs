@@ -1,0 +1,97 @@
+//! Frames on a stream that come too late or too early (RFC 9113 section 5.1).
+
+use super::Stream;
+use crate::connection::Endpoint;
+use crate::frame::ErrorCode;
+use crate::kernel::event::Timestamp;
+use crate::stream::record::Seen;
+use crate::stream::state::{End, HalfState, rule};
+use crate::stream::violation::{Answer, Conduct, Offence, OffenceKind};
+
+/// What is known of the sender of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::stream) struct View {
+    /// Every frame of it was seen.
+    pub(in crate::stream) certain: bool,
+    /// It breaks rules again and again, and that is told: single frames are not.
+    pub(in crate::stream) told_as_flood: bool,
+    /// It has certainly processed its peer's reset of the stream.
+    pub(in crate::stream) processed_reset: bool,
+}
+
+impl Stream {
+    /// HEADERS or DATA of `sender`, before anything is made of it. Only the order of its sender's own
+    /// frames decides: how the frames of the two ends are ordered is not known so exactly.
+    pub(in crate::stream) fn heed(
+        &mut self,
+        sender: Endpoint,
+        frame: &'static str,
+        view: View,
+        at: Timestamp,
+    ) {
+        if !view.certain || (self.pushed && sender == Endpoint::Client) {
+            return;
+        }
+        let state = match sender {
+            Endpoint::Client => self.request.state,
+            Endpoint::Server => self.response.state,
+        };
+        let closed = ErrorCode::STREAM_CLOSED;
+        let (kind, code, rule) = match state {
+            HalfState::Ended(End::EndStream { .. }) => {
+                (OffenceKind::AfterEndStream, closed, rule::AFTER_END_STREAM)
+            }
+            _ if self.resets.iter().any(|reset| reset.sender == sender) => {
+                (OffenceKind::AfterReset, closed, rule::AFTER_OWN_RESET)
+            }
+            _ if view.processed_reset => {
+                (OffenceKind::AfterReset, closed, rule::AFTER_PROCESSED_RESET)
+            }
+            HalfState::Idle if frame == "DATA" => (
+                OffenceKind::Unexpected,
+                ErrorCode::PROTOCOL_ERROR,
+                rule::DATA_BEFORE_HEADERS,
+            ),
+            _ => return,
+        };
+        if view.told_as_flood {
+            return self.conduct_mut().broke(sender, at);
+        }
+        self.offend(kind, sender, (code, rule), frame, at);
+    }
+
+    /// A PUSH_PROMISE came on the stream. True when it is a gRPC call, which takes none.
+    pub(in crate::stream) fn takes_no_push(&self) -> bool {
+        self.content.grpc() == Seen::Value(())
+    }
+
+    /// `sender` broke a rule on the stream.
+    pub(in crate::stream) fn offend(
+        &mut self,
+        kind: OffenceKind,
+        sender: Endpoint,
+        (code, rule): (ErrorCode, &'static str),
+        frame: &'static str,
+        at: Timestamp,
+    ) {
+        let stream_id = self.id;
+        let conduct = self.conduct_mut();
+        conduct.broke(sender, at);
+        conduct.offence.get_or_insert(Offence {
+            kind,
+            sender,
+            stream_id,
+            at,
+            code,
+            connection_error: code == ErrorCode::PROTOCOL_ERROR,
+            rule,
+            frame,
+            answer: Answer::None,
+        });
+    }
+
+    /// How its endpoints behave, to note something.
+    pub(in crate::stream) fn conduct_mut(&mut self) -> &mut Conduct {
+        self.conduct.get_or_insert_default()
+    }
+}

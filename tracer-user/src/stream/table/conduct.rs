@@ -1,0 +1,347 @@
+//! Who keeps to the rules of RFC 9113, and how often what comes.
+
+use super::StreamTable;
+use crate::connection::Endpoint;
+use crate::frame::head::{Head, frame_type};
+use crate::frame::{ErrorCode, Frame, HeaderBlock, Priority, Step, StreamId, Violation};
+use crate::kernel::event::Timestamp;
+use crate::stream::ids::initiator;
+use crate::stream::live::View;
+use crate::stream::rate::{self, Counted, Flood, FloodKind};
+use crate::stream::record::{BeforeGoAway, GoAway, StreamEvent};
+use crate::stream::state::rule;
+use crate::stream::violation::{Answer, Offence, OffenceKind};
+
+/// Length of a WINDOW_UPDATE.
+const WINDOW_UPDATE_LEN: u32 = 4;
+
+impl StreamTable {
+    /// Looks at a step before anything is made of it.
+    pub(super) fn observe(&mut self, sender: Endpoint, step: &Step, at: Timestamp) {
+        match step {
+            Step::Frame { frame, .. } => {
+                self.watch.on_frame(sender);
+                self.watch.control.on_frame(sender, at);
+                self.observe_frame(sender, frame, at);
+            }
+            Step::DataBegin(head) => {
+                self.watch.on_frame(sender);
+                self.watch.control.on_frame(sender, at);
+                self.count(sender, Counted::Data, at);
+                if head.flow_len == 0 && !head.end_stream {
+                    self.count(sender, Counted::EmptyData, at);
+                }
+            }
+            Step::DataBody { .. } => self.watch.control.on_frame(sender, at),
+            Step::Violation(violation) => self.violation(sender, violation, at),
+            Step::LongBlock {
+                stream_id,
+                n_frames,
+            } => self.flood(Flood {
+                kind: FloodKind::Continuation,
+                sender,
+                stream_id: *stream_id,
+                at,
+                n: *n_frames,
+                within_ns: 0,
+                n_data_of_peer: 0,
+                n_headers_of_client: 0,
+            }),
+            Step::DataEnd(_) | Step::Preface | Step::Fault(_) | Step::Resynced { .. } => {}
+        }
+    }
+
+    /// What is known of `sender` where it comes to a stream's end.
+    pub(super) fn view(&self, sender: Endpoint, id: StreamId) -> View {
+        let certain = self.watch.is_certain(sender);
+        View {
+            certain,
+            told_as_flood: sender == Endpoint::Client && self.watch.rates.provokes(),
+            processed_reset: certain
+                && self.watch.is_certain(sender.peer())
+                && self.watch.control.has_processed_reset(sender, id),
+        }
+    }
+
+    /// What came before a GOAWAY; and what it answers is told.
+    pub(super) fn before_go_away(&mut self, go_away: &GoAway) -> BeforeGoAway {
+        let GoAway {
+            sender, code, at, ..
+        } = *go_away;
+        for offence in self.watch.ledger.on_go_away(sender, code) {
+            self.tell(offence);
+        }
+        if code != ErrorCode::NO_ERROR {
+            for conduct in self
+                .streams
+                .values_mut()
+                .filter_map(|stream| stream.conduct.as_mut())
+            {
+                if let Some(offence) = conduct.go_away(sender, code, at) {
+                    self.watch.ledger.note(offence);
+                }
+            }
+        }
+        BeforeGoAway {
+            pings: self.watch.control.pings(sender.peer()),
+            unacknowledged_settings: self.watch.control.unacknowledged_settings(sender),
+            provoked: self.watch.ledger.explains(sender, code, at),
+        }
+    }
+
+    /// Offences that nobody answered in time.
+    pub(super) fn tell_unanswered(&mut self, now: Timestamp) {
+        for offence in self.watch.ledger.advance(now) {
+            self.tell(offence);
+        }
+    }
+
+    /// The connection is over: nothing more answers.
+    pub(super) fn tell_last(&mut self) {
+        for offence in self.watch.ledger.on_end() {
+            self.tell(offence);
+        }
+    }
+
+    fn observe_frame(&mut self, sender: Endpoint, frame: &Frame, at: Timestamp) {
+        match frame {
+            Frame::Headers {
+                stream_id,
+                priority,
+                block,
+                ..
+            } => self.observe_headers(sender, *stream_id, *priority, block, at),
+            Frame::Priority {
+                stream_id,
+                priority,
+            } => {
+                self.count(sender, Counted::Priority, at);
+                self.observe_priority(sender, *stream_id, *priority, at);
+            }
+            Frame::RstStream { stream_id, code } => {
+                self.observe_reset(sender, *stream_id, *code, at);
+            }
+            Frame::Settings(settings) => {
+                self.count(sender, Counted::Settings, at);
+                self.watch.control.on_settings(sender, at);
+                if sender == Endpoint::Client {
+                    self.watch.on_client_settings(settings);
+                }
+            }
+            Frame::SettingsAck => {
+                self.watch.control.on_settings_ack(sender);
+                if sender == Endpoint::Server {
+                    self.watch.on_server_settings_ack();
+                }
+            }
+            Frame::PushPromise {
+                stream_id,
+                promised,
+                ..
+            } => self.observe_push(sender, *stream_id, *promised, at),
+            Frame::Ping { ack: false, data } => {
+                self.count(sender, Counted::Ping, at);
+                let idle = self.live() == 0;
+                self.watch.control.on_ping(sender, *data, idle, at);
+            }
+            Frame::Ping { ack: true, data } => self.watch.control.on_ping_ack(sender, *data, at),
+            Frame::WindowUpdate { increment, .. } if *increment < rate::TINY_INCREMENT => {
+                self.count(sender, Counted::TinyUpdate, at);
+            }
+            Frame::WindowUpdate { .. }
+            | Frame::GoAway { .. }
+            | Frame::PriorityUpdate { .. }
+            | Frame::Unknown { .. } => {}
+        }
+    }
+
+    fn observe_headers(
+        &mut self,
+        sender: Endpoint,
+        id: StreamId,
+        priority: Option<Priority>,
+        block: &HeaderBlock,
+        at: Timestamp,
+    ) {
+        self.count(sender, Counted::Headers, at);
+        if block.encoded_len == 0 && block.complete {
+            self.count(sender, Counted::EmptyHeaders, at);
+        }
+        if let Some(priority) = priority {
+            self.observe_priority(sender, id, priority, at);
+        }
+        if sender == Endpoint::Server {
+            return;
+        }
+        let even = initiator(id) == Endpoint::Server && !self.streams.contains_key(&id);
+        let rule = match even {
+            true => rule::EVEN_ID,
+            false if self.ids.was_skipped(id) => rule::FALLING_ID,
+            false => return,
+        };
+        self.offence(sender, id, (OffenceKind::Framing, rule), "HEADERS", at);
+    }
+
+    /// A stream that depends on itself was an error in RFC 7540 (section 5.3.1), and servers still answer
+    /// it with a reset: no offence any more, but a way to provoke one.
+    fn observe_priority(
+        &mut self,
+        sender: Endpoint,
+        id: StreamId,
+        priority: Priority,
+        at: Timestamp,
+    ) {
+        if priority.depends_on == id
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.conduct_mut().broke(sender, at);
+        }
+    }
+
+    fn observe_push(&mut self, sender: Endpoint, id: StreamId, promised: StreamId, at: Timestamp) {
+        if !self.watch.is_certain(sender) {
+            return;
+        }
+        if sender == Endpoint::Client {
+            let rule = (OffenceKind::Framing, rule::PUSH_BY_CLIENT);
+            return self.offence(sender, id, rule, "PUSH_PROMISE", at);
+        }
+        if self.ids.was_skipped(promised) {
+            let rule = (OffenceKind::Framing, rule::FALLING_ID);
+            return self.offence(sender, promised, rule, "PUSH_PROMISE", at);
+        }
+        let forbidden = self.watch.push_is_forbidden();
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let rule = match (forbidden, stream.takes_no_push()) {
+            (true, _) => rule::PUSH_FORBIDDEN,
+            (false, true) => rule::PUSH_TO_GRPC,
+            (false, false) => return,
+        };
+        let error = (ErrorCode::PROTOCOL_ERROR, rule);
+        stream.offend(OffenceKind::Unexpected, sender, error, "PUSH_PROMISE", at);
+    }
+
+    fn observe_reset(&mut self, sender: Endpoint, id: StreamId, code: ErrorCode, at: Timestamp) {
+        self.watch.control.on_reset(sender, id);
+        for offence in self.watch.ledger.on_reset(sender, id, code) {
+            self.tell(offence);
+        }
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let again = stream.resets.iter().any(|reset| reset.sender == sender);
+        let first = stream.resets.is_empty();
+        let own = initiator(id) == Endpoint::Client;
+        let short = stream.beginning_seen && at.since(stream.first_at) < rate::SHORT_LIFE_NS;
+        let provoked = stream
+            .conduct
+            .as_mut()
+            .is_some_and(|conduct| conduct.reset(sender, code, at));
+        if again {
+            return;
+        }
+        match sender {
+            Endpoint::Client if own => {
+                if short && first {
+                    self.count(sender, Counted::ShortReset, at);
+                }
+                if let Some(flood) = self.watch.rates.count_reset(at) {
+                    self.flood(flood);
+                }
+            }
+            Endpoint::Server if provoked => {
+                self.count(Endpoint::Client, Counted::ProvokedReset, at);
+            }
+            Endpoint::Client | Endpoint::Server => {}
+        }
+    }
+
+    /// The frame reader saw a broken rule.
+    fn violation(&mut self, sender: Endpoint, violation: &Violation, at: Timestamp) {
+        let certain = self.watch.is_certain(sender);
+        if certain && let Some(stream) = self.streams.get_mut(&violation.stream_id) {
+            stream.conduct_mut().broke(sender, at);
+        }
+        if !certain || is_told_elsewhere(violation) {
+            return;
+        }
+        self.take(Offence {
+            kind: OffenceKind::Framing,
+            sender,
+            stream_id: violation.stream_id,
+            at,
+            code: violation.code,
+            connection_error: violation.connection_error,
+            rule: violation.rule,
+            frame: violation.frame.name(),
+            answer: Answer::None,
+        });
+    }
+
+    /// A connection error of type PROTOCOL_ERROR, if it is certain.
+    fn offence(
+        &mut self,
+        sender: Endpoint,
+        stream_id: StreamId,
+        (kind, rule): (OffenceKind, &'static str),
+        frame: &'static str,
+        at: Timestamp,
+    ) {
+        if self.watch.is_certain(sender) {
+            self.take(Offence {
+                kind,
+                sender,
+                stream_id,
+                at,
+                code: ErrorCode::PROTOCOL_ERROR,
+                connection_error: true,
+                rule,
+                frame,
+                answer: Answer::None,
+            });
+        }
+    }
+
+    fn take(&mut self, offence: Offence) {
+        if !self.watch.ledger.take(offence) {
+            self.out.push_back(StreamEvent::Limit("broken_rules"));
+        }
+    }
+
+    fn tell(&mut self, offence: Offence) {
+        let (connection, role) = (self.connection, self.role);
+        self.out.push_back(StreamEvent::Offence {
+            connection,
+            role,
+            offence,
+        });
+    }
+
+    fn count(&mut self, sender: Endpoint, what: Counted, at: Timestamp) {
+        if self.watch.sees_both()
+            && let Some(flood) = self.watch.rates.count(sender, what, at)
+        {
+            self.flood(flood);
+        }
+    }
+
+    fn flood(&mut self, flood: Flood) {
+        let (connection, role) = (self.connection, self.role);
+        self.out.push_back(StreamEvent::Flood {
+            connection,
+            role,
+            flood,
+        });
+    }
+}
+
+/// WINDOW_UPDATE with increment 0 is a matter of flow control, and what cannot be decoded is one of HPACK.
+fn is_told_elsewhere(violation: &Violation) -> bool {
+    let Head {
+        frame_type, len, ..
+    } = violation.frame;
+    (frame_type == frame_type::WINDOW_UPDATE && len == WINDOW_UPDATE_LEN)
+        || violation.code == ErrorCode::COMPRESSION_ERROR
+}

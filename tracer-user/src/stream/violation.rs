@@ -1,0 +1,270 @@
+//! Rules of RFC 9113 that an endpoint broke, and what the other made of it.
+
+use crate::connection::Endpoint;
+use crate::frame::{ErrorCode, StreamId};
+use crate::kernel::event::Timestamp;
+use crate::limits;
+use crate::stream::pair::Pair;
+
+/// How long the other end's answer to a broken rule is waited for, in event time.
+pub(super) const ANSWER_NS: u64 = 1_000_000_000;
+
+/// What kind of rule was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffenceKind {
+    /// Size, stream id, order, flags or value of a frame.
+    Framing,
+    /// HEADERS or DATA after the sender's own END_STREAM.
+    AfterEndStream,
+    /// HEADERS or DATA after the stream was reset, by who sent or has processed the reset.
+    AfterReset,
+    /// DATA before HEADERS, or a PUSH_PROMISE that nobody wants.
+    Unexpected,
+}
+
+/// What the other end did about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing (yet).
+    #[default]
+    None,
+    /// It reset the stream.
+    Reset(ErrorCode),
+    /// It gave up the connection.
+    GoAway(ErrorCode),
+    /// The connection ended without a word.
+    Closed,
+}
+
+/// A rule that an endpoint broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offence {
+    /// What kind of rule.
+    pub kind: OffenceKind,
+    /// Who broke it.
+    pub sender: Endpoint,
+    /// The stream; 0 for the connection.
+    pub stream_id: StreamId,
+    /// When.
+    pub at: Timestamp,
+    /// The error code that the RFC demands of the other end.
+    pub code: ErrorCode,
+    /// A connection error (section 5.4.1), or else a stream error (5.4.2).
+    pub connection_error: bool,
+    /// The rule, with its section: a constant text.
+    pub rule: &'static str,
+    /// The name of the frame that broke it.
+    pub frame: &'static str,
+    /// What the other end did about it.
+    pub answer: Answer,
+}
+
+/// How the endpoints of a stream behaved. Nothing in nearly all streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conduct {
+    /// The first rule that was broken on the stream by a frame that came too late or too early.
+    pub offence: Option<Offence>,
+    /// When each endpoint last broke a rule on the stream, of whatever kind.
+    broke_at: Pair<Option<Timestamp>>,
+    /// By each endpoint: it reset the stream because the other had broken a rule on it.
+    provoked: Pair<bool>,
+}
+
+impl Conduct {
+    /// `sender` broke a rule on the stream.
+    pub(super) fn broke(&mut self, sender: Endpoint, at: Timestamp) {
+        *self.broke_at.of_mut(sender) = Some(at);
+    }
+
+    /// `sender` resets the stream. True when its peer had just broken a rule.
+    pub(super) fn reset(&mut self, sender: Endpoint, code: ErrorCode, at: Timestamp) -> bool {
+        let broke_at = *self.broke_at.of(sender.peer());
+        let provoked = broke_at.is_some_and(|broke_at| at.since(broke_at) <= ANSWER_NS);
+        *self.provoked.of_mut(sender) |= provoked;
+        if let Some(offence) = &mut self.offence
+            && offence.sender != sender
+            && offence.answer == Answer::None
+        {
+            offence.answer = Answer::Reset(code);
+        }
+        provoked
+    }
+
+    /// `sender` gives up the connection. What its peer did on this stream just before, if anything.
+    pub(super) fn go_away(
+        &mut self,
+        sender: Endpoint,
+        code: ErrorCode,
+        at: Timestamp,
+    ) -> Option<&Offence> {
+        let offence = self.offence.as_mut()?;
+        if offence.sender == sender || at.since(offence.at) > ANSWER_NS {
+            return None;
+        }
+        if offence.answer == Answer::None {
+            offence.answer = Answer::GoAway(code);
+        }
+        Some(offence)
+    }
+
+    /// `sender` reset the stream because its peer had broken a rule on it, which is told elsewhere.
+    #[must_use]
+    pub fn provoked(&self, sender: Endpoint) -> bool {
+        *self.provoked.of(sender)
+    }
+}
+
+/// The rules that were broken on one connection: each is told once, with its answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    told: Vec<(Endpoint, &'static str)>,
+    waiting: Vec<Offence>,
+    /// The last offence of each endpoint, told or not.
+    last: Pair<Option<(Timestamp, ErrorCode)>>,
+}
+
+impl Ledger {
+    /// Notes an offence of a stream, which the stream's record tells.
+    pub(super) fn note(&mut self, offence: &Offence) {
+        *self.last.of_mut(offence.sender) = Some((offence.at, offence.code));
+    }
+
+    /// Takes an offence. False when the bound of distinct rules is reached.
+    pub(super) fn take(&mut self, offence: Offence) -> bool {
+        self.note(&offence);
+        let name = (offence.sender, offence.rule);
+        if self.told.contains(&name) {
+            return true;
+        }
+        if self.told.len() >= limits::BROKEN_RULES {
+            return false;
+        }
+        self.told.push(name);
+        self.waiting.push(offence);
+        true
+    }
+
+    /// `by` reset a stream. What that answered.
+    pub(super) fn on_reset(&mut self, by: Endpoint, id: StreamId, code: ErrorCode) -> Vec<Offence> {
+        self.answered(Answer::Reset(code), |offence| {
+            offence.sender != by && offence.stream_id == id
+        })
+    }
+
+    /// `by` gave up the connection. What that answered.
+    pub(super) fn on_go_away(&mut self, by: Endpoint, code: ErrorCode) -> Vec<Offence> {
+        if code == ErrorCode::NO_ERROR {
+            return Vec::new();
+        }
+        self.answered(Answer::GoAway(code), |offence| offence.sender != by)
+    }
+
+    /// The connection ended.
+    pub(super) fn on_end(&mut self) -> Vec<Offence> {
+        self.answered(Answer::Closed, |_| true)
+    }
+
+    /// A GOAWAY with this code by `by` is an answer to what its peer did.
+    pub(super) fn explains(&self, by: Endpoint, code: ErrorCode, at: Timestamp) -> bool {
+        self.last.of(by.peer()).is_some_and(|(broke_at, demanded)| {
+            at.since(broke_at) <= ANSWER_NS
+                && (code == demanded || code == ErrorCode::PROTOCOL_ERROR)
+        })
+    }
+
+    /// What waited for an answer long enough.
+    pub(super) fn advance(&mut self, now: Timestamp) -> Vec<Offence> {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        self.answered(Answer::None, |offence| now >= due(offence))
+    }
+
+    /// When the next has waited long enough.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.waiting.iter().map(due).min()
+    }
+
+    fn answered(&mut self, answer: Answer, is: impl Fn(&Offence) -> bool) -> Vec<Offence> {
+        let (answered, waiting) = self.waiting.iter().partition(|offence| is(offence));
+        self.waiting = waiting;
+        let mut answered: Vec<Offence> = answered;
+        for offence in &mut answered {
+            offence.answer = answer;
+        }
+        answered
+    }
+}
+
+/// When an offence has waited long enough.
+const fn due(offence: &Offence) -> Timestamp {
+    Timestamp(offence.at.0.saturating_add(ANSWER_NS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Endpoint::{Client, Server};
+
+    fn offence(sender: Endpoint, rule: &'static str, at: u64) -> Offence {
+        Offence {
+            kind: OffenceKind::Framing,
+            sender,
+            stream_id: StreamId(3),
+            at: Timestamp(at),
+            code: ErrorCode::FRAME_SIZE_ERROR,
+            connection_error: false,
+            rule,
+            frame: "PING",
+            answer: Answer::None,
+        }
+    }
+
+    #[test]
+    fn each_rule_is_told_once_with_its_answer() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.take(offence(Client, "a", 0)) && ledger.take(offence(Client, "a", 1)));
+        assert!(ledger.take(offence(Server, "a", 1)));
+        // Only the other end answers, and only on the same stream.
+        assert_eq!(ledger.on_reset(Client, StreamId(5), ErrorCode::CANCEL), []);
+        let answered = ledger.on_reset(Server, StreamId(3), ErrorCode::FRAME_SIZE_ERROR);
+        assert_eq!(answered.len(), 1);
+        assert_eq!(
+            (answered[0].sender, answered[0].answer),
+            (Client, Answer::Reset(ErrorCode::FRAME_SIZE_ERROR))
+        );
+        assert_eq!(ledger.on_go_away(Client, ErrorCode::NO_ERROR), []);
+        assert_eq!(ledger.due(), Some(Timestamp(1 + ANSWER_NS)));
+        assert_eq!(ledger.advance(Timestamp(ANSWER_NS)), []);
+        assert_eq!(
+            ledger.advance(Timestamp(1 + ANSWER_NS)),
+            [offence(Server, "a", 1)]
+        );
+        assert_eq!(ledger.due(), None);
+        assert_eq!(ledger.on_end(), []);
+    }
+
+    #[test]
+    fn the_number_of_rules_is_bounded() {
+        const RULES: &str = "0123456789012345678901234567890123456789";
+        let mut ledger = Ledger::default();
+        let mut taken = 0;
+        for n in 1..=RULES.len() {
+            taken += usize::from(ledger.take(offence(Client, &RULES[..n], 0)));
+        }
+        assert_eq!(taken, limits::BROKEN_RULES);
+    }
+
+    #[test]
+    fn a_go_away_is_explained_by_what_came_just_before() {
+        let mut ledger = Ledger::default();
+        let size = ErrorCode::FRAME_SIZE_ERROR;
+        assert!(!ledger.explains(Server, size, Timestamp(5)));
+        ledger.take(offence(Client, "a", 5));
+        assert!(ledger.explains(Server, size, Timestamp(6)));
+        assert!(ledger.explains(Server, ErrorCode::PROTOCOL_ERROR, Timestamp(6)));
+        assert!(!ledger.explains(Server, ErrorCode::INTERNAL_ERROR, Timestamp(6)));
+        assert!(!ledger.explains(Client, size, Timestamp(6)));
+        assert!(!ledger.explains(Server, size, Timestamp(6 + ANSWER_NS)));
+    }
+}
