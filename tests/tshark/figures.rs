@@ -176,16 +176,7 @@ impl Figures {
                         .collect()
                 })
                 .collect();
-            let [
-                connection,
-                types,
-                lengths,
-                ids,
-                resets,
-                go_aways,
-                names,
-                values,
-            ] = fields.as_slice()
+            let [connection, types, lengths, ids, resets, go_aways, _, _] = fields.as_slice()
             else {
                 panic!("tshark printed another number of fields: {line}");
             };

@@ -26,7 +26,7 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     ]))?;
     let mut compare = command::cargo(root);
     compare.args(["test", "--locked", "--quiet", "--package", "tracer-tests"]);
-    compare.args(["--test", "tshark", "--", "--nocapture", "--quiet"]);
+    compare.args(["--test", "tshark", "--", "--nocapture"]);
     compare.env("H2TRACE_BINARY", demo::release_binary(root));
     if !options.small {
         compare.env("H2TRACE_SCALE", "full");
