@@ -143,6 +143,8 @@ fn unknown_words_are_refused_with_the_nearest_name() {
         "\"out of cheese\"",
         "give the name of a finding, or an error text",
     ]);
+    let log = "transport is closing ".repeat(1_000);
+    h2trace(&["explain", &log]).assert_refused(&["3000 words", "at most 500"]);
     h2trace(&["explain", "\u{1b}[31m\n"]).assert_refused(&["\\u{1b}"]);
 }
 

@@ -13,6 +13,7 @@ use crate::explain::page::{Group, Item, Page};
 use crate::explain::search::{Closeness, Found, Match, find, nearest};
 use crate::explain::{mostly_said_of, page, said_of};
 use crate::export::text::{COLUMNS, Paint, wrapped};
+use crate::limits;
 use crate::stream::record::Tier;
 
 /// Findings that are listed for one question.
@@ -24,6 +25,13 @@ const LISTED: usize = 8;
 /// Nothing is known of the words, or it cannot be printed.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let question = args.words.join(" ");
+    let n_words = question.split_whitespace().count();
+    if n_words > limits::EXPLAIN_WORDS {
+        bail!(
+            "{n_words} words are too many (at most {}): give the line that has the error",
+            limits::EXPLAIN_WORDS
+        );
+    }
     let printed = match (question.trim(), args.output) {
         ("", Format::Text) => list(output::terminal().0)?,
         ("", Format::Json) => json(&Found {

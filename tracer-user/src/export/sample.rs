@@ -9,6 +9,7 @@ use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{ErrorCode, StreamId};
 use crate::kernel::event::{Address, Opened, OtherProtocol, Timestamp};
 use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol};
+use crate::stream::condition::FlowNotes;
 use crate::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, Outcome, RequestPhase, Reset,
     ResponsePhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
@@ -123,6 +124,7 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
         timeout: Some(Duration::from_millis(1_500)),
         shown: BTreeMap::from([("x-call-id".into(), "call-7".into())]),
         resets: Vec::new(),
+        flow: FlowNotes::default(),
         end: StreamEnd::Complete,
         outcome: Outcome::Ok,
         tier: Tier::T1,

@@ -499,7 +499,8 @@ impl Conn {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
-                StreamEvent::NotHttp2 { .. }
+                StreamEvent::Condition(_)
+                | StreamEvent::NotHttp2 { .. }
                 | StreamEvent::Offence { .. }
                 | StreamEvent::Flood { .. } => self.say(findings, sink),
                 StreamEvent::Limit(name) => {

@@ -173,8 +173,11 @@ impl Pipeline {
             if over {
                 self.table.remove(&key);
             } else if let Some(next) = next {
-                // Never earlier than `now` again, or this loop would not end.
-                self.schedule(key, next.max(Timestamp(now.0.saturating_add(1))));
+                // Later than `now`, or this loop would not end. (A file may say that it is the end of time.)
+                let next = next.max(Timestamp(now.0.saturating_add(1)));
+                if next > now {
+                    self.schedule(key, next);
+                }
             }
         }
     }

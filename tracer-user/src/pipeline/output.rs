@@ -114,6 +114,7 @@ impl Loss {
             "limit_story"
                 | "limit_foreign_connections"
                 | "limit_go_away_connections"
+                | "limit_idle_methods"
                 | "limit_method_shapes"
         )
     }
@@ -131,6 +132,7 @@ pub(super) fn limit_cause(name: &'static str) -> &'static str {
         "header_block" => "limit_header_block",
         "header_list" => "limit_header_list",
         "hpack_table" => "limit_hpack_table",
+        "idle_methods" => "limit_idle_methods",
         "method_shapes" => "limit_method_shapes",
         "story" => "limit_story",
         "streams" => "limit_streams",

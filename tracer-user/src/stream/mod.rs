@@ -9,6 +9,7 @@
     )
 )]
 
+pub mod condition;
 pub mod record;
 pub mod table;
 
@@ -19,6 +20,7 @@ pub mod shown;
 pub mod state;
 pub mod violation;
 
+mod concurrency;
 mod content;
 mod end;
 mod fields;

@@ -5,11 +5,14 @@
 
 mod abuse;
 mod completion;
+mod concurrency;
 mod connection;
 mod content_length;
 mod fields;
+mod flow_control;
 mod framing;
 mod header_list;
+mod idle;
 mod ping;
 mod protocol;
 mod reset;
@@ -20,9 +23,12 @@ use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::{ConnectionId, Endpoint};
 use crate::frame::StreamId;
 use crate::kernel::event::Timestamp;
+use crate::stream::condition::{Condition, Standing};
 use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 
 use connection::Connections;
+use flow_control::Said;
+use idle::Idle;
 use protocol::Foreign;
 use shape::Shapes;
 
@@ -32,6 +38,7 @@ pub struct Rules {
     connections: Connections,
     foreign: Foreign,
     shapes: Shapes,
+    idle: Idle,
 }
 
 impl Rules {
@@ -99,6 +106,7 @@ impl Rules {
                 .found((*connection, *role), *at, *sender, spoke)
                 .into_iter()
                 .collect(),
+            StreamEvent::Condition(condition) => self.condition(condition).into_iter().collect(),
             StreamEvent::Opened { .. } | StreamEvent::Limit(_) => Vec::new(),
         }
     }
@@ -115,8 +123,32 @@ impl Rules {
                 std::mem::take(&mut self.foreign.n_forgotten),
             ),
             ("method_shapes", std::mem::take(&mut self.shapes.n_left_out)),
+            ("idle_methods", std::mem::take(&mut self.idle.n_left_out)),
         ];
         hits.into_iter().filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// What stands for longer than it should.
+    fn condition(&mut self, condition: &Condition) -> Option<Finding> {
+        let at = condition.at;
+        let stream = condition.stream.as_deref();
+        let said = match condition.what {
+            Standing::Stalled(stall) => flow_control::stalled(&stall, at, stream),
+            Standing::Fault(fault) => flow_control::fault(&fault),
+            Standing::Saturated {
+                cap,
+                since,
+                n_reopened,
+            } => concurrency::saturated(cap, since, n_reopened, at),
+            Standing::OverCap(over) => concurrency::over_cap(&over),
+            Standing::LeftOpen { since } => idle::left_open(since, at),
+            Standing::Overdue { since } => self.idle.overdue(stream?, since, at, &self.shapes)?,
+        };
+        let waits = match condition.what {
+            Standing::Stalled(stall) => stall.sender,
+            _ => Endpoint::Server,
+        };
+        Some(standing(condition, said, waits))
     }
 
     fn stream(&mut self, record: &StreamRecord) -> Vec<Finding> {
@@ -135,9 +167,11 @@ impl Rules {
                     findings.push(self.connections.lost(record, why));
                 }
             }
-            // The rule that the other end had broken is the finding.
-            StreamEnd::Reset if reset::is_provoked(record) => {}
-            StreamEnd::Reset => findings.extend(reset::judge(record)),
+            StreamEnd::Reset => {
+                findings.extend(of_reset(record));
+                flow_control::ended_by_stall(record, &mut findings);
+                findings.extend(self.idle.killed(record));
+            }
             StreamEnd::Complete | StreamEnd::Connection(_) => {}
         }
         // A server that broke the rules did not make what gRPC demands of a response either.
@@ -146,6 +180,9 @@ impl Rules {
             .is_some_and(|offence| offence.sender == Some(Endpoint::Server));
         if !by_server {
             self.content(record, &mut findings);
+        }
+        if flow_control::answered(record).is_none() {
+            findings.extend(flow_control::unanswered(record));
         }
         findings.extend(offence);
         self.shapes.learn(record);
@@ -229,6 +266,42 @@ fn on_connection(
         summary,
         story: Vec::new(),
     }
+}
+
+/// The finding about the RST_STREAM: what it answered, if that is known.
+fn of_reset(record: &StreamRecord) -> Option<Finding> {
+    if let Some(fault) = flow_control::answered(record) {
+        return fault;
+    }
+    if reset::is_provoked(record) {
+        // The rule that the other end had broken is the finding.
+        return None;
+    }
+    concurrency::answered(record).or_else(|| reset::judge(record))
+}
+
+/// A finding about what stands. `waits`: whose windows are of interest.
+fn standing(condition: &Condition, said: Said, waits: Endpoint) -> Finding {
+    let mut found = match condition.stream.as_deref() {
+        Some(record) => {
+            let place = record.path.as_deref().unwrap_or_default();
+            let mut summary = said.summary;
+            if !place.is_empty() {
+                summary.push_str(&format!(" ({place})"));
+            }
+            let mut found = finding(record, said.kind, said.verdict, summary);
+            found.windows = flow_control::windows(record, waits);
+            found
+        }
+        None => on_connection(
+            (condition.connection, condition.role),
+            condition.at,
+            (said.kind, said.verdict, said.summary),
+        ),
+    };
+    found.at = condition.at;
+    found.sender = said.sender;
+    found
 }
 
 /// A finding about a stream, nobody's fault yet.

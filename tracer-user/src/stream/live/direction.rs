@@ -1,5 +1,6 @@
 //! One direction of a stream.
 
+use crate::stream::flow::Window;
 use crate::stream::grpc::length_prefix::MessageReader;
 use crate::stream::record::Half;
 use crate::stream::state::HalfState;
@@ -7,7 +8,7 @@ use crate::stream::table::Context;
 
 /// The DATA frame that is going by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Progress {
+pub(in crate::stream) struct Progress {
     /// Its data so far.
     pub(super) bytes: u64,
     /// Messages that had begun before it.
@@ -24,9 +25,9 @@ pub(in crate::stream) struct Direction {
     /// Its gRPC messages.
     pub(in crate::stream) messages: MessageReader,
     /// What its sender may still send on the stream.
-    pub(in crate::stream) window: Option<i64>,
+    pub(in crate::stream) window: Window,
     /// The DATA frame that is going by.
-    pub(super) frame: Option<Progress>,
+    pub(in crate::stream) frame: Option<Progress>,
 }
 
 impl Direction {
@@ -39,7 +40,7 @@ impl Direction {
                 ..Half::default()
             },
             messages: MessageReader::new(),
-            window,
+            window: Window::new(window),
             frame: None,
         }
     }

@@ -42,6 +42,7 @@ impl StreamTable {
                 stream.finish(at, &self.flow);
                 self.n_lingering += 1;
                 self.lingering.push_back((due(at), id));
+                self.keep_one_stalled_end(id);
             }
             (false, true) => {
                 stream.finished_at = None;
