@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod build_ebpf;
 mod command;
+mod compare_tshark;
 mod demo;
 mod privilege;
 mod setup;
@@ -42,6 +43,8 @@ enum Task {
     Bench(bench::Options),
     /// Run real peers for long, in good health, and fail when the tracer flags or loses anything
     Soak(soak::Options),
+    /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
+    CompareTshark(compare_tshark::Options),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Tidy(options) => tidy::run(&options, &root),
         Task::Bench(options) => bench::run(&options, &root),
         Task::Soak(options) => soak::run(&options, &root),
+        Task::CompareTshark(options) => compare_tshark::run(&options, &root),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
