@@ -224,6 +224,7 @@ impl Servers {
                         version: ENVOY,
                         concurrency: 1,
                         half_close: false,
+                        hide_ids: false,
                     };
                     Some((*peer, Envoy::start(options, server.port())))
                 }
