@@ -31,7 +31,9 @@ impl Tcpdump {
             .map(|port| format!("tcp port {port}"))
             .collect();
         let mut command = Command::new("tcpdump");
-        // A large buffer, so that nothing is dropped; -Z: no change of user, who could not write the file.
+        // A large buffer, so that nothing is dropped; what waits in a block that is not full yet would be lost at
+        // the end; -Z: no change of user, who could not write the file.
+        command.arg("--immediate-mode");
         command.args([
             "-i", "lo", "-B", "131072", "-s", "0", "-U", "-Z", "root", "-w",
         ]);

@@ -444,6 +444,7 @@ impl StreamTable {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
+        let answered = stream.is_answered();
         act(
             stream,
             Env {
@@ -458,6 +459,7 @@ impl StreamTable {
         }
         let breach_due = stream.breach_due();
         self.settle(id, context.at);
+        self.recount_answered(id, answered);
         if let Some(due) = breach_due {
             self.look_by(due);
         }
