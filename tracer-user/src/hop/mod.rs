@@ -21,6 +21,8 @@ mod fast;
 mod index;
 mod place;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
