@@ -12,6 +12,8 @@ pub struct Trace {
     pub streams: Vec<Stream>,
     /// Of type `finding`.
     pub findings: Vec<Finding>,
+    /// Of type `hop`.
+    pub hops: Vec<Hop>,
     /// Of type `connection`.
     pub connections: Vec<Value>,
     /// Of type `loss`.
@@ -27,6 +29,10 @@ pub struct Stream(pub Value);
 /// A finding.
 #[derive(Clone, Debug)]
 pub struct Finding(pub Value);
+
+/// A request at a proxy.
+#[derive(Clone, Debug)]
+pub struct Hop(pub Value);
 
 /// One RST_STREAM of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +61,7 @@ impl Trace {
             match value["type"].as_str() {
                 Some("stream") => trace.streams.push(Stream(value)),
                 Some("finding") => trace.findings.push(Finding(value)),
+                Some("hop") => trace.hops.push(Hop(value)),
                 Some("connection") => trace.connections.push(value),
                 Some("loss") => trace.losses.push(value),
                 Some("summary") => trace.summary = Some(value),
@@ -265,6 +272,47 @@ impl Finding {
     #[must_use]
     pub fn is_about(&self, stream: &Stream) -> bool {
         self.0["conn"] == stream.0["conn"] && self.0["stream_id"] == stream.0["stream_id"]
+    }
+}
+
+impl Hop {
+    /// The proxy's process.
+    #[must_use]
+    pub fn proxy(&self) -> u32 {
+        let pid = self.0["proxy"]["pid"].as_u64();
+        pid.and_then(|pid| u32::try_from(pid).ok())
+            .unwrap_or_default()
+    }
+
+    /// The stream that the proxy served.
+    #[must_use]
+    pub fn downstream(&self) -> Stream {
+        Stream(self.0["downstream"]["stream"].clone())
+    }
+
+    /// The streams that it opened for it and that have ended.
+    #[must_use]
+    pub fn upstream(&self) -> Vec<Stream> {
+        let sides = self.0["upstream"].as_array().map(Vec::as_slice);
+        let streams = sides.unwrap_or_default().iter().map(|side| &side["stream"]);
+        streams
+            .filter(|stream| !stream.is_null())
+            .map(|stream| Stream(stream.clone()))
+            .collect()
+    }
+
+    /// How surely the two sides were found to be one request; None when it stands alone.
+    #[must_use]
+    pub fn confidence(&self) -> Option<&str> {
+        self.0["join"]["confidence"].as_str()
+    }
+
+    /// What was found about it.
+    #[must_use]
+    pub fn findings(&self) -> Vec<&str> {
+        let kinds = self.0["findings"].as_array().map(Vec::as_slice);
+        let kinds = kinds.unwrap_or_default();
+        kinds.iter().filter_map(Value::as_str).collect()
     }
 }
 

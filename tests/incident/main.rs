@@ -33,6 +33,8 @@ struct Parts {
     half_close: bool,
     workers: u32,
     response_bytes: u32,
+    /// The proxy takes away what tells the calls apart.
+    hide_ids: bool,
 }
 
 impl Parts {
@@ -45,6 +47,7 @@ impl Parts {
             half_close: false,
             workers: 1,
             response_bytes: 11_000,
+            hide_ids: false,
         }
     }
 }
@@ -65,6 +68,7 @@ impl Run {
                 version,
                 concurrency: parts.workers,
                 half_close: parts.half_close,
+                hide_ids: parts.hide_ids,
             };
             Envoy::start(options, server.port())
         });

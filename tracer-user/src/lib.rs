@@ -4,11 +4,11 @@
 //! The data path, one folder a stage, in this order:
 //!
 //! ```text
-//! kernel -> connection -> frame -> stream -> anomaly -> export
+//! kernel -> connection -> frame -> stream -> hop -> anomaly -> export
 //! ```
 //!
-//! A stage may use the stages before it, never one after it. `connection`, `frame`, `stream` and
-//! `anomaly` are pure: no I/O, no async, no clock (time comes in with the event), no logging of
+//! A stage may use the stages before it, never one after it. `connection`, `frame`, `stream`, `hop`
+//! and `anomaly` are pure: no I/O, no async, no clock (time comes in with the event), no logging of
 //! payload. Only [`pipeline`] joins them.
 
 pub mod limits;
@@ -17,6 +17,7 @@ pub mod anomaly;
 pub mod connection;
 pub mod export;
 pub mod frame;
+pub mod hop;
 pub mod kernel;
 pub mod stream;
 

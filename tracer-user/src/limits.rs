@@ -91,6 +91,38 @@ pub const WORKLOAD_LABELS: usize = 1_000;
 /// GOAWAY debug data that is kept to recognise known reasons. Never shown beyond the known ones.
 pub const GOAWAY_DEBUG: usize = 64;
 
+/// Header fields of one request whose hashes are kept to recognise it on the other hop of a proxy.
+pub const HOP_FIELDS: usize = 16;
+
+/// Streams of all proxies that wait for the other hop of their request. Beyond it the process with the most
+/// of them lets go of all of its own, which then stand alone. Counter `hop_waiting`.
+pub const HOP_WAITING: usize = 262_144;
+
+/// Processes (in a file: hosts) that may be proxies. Beyond it further ones are not looked at.
+/// Counter `hop_places`.
+pub const HOP_PLACES: usize = 4_096;
+
+/// How long after the end of the client's hop the upstream one is waited for, in event time. An upstream
+/// stream that is still open then was left open.
+pub const HOP_WAIT_NS: u64 = 10_000_000_000;
+
+/// How long a request that cannot be told apart from others is kept after both its sides have ended, in event
+/// time: those that end with it are looked at too.
+pub const HOP_SETTLE_NS: u64 = 200_000_000;
+
+/// Upstream streams of one request that are kept. Counter `hop_attempts`.
+pub const HOP_ATTEMPTS: usize = 16;
+
+/// Requests of one thread looked at to find the one that an upstream stream was opened for. Counter
+/// `hop_candidates`.
+pub const HOP_CANDIDATES: usize = 256;
+
+/// Upstream streams of one process kept beyond their end, where several requests cannot be told apart.
+pub const HOP_RECENT: usize = 256;
+
+/// Paths of one process that it is known to pass on. Counter `hop_paths`.
+pub const HOP_PATHS: usize = 512;
+
 /// gRPC messages of one direction of one stream whose sizes are kept (the others are only counted).
 pub const MESSAGE_SIZES: usize = 16;
 

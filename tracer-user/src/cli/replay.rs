@@ -79,11 +79,12 @@ fn front(args: &ReplayArgs) -> Front {
     // Packets carry wall times: nothing is added to them.
     let clock = WallClock::with_boot(0);
     let shown_from = args.report.findings.shown_from();
+    let hops = args.show.contains(&Show::Hops);
     match args.report.output {
-        Format::Json => Front::Json(Json::new(clock, shown_from)),
+        Format::Json => Front::Json(Json::new(clock, shown_from).with_hops(hops)),
         Format::Text => {
             let (paint, columns) = output::terminal();
-            let text = Text::new(clock, paint, columns, shown_from);
+            let text = Text::new(clock, paint, columns, shown_from).with_hops(hops);
             Front::Text(text.with_headers(&args.header.header))
         }
     }
@@ -271,6 +272,17 @@ impl Sink for Printed {
                 }
                 (false, false) => {}
             },
+            // The front knows whether hops are wanted beside what was found about them.
+            Output::Hop { request, .. } => {
+                match (self.wants(Show::Hops), self.wants(Show::Findings)) {
+                    (_, true) => self.print(output),
+                    (true, false) => self.print(&Output::Hop {
+                        request: request.clone(),
+                        findings: Vec::new(),
+                    }),
+                    (false, false) => {}
+                }
+            }
             Output::Finding { .. } => {
                 if self.wants(Show::Findings) {
                     self.print(output);

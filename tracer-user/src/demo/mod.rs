@@ -26,7 +26,6 @@ mod report;
 mod seen;
 mod serve;
 mod server;
-mod timeline;
 
 /// What `h2trace demo` takes.
 #[derive(Args, Clone, Debug)]

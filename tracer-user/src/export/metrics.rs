@@ -87,6 +87,14 @@ metrics! {
         "Bytes of DATA without padding, of request and response, counted when their stream ends";
     FINDINGS = Counter "h2trace_findings_total" ["role", "comm", "kind", "verdict"]
         "Findings, by kind and verdict";
+    LATE_END_STREAM = Counter "h2trace_late_end_stream_total" ["user_agent"]
+        "Requests that had not ended when their response was complete, seen where they are answered, by the client's library";
+    HOP_REQUESTS = Counter "h2trace_hop_requests_total" ["comm", "join"]
+        "Requests whose two sides were looked for at a proxy (comm), by how surely they were found: id to ambiguous, or alone";
+    HOP_MISSING_BYTES = Counter "h2trace_hop_missing_bytes_total" ["comm"]
+        "Bytes of responses that came to a proxy whole and did not leave it";
+    HOP_RESET_CODES = Counter "h2trace_hop_reset_codes_total" ["comm", "towards", "code_in", "code_out"]
+        "Resets at a proxy, by the side they went to, the code that came in and the code that the proxy sent";
     LIVE_CONNECTIONS = Gauge "h2trace_live_connections" []
         "Connections that are followed now";
     LIVE_STREAMS = Gauge "h2trace_live_streams" []

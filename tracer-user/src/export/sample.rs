@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::anomaly::Rules;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{ErrorCode, StreamId};
+use crate::hop::{Attempt, By, Confidence, Hop, HopStream, Join, PlaceKey};
 use crate::kernel::event::{Address, Opened, OtherProtocol, Timestamp};
-use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol};
+use crate::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol};
 use crate::stream::condition::FlowNotes;
 use crate::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, Outcome, RequestPhase, Reset,
     ResponsePhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
 };
+
+use crate::stream::user_agent::UserAgent;
 
 const START: u64 = 1_000_000_000;
 
@@ -118,6 +122,8 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
         path: Some("/grpc.testing.TestService/UnaryCall".into()),
         http_status: Seen::Value(200),
         response_content_type: Some("application/grpc".into()),
+        user_agent: UserAgent::GrpcNodeJs,
+        response_coding: 0,
         grpc_status: Seen::Value(0),
         grpc_status_malformed: false,
         malformed: None,
@@ -147,6 +153,7 @@ pub(crate) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
         request_phase: Some(RequestPhase::Q1),
         response_phase: Some(ResponsePhase::Rm),
         response_windows: used_up,
+        response_blocked_since: None,
     };
     let record = StreamRecord {
         request: Half {
@@ -288,6 +295,71 @@ pub(crate) fn unseen(stream_id: u32) -> StreamRecord {
     }
 }
 
+/// The call of [`cut`] at the proxy that cut it: whole on the server's hop.
+pub(crate) fn hop(stream_id: u32) -> Output {
+    let proxy = |id, role| ConnectionInfo {
+        id: ConnectionId(id),
+        role: Some(role),
+        pid: 77,
+        comm: "envoy".into(),
+        ..connection()
+    };
+    let side = |id, role, record: StreamRecord| HopStream {
+        tag: HopEnd {
+            info: Arc::new(proxy(id, role)),
+            findings: Vec::new(),
+            peer: (role == Endpoint::Server).then(|| Arc::new(connection())),
+        },
+        record: Arc::new(StreamRecord {
+            connection: ConnectionId(id),
+            role: Some(role),
+            pid: 77,
+            ..record
+        }),
+    };
+    let (record, findings) = cut(stream_id);
+    let mut downstream = side(
+        5,
+        Endpoint::Server,
+        StreamRecord {
+            story: findings[0].story.clone(),
+            ..record
+        },
+    );
+    downstream.tag.findings = vec![findings[0].kind];
+    let join = Join {
+        by: By::Fields,
+        confidence: Confidence::UniqueField,
+    };
+    let attempt = |stream_id, stream| Attempt {
+        connection: ConnectionId(6),
+        stream_id: StreamId(stream_id),
+        began_at: at(120),
+        join,
+        stream,
+    };
+    let mut whole = complete(33);
+    whole.story = findings[0].story[..2].to_vec();
+    let request = Hop {
+        proxy: PlaceKey::Process(77),
+        downstream,
+        upstream: vec![
+            attempt(33, Some(side(6, Endpoint::Client, whole))),
+            attempt(35, None),
+        ],
+        join: Some(join),
+        others: Vec::new(),
+        others_known: true,
+        passes_on: true,
+        at: at(5_000),
+    };
+    let findings = Rules::new().judge_hop(&request);
+    Output::Hop {
+        request: Box::new(request),
+        findings,
+    }
+}
+
 /// Every kind of output.
 pub(crate) fn outputs() -> Vec<Output> {
     let info = Arc::new(connection());
@@ -376,5 +448,6 @@ pub(crate) fn outputs() -> Vec<Output> {
             cause: "limit_streams",
             bytes: None,
         }),
+        hop(17),
     ]
 }

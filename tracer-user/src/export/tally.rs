@@ -100,6 +100,11 @@ impl Sink for Tally {
                     self.count_finding(finding);
                 }
             }
+            Output::Hop { findings, .. } => {
+                for finding in findings {
+                    self.count_finding(finding);
+                }
+            }
             Output::Finding { finding, .. } => self.count_finding(finding),
             Output::Loss(loss) if !loss.hides_traffic() => {}
             Output::Loss(loss) => *self.losses.entry(loss.cause).or_default() += 1,

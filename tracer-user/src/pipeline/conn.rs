@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::frames::{FrameTeller, Frames};
 use super::lane::Lane;
+use super::later::Later;
 use super::output::limit_cause;
 use super::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
-use crate::anomaly::Rules;
 use crate::connection::end::Ending;
 use crate::connection::role::Role;
 use crate::connection::upgrade::{self, UpgradeRequest};
@@ -39,6 +39,8 @@ pub(super) struct Conn {
     role: Role,
     believed: bool,
     announced: bool,
+    /// The stage that joins hops knows of it.
+    at_hops: bool,
     lanes: [Lane; 2],
     waiting: Vec<Waiting>,
     streams: StreamTable,
@@ -74,6 +76,7 @@ impl Conn {
             role,
             believed: false,
             announced: false,
+            at_hops: false,
             lanes: [Lane::default(), Lane::default()],
             waiting: Vec::new(),
             streams,
@@ -127,7 +130,7 @@ impl Conn {
         at: Timestamp,
         task: Task,
         bytes: &Bytes<'_>,
-        rules: &mut Rules,
+        later: &mut Later,
         sink: &mut dyn Sink,
     ) {
         self.last_bytes = self.last_bytes.max(at);
@@ -161,7 +164,7 @@ impl Conn {
             let alone = self.frames.settle(sender);
             self.tell_frames(alone, sink);
         }
-        self.events(rules, sink);
+        self.events(later, sink);
     }
 
     /// The first bytes are not HTTP/2. True when nothing of this connection is worth following.
@@ -169,12 +172,12 @@ impl Conn {
         &mut self,
         at: Timestamp,
         unrecognised: &Unrecognised<'_>,
-        rules: &mut Rules,
+        later: &mut Later,
         sink: &mut dyn Sink,
     ) -> bool {
         if self.announced {
             self.answered_otherwise(at, unrecognised);
-            self.events(rules, sink);
+            self.events(later, sink);
             return false;
         }
         if unrecognised.protocol == OtherProtocol::Http1 {
@@ -211,13 +214,13 @@ impl Conn {
         }
     }
 
-    pub(super) fn end(&mut self, at: Timestamp, end: &End, rules: &mut Rules, sink: &mut dyn Sink) {
+    pub(super) fn end(&mut self, at: Timestamp, end: &End, later: &mut Later, sink: &mut dyn Sink) {
         if let EndCause::Desync(direction) = end.cause {
             if self.foreign {
                 return;
             }
             self.desync(direction, at, sink);
-            self.events(rules, sink);
+            self.events(later, sink);
             return;
         }
         for (direction, offset) in [
@@ -244,14 +247,14 @@ impl Conn {
         self.ending.sign(end.cause, at);
         self.streams.end_begun(self.ending.cause());
         self.flush(sink);
-        self.events(rules, sink);
+        self.events(later, sink);
     }
 
     /// Time passes. True when the connection is over.
     pub(super) fn advance(
         &mut self,
         now: Timestamp,
-        rules: &mut Rules,
+        later: &mut Later,
         sink: &mut dyn Sink,
     ) -> bool {
         self.streams.advance(now);
@@ -259,7 +262,10 @@ impl Conn {
         if let Some((why, at)) = over {
             self.streams.connection_ended(why, at);
         }
-        self.events(rules, sink);
+        self.events(later, sink);
+        if over.is_some() {
+            self.leave_hops(later);
+        }
         over.is_some()
     }
 
@@ -269,23 +275,23 @@ impl Conn {
         &mut self,
         excess: usize,
         at: Timestamp,
-        rules: &mut Rules,
+        later: &mut Later,
         sink: &mut dyn Sink,
     ) {
         for _ in 0..excess.min(self.streams.live()) {
             self.streams.relieve(at);
         }
-        self.events(rules, sink);
+        self.events(later, sink);
     }
 
     /// This connection has to go for another one.
-    pub(super) fn evict(&mut self, now: Timestamp, rules: &mut Rules, sink: &mut dyn Sink) {
+    pub(super) fn evict(&mut self, now: Timestamp, later: &mut Later, sink: &mut dyn Sink) {
         self.loss(now, "limit_connections", None, sink);
-        self.finish(now, rules, sink);
+        self.finish(now, later, sink);
     }
 
     /// The trace ends.
-    pub(super) fn finish(&mut self, now: Timestamp, rules: &mut Rules, sink: &mut dyn Sink) {
+    pub(super) fn finish(&mut self, now: Timestamp, later: &mut Later, sink: &mut dyn Sink) {
         self.streams.advance(now);
         if self.ending.begun() {
             let (why, at) = self.ending.verdict(now);
@@ -293,7 +299,14 @@ impl Conn {
         } else {
             self.streams.trace_ended(now);
         }
-        self.events(rules, sink);
+        self.events(later, sink);
+        self.leave_hops(later);
+    }
+
+    fn leave_hops(&mut self, later: &mut Later) {
+        if std::mem::take(&mut self.at_hops) {
+            later.disconnected(&self.info);
+        }
     }
 
     fn lane(&mut self, direction: Direction) -> &mut Lane {
@@ -482,18 +495,32 @@ impl Conn {
     }
 
     /// Hands on what the stream table has ready.
-    fn events(&mut self, rules: &mut Rules, sink: &mut dyn Sink) {
+    fn events(&mut self, later: &mut Later, sink: &mut dyn Sink) {
+        if self.announced && !self.at_hops {
+            self.at_hops = true;
+            later.connected(&self.info);
+        }
         while let Some(event) = self.streams.poll() {
-            let findings = rules.judge(&event);
+            let findings = later.rules.judge(&event);
             let info = Arc::clone(&self.info);
             match event {
+                StreamEvent::Requested(opening) => later.requested(&info, &opening),
                 StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened { info }),
                 StreamEvent::Ended(record) => {
-                    sink.accept(&Output::Stream {
+                    let output = Output::Stream {
                         info,
                         record,
                         findings,
-                    });
+                    };
+                    sink.accept(&output);
+                    if let Output::Stream {
+                        info,
+                        record,
+                        findings,
+                    } = output
+                    {
+                        later.ended(&info, record, &findings, sink);
+                    }
                 }
                 StreamEvent::GoAway { go_away, .. } => {
                     sink.accept(&Output::GoAway { info, go_away });

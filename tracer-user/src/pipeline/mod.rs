@@ -6,6 +6,7 @@
 mod conn;
 mod frames;
 mod lane;
+mod later;
 mod output;
 #[cfg(test)]
 mod tests;
@@ -15,9 +16,8 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 pub use frames::Frames;
-pub use output::{ConnectionInfo, FieldSeen, FrameSeen, Loss, Output, Protocol, Sink};
+pub use output::{ConnectionInfo, FieldSeen, FrameSeen, HopEnd, Loss, Output, Protocol, Sink};
 
-use crate::anomaly::Rules;
 use crate::connection::ConnectionId;
 use crate::connection::table::Table;
 use crate::kernel::event::{
@@ -26,6 +26,7 @@ use crate::kernel::event::{
 use crate::limits;
 use crate::stream::table::Shown;
 use conn::Conn;
+use later::Later;
 
 /// Names processes. The live tracer asks `/proc`; files and tests bring their own names.
 pub trait Names {
@@ -65,7 +66,7 @@ pub struct Pipeline {
     settings: Settings,
     frames: Frames,
     table: Table<Conn>,
-    rules: Rules,
+    later: Later,
     due: BinaryHeap<Reverse<(Timestamp, SocketKey)>>,
     next_id: u64,
     n_http2: usize,
@@ -81,7 +82,7 @@ impl Pipeline {
             settings,
             frames: Frames::Untold,
             table: Table::new(limits::CONNECTIONS),
-            rules: Rules::new(),
+            later: Later::default(),
             due: BinaryHeap::new(),
             next_id: 1,
             n_http2: 0,
@@ -111,14 +112,14 @@ impl Pipeline {
                     // Its Open record was lost: follow it all the same, without its addresses.
                     self.open(event, &nameless(), sink);
                 }
-                self.with(event, sink, |conn, rules, sink| {
-                    conn.bytes(event.at, event.task, bytes, rules, sink);
+                self.with(event, sink, |conn, later, sink| {
+                    conn.bytes(event.at, event.task, bytes, later, sink);
                 });
             }
             What::Unrecognised(unrecognised) => {
                 let mut over = false;
-                self.with(event, sink, |conn, rules, sink| {
-                    over = conn.unrecognised(event.at, unrecognised, rules, sink);
+                self.with(event, sink, |conn, later, sink| {
+                    over = conn.unrecognised(event.at, unrecognised, later, sink);
                 });
                 if over {
                     self.table.remove(&event.socket);
@@ -129,8 +130,8 @@ impl Pipeline {
                     .table
                     .peek_mut(&event.socket)
                     .and_then(|conn| conn.unix_peer());
-                self.with(event, sink, |conn, rules, sink| {
-                    conn.end(event.at, end, rules, sink);
+                self.with(event, sink, |conn, later, sink| {
+                    conn.end(event.at, end, later, sink);
                 });
                 // The two ends of an AF_UNIX connection have no close event of their own: that this end
                 // reads end of file means that the other one, if it is followed too, has been closed.
@@ -144,17 +145,6 @@ impl Pipeline {
     /// Time passes: hands out what has finished since. Call it with a time that was taken *before* the
     /// last events were read, so that nothing older is still to come.
     pub fn advance(&mut self, now: Timestamp, sink: &mut dyn Sink) {
-        for (name, n) in self.rules.take_limit_hits() {
-            for _ in 0..n {
-                let (connection, at) = (None, now);
-                sink.accept(&Output::Loss(Loss {
-                    connection,
-                    at,
-                    cause: output::limit_cause(name),
-                    bytes: None,
-                }));
-            }
-        }
         while let Some(Reverse((at, key))) = self.due.peek().copied() {
             if at > now {
                 break;
@@ -166,7 +156,7 @@ impl Pipeline {
             // A later wake-up that stands in the heap as well does no harm.
             conn.scheduled = None;
             let before = conn.live();
-            let over = conn.advance(now, &mut self.rules, sink);
+            let over = conn.advance(now, &mut self.later, sink);
             let after = if over { Live::default() } else { conn.live() };
             let next = conn.next_due();
             self.count(before, after);
@@ -180,6 +170,7 @@ impl Pipeline {
                 }
             }
         }
+        self.later.advance(now, sink);
     }
 
     /// The trace ends: what is open is handed out as unknown, without a finding.
@@ -187,8 +178,9 @@ impl Pipeline {
         self.advance(now, sink);
         let conns: Vec<Conn> = self.table.drain().collect();
         for mut conn in conns {
-            conn.finish(now, &mut self.rules, sink);
+            conn.finish(now, &mut self.later, sink);
         }
+        self.later.finish(now, sink);
         self.due.clear();
         self.n_http2 = 0;
         self.n_streams = 0;
@@ -236,7 +228,7 @@ impl Pipeline {
         let conn = Conn::new(event.socket, info, open, shown, self.frames);
         if let Some(mut evicted) = self.table.insert(event.socket, event.at, conn) {
             let before = evicted.live();
-            evicted.evict(event.at, &mut self.rules, sink);
+            evicted.evict(event.at, &mut self.later, sink);
             self.count(before, Live::default());
         }
     }
@@ -258,18 +250,18 @@ impl Pipeline {
         &mut self,
         event: &Event<'_>,
         sink: &mut dyn Sink,
-        act: impl FnOnce(&mut Conn, &mut Rules, &mut dyn Sink),
+        act: impl FnOnce(&mut Conn, &mut Later, &mut dyn Sink),
     ) {
         let Some(conn) = self.table.touch(&event.socket, event.at) else {
             return;
         };
         let before = conn.live();
-        act(conn, &mut self.rules, sink);
+        act(conn, &mut self.later, sink);
         let excess = (self.n_streams + conn.live().streams)
             .saturating_sub(before.streams)
             .saturating_sub(self.max_streams);
         if excess > 0 {
-            conn.relieve(excess, event.at, &mut self.rules, sink);
+            conn.relieve(excess, event.at, &mut self.later, sink);
         }
         let after = conn.live();
         let next = conn

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::anomaly::kind::Finding;
+use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::head::Head;
 use crate::frame::{Frame, Violation};
+use crate::hop::Hop;
 use crate::kernel::event::{Address, Opened, OtherProtocol, Timestamp};
 use crate::stream::record::{GoAway, StreamRecord};
 
@@ -114,6 +115,11 @@ impl Loss {
             "limit_story"
                 | "limit_foreign_connections"
                 | "limit_go_away_connections"
+                | "limit_hop_attempts"
+                | "limit_hop_candidates"
+                | "limit_hop_paths"
+                | "limit_hop_places"
+                | "limit_hop_waiting"
                 | "limit_idle_methods"
                 | "limit_method_shapes"
         )
@@ -131,6 +137,11 @@ pub(super) fn limit_cause(name: &'static str) -> &'static str {
         "go_away_connections" => "limit_go_away_connections",
         "header_block" => "limit_header_block",
         "header_list" => "limit_header_list",
+        "hop_attempts" => "limit_hop_attempts",
+        "hop_candidates" => "limit_hop_candidates",
+        "hop_paths" => "limit_hop_paths",
+        "hop_places" => "limit_hop_places",
+        "hop_waiting" => "limit_hop_waiting",
         "hpack_table" => "limit_hpack_table",
         "idle_methods" => "limit_idle_methods",
         "method_shapes" => "limit_method_shapes",
@@ -140,6 +151,17 @@ pub(super) fn limit_cause(name: &'static str) -> &'static str {
         "undecided_steps" => "limit_undecided_steps",
         _ => "limit_other",
     }
+}
+
+/// One side of a request at a proxy, beside its stream: where it was seen.
+#[derive(Clone, Debug)]
+pub struct HopEnd {
+    /// The proxy's end of the connection.
+    pub info: Arc<ConnectionInfo>,
+    /// What was found about the stream alone when it ended: the symptoms of what the proxy did.
+    pub findings: Vec<Kind>,
+    /// The other end of the connection, when it is followed too.
+    pub peer: Option<Arc<ConnectionInfo>>,
 }
 
 /// What the pipeline says.
@@ -177,6 +199,13 @@ pub enum Output {
         /// It.
         record: Box<StreamRecord>,
         /// What was found (all verdicts, benign ones too).
+        findings: Vec<Finding>,
+    },
+    /// A request at a proxy: both its sides are over, and told of.
+    Hop {
+        /// It.
+        request: Box<Hop<HopEnd>>,
+        /// What was found about what the proxy made of it (all verdicts, benign ones too).
         findings: Vec<Finding>,
     },
     /// A finding about a connection.

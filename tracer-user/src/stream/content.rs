@@ -6,12 +6,14 @@ use std::time::Duration;
 use crate::connection::Endpoint;
 use crate::frame::HeaderBlock;
 use crate::limits;
+use crate::stream::digest;
 use crate::stream::fields::Broken;
 use crate::stream::grpc::media::{self, Media};
 use crate::stream::grpc::status::GrpcStatus;
 use crate::stream::grpc::timeout;
 use crate::stream::record::{Malformed, Seen};
 use crate::stream::shown::Shown;
+use crate::stream::user_agent::UserAgent;
 
 /// Methods that decide what content a message may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,10 @@ pub(super) struct Content {
     pub(super) response_type: Seen<Media>,
     /// The media type of the response.
     pub(super) response_content_type: Option<String>,
+    /// The encodings of its content.
+    pub(super) response_coding: u64,
+    /// The family of `user-agent`.
+    pub(super) user_agent: UserAgent,
     /// `:status`.
     pub(super) http_status: Seen<u16>,
     /// `grpc-status` of the trailers.
@@ -66,6 +72,9 @@ impl Content {
             self.path = Some(shown_value(b":path", path));
         }
         self.request_type = seen(block, b"content-type").map(Media::of);
+        if let Some(Some(agent)) = block.value(b"user-agent") {
+            self.user_agent = UserAgent::of(agent);
+        }
         self.method = seen(block, b":method").map(|method| match method {
             b"HEAD" => Method::Head,
             b"CONNECT" => Method::Connect,
@@ -112,6 +121,7 @@ impl Content {
     /// The response's final HEADERS.
     pub(super) fn response(&mut self, block: &HeaderBlock, shown: &Shown) {
         self.http_status = status(block);
+        self.response_coding = digest::coding(block);
         self.response_type = seen(block, b"content-type").map(Media::of);
         self.response_length = length(block);
         self.response_encoding = seen(block, b"grpc-encoding").map(|_| ());

@@ -93,6 +93,8 @@ pub(super) fn record(
         path: stream.content.path,
         http_status,
         response_content_type: stream.content.response_content_type,
+        user_agent: stream.content.user_agent,
+        response_coding: stream.content.response_coding,
         grpc_status,
         grpc_status_malformed: stream.content.grpc_status_malformed,
         malformed: stream.content.malformed,

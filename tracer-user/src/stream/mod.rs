@@ -10,6 +10,7 @@
 )]
 
 pub mod condition;
+pub mod digest;
 pub mod record;
 pub mod table;
 
@@ -18,6 +19,7 @@ pub mod rate;
 pub mod settings;
 pub mod shown;
 pub mod state;
+pub mod user_agent;
 pub mod violation;
 
 mod concurrency;

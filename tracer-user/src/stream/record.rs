@@ -8,7 +8,9 @@ use crate::frame::{ErrorCode, StreamId};
 use crate::kernel::event::Timestamp;
 use crate::stream::condition::{Condition, FlowNotes};
 use crate::stream::control::{Pings, UnansweredPing};
+use crate::stream::digest::Opening;
 use crate::stream::rate::Flood;
+use crate::stream::user_agent::UserAgent;
 use crate::stream::violation::{Conduct, Offence};
 
 /// How far the request is (its sender's view of the stream's life).
@@ -225,6 +227,8 @@ pub struct Reset {
     pub response_phase: Option<ResponsePhase>,
     /// What the *response's* sender might still send at that moment.
     pub response_windows: Windows,
+    /// Since when it could send nothing, because one of the two was used up; None when it could.
+    pub response_blocked_since: Option<Timestamp>,
 }
 
 /// How a stream came to its end.
@@ -359,6 +363,10 @@ pub struct StreamRecord {
     pub http_status: Seen<u16>,
     /// `content-type` of the response, its media type alone; `None` unseen or absent.
     pub response_content_type: Option<String>,
+    /// The library that made the request.
+    pub user_agent: UserAgent,
+    /// The encodings of the response's content, as one hash ([`coding`](crate::stream::digest::coding)).
+    pub response_coding: u64,
     /// `grpc-status` in trailers (or Trailers-Only).
     pub grpc_status: Seen<u32>,
     /// `grpc-status` was there and is no number of 0 to 16 without leading zeros.
@@ -426,6 +434,8 @@ pub enum StreamEvent {
         /// When.
         at: Timestamp,
     },
+    /// The request's HEADERS of a stream were seen.
+    Requested(Box<Opening>),
     /// A stream ended and its linger time is over.
     Ended(Box<StreamRecord>),
     /// A GOAWAY went by.

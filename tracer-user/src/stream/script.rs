@@ -88,6 +88,8 @@ pub(crate) fn message(len: u32) -> Vec<u8> {
 pub(crate) struct Script {
     pub(crate) table: StreamTable,
     pub(crate) now: u64,
+    /// The thread that makes the calls.
+    pub(crate) tid: u32,
 }
 
 impl Script {
@@ -103,11 +105,18 @@ impl Script {
 
     /// This end of a connection.
     pub(crate) fn at(role: Option<Endpoint>, from_start: bool) -> Self {
-        let mut table = StreamTable::new(ConnectionId(1), Arc::new(Shown::default()), from_start);
+        Script::on(1, role, from_start)
+    }
+
+    /// This end of the connection of this number.
+    pub(crate) fn on(connection: u64, role: Option<Endpoint>, from_start: bool) -> Self {
+        let shown = Arc::new(Shown::default());
+        let mut table = StreamTable::new(ConnectionId(connection), shown, from_start);
         table.set_role(role);
         Script {
             table,
             now: 1_000 * MS,
+            tid: 11,
         }
     }
 
@@ -120,7 +129,7 @@ impl Script {
         self.now += MS / 10;
         let context = Context {
             at: Timestamp(self.now),
-            tid: 11,
+            tid: self.tid,
             pid: 10,
         };
         self.table.step(sender, step, context);

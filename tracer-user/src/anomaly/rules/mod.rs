@@ -12,6 +12,7 @@ mod fields;
 mod flow_control;
 mod framing;
 mod header_list;
+mod hop;
 mod idle;
 mod ping;
 mod protocol;
@@ -22,6 +23,7 @@ mod words;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::{ConnectionId, Endpoint};
 use crate::frame::StreamId;
+use crate::hop::Hop;
 use crate::kernel::event::Timestamp;
 use crate::stream::condition::{Condition, Standing};
 use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
@@ -107,8 +109,15 @@ impl Rules {
                 .into_iter()
                 .collect(),
             StreamEvent::Condition(condition) => self.condition(condition).into_iter().collect(),
-            StreamEvent::Opened { .. } | StreamEvent::Limit(_) => Vec::new(),
+            StreamEvent::Opened { .. } | StreamEvent::Requested(_) | StreamEvent::Limit(_) => {
+                Vec::new()
+            }
         }
+    }
+
+    /// What is to be said about a request at a proxy, now that both its sides are over.
+    pub fn judge_hop<T>(&mut self, request: &Hop<T>) -> Vec<Finding> {
+        hop::judge(request)
     }
 
     /// Bounds of [`limits`](crate::limits) that were reached since the last call: name and how often.

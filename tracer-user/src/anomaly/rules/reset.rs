@@ -174,6 +174,7 @@ mod tests {
             request_phase,
             response_phase,
             response_windows,
+            response_blocked_since: None,
         }
     }
 

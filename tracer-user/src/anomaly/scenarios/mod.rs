@@ -20,9 +20,12 @@ mod connections;
 mod content;
 mod fields;
 mod flow_control;
+mod hops;
+mod hops_requests;
 mod idle;
 mod late_attach;
 mod pings;
+mod proxied;
 mod refusals;
 mod windows;
 

@@ -322,6 +322,8 @@ pub enum Show {
     Frames,
     /// Every stream that ended
     Streams,
+    /// Both sides of every request that a proxy passed on
+    Hops,
     /// What was found
     Findings,
 }

@@ -8,9 +8,10 @@ use super::Part;
 use super::children::Said;
 use super::part::RESPONSE_MESSAGE;
 use super::seen::{SeenStream, SeenStreams};
-use super::timeline::{self, signed};
 use crate::anomaly::kind::Verdict;
 use crate::connection::Endpoint;
+use crate::export::text::grouped;
+use crate::export::text::sides::{self, signed};
 use crate::stream::record::{OpenMessage, Reset, ResponsePhase};
 
 /// Samples of metrics that are shown at most.
@@ -185,7 +186,7 @@ fn one_call(out: &mut Vec<String>, scene: &Scene<'_>) {
         ),
     );
     out.push("  (window: the DATA bytes that the proxy may still send on the stream, and on the connection)".to_owned());
-    timeline::write(out, &left.record, &right.record);
+    sides::write(out, &left.record, &right.record);
     out.push(String::new());
     wrap(out, &verdict_on(left, right));
     for finding in left
@@ -456,19 +457,6 @@ fn wrap(out: &mut Vec<String>, text: &str) {
         line.push_str(word);
     }
     out.push(line);
-}
-
-/// A number with thousands separators.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (n, digit) in digits.chars().enumerate() {
-        if n > 0 && (digits.len() - n).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 fn grouped_len(number: usize) -> String {

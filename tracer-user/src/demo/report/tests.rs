@@ -12,6 +12,7 @@ use crate::pipeline::{ConnectionInfo, Output, Protocol, Sink as _};
 use crate::stream::record::{
     Half, Messages, Moment, Outcome, RequestPhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
 };
+use crate::stream::user_agent::UserAgent;
 
 const WHOLE: u64 = (PREFIX + RESPONSE_MESSAGE) as u64;
 
@@ -80,6 +81,7 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
                 stream: Some(55_610),
                 connection: Some(0),
             },
+            response_blocked_since: None,
         });
     } else {
         story.push(moment(
@@ -133,6 +135,8 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
         path: Some("/demo.Orders/List".to_owned()),
         http_status: Seen::Value(200),
         response_content_type: Some("application/grpc".to_owned()),
+        user_agent: UserAgent::Other,
+        response_coding: 0,
         grpc_status: if cut_at.is_some() {
             Seen::Absent
         } else {

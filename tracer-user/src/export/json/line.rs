@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::anomaly::kind::Finding;
+use super::hop::FindingHop;
+use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::export::clock::{WallClock, WallTime, monotonic_now};
-use crate::export::tally::{Kernel, Summary};
 use crate::export::{duration_ns, early_complete, first_byte_ns, labels};
 use crate::frame::ErrorCode;
+use crate::hop::Hop;
 use crate::kernel::event::{Address, Opened, Timestamp};
-use crate::pipeline::{ConnectionInfo, Loss};
+use crate::pipeline::{ConnectionInfo, HopEnd, Loss};
 use crate::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, RequestPhase, Reset, ResponsePhase,
     Seen, StreamEnd, StreamRecord, Windows,
@@ -72,14 +73,17 @@ impl<'a> Place<'a> {
 }
 
 /// Process ids begin at 1; files know none.
-const fn known(pid: u32) -> Option<u32> {
+pub(super) const fn known(pid: u32) -> Option<u32> {
     match pid {
         0 => None,
         pid => Some(pid),
     }
 }
 
-fn shown<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn shown<S: Serializer>(
+    value: &impl std::fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
@@ -87,7 +91,7 @@ fn shown<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result
     clippy::cast_precision_loss,
     reason = "a duration: 2^53 ns are 104 days"
 )]
-fn ms(ns: u64) -> f64 {
+pub(super) fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
@@ -321,6 +325,20 @@ impl<'a> Stream<'a> {
         record: &'a StreamRecord,
         findings: &[Finding],
     ) -> Self {
+        Self::of_kinds(
+            clock,
+            info,
+            record,
+            findings.iter().map(|finding| finding.kind),
+        )
+    }
+
+    pub(super) fn of_kinds(
+        clock: WallClock,
+        info: &'a ConnectionInfo,
+        record: &'a StreamRecord,
+        findings: impl Iterator<Item = Kind>,
+    ) -> Self {
         let grpc_messages = || BothMessages {
             request: MessagesFields::new(&record.request.messages),
             response: MessagesFields::new(&record.response.messages),
@@ -373,10 +391,7 @@ impl<'a> Stream<'a> {
             duration_ms: duration_ns(record).map(ms),
             ttfb_ms: first_byte_ns(record).map(ms),
             timeout_ms: record.timeout.map(|timeout| timeout.as_secs_f64() * 1e3),
-            findings: findings
-                .iter()
-                .map(|finding| finding.kind.as_str())
-                .collect(),
+            findings: findings.map(Kind::as_str).collect(),
         }
     }
 }
@@ -404,11 +419,13 @@ pub(super) struct FindingLine<'a> {
     connection_window: Option<i64>,
     summary: &'a str,
     story: Vec<MomentFields<'a>>,
+    /// Of a request at a proxy: both its sides.
+    hop: Option<FindingHop<'a>>,
 }
 
 /// One moment of a story. `t_us` counts from its first moment.
 #[derive(Serialize)]
-struct MomentFields<'a> {
+pub(super) struct MomentFields<'a> {
     t_us: f64,
     sender: &'static str,
     frame: &'static str,
@@ -436,14 +453,28 @@ impl<'a> MomentFields<'a> {
     }
 }
 
+/// The moments of a story.
+pub(super) fn moments(story: &[Moment]) -> Vec<MomentFields<'_>> {
+    let start = story.first().map_or(Timestamp(0), |moment| moment.at);
+    story
+        .iter()
+        .map(|moment| MomentFields::new(start, moment))
+        .collect()
+}
+
 impl<'a> FindingLine<'a> {
+    /// What it says of both sides of a request at a proxy.
+    pub(super) fn with_hop(mut self, hop: &'a Hop<HopEnd>) -> Self {
+        self.hop = Some(FindingHop::new(hop));
+        self
+    }
+
     pub(super) fn new(
         clock: WallClock,
         info: &'a ConnectionInfo,
         record: Option<&'a StreamRecord>,
         finding: &'a Finding,
     ) -> Self {
-        let start = finding.story.first().map_or(finding.at, |moment| moment.at);
         let place = Place::new(info);
         Self {
             head: Head::new("finding", clock, finding.at),
@@ -466,11 +497,8 @@ impl<'a> FindingLine<'a> {
             stream_window: finding.windows.stream,
             connection_window: finding.windows.connection,
             summary: &finding.summary,
-            story: finding
-                .story
-                .iter()
-                .map(|moment| MomentFields::new(start, moment))
-                .collect(),
+            story: moments(&finding.story),
+            hop: None,
         }
     }
 }
@@ -517,68 +545,6 @@ impl<'a> LossLine<'a> {
             conn: None,
             pid: None,
             comm: None,
-        }
-    }
-}
-
-/// The line of type `summary`.
-#[derive(Serialize)]
-pub(super) struct SummaryLine<'a> {
-    #[serde(flatten)]
-    head: Head,
-    stopped_by: &'static str,
-    duration_ms: f64,
-    connections: &'a BTreeMap<&'static str, u64>,
-    streams: StreamsFields<'a>,
-    findings: &'a BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
-    losses: &'a BTreeMap<&'static str, u64>,
-    kernel: KernelFields<'a>,
-    output_dropped: u64,
-}
-
-#[derive(Serialize)]
-struct StreamsFields<'a> {
-    opened: u64,
-    ended: u64,
-    outcomes: &'a BTreeMap<&'static str, u64>,
-}
-
-#[derive(Serialize)]
-struct KernelFields<'a> {
-    events_lost: u64,
-    bytes_seen: u64,
-    bytes_copied: u64,
-    counters: &'a BTreeMap<&'static str, u64>,
-}
-
-impl<'a> KernelFields<'a> {
-    fn new(kernel: &'a Kernel) -> Self {
-        Self {
-            events_lost: kernel.events_lost(),
-            bytes_seen: kernel.bytes_seen(),
-            bytes_copied: kernel.bytes_copied(),
-            counters: kernel.by_name(),
-        }
-    }
-}
-
-impl<'a> SummaryLine<'a> {
-    pub(super) fn new(clock: WallClock, summary: &'a Summary<'_>) -> Self {
-        let tally = summary.tally;
-        Self {
-            head: Head::new("summary", clock, monotonic_now()),
-            stopped_by: summary.stopped_by.as_str(),
-            duration_ms: summary.duration.as_secs_f64() * 1e3,
-            connections: tally.connections(),
-            streams: StreamsFields {
-                opened: tally.opened(),
-                ended: tally.ended(),
-                outcomes: tally.outcomes(),
-            },
-            findings: tally.findings(),
-            losses: tally.losses(),
-            kernel: KernelFields::new(summary.kernel),
-            output_dropped: summary.output_dropped,
         }
     }
 }

@@ -2,12 +2,16 @@
 //! `schema.json` beside this file documents them, and a test holds every line against it.
 
 mod frame;
+mod hop;
 mod line;
+mod summary;
 
 use serde::Serialize;
 
 use self::frame::FrameLine;
-use self::line::{Connection, FindingLine, LossLine, Stream, SummaryLine};
+use self::hop::HopLine;
+use self::line::{Connection, FindingLine, LossLine, Stream};
+use self::summary::SummaryLine;
 use super::clock::WallClock;
 use super::tally::Summary;
 use crate::anomaly::kind::Verdict;
@@ -21,6 +25,7 @@ pub const SCHEMA: &str = include_str!("schema.json");
 pub struct Json {
     clock: WallClock,
     shown_from: Verdict,
+    hops: bool,
     buffer: Vec<u8>,
 }
 
@@ -31,8 +36,16 @@ impl Json {
         Self {
             clock,
             shown_from,
+            hops: true,
             buffer: Vec::new(),
         }
+    }
+
+    /// Whether requests at proxies are printed beside what was found about them.
+    #[must_use]
+    pub fn with_hops(mut self, hops: bool) -> Self {
+        self.hops = hops;
+        self
     }
 
     /// The lines so far; the caller takes them.
@@ -117,6 +130,22 @@ impl Sink for Json {
                 {
                     let line = FindingLine::new(self.clock, info, Some(record), finding);
                     self.line(&line);
+                }
+            }
+            Output::Hop { request, findings } => {
+                if self.hops {
+                    let line = HopLine::new(self.clock, request, findings);
+                    self.line(&line);
+                }
+                let shown_from = self.shown_from;
+                for finding in findings
+                    .iter()
+                    .filter(|finding| finding.verdict >= shown_from)
+                {
+                    let down = &request.downstream;
+                    let line =
+                        FindingLine::new(self.clock, &down.tag.info, Some(&down.record), finding);
+                    self.line(&line.with_hop(request));
                 }
             }
             Output::Finding { info, finding } => {

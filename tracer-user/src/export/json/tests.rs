@@ -161,7 +161,8 @@ fn benign_findings_are_printed_only_when_asked_for() {
         [
             "response_cut_by_reset",
             "truncated_response",
-            "connection_lost_streams"
+            "connection_lost_streams",
+            "proxy_truncated_complete_response"
         ]
     );
     assert_eq!(
@@ -170,7 +171,8 @@ fn benign_findings_are_printed_only_when_asked_for() {
             "response_cut_by_reset",
             "truncated_response",
             "redundant_reset",
-            "connection_lost_streams"
+            "connection_lost_streams",
+            "proxy_truncated_complete_response"
         ]
     );
 }
@@ -184,7 +186,7 @@ fn every_line_is_valid_by_the_schema() {
     let mut schemas = boon::Schemas::new();
     let schema = compiler.compile("schema.json", &mut schemas).unwrap();
     let lines = lines(Verdict::Benign);
-    for line_type in ["connection", "stream", "finding", "loss", "summary"] {
+    for line_type in ["connection", "stream", "hop", "finding", "loss", "summary"] {
         assert!(!of_type(&lines, line_type).is_empty(), "{line_type}");
     }
     for line in &lines {
@@ -217,4 +219,65 @@ fn schema_names_every_finding_and_outcome() {
             kind.as_str()
         );
     }
+}
+
+#[test]
+fn hop_line_and_its_finding_tell_of_both_sides() {
+    let lines = lines(Verdict::Suspicious);
+    let hop = of_type(&lines, "hop").remove(0);
+    let finding = of_type(&lines, "finding").pop().unwrap();
+    for (key, want) in [
+        (
+            "proxy",
+            json!({"pid": 77, "comm": "envoy", "cgroup": 17, "netns": 4_026_531_840_u32, "address": "127.0.0.1:40000"}),
+        ),
+        (
+            "client",
+            json!({"pid": 4_242, "comm": "node", "address": "127.0.0.1:8080"}),
+        ),
+        (
+            "server",
+            json!({"pid": null, "comm": null, "address": "127.0.0.1:8080"}),
+        ),
+        (
+            "join",
+            json!({"by": "fields", "confidence": "unique_field"}),
+        ),
+        ("received_bytes", json!(11_011)),
+        ("forwarded_bytes", json!(10_480)),
+        ("missing_bytes", json!(531)),
+        ("received_trailers", json!(true)),
+        ("forwarded_trailers", json!(false)),
+        ("end_stream_came", json!(false)),
+        ("symptoms", json!(["response_cut_by_reset"])),
+        (
+            "codes",
+            json!({
+                "to_client": {"received": null, "sent": 0},
+                "to_server": {"received": null, "sent": null}
+            }),
+        ),
+    ] {
+        assert_eq!(hop[key], want, "{key}");
+        assert_eq!(finding["hop"][key], want, "{key}");
+    }
+    assert_eq!(hop["method"], finding["method"]);
+    assert_eq!(hop["downstream"]["stream"]["response_phase"], "Rm");
+    assert_eq!(hop["upstream"][0]["stream"]["response_phase"], "R3");
+    assert_eq!(
+        (
+            &hop["upstream"][1]["stream_id"],
+            &hop["upstream"][1]["stream"]
+        ),
+        (&json!(35), &json!(null))
+    );
+    assert_eq!(
+        hop["findings"],
+        json!(["proxy_truncated_complete_response"])
+    );
+    assert_eq!(
+        (&finding["conn"], &finding["stream_id"], &finding["tier"]),
+        (&json!(5), &json!(17), &json!("T2"))
+    );
+    assert_eq!(finding["hop"]["story"].as_array().unwrap().len(), 2);
 }

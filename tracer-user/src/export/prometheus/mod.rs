@@ -1,6 +1,7 @@
 //! The metrics of [`super::metrics::METRICS`] on the `prometheus` crate, which is used here and nowhere else.
 
 mod end;
+mod hop;
 #[cfg(test)]
 mod tests;
 mod vectors;
@@ -13,12 +14,13 @@ use tracer_ebpf::counter::{COUNTERS, Counter as KernelCounter};
 use self::end::EndSeries;
 use self::vectors::{Registration, Vectors};
 use super::labels::{self, Capped, OTHER};
-use super::metrics;
+use super::{early_complete, metrics};
 use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
 use crate::limits;
 use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
 use crate::stream::record::StreamRecord;
+use crate::stream::user_agent::UserAgent;
 
 /// What the kernel says of one of its programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +104,11 @@ impl Exporter {
             vectors
                 .connections_undecoded
                 .with_label_values(&[OTHER, reason]);
+        }
+        for family in UserAgent::ALL {
+            vectors
+                .late_end_stream
+                .with_label_values(&[family.as_str()]);
         }
         Ok(Self {
             scrape: Scrape {
@@ -232,6 +239,11 @@ impl Exporter {
     fn count_stream(&mut self, info: &ConnectionInfo, record: &StreamRecord, findings: &[Finding]) {
         let (end, vectors, methods) = self.end(info);
         end.count(vectors, methods, record);
+        // Both ends of a connection may be followed: it is counted where requests are answered.
+        if record.role == Some(Endpoint::Server) && early_complete(record) {
+            let family = [record.user_agent.as_str()];
+            vectors.late_end_stream.with_label_values(&family).inc();
+        }
         for reset in &record.resets {
             end.count_reset(vectors, reset, findings);
         }
@@ -302,6 +314,7 @@ impl Sink for Exporter {
                 record,
                 findings,
             } => self.count_stream(info, record, findings),
+            Output::Hop { request, findings } => self.count_hop(request, findings),
             Output::Finding { info, finding } => {
                 let comm = Self::comm(&mut self.workloads, &self.vectors, &info.comm);
                 let kind = finding.kind.as_str();

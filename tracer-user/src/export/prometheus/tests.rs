@@ -54,6 +54,11 @@ fn every_kind_of_output_is_counted() {
         r#"h2trace_connections_ended_with_open_streams_total{cause="peer_reset",comm="node",role="client"} 1"#
             .to_owned(),
         r#"h2trace_go_aways_total{code="ENHANCE_YOUR_CALM",comm="node",role="client",sender="server"} 1"#.to_owned(),
+        r#"h2trace_hop_requests_total{comm="envoy",join="unique_field"} 1"#.to_owned(),
+        r#"h2trace_hop_missing_bytes_total{comm="envoy"} 531"#.to_owned(),
+        r#"h2trace_hop_reset_codes_total{code_in="none",code_out="NO_ERROR",comm="envoy",towards="client"} 1"#.to_owned(),
+        r#"h2trace_findings_total{comm="envoy",kind="proxy_truncated_complete_response",role="server",verdict="anomaly"} 1"#
+            .to_owned(),
         format!("h2trace_streams_opened_total{{{end}}} 4"),
         r#"h2trace_streams_ended_total{comm="node",outcome="ok",role="client"} 1"#.to_owned(),
         r#"h2trace_streams_ended_total{comm="node",outcome="reset",role="client"} 1"#.to_owned(),

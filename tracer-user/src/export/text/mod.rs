@@ -2,20 +2,22 @@
 
 mod frame;
 mod paint;
+pub(crate) mod sides;
 mod story;
 mod summary;
 mod unit;
 
 pub use self::paint::Paint;
 pub use self::summary::summary;
-pub use self::unit::{bytes, count, duration, wrapped};
+pub use self::unit::{bytes, count, duration, grouped, wrapped};
 
 use super::clock::WallClock;
 use super::{duration_ns, labels};
 use crate::anomaly::kind::{Finding, Verdict};
 use crate::connection::Endpoint;
 use crate::frame::StreamId;
-use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
+use crate::hop::{Attempt, Hop};
+use crate::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol, Sink};
 use crate::stream::record::{GoAway, Moment, Outcome, Seen, StreamRecord};
 
 /// Columns that a line fits into, however narrow the terminal is.
@@ -43,6 +45,7 @@ pub struct Text {
     /// Names of the header fields that are printed.
     headers: Vec<String>,
     heading_due: bool,
+    hops: bool,
     buffer: String,
 }
 
@@ -58,6 +61,7 @@ impl Text {
             shown_from,
             headers: Vec::new(),
             heading_due: true,
+            hops: false,
             buffer: String::new(),
         }
     }
@@ -66,6 +70,13 @@ impl Text {
     #[must_use]
     pub fn with_headers(mut self, names: &[String]) -> Self {
         self.headers = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        self
+    }
+
+    /// Whether requests at proxies are printed beside what was found about them.
+    #[must_use]
+    pub fn with_hops(mut self, hops: bool) -> Self {
+        self.hops = hops;
         self
     }
 
@@ -277,17 +288,21 @@ impl Text {
         };
         let verdict = finding.verdict.as_str().to_uppercase();
         let title = format!("  {verdict}: {}", finding.kind.as_str());
+        let pid = record.map_or(info.pid, |record| record.pid);
+        let process = process(&info.comm, pid);
+        let seen = format!("{place}, seen at {process} as {}", role_words(finding.role));
+        let fits = title.chars().count() + seen.chars().count() + 2 <= COLUMNS;
         let title = if finding.verdict == Verdict::Anomaly {
             self.paint.bad(&title)
         } else {
             self.paint.warning(&title)
         };
-        let pid = record.map_or(info.pid, |record| record.pid);
-        let process = process(&info.comm, pid);
-        self.line(&format!(
-            "{title}  {place}, seen at {process} as {}",
-            role_words(finding.role)
-        ));
+        if fits {
+            self.line(&format!("{title}  {seen}"));
+        } else {
+            self.line(&title);
+            self.line(&format!("    {seen}"));
+        }
         for line in wrapped(&finding.summary, COLUMNS - 4) {
             self.line(&self.paint.bold(&format!("    {line}")));
         }
@@ -298,6 +313,35 @@ impl Text {
             info.peer
         );
         self.line(&self.paint.dim(&format!("    {rest}")));
+    }
+
+    /// Findings about a request at a proxy, and below them what happened on both its hops.
+    fn hop(&mut self, request: &Hop<HopEnd>, findings: &[Finding]) {
+        let down = &request.downstream;
+        let shown_from = self.shown_from;
+        if self.hops {
+            let time = self.clock.at(request.at).local_time_of_day();
+            let line = format!("{time} {}", sides::one_line(request));
+            self.long_line(&line, Paint::dim);
+        }
+        let mut told = false;
+        for finding in findings
+            .iter()
+            .filter(|finding| finding.verdict >= shown_from)
+        {
+            self.finding(&down.tag.info, Some(&down.record), finding);
+            for line in sides::who(request) {
+                self.line(&self.paint.dim(&format!("    {line}")));
+            }
+            told = true;
+        }
+        if told && let Some(up) = request.serving().and_then(Attempt::record) {
+            let mut lines = Vec::new();
+            sides::write(&mut lines, &down.record, up);
+            for line in lines {
+                self.line(&line);
+            }
+        }
     }
 
     fn loss(&mut self, loss: &Loss) {
@@ -349,6 +393,7 @@ impl Sink for Text {
                 record,
                 findings,
             } => self.stream(info, record, findings),
+            Output::Hop { request, findings } => self.hop(request, findings),
             Output::Finding { info, finding } => {
                 if finding.verdict >= self.shown_from {
                     self.finding(info, None, finding);

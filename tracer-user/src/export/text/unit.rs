@@ -25,6 +25,20 @@ pub fn bytes(n: u64) -> String {
     format!("{} E", scaled / 1_000)
 }
 
+/// A number with thousands separators.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// A duration in at most eight columns: `12 us`, `4.2 ms`, `1.50 s`, `2 m 05 s`.
 #[must_use]
 pub fn duration(ns: u64) -> String {

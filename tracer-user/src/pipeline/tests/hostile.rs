@@ -135,8 +135,8 @@ fn scenario_52_from_bytes() {
 #[test]
 fn scenario_59_nothing_of_a_connection_bleeds_into_the_next_with_its_address() {
     let again = SocketKey { sk: 1, born_ns: 2 };
-    // With the first one's end in sight and without; with the kernel's name changed and without.
-    for (ends, key) in [(true, again), (false, again), (true, KEY), (false, KEY)] {
+    // With the first one's end in sight and without (then only the kernel's name tells them apart).
+    for (ends, key) in [(true, again), (false, again), (true, KEY)] {
         let mut driver = accepting();
         call(&mut driver, 9);
         let left_open = [
@@ -177,4 +177,19 @@ fn scenario_59_nothing_of_a_connection_bleeds_into_the_next_with_its_address() {
         driver.pass(CONNECTION_LINGER_NS + 1);
         assert_eq!(found(&driver), [], "{ends} {key:?}");
     }
+}
+
+#[test]
+fn time_at_its_very_end_does_not_hold_up_the_pipeline() {
+    // A capture file may say so. A gap leaves a stream that is looked after for a minute.
+    let mut driver = accepting();
+    driver.at = u64::MAX - 10_000;
+    driver.send(Direction::Rx, &[request(1), message(1, 11, false)].concat());
+    driver.lose(Direction::Rx, 100);
+    driver.boundary = RIGHT_HERE;
+    driver.send(Direction::Rx, &frame(PING, 0, 0, &[0; 7]));
+    driver.send(Direction::Rx, &frame(PING, 0, 0, &[0; 8]));
+    let left = u64::MAX - driver.at;
+    driver.pass(left);
+    assert_eq!(driver.pipeline.live().streams, 1);
 }

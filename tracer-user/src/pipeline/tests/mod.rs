@@ -1,7 +1,7 @@
 //! The whole path on hand-built events: no kernel, no sockets.
 
-mod stalls;
 mod hostile;
+mod stalls;
 
 use std::sync::Arc;
 

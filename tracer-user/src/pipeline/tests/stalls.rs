@@ -10,11 +10,13 @@ const SECOND: u64 = 1_000_000_000;
 impl Driver {
     /// Findings that are not about a stream that ended.
     fn standing(&self) -> Vec<&Finding> {
-        let finding = |output| match output {
-            &Output::Finding { ref finding, .. } => Some(finding),
-            _ => None,
-        };
-        self.out.0.iter().filter_map(finding).collect()
+        let outputs = self.out.0.iter();
+        outputs
+            .filter_map(|output| match output {
+                Output::Finding { finding, .. } => Some(finding),
+                _ => None,
+            })
+            .collect()
     }
 }
 

@@ -363,6 +363,7 @@ impl Stream {
         if self.resets.len() < limits::RESETS {
             let response_windows = self.windows(Endpoint::Server, env.flow);
             let (request_phase, response_phase) = (phases.request, phases.response);
+            let response_blocked_since = self.response_blocked_since(env.flow);
             self.resets.push(Reset {
                 sender,
                 code,
@@ -370,6 +371,7 @@ impl Stream {
                 request_phase,
                 response_phase,
                 response_windows,
+                response_blocked_since,
             });
         }
         let direction = self.direction_mut(sender);
@@ -565,6 +567,13 @@ impl Stream {
             Endpoint::Client => &mut self.request,
             Endpoint::Server => &mut self.response,
         }
+    }
+
+    /// Since when the server could send nothing of the response, because a window was used up.
+    fn response_blocked_since(&self, flow: &Flow) -> Option<Timestamp> {
+        let stream = self.response.window.used_up_since();
+        let connection = flow.window(Endpoint::Server).used_up_since();
+        stream.into_iter().chain(connection).min()
     }
 
     fn windows(&self, sender: Endpoint, flow: &Flow) -> Windows {

@@ -32,6 +32,11 @@ impl Stream {
             && self.content.grpc() == Seen::Value(())
     }
 
+    /// The response is complete, and the request is not.
+    pub(in crate::stream) fn is_answered(&self) -> bool {
+        self.finished_at.is_none() && self.response.state.end_stream_sent()
+    }
+
     /// Who waits for which window, for so long that it is stalled.
     pub(in crate::stream) fn stalled(&self, now: Timestamp, flow: &Flow) -> Option<Stall> {
         [Client, Server].into_iter().find_map(|sender| {

@@ -27,6 +27,8 @@ pub(super) struct Looks {
     /// When to look next.
     pub(super) next_at: Option<Timestamp>,
     concurrency: Concurrency,
+    /// Streams whose response is complete and whose request is not.
+    n_answered: usize,
     /// Streams that the server promised: they do not count against the client's limit.
     pub(super) pushes: bool,
     /// The stream that this step opened.
@@ -216,8 +218,25 @@ impl StreamTable {
         }
     }
 
+    /// Streams that count against the limit. RFC 9113 section 5.1.2 counts those too whose request has not
+    /// ended though the response has; common clients and servers take them for closed.
     fn n_open(&self) -> u32 {
-        u32::try_from(self.live()).unwrap_or(u32::MAX)
+        let n_open = self.live().saturating_sub(self.looks.n_answered);
+        u32::try_from(n_open).unwrap_or(u32::MAX)
+    }
+
+    /// The stream was, or was not, answered only; what is it now?
+    pub(super) fn recount_answered(&mut self, id: StreamId, before: bool) {
+        let after = self
+            .streams
+            .get(&id)
+            .is_some_and(|stream| stream.is_answered());
+        let n = &mut self.looks.n_answered;
+        match (before, after) {
+            (false, true) => *n = n.saturating_add(1),
+            (true, false) => *n = n.saturating_sub(1),
+            (true, true) | (false, false) => {}
+        }
     }
 
     fn tell_standing(&mut self, id: StreamId, what: Standing, at: Timestamp) {

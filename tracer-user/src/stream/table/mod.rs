@@ -13,6 +13,7 @@ use crate::frame::{Fault, Frame, HeaderBlock, Settings, Step, StreamId};
 use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::content;
+use crate::stream::digest::{FieldsDigest, Opening};
 use crate::stream::flow::Flow;
 use crate::stream::go_away;
 use crate::stream::header_list::HeaderLists;
@@ -348,16 +349,27 @@ impl StreamTable {
         let view = self.view(sender, id);
         match sender {
             Endpoint::Client => {
+                let begun = |table: &Self| {
+                    let stream = table.streams.get(&id);
+                    stream.is_some_and(|stream| stream.beginning_seen)
+                };
+                let begun_before = begun(self);
                 self.on(id, context, |stream, env| {
                     stream.heed(sender, "HEADERS", view, context.at);
                     stream.request_headers(block, end_stream, env);
                 });
-                if self
-                    .streams
-                    .get(&id)
-                    .is_some_and(|stream| stream.beginning_seen)
-                {
+                if begun(self) {
                     self.ids.on_open(id);
+                    if !begun_before {
+                        self.out.push_back(StreamEvent::Requested(Box::new(Opening {
+                            connection: self.connection,
+                            stream_id: id,
+                            at: context.at,
+                            tid: context.tid,
+                            pid: context.pid,
+                            digest: FieldsDigest::of(block),
+                        })));
+                    }
                 }
             }
             Endpoint::Server => {
@@ -432,6 +444,7 @@ impl StreamTable {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
+        let answered = stream.is_answered();
         act(
             stream,
             Env {
@@ -446,6 +459,7 @@ impl StreamTable {
         }
         let breach_due = stream.breach_due();
         self.settle(id, context.at);
+        self.recount_answered(id, answered);
         if let Some(due) = breach_due {
             self.look_by(due);
         }

@@ -1,16 +1,77 @@
-//! One call on both hops of the proxy, frame by frame, side by side.
+//! One request on both hops of a proxy, frame by frame, side by side.
 
+use super::process;
+use super::unit::grouped;
 use crate::connection::Endpoint;
+use crate::hop::{Confidence, Hop};
 use crate::kernel::event::Timestamp;
+use crate::pipeline::HopEnd;
 use crate::stream::record::{Moment, StreamRecord};
-
-use super::report::grouped;
 
 /// Width of a column of frames. Two of them, and the time, make 100 columns.
 const COLUMN: usize = 44;
 
+/// Who is at both ends of the proxy, and how the two sides were found to be one request.
+pub(super) fn who(request: &Hop<HopEnd>) -> Vec<String> {
+    let end = |end: &HopEnd| match &end.peer {
+        Some(peer) => format!("{} at {}", process(&peer.comm, peer.pid), end.info.peer),
+        None => end.info.peer.to_string(),
+    };
+    let mut lines = vec![format!("client {}", end(&request.downstream.tag))];
+    for attempt in &request.upstream {
+        let join = match attempt.join.confidence {
+            Confidence::Ambiguous => "one of several that cannot be told apart".to_owned(),
+            confidence => {
+                format!("joined by {}", attempt.join.by.as_str())
+                    + match confidence {
+                        Confidence::Time => ", not certain",
+                        _ => "",
+                    }
+            }
+        };
+        let server = match &attempt.stream {
+            Some(stream) => end(&stream.tag),
+            None => "still open".to_owned(),
+        };
+        lines.push(format!(
+            "server {server}, connection {} stream {}, {}",
+            attempt.connection,
+            attempt.stream_id,
+            join.replace('_', " ")
+        ));
+    }
+    lines
+}
+
+/// A request at a proxy in one line.
+pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
+    let down = &request.downstream;
+    let mut line = format!(
+        "hop: {}, {}, connection {} stream {}",
+        process(&down.tag.info.comm, down.record.pid),
+        down.record.path.as_deref().unwrap_or("?"),
+        down.record.connection,
+        down.record.stream_id
+    );
+    if request.upstream.is_empty() {
+        line.push_str(" stands alone");
+    }
+    for attempt in &request.upstream {
+        line.push_str(&format!(
+            " -> connection {} stream {} by {}",
+            attempt.connection,
+            attempt.stream_id,
+            attempt.join.by.as_str().replace('_', " ")
+        ));
+    }
+    if let Some(missing) = request.missing_bytes().filter(|missing| *missing > 0) {
+        line.push_str(&format!(", {} bytes missing", grouped(missing)));
+    }
+    line
+}
+
 /// Writes the frames of both streams in the order the proxy saw them, one a row, the client's hop on the left.
-pub(super) fn write(out: &mut Vec<String>, left: &StreamRecord, right: &StreamRecord) {
+pub(crate) fn write(out: &mut Vec<String>, left: &StreamRecord, right: &StreamRecord) {
     let mut rows: Vec<(&Moment, bool)> = left.story.iter().map(|moment| (moment, true)).collect();
     rows.extend(right.story.iter().map(|moment| (moment, false)));
     rows.sort_by_key(|(moment, _)| moment.at);
@@ -83,7 +144,7 @@ fn cell(moment: &Moment, is_left: bool) -> Vec<String> {
 }
 
 /// A window's size with thousands separators.
-pub(super) fn signed(window: i64) -> String {
+pub(crate) fn signed(window: i64) -> String {
     let sign = if window < 0 { "-" } else { "" };
     format!("{sign}{}", grouped(window.unsigned_abs()))
 }

@@ -1,0 +1,195 @@
+//! What a proxy made of a request (ANOMALIES 2.6: P1 to P10, and C4).
+//!
+//! A request is judged once, when both its hops are over. One root cause, one finding: a response that the
+//! proxy cut is that, not also a translated code. The downstream stream has had its own finding when it
+//! ended (`response_cut_by_reset`): that one is the symptom, and what is found here is its cause; the two
+//! have different kinds, so that nobody who counts one counts the other.
+
+mod request;
+mod response;
+mod words;
+
+use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::connection::Endpoint;
+use crate::frame::ErrorCode;
+use crate::hop::{Ended, Hop, ended};
+use crate::stream::record::{StreamRecord, Tier};
+
+/// What was found of a request.
+#[derive(Clone, Debug)]
+struct Found {
+    kind: Kind,
+    verdict: Verdict,
+    summary: String,
+    /// Who caused it, of the downstream stream's two ends.
+    sender: Option<Endpoint>,
+    code: Option<ErrorCode>,
+}
+
+impl Found {
+    fn new(kind: Kind, verdict: Verdict, summary: String) -> Found {
+        Found {
+            kind,
+            verdict,
+            summary,
+            sender: None,
+            code: None,
+        }
+    }
+
+    fn by(mut self, sender: Endpoint, code: Option<ErrorCode>) -> Found {
+        (self.sender, self.code) = (Some(sender), code);
+        self
+    }
+}
+
+/// The upstream streams of a request: those that have ended, and how many have not.
+struct Upstream<'a> {
+    ended: Vec<&'a StreamRecord>,
+    /// The one whose response was passed on.
+    serving: Option<&'a StreamRecord>,
+    n_open: usize,
+}
+
+/// What is to be said about a request.
+pub(super) fn judge<T>(hop: &Hop<T>) -> Vec<Finding> {
+    let down = &*hop.downstream.record;
+    let ended: Vec<&StreamRecord> = hop.upstream.iter().filter_map(|a| a.record()).collect();
+    let n_open = hop.upstream.len().saturating_sub(ended.len());
+    let serving = hop.serving().and_then(|attempt| attempt.record());
+    let upstream = Upstream {
+        ended,
+        serving,
+        n_open,
+    };
+    let mut found = if hop.upstream.is_empty() {
+        alone(hop).into_iter().collect()
+    } else {
+        of(down, &upstream)
+    };
+    if hop
+        .join
+        .is_some_and(|join| join.confidence == crate::hop::Confidence::Ambiguous)
+    {
+        whichever(&mut found, hop);
+    }
+    let whole = down.whole && upstream.ended.iter().all(|up| up.whole);
+    found
+        .into_iter()
+        .map(|found| finding(down, found, whole))
+        .collect()
+}
+
+/// Where several requests cannot be told apart: what holds whichever it is stays, the rest is unknown.
+fn whichever<T>(found: &mut Vec<Found>, hop: &Hop<T>) {
+    let down = &*hop.downstream.record;
+    let others: Vec<Vec<Found>> = hop
+        .others
+        .iter()
+        .map(|other| {
+            let upstream = Upstream {
+                ended: vec![other],
+                serving: Some(other),
+                n_open: 0,
+            };
+            of(down, &upstream)
+        })
+        .collect();
+    for found in &mut *found {
+        let everywhere = others.iter().all(|other| {
+            other
+                .iter()
+                .any(|o| (o.kind, o.verdict) == (found.kind, found.verdict))
+        });
+        if everywhere && hop.others_known {
+            found.summary.push_str(
+                ". Several requests that were in flight cannot be told apart; it is so whichever of them this was",
+            );
+        } else if found.verdict > Verdict::Unknown {
+            found.verdict = Verdict::Unknown;
+            found.summary.push_str(
+                ". Several requests that were in flight cannot be told apart, and it depends on which of them this was",
+            );
+        }
+    }
+    for other in others.into_iter().flatten() {
+        if other.verdict > Verdict::Unknown && found.iter().all(|found| found.kind != other.kind) {
+            found.push(Found {
+                verdict: Verdict::Unknown,
+                ..other
+            });
+        }
+    }
+}
+
+/// A request without an upstream stream, though others of its path have one.
+fn alone<T>(hop: &Hop<T>) -> Option<Found> {
+    let down = &*hop.downstream.record;
+    let answered = ended(down) == Ended::Complete;
+    (answered && hop.others_known && down.whole).then(|| {
+        let summary = format!(
+            "the proxy answered by itself: it opened no stream for this request ({})",
+            words::answer(down)
+        );
+        Found::new(Kind::SynthesizedAnswer, Verdict::Expected, summary)
+    })
+}
+
+/// All that is to be said of a request with these upstream streams.
+fn of(down: &StreamRecord, upstream: &Upstream<'_>) -> Vec<Found> {
+    if !passed_on(down, upstream) {
+        return Vec::new();
+    }
+    if let Some(cut) = response::cut(down, upstream) {
+        return vec![cut];
+    }
+    let mut found = Vec::new();
+    match ended(down) {
+        Ended::ByClient => {
+            found.extend(request::cancel_not_propagated(down, upstream));
+            found.extend(response::cancel_translated(down, upstream));
+        }
+        Ended::Complete | Ended::ByServer => {
+            found.extend(request::truncated(down, upstream));
+            found.extend(request::retried(down, upstream));
+            found.extend(request::refused(down, upstream));
+            found.extend(response::synthesized(down, upstream));
+            found.extend(response::status_changed(down, upstream));
+            if found.is_empty() {
+                found.extend(response::reset_translated(down, upstream));
+            }
+        }
+        Ended::Unprocessed | Ended::Unknown => {}
+    }
+    if found.is_empty() {
+        found.extend(response::early(upstream));
+    }
+    found
+}
+
+/// The streams are of one request, not of one that the process made to serve another.
+fn passed_on(down: &StreamRecord, upstream: &Upstream<'_>) -> bool {
+    let same = |a: &Option<String>, b: &Option<String>| match (a, b) {
+        // A proxy may add or take away what its routes begin with.
+        (Some(a), Some(b)) => a.ends_with(b.as_str()) || b.ends_with(a.as_str()),
+        _ => true,
+    };
+    upstream.ended.iter().all(|up| same(&down.path, &up.path))
+}
+
+fn finding(down: &StreamRecord, found: Found, whole: bool) -> Finding {
+    let cut = down.resets.first();
+    let verdict = match whole {
+        true => found.verdict,
+        false => found.verdict.min(Verdict::Unknown),
+    };
+    let mut finding = super::finding(down, found.kind, verdict, found.summary);
+    finding.tier = Tier::T2;
+    (finding.sender, finding.code) = (found.sender, found.code);
+    if let Some(cut) = cut {
+        finding.request_phase = cut.request_phase;
+        finding.response_phase = cut.response_phase;
+        finding.windows = cut.response_windows;
+    }
+    finding
+}

@@ -1,0 +1,146 @@
+//! What a proxy made of a request, in plain words with the numbers.
+
+use std::time::Duration;
+
+use crate::anomaly::kind::Kind;
+pub(super) use crate::anomaly::rules::words::code;
+use crate::anomaly::rules::words::{connection_end, duration, messages, windows};
+use crate::connection::Endpoint;
+use crate::hop::EndStreamLag;
+use crate::hop::facts::{early_response, end_stream_lag, reset_by};
+use crate::stream::record::{ResponsePhase, Seen, StreamEnd, StreamRecord};
+
+fn ns(ns: u64) -> String {
+    duration(Duration::from_nanos(ns))
+}
+
+/// P1, P2, P3 in whole: what came, what was passed on, what was in the way, and what it was not.
+pub(super) fn cut(
+    kind: Kind,
+    down: &StreamRecord,
+    up: &StreamRecord,
+    missing: Option<u64>,
+) -> String {
+    let mut text = format!("the proxy got the whole response ({})", came(up));
+    text.push_str(&match kind {
+        Kind::ProxyDroppedTrailers => " and passed on all of it but the trailers".to_owned(),
+        _ => format!(" and passed on {}", passed(down)),
+    });
+    if let Some(missing) = missing.filter(|missing| *missing > 0) {
+        text.push_str(&format!(": {missing} bytes are missing"));
+        if down.trailers == Seen::Absent && up.trailers == Seen::Value(()) {
+            text.push_str(", and the trailers");
+        }
+    }
+    match (reset_by(down, Endpoint::Server), down.end) {
+        (Some(reset), _) => {
+            text.push_str(&format!(
+                ". It reset the client's stream with {}",
+                code(reset.code)
+            ));
+            text.push_str(&windows(reset.response_windows).replacen(';', ",", 1));
+            if let Some(since) = reset.response_blocked_since {
+                text.push_str(&format!(", and had been for {}", ns(reset.at.since(since))));
+            }
+        }
+        (None, StreamEnd::Connection(why)) => {
+            text.push_str(&format!(". Then {}", connection_end(why, down.role)));
+        }
+        (None, _) => text.push_str(". It ended the response in order"),
+    }
+    if early_response(up) {
+        text.push_str(". The response was complete before the request had ended");
+    }
+    text.push_str(&match end_stream_lag(down) {
+        EndStreamLag::After(lag) => format!(
+            ". The client's END_STREAM came {} after its last DATA",
+            ns(lag)
+        ),
+        EndStreamLag::Never(lag) => format!(
+            ". The client's END_STREAM had not come {} after its last DATA",
+            ns(lag)
+        ),
+        EndStreamLag::Unknown => String::new(),
+    });
+    text.push_str(
+        ". It was not the server (its trailers came), not the client (it had not cancelled)",
+    );
+    if matches!(down.end, StreamEnd::Reset | StreamEnd::Complete) {
+        text.push_str(", and the connection stayed open");
+    }
+    text
+}
+
+fn came(up: &StreamRecord) -> String {
+    let grpc = up.grpc == Seen::Value(());
+    let mut text = format!("{} bytes of DATA", up.response.data_bytes);
+    if grpc && up.response.messages.known {
+        text.push_str(&format!(" in {}", messages(&up.response.messages)));
+    }
+    match (up.trailers, up.grpc_status) {
+        (Seen::Value(()), Seen::Value(status)) => {
+            text.push_str(&format!(", trailers with grpc-status {status}"));
+        }
+        (Seen::Value(()), _) => text.push_str(", trailers"),
+        _ => {}
+    }
+    text
+}
+
+fn passed(down: &StreamRecord) -> String {
+    match down.response_phase {
+        Some(ResponsePhase::R0) => "nothing".to_owned(),
+        Some(ResponsePhase::R1) => "its HEADERS alone".to_owned(),
+        _ => match down.response.messages.open {
+            Some(open) if down.response.messages.known => match open.promised {
+                Some(promised) => format!(
+                    "{} bytes, {} of a message of {promised}",
+                    down.response.data_bytes, open.got
+                ),
+                None => format!("{} bytes", down.response.data_bytes),
+            },
+            _ => format!("{} bytes", down.response.data_bytes),
+        },
+    }
+}
+
+/// `grpc-status 14`, or `:status 503`.
+pub(super) fn answer(down: &StreamRecord) -> String {
+    match (down.grpc_status, down.http_status) {
+        (Seen::Value(status), _) => format!("grpc-status {status}"),
+        (_, Seen::Value(status)) => format!(":status {status}"),
+        _ => "its status was not seen".to_owned(),
+    }
+}
+
+/// `; the server's stream was reset with INTERNAL_ERROR`.
+pub(super) fn end(up: &StreamRecord) -> String {
+    if let Some(reset) = up.resets.first() {
+        let who = match reset.sender {
+            Endpoint::Server => "the server reset its stream",
+            Endpoint::Client => "the proxy had reset the server's stream",
+        };
+        return format!("; {who} with {}", code(reset.code));
+    }
+    match up.end {
+        StreamEnd::Connection(why) => format!("; {}", connection_end(why, up.role)),
+        StreamEnd::Unprocessed => "; its GOAWAY says that it did not process it".to_owned(),
+        StreamEnd::Complete if up.response_phase == Some(ResponsePhase::R3) => {
+            format!("; the server answered {}", answer(up))
+        }
+        _ => String::new(),
+    }
+}
+
+/// `, which came 5ms later`.
+pub(super) fn end_stream_after(up: &StreamRecord) -> String {
+    match (up.response.end_stream_at, up.request.end_stream_at) {
+        (Some(response), Some(request)) => {
+            format!(
+                ": END_STREAM followed {} later",
+                ns(request.since(response))
+            )
+        }
+        _ => ": END_STREAM never came".to_owned(),
+    }
+}

@@ -1,0 +1,251 @@
+//! Lines of type `hop`, and what a finding about a request at a proxy says of both its sides.
+
+use serde::Serialize;
+
+use super::line::{Head, MomentFields, Stream, known, moments, ms, shown};
+use crate::anomaly::kind::{Finding, Kind};
+use crate::export::clock::WallClock;
+use crate::frame::ErrorCode;
+use crate::hop::{Attempt, EndStreamLag, Hop, HopStream, Join};
+use crate::kernel::event::Address;
+use crate::pipeline::{ConnectionInfo, HopEnd};
+use crate::stream::record::Seen;
+
+/// A line of type `hop`.
+#[derive(Serialize)]
+pub(super) struct HopLine<'a> {
+    #[serde(flatten)]
+    head: Head,
+    method: Option<&'a str>,
+    #[serde(flatten)]
+    facts: HopFacts<'a>,
+    downstream: Side<'a>,
+    upstream: Vec<Side<'a>>,
+    findings: Vec<&'static str>,
+}
+
+/// What both sides say together.
+#[derive(Serialize)]
+pub(super) struct HopFacts<'a> {
+    proxy: Proxy<'a>,
+    client: Option<Process<'a>>,
+    server: Option<Process<'a>>,
+    join: Option<JoinFields>,
+    others: usize,
+    attempts: usize,
+    /// Bytes of the response's DATA: what came to the proxy, what left it.
+    received_bytes: Option<u64>,
+    forwarded_bytes: u64,
+    missing_bytes: Option<u64>,
+    received_trailers: Option<bool>,
+    forwarded_trailers: Option<bool>,
+    early_response: Option<bool>,
+    end_stream_lag_ms: Option<f64>,
+    end_stream_came: Option<bool>,
+    blocked_ms: Option<f64>,
+    codes: Codes,
+    symptoms: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Proxy<'a> {
+    pid: Option<u32>,
+    comm: Option<&'a str>,
+    cgroup: u64,
+    netns: Option<u32>,
+    #[serde(serialize_with = "shown")]
+    address: &'a Address,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: Option<u32>,
+    comm: Option<&'a str>,
+    #[serde(serialize_with = "shown")]
+    address: &'a Address,
+}
+
+#[derive(Serialize)]
+struct JoinFields {
+    by: &'static str,
+    confidence: &'static str,
+}
+
+#[derive(Serialize)]
+struct Codes {
+    to_client: Translation,
+    to_server: Translation,
+}
+
+#[derive(Serialize)]
+struct Translation {
+    received: Option<u32>,
+    sent: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Side<'a> {
+    conn: u64,
+    stream_id: u32,
+    join: Option<JoinFields>,
+    /// None: it has not ended.
+    stream: Option<Stream<'a>>,
+}
+
+/// What a finding line says of its request.
+#[derive(Serialize)]
+pub(super) struct FindingHop<'a> {
+    #[serde(flatten)]
+    facts: HopFacts<'a>,
+    upstream: Vec<StreamName>,
+    /// The story of the upstream stream, from its first moment.
+    story: Vec<MomentFields<'a>>,
+}
+
+#[derive(Serialize)]
+struct StreamName {
+    conn: u64,
+    stream_id: u32,
+}
+
+fn process(info: &ConnectionInfo) -> (Option<u32>, Option<&str>) {
+    let comm = (!info.comm.is_empty()).then_some(info.comm.as_str());
+    (known(info.pid), comm)
+}
+
+/// Who is at the other end: the process, when that end is followed too.
+fn other_end(end: &HopEnd) -> Process<'_> {
+    let (pid, comm) = end.peer.as_deref().map_or((None, None), process);
+    Process {
+        pid,
+        comm,
+        address: &end.info.peer,
+    }
+}
+
+fn join(join: Join) -> JoinFields {
+    JoinFields {
+        by: join.by.as_str(),
+        confidence: join.confidence.as_str(),
+    }
+}
+
+fn translation((received, sent): (Option<ErrorCode>, Option<ErrorCode>)) -> Translation {
+    Translation {
+        received: received.map(|code| code.0),
+        sent: sent.map(|code| code.0),
+    }
+}
+
+fn seen(value: Seen<()>) -> Option<bool> {
+    match value {
+        Seen::Value(()) => Some(true),
+        Seen::Absent => Some(false),
+        Seen::Unknown => None,
+    }
+}
+
+impl<'a> HopFacts<'a> {
+    fn new(hop: &'a Hop<HopEnd>) -> Self {
+        let down = &hop.downstream;
+        let (pid, comm) = process(&down.tag.info);
+        let serving = hop.serving().and_then(|attempt| attempt.stream.as_ref());
+        let [to_client, to_server] = hop.codes();
+        let (end_stream_came, lag) = match hop.end_stream_lag() {
+            EndStreamLag::After(ns) => (Some(true), Some(ns)),
+            EndStreamLag::Never(ns) => (Some(false), Some(ns)),
+            EndStreamLag::Unknown => (None, None),
+        };
+        let up = serving.map(|stream| &stream.record);
+        Self {
+            proxy: Proxy {
+                pid,
+                comm,
+                cgroup: down.tag.info.cgroup,
+                netns: (down.tag.info.netns != 0).then_some(down.tag.info.netns),
+                address: &down.tag.info.local,
+            },
+            client: Some(other_end(&down.tag)),
+            server: serving.map(|stream| other_end(&stream.tag)),
+            join: hop.join.map(join),
+            others: hop.others.len(),
+            attempts: hop.upstream.len(),
+            received_bytes: up.map(|up| up.response.data_bytes),
+            forwarded_bytes: down.record.response.data_bytes,
+            missing_bytes: hop.missing_bytes(),
+            received_trailers: up.and_then(|up| seen(up.trailers)),
+            forwarded_trailers: seen(down.record.trailers),
+            early_response: hop.early_response(),
+            end_stream_lag_ms: lag.map(ms),
+            end_stream_came,
+            blocked_ms: hop.blocked_ns().map(ms),
+            codes: Codes {
+                to_client: translation(to_client),
+                to_server: translation(to_server),
+            },
+            symptoms: down.tag.findings.iter().map(|kind| kind.as_str()).collect(),
+        }
+    }
+}
+
+impl<'a> HopLine<'a> {
+    pub(super) fn new(clock: WallClock, hop: &'a Hop<HopEnd>, findings: &[Finding]) -> Self {
+        Self {
+            head: Head::new("hop", clock, hop.at),
+            method: hop.downstream.record.path.as_deref(),
+            facts: HopFacts::new(hop),
+            downstream: Side {
+                conn: hop.downstream.record.connection.0,
+                stream_id: hop.downstream.record.stream_id.0,
+                join: None,
+                stream: Some(stream(clock, &hop.downstream)),
+            },
+            upstream: hop.upstream.iter().map(|a| side(clock, a)).collect(),
+            findings: findings
+                .iter()
+                .map(|finding| finding.kind)
+                .map(Kind::as_str)
+                .collect(),
+        }
+    }
+}
+
+fn side(clock: WallClock, attempt: &Attempt<HopEnd>) -> Side<'_> {
+    Side {
+        conn: attempt.connection.0,
+        stream_id: attempt.stream_id.0,
+        join: Some(join(attempt.join)),
+        stream: attempt.stream.as_ref().map(|ended| stream(clock, ended)),
+    }
+}
+
+fn stream(clock: WallClock, side: &HopStream<HopEnd>) -> Stream<'_> {
+    Stream::of_kinds(
+        clock,
+        &side.tag.info,
+        &side.record,
+        side.tag.findings.iter().copied(),
+    )
+}
+
+impl<'a> FindingHop<'a> {
+    pub(super) fn new(hop: &'a Hop<HopEnd>) -> Self {
+        let story = hop
+            .serving()
+            .and_then(Attempt::record)
+            .map(|record| record.story.as_slice())
+            .unwrap_or_default();
+        Self {
+            facts: HopFacts::new(hop),
+            upstream: hop
+                .upstream
+                .iter()
+                .map(|attempt| StreamName {
+                    conn: attempt.connection.0,
+                    stream_id: attempt.stream_id.0,
+                })
+                .collect(),
+            story: moments(story),
+        }
+    }
+}

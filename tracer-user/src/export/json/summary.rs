@@ -1,0 +1,71 @@
+//! The last line.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::line::Head;
+use crate::export::clock::{WallClock, monotonic_now};
+use crate::export::tally::{Kernel, Summary};
+
+/// The line of type `summary`.
+#[derive(Serialize)]
+pub(super) struct SummaryLine<'a> {
+    #[serde(flatten)]
+    head: Head,
+    stopped_by: &'static str,
+    duration_ms: f64,
+    connections: &'a BTreeMap<&'static str, u64>,
+    streams: StreamsFields<'a>,
+    findings: &'a BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    losses: &'a BTreeMap<&'static str, u64>,
+    kernel: KernelFields<'a>,
+    output_dropped: u64,
+}
+
+#[derive(Serialize)]
+struct StreamsFields<'a> {
+    opened: u64,
+    ended: u64,
+    outcomes: &'a BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct KernelFields<'a> {
+    events_lost: u64,
+    bytes_seen: u64,
+    bytes_copied: u64,
+    counters: &'a BTreeMap<&'static str, u64>,
+}
+
+impl<'a> KernelFields<'a> {
+    fn new(kernel: &'a Kernel) -> Self {
+        Self {
+            events_lost: kernel.events_lost(),
+            bytes_seen: kernel.bytes_seen(),
+            bytes_copied: kernel.bytes_copied(),
+            counters: kernel.by_name(),
+        }
+    }
+}
+
+impl<'a> SummaryLine<'a> {
+    pub(super) fn new(clock: WallClock, summary: &'a Summary<'_>) -> Self {
+        let tally = summary.tally;
+        Self {
+            head: Head::new("summary", clock, monotonic_now()),
+            stopped_by: summary.stopped_by.as_str(),
+            duration_ms: summary.duration.as_secs_f64() * 1e3,
+            connections: tally.connections(),
+            streams: StreamsFields {
+                opened: tally.opened(),
+                ended: tally.ended(),
+                outcomes: tally.outcomes(),
+            },
+            findings: tally.findings(),
+            losses: tally.losses(),
+            kernel: KernelFields::new(summary.kernel),
+            output_dropped: summary.output_dropped,
+        }
+    }
+}

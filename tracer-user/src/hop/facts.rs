@@ -1,0 +1,207 @@
+//! What the two sides of a request say together.
+
+use super::{Attempt, Hop};
+use crate::connection::{ConnectionEnd, Endpoint};
+use crate::frame::ErrorCode;
+use crate::kernel::event::Timestamp;
+use crate::stream::record::{RequestPhase, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord};
+
+/// How a stream came to its end, as the proxy's two sides need it told: by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The response carried END_STREAM.
+    Complete,
+    /// The client reset it, or closed the connection, before the response was complete.
+    ByClient,
+    /// The server reset it, or closed the connection, before the response was complete.
+    ByServer,
+    /// GOAWAY said that it was not processed.
+    Unprocessed,
+    /// Not known.
+    Unknown,
+}
+
+/// Who ended this stream.
+#[must_use]
+pub fn ended(record: &StreamRecord) -> Ended {
+    if record.response_phase == Some(ResponsePhase::R3) {
+        return Ended::Complete;
+    }
+    match record.end {
+        StreamEnd::Unprocessed => Ended::Unprocessed,
+        StreamEnd::Reset => match record.resets.first() {
+            Some(reset) if reset.response_phase.is_some() => by(reset.sender),
+            _ => Ended::Unknown,
+        },
+        StreamEnd::Connection(why) => match (why, record.role) {
+            (ConnectionEnd::Unknown, _) | (_, None) => Ended::Unknown,
+            (ConnectionEnd::LocalClose | ConnectionEnd::LocalReset, Some(role)) => by(role),
+            (ConnectionEnd::PeerFin | ConnectionEnd::PeerReset, Some(role)) => by(role.peer()),
+        },
+        StreamEnd::Complete | StreamEnd::Evicted | StreamEnd::Unseen => Ended::Unknown,
+    }
+}
+
+const fn by(endpoint: Endpoint) -> Ended {
+    match endpoint {
+        Endpoint::Client => Ended::ByClient,
+        Endpoint::Server => Ended::ByServer,
+    }
+}
+
+/// How long after its last DATA the client ended its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndStreamLag {
+    /// So many ns.
+    After(u64),
+    /// It did not until the stream was over, so many ns later.
+    Never(u64),
+    /// Not known.
+    Unknown,
+}
+
+impl<T> Hop<T> {
+    /// The upstream stream whose response was passed on, as far as one can say: the last that answered, else
+    /// the last that was opened.
+    #[must_use]
+    pub fn serving(&self) -> Option<&Attempt<T>> {
+        let answered = self
+            .upstream
+            .iter()
+            .filter(|attempt| {
+                let record = attempt.record();
+                record.is_some_and(|record| record.response_phase == Some(ResponsePhase::R3))
+            })
+            .max_by_key(|attempt| {
+                attempt
+                    .record()
+                    .and_then(|record| record.response.headers_at)
+            });
+        answered.or_else(|| self.upstream.last())
+    }
+
+    /// Bytes of response DATA that came to the proxy and did not leave it; None when they cannot be compared.
+    #[must_use]
+    pub fn missing_bytes(&self) -> Option<u64> {
+        missing_bytes(&self.downstream.record, self.serving()?.record()?)
+    }
+
+    /// The server's trailers came to the proxy and did not leave it.
+    #[must_use]
+    pub fn trailers_dropped(&self) -> bool {
+        let upstream = self.serving().and_then(Attempt::record);
+        upstream.is_some_and(|upstream| trailers_dropped(&self.downstream.record, upstream))
+    }
+
+    /// How late the client ended its request.
+    #[must_use]
+    pub fn end_stream_lag(&self) -> EndStreamLag {
+        end_stream_lag(&self.downstream.record)
+    }
+
+    /// The server's response was complete before the proxy had ended the request.
+    #[must_use]
+    pub fn early_response(&self) -> Option<bool> {
+        Some(early_response(self.serving()?.record()?))
+    }
+
+    /// For how long the proxy could send nothing to the client when the stream was cut, in ns, because a
+    /// window was used up; None when it could.
+    #[must_use]
+    pub fn blocked_ns(&self) -> Option<u64> {
+        let cut = self.downstream.record.resets.first()?;
+        Some(cut.at.since(cut.response_blocked_since?))
+    }
+
+    /// The codes of the resets that went from hop to hop: towards the client, and towards the server; what
+    /// came in and what went out.
+    #[must_use]
+    pub fn codes(&self) -> [(Option<ErrorCode>, Option<ErrorCode>); 2] {
+        let upstream = self.serving().and_then(Attempt::record);
+        let of = |record: Option<&StreamRecord>, sender| {
+            record.and_then(|record| reset_by(record, sender).map(|reset| reset.code))
+        };
+        let downstream = Some(&*self.downstream.record);
+        [
+            (
+                of(upstream, Endpoint::Server),
+                of(downstream, Endpoint::Server),
+            ),
+            (
+                of(downstream, Endpoint::Client),
+                of(upstream, Endpoint::Client),
+            ),
+        ]
+    }
+}
+
+impl<T> Attempt<T> {
+    /// The stream, once it has ended.
+    #[must_use]
+    pub fn record(&self) -> Option<&StreamRecord> {
+        self.stream.as_ref().map(|stream| &*stream.record)
+    }
+}
+
+/// The first reset of this endpoint.
+pub(crate) fn reset_by(record: &StreamRecord, sender: Endpoint) -> Option<&Reset> {
+    record.resets.iter().find(|reset| reset.sender == sender)
+}
+
+/// The content is another one on each hop: a proxy that compresses, or speaks gRPC-Web or JSON to its client.
+pub(crate) fn transcoded(down: &StreamRecord, up: &StreamRecord) -> bool {
+    let both = down.response.headers_at.is_some() && up.response.headers_at.is_some();
+    (both
+        && (down.response_coding != up.response_coding
+            || down.response_content_type != up.response_content_type))
+        || (down.grpc != Seen::Unknown && up.grpc != Seen::Unknown && down.grpc != up.grpc)
+        || down.grpc_web != up.grpc_web
+}
+
+pub(crate) fn missing_bytes(down: &StreamRecord, up: &StreamRecord) -> Option<u64> {
+    let known = down.response.data_known && up.response.data_known && !transcoded(down, up);
+    known.then(|| {
+        let (passed, came) = (down.response.data_bytes, up.response.data_bytes);
+        came.saturating_sub(passed)
+    })
+}
+
+pub(crate) fn trailers_dropped(down: &StreamRecord, up: &StreamRecord) -> bool {
+    up.trailers == Seen::Value(())
+        && down.trailers == Seen::Absent
+        && (down.grpc == Seen::Value(()) || down.response_phase != Some(ResponsePhase::R3))
+}
+
+pub(crate) fn early_response(up: &StreamRecord) -> bool {
+    let Some(response_end) = up.response.end_stream_at else {
+        return false;
+    };
+    match up.request.end_stream_at {
+        Some(request_end) => request_end > response_end,
+        None => up
+            .request_phase
+            .is_some_and(|phase| phase < RequestPhase::Q2),
+    }
+}
+
+/// When a stream that was cut was cut.
+pub(crate) fn cut_at(record: &StreamRecord) -> Timestamp {
+    record
+        .resets
+        .first()
+        .map_or(record.last_at, |reset| reset.at)
+}
+
+pub(crate) fn end_stream_lag(down: &StreamRecord) -> EndStreamLag {
+    let request = &down.request;
+    let Some(last) = request.last_data_at.or(request.headers_at) else {
+        return EndStreamLag::Unknown;
+    };
+    match (request.end_stream_at, down.request_phase) {
+        (Some(end), _) => EndStreamLag::After(end.since(last)),
+        (None, Some(RequestPhase::Q0 | RequestPhase::Q1)) => {
+            EndStreamLag::Never(cut_at(down).since(last))
+        }
+        (None, _) => EndStreamLag::Unknown,
+    }
+}

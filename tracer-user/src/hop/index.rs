@@ -1,0 +1,61 @@
+//! Requests by hashes of what they carry, and by the thread that read them.
+
+use std::collections::VecDeque;
+
+use super::fast::Map;
+
+/// Which requests carry something: how many, and which one if it is one.
+#[derive(Debug, Default)]
+pub(super) struct Index(Map<u64, Counted>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    n: u32,
+    /// The sum of the keys: of one, its key.
+    sum: u64,
+}
+
+/// What an index says of a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// No request carries it.
+    None,
+    /// This one, and no other.
+    One(u64),
+    /// Several.
+    Several,
+}
+
+impl Index {
+    pub(super) fn add(&mut self, hash: u64, key: u64) {
+        let counted = self.0.entry(hash).or_default();
+        counted.n = counted.n.saturating_add(1);
+        counted.sum = counted.sum.wrapping_add(key);
+    }
+
+    pub(super) fn remove(&mut self, hash: u64, key: u64) {
+        if let Some(counted) = self.0.get_mut(&hash) {
+            counted.n = counted.n.saturating_sub(1);
+            counted.sum = counted.sum.wrapping_sub(key);
+            if counted.n == 0 {
+                self.0.remove(&hash);
+            }
+        }
+    }
+
+    pub(super) fn find(&self, hash: u64) -> Found {
+        match self.0.get(&hash) {
+            None => Found::None,
+            Some(Counted { n: 1, sum }) => Found::One(*sum),
+            Some(_) => Found::Several,
+        }
+    }
+}
+
+/// The requests that one thread read and has not passed on yet, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Thread {
+    pub(super) waiting: VecDeque<u64>,
+    /// Counts the times that nothing waited: within one such period order decides.
+    pub(super) period: u64,
+}

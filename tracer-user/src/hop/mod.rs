@@ -1,0 +1,187 @@
+//! Stage 5: the two sides of a proxy become one request.
+//!
+//! A stream that a process serves, and a stream that the same process opens for it, are one request. How
+//! they are found to be the same is the *join*, and each join says how sure it is ([`Confidence`]): ids and
+//! field values that pass unchanged, the thread and the order in which it read and wrote, or time alone.
+//!
+//! A request is looked for when the upstream stream opens, and judged when both sides have ended. A
+//! process that has streams of one role only is no proxy and costs nothing.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+pub(crate) mod facts;
+mod fast;
+mod index;
+mod place;
+mod table;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::connection::{ConnectionId, Endpoint};
+use crate::frame::StreamId;
+use crate::kernel::event::Timestamp;
+use crate::stream::record::StreamRecord;
+pub use facts::{EndStreamLag, Ended, ended};
+pub use table::Hops;
+
+/// What may be a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PlaceKey {
+    /// A process, by its id.
+    Process(u32),
+    /// In a file, which knows no processes: a host, by its address and network namespace (0 unknown).
+    Host(IpAddr, u32),
+}
+
+/// One of the two sides of a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Towards the client: here the proxy is the server.
+    Downstream,
+    /// Towards the server: here the proxy is the client.
+    Upstream,
+}
+
+impl Side {
+    /// The side at which the proxy has this role.
+    #[must_use]
+    pub const fn of_role(role: Endpoint) -> Side {
+        match role {
+            Endpoint::Server => Side::Downstream,
+            Endpoint::Client => Side::Upstream,
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Side::Downstream => 0,
+            Side::Upstream => 1,
+        }
+    }
+}
+
+/// What two streams were found to be one request by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum By {
+    /// `x-request-id` is the same on both hops.
+    RequestId,
+    /// The trace id of `traceparent` is the same on both hops.
+    Trace,
+    /// An earlier upstream stream of the request had the same `x-request-id`.
+    EarlierAttempt,
+    /// All fields but those that proxies change are the same, and no other request has them.
+    Fields,
+    /// The value of one field is the same on both hops, and no other request has it.
+    Field,
+    /// The same thread read the requests and wrote them on, in the same order.
+    Order,
+    /// The upstream stream began within the life of the other one, and of no other that was waiting.
+    Time,
+}
+
+impl By {
+    /// Label value and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            By::RequestId => "request_id",
+            By::Trace => "traceparent",
+            By::EarlierAttempt => "earlier_attempt",
+            By::Fields => "fields",
+            By::Field => "field",
+            By::Order => "order",
+            By::Time => "time",
+        }
+    }
+}
+
+/// How sure a join is; the surest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Confidence {
+    /// By an id that is made for it.
+    Id,
+    /// By a value that no other request in flight has.
+    UniqueField,
+    /// By the order of reading and writing on one thread.
+    ThreadOrder,
+    /// By time alone, and there was one candidate.
+    Time,
+    /// Several requests could not be told apart: verdicts hold whichever it is, or are unknown.
+    Ambiguous,
+}
+
+impl Confidence {
+    /// Label value and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Confidence::Id => "id",
+            Confidence::UniqueField => "unique_field",
+            Confidence::ThreadOrder => "thread_order",
+            Confidence::Time => "time",
+            Confidence::Ambiguous => "ambiguous",
+        }
+    }
+}
+
+/// By what, and how surely, an upstream stream was found to belong to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// By what.
+    pub by: By,
+    /// How surely.
+    pub confidence: Confidence,
+}
+
+/// One side of a request that has ended. `T` is what the caller wants to know of its connection.
+#[derive(Clone, Debug)]
+pub struct HopStream<T> {
+    /// The connection, as the caller knows it.
+    pub tag: T,
+    /// The stream.
+    pub record: Arc<StreamRecord>,
+}
+
+/// An upstream stream of a request.
+#[derive(Clone, Debug)]
+pub struct Attempt<T> {
+    /// The connection end it was observed on.
+    pub connection: ConnectionId,
+    /// Its id.
+    pub stream_id: StreamId,
+    /// When its HEADERS went by.
+    pub began_at: Timestamp,
+    /// How it was found.
+    pub join: Join,
+    /// It; None when it had not ended [`limits::HOP_WAIT_NS`](crate::limits::HOP_WAIT_NS) after the other side.
+    pub stream: Option<HopStream<T>>,
+}
+
+/// A request at a proxy: both sides, as far as they were seen.
+#[derive(Clone, Debug)]
+pub struct Hop<T> {
+    /// The proxy.
+    pub proxy: PlaceKey,
+    /// The side towards the client.
+    pub downstream: HopStream<T>,
+    /// The streams that the proxy opened for it, in the order it opened them. Empty: it stands alone.
+    pub upstream: Vec<Attempt<T>>,
+    /// The least sure of the joins; None when it stands alone.
+    pub join: Option<Join>,
+    /// Other upstream streams that it may have been, when the join is ambiguous.
+    pub others: Vec<Arc<StreamRecord>>,
+    /// False when not all of those are known.
+    pub others_known: bool,
+    /// Requests of this path are known to be passed on here.
+    pub passes_on: bool,
+    /// When it was decided.
+    pub at: Timestamp,
+}

@@ -1,0 +1,335 @@
+//! All processes that may be proxies.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use super::fast::Map;
+use super::place::{Place, Up, key};
+use super::{Attempt, Confidence, Hop, HopStream, Join, PlaceKey, Side};
+use crate::frame::StreamId;
+use crate::kernel::event::Timestamp;
+use crate::limits;
+use crate::stream::digest::Opening;
+use crate::stream::record::StreamRecord;
+
+/// The requests of all proxies: openings and ends of streams go in, [`Hop`]s come out.
+#[derive(Debug)]
+pub struct Hops<T> {
+    places: Map<PlaceKey, Place<T>>,
+    /// Requests whose upstream side had not ended with them, and until when it is waited for.
+    waiting: BinaryHeap<Reverse<(Timestamp, PlaceKey, u64)>>,
+    n_streams: usize,
+    out: VecDeque<Hop<T>>,
+    n_place_hits: u32,
+    n_waiting_hits: u32,
+    /// Candidates, attempts, paths.
+    hits: [u32; 3],
+}
+
+impl<T> Default for Hops<T> {
+    fn default() -> Self {
+        Hops {
+            places: Map::default(),
+            waiting: BinaryHeap::new(),
+            n_streams: 0,
+            out: VecDeque::new(),
+            n_place_hits: 0,
+            n_waiting_hits: 0,
+            hits: [0; 3],
+        }
+    }
+}
+
+impl<T> Hops<T> {
+    /// An HTTP/2 connection of this process was seen.
+    pub fn connected(&mut self, place: PlaceKey, side: Side) {
+        if !self.places.contains_key(&place) && self.places.len() >= limits::HOP_PLACES {
+            self.n_place_hits = self.n_place_hits.saturating_add(1);
+            return;
+        }
+        self.places
+            .entry(place)
+            .or_insert_with(Place::new)
+            .connected(side);
+    }
+
+    /// It is gone, and its streams have been told of.
+    pub fn disconnected(&mut self, place: PlaceKey, side: Side) {
+        if let Some(known) = self.places.get_mut(&place) {
+            known.disconnected(side);
+            self.forget_if_empty(place);
+        }
+    }
+
+    /// A stream of this process was opened.
+    pub fn requested(&mut self, place: PlaceKey, side: Side, opening: &Opening) {
+        let Some(known) = self.places.get_mut(&place) else {
+            return;
+        };
+        let key = key(opening.connection.0, opening.stream_id.0);
+        let before = known.len();
+        match side {
+            Side::Downstream => known.asked(key, opening),
+            Side::Upstream if known.is_proxy() => known.asks(key, Box::new(opening.clone())),
+            Side::Upstream => {}
+        }
+        self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
+        if self.n_streams > limits::HOP_WAITING {
+            self.make_room();
+        }
+    }
+
+    /// A stream of this process ended.
+    pub fn ended(
+        &mut self,
+        place: PlaceKey,
+        side: Side,
+        at: Timestamp,
+        record: Box<StreamRecord>,
+        tag: T,
+    ) {
+        let Some(known) = self.places.get_mut(&place) else {
+            return;
+        };
+        let key = key(record.connection.0, record.stream_id.0);
+        let before = known.len();
+        let mut ready = None;
+        match side {
+            Side::Downstream if !known.is_proxy() => {
+                // No upstream side was seen, so that there is nothing to wait for.
+                if known
+                    .downs
+                    .get(&key)
+                    .is_some_and(|down| down.attempts.is_empty())
+                {
+                    known.take(key);
+                } else if let Some(down) = known.downs.get_mut(&key) {
+                    down.ended = Some(HopStream {
+                        tag,
+                        record: Arc::from(record),
+                    });
+                    ready = Some(key);
+                }
+            }
+            Side::Downstream => {
+                if let Some(down) = known.downs.get_mut(&key) {
+                    down.ended = Some(HopStream {
+                        tag,
+                        record: Arc::from(record),
+                    });
+                    ready = Some(key);
+                }
+            }
+            Side::Upstream => {
+                let Some(up) = known.ups.get_mut(&key) else {
+                    return;
+                };
+                let ended = HopStream {
+                    tag,
+                    record: Arc::from(record),
+                };
+                if let Some(of) = up.of
+                    && let Some(down) = known.downs.get_mut(&of)
+                {
+                    up.ended = Some(ended);
+                    down.n_open = down.n_open.saturating_sub(1);
+                    ready = down.ended.is_some().then_some(of);
+                } else {
+                    let whole = up.opening.digest.whole;
+                    known.ups.remove(&key);
+                    known.remember(whole, &ended);
+                }
+            }
+        }
+        self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
+        if let Some(key) = ready
+            && let Some(down) = known.downs.get(&key)
+        {
+            // Where several cannot be told apart, those that end with it have a word in it.
+            let wait = match (down.n_open > 0, down.is_ambiguous()) {
+                (true, _) => limits::HOP_WAIT_NS,
+                (false, true) => limits::HOP_SETTLE_NS,
+                (false, false) => 0,
+            };
+            if wait == 0 {
+                self.decide(place, key, at);
+            } else if side == Side::Downstream || down.n_open == 0 {
+                let due = Timestamp(at.0.saturating_add(wait));
+                self.waiting.push(Reverse((due, place, key)));
+            }
+        }
+        self.forget_if_empty(place);
+    }
+
+    /// Time passes: requests that waited long enough for their other side are decided.
+    pub fn advance(&mut self, now: Timestamp) {
+        while let Some(Reverse((due, place, key))) = self.waiting.peek().copied() {
+            if due > now {
+                break;
+            }
+            self.waiting.pop();
+            self.decide(place, key, now);
+            self.forget_if_empty(place);
+        }
+    }
+
+    /// The trace ends: nothing more is to come.
+    pub fn finish(&mut self, now: Timestamp) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for Reverse((_, place, key)) in waiting.into_sorted_vec().into_iter().rev() {
+            self.decide(place, key, now);
+        }
+        self.places.clear();
+        self.n_streams = 0;
+    }
+
+    /// A request that was decided.
+    pub fn poll(&mut self) -> Option<Hop<T>> {
+        self.out.pop_front()
+    }
+
+    /// Bounds of [`limits`] that were reached since the last call: name and how often.
+    pub fn take_limit_hits(&mut self) -> Vec<(&'static str, u32)> {
+        for place in self.places.values_mut() {
+            for (sum, n) in self.hits.iter_mut().zip(std::mem::take(&mut place.hits)) {
+                *sum = sum.saturating_add(n);
+            }
+        }
+        let [candidates, attempts, paths] = std::mem::take(&mut self.hits);
+        let hits = [
+            ("hop_places", std::mem::take(&mut self.n_place_hits)),
+            ("hop_waiting", std::mem::take(&mut self.n_waiting_hits)),
+            ("hop_candidates", candidates),
+            ("hop_attempts", attempts),
+            ("hop_paths", paths),
+        ];
+        hits.into_iter().filter(|(_, n)| *n > 0).collect()
+    }
+
+    fn forget_if_empty(&mut self, place: PlaceKey) {
+        if self.places.get(&place).is_some_and(Place::is_empty) {
+            self.places.remove(&place);
+        }
+    }
+
+    /// The process with the most streams lets go of them: they stand alone.
+    fn make_room(&mut self) {
+        self.n_waiting_hits = self.n_waiting_hits.saturating_add(1);
+        let most = self.places.values_mut().max_by_key(|place| place.len());
+        if let Some(most) = most {
+            let connections = most.connections;
+            self.n_streams = self.n_streams.saturating_sub(most.len());
+            *most = Place::new();
+            for (side, n) in [Side::Downstream, Side::Upstream]
+                .into_iter()
+                .zip(connections)
+            {
+                for _ in 0..n {
+                    most.connected(side);
+                }
+            }
+        }
+    }
+
+    fn decide(&mut self, proxy: PlaceKey, key: u64, at: Timestamp) {
+        let Some(place) = self.places.get_mut(&proxy) else {
+            return;
+        };
+        let before = place.len();
+        let Some((mut down, found)) = place.take(key) else {
+            return;
+        };
+        self.n_streams = (self.n_streams + place.len()).saturating_sub(before);
+        let Some(downstream) = down.ended.take() else {
+            return;
+        };
+        let passes_on = place.passes_on(&down);
+        if found.is_empty() {
+            if passes_on {
+                // One of those that were passed on in its period may have been this one's.
+                place.doubt(&down);
+                self.out.push_back(Hop {
+                    proxy,
+                    downstream,
+                    upstream: Vec::new(),
+                    join: None,
+                    others: Vec::new(),
+                    others_known: !down.doubted,
+                    passes_on,
+                    at,
+                });
+            }
+            return;
+        }
+        place.learn(&down);
+        let own: Vec<u64> = found.iter().map(|(key, ..)| *key).collect();
+        let mut upstream: Vec<Attempt<T>> = found.into_iter().map(attempt).collect();
+        let uncertain = |attempt: &Attempt<T>| {
+            attempt.join.confidence >= Confidence::ThreadOrder
+                && (down.doubted || contradicts(&downstream.record, attempt))
+        };
+        if upstream.iter().any(uncertain) {
+            if !down.doubted {
+                place.doubt(&down);
+            }
+            for attempt in &mut upstream {
+                attempt.join.confidence = attempt.join.confidence.max(Confidence::Ambiguous);
+            }
+        }
+        let join = upstream
+            .iter()
+            .map(|attempt| attempt.join)
+            .max_by_key(|join| join.confidence);
+        let ambiguous = join.is_some_and(|join| join.confidence == Confidence::Ambiguous);
+        let (others, others_known) = match ambiguous {
+            true => place.others(&down, downstream.record.last_at, &own),
+            false => (Vec::new(), true),
+        };
+        self.out.push_back(Hop {
+            proxy,
+            downstream,
+            upstream,
+            join,
+            others,
+            others_known,
+            passes_on: true,
+            at,
+        });
+    }
+}
+
+fn attempt<T>((key, join, up): (u64, Join, Option<Up<T>>)) -> Attempt<T> {
+    let (connection, began_at) = up.as_ref().map_or((key >> 31, Timestamp(0)), |up| {
+        (up.opening.connection.0, up.opening.at)
+    });
+    Attempt {
+        connection: crate::connection::ConnectionId(connection),
+        stream_id: StreamId(u32::try_from(key & 0x7fff_ffff).unwrap_or_default()),
+        began_at,
+        join,
+        stream: up.and_then(|up| up.ended),
+    }
+}
+
+/// What the two streams say of each other cannot both be of one request: the answer was passed on before it
+/// came, or messages have other lengths.
+fn contradicts<T>(down: &StreamRecord, attempt: &Attempt<T>) -> bool {
+    let Some(up) = attempt.stream.as_ref().map(|stream| &stream.record) else {
+        return false;
+    };
+    let early = |down: Option<Timestamp>, up: Option<Timestamp>| matches!((down, up), (Some(down), Some(up)) if down < up);
+    let same_coding = down.response_coding == up.response_coding
+        && down.response_content_type == up.response_content_type;
+    let other = |down: &[u32], up: &[u32]| down.iter().zip(up).any(|(down, up)| down != up);
+    let (asked, asks) = (&down.request.messages, &up.request.messages);
+    let (answers, answered) = (&down.response.messages, &up.response.messages);
+    early(down.response.headers_at, up.response.headers_at)
+        || early(down.response.end_stream_at, up.response.end_stream_at)
+        || (asked.known && asks.known && other(&asked.sizes, &asks.sizes))
+        || (same_coding
+            && answers.known
+            && answered.known
+            && down.http_status == up.http_status
+            && other(&answers.sizes, &answered.sizes))
+}

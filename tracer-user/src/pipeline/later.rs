@@ -1,0 +1,173 @@
+//! The stages after the streams, as every connection hands its streams to them: hops and rules.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::output::limit_cause;
+use super::{ConnectionInfo, HopEnd, Loss, Output, Sink};
+use crate::anomaly::Rules;
+use crate::anomaly::kind::Finding;
+use crate::connection::Endpoint;
+use crate::hop::{Hops, PlaceKey, Side};
+use crate::kernel::event::{Address, Timestamp};
+use crate::stream::digest::Opening;
+use crate::stream::record::StreamRecord;
+
+/// A connection as one of its two ends names it; the network namespace where the address alone is not enough.
+type EndKey = (SocketAddr, SocketAddr, u32);
+
+/// What comes after the streams.
+#[derive(Default)]
+pub(super) struct Later {
+    pub(super) rules: Rules,
+    hops: Hops<HopEnd>,
+    /// The connection ends followed now, so that the two ends of one connection find each other.
+    ends: HashMap<EndKey, Arc<ConnectionInfo>>,
+}
+
+impl Later {
+    /// A connection was found to speak HTTP/2.
+    pub(super) fn connected(&mut self, info: &Arc<ConnectionInfo>) {
+        for (place, side) in places(info).into_iter().flatten() {
+            self.hops.connected(place, side);
+        }
+        if let Some(key) = end_key(info) {
+            self.ends.insert(key, Arc::clone(info));
+        }
+    }
+
+    /// It is gone.
+    pub(super) fn disconnected(&mut self, info: &ConnectionInfo) {
+        for (place, side) in places(info).into_iter().flatten() {
+            self.hops.disconnected(place, side);
+        }
+        if let Some(key) = end_key(info)
+            && self.ends.get(&key).is_some_and(|end| end.id == info.id)
+        {
+            self.ends.remove(&key);
+        }
+    }
+
+    /// The request's HEADERS of a stream went by.
+    pub(super) fn requested(&mut self, info: &ConnectionInfo, opening: &Opening) {
+        for (place, side) in places(info).into_iter().flatten() {
+            self.hops.requested(place, side, opening);
+        }
+    }
+
+    /// A stream ended and was told of: what it is a part of may be decided now.
+    pub(super) fn ended(
+        &mut self,
+        info: &Arc<ConnectionInfo>,
+        record: Box<StreamRecord>,
+        findings: &[Finding],
+        sink: &mut dyn Sink,
+    ) {
+        let end = |findings: &[Finding]| HopEnd {
+            info: Arc::clone(info),
+            findings: findings.iter().map(|finding| finding.kind).collect(),
+            peer: None,
+        };
+        let at = record.last_at;
+        match places(info) {
+            [Some((place, side)), None] | [None, Some((place, side))] => {
+                self.hops.ended(place, side, at, record, end(findings));
+            }
+            [Some((place, side)), Some((other, other_side))] => {
+                let copy = record.clone();
+                self.hops.ended(place, side, at, record, end(findings));
+                self.hops.ended(other, other_side, at, copy, end(findings));
+            }
+            [None, None] => {}
+        }
+        self.tell(sink);
+    }
+
+    /// Time passes.
+    pub(super) fn advance(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        self.hops.advance(now);
+        self.tell(sink);
+        for (name, n) in self
+            .rules
+            .take_limit_hits()
+            .into_iter()
+            .chain(self.hops.take_limit_hits())
+        {
+            for _ in 0..n {
+                let (connection, at) = (None, now);
+                sink.accept(&Output::Loss(Loss {
+                    connection,
+                    at,
+                    cause: limit_cause(name),
+                    bytes: None,
+                }));
+            }
+        }
+    }
+
+    /// The trace ends.
+    pub(super) fn finish(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        self.hops.finish(now);
+        self.tell(sink);
+        self.ends.clear();
+    }
+
+    /// Hands on the requests that were decided.
+    fn tell(&mut self, sink: &mut dyn Sink) {
+        while let Some(mut request) = self.hops.poll() {
+            self.name_peer(&mut request.downstream.tag);
+            for attempt in &mut request.upstream {
+                if let Some(stream) = &mut attempt.stream {
+                    self.name_peer(&mut stream.tag);
+                }
+            }
+            let findings = self.rules.judge_hop(&request);
+            sink.accept(&Output::Hop {
+                request: Box::new(request),
+                findings,
+            });
+        }
+    }
+
+    fn name_peer(&self, end: &mut HopEnd) {
+        end.peer = end_key(&end.info)
+            .and_then(|(local, peer, netns)| self.ends.get(&(peer, local, netns)))
+            .filter(|peer| peer.id != end.info.id)
+            .cloned();
+    }
+}
+
+/// Where this connection is a side of a proxy: live, at the process that owns the observed end; in a file,
+/// which sees connections from the middle and knows no process, at the hosts of both ends.
+fn places(info: &ConnectionInfo) -> [Option<(PlaceKey, Side)>; 2] {
+    let Some(role) = info.role else {
+        return [None, None];
+    };
+    if info.pid != 0 {
+        return [
+            Some((PlaceKey::Process(info.pid), Side::of_role(role))),
+            None,
+        ];
+    }
+    let at = |address: &Address, role: Endpoint| match address {
+        Address::Inet(address) => Some((
+            PlaceKey::Host(address.ip(), info.netns),
+            Side::of_role(role),
+        )),
+        _ => None,
+    };
+    [at(&info.local, role), at(&info.peer, role.peer())]
+}
+
+fn end_key(info: &ConnectionInfo) -> Option<EndKey> {
+    let (Address::Inet(local), Address::Inet(peer)) = (&info.local, &info.peer) else {
+        return None;
+    };
+    // Every network namespace has a loopback of its own; other addresses are the same seen from anywhere.
+    let netns = match local.ip().is_loopback() {
+        true => info.netns,
+        false => 0,
+    };
+    (info.pid != 0).then_some((*local, *peer, netns))
+}

@@ -1,0 +1,292 @@
+//! What tells one request from another, without keeping what it says: keyed hashes of its fields.
+//!
+//! The key is made anew by each run and the hashes never leave memory, so that no value can be told from
+//! them, and nobody who chooses field values can make two of them collide on purpose.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
+
+use crate::connection::ConnectionId;
+use crate::frame::{HeaderBlock, StreamId};
+use crate::kernel::event::Timestamp;
+use crate::limits;
+
+/// Two random words, the same for one run.
+static KEY: LazyLock<[u64; 2]> = LazyLock::new(|| {
+    let random = RandomState::new();
+    [random.hash_one(0_u8), random.hash_one(1_u8)]
+});
+
+/// Fields that intermediaries add, take away or change, so that they differ between the hops of one request.
+/// A name that ends with `-` stands for all that begin so.
+const HOP_SPECIFIC: &[&str] = &[
+    ":authority",
+    ":scheme",
+    "accept-encoding",
+    "b3",
+    "cdn-loop",
+    "connection",
+    "content-length",
+    "expected-",
+    "forwarded",
+    "grpc-previous-rpc-attempts",
+    "grpc-timeout",
+    "host",
+    "l5d-",
+    "te",
+    "traceparent",
+    "tracestate",
+    "uber-trace-id",
+    "via",
+    "x-amzn-trace-id",
+    "x-b3-",
+    "x-cloud-trace-context",
+    "x-datadog-",
+    "x-envoy-",
+    "x-forwarded-",
+    "x-ot-span-context",
+    "x-real-ip",
+    "x-request-id",
+];
+
+/// What of a request's fields tells it apart, as hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FieldsDigest {
+    /// All fields but those that intermediaries change, whatever their order; None when one could not be seen.
+    pub whole: Option<u64>,
+    /// `:path`, its query included.
+    pub path: Option<u64>,
+    /// `x-request-id`, name and value.
+    pub request_id: Option<u64>,
+    /// The trace id in `traceparent` (its parent id is another one on each hop).
+    pub trace_id: Option<u64>,
+    /// `:method` is CONNECT: a tunnel, no request that is passed on.
+    pub connect: bool,
+    fields: [u64; limits::HOP_FIELDS],
+    n_fields: u8,
+}
+
+impl FieldsDigest {
+    /// The digest of a request's header block.
+    #[must_use]
+    pub fn of(block: &HeaderBlock) -> FieldsDigest {
+        let mut digest = FieldsDigest::default();
+        let mut whole = 0_u64;
+        let mut complete = block.complete;
+        for field in &block.fields {
+            let (Some(name), Some(value)) = (&field.name, &field.value) else {
+                complete = false;
+                continue;
+            };
+            let of_field = hash(value, hash(name, 0));
+            match &name[..] {
+                b":path" => digest.path = Some(of_field),
+                b":method" => digest.connect = &value[..] == b"CONNECT",
+                b"x-request-id" => digest.request_id = Some(of_field),
+                // version "-" trace-id "-" parent-id "-" flags
+                b"traceparent" => {
+                    digest.trace_id = value.get(3..35).map(|id| hash(id, 1));
+                }
+                _ => {}
+            }
+            if name.first() != Some(&b':') {
+                digest.keep(match &name[..] {
+                    b"traceparent" => digest.trace_id,
+                    _ => Some(of_field),
+                });
+            }
+            if !is_hop_specific(name) {
+                whole = whole.wrapping_add(of_field);
+            }
+        }
+        digest.whole = complete.then_some(whole);
+        digest
+    }
+
+    /// Hashes of single fields, pseudo-header fields not among them: the first [`limits::HOP_FIELDS`].
+    #[must_use]
+    pub fn fields(&self) -> &[u64] {
+        self.fields
+            .get(..usize::from(self.n_fields))
+            .unwrap_or_default()
+    }
+
+    fn keep(&mut self, hash: Option<u64>) {
+        if let (Some(hash), Some(slot)) = (hash, self.fields.get_mut(usize::from(self.n_fields))) {
+            *slot = hash;
+            self.n_fields = self.n_fields.saturating_add(1);
+        }
+    }
+}
+
+/// The request's HEADERS of a stream went by.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The connection end.
+    pub connection: ConnectionId,
+    /// Its id.
+    pub stream_id: StreamId,
+    /// When.
+    pub at: Timestamp,
+    /// The thread that sent or received them; 0 unknown.
+    pub tid: u32,
+    /// The process of that thread; 0 unknown.
+    pub pid: u32,
+    /// What its fields are told apart by.
+    pub digest: FieldsDigest,
+}
+
+/// The encodings of a response's content, as one hash: two hops whose values differ can't be compared by bytes.
+#[must_use]
+pub fn coding(block: &HeaderBlock) -> u64 {
+    [&b"content-encoding"[..], b"grpc-encoding"]
+        .into_iter()
+        .filter_map(|name| Some((name, block.value(name)??)))
+        .filter(|(_, value)| &value[..] != b"identity")
+        .fold(0, |sum, (name, value)| {
+            sum.wrapping_add(hash(value, hash(name, 2)))
+        })
+}
+
+fn is_hop_specific(name: &[u8]) -> bool {
+    // All of them begin with one of these: most other names are done with here.
+    if !matches!(
+        name.first(),
+        Some(
+            b':' | b'a'
+                | b'b'
+                | b'c'
+                | b'e'
+                | b'f'
+                | b'g'
+                | b'h'
+                | b'l'
+                | b't'
+                | b'u'
+                | b'v'
+                | b'x'
+        )
+    ) {
+        return false;
+    }
+    HOP_SPECIFIC.iter().any(|specific| {
+        let specific = specific.as_bytes();
+        match specific.last() {
+            Some(b'-') => name.starts_with(specific),
+            _ => name == specific,
+        }
+    })
+}
+
+/// A keyed hash of these bytes, after what was hashed to `seed`: a folded multiplication for every 8 bytes.
+fn hash(bytes: &[u8], seed: u64) -> u64 {
+    let [key, other] = *KEY;
+    let mut state = seed ^ key ^ (bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        state = folded(state ^ u64::from_le_bytes(*word), other);
+    }
+    let mut last = [0_u8; 8];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    folded(folded(state ^ u64::from_le_bytes(last), other), key | 1)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "both halves of the product are used"
+)]
+const fn folded(a: u64, b: u64) -> u64 {
+    let product = (a as u128).wrapping_mul(b as u128 | 1);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::script::{block, unseen_block};
+
+    fn digest(fields: &[(&str, &str)]) -> FieldsDigest {
+        FieldsDigest::of(&block(fields))
+    }
+
+    #[test]
+    fn what_intermediaries_change_is_not_in_the_whole() {
+        let plain = [(":path", "/a"), ("x-call-id", "7"), ("user-agent", "me")];
+        let passed = [
+            (":authority", "other"),
+            ("user-agent", "me"),
+            (":path", "/a"),
+            ("x-call-id", "7"),
+            ("x-request-id", "6b5"),
+            ("x-envoy-expected-rq-timeout-ms", "15000"),
+            ("x-forwarded-proto", "http"),
+        ];
+        assert_eq!(digest(&plain).whole, digest(&passed).whole);
+        assert!(digest(&plain).whole.is_some());
+        let other = [(":path", "/a"), ("x-call-id", "8"), ("user-agent", "me")];
+        assert_ne!(digest(&plain).whole, digest(&other).whole);
+        let renamed = [(":path", "/a"), ("x-call-ie", "7"), ("user-agent", "me")];
+        assert_ne!(digest(&plain).whole, digest(&renamed).whole);
+    }
+
+    #[test]
+    fn every_byte_counts() {
+        let text = "0123456789abcdef01234";
+        let mut seen = std::collections::BTreeSet::new();
+        for at in 0..text.len() {
+            let mut changed = text.to_owned();
+            changed.replace_range(at..=at, "X");
+            assert!(seen.insert(digest(&[("a", &changed)]).whole), "{at}");
+        }
+        for len in 0..text.len() {
+            assert!(seen.insert(digest(&[("a", &text[..len])]).whole), "{len}");
+        }
+    }
+
+    #[test]
+    fn the_trace_is_the_same_on_each_hop() {
+        let at = |parent: &str| {
+            let value = format!("00-0af7651916cd43dd8448eb211c80319c-{parent}-01");
+            digest(&[("traceparent", &value)])
+        };
+        let (one, two) = (at("b7ad6b7169203331"), at("00f067aa0ba902b7"));
+        assert!(one.trace_id.is_some());
+        assert_eq!(one, two);
+        assert_eq!(digest(&[("traceparent", "00-short")]).trace_id, None);
+    }
+
+    #[test]
+    fn unseen_fields_leave_the_whole_unknown() {
+        assert_eq!(FieldsDigest::of(&unseen_block(3)).whole, None);
+        let mut half = unseen_block(1);
+        half.fields.extend(block(&[("from", "me")]).fields);
+        let half = FieldsDigest::of(&half);
+        assert_eq!(half.whole, None);
+        assert_eq!(half.fields(), digest(&[("from", "me")]).fields());
+    }
+
+    #[test]
+    fn the_number_of_kept_fields_is_bounded() {
+        let many: Vec<(String, String)> = (0..1_000)
+            .map(|n| (format!("x-{n}"), String::new()))
+            .collect();
+        let many: Vec<(&str, &str)> = many
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(digest(&many).fields().len(), limits::HOP_FIELDS);
+    }
+
+    #[test]
+    fn codings_differ_and_identity_is_none() {
+        let of = |fields: &[(&str, &str)]| coding(&block(fields));
+        assert_eq!(of(&[("grpc-encoding", "identity")]), of(&[]));
+        assert_ne!(of(&[("grpc-encoding", "gzip")]), of(&[]));
+        assert_ne!(
+            of(&[("grpc-encoding", "gzip")]),
+            of(&[("content-encoding", "gzip")])
+        );
+    }
+}
