@@ -8,6 +8,7 @@ pub mod envoy;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod skip;
 pub mod trace;
 pub mod tracer;
