@@ -39,6 +39,7 @@ fn man_pages_are_written_for_every_command() {
         "h2trace-trace.1",
         "h2trace-serve.1",
         "h2trace-doctor.1",
+        "h2trace-explain.1",
         "h2trace-demo.1",
     ] {
         assert!(directory.path().join(page).exists(), "{page}");

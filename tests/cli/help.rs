@@ -12,6 +12,7 @@ fn help_of_every_command_is_printed_with_status_0() {
                 "trace",
                 "record",
                 "doctor",
+                "explain",
                 "demo",
                 "generate",
                 "Exit status",
@@ -59,6 +60,10 @@ fn help_of_every_command_is_printed_with_status_0() {
             ],
         ),
         (&["doctor", "--help"], &["--output"]),
+        (
+            &["explain", "--help"],
+            &["[WORDS]", "--output", "Examples:"],
+        ),
         (&["demo", "--help"], &["Usage: h2trace demo"]),
         (
             &["generate", "--help"],

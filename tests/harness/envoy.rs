@@ -42,6 +42,8 @@ pub struct Options {
     pub concurrency: u32,
     /// `envoy.reloadable_features.allow_multiplexed_upstream_half_close`.
     pub half_close: bool,
+    /// `x-call-id` and `from` do not go on to the server: nothing tells the calls apart there.
+    pub hide_ids: bool,
 }
 
 /// A running Envoy in front of one server.
@@ -80,12 +82,17 @@ impl Envoy {
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", template.display()));
         let access_log = folder.path().join("access.log").display().to_string();
         let guard = "envoy.reloadable_features.allow_multiplexed_upstream_half_close: true";
+        let hidden = match options.hide_ids {
+            true => "request_headers_to_remove: [x-call-id, from]",
+            false => "",
+        };
         for (hole, value) in [
             ("@ADMIN_PORT@", "0"),
             ("@LISTEN_PORT@", "0"),
             ("@UPSTREAM_HOST@", "127.0.0.1"),
             ("@UPSTREAM_PORT@", &upstream.to_string()),
             ("@ACCESS_LOG@", &access_log),
+            ("@HIDDEN@", hidden),
             ("@RUNTIME@", if options.half_close { guard } else { "" }),
         ]
         .into_iter()

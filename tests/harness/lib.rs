@@ -4,6 +4,7 @@
 //! Every process that a test starts is a [`process::Process`] and ends with it, also when the test panics.
 
 pub mod call;
+pub mod capture;
 pub mod envoy;
 pub mod peer;
 pub mod process;

@@ -87,12 +87,20 @@ impl Tracer {
     #[track_caller]
     #[must_use]
     pub fn recording(pids: &[u32], file: &Path) -> Self {
-        let file = file.as_os_str();
-        Self::with(
-            "record",
-            pids,
-            &["--include-payload".as_ref(), "--write".as_ref(), file],
-        )
+        Self::recording_at_most("1g", pids, file)
+    }
+
+    /// As [`Tracer::recording`], at most `size` of it.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn recording_at_most(size: &str, pids: &[u32], file: &Path) -> Self {
+        let [payload, max_size, write] =
+            ["--include-payload", "--max-size", "--write"].map(OsStr::new);
+        let arguments = [payload, max_size, size.as_ref(), write, file.as_os_str()];
+        Self::with("record", pids, &arguments)
     }
 
     /// As [`Tracer::start`], with these header fields shown too.

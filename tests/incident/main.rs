@@ -2,6 +2,7 @@
 //! when the reset comes, a client with a small connection window. h2trace must name exactly the calls that the
 //! client reports as failed, show them complete on the upstream hop, and be silent in the controls.
 
+mod dumped;
 mod recorded;
 mod reproduction;
 mod traced;
@@ -32,6 +33,8 @@ struct Parts {
     half_close: bool,
     workers: u32,
     response_bytes: u32,
+    /// The proxy takes away what tells the calls apart.
+    hide_ids: bool,
 }
 
 impl Parts {
@@ -44,6 +47,7 @@ impl Parts {
             half_close: false,
             workers: 1,
             response_bytes: 11_000,
+            hide_ids: false,
         }
     }
 }
@@ -64,6 +68,7 @@ impl Run {
                 version,
                 concurrency: parts.workers,
                 half_close: parts.half_close,
+                hide_ids: parts.hide_ids,
             };
             Envoy::start(options, server.port())
         });

@@ -3,25 +3,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tracer_tests::call::{Calls, Mode, failed_ids};
+use tracer_tests::capture::tshark;
 use tracer_tests::peer::{Client, Listen, Peer, Server};
-use tracer_tests::process::Process;
 use tracer_tests::require;
 use tracer_tests::skip::{Need as _, Privileges, Program};
-use tracer_tests::trace::Trace;
+use tracer_tests::trace::{Trace, call_ids};
 use tracer_tests::tracer::{Tracer, replay};
 
 use crate::{ENVOY_1_36, ENVOY_1_40, Parts, RUN, Run, SETTLE};
 
 /// A connection as the file knows it: the port of its client.
-type Port = u64;
+type Port = u16;
 
 fn port(value: &Value) -> Port {
     let text = value.as_str().unwrap_or_default();
+    // An AF_UNIX connection, which has made-up addresses in the file. No test has two of them.
+    if text.starts_with("unix:") || text.starts_with("127.254.") || text.starts_with("127.255.") {
+        return 0;
+    }
     let port = text.rsplit(':').next().and_then(|port| port.parse().ok());
     port.unwrap_or_else(|| panic!("{text} has no port"))
 }
@@ -69,6 +72,11 @@ fn findings(trace: &Trace) -> Vec<(Port, u64, Vec<String>)> {
 
 /// Streams of the clients' ends: all that is said of them, but for times and process.
 fn streams(trace: &Trace) -> Vec<(Port, u64, Vec<String>)> {
+    streams_of(trace, true)
+}
+
+/// As [`streams`], or those of all ends.
+fn streams_of(trace: &Trace, clients_only: bool) -> Vec<(Port, u64, Vec<String>)> {
     let clients = clients(trace);
     let mut all: Vec<_> = trace
         .streams
@@ -96,7 +104,7 @@ fn streams(trace: &Trace) -> Vec<(Port, u64, Vec<String>)> {
                 reset["at_ns"].take();
             }
             let said = said.iter().map(|key| line[key].to_string()).collect();
-            is_client.then(|| (port, stream.stream_id(), said))
+            (is_client || !clients_only).then(|| (port, stream.stream_id(), said))
         })
         .collect();
     all.sort();
@@ -104,7 +112,7 @@ fn streams(trace: &Trace) -> Vec<(Port, u64, Vec<String>)> {
 }
 
 /// Frames by type, as `replay` and as tshark count them.
-fn frames_are_those_of_tshark(file: &Path, servers: &BTreeSet<u64>) {
+fn frames_are_those_of_tshark(file: &Path, servers: &[u16]) {
     let mut ours: BTreeMap<String, u64> = BTreeMap::new();
     for line in replay(file, &["--show", "frames"]) {
         let line: Value = serde_json::from_str(&line).expect("a line of replay is JSON");
@@ -118,14 +126,11 @@ fn frames_are_those_of_tshark(file: &Path, servers: &BTreeSet<u64>) {
         }
     }
     let mut theirs: BTreeMap<String, u64> = BTreeMap::new();
-    let mut arguments: Vec<String> = ["-Y", "http2", "-T", "fields", "-e", "http2.type"]
-        .map(str::to_owned)
-        .into();
-    for port in servers {
-        arguments.extend(["-d".to_owned(), format!("tcp.port=={port},http2")]);
-    }
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    for line in tshark(file, &arguments) {
+    for line in tshark(
+        file,
+        servers,
+        &["-Y", "http2", "-T", "fields", "-e", "http2.type"],
+    ) {
         for number in line.split(',').filter(|number| !number.is_empty()) {
             let names = [
                 "DATA",
@@ -147,24 +152,15 @@ fn frames_are_those_of_tshark(file: &Path, servers: &BTreeSet<u64>) {
     println!("frames: {ours:?}");
     assert_eq!(ours, theirs, "frames as replay and as tshark count them");
     assert!(ours.get("DATA").is_some_and(|n| *n > 0), "no DATA at all");
-    let broken = tshark(
-        file,
-        &[
-            "-Y",
-            "_ws.malformed || tcp.analysis.lost_segment || tcp.checksum.status == 0",
-        ],
-    );
+    // The last -o counts: here the checksums are ours.
+    let check = [
+        "-o",
+        "tcp.check_checksum:TRUE",
+        "-Y",
+        "_ws.malformed || tcp.analysis.lost_segment || tcp.checksum.status == 0",
+    ];
+    let broken = tshark(file, servers, &check);
     assert!(broken.is_empty(), "tshark complains: {}", broken[0]);
-}
-
-fn tshark(file: &Path, arguments: &[&str]) -> Vec<String> {
-    let mut command = Command::new("tshark");
-    command.args(["-o", "tcp.check_checksum:TRUE"]);
-    command.arg("-r").arg(file).args(arguments);
-    let mut process = Process::start("tshark", &mut command);
-    let status = process.wait(RUN);
-    assert!(status.success(), "tshark failed{}", process.complaint());
-    process.lines()
 }
 
 /// The end of a recording: nothing was lost, the file is its owner's alone.
@@ -188,20 +184,13 @@ fn says_the_same(live: &Trace, file: &Path) {
     assert_eq!(findings(&again), findings(live), "findings");
     assert_eq!(streams(&again), streams(live), "streams");
     if Program("tshark").missing().is_none() {
-        let seen = live
-            .connections
-            .iter()
-            .filter(|line| line["event"] == "seen");
-        let servers = seen.map(|line| {
-            port(
-                &line[if line["role"] == "client" {
-                    "peer"
-                } else {
-                    "local"
-                }],
-            )
-        });
-        frames_are_those_of_tshark(file, &servers.collect());
+        // The file's view is the client's.
+        let servers = again.connections.iter();
+        let servers = servers.filter(|line| line["event"] == "seen");
+        let servers: Vec<_> = servers
+            .filter_map(|line| line["peer"].as_str()?.rsplit(':').next()?.parse().ok())
+            .collect();
+        frames_are_those_of_tshark(file, &servers);
     }
 }
 
@@ -233,6 +222,7 @@ fn a_recording_of_the_incident_says_what_was_said_live() {
         if Program("tshark").missing().is_none() {
             let comments = tshark(
                 &file,
+                &[],
                 &[
                     "-Y",
                     "frame.comment contains \"response_cut_by_reset\"",
@@ -247,7 +237,7 @@ fn a_recording_of_the_incident_says_what_was_said_live() {
                 .map(|line| line.matches("response_cut_by_reset").count())
                 .sum::<usize>();
             assert!(n >= failed.len(), "{n} comments");
-            let processes = tshark(&file, &["-Y", "frame.comment contains \"(envoy)\""]);
+            let processes = tshark(&file, &[], &["-Y", "frame.comment contains \"(envoy)\""]);
             assert!(!processes.is_empty(), "no comment names the process");
         }
     }
@@ -273,4 +263,88 @@ fn a_recording_of_healthy_calls_says_what_was_said_live() {
             says_the_same(&live, &file);
         }
     }
+}
+
+#[test]
+fn a_recording_of_a_unix_socket_says_what_was_said_live() {
+    require!(Privileges, Peer::GrpcGo1_85, Peer::Grpcio);
+    let folder = TempDir::new().expect("cannot make a folder for the recording");
+    let file = folder.path().join("unix.pcapng");
+    let server = Server::start(Peer::GrpcGo1_85, Listen::Unix, &[]);
+    let calls = Calls::new(Mode::ServerStream, 50)
+        .at_once(5)
+        .bytes(2_000, 60_000);
+    let mut client = Client::start(Peer::Grpcio, &server.address, &calls);
+    let tracer = Tracer::recording(&[server.pid(), client.pid()], &file);
+    client.go();
+    let n = client.wait_until_done(RUN).len();
+    client.close();
+    tracer.wait_for_streams(client.pid(), "client", n, SETTLE);
+    let live = finish(tracer, &file);
+    assert_eq!(streams(&live).len(), n);
+    says_the_same(&live, &file);
+}
+
+/// What a call that began before the recording shows depends on where it was; the calls after it are the same.
+#[test]
+fn a_recording_from_the_middle_says_what_was_said_live() {
+    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_36);
+    let folder = TempDir::new().expect("cannot make a folder for the recording");
+    let file = folder.path().join("middle.pcapng");
+    let mut run = Run::start(Parts::incident(ENVOY_1_36, Peer::GrpcJs1_12), true);
+    run.client.wait_for_calls(200, RUN);
+    let tracer = Tracer::recording(&run.pids(), &file);
+    run.client.go();
+    let calls = run.client.wait_until_done(RUN);
+    run.client.close();
+    tracer.wait_for_streams(run.client.pid(), "client", run.n_calls as usize, SETTLE);
+    let live = finish(tracer, &file);
+    let counted: Vec<_> = calls.iter().filter(|call| !call.is_warm_up()).collect();
+    let failed = counted.iter().filter(|call| call.code != 0);
+    let failed: BTreeSet<_> = failed.map(|call| call.id.clone()).collect();
+    let again = Trace::read(&replay(&file, &[]));
+    // Of a connection without its beginning, replay can only guess which end to tell it from.
+    let of_calls = |trace: &Trace, clients_only| -> Vec<_> {
+        let is_counted = |said: &[String]| said.iter().any(|text| text.contains("\"from\":\"c-"));
+        let is_warm = |said: &[String]| said.iter().any(|text| text.contains("c-warm-"));
+        let mut all = streams_of(trace, clients_only);
+        all.retain(|(_, _, said)| is_counted(said) && !is_warm(said));
+        all
+    };
+    assert_eq!(
+        of_calls(&again, false),
+        of_calls(&live, true),
+        "streams of the counted calls"
+    );
+    let judged = again
+        .streams
+        .iter()
+        .filter(|stream| stream.call_id().is_some_and(|id| !id.contains("warm")));
+    let broken = call_ids(judged, |stream| stream.trailers() == Some(false));
+    println!("{} of {} calls failed", failed.len(), counted.len());
+    assert!(!failed.is_empty(), "the incident did not happen");
+    assert_eq!(broken, failed, "calls without trailers");
+}
+
+#[test]
+fn a_recording_of_limited_size_stops_by_itself_and_stays_readable() {
+    require!(Privileges, Peer::GrpcGo1_85, Peer::Grpcio);
+    let folder = TempDir::new().expect("cannot make a folder for the recording");
+    let file = folder.path().join("limited.pcapng");
+    let server = Server::start(Peer::GrpcGo1_85, Listen::Ipv4, &[]);
+    let calls = Calls::new(Mode::Unary, 50).bytes(100, 60_000);
+    let mut client = Client::start(Peer::Grpcio, &server.address, &calls);
+    let mut tracer = Tracer::recording_at_most("1m", &[server.pid(), client.pid()], &file);
+    client.go();
+    client.wait_until_done(RUN);
+    let status = tracer.process.wait(RUN);
+    let said = tracer.process.errors().join("\n");
+    assert!(
+        status.success() && said.contains("reached its limit of 1048576 bytes"),
+        "{said}"
+    );
+    let size = std::fs::metadata(&file).expect("the recording").len();
+    assert!((900_000..=1_048_576).contains(&size), "{size}");
+    let trace = Trace::read(&replay(&file, &[]));
+    assert!(trace.streams.len() > 10, "{}", trace.streams.len());
 }

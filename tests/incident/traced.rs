@@ -7,7 +7,7 @@ use tracer_tests::envoy::Envoy;
 use tracer_tests::peer::Peer;
 use tracer_tests::require;
 use tracer_tests::skip::Privileges;
-use tracer_tests::trace::{Stream, Trace, call_ids};
+use tracer_tests::trace::{Hop, Stream, Trace, call_ids};
 use tracer_tests::tracer::Tracer;
 
 use crate::{ENVOY_1_36, ENVOY_1_40, Parts, RUN, Run, SETTLE};
@@ -111,10 +111,15 @@ fn names_exactly_the_failed_calls(parts: Parts, attach: Attach) {
             "calls without trailers on the client's hop, at the {end}"
         );
     }
-    for (end, pid, role) in [
-        ("proxy", traced.envoy, "client"),
-        ("server", traced.server, "server"),
-    ] {
+    let upstream_ends = match parts.hide_ids {
+        false => vec![
+            ("proxy", traced.envoy, "client"),
+            ("server", traced.server, "server"),
+        ],
+        // The calls have no names there.
+        true => Vec::new(),
+    };
+    for (end, pid, role) in upstream_ends {
         for stream in traced.judged(pid, role) {
             assert_eq!(
                 stream.response_phase(),
@@ -157,12 +162,78 @@ fn names_exactly_the_failed_calls(parts: Parts, attach: Attach) {
         "the upstream hop is blamed: {}",
         blamed[0].0
     );
+    names_the_proxy(&traced, &failed);
     traced.trace.assert_lossless();
+}
+
+/// What the proxy did with the calls: exactly the failed ones are found to be cut by it, with a certain verdict.
+fn names_the_proxy(traced: &Traced, failed: &BTreeSet<String>) {
+    const CUT: [&str; 3] = [
+        "proxy_truncated_complete_response",
+        "proxy_dropped_trailers",
+        "proxy_lost_bytes",
+    ];
+    let ids: BTreeSet<_> = traced.calls.iter().map(|call| call.id.as_str()).collect();
+    let hops: Vec<_> = traced
+        .trace
+        .hops
+        .iter()
+        .filter(|hop| {
+            hop.downstream()
+                .call_id()
+                .is_some_and(|id| ids.contains(id))
+        })
+        .collect();
+    assert!(
+        hops.iter().all(|hop| hop.proxy() == traced.envoy),
+        "another process is taken for a proxy"
+    );
+    let found = |hop: &&&Hop| hop.findings().iter().any(|kind| CUT.contains(kind));
+    let cut: Vec<Stream> = hops
+        .iter()
+        .filter(found)
+        .map(|hop| hop.downstream())
+        .collect();
+    let cut = call_ids(cut.iter(), |_| true);
+    assert_eq!(&cut, failed, "calls that the proxy is found to have cut");
+    // A finding line for each, certain, and of both hops.
+    let lines: Vec<_> = traced
+        .trace
+        .findings
+        .iter()
+        .filter(|finding| CUT.contains(&finding.kind()))
+        .filter(|finding| hops.iter().any(|hop| finding.is_about(&hop.downstream())))
+        .collect();
+    assert_eq!(lines.len(), failed.len(), "one finding a call");
+    for finding in lines {
+        assert_eq!(finding.verdict(), "anomaly", "{}", finding.0);
+        assert_eq!(finding.0["tier"], "T2", "{}", finding.0);
+    }
+    // And each request was found on both hops.
+    assert_eq!(hops.len(), traced.calls.len(), "calls at the proxy");
+    let mut joins = std::collections::BTreeMap::<&str, usize>::new();
+    for hop in &hops {
+        *joins
+            .entry(hop.confidence().unwrap_or("alone"))
+            .or_default() += 1;
+        let upstream = hop.upstream();
+        assert!(!upstream.is_empty(), "only one hop was found: {}", hop.0);
+        let id = hop.downstream().call_id().map(str::to_owned);
+        for stream in upstream {
+            // Where the proxy takes the id away, nothing but the verdict can be checked.
+            let other = stream.call_id().map(str::to_owned);
+            assert!(other.is_none() || other == id, "joined wrongly: {}", hop.0);
+        }
+    }
+    println!("joined by {joins:?}");
 }
 
 fn says_nothing(parts: Parts) {
     let traced = run(parts, Attach::Before);
     assert!(failed_ids(&traced.calls).is_empty(), "a control failed");
+    if parts.envoy.is_some() {
+        names_the_proxy(&traced, &BTreeSet::new());
+    }
     assert_eq!(
         traced.judged(traced.client, "client").len(),
         traced.calls.len()
@@ -235,6 +306,28 @@ fn two_workers_and_half_close_every_failed_call_is_named_and_no_other() {
             Parts {
                 workers: 2,
                 half_close: true,
+                ..incident
+            },
+            Attach::Before,
+        );
+    }
+}
+
+#[test]
+fn calls_that_nothing_tells_apart_every_failed_call_is_named_and_no_other() {
+    require!(
+        Privileges,
+        Peer::GrpcGo1_70,
+        Peer::GrpcJs1_12,
+        ENVOY_1_36,
+        ENVOY_1_40
+    );
+    for (envoy, workers) in [(ENVOY_1_36, 1), (ENVOY_1_40, 1), (ENVOY_1_40, 2)] {
+        let incident = Parts::incident(envoy, Peer::GrpcJs1_12);
+        names_exactly_the_failed_calls(
+            Parts {
+                hide_ids: true,
+                workers,
                 ..incident
             },
             Attach::Before,

@@ -1,10 +1,13 @@
 //! Every way of sending and receiving gives the same bytes.
 
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use h2trace::kernel::event::{Address, Confidence, Direction, Opened};
 
 use super::{
-    capture::{Capture, assert_is, copied, possible},
-    io::{RECEIVES, SENDS, exchange, pair},
+    capture::{Capture, assert_is, copied, inode, possible},
+    io::{RECEIVES, SENDS, exchange, pair, receive, send},
     wire::{PREFACE, call, data, frame, headers, message, settings, split},
 };
 
@@ -219,5 +222,51 @@ fn many_connections_at_once_are_kept_apart() {
         assert_is(capture.of(client).stream(Direction::Tx), &request(i), true);
         assert_is(capture.of(server).stream(Direction::Rx), &request(i), true);
     }
+    capture.assert_no_loss(&[]);
+}
+
+/// The peer's first bytes may be received, and recorded, while another task still is in the call that sends
+/// the first ones.
+#[test]
+fn two_tasks_at_the_first_calls_make_one_connection_that_is_seen_from_its_start() {
+    const CONNECTIONS: usize = 500;
+    if !possible() {
+        return;
+    }
+    let mut capture = Capture::start();
+    let opening = [PREFACE.to_vec(), settings()].concat();
+    let pairs: Vec<_> = (0..CONNECTIONS).map(|_| pair("ipv4")).collect();
+    let (turn, ready) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for (i, (client, _)) in pairs.iter().enumerate() {
+                ready.store(i + 1, Ordering::Release);
+                while turn.load(Ordering::Acquire) <= i {
+                    std::hint::spin_loop();
+                }
+                receive(client.as_raw_fd(), "read", settings().len());
+            }
+        });
+        for (i, (client, server)) in pairs.iter().enumerate() {
+            send(server.as_raw_fd(), "write", &settings());
+            while ready.load(Ordering::Acquire) <= i {
+                std::thread::yield_now();
+            }
+            turn.store(i + 1, Ordering::Release);
+            send(client.as_raw_fd(), "write", &opening);
+        }
+    });
+    for (client, _) in &pairs {
+        let seen = capture.of(client);
+        assert!(seen.open.from_start);
+        assert_is(seen.stream(Direction::Tx), &opening, true);
+        assert_is(seen.stream(Direction::Rx), &settings(), false);
+    }
+    let inodes: Vec<u64> = pairs.iter().map(|(client, _)| inode(client)).collect();
+    let opened = capture
+        .seen
+        .iter()
+        .filter(|seen| inodes.contains(&seen.open.inode));
+    assert_eq!(opened.count(), CONNECTIONS);
     capture.assert_no_loss(&[]);
 }

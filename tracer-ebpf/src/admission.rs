@@ -1,5 +1,6 @@
 //! A socket that was never seen: is it a stream socket, is it wanted, was its beginning seen?
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_ebpf::{
     counter::Counter,
     event::{
@@ -12,7 +13,7 @@ use tracer_ebpf::{
 use crate::{
     count, filter,
     kernel_struct::{self, field},
-    maps::{OPENED, SOCKETS, config},
+    maps::{OPENED, OPENED_USED, SOCKETS, config},
     state::{Scratch, Socket, mode, verdict},
 };
 
@@ -62,7 +63,8 @@ pub(crate) fn admit(s: &mut Scratch, returned: u32) -> Option<*mut Socket> {
     fresh.epoch = filter::epoch();
     fresh.tgid = tgid;
     fresh.family = family;
-    if filter::wants(sk, family, tgid) {
+    let wanted = filter::wants(sk, family, tgid);
+    if wanted {
         fresh.verdict = verdict::UNDECIDED;
         fresh.walks[0].mode = mode::SEEK;
         fresh.walks[1].mode = mode::SEEK;
@@ -71,22 +73,45 @@ pub(crate) fn admit(s: &mut Scratch, returned: u32) -> Option<*mut Socket> {
         }
     } else {
         fresh.verdict = verdict::UNWANTED;
-        count::bump(Counter::SocketsUnwanted);
     }
-    if SOCKETS.insert(sk, &s.fresh, 0).is_err() {
+    // Two tasks may be here at once, one that sends and one that receives: the first one's entry counts.
+    if SOCKETS.insert(sk, &s.fresh, BPF_NOEXIST as u64).is_ok() {
+        if !wanted {
+            count::bump(Counter::SocketsUnwanted);
+        }
+        used(sk);
+        return SOCKETS.get_ptr_mut(sk);
+    }
+    let other = SOCKETS.get_ptr_mut(sk);
+    if other.is_none() {
         count::bump(Counter::SocketTableFull);
-        return None;
     }
-    SOCKETS.get_ptr_mut(sk)
+    other
+}
+
+/// From now on its beginning may have gone by: an entry that was dropped is made anew for what follows.
+#[inline(always)]
+fn used(sk: u64) {
+    // SAFETY: the value is one byte.
+    if let Some(how) = unsafe { OPENED.get(sk) }.copied() {
+        if how & OPENED_USED == 0 {
+            // When the map refuses, the old value stays: an LRU map only refuses under contention.
+            let _kept = OPENED.insert(sk, how | OPENED_USED, 0);
+        }
+    }
 }
 
 /// Places both directions in the TCP sequence space, and finds out whether anything went by before.
 ///
-/// Nothing is kept of connections that were never used, except how they were opened. Whether this call
-/// is the first one follows from the socket itself: `bytes_acked + (write_seq - snd_una)` is all that was
-/// ever written (an active opener's SYN counts one: its ACK passes through `bytes_acked`, while a
-/// passive opener starts beyond it: net/ipv4/tcp_input.c, tcp_snd_una_update), and
-/// `bytes_received - (rcv_nxt - copied_seq)` is all that was ever read.
+/// `bytes_acked + (write_seq - snd_una)` is all that was ever written (an active opener's SYN counts one:
+/// its ACK passes through `bytes_acked`, while a passive opener starts beyond it: net/ipv4/tcp_input.c,
+/// tcp_snd_una_update), and `bytes_received - (rcv_nxt - copied_seq)` is all that was ever read.
+///
+/// Nothing is kept of connections that were never used, except how they were opened. When that was seen,
+/// this is the first call of its direction if nothing was written (read) before it; what the other
+/// direction has already done is a call that comes to its hook later: the peer's first bytes may be
+/// received, and recorded, while the task that sends the preface has not yet come so far. When the opening
+/// was not seen, nothing may have gone by in either direction.
 ///
 /// field: struct tcp_sock: write_seq, copied_seq, snd_una, rcv_nxt, bytes_acked, bytes_received.
 #[inline(always)]
@@ -104,14 +129,19 @@ fn place(s: &mut Scratch, returned: u32) -> Option<()> {
         return None;
     }
     // SAFETY: the value is one byte.
-    let how = unsafe { OPENED.get(sk) }.copied().unwrap_or(opened::UNSEEN);
+    let seen = unsafe { OPENED.get(sk) }
+        .copied()
+        .unwrap_or(opened::UNSEEN | OPENED_USED);
+    let how = seen & !OPENED_USED;
     let sent = s.direction == direction::TX as u32;
     let (tx, rx) = if sent { (returned, 0) } else { (0, returned) };
     let fresh = &mut s.fresh;
     fresh.placed = 1;
     fresh.opened = how;
-    fresh.walks[0].seq = write_seq.wrapping_sub(tx);
-    fresh.walks[1].seq = copied_seq.wrapping_sub(rx);
+    // Unless the beginning is seen, each direction is placed by its own first call: the other one's may be
+    // on its way to its hook.
+    fresh.walks[0].unplaced = 1;
+    fresh.walks[1].unplaced = 1;
     let Some(snd_una) = needed::<u32>(sk, config!(offsets.tcp_snd_una)) else {
         return Some(());
     };
@@ -131,19 +161,29 @@ fn place(s: &mut Scratch, returned: u32) -> Option<()> {
         .wrapping_sub(rcv_nxt.wrapping_sub(copied_seq) as u64)
         .wrapping_sub(rx as u64);
     let syn = match how {
-        opened::ACTIVE => written == 1,
-        opened::PASSIVE => written == 0,
-        _ => written <= 1,
+        opened::ACTIVE => 1,
+        opened::PASSIVE => 0,
+        _ => (written == 1) as u64,
     };
     // The peer's FIN counts as a byte read.
     let fin = read == 0 || (read == 1 && state != TCP_ESTABLISHED);
-    if syn && fin {
+    let begins = if seen & OPENED_USED != 0 {
+        written == syn && fin
+    } else if sent {
+        written == syn
+    } else {
+        fin
+    };
+    if begins {
         fresh.from_start = 1;
+        let first_sent = write_seq.wrapping_sub(tx).wrapping_sub(written as u32);
+        let first_read = copied_seq.wrapping_sub(rx).wrapping_sub(read as u32);
+        fresh.walks[0].seq = first_sent.wrapping_add(syn as u32);
+        fresh.walks[1].seq = first_read;
+        fresh.walks[0].unplaced = 0;
+        fresh.walks[1].unplaced = 0;
         fresh.walks[0].mode = mode::START;
         fresh.walks[1].mode = mode::START;
-        if read == 1 {
-            fresh.walks[1].seq = fresh.walks[1].seq.wrapping_sub(1);
-        }
     }
     Some(())
 }

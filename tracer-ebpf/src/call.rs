@@ -46,6 +46,7 @@ pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
         return;
     }
     let mut known = SOCKETS.get_ptr_mut(sk);
+    let mut stale = 0;
     if let Some(socket) = known {
         // SAFETY: the entry's memory stays mapped; when LRU gives it to another socket in this
         // instant, `born_ns` differs at the end of the call and nothing is written.
@@ -64,6 +65,7 @@ pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
                 count::bump(Counter::CallsSkipped);
                 return;
             }
+            stale = socket.born_ns;
             known = None;
         } else if socket.epoch != epoch {
             if filter::wants(sk, socket.family, tgid) {
@@ -72,6 +74,7 @@ pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
                 if socket.told & told::OPEN != 0 {
                     record::end(sk, socket, cause::CLOSED, towards, task);
                 }
+                stale = socket.born_ns;
                 known = None;
             }
         }
@@ -111,7 +114,10 @@ pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
     } else {
         let socket = match known {
             Some(socket) => Some(socket),
-            None => admission::admit(s, returned as u32),
+            None => {
+                forget(sk, stale);
+                admission::admit(s, returned as u32)
+            }
         };
         if let Some(socket) = socket {
             // SAFETY: as above.
@@ -122,6 +128,18 @@ pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
         }
     }
     s.busy = 0;
+}
+
+/// Drops the entry that is to be judged anew, unless another task has done so already; 0 is none.
+#[inline(always)]
+fn forget(sk: u64, born_ns: u64) {
+    if born_ns == 0 {
+        return;
+    }
+    // SAFETY: the memory stays mapped; an entry that is replaced in this instant is made once more.
+    if matches!(unsafe { SOCKETS.get(sk) }, Some(socket) if socket.born_ns == born_ns) {
+        let _gone = SOCKETS.remove(sk);
+    }
 }
 
 /// EPIPE and ECONNRESET: the peer is gone.
@@ -277,6 +295,11 @@ fn unhooked(s: &mut Scratch, socket: &mut Socket, returned: u32, way: usize) -> 
     let Some(now) = field::<u32>(s.sk, offset) else {
         return Some(0);
     };
+    if s.walk.unplaced != 0 {
+        s.walk.unplaced = 0;
+        s.walk.seq = now;
+        return Some(0);
+    }
     let before = now.wrapping_sub(returned).wrapping_sub(s.walk.seq) as i32;
     if before == 0 {
         s.walk.seq = now;
@@ -407,11 +430,12 @@ fn lost_place(s: &mut Scratch, socket: &mut Socket, way: usize) {
     }
 }
 
-/// Writes the OPEN record of a socket before anything else is told of it.
+/// Writes the OPEN record of a socket before anything else is told of it. It counts as told only when it
+/// stands in the ring: of two tasks at the first calls of both directions, both may write it, and none
+/// writes something else before it.
 #[inline(always)]
 fn announce(s: &mut Scratch, socket: &mut Socket) {
     if socket.told & told::OPEN == 0 {
-        socket.told |= told::OPEN;
         debug!(
             (),
             "socket {:x} of process {}: opened {}, from start {}, sent {}, received {}",
@@ -429,5 +453,6 @@ fn announce(s: &mut Scratch, socket: &mut Socket) {
             socket.from_start,
             socket.inode,
         );
+        socket.told |= told::OPEN;
     }
 }

@@ -23,9 +23,13 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
 #[map]
 pub(crate) static SOCKETS: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(65_536, 0);
 
-/// How a TCP connection was opened, from ESTABLISHED until its socket is first used or destroyed.
+/// How a TCP connection was opened, from ESTABLISHED until its socket is destroyed: one of `event::opened`,
+/// with [`OPENED_USED`].
 #[map]
 pub(crate) static OPENED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Bit of a value of [`OPENED`]: calls may have gone by without an entry in [`SOCKETS`].
+pub(crate) const OPENED_USED: u8 = 0x80;
 
 /// Streams in the middle of a gRPC message (and streams that carry none). A stream that stands at a
 /// message boundary has no entry, so short messages never touch this map.

@@ -104,8 +104,8 @@ pub(crate) struct Walk {
     pub(crate) trusted: u8,
     /// 1: the next frame is the first one and must be SETTINGS.
     pub(crate) first: u8,
-    /// Padding.
-    pub(crate) _pad: [u8; 1],
+    /// 1: `seq` is not known: this direction's next call places it.
+    pub(crate) unplaced: u8,
     /// The frame header as far as it was read.
     pub(crate) partial: [u8; 9],
     /// The message prefix as far as it was read.

@@ -51,6 +51,9 @@ pub const FOREIGN_CONNECTIONS: usize = 65_536;
 /// Methods whose shape (one message or several) the rules remember. Counter `method_shapes`.
 pub const METHOD_SHAPES: usize = 4_096;
 
+/// Methods whose resets the rules remember, by the end that sent them. Counter `idle_methods`.
+pub const KILLED_METHODS: usize = 1_024;
+
 /// How long a connection whose end was seen is kept for records that cross it.
 pub const CONNECTION_LINGER_NS: u64 = 200_000_000;
 
@@ -177,3 +180,6 @@ pub const RECORD_WAITING: usize = 64 << 20;
 /// Bytes of a recording that wait for a slow file or pipe. What comes beyond it is thrown away, counted, and
 /// said at the end.
 pub const RECORD_BACKLOG: usize = 256 << 20;
+
+/// Words that one `explain` looks at. More are refused: what matters of a log is one line.
+pub const EXPLAIN_WORDS: usize = 500;

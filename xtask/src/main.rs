@@ -8,9 +8,11 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod build_ebpf;
 mod command;
+mod compare_tshark;
 mod demo;
 mod privilege;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 
@@ -39,6 +41,10 @@ enum Task {
     Tidy(tidy::Options),
     /// Measure what tracing costs
     Bench(bench::Options),
+    /// Run real peers for long, in good health, and fail when the tracer flags or loses anything
+    Soak(soak::Options),
+    /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
+    CompareTshark(compare_tshark::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
         Task::BuildEbpf(options) => build_ebpf::run(&options, &root),
         Task::Tidy(options) => tidy::run(&options, &root),
         Task::Bench(options) => bench::run(&options, &root),
+        Task::Soak(options) => soak::run(&options, &root),
+        Task::CompareTshark(options) => compare_tshark::run(&options, &root),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

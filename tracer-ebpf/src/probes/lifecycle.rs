@@ -4,7 +4,8 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::event::{cause, direction, opened};
 
 use crate::{
-    maps::{OPENED, SOCKETS},
+    filter,
+    maps::{OPENED, OPENED_USED, SOCKETS},
     record,
     state::{Socket, told},
 };
@@ -54,11 +55,15 @@ pub(crate) fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
         (TCP_SYN_SENT | TCP_SYN_RECV, TCP_ESTABLISHED) => {
             // An entry at this address is of a socket whose end was not seen, or that reconnects.
             forget(sk);
-            let how = if old == TCP_SYN_SENT {
+            let mut how = if old == TCP_SYN_SENT {
                 opened::ACTIVE
             } else {
                 opened::PASSIVE
             };
+            if filter::epoch() == 0 {
+                // Calls are not looked at yet.
+                how |= OPENED_USED;
+            }
             // When the map refuses, the opening counts as unseen.
             let _kept = OPENED.insert(sk, how, 0);
         }

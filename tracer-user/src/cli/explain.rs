@@ -13,6 +13,7 @@ use crate::explain::page::{Group, Item, Page};
 use crate::explain::search::{Closeness, Found, Match, find, nearest};
 use crate::explain::{mostly_said_of, page, said_of};
 use crate::export::text::{COLUMNS, Paint, wrapped};
+use crate::limits;
 use crate::stream::record::Tier;
 
 /// Findings that are listed for one question.
@@ -24,6 +25,13 @@ const LISTED: usize = 8;
 /// Nothing is known of the words, or it cannot be printed.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let question = args.words.join(" ");
+    let n_words = question.split_whitespace().count();
+    if n_words > limits::EXPLAIN_WORDS {
+        bail!(
+            "{n_words} words are too many (at most {}): give the line that has the error",
+            limits::EXPLAIN_WORDS
+        );
+    }
     let printed = match (question.trim(), args.output) {
         ("", Format::Text) => list(output::terminal().0)?,
         ("", Format::Json) => json(&Found {
@@ -33,10 +41,11 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         (question, format) => {
             let found = find(question);
             if found.kinds.is_empty() {
-                let nearest = nearest(question).map_or("", Kind::as_str);
-                bail!(
-                    "nothing is known of {question:?}: the nearest name of a finding is {nearest} (all of them: h2trace explain)"
-                );
+                let near = match nearest(question) {
+                    Some(kind) => format!("the nearest finding is {}", kind.as_str()),
+                    None => "give the name of a finding, or an error text".to_owned(),
+                };
+                bail!("nothing is known of {question:?}: {near} (all findings: h2trace explain)");
             }
             match format {
                 Format::Text => text(question, &found, output::terminal().0)?,
@@ -240,9 +249,9 @@ fn shown(texts: &'static [&'static str]) -> Vec<&'static str> {
 /// How much must be seen, in words.
 const fn tier(tier: Tier) -> &'static str {
     match tier {
-        Tier::T0 => "From the frames alone, on older connections too (tier T0):",
+        Tier::T0 => "From the frames alone, without header fields (tier T0):",
         Tier::T1 => "With every header field of the stream decoded (tier T1):",
-        Tier::T2 => "With both sides of a proxy (tier T2):",
+        Tier::T2 => "With the two hops of a proxy joined (tier T2):",
     }
 }
 

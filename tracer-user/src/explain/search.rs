@@ -86,7 +86,7 @@ pub fn find(question: &str) -> Found {
     found
 }
 
-/// The finding whose name is closest to what was typed.
+/// The finding whose name is closest to what was typed, if one is close.
 #[must_use]
 pub fn nearest(question: &str) -> Option<Kind> {
     let asked = words_of(question)
@@ -96,8 +96,10 @@ pub fn nearest(question: &str) -> Option<Kind> {
         .join("_");
     Kind::ALL
         .iter()
-        .copied()
-        .min_by_key(|kind| distance(&asked, kind.as_str()))
+        .map(|kind| (distance(&asked, kind.as_str()), *kind))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, kind)| distance * 2 <= kind.as_str().len())
+        .map(|(_, kind)| kind)
 }
 
 fn by_name(name: &str) -> Option<Kind> {
@@ -222,12 +224,17 @@ fn begins(pattern: &[Token], words: &[Word]) -> bool {
     }
 }
 
-/// The words stand in the pattern, one after the other.
+/// The words stand in the pattern, one after the other, and not only for its placeholders.
 fn is_part(words: &[Word], pattern: &[Token]) -> bool {
     !words.is_empty()
-        && pattern
-            .windows(words.len())
-            .any(|tokens| tokens.iter().zip(words).all(|(token, word)| token.is(word)))
+        && pattern.windows(words.len()).any(|tokens| {
+            let literals = tokens
+                .iter()
+                .filter(|token| matches!(token, Token::Word(_)))
+                .count();
+            literals >= words.len().min(2)
+                && tokens.iter().zip(words).all(|(token, word)| token.is(word))
+        })
 }
 
 /// Length of the longest common subsequence, with a slip of the finger allowed in long words.

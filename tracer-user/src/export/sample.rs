@@ -11,6 +11,7 @@ use crate::frame::{ErrorCode, StreamId};
 use crate::hop::{Attempt, By, Confidence, Hop, HopStream, Join, PlaceKey};
 use crate::kernel::event::{Address, Opened, OtherProtocol, Timestamp};
 use crate::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol};
+use crate::stream::condition::FlowNotes;
 use crate::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, Outcome, RequestPhase, Reset,
     ResponsePhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
@@ -129,6 +130,7 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
         timeout: Some(Duration::from_millis(1_500)),
         shown: BTreeMap::from([("x-call-id".into(), "call-7".into())]),
         resets: Vec::new(),
+        flow: FlowNotes::default(),
         end: StreamEnd::Complete,
         outcome: Outcome::Ok,
         tier: Tier::T1,

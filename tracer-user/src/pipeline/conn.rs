@@ -134,6 +134,10 @@ impl Conn {
         sink: &mut dyn Sink,
     ) {
         self.last_bytes = self.last_bytes.max(at);
+        if self.foreign {
+            // The client may take a while to understand, and the kernel may take what it says for frames.
+            return;
+        }
         if bytes.confidence >= Confidence::Plausible {
             self.believed = true;
         }
@@ -212,6 +216,9 @@ impl Conn {
 
     pub(super) fn end(&mut self, at: Timestamp, end: &End, later: &mut Later, sink: &mut dyn Sink) {
         if let EndCause::Desync(direction) = end.cause {
+            if self.foreign {
+                return;
+            }
             self.desync(direction, at, sink);
             self.events(later, sink);
             return;
@@ -519,7 +526,8 @@ impl Conn {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
-                StreamEvent::NotHttp2 { .. }
+                StreamEvent::Condition(_)
+                | StreamEvent::NotHttp2 { .. }
                 | StreamEvent::Offence { .. }
                 | StreamEvent::Flood { .. } => self.say(findings, sink),
                 StreamEvent::Limit(name) => {

@@ -101,7 +101,12 @@ impl Pipeline {
     /// Takes one event of the kernel side, oldest first.
     pub fn handle(&mut self, event: &Event<'_>, sink: &mut dyn Sink) {
         match &event.what {
-            What::Open(open) => self.open(event, open, sink),
+            // Two tasks at the first calls of both directions may both tell it.
+            What::Open(open) => {
+                if self.table.touch(&event.socket, event.at).is_none() {
+                    self.open(event, open, sink);
+                }
+            }
             What::Bytes(bytes) => {
                 if self.table.touch(&event.socket, event.at).is_none() {
                     // Its Open record was lost: follow it all the same, without its addresses.
@@ -158,8 +163,11 @@ impl Pipeline {
             if over {
                 self.table.remove(&key);
             } else if let Some(next) = next {
-                // Never earlier than `now` again, or this loop would not end.
-                self.schedule(key, next.max(Timestamp(now.0.saturating_add(1))));
+                // Later than `now`, or this loop would not end. (A file may say that it is the end of time.)
+                let next = next.max(Timestamp(now.0.saturating_add(1)));
+                if next > now {
+                    self.schedule(key, next);
+                }
             }
         }
         self.later.advance(now, sink);

@@ -120,6 +120,7 @@ impl Loss {
                 | "limit_hop_paths"
                 | "limit_hop_places"
                 | "limit_hop_waiting"
+                | "limit_idle_methods"
                 | "limit_method_shapes"
         )
     }
@@ -142,6 +143,7 @@ pub(super) fn limit_cause(name: &'static str) -> &'static str {
         "hop_places" => "limit_hop_places",
         "hop_waiting" => "limit_hop_waiting",
         "hpack_table" => "limit_hpack_table",
+        "idle_methods" => "limit_idle_methods",
         "method_shapes" => "limit_method_shapes",
         "story" => "limit_story",
         "streams" => "limit_streams",

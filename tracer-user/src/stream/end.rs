@@ -101,6 +101,7 @@ pub(super) fn record(
         timeout: stream.content.timeout,
         shown: stream.content.shown,
         resets: stream.resets,
+        flow: stream.flow,
         end,
         outcome: Outcome::Unknown,
         tier,

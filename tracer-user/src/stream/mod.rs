@@ -9,6 +9,7 @@
     )
 )]
 
+pub mod condition;
 pub mod digest;
 pub mod record;
 pub mod table;
@@ -21,6 +22,7 @@ pub mod state;
 pub mod user_agent;
 pub mod violation;
 
+mod concurrency;
 mod content;
 mod end;
 mod fields;

@@ -170,6 +170,11 @@ impl Rates {
         Some(self.flood(FloodKind::NearResetLimit, Endpoint::Client, used, at))
     }
 
+    /// The client provokes resets again and again, and that is told.
+    pub(super) fn provokes(&self) -> bool {
+        self.told.client & (1 << (Counted::ProvokedReset as u16)) != 0
+    }
+
     /// Frames may have gone by unseen: counts that are compared with each other no longer can be.
     pub(super) fn clear(&mut self) {
         self.began = None;

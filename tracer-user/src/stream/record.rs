@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{ErrorCode, StreamId};
 use crate::kernel::event::Timestamp;
+use crate::stream::condition::{Condition, FlowNotes};
 use crate::stream::control::{Pings, UnansweredPing};
 use crate::stream::digest::Opening;
 use crate::stream::rate::Flood;
@@ -379,6 +380,8 @@ pub struct StreamRecord {
     pub shown: BTreeMap<String, String>,
     /// RST_STREAM frames in the order seen (at most four are kept).
     pub resets: Vec<Reset>,
+    /// What flow control and the limit of streams had to do with its end.
+    pub flow: FlowNotes,
     /// How it ended.
     pub end: StreamEnd,
     /// In one word.
@@ -496,6 +499,8 @@ pub enum StreamEvent {
         /// When.
         at: Timestamp,
     },
+    /// Something stands for longer than it should.
+    Condition(Box<Condition>),
     /// A bound of `limits` was reached (the name of its counter).
     Limit(&'static str),
 }

@@ -231,6 +231,12 @@ impl Script {
         )
     }
 
+    /// Windows of the connection for much more than a test sends.
+    pub(crate) fn wide_windows(&mut self) -> &mut Self {
+        self.window_update(C, 0, 1 << 30)
+            .window_update(S, 0, 1 << 30)
+    }
+
     pub(crate) fn settings(&mut self, sender: Endpoint, settings: &[(u16, u32)]) -> &mut Self {
         self.frame(sender, Frame::Settings(settings.to_vec()))
     }

@@ -38,3 +38,45 @@ impl PeerSettings {
         initial_window_sizes
     }
 }
+
+/// SETTINGS frames of one endpoint and how many of them its peer has acknowledged. The peer keeps to them
+/// from its acknowledgement on (RFC 9113 section 6.5.3); what it sent before may not know them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Acks {
+    n_sent: u32,
+    n_acknowledged: u32,
+    /// Number of the last frame that made windows smaller.
+    lowering: u32,
+    /// Number of the last frame with SETTINGS_MAX_CONCURRENT_STREAMS.
+    capping: u32,
+}
+
+impl Acks {
+    /// A SETTINGS frame went by.
+    pub(super) fn sent(&mut self, settings: &Settings) {
+        self.n_sent = self.n_sent.saturating_add(1);
+        if settings.iter().any(|(identifier, _)| *identifier == 0x3) {
+            self.capping = self.n_sent;
+        }
+    }
+
+    /// The frame made windows smaller.
+    pub(super) const fn lowers(&mut self) {
+        self.lowering = self.n_sent;
+    }
+
+    /// The peer acknowledged the oldest frame that it had not.
+    pub(super) const fn acknowledged(&mut self) {
+        self.n_acknowledged = self.n_acknowledged.saturating_add(1);
+    }
+
+    /// The peer may not know yet that windows became smaller.
+    pub(super) const fn lowering_pending(&self) -> bool {
+        self.n_acknowledged < self.lowering
+    }
+
+    /// The peer knows SETTINGS_MAX_CONCURRENT_STREAMS.
+    pub(super) const fn cap_acknowledged(&self) -> bool {
+        self.n_acknowledged >= self.capping
+    }
+}

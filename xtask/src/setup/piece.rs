@@ -60,6 +60,8 @@ const PROGRAMS: &[Package] = &[
     package("containerd", "ctr"),
     package("runc", "runc"),
     package("iproute2", "ip"),
+    package("tcpdump", "tcpdump"),
+    package("tshark", "tshark"),
 ];
 
 const PROXIES: &[Package] = &[
@@ -113,7 +115,7 @@ pub(super) fn all() -> Vec<Piece> {
     vec![
         Piece {
             name: "programs",
-            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, ip (system packages)",
+            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, ip, tcpdump, tshark (system packages)",
             without: "the live tests of these programs skip",
             built_with: &[],
             kind: Kind::Packages(PROGRAMS),

@@ -229,7 +229,7 @@ impl Gate<'_> {
         let ran = demo::target(self.root).join("live-tests-that-ran");
         std::fs::remove_file(&ran).ok();
         let mut first = Ok(());
-        for name in ["kernel", "live", "incident", "proxies"] {
+        for name in ["kernel", "live", "incident", "proxies", "tshark"] {
             if !self.has_tests(name) {
                 bail!("the live tests in tests/{name} are missing");
             }

@@ -1,6 +1,7 @@
 //! GOAWAY and the end of the connection (ANOMALIES 2.4: G1 to G4, G6; RFC 9113 section 6.8).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::{finding, on_connection, ping, protocol, words};
@@ -16,6 +17,9 @@ use crate::stream::table::EVERY_STREAM;
 /// Streams that one GOAWAY without warning must leave unprocessed to be worth a finding of its own. A few
 /// are the normal race of a drain.
 const ABRUPT_STREAMS: u32 = 5;
+
+/// A silence before the end that is worth saying: longer than keepalives, shorter than idle timeouts.
+const LONG_SILENCE: Duration = Duration::from_secs(30);
 
 /// The GOAWAYs of one endpoint.
 #[derive(Debug, Default)]
@@ -111,6 +115,8 @@ impl Connections {
             .and_then(|notes| notes.of(initiator(record.stream_id).peer()))
             .filter(|go_away| record.stream_id <= go_away.last_stream_id);
         let sender = closer(why, record.role);
+        // What the client itself ends was not lost by the GOAWAY.
+        let go_away = go_away.filter(|_| sender != Some(initiator(record.stream_id)));
         // A client that goes in good order gives up its calls, as with CANCEL: often its user's decision.
         let orderly = matches!(why, ConnectionEnd::LocalClose | ConnectionEnd::PeerFin);
         let verdict = match (sender, why) {
@@ -135,6 +141,12 @@ impl Connections {
             if phase != ResponsePhase::R0 {
                 summary.push_str(&words::windows(record.response.windows_at_end));
             }
+        }
+        if let Some(silence) = silence(record) {
+            summary.push_str(&format!(
+                "; nothing had gone by on the stream for {}",
+                words::duration(silence)
+            ));
         }
         let kind = match go_away {
             Some(_) => Kind::GoAwayLostStreams,
@@ -223,6 +235,18 @@ fn judge(
         ),
     };
     Some((Kind::GracefulGoAway, Verdict::Benign, sender, summary))
+}
+
+/// How long nothing went by on the stream before its end, when that is long: load balancers and firewalls
+/// drop connections that are idle (an AWS NLB after 350 s).
+fn silence(record: &StreamRecord) -> Option<Duration> {
+    let last = [&record.request, &record.response]
+        .into_iter()
+        .flat_map(|half| [half.headers_at, half.last_data_at, half.end_stream_at])
+        .flatten()
+        .max()?;
+    let silence = Duration::from_nanos(record.last_at.since(last));
+    (silence >= LONG_SILENCE).then_some(silence)
 }
 
 /// Who ended the connection.

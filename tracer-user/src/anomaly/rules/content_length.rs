@@ -34,7 +34,12 @@ fn of(record: &StreamRecord, sender: Endpoint) -> Option<Finding> {
     // Without END_STREAM it was cut, which is another matter, unless there is too much already.
     let ended = half.end_stream_at.is_some();
     let wrong = half.data_bytes > announced || (ended && half.data_bytes < announced);
-    if !wrong || !known(record, half) {
+    // DATA that may not be there at all is another finding.
+    let stray = record
+        .conduct
+        .offence
+        .is_some_and(|offence| offence.sender == sender);
+    if !wrong || stray || !known(record, half) {
         return None;
     }
     let message = match sender {

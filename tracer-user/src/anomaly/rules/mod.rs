@@ -5,12 +5,15 @@
 
 mod abuse;
 mod completion;
+mod concurrency;
 mod connection;
 mod content_length;
 mod fields;
+mod flow_control;
 mod framing;
 mod header_list;
 mod hop;
+mod idle;
 mod ping;
 mod protocol;
 mod reset;
@@ -22,9 +25,12 @@ use crate::connection::{ConnectionId, Endpoint};
 use crate::frame::StreamId;
 use crate::hop::Hop;
 use crate::kernel::event::Timestamp;
+use crate::stream::condition::{Condition, Standing};
 use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 
 use connection::Connections;
+use flow_control::Said;
+use idle::Idle;
 use protocol::Foreign;
 use shape::Shapes;
 
@@ -34,6 +40,7 @@ pub struct Rules {
     connections: Connections,
     foreign: Foreign,
     shapes: Shapes,
+    idle: Idle,
 }
 
 impl Rules {
@@ -45,9 +52,17 @@ impl Rules {
 
     /// What is to be said about this event. Most streams: nothing.
     pub fn judge(&mut self, event: &StreamEvent) -> Vec<Finding> {
+        let mut findings = self.event(event);
+        self.foreign.silence(&mut findings);
+        if let StreamEvent::ConnectionEnded { connection, .. } = event {
+            self.foreign.ended(*connection);
+        }
+        findings
+    }
+
+    fn event(&mut self, event: &StreamEvent) -> Vec<Finding> {
         match event {
             StreamEvent::Ended(record) => self.stream(record),
-            StreamEvent::GoAway { connection, .. } if self.foreign.is(*connection) => Vec::new(),
             StreamEvent::GoAway {
                 connection,
                 role,
@@ -66,7 +81,6 @@ impl Rules {
                 unanswered_pings,
                 ..
             } => {
-                self.foreign.ended(*connection);
                 let of = (*connection, *role);
                 let closer = connection::closer(*why, *role);
                 let silent = ping::unanswered(of, closer, *at, unanswered_pings);
@@ -94,6 +108,7 @@ impl Rules {
                 .found((*connection, *role), *at, *sender, spoke)
                 .into_iter()
                 .collect(),
+            StreamEvent::Condition(condition) => self.condition(condition).into_iter().collect(),
             StreamEvent::Opened { .. } | StreamEvent::Requested(_) | StreamEvent::Limit(_) => {
                 Vec::new()
             }
@@ -117,17 +132,38 @@ impl Rules {
                 std::mem::take(&mut self.foreign.n_forgotten),
             ),
             ("method_shapes", std::mem::take(&mut self.shapes.n_left_out)),
+            ("idle_methods", std::mem::take(&mut self.idle.n_left_out)),
         ];
         hits.into_iter().filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// What stands for longer than it should.
+    fn condition(&mut self, condition: &Condition) -> Option<Finding> {
+        let at = condition.at;
+        let stream = condition.stream.as_deref();
+        let said = match condition.what {
+            Standing::Stalled(stall) => flow_control::stalled(&stall, at, stream),
+            Standing::Fault(fault) => flow_control::fault(&fault),
+            Standing::Saturated {
+                cap,
+                since,
+                n_reopened,
+            } => concurrency::saturated(cap, since, n_reopened, at),
+            Standing::OverCap(over) => concurrency::over_cap(&over),
+            Standing::LeftOpen { since } => idle::left_open(since, at),
+            Standing::Overdue { since } => self.idle.overdue(stream?, since, at, &self.shapes)?,
+        };
+        let waits = match condition.what {
+            Standing::Stalled(stall) => stall.sender,
+            _ => Endpoint::Server,
+        };
+        Some(standing(condition, said, waits))
     }
 
     fn stream(&mut self, record: &StreamRecord) -> Vec<Finding> {
         let complete = record.response_phase == Some(ResponsePhase::R3);
         let offence = framing::on_stream(record);
         let mut findings = Vec::new();
-        if self.foreign.is(record.connection) {
-            return findings;
-        }
         match record.end {
             StreamEnd::Evicted | StreamEnd::Unseen => return findings,
             StreamEnd::Unprocessed => {
@@ -140,9 +176,11 @@ impl Rules {
                     findings.push(self.connections.lost(record, why));
                 }
             }
-            // The rule that the other end had broken is the finding.
-            StreamEnd::Reset if reset::is_provoked(record) => {}
-            StreamEnd::Reset => findings.extend(reset::judge(record)),
+            StreamEnd::Reset => {
+                findings.extend(of_reset(record));
+                flow_control::ended_by_stall(record, &mut findings);
+                findings.extend(self.idle.killed(record));
+            }
             StreamEnd::Complete | StreamEnd::Connection(_) => {}
         }
         // A server that broke the rules did not make what gRPC demands of a response either.
@@ -151,6 +189,9 @@ impl Rules {
             .is_some_and(|offence| offence.sender == Some(Endpoint::Server));
         if !by_server {
             self.content(record, &mut findings);
+        }
+        if flow_control::answered(record).is_none() {
+            findings.extend(flow_control::unanswered(record));
         }
         findings.extend(offence);
         self.shapes.learn(record);
@@ -234,6 +275,42 @@ fn on_connection(
         summary,
         story: Vec::new(),
     }
+}
+
+/// The finding about the RST_STREAM: what it answered, if that is known.
+fn of_reset(record: &StreamRecord) -> Option<Finding> {
+    if let Some(fault) = flow_control::answered(record) {
+        return fault;
+    }
+    if reset::is_provoked(record) {
+        // The rule that the other end had broken is the finding.
+        return None;
+    }
+    concurrency::answered(record).or_else(|| reset::judge(record))
+}
+
+/// A finding about what stands. `waits`: whose windows are of interest.
+fn standing(condition: &Condition, said: Said, waits: Endpoint) -> Finding {
+    let mut found = match condition.stream.as_deref() {
+        Some(record) => {
+            let place = record.path.as_deref().unwrap_or_default();
+            let mut summary = said.summary;
+            if !place.is_empty() {
+                summary.push_str(&format!(" ({place})"));
+            }
+            let mut found = finding(record, said.kind, said.verdict, summary);
+            found.windows = flow_control::windows(record, waits);
+            found
+        }
+        None => on_connection(
+            (condition.connection, condition.role),
+            condition.at,
+            (said.kind, said.verdict, said.summary),
+        ),
+    };
+    found.at = condition.at;
+    found.sender = said.sender;
+    found
 }
 
 /// A finding about a stream, nobody's fault yet.

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::header_list;
+use crate::anomaly::rules::{header_list, on_connection};
 use crate::connection::{ConnectionId, Endpoint};
-use crate::frame::{ErrorCode, StreamId};
+use crate::frame::ErrorCode;
 use crate::kernel::event::Timestamp;
 use crate::limits;
-use crate::stream::record::{GoAway, Tier, Windows};
+use crate::stream::record::GoAway;
 
 /// Connections on which one end does not speak HTTP/2: whatever else happens on them follows from that.
 #[derive(Debug, Default)]
@@ -38,27 +38,19 @@ impl Foreign {
             "the {} sent the HTTP/2 connection preface, and the {sender} answered in {spoke}",
             sender.peer()
         );
-        Some(Finding {
-            kind: Kind::NotHttp2,
-            verdict: Verdict::Anomaly,
-            tier: Tier::T0,
-            connection,
-            role,
-            stream_id: StreamId(0),
-            at,
-            sender: Some(sender),
-            code: None,
-            request_phase: None,
-            response_phase: None,
-            windows: Windows::default(),
-            summary,
-            story: Vec::new(),
-        })
+        let said = (Kind::NotHttp2, Verdict::Anomaly, summary);
+        let mut found = on_connection((connection, role), at, said);
+        found.sender = Some(sender);
+        Some(found)
     }
 
-    /// Nothing more is to be said of this connection.
-    pub(super) fn is(&self, connection: ConnectionId) -> bool {
-        !self.connections.is_empty() && self.connections.contains(&connection)
+    /// Takes away whatever else was found on such connections.
+    pub(super) fn silence(&self, findings: &mut Vec<Finding>) {
+        if !self.connections.is_empty() {
+            findings.retain(|finding| {
+                finding.kind == Kind::NotHttp2 || !self.connections.contains(&finding.connection)
+            });
+        }
     }
 
     /// The connection is gone.

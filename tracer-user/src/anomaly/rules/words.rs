@@ -16,6 +16,14 @@ pub(super) fn code(code: ErrorCode) -> String {
     }
 }
 
+/// `1 stream waits`, `8 streams wait`.
+pub(super) fn count(n: u32, one: &str, many: &str) -> String {
+    match n {
+        1 => format!("1 {one}"),
+        n => format!("{n} {many}"),
+    }
+}
+
 /// `1 whole message`.
 pub(super) fn messages(messages: &Messages) -> String {
     let at_least = if messages.known { "" } else { "at least " };
@@ -65,7 +73,10 @@ pub(super) fn reset(record: &StreamRecord, reset: &Reset) -> String {
         (Some(ResponsePhase::R3), None) => "after a complete response".to_owned(),
         (Some(phase), _) => progress(record, phase, true),
     });
-    let text = text.replace(" ;", ";");
+    let mut text = text.replace(" ;", ";");
+    if reset.code == ErrorCode::REFUSED_STREAM && reset.response_phase == Some(ResponsePhase::R0) {
+        text.push_str(": not processed, safe to retry");
+    }
     let complete = matches!(reset.response_phase, Some(ResponsePhase::R3) | None);
     let mut text = text + &timeout(record, reset);
     if !complete {

@@ -181,6 +181,19 @@ fn scenario_12_a_stream_above_the_last_id_is_unprocessed() {
         judged.findings
     );
     assert_eq!(judged.trouble(), []);
+    // The drain itself, once, and the two streams: the server's, safe to retry.
+    assert_eq!(judged.n(Kind::GracefulGoAway, Benign), 1);
+    assert_eq!(judged.findings.len(), 3);
+    for finding in &judged.findings {
+        assert_eq!(finding.sender, Some(S));
+        if finding.kind == Kind::StreamUnprocessed {
+            assert_eq!(
+                (finding.request_phase, finding.response_phase),
+                (Some(Q2), Some(R0))
+            );
+            assert_eq!(finding.tier, Tier::T1);
+        }
+    }
     let outcomes: Vec<_> = judged
         .streams
         .iter()

@@ -68,7 +68,12 @@ fn scenario_05_no_error_of_both_sides_is_one_benign_end() {
             .rst(first, 1, ErrorCode::NO_ERROR)
             .rst(second, 1, ErrorCode::NO_ERROR);
         let judged = judge(&mut script);
-        assert_eq!(judged.finding().verdict, Benign);
+        let kind = match first {
+            S => Kind::EarlyResponseReset,
+            C => Kind::RedundantReset,
+        };
+        is(judged.finding(), kind, Benign, first, (Q1, R3), Tier::T1);
+        assert_eq!(judged.finding().code, Some(ErrorCode::NO_ERROR));
         assert_eq!(judged.stream().outcome, Outcome::Ok);
         assert_eq!(judged.stream().resets.len(), 2);
     }
@@ -192,7 +197,11 @@ fn scenario_23_resets_that_cross_are_one_end_and_one_verdict() {
         script.rst(first, 1, ErrorCode::CANCEL);
         let judged = judge(&mut script);
         assert_eq!(judged.streams.len(), 1);
-        assert_eq!(judged.finding().sender, Some(first));
+        let (kind, verdict) = match first {
+            S => (Kind::ResponseCutByReset, Verdict::Anomaly),
+            C => (Kind::ClientCancel, Expected),
+        };
+        is(judged.finding(), kind, verdict, first, (Q2, R1), Tier::T1);
         assert_eq!(judged.stream().resets.len(), 3);
     }
 }

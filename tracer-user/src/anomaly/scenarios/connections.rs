@@ -270,3 +270,36 @@ fn a_gap_makes_a_lost_connection_unknown() {
     assert_eq!(judged.finding().verdict, Unknown);
     assert_eq!(judged.finding().tier, Tier::T0);
 }
+
+#[test]
+fn a_client_that_closes_after_a_go_away_ends_its_own_calls() {
+    let mut script = Script::new();
+    script
+        .request(1)
+        .go_away(S, 0x7fff_ffff, ErrorCode::NO_ERROR, "max_age")
+        .close(ConnectionEnd::LocalClose);
+    let judged = judge(&mut script);
+    assert_eq!(
+        judged.trouble(),
+        [(Kind::ConnectionLostStreams, Suspicious)]
+    );
+}
+
+#[test]
+fn a_connection_that_was_silent_before_it_was_cut_says_so() {
+    for (seconds, says) in [(350, true), (5, false)] {
+        let mut script = Script::new();
+        script
+            .request(1)
+            .headers(S, 1, grpc_response(), false)
+            .wait_ms(seconds * 1_000)
+            .close(ConnectionEnd::PeerReset);
+        let judged = judge(&mut script);
+        let told = &judged.finding().summary;
+        assert_eq!(
+            told.ends_with("nothing had gone by on the stream for 350.001s"),
+            says,
+            "{told}"
+        );
+    }
+}

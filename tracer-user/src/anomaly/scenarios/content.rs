@@ -224,6 +224,17 @@ fn a_content_length_is_not_missed_of_who_gives_up() {
     }
 }
 
+#[test]
+fn data_after_the_end_is_not_also_a_wrong_length() {
+    let mut script = Script::new();
+    script
+        .headers(C, 1, request("POST", &[("content-length", "3")]), false)
+        .data(C, 1, b"abc", true)
+        .data(C, 1, b"abc", false)
+        .rst(S, 1, ErrorCode::STREAM_CLOSED);
+    assert_eq!(judge(&mut script).finding().kind, Kind::FrameAfterEndStream);
+}
+
 /// Calls 1 to `n` of a method, each with one message; judged with `rules`.
 fn unary_calls(rules: &mut Rules, script: &mut Script, n: u32) {
     for nth in 0..n {

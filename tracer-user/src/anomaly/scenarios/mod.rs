@@ -14,16 +14,20 @@ mod anomalies;
 mod benign;
 mod benign_resets;
 mod completion;
+mod concurrency;
 mod conduct;
 mod connections;
 mod content;
 mod fields;
+mod flow_control;
 mod hops;
 mod hops_requests;
+mod idle;
 mod late_attach;
 mod pings;
 mod proxied;
 mod refusals;
+mod windows;
 
 /// A part of a script, with its name.
 type Part = (&'static str, fn(&mut Script));

@@ -216,7 +216,13 @@ fn answered(spoke: &'static str, act: fn(&mut Script)) -> Judged {
 
 #[test]
 fn scenario_49_a_server_that_speaks_another_protocol_is_one_finding() {
-    let ends: [fn(&mut Script); 4] = [
+    let ends: [fn(&mut Script); 5] = [
+        |s| {
+            // A keepalive that nobody answers.
+            s.ping(C, false)
+                .wait_ms(20_000)
+                .close(ConnectionEnd::LocalClose);
+        },
         |s| {
             s.close(ConnectionEnd::PeerFin);
         },

@@ -147,6 +147,7 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
         timeout: None,
         shown: BTreeMap::from([("x-request-id".to_owned(), format!("demo-{number:04}"))]),
         resets,
+        flow: crate::stream::condition::FlowNotes::default(),
         end: if cut_at.is_some() {
             StreamEnd::Reset
         } else {

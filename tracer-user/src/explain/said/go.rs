@@ -50,8 +50,7 @@ pub(super) static GRPC_GO: &[Said] = &[
     Said {
         by: By::GrpcGo,
         texts: &["stream terminated by RST_STREAM with error code: REFUSED_STREAM"],
-        proves: "The stream was refused: not processed, and safe to try again. grpc-go \
-             tries it again by itself once.",
+        proves: "The stream was refused: not processed, and safe to try again.",
         leaves_open: "Why it was refused.",
         kinds: &[
             Kind::StreamRefused,

@@ -4,6 +4,7 @@
 
 mod connect;
 mod envoy;
+mod envoy_stats;
 mod go;
 mod java;
 mod node;
@@ -36,6 +37,8 @@ pub enum By {
     EnvoyDetail,
     /// A counter or gauge of Envoy.
     EnvoyStat,
+    /// The text of an answer that Envoy makes itself.
+    EnvoyAnswer,
     /// nginx.
     Nginx,
     /// haproxy.
@@ -60,6 +63,7 @@ impl By {
             By::EnvoyFlag => "Envoy flag",
             By::EnvoyDetail => "Envoy detail",
             By::EnvoyStat => "Envoy stat",
+            By::EnvoyAnswer => "Envoy answer",
             By::Nginx => "nginx",
             By::Haproxy => "haproxy",
             By::Linkerd => "linkerd",
@@ -93,7 +97,8 @@ pub static SAID: &[&[Said]] = &[
     other::GRPC_CORE,
     other::H2,
     envoy::DETAILS,
-    envoy::STATS,
+    envoy::ANSWERS,
+    envoy_stats::STATS,
     envoy::FLAGS,
     other::NGINX,
     other::HAPROXY,

@@ -7,7 +7,11 @@ use crate::anomaly::kind::Kind;
 pub(super) static GRPC_CORE: &[Said] = &[
     Said {
         by: By::GrpcCore,
-        texts: &["too_many_pings"],
+        texts: &[
+            "too_many_pings",
+            "connection error detected: detected excessive load generating behavior ... too_many_pings",
+            "connection error received: detected excessive load generating behavior ... too_many_pings",
+        ],
         proves: "GOAWAY (ENHANCE_YOUR_CALM) of a gRPC server: PINGs came more often than \
              it allows (5 minutes by default in grpc-go and grpc-core).",
         leaves_open: "That the application asked for them: a proxy or a library may ping on \
@@ -98,6 +102,24 @@ pub(super) static GRPC_CORE: &[Said] = &[
     },
     Said {
         by: By::GrpcCore,
+        texts: &["Socket closed"],
+        proves: "The connection closed under the call.",
+        leaves_open: "Who closed it, and whether a GOAWAY had announced it.",
+        kinds: &[
+            Kind::ConnectionLostStreams,
+            Kind::GoAwayLostStreams,
+            Kind::NotHttp2,
+        ],
+    },
+    Said {
+        by: By::GrpcCore,
+        texts: &["keepalive timeout"],
+        proves: "A PING was not answered in time, so this end closed the connection.",
+        leaves_open: "Whether the peer hung or the network dropped it.",
+        kinds: &[Kind::PingTimeout, Kind::ConnectionLostStreams],
+    },
+    Said {
+        by: By::GrpcCore,
         texts: &["stream <N> stalled by stream", "stalled by stream"],
         proves: "Trace output: the stream's own window is used up, and data waits.",
         leaves_open: "Why the receiver does not read.",
@@ -123,28 +145,183 @@ pub(super) static GRPC_CORE: &[Said] = &[
 pub(super) static H2: &[Said] = &[
     Said {
         by: By::H2,
-        texts: &["too_many_resets"],
+        texts: &["stream error received: not a result of an error"],
+        proves: "A RST_STREAM with NO_ERROR came before the response was complete.",
+        leaves_open: "That the server failed: a proxy that throws away a complete response \
+             leaves exactly this.",
+        kinds: &[
+            Kind::ProxyTruncatedCompleteResponse,
+            Kind::ResponseCutByReset,
+            Kind::MissingTrailers,
+            Kind::ResetBeforeResponse,
+        ],
+    },
+    Said {
+        by: By::H2,
+        texts: &["stream error received: unexpected internal error encountered"],
+        proves: "A RST_STREAM with INTERNAL_ERROR came before the response was complete.",
+        leaves_open: "That the server had an internal error: Envoy 1.37 and newer write this \
+             code for nearly every reset.",
+        kinds: &[
+            Kind::ProxyTruncatedCompleteResponse,
+            Kind::ResponseCutByReset,
+            Kind::ResetBeforeResponse,
+            Kind::MissingTrailers,
+        ],
+    },
+    Said {
+        by: By::H2,
+        texts: &["stream error received: refused stream before processing any application logic"],
+        proves: "The stream was refused: not processed, safe to try again.",
+        leaves_open: "Why it was refused.",
+        kinds: &[
+            Kind::StreamRefused,
+            Kind::RefusedNotRetried,
+            Kind::ConcurrencyExceeded,
+        ],
+    },
+    Said {
+        by: By::H2,
+        texts: &["stream error received: stream no longer needed"],
+        proves: "A RST_STREAM with CANCEL came.",
+        leaves_open: "Who cancelled, and whether a deadline had passed.",
+        kinds: &[
+            Kind::ClientCancel,
+            Kind::DeadlineReset,
+            Kind::ResetBeforeResponse,
+        ],
+    },
+    Said {
+        by: By::H2,
+        texts: &["stream error received: detected excessive load generating behavior"],
+        proves: "A RST_STREAM with ENHANCE_YOUR_CALM came.",
+        leaves_open: "Whether it is a rate limit or a memory cap.",
+        kinds: &[Kind::StreamThrottled, Kind::NearResetLimit],
+    },
+    Said {
+        by: By::H2,
+        texts: &["stream error received: flow-control protocol violated"],
+        proves: "A RST_STREAM with FLOW_CONTROL_ERROR came.",
+        leaves_open: "Who overran the window.",
+        kinds: &[Kind::WindowOverrun, Kind::BadWindowUpdate],
+    },
+    Said {
+        by: By::H2,
+        texts: &["stream error received: unspecific protocol error detected"],
+        proves: "A RST_STREAM with PROTOCOL_ERROR came.",
+        leaves_open: "Which frame or field broke the protocol.",
+        kinds: &[
+            Kind::ResetBeforeResponse,
+            Kind::ClientRejectedResponse,
+            Kind::MalformedFields,
+            Kind::FramingViolation,
+        ],
+    },
+    Said {
+        by: By::H2,
+        texts: &["stream error received: received frame when stream half-closed"],
+        proves: "A RST_STREAM with STREAM_CLOSED came: for its sender the stream was over already.",
+        leaves_open: "Whether frames in flight crossed (legal) or not.",
+        kinds: &[
+            Kind::ResetStreamClosed,
+            Kind::FrameAfterReset,
+            Kind::FrameAfterEndStream,
+        ],
+    },
+    Said {
+        by: By::H2,
+        texts: &["connection error received: not a result of an error"],
+        proves: "A GOAWAY with NO_ERROR came, and this call was not done by the end of \
+             the connection.",
+        leaves_open: "Whether the GOAWAY had accepted the stream (lost work) or not (safe to \
+             try again).",
+        kinds: &[
+            Kind::StreamUnprocessed,
+            Kind::GoAwayLostStreams,
+            Kind::GracefulGoAway,
+        ],
+    },
+    Said {
+        by: By::H2,
+        texts: &[
+            "connection error received: detected excessive load generating behavior",
+            "connection error detected: detected excessive load generating behavior",
+        ],
+        proves: "The connection ended with ENHANCE_YOUR_CALM.",
+        leaves_open: "Of what there was too much: the GOAWAY's debug data says it.",
+        kinds: &[
+            Kind::ErrorGoAway,
+            Kind::NearResetLimit,
+            Kind::TooManyPings,
+            Kind::MadeYouReset,
+        ],
+    },
+    Said {
+        by: By::H2,
+        texts: &["unable to maintain the header compression context"],
+        proves: "The connection or stream ended with COMPRESSION_ERROR.",
+        leaves_open: "Which side lost the table.",
+        kinds: &[Kind::HpackFailure],
+    },
+    Said {
+        by: By::H2,
+        texts: &["connection error detected: frame with invalid size"],
+        proves: "What came is no frame of a size that was allowed.",
+        leaves_open: "That HTTP/2 was spoken at all.",
+        kinds: &[Kind::NotHttp2, Kind::FramingViolation],
+    },
+    Said {
+        by: By::H2,
+        texts: &["error reading a body from connection"],
+        proves: "tonic and hyper: the body stopped before its end; the cause follows \
+             after it, or stands in the source of the error.",
+        leaves_open: "How it stopped: RST_STREAM, or the connection.",
+        kinds: &[
+            Kind::ResponseCutByReset,
+            Kind::ProxyTruncatedCompleteResponse,
+            Kind::ConnectionLostStreams,
+        ],
+    },
+    Said {
+        by: By::H2,
+        texts: &[
+            "too_many_resets",
+            "connection error detected: detected excessive load generating behavior ... too_many_resets",
+            "connection error received: detected excessive load generating behavior ... too_many_resets",
+        ],
         proves: "GOAWAY: the client reset more streams than were waiting to be accepted may be.",
         leaves_open: "That it is an attack.",
         kinds: &[Kind::NearResetLimit, Kind::RapidReset, Kind::ErrorGoAway],
     },
     Said {
         by: By::H2,
-        texts: &["too_many_internal_resets"],
+        texts: &[
+            "too_many_internal_resets",
+            "connection error detected: detected excessive load generating behavior ... too_many_internal_resets",
+            "connection error received: detected excessive load generating behavior ... too_many_internal_resets",
+        ],
         proves: "GOAWAY: this end had to reset too many streams because of what its peer sent.",
         leaves_open: "Whether the peer is broken or attacks.",
         kinds: &[Kind::MadeYouReset, Kind::ErrorGoAway],
     },
     Said {
         by: By::H2,
-        texts: &["too_many_continuations"],
+        texts: &[
+            "too_many_continuations",
+            "connection error detected: detected excessive load generating behavior ... too_many_continuations",
+            "connection error received: detected excessive load generating behavior ... too_many_continuations",
+        ],
         proves: "GOAWAY: a header block had too many CONTINUATION frames.",
         leaves_open: "Whether the header list is only very large.",
         kinds: &[Kind::ContinuationFlood, Kind::HeaderListTooLarge],
     },
     Said {
         by: By::H2,
-        texts: &["too_many_data_frames"],
+        texts: &[
+            "too_many_data_frames",
+            "connection error detected: detected excessive load generating behavior ... too_many_data_frames",
+            "connection error received: detected excessive load generating behavior ... too_many_data_frames",
+        ],
         proves: "GOAWAY: too many small DATA frames without END_STREAM came.",
         leaves_open: "Whether the peer attacks, or only writes in very small pieces.",
         kinds: &[Kind::ControlFlood, Kind::ErrorGoAway],

@@ -442,6 +442,63 @@ pub(super) const LINES: &[(&str, K)] = &[
     ("frame_windowupdate_zero_inc_stream 12", K::BadWindowUpdate),
     ("over_max_streams_race 3", K::ConcurrencyExceeded),
     ("too_many_early_resets 1", K::NearResetLimit),
+    (
+        "status: Internal, message: \"h2 protocol error: http2 error\", source: stream error received: not a result of an error",
+        K::ProxyTruncatedCompleteResponse,
+    ),
+    (
+        "status: Internal, message: \"h2 protocol error: error reading a body from connection\", source: stream error received: unexpected internal error encountered",
+        K::ProxyTruncatedCompleteResponse,
+    ),
+    (
+        "hyper::Error(Http2, Error { kind: Reset(StreamId(3), REFUSED_STREAM, Remote) }): stream error received: refused stream before processing any application logic",
+        K::StreamRefused,
+    ),
+    (
+        "http2 error: stream error received: stream no longer needed",
+        K::ClientCancel,
+    ),
+    (
+        "connection error received: not a result of an error",
+        K::StreamUnprocessed,
+    ),
+    (
+        "connection error received: unable to maintain the header compression context",
+        K::HpackFailure,
+    ),
+    (
+        "http2 error: connection error detected: frame with invalid size",
+        K::NotHttp2,
+    ),
+    (
+        "status: Unknown, message: \"error reading a body from connection: end of file before message length reached\"",
+        K::ResponseCutByReset,
+    ),
+    (
+        "status = StatusCode.UNAVAILABLE details = \"Socket closed\"",
+        K::ConnectionLostStreams,
+    ),
+    (
+        "status = StatusCode.UNAVAILABLE details = \"keepalive timeout\"",
+        K::PingTimeout,
+    ),
+    (
+        "14 UNAVAILABLE: upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+        K::ConnectionLostStreams,
+    ),
+    (
+        "14 UNAVAILABLE: upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, transport failure reason: delayed connect error: 111",
+        K::SynthesizedAnswer,
+    ),
+    ("14 UNAVAILABLE: no healthy upstream", K::SynthesizedAnswer),
+    (
+        "4 DEADLINE_EXCEEDED: upstream request timeout",
+        K::KilledWhileIdle,
+    ),
+    (
+        "14 UNAVAILABLE: upstream connect error or disconnect/reset before headers. reset reason: remote reset",
+        K::ResetBeforeResponse,
+    ),
     ("WARN linkerd: Synthesizing gRPC trailers", K::StatusChanged),
     ("grpc: details = \"Missing :te header\"", K::MalformedFields),
 ];

@@ -248,6 +248,7 @@ fn words_that_are_about_nothing_find_nothing() {
         "?",
         "the",
         "xyzzy",
+        "mising_trailer",
         "out of cheese",
         "connection refused by peer xyzzy",
     ] {
@@ -260,5 +261,6 @@ fn words_that_are_about_nothing_find_nothing() {
         );
     }
     assert_eq!(nearest("mising trailer"), Some(K::MissingTrailers));
+    assert_eq!(nearest("out of cheese"), None);
     assert_eq!(find("CONTINUATION").kinds, [K::ContinuationFlood]);
 }

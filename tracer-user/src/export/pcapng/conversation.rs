@@ -155,7 +155,6 @@ impl Conversation {
         self.begun = true;
         let other = 1 - sender(direction);
         self.client = match self.opened {
-            Opened::Active => OWNER,
             Opened::Passive => PEER,
             Opened::Unseen if first.starts_with(b"PRI") => sender(direction),
             // From the first byte on, frames without a preface and HTTP responses are the server's.
@@ -164,7 +163,7 @@ impl Conversation {
                     && !first.starts_with(b"HTTP/");
                 if is_request { sender(direction) } else { other }
             }
-            Opened::Unseen => OWNER,
+            Opened::Active | Opened::Unseen => OWNER,
         };
         self.owner_first = match self.place {
             Place::Real(_) => true,

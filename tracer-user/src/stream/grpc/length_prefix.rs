@@ -156,7 +156,17 @@ impl MessageReader {
 
     /// What is known.
     pub(in crate::stream) fn messages(&self) -> Messages {
-        let open = match self.place {
+        Messages {
+            complete: self.n_complete,
+            open: self.open(),
+            sizes: self.sizes.clone(),
+            known: self.known(),
+        }
+    }
+
+    /// The message that was begun and is not whole.
+    pub(in crate::stream) fn open(&self) -> Option<OpenMessage> {
+        match self.place {
             Place::Prefix { have: 0, .. } | Place::Lost => None,
             Place::Prefix { have, .. } => Some(OpenMessage {
                 promised: None,
@@ -166,12 +176,6 @@ impl MessageReader {
                 promised: Some(promised),
                 got,
             }),
-        };
-        Messages {
-            complete: self.n_complete,
-            open,
-            sizes: self.sizes.clone(),
-            known: self.known(),
         }
     }
 

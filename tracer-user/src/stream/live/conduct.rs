@@ -13,6 +13,8 @@ use crate::stream::violation::{Answer, Conduct, Offence, OffenceKind};
 pub(in crate::stream) struct View {
     /// Every frame of it was seen.
     pub(in crate::stream) certain: bool,
+    /// It breaks rules again and again, and that is told: single frames are not.
+    pub(in crate::stream) told_as_flood: bool,
     /// It has certainly processed its peer's reset of the stream.
     pub(in crate::stream) processed_reset: bool,
 }
@@ -52,6 +54,9 @@ impl Stream {
             ),
             _ => return,
         };
+        if view.told_as_flood {
+            return self.conduct_mut().broke(sender, at);
+        }
         self.offend(kind, sender, (code, rule), frame, at);
     }
 

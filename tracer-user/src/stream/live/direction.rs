@@ -1,6 +1,6 @@
 //! One direction of a stream.
 
-use crate::kernel::event::Timestamp;
+use crate::stream::flow::Window;
 use crate::stream::grpc::length_prefix::MessageReader;
 use crate::stream::record::Half;
 use crate::stream::state::HalfState;
@@ -8,7 +8,7 @@ use crate::stream::table::Context;
 
 /// The DATA frame that is going by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Progress {
+pub(in crate::stream) struct Progress {
     /// Its data so far.
     pub(super) bytes: u64,
     /// Messages that had begun before it.
@@ -25,11 +25,9 @@ pub(in crate::stream) struct Direction {
     /// Its gRPC messages.
     pub(in crate::stream) messages: MessageReader,
     /// What its sender may still send on the stream.
-    pub(in crate::stream) window: Option<i64>,
-    /// Since when that is nothing.
-    pub(super) used_up_since: Option<Timestamp>,
+    pub(in crate::stream) window: Window,
     /// The DATA frame that is going by.
-    pub(super) frame: Option<Progress>,
+    pub(in crate::stream) frame: Option<Progress>,
 }
 
 impl Direction {
@@ -42,8 +40,7 @@ impl Direction {
                 ..Half::default()
             },
             messages: MessageReader::new(),
-            window,
-            used_up_since: None,
+            window: Window::new(window),
             frame: None,
         }
     }

@@ -3,6 +3,7 @@
 mod conduct;
 pub(super) mod direction;
 mod fields;
+pub(super) mod standing;
 mod telling;
 
 pub(super) use conduct::View;
@@ -11,10 +12,12 @@ use crate::connection::Endpoint;
 use crate::frame::{DataHead, DataPiece, ErrorCode, HeaderBlock, StreamId};
 use crate::kernel::event::Timestamp;
 use crate::limits;
+use crate::stream::condition::FlowNotes;
 use crate::stream::content::{self, Content};
 use crate::stream::fields::Section;
 use crate::stream::flow::Flow;
 use crate::stream::live::direction::{Direction, Progress};
+use crate::stream::live::standing::Told;
 use crate::stream::live::telling::push;
 use crate::stream::pair::Pair;
 use crate::stream::phase;
@@ -74,6 +77,9 @@ pub(super) struct Stream {
     pub(super) trailers_seen: bool,
     pub(super) trailers_only: bool,
     pub(super) resets: Vec<Reset>,
+    pub(super) flow: FlowNotes,
+    /// What was told of it while it stood.
+    told: Told,
     /// A GOAWAY said that it was not processed, and nothing came back.
     pub(super) unprocessed: bool,
     pub(super) n_blocks: u32,
@@ -115,6 +121,8 @@ impl Stream {
             trailers_seen: false,
             trailers_only: false,
             resets: Vec::new(),
+            flow: FlowNotes::default(),
+            told: Told::default(),
             unprocessed: false,
             n_blocks: 0,
             blocks_complete: true,
@@ -277,12 +285,10 @@ impl Stream {
             self.unprocessed = false;
         }
         let direction = self.direction_mut(sender);
-        direction.window = direction
+        let judged = env.flow.judges(sender);
+        direction
             .window
-            .map(|w| w.saturating_sub(i64::from(head.flow_len)));
-        if head.flow_len > 0 && direction.window.is_some_and(|w| w <= 0) {
-            direction.used_up_since.get_or_insert(at);
-        }
+            .spend(head.stream_id, head.flow_len, judged, at);
         direction.half.data_frames = direction.half.data_frames.saturating_add(1);
         direction.frame = Some(Progress {
             bytes: 0,
@@ -351,6 +357,9 @@ impl Stream {
                 response: phase::of_response(&self.response, grpc),
             }
         });
+        if self.resets.is_empty() {
+            self.flow.stalled = self.stalled(at, env.flow);
+        }
         if self.resets.len() < limits::RESETS {
             let response_windows = self.windows(Endpoint::Server, env.flow);
             let (request_phase, response_phase) = (phases.request, phases.response);
@@ -377,7 +386,10 @@ impl Stream {
     /// WINDOW_UPDATE of this stream: its sender gives its peer more to send.
     pub(super) fn window_update(&mut self, sender: Endpoint, increment: u32, env: Env<'_>) {
         self.touch(env.context.at);
-        self.add_window(sender.peer(), i64::from(increment));
+        self.add_window(sender.peer(), i64::from(increment), env.context.at);
+        if increment == 0 {
+            self.zero_increment(sender, env.context.at);
+        }
         self.moment(
             sender,
             "WINDOW_UPDATE",
@@ -389,23 +401,21 @@ impl Stream {
     }
 
     /// The window of what `sender` sends changes.
-    pub(super) fn add_window(&mut self, sender: Endpoint, delta: i64) {
+    pub(super) fn add_window(&mut self, sender: Endpoint, delta: i64, at: Timestamp) {
+        let id = self.id;
         let direction = self.direction_mut(sender);
-        direction.window = direction.window.map(|w| w.saturating_add(delta));
-        if direction.window.is_none_or(|w| w > 0) {
-            direction.used_up_since = None;
-        }
+        direction.window.add(id, delta, at);
     }
 
     /// What changes the window of what `sender` sends may have gone by unseen.
     pub(super) fn window_unknown(&mut self, sender: Endpoint) {
-        self.direction_mut(sender).window = None;
+        self.direction_mut(sender).window.forget();
     }
 
     /// Frames of `sender` may have gone by unseen.
     pub(super) fn lost(&mut self, sender: Endpoint, at: Timestamp) {
-        self.request.window = None;
-        self.response.window = None;
+        self.request.window.forget();
+        self.response.window.forget();
         if self.finished_at.is_none() {
             self.whole = false;
             self.lost_at = Some(at);
@@ -545,6 +555,13 @@ impl Stream {
         }
     }
 
+    fn direction(&self, sender: Endpoint) -> &Direction {
+        match sender {
+            Endpoint::Client => &self.request,
+            Endpoint::Server => &self.response,
+        }
+    }
+
     fn direction_mut(&mut self, sender: Endpoint) -> &mut Direction {
         match sender {
             Endpoint::Client => &mut self.request,
@@ -554,25 +571,15 @@ impl Stream {
 
     /// Since when the server could send nothing of the response, because a window was used up.
     fn response_blocked_since(&self, flow: &Flow) -> Option<Timestamp> {
-        let windows = self.windows(Endpoint::Server, flow);
-        let used_up = |window: Option<i64>| window.is_some_and(|left| left <= 0);
-        let stream = self
-            .response
-            .used_up_since
-            .filter(|_| used_up(windows.stream));
-        let connection = flow
-            .used_up_since(Endpoint::Server)
-            .filter(|_| used_up(windows.connection));
-        match (stream, connection) {
-            (Some(stream), Some(connection)) => Some(stream.min(connection)),
-            (one, other) => one.or(other),
-        }
+        let stream = self.response.window.used_up_since();
+        let connection = flow.window(Endpoint::Server).used_up_since();
+        stream.into_iter().chain(connection).min()
     }
 
     fn windows(&self, sender: Endpoint, flow: &Flow) -> Windows {
         let stream = match sender {
-            Endpoint::Client => self.request.window,
-            Endpoint::Server => self.response.window,
+            Endpoint::Client => self.request.window.left(),
+            Endpoint::Server => self.response.window.left(),
         };
         Windows {
             stream,

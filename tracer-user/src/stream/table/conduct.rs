@@ -56,6 +56,7 @@ impl StreamTable {
         let certain = self.watch.is_certain(sender);
         View {
             certain,
+            told_as_flood: sender == Endpoint::Client && self.watch.rates.provokes(),
             processed_reset: certain
                 && self.watch.is_certain(sender.peer())
                 && self.watch.control.has_processed_reset(sender, id),

@@ -42,6 +42,7 @@ impl StreamTable {
                 stream.finish(at, &self.flow);
                 self.n_lingering += 1;
                 self.lingering.push_back((due(at), id));
+                self.keep_one_stalled_end(id);
             }
             (false, true) => {
                 stream.finished_at = None;
@@ -82,6 +83,7 @@ impl StreamTable {
         if let Some(stream) = self.streams.get_mut(&id)
             && stream.finished_at.is_none()
         {
+            let answered = stream.is_answered();
             let context = Context { at, tid: 0, pid: 0 };
             stream.stop(
                 end,
@@ -93,6 +95,7 @@ impl StreamTable {
                 },
             );
             self.n_lingering += 1;
+            self.recount_answered(id, answered);
         }
         self.hand_out(id, Some(end));
     }

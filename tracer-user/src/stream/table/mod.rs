@@ -1,5 +1,6 @@
 //! The streams of one connection: steps of both directions go in, [`StreamEvent`]s come out.
 
+mod conditions;
 mod conduct;
 mod ending;
 mod leaving;
@@ -24,6 +25,7 @@ pub use crate::stream::settings::PeerSettings;
 pub use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
 use crate::stream::watch::Watch;
+use conditions::Looks;
 
 /// The time between two looks for streams whose end a gap may have hidden, in event time.
 const DOUBT_LOOK_NS: u64 = 1_000_000_000;
@@ -66,6 +68,8 @@ pub struct StreamTable {
     /// Who keeps to the rules, and how often what comes.
     watch: Watch,
     over: bool,
+    /// What stands for longer than it should.
+    looks: Looks,
     out: VecDeque<StreamEvent>,
 }
 
@@ -91,6 +95,7 @@ impl StreamTable {
             lost_with_peer: (0, 0),
             watch: Watch::new(from_start),
             over: false,
+            looks: Looks::default(),
             out: VecDeque::new(),
         }
     }
@@ -111,7 +116,8 @@ impl StreamTable {
             Step::Preface | Step::LongBlock { .. } | Step::Resynced { .. } => {}
             Step::Frame { frame, .. } => self.frame(sender, frame, context),
             Step::DataBegin(head) => {
-                self.flow.on_data(sender, head.flow_len, context.at);
+                self.flow
+                    .on_data(sender, head.stream_id, head.flow_len, context.at);
                 if self.follow(head.stream_id, sender, false, context) {
                     let view = self.view(sender, head.stream_id);
                     self.on(head.stream_id, context, |stream, env| {
@@ -144,6 +150,7 @@ impl StreamTable {
                 Fault::HeaderBlockLost | Fault::Limit(_) => {}
             },
         }
+        self.look_out(context.at);
     }
 
     /// Bytes of `sender` that may have held frames went by unseen.
@@ -199,6 +206,9 @@ impl StreamTable {
         if self.doubt_at.is_some_and(|look| look <= now) {
             self.look_for_silent(now);
         }
+        if self.looks.next_at.is_some_and(|look| look <= now) {
+            self.look(now);
+        }
         self.tell_unanswered(now);
     }
 
@@ -217,7 +227,12 @@ impl StreamTable {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let lingering = self.lingering.front().map(|(due, _)| *due);
-        let dues = [lingering, self.doubt_at, self.watch.ledger.due()];
+        let dues = [
+            lingering,
+            self.doubt_at,
+            self.watch.ledger.due(),
+            self.looks.next_at,
+        ];
         dues.into_iter().flatten().min()
     }
 
@@ -255,15 +270,17 @@ impl StreamTable {
             }
             Frame::RstStream { stream_id, code } => {
                 if self.follow(*stream_id, sender, false, context) {
+                    self.before_reset(sender, *stream_id, *code);
                     self.on(*stream_id, context, |stream, env| {
                         stream.reset(sender, *code, env);
                     });
                 }
             }
-            Frame::Settings(settings) => self.on_settings(sender, settings),
+            Frame::Settings(settings) => self.on_settings(sender, settings, context.at),
             Frame::PushPromise {
                 promised, block, ..
             } => {
+                self.looks.pushes = true;
                 if !self.streams.contains_key(promised) && !self.ids.is_over(*promised) {
                     self.open(*promised, HalfState::Idle, HalfState::Idle, context);
                     self.ids.on_open(*promised);
@@ -279,6 +296,7 @@ impl StreamTable {
             } => {
                 let reason = go_away::reason(debug);
                 let (last_stream_id, code) = (*last_stream_id, *code);
+                self.answers_breach(sender, code, context.at);
                 self.go_away(GoAway {
                     sender,
                     last_stream_id,
@@ -294,7 +312,7 @@ impl StreamTable {
                 stream_id: StreamId(0),
                 increment,
             } => {
-                self.flow.on_window_update(sender, *increment);
+                self.connection_window_update(sender, *increment, context.at);
             }
             Frame::WindowUpdate {
                 stream_id,
@@ -304,8 +322,8 @@ impl StreamTable {
                     stream.window_update(sender, *increment, env);
                 });
             }
-            Frame::SettingsAck
-            | Frame::Priority { .. }
+            Frame::SettingsAck => self.flow.acks_mut(sender.peer()).acknowledged(),
+            Frame::Priority { .. }
             | Frame::Ping { .. }
             | Frame::PriorityUpdate { .. }
             | Frame::Unknown { .. } => {}
@@ -363,11 +381,12 @@ impl StreamTable {
         }
     }
 
-    fn on_settings(&mut self, sender: Endpoint, settings: &Settings) {
+    fn on_settings(&mut self, sender: Endpoint, settings: &Settings, at: Timestamp) {
+        self.flow.acks_mut(sender).sent(settings);
         for size in self.settings.of_mut(sender).apply(settings) {
             if let Some(delta) = self.flow.on_initial_window_size(sender, size) {
                 for stream in self.streams.values_mut() {
-                    stream.add_window(sender.peer(), delta);
+                    stream.add_window(sender.peer(), delta, at);
                 }
             }
         }
@@ -411,6 +430,7 @@ impl StreamTable {
         };
         self.streams
             .insert(id, Box::new(Stream::new(id, request, response, env)));
+        self.looks.opened = Some(id);
         let connection = self.connection;
         self.out.push_back(StreamEvent::Opened {
             connection,
@@ -424,6 +444,7 @@ impl StreamTable {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
+        let answered = stream.is_answered();
         act(
             stream,
             Env {
@@ -436,6 +457,11 @@ impl StreamTable {
         if stream.take_story_limit() {
             self.out.push_back(StreamEvent::Limit("story"));
         }
+        let breach_due = stream.breach_due();
         self.settle(id, context.at);
+        self.recount_answered(id, answered);
+        if let Some(due) = breach_due {
+            self.look_by(due);
+        }
     }
 }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{
-    DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Step, StreamId, Violation,
+    DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Priority, Step, StreamId,
+    Violation,
 };
 use crate::kernel::event::Timestamp;
 use crate::limits;
@@ -84,6 +85,12 @@ fn frame() -> impl Strategy<Value = Frame> {
         }),
         3 => (id(), any::<u32>()).prop_map(|(stream_id, increment)| Frame::WindowUpdate { stream_id, increment }),
         1 => id().prop_map(|stream_id| Frame::PriorityUpdate { stream_id }),
+        2 => (any::<bool>(), 0_u8..3).prop_map(|(ack, byte)| Frame::Ping { ack, data: [byte; 8] }),
+        1 => Just(Frame::SettingsAck),
+        1 => (id(), id()).prop_map(|(stream_id, depends_on)| Frame::Priority {
+            stream_id,
+            priority: Priority { exclusive: false, depends_on, weight: 0 },
+        }),
     ]
 }
 
@@ -124,6 +131,7 @@ fn step() -> impl Strategy<Value = Step> {
             connection_error: false,
             rule: "a rule",
         })),
+        1 => (id(), any::<u32>()).prop_map(|(stream_id, n_frames)| Step::LongBlock { stream_id, n_frames }),
         1 => fault.prop_map(Step::Fault),
     ]
 }

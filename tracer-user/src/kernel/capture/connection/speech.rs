@@ -37,6 +37,8 @@ pub(super) enum Speech {
         /// The server's first bytes after an upgrade are at a frame boundary.
         after_upgrade: bool,
     },
+    /// HTTP/2 that the server does not speak: nothing more is told but the end.
+    Refused,
     /// Not HTTP/2: nothing more is told.
     Other,
 }
@@ -52,7 +54,7 @@ impl Connection {
         out: &mut Out<'_>,
     ) {
         match &mut self.speech {
-            Speech::Other => {}
+            Speech::Other | Speech::Refused => {}
             Speech::Followed { .. } => self.follow(direction, at, offset, bytes, cut, out),
             Speech::Undecided { held, len } => {
                 *len += bytes.len();
@@ -207,7 +209,7 @@ impl Connection {
         else {
             return false;
         };
-        self.speech = Speech::Other;
+        self.speech = Speech::Refused;
         self.unrecognised(Direction::Rx, protocol, &[], at, out);
         true
     }

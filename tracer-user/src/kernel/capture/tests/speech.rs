@@ -180,6 +180,7 @@ fn a_server_that_answers_the_preface_in_another_protocol_is_found_once() {
         let replayed = replay(&talk.pcap());
         assert_eq!(replayed.protocols(), [Protocol::Http2]);
         assert_eq!(replayed.loud(), ["not_http2"]);
+        assert_eq!(replayed.ends(), [ConnectionEnd::PeerFin]);
         assert_eq!(replayed.streams().len(), 1);
     }
 }

@@ -1,8 +1,11 @@
 //! The whole path on hand-built events: no kernel, no sockets.
 
+mod hostile;
+mod stalls;
+
 use std::sync::Arc;
 
-use super::{NoNames, Output, Pipeline, Protocol, Settings, Sink};
+use super::{Live, NoNames, Output, Pipeline, Protocol, Settings, Sink};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::kernel::event::{
     Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
@@ -11,6 +14,8 @@ use crate::kernel::event::{
 use crate::limits::{CONNECTION_LINGER_NS, STREAM_LINGER_NS};
 use crate::stream::record::{Outcome, ResponsePhase, Seen, Tier};
 use crate::stream::table::Shown;
+
+mod content;
 
 const KEY: SocketKey = SocketKey { sk: 1, born_ns: 1 };
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -262,6 +267,22 @@ fn a_healthy_call_is_one_ok_stream_without_a_finding() {
 }
 
 #[test]
+fn a_connection_that_is_told_twice_is_one() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+    driver.open(Opened::Active, true);
+    driver.send(
+        Direction::Rx,
+        &[response_headers(1), message(1, 5, false), trailers(1, "0")].concat(),
+    );
+    driver.pass(STREAM_LINGER_NS * 2);
+    assert_eq!(driver.protocols(), vec![Protocol::Http2]);
+    assert_eq!(driver.streams().len(), 1);
+    assert_eq!(driver.streams()[0].outcome, Outcome::Ok);
+}
+
+#[test]
 fn a_response_cut_by_a_reset_is_found_once() {
     let mut driver = Driver::new();
     hello(&mut driver);
@@ -380,7 +401,7 @@ fn a_connection_lost_in_mid_stream_is_found_with_its_cause() {
     });
     assert_eq!(ended, Some((ConnectionEnd::PeerReset, 1)));
     assert!(driver.loud_findings().contains(&"connection_lost_streams"));
-    assert_eq!(driver.pipeline.live(), super::Live::default());
+    assert_eq!(driver.pipeline.live(), Live::default());
 }
 
 #[test]
@@ -398,57 +419,6 @@ fn other_protocols_are_said_once_and_forgotten() {
         driver.protocols(),
         vec![Protocol::Other(OtherProtocol::Tls)]
     );
-}
-
-/// A client that sends the preface and gets another protocol, as the kernel tells it.
-fn answered_otherwise(opened: Opened, protocol: OtherProtocol, first: &[u8]) -> Driver {
-    let mut driver = Driver::new();
-    driver.open(opened, true);
-    let (client, server) = match opened {
-        Opened::Passive => (Direction::Rx, Direction::Tx),
-        Opened::Unseen | Opened::Active => (Direction::Tx, Direction::Rx),
-    };
-    let asked = [PREFACE, &settings(), &request(1), &message(1, 3, true)].concat();
-    driver.send(client, &asked);
-    let other = |direction, protocol, first| {
-        What::Unrecognised(Unrecognised {
-            direction,
-            protocol,
-            first,
-        })
-    };
-    driver.event(other(server, protocol, first));
-    // Of HTTP/1 the kernel tells the beginning of what the client says next, too.
-    let go_away = frame(7, 0, 0, &[0; 8]);
-    driver.event(other(client, OtherProtocol::Http1, &go_away));
-    driver.event(other(server, protocol, first));
-    driver.end(EndCause::PeerFin);
-    // Where both directions stood at the end: beyond what was told.
-    driver.event(What::End(End {
-        cause: EndCause::Closed,
-        tx_offset: Some(500),
-        rx_offset: Some(500),
-    }));
-    driver.pass(CONNECTION_LINGER_NS * 2);
-    driver
-}
-
-#[test]
-fn a_server_that_answers_the_preface_in_another_protocol_is_found_once() {
-    let refusal = &b"HTTP/1.1 400 Bad Request\r\n"[..];
-    for opened in [Opened::Active, Opened::Passive, Opened::Unseen] {
-        for (protocol, first) in [(OtherProtocol::Http1, refusal), (OtherProtocol::Tls, &[])] {
-            let driver = answered_otherwise(opened, protocol, first);
-            assert_eq!(driver.loud_findings(), vec!["not_http2"], "{opened:?}");
-            assert_eq!(driver.protocols(), vec![Protocol::Http2]);
-            assert_eq!(driver.losses(), Vec::<&str>::new());
-            assert_eq!(driver.streams().len(), 1);
-            assert_eq!(driver.pipeline.live(), super::Live::default());
-        }
-        // What nobody knows is not called by a name.
-        let driver = answered_otherwise(opened, OtherProtocol::Other, &[]);
-        assert!(!driver.loud_findings().contains(&"not_http2"));
-    }
 }
 
 #[test]

@@ -1,0 +1,107 @@
+//! The incident in a plain tcpdump: what `replay` says against what the client says, call by call. No privilege is
+//! needed to replay, and nothing of h2trace ran while it happened.
+
+use std::collections::BTreeSet;
+
+use tempfile::TempDir;
+use tracer_tests::call::failed_ids;
+use tracer_tests::capture::Tcpdump;
+use tracer_tests::peer::Peer;
+use tracer_tests::require;
+use tracer_tests::skip::{Privileges, Program, note_that_it_runs};
+use tracer_tests::trace::{Stream, Trace, call_ids};
+use tracer_tests::tracer::replay;
+
+use crate::{ENVOY_1_36, ENVOY_1_40, Parts, RUN, Run};
+
+/// Streams of the connections to a server's port, by which the hop is known.
+fn streams_to(trace: &Trace, port: u16) -> Vec<&Stream> {
+    let end = format!(":{port}");
+    let to_it: BTreeSet<_> = trace
+        .connections
+        .iter()
+        .filter(|line| {
+            line["peer"]
+                .as_str()
+                .is_some_and(|peer| peer.ends_with(&end))
+        })
+        .filter_map(|line| line["conn"].as_u64())
+        .collect();
+    trace
+        .streams
+        .iter()
+        .filter(|stream| to_it.contains(&stream.connection()))
+        .collect()
+}
+
+#[test]
+fn replay_of_a_tcpdump_names_exactly_the_failed_calls() {
+    require!(
+        Privileges,
+        Program("tcpdump"),
+        Peer::GrpcGo1_70,
+        Peer::GrpcJs1_12,
+        ENVOY_1_36,
+        ENVOY_1_40
+    );
+    note_that_it_runs();
+    for envoy in [ENVOY_1_36, ENVOY_1_40] {
+        let folder = TempDir::new().expect("cannot make a folder for the capture");
+        let file = folder.path().join("incident.pcap");
+        let mut run = Run::start(Parts::incident(envoy, Peer::GrpcJs1_12), false);
+        let proxy = run
+            .envoy
+            .as_ref()
+            .map_or("", |envoy| envoy.address.as_str());
+        let proxy: u16 = proxy
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .unwrap();
+        let recorder = Tcpdump::start(&[proxy, run.server.port()], &file);
+        run.client.go();
+        let calls = run.client.wait_until_done(RUN);
+        run.client.close();
+        recorder.finish();
+
+        let failed = failed_ids(&calls);
+        println!(
+            "Envoy {}: {} of {} calls failed",
+            envoy.0,
+            failed.len(),
+            calls.len()
+        );
+        assert!(!failed.is_empty(), "the incident did not happen");
+        let trace = Trace::read(&replay(&file, &[]));
+        trace.assert_lossless();
+
+        let downstream = streams_to(&trace, proxy);
+        assert_eq!(downstream.len(), calls.len(), "streams on the client's hop");
+        let without_trailers = call_ids(downstream.iter().copied(), |stream| {
+            stream.trailers() == Some(false)
+        });
+        assert_eq!(
+            without_trailers, failed,
+            "calls without trailers on the client's hop"
+        );
+        let named = call_ids(downstream.iter().copied(), |stream| {
+            let findings = trace.flagged();
+            findings
+                .iter()
+                .any(|f| f.verdict() == "anomaly" && f.is_about(stream))
+        });
+        assert_eq!(named, failed, "calls with a finding on the client's hop");
+
+        let upstream = streams_to(&trace, run.server.port());
+        assert_eq!(upstream.len(), calls.len(), "streams on the server's hop");
+        for stream in &upstream {
+            assert_eq!(
+                stream.response_phase(),
+                Some("R3"),
+                "upstream: {}",
+                stream.0
+            );
+            assert_eq!(stream.trailers(), Some(true), "upstream: {}", stream.0);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The limit of concurrent streams (ANOMALIES 2.3: K1, K2; RFC 9113 section 5.1.2).
+
+use std::time::Duration;
+
+use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::anomaly::rules::flow_control::Said;
+use crate::anomaly::rules::{finding, words};
+use crate::connection::Endpoint;
+use crate::frame::ErrorCode;
+use crate::kernel::event::Timestamp;
+use crate::stream::condition::OverCap;
+use crate::stream::record::StreamRecord;
+
+/// K1: calls wait in the client.
+pub(super) fn saturated(cap: u32, since: Timestamp, n_reopened: u32, now: Timestamp) -> Said {
+    Said {
+        kind: Kind::ConcurrencySaturated,
+        verdict: Verdict::Suspicious,
+        sender: Some(Endpoint::Client),
+        summary: format!(
+            "{cap} streams, as many as the server allows (SETTINGS_MAX_CONCURRENT_STREAMS), have been open \
+             for {}, and {} another one was opened at once when one ended: further calls wait in the client",
+            words::duration(Duration::from_nanos(now.since(since))),
+            words::count(n_reopened, "time", "times"),
+        ),
+    }
+}
+
+/// K2: the client does not keep to the limit.
+pub(super) fn over_cap(over: &OverCap) -> Said {
+    Said {
+        kind: Kind::ConcurrencyExceeded,
+        verdict: match over.acknowledged {
+            true => Verdict::Anomaly,
+            false => Verdict::Benign,
+        },
+        sender: Some(Endpoint::Client),
+        summary: format!(
+            "the client opened {} streams where the server allows {} (SETTINGS_MAX_CONCURRENT_STREAMS), {}",
+            over.n_open,
+            over.cap,
+            match over.acknowledged {
+                true => "which it had acknowledged",
+                false => "before it could know that",
+            }
+        ),
+    }
+}
+
+/// The server reset the stream because it was one too many.
+pub(super) fn answered(record: &StreamRecord) -> Option<Finding> {
+    let over = record.flow.over_cap?;
+    let reset = record.resets.first()?;
+    let answers = reset.sender == Endpoint::Server
+        && matches!(
+            reset.code,
+            ErrorCode::REFUSED_STREAM | ErrorCode::PROTOCOL_ERROR | ErrorCode::ENHANCE_YOUR_CALM
+        );
+    answers.then(|| {
+        let said = over_cap(&over);
+        let code = words::code(reset.code);
+        let summary = format!("{}; the server reset this one with {code}", said.summary);
+        let mut found = finding(record, said.kind, said.verdict, summary);
+        found.sender = said.sender;
+        found.code = Some(reset.code);
+        found.request_phase = reset.request_phase;
+        found.response_phase = reset.response_phase;
+        found
+    })
+}

@@ -1,0 +1,265 @@
+//! What stands on the connection or on its streams for longer than it should ([`Condition`]).
+
+use super::StreamTable;
+use crate::connection::Endpoint;
+use crate::frame::{ErrorCode, StreamId};
+use crate::kernel::event::Timestamp;
+use crate::stream::concurrency::Concurrency;
+use crate::stream::condition::{
+    Condition, FlowBreach, FlowFault, Stall, Standing, WINDOW_STALL_NS, WindowOf,
+};
+use crate::stream::end;
+use crate::stream::live::standing::fault;
+use crate::stream::record::{StreamEnd, StreamEvent};
+
+use Endpoint::{Client, Server};
+
+/// The longest time between two looks at a connection with open streams, in event time. Short, so that
+/// no far wake-up outlives a connection that is long gone.
+const LOOK_NS: u64 = 10_000_000_000;
+
+/// The shortest: a look goes through all streams.
+const LOOK_AGAIN_NS: u64 = 1_000_000_000;
+
+/// What to look for on one connection, and when.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    /// When to look next.
+    pub(super) next_at: Option<Timestamp>,
+    concurrency: Concurrency,
+    /// Streams whose response is complete and whose request is not.
+    n_answered: usize,
+    /// Streams that the server promised: they do not count against the client's limit.
+    pub(super) pushes: bool,
+    /// The stream that this step opened.
+    pub(super) opened: Option<StreamId>,
+}
+
+impl StreamTable {
+    /// After each step: what it may have begun is looked at in time.
+    pub(super) fn look_out(&mut self, at: Timestamp) {
+        self.count_streams(at);
+        if self.looks.next_at.is_none() && self.live() > 0 {
+            self.looks.next_at = Some(Timestamp(at.0.saturating_add(LOOK_NS)));
+        }
+        let due = [
+            self.flow.window(Client).breach(),
+            self.flow.window(Server).breach(),
+        ];
+        for breach in due.into_iter().flatten() {
+            self.look_by(breach.due());
+        }
+        if let Some(due) = self.looks.concurrency.next_due() {
+            self.look_by(due.max(at));
+        }
+    }
+
+    /// There may be something to tell at that time.
+    pub(super) fn look_by(&mut self, due: Timestamp) {
+        let next_at = &mut self.looks.next_at;
+        *next_at = Some(next_at.map_or(due, |next_at| next_at.min(due)));
+    }
+
+    /// Tells what stands for too long.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        let mut next = Timestamp(now.0.saturating_add(LOOK_NS));
+        let mut found = Vec::new();
+        for (id, stream) in &mut self.streams {
+            if let Some(what) = stream.take_standing(now, &self.flow, &mut next) {
+                found.push((*id, what));
+            }
+        }
+        for (id, what) in found {
+            self.tell_standing(id, what, now);
+        }
+        for sender in [Client, Server] {
+            if let Some(breach) = self.flow.window_mut(sender).take_breach(now) {
+                let fault = fault(sender, breach, WindowOf::Connection, true);
+                self.connection_fault(breach.stream_id, fault, now);
+            }
+            self.look_for_connection_stall(sender, now, &mut next);
+        }
+        if let Some(what) = self.looks.concurrency.take_standing(now) {
+            self.tell_standing(StreamId(0), what, now);
+        }
+        let again = Timestamp(now.0.saturating_add(LOOK_AGAIN_NS));
+        self.looks.next_at = (self.live() > 0).then_some(next.max(again));
+    }
+
+    fn look_for_connection_stall(
+        &mut self,
+        sender: Endpoint,
+        now: Timestamp,
+        next: &mut Timestamp,
+    ) {
+        let Some(since) = self.flow.window(sender).used_up_since() else {
+            return;
+        };
+        let due = Timestamp(since.0.saturating_add(WINDOW_STALL_NS));
+        if due > now {
+            *next = due.min(*next);
+            return;
+        }
+        if self.flow.stall_told(sender) {
+            return;
+        }
+        let waiting = self
+            .streams
+            .values()
+            .filter(|stream| stream.finished_at.is_none() && stream.waits_to_send(sender));
+        let n_waiting = u32::try_from(waiting.count()).unwrap_or(u32::MAX);
+        if n_waiting > 0 && self.flow.tell_stall(sender) {
+            let stall = Stall {
+                sender,
+                window: WindowOf::Connection,
+                since,
+                n_waiting,
+            };
+            self.tell_standing(StreamId(0), Standing::Stalled(stall), now);
+        }
+    }
+
+    /// A rule about the connection's window was broken. The stream of the DATA, if it is still there, has
+    /// the finding.
+    fn connection_fault(&mut self, id: StreamId, fault: FlowFault, now: Timestamp) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.flow.fault.get_or_insert(fault);
+        }
+        self.tell_standing(id, Standing::Fault(fault), now);
+    }
+
+    /// WINDOW_UPDATE of the connection.
+    pub(super) fn connection_window_update(
+        &mut self,
+        sender: Endpoint,
+        increment: u32,
+        at: Timestamp,
+    ) {
+        self.flow.on_window_update(sender, increment, at);
+        if increment == 0 {
+            let fault = FlowFault {
+                sender,
+                window: WindowOf::Connection,
+                at,
+                breach: FlowBreach::ZeroIncrement,
+                told: true,
+            };
+            self.connection_fault(StreamId(0), fault, at);
+        }
+    }
+
+    /// A RST_STREAM is about to be taken: does it answer something that looked like a race until now?
+    pub(super) fn before_reset(&mut self, sender: Endpoint, id: StreamId, code: ErrorCode) {
+        let too_many = self.settings.server.max_concurrent_streams;
+        let too_many = too_many.is_some_and(|cap| self.n_open() > cap);
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if !too_many {
+            stream.flow.over_cap = None;
+        }
+        if code == ErrorCode::FLOW_CONTROL_ERROR {
+            stream.answered_breach(sender);
+            let window = self.flow.window_mut(sender.peer());
+            if window.breach().is_some_and(|breach| breach.stream_id == id)
+                && let Some(breach) = window.take_answered_breach(false)
+            {
+                stream.fault(sender.peer(), breach, WindowOf::Connection, false);
+            }
+        }
+    }
+
+    /// The same for a GOAWAY.
+    pub(super) fn answers_breach(&mut self, by: Endpoint, code: ErrorCode, now: Timestamp) {
+        if code != ErrorCode::FLOW_CONTROL_ERROR {
+            return;
+        }
+        for (sender, too_large) in [(by.peer(), false), (by, true)] {
+            let window = self.flow.window_mut(sender);
+            if let Some(breach) = window.take_answered_breach(too_large) {
+                let fault = fault(sender, breach, WindowOf::Connection, true);
+                self.connection_fault(breach.stream_id, fault, now);
+            }
+        }
+    }
+
+    /// Streams that ended by a lack of connection window: the first of them says it for all.
+    pub(super) fn keep_one_stalled_end(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && let Some(stall) = stream.flow.stalled
+            && stall.window == WindowOf::Connection
+            && !stream.resets.is_empty()
+            && !self.flow.tell_stalled_end(stall.sender)
+        {
+            stream.flow.stalled = None;
+        }
+    }
+
+    fn count_streams(&mut self, at: Timestamp) {
+        let opened = self.looks.opened.take();
+        let Some(cap) = self.settings.server.max_concurrent_streams else {
+            return;
+        };
+        if !self.flow.is_whole() || self.looks.pushes {
+            self.looks.concurrency.forget();
+            return;
+        }
+        let acknowledged = self.flow.acks(Server).cap_acknowledged();
+        let n_open = self.n_open();
+        let over = self
+            .looks
+            .concurrency
+            .count(n_open, (cap, acknowledged), at);
+        if over.is_some()
+            && let Some(id) = opened
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.flow.over_cap = over;
+        }
+    }
+
+    /// Streams that count against the limit. RFC 9113 section 5.1.2 counts those too whose request has not
+    /// ended though the response has; common clients and servers take them for closed.
+    fn n_open(&self) -> u32 {
+        let n_open = self.live().saturating_sub(self.looks.n_answered);
+        u32::try_from(n_open).unwrap_or(u32::MAX)
+    }
+
+    /// The stream was, or was not, answered only; what is it now?
+    pub(super) fn recount_answered(&mut self, id: StreamId, before: bool) {
+        let after = self
+            .streams
+            .get(&id)
+            .is_some_and(|stream| stream.is_answered());
+        let n = &mut self.looks.n_answered;
+        match (before, after) {
+            (false, true) => *n = n.saturating_add(1),
+            (true, false) => *n = n.saturating_sub(1),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn tell_standing(&mut self, id: StreamId, what: Standing, at: Timestamp) {
+        let (connection, role) = (self.connection, self.role);
+        let stream = self.streams.get(&id).map(|stream| {
+            let mut stream = (**stream).clone();
+            stream.finish(at, &self.flow);
+            let record = end::record(
+                stream,
+                connection,
+                role,
+                &self.settings,
+                Some(StreamEnd::Unseen),
+            );
+            Box::new(record)
+        });
+        self.out
+            .push_back(StreamEvent::Condition(Box::new(Condition {
+                connection,
+                role,
+                at,
+                what,
+                stream,
+            })));
+    }
+}
