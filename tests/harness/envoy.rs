@@ -75,9 +75,7 @@ impl Envoy {
     #[must_use]
     pub fn with(options: Options, template: &str, holes: &[(&str, &str)], upstream: u16) -> Self {
         let folder = TempDir::new().expect("cannot make a folder for Envoy");
-        let template = crate::workspace()
-            .join("tests/peers/envoy")
-            .join(template);
+        let template = crate::workspace().join("tests/peers/envoy").join(template);
         let mut text = std::fs::read_to_string(&template)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", template.display()));
         let access_log = folder.path().join("access.log").display().to_string();

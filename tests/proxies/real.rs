@@ -102,7 +102,12 @@ fn nginx() {
 
 #[test]
 fn haproxy() {
-    require!(Privileges, Kind::Haproxy, Peer::GrpcGo1_85, Peer::GrpcJs1_14);
+    require!(
+        Privileges,
+        Kind::Haproxy,
+        Peer::GrpcGo1_85,
+        Peer::GrpcJs1_14
+    );
     require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
     let haproxy = Which::Packaged(Kind::Haproxy);
     healthy(haproxy, ONE, Ids::Renamed, Must::JoinAll);
@@ -112,7 +117,12 @@ fn haproxy() {
 
 #[test]
 fn nghttpx() {
-    require!(Privileges, Kind::Nghttpx, Peer::GrpcGo1_85, Peer::GrpcJs1_14);
+    require!(
+        Privileges,
+        Kind::Nghttpx,
+        Peer::GrpcGo1_85,
+        Peer::GrpcJs1_14
+    );
     require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
     let nghttpx = Which::Packaged(Kind::Nghttpx);
     healthy(nghttpx, ONE, Ids::Alike, Must::JoinAll);

@@ -178,7 +178,10 @@ impl Outcome {
     /// What the trace says of requests at the proxy.
     pub(crate) fn hops(&self) -> impl Iterator<Item = &Hop> {
         let proxy = self.proxy;
-        self.trace.hops.iter().filter(move |hop| hop.proxy() == proxy)
+        self.trace
+            .hops
+            .iter()
+            .filter(move |hop| hop.proxy() == proxy)
     }
 
     /// Compares the join with what is known.
