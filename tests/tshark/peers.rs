@@ -93,6 +93,7 @@ fn envoy(to: &Path, version: Version) -> Result<Recording, String> {
         version,
         concurrency: 1,
         half_close: false,
+        hide_ids: false,
     };
     let envoy = Envoy::start(options, server.port());
     let port = envoy

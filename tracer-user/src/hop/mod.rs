@@ -23,6 +23,8 @@ mod index;
 mod order;
 mod place;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use crate::stream::record::StreamRecord;
 /// The requests of all proxies: openings and ends of streams go in, [`Hop`]s come out.
 #[derive(Debug)]
 pub struct Hops<T> {
-    places: Map<PlaceKey, Place<T>>,
+    pub(super) places: Map<PlaceKey, Place<T>>,
     /// Requests whose upstream side had not ended with them, and until when it is waited for.
     waiting: BinaryHeap<Reverse<(Timestamp, PlaceKey, u64)>>,
     n_streams: usize,

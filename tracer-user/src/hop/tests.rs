@@ -1,0 +1,244 @@
+//! Properties of the join, on openings and ends made by hand.
+
+use proptest::prelude::*;
+
+use super::{Confidence, Hop, Hops, PlaceKey, Side};
+use crate::connection::ConnectionId;
+use crate::frame::StreamId;
+use crate::kernel::event::Timestamp;
+use crate::limits;
+use crate::stream::digest::{FieldsDigest, Opening};
+use crate::stream::record::StreamRecord;
+use crate::stream::script::{C, S, Script, block};
+
+const PROXY: PlaceKey = PlaceKey::Process(10);
+
+/// A stream of the proxy: the side, and the number of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Asked(u32, u32),
+    Asks(u32, u32),
+    Ended(Side, u32),
+}
+
+fn connection(side: Side) -> u64 {
+    match side {
+        Side::Downstream => 1,
+        Side::Upstream => 2,
+    }
+}
+
+fn opening(side: Side, n: u32, tid: u32, at: u64, fields: &[(&str, &str)]) -> Opening {
+    Opening {
+        connection: ConnectionId(connection(side)),
+        stream_id: StreamId(2 * n + 1),
+        at: Timestamp(at),
+        tid,
+        pid: 10,
+        digest: FieldsDigest::of(&block(fields)),
+    }
+}
+
+/// A stream that went well; the test gives it its place and its times.
+fn record() -> StreamRecord {
+    let mut script = Script::on(1, Some(S), true);
+    script.headers(C, 1, block(&[(":path", "/a")]), true);
+    script.headers(S, 1, block(&[(":status", "200")]), true);
+    script.one()
+}
+
+/// What the join makes of these events. `planted`: the request's number in a field that the hops share.
+fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> {
+    let mut hops = Hops::default();
+    hops.connected(PROXY, Side::Downstream);
+    hops.connected(PROXY, Side::Upstream);
+    let mut opened = std::collections::BTreeMap::new();
+    let mut at = 0;
+    for event in events {
+        at += 1_000;
+        match *event {
+            Event::Asked(n, tid) | Event::Asks(n, tid) => {
+                let side = match event {
+                    Event::Asked(..) => Side::Downstream,
+                    _ => Side::Upstream,
+                };
+                let value = n.to_string();
+                let mut fields = vec![(":method", "GET"), (":path", "/a")];
+                if planted {
+                    fields.push(("x-call-id", value.as_str()));
+                }
+                opened.insert((side.index(), n), at);
+                hops.requested(PROXY, side, &opening(side, n, tid, at, &fields));
+            }
+            Event::Ended(side, n) => {
+                let began = Timestamp(opened[&(side.index(), n)]);
+                let mut record = Box::new(like.clone());
+                record.connection = ConnectionId(connection(side));
+                record.stream_id = StreamId(2 * n + 1);
+                (record.first_at, record.last_at) = (began, Timestamp(at));
+                record.request.headers_at = Some(began);
+                record.response.headers_at = Some(Timestamp(at));
+                record.response.end_stream_at = Some(Timestamp(at));
+                hops.ended(PROXY, side, Timestamp(at), record, ());
+            }
+        }
+    }
+    hops.advance(Timestamp(at + limits::HOP_WAIT_NS + limits::HOP_SETTLE_NS));
+    hops.finish(Timestamp(u64::MAX));
+    std::iter::from_fn(|| hops.poll()).collect()
+}
+
+/// Requests in bursts: each burst is read, then written on in the same order, then answered in any order.
+fn bursts() -> impl Strategy<Value = Vec<Event>> {
+    let burst = (1_u32..12, any::<u64>(), 11_u32..14);
+    prop::collection::vec(burst, 1..12).prop_map(|bursts| {
+        let mut events = Vec::new();
+        let mut first = 0;
+        for (n, order, tid) in bursts {
+            let numbers: Vec<u32> = (first..first + n).collect();
+            first += n;
+            events.extend(numbers.iter().map(|n| Event::Asked(*n, tid)));
+            events.extend(numbers.iter().map(|n| Event::Asks(*n, tid)));
+            let mut answered = numbers;
+            let by = |n: &u32| u64::from(*n).wrapping_mul(order | 1) >> 32;
+            answered.sort_by_key(by);
+            for n in answered {
+                events.push(Event::Ended(Side::Upstream, n));
+                events.push(Event::Ended(Side::Downstream, n));
+            }
+        }
+        events
+    })
+}
+
+fn is_right(hop: &Hop<()>) -> bool {
+    hop.upstream
+        .iter()
+        .all(|attempt| attempt.stream_id == hop.downstream.record.stream_id)
+}
+
+proptest! {
+    #[test]
+    fn joins_are_right_with_ids_and_without(events in bursts()) {
+        let like = record();
+        let n = events.iter().filter(|event| matches!(event, Event::Asked(..))).count();
+        for planted in [true, false] {
+            let hops = joined(&events, planted, &like);
+            prop_assert_eq!(hops.len(), n);
+            for hop in &hops {
+                prop_assert_eq!(hop.upstream.len(), 1);
+                prop_assert!(is_right(hop), "{:?}", hop.join);
+                let confidence = hop.join.map(|join| join.confidence);
+                prop_assert!(confidence <= Some(Confidence::ThreadOrder), "{:?}", hop.join);
+            }
+        }
+    }
+
+    /// Whatever the order of reading, writing and ending: with ids every join is right, and without them a
+    /// wrong one is never called certain by anything better than the order.
+    #[test]
+    fn ids_decide_in_any_order(threads in prop::collection::vec((11_u32..14, 11_u32..14), 1..20), order in any::<u64>()) {
+        let like = record();
+        let by = |n: usize| (n as u64 + 1).wrapping_mul(order | 1) >> 32;
+        let mut asks: Vec<usize> = (0..threads.len()).collect();
+        asks.sort_by_key(|n| by(*n));
+        let number = |n: usize| u32::try_from(n).unwrap();
+        let mut events: Vec<Event> = threads.iter().enumerate().map(|(n, (tid, _))| Event::Asked(number(n), *tid)).collect();
+        events.extend(asks.iter().map(|n| Event::Asks(number(*n), threads[*n].1)));
+        for n in 0..threads.len() {
+            events.push(Event::Ended(Side::Upstream, number(n)));
+            events.push(Event::Ended(Side::Downstream, number(n)));
+        }
+        for hop in joined(&events, true, &like) {
+            prop_assert_eq!(hop.upstream.len(), 1);
+            prop_assert!(is_right(&hop));
+        }
+        for hop in joined(&events, false, &like) {
+            if !is_right(&hop) {
+                let confidence = hop.join.map(|join| join.confidence);
+                prop_assert!(confidence >= Some(Confidence::ThreadOrder), "{:?}", hop.join);
+            }
+        }
+    }
+
+    /// What other processes do changes nothing.
+    #[test]
+    fn other_processes_change_nothing(events in bursts(), every in 1_usize..5) {
+        let like = record();
+        let alone = joined(&events, false, &like);
+        let mut hops: Hops<()> = Hops::default();
+        for place in [PROXY, PlaceKey::Process(11)] {
+            hops.connected(place, Side::Downstream);
+            hops.connected(place, Side::Upstream);
+        }
+        let mut at = 0;
+        let mut n_joined = 0;
+        for (n, event) in events.iter().enumerate() {
+            at += 1_000;
+            let tell = |hops: &mut Hops<()>, place, far: u64| match *event {
+                Event::Asked(n, tid) | Event::Asks(n, tid) => {
+                    let side = if matches!(event, Event::Asked(..)) { Side::Downstream } else { Side::Upstream };
+                    let mut opening = opening(side, n, tid, at, &[(":method", "GET"), (":path", "/a")]);
+                    opening.connection.0 += far;
+                    hops.requested(place, side, &opening);
+                }
+                Event::Ended(side, n) => {
+                    let mut record = Box::new(like.clone());
+                    record.connection = ConnectionId(connection(side) + far);
+                    record.stream_id = StreamId(2 * n + 1);
+                    record.last_at = Timestamp(at);
+                    record.response.headers_at = Some(Timestamp(at));
+                    record.response.end_stream_at = Some(Timestamp(at));
+                    hops.ended(place, side, Timestamp(at), record, ());
+                }
+            };
+            tell(&mut hops, PROXY, 0);
+            if n % every == 0 && !matches!(event, Event::Ended(..)) {
+                tell(&mut hops, PlaceKey::Process(11), 100);
+            }
+            while let Some(hop) = hops.poll() {
+                n_joined += 1;
+                prop_assert!(is_right(&hop));
+            }
+        }
+        prop_assert_eq!(n_joined, alone.len());
+    }
+}
+
+#[test]
+fn what_waits_is_bounded_and_what_is_let_go_is_counted() {
+    let mut hops: Hops<()> = Hops::default();
+    hops.connected(PROXY, Side::Downstream);
+    hops.connected(PROXY, Side::Upstream);
+    let n = u32::try_from(limits::HOP_WAITING).unwrap() + 10;
+    for n in 0..n {
+        let fields = [(":path", "/a")];
+        hops.requested(
+            PROXY,
+            Side::Downstream,
+            &opening(Side::Downstream, n, n % 7, 5, &fields),
+        );
+    }
+    assert!(hops.take_limit_hits().contains(&("hop_waiting", 1)));
+    assert!(
+        hops.places
+            .values()
+            .map(super::place::Place::len)
+            .sum::<usize>()
+            <= 10
+    );
+}
+
+#[test]
+fn a_process_of_one_role_costs_nothing() {
+    let mut hops: Hops<()> = Hops::default();
+    hops.connected(PROXY, Side::Upstream);
+    hops.requested(
+        PROXY,
+        Side::Upstream,
+        &opening(Side::Upstream, 1, 11, 5, &[]),
+    );
+    assert_eq!(hops.places[&PROXY].len(), 0);
+    hops.disconnected(PROXY, Side::Upstream);
+    assert!(hops.places.is_empty());
+}
