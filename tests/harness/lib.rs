@@ -11,6 +11,7 @@ pub mod heap;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod skip;
 pub mod trace;
 pub mod tracer;
