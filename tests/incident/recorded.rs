@@ -46,7 +46,9 @@ fn clients(trace: &Trace) -> BTreeMap<u64, (Port, bool)> {
     .collect()
 }
 
-/// What must be the same: findings of the clients' ends, by connection, stream and kind.
+/// What must be the same: findings of the clients' ends, by connection, stream and kind, and those about a
+/// proxy's requests, which live are told at the proxy's own end: with the processes, without what is another
+/// one at each end.
 fn findings(trace: &Trace) -> Vec<(Port, u64, Vec<String>)> {
     let clients = clients(trace);
     let mut all: Vec<_> = trace
@@ -55,15 +57,39 @@ fn findings(trace: &Trace) -> Vec<(Port, u64, Vec<String>)> {
         .filter_map(|finding| {
             let line = &finding.0;
             let (port, is_client) = clients[&line["conn"].as_u64()?];
-            let said = [
-                "kind",
-                "verdict",
-                "request_phase",
-                "response_phase",
-                "summary",
-            ];
-            let said = said.iter().map(|key| line[key].to_string()).collect();
-            is_client.then(|| (port, line["stream_id"].as_u64().unwrap_or(0), said))
+            let of_hop = !line["hop"].is_null();
+            let said: &[&str] = match of_hop {
+                true => &[
+                    "/kind",
+                    "/verdict",
+                    "/hop/proxy/pid",
+                    "/hop/proxy/comm",
+                    "/hop/proxy/address",
+                    "/hop/client/pid",
+                    "/hop/client/comm",
+                    "/hop/server/pid",
+                    "/hop/server/comm",
+                    "/hop/missing_bytes",
+                ],
+                false => &[
+                    "/kind",
+                    "/verdict",
+                    "/request_phase",
+                    "/response_phase",
+                    "/summary",
+                ],
+            };
+            let said = said.iter().map(|key| {
+                let value = line.pointer(key);
+                value.map_or_else(|| panic!("no {key} in {line}"), Value::to_string)
+            });
+            (is_client || of_hop).then(|| {
+                (
+                    port,
+                    line["stream_id"].as_u64().unwrap_or(0),
+                    said.collect(),
+                )
+            })
         })
         .collect();
     all.sort();

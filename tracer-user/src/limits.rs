@@ -125,6 +125,10 @@ pub const HOP_ATTEMPTS: usize = 16;
 /// `hop_candidates`.
 pub const HOP_CANDIDATES: usize = 256;
 
+/// Different requests on a host whose connections have both ends on it, in a file that knows no processes:
+/// those beyond are not joined. Counter `hop_candidates`.
+pub const HOP_SHARED: usize = 1 << 20;
+
 /// Upstream streams of one process kept beyond their end, where several requests cannot be told apart.
 pub const HOP_RECENT: usize = 256;
 

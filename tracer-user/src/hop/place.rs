@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::fast::Map;
-use super::ids::{other_id, other_path, same_id};
+use super::ids::{other_id, other_path, same_fields};
 use super::index::{Found, Index, Thread};
 use super::order::Order;
+use super::shared::{self, Shared};
 use super::{By, Confidence, HopStream, Join, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
@@ -24,7 +25,7 @@ pub(super) struct Down<T> {
     pub(super) at: Timestamp,
     tid: u32,
     period: u64,
-    digest: FieldsDigest,
+    pub(super) digest: FieldsDigest,
     pub(super) ended: Option<HopStream<T>>,
     /// The streams that were opened for it.
     pub(super) attempts: Vec<(u64, Join)>,
@@ -68,12 +69,14 @@ pub(super) struct Place<T> {
     pub(super) ups: Map<u64, Up<T>>,
     /// It had streams of both sides: the indexes are kept.
     indexed: bool,
-    by_whole: Index,
+    pub(super) by_whole: Index,
     /// Single fields: kept from the first request on whose fields changed on the way.
     by_field: Option<Index>,
     /// `x-request-id` of upstream streams, where the proxy made it.
     by_attempt: Map<u64, u64>,
     threads: Map<u32, Thread>,
+    /// Connections have both ends here.
+    pub(super) shared: Option<Shared<T>>,
     /// What the order of a thread's work is worth here.
     order: Order,
     /// Some request carried an id that is made to tell requests apart.
@@ -99,6 +102,7 @@ impl<T> Place<T> {
             by_field: None,
             by_attempt: Map::default(),
             threads: Map::default(),
+            shared: None,
             order: Order::default(),
             ids_seen: false,
             paths: Map::default(),
@@ -146,6 +150,10 @@ impl<T> Place<T> {
     /// The process was asked.
     pub(super) fn asked(&mut self, key: u64, opening: &Opening) {
         self.works(key, opening.tid);
+        let opened = self.ups.contains_key(&key);
+        if !shared::asked(&mut self.shared, opened, &opening.digest) {
+            self.hit(0);
+        }
         self.downs.insert(
             key,
             Down {
@@ -194,11 +202,8 @@ impl<T> Place<T> {
     /// The process asks: for which of those that asked it?
     pub(super) fn asks(&mut self, key: u64, opening: Box<Opening>) {
         self.works(key, opening.tid);
-        let found = if opening.digest.connect {
-            None
-        } else {
-            self.find(&opening)
-        };
+        let is_tunnel = opening.digest.connect;
+        let found = (!is_tunnel).then(|| self.find(&opening)).flatten();
         let mut of = None;
         if let Some((down_key, join)) = found
             && let Some(down) = self.downs.get_mut(&down_key)
@@ -264,6 +269,9 @@ impl<T> Place<T> {
             .digest
             .whole
             .map_or(Found::None, |whole| self.by_whole.find(whole));
+        if let Some(shared) = &self.shared {
+            return shared.find(of_whole, self, up);
+        }
         match of_whole {
             Found::One(key) if self.fits(key, up) => return Some((key, self.same_fields(key, up))),
             Found::Several => {
@@ -283,14 +291,9 @@ impl<T> Place<T> {
             .or_else(|| self.by_time(up, false))
     }
 
-    fn same_fields(&self, key: u64, up: &Opening) -> Join {
-        let digest = self.downs.get(&key).map(|down| down.digest);
-        digest
-            .and_then(|digest| same_id(&digest, &up.digest))
-            .unwrap_or(Join {
-                by: By::Fields,
-                confidence: Confidence::UniqueField,
-            })
+    pub(super) fn same_fields(&self, key: u64, up: &Opening) -> Join {
+        let down = self.downs.get(&key);
+        same_fields(down.map(|down| &down.digest), &up.digest)
     }
 
     /// A proxy makes one `x-request-id` for a request and gives it to each attempt.
@@ -446,7 +449,7 @@ impl<T> Place<T> {
     }
 
     /// The upstream stream began within the life of the other one.
-    fn fits(&self, key: u64, up: &Opening) -> bool {
+    pub(super) fn fits(&self, key: u64, up: &Opening) -> bool {
         self.downs.get(&key).is_some_and(|down| {
             down.at <= up.at
                 && down

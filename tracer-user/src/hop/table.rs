@@ -254,6 +254,30 @@ impl<T> Hops<T> {
             return;
         };
         let passes_on = place.passes_on(&down);
+        if let Some(shared) = &mut place.shared {
+            let upstream: Vec<Attempt<T>> = found.into_iter().map(attempt).collect();
+            let agrees = |attempt: &Attempt<T>| {
+                let up = attempt.record();
+                up.is_some_and(|up| !contradict(&downstream.record, up))
+            };
+            if let (Some(whole), true) = (down.digest.whole, upstream.iter().all(agrees))
+                && let Some(join) = upstream.first().map(|attempt| attempt.join)
+            {
+                let hop = Hop {
+                    proxy,
+                    downstream,
+                    upstream,
+                    join: Some(join),
+                    others: Vec::new(),
+                    others_known: true,
+                    passes_on: true,
+                    at,
+                };
+                let told = shared.joined(whole, hop);
+                self.out.extend(told.into_iter().map(|(_, hop)| hop));
+            }
+            return;
+        }
         if found.is_empty() {
             if passes_on {
                 // One of those that were passed on in its period may have been this one's.
