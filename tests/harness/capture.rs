@@ -8,8 +8,9 @@ use crate::process::Process;
 
 /// How long tcpdump may take to listen, and a file may go on growing.
 const START: Duration = Duration::from_secs(30);
-/// A file that did not grow for so long holds everything.
-const QUIET: Duration = Duration::from_millis(700);
+/// A file that did not grow for so long holds everything: the kernel hands a block that is not full over after one
+/// second.
+const QUIET: Duration = Duration::from_millis(2_500);
 
 /// A tcpdump at work on the loopback interface.
 pub struct Tcpdump {
@@ -31,9 +32,8 @@ impl Tcpdump {
             .map(|port| format!("tcp port {port}"))
             .collect();
         let mut command = Command::new("tcpdump");
-        // A large buffer, so that nothing is dropped; what waits in a block that is not full yet would be lost at
-        // the end; -Z: no change of user, who could not write the file.
-        command.arg("--immediate-mode");
+        // A large buffer, so that nothing is dropped (with --immediate-mode it would hold a few hundred packets only:
+        // each takes as much as the longest); -Z: no change of user, who could not write the file.
         command.args([
             "-i", "lo", "-B", "131072", "-s", "0", "-U", "-Z", "root", "-w",
         ]);

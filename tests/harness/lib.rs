@@ -5,7 +5,9 @@
 
 pub mod call;
 pub mod capture;
+pub mod conversation;
 pub mod envoy;
+pub mod heap;
 pub mod peer;
 pub mod process;
 pub mod program;

@@ -70,6 +70,7 @@ impl Which {
                     version,
                     concurrency: workers,
                     half_close: false,
+                    hide_ids: false,
                 };
                 let template = match rename {
                     true => "renaming.yaml",

@@ -238,7 +238,7 @@ fn nghttp(to: &Path) -> Result<Recording, String> {
     let (file, ports) = (to.join("nghttp.pcap"), vec![port]);
     let recorder = Tcpdump::start(&ports, &file);
     let [a, b] = ["a", "b"].map(|page| format!("http://127.0.0.1:{port}/{page}"));
-    let n = scaled("120", "2000");
+    let n = scaled("120", "1000");
     run("h2load", &["-n", n, "-c", "4", "-m", "5", &a, &b]);
     let upload = to.join("pages/b").display().to_string();
     run(
