@@ -33,7 +33,7 @@ pub enum Defect {
     CodeToNoError,
     /// Of a request of more than 8,192 bytes the rest is thrown away, and the server's stream is reset.
     CutRequest,
-    /// The client's reset is not passed on.
+    /// The client's reset is not passed on, nor its deadline.
     IgnoreCancel,
     /// A failure of the server is told as a response with grpc-status 14.
     Synthesize,
@@ -78,7 +78,9 @@ async fn dial(address: SocketAddr) -> Result<Server, Box<dyn std::error::Error>>
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
     let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(1 << 20).initial_connection_window_size(64 << 20);
+    builder
+        .initial_window_size(1 << 20)
+        .initial_connection_window_size(64 << 20);
     builder.enable_push(false);
     let (server, connection) = builder.handshake(socket).await?;
     tokio::spawn(async move {
@@ -110,7 +112,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(address) => Some(dial(address).await?),
         None => None,
     };
-    let proxy = Proxy { upstream, first, hedge: arguments.hedge, defect: arguments.defect };
+    let proxy = Proxy {
+        upstream,
+        first,
+        hedge: arguments.hedge,
+        defect: arguments.defect,
+    };
     let listener = TcpListener::bind(arguments.listen).await?;
     println!("ready {}", listener.local_addr()?);
     loop {

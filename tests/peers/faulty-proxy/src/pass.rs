@@ -16,10 +16,17 @@ type Answer = Result<Response<RecvStream>, h2::Error>;
 
 /// Passes a request on, and its response back.
 pub async fn on(proxy: Proxy, asked: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-    let value = asked.headers().get("x-call-id").and_then(|id| id.to_str().ok());
+    let value = asked
+        .headers()
+        .get("x-call-id")
+        .and_then(|id| id.to_str().ok());
     let id = value.unwrap_or_default().to_owned();
     let (head, body) = asked.into_parts();
-    let ask = Request::from_parts(head, ());
+    let mut ask = Request::from_parts(head, ());
+    if proxy.defect == Defect::IgnoreCancel {
+        // Else the server would end the call by itself.
+        ask.headers_mut().remove("grpc-timeout");
+    }
     if let Some(first) = proxy.first.clone() {
         return twice(&proxy, first, ask, body, respond, &id).await;
     }
@@ -37,7 +44,14 @@ pub async fn on(proxy: Proxy, asked: Request<RecvStream>, mut respond: SendRespo
     if body.is_end_stream() {
         tokio::spawn(hold(out, stopped));
     } else {
-        tokio::spawn(request::pass(body, out, Arc::clone(&whole), defect, id.clone(), stopped));
+        tokio::spawn(request::pass(
+            body,
+            out,
+            Arc::clone(&whole),
+            defect,
+            id.clone(),
+            stopped,
+        ));
     }
     tokio::pin!(answer);
     let mut told = false;
@@ -47,7 +61,7 @@ pub async fn on(proxy: Proxy, asked: Request<RecvStream>, mut respond: SendRespo
             answer = &mut answer => break answer,
             _ = request::gone(&mut respond), if !told => {
                 if defect != Defect::IgnoreCancel {
-                    drop(stop.send(Reason::CANCEL));
+                    stop.send(Reason::CANCEL).ok();
                     return;
                 }
                 told = true;
@@ -66,7 +80,7 @@ pub async fn on(proxy: Proxy, asked: Request<RecvStream>, mut respond: SendRespo
     }
     let early = move || whole.load(Ordering::Relaxed);
     if let End::ClientGone = back(&proxy, answer, &mut respond, &id, early).await {
-        drop(stop.send(Reason::CANCEL));
+        stop.send(Reason::CANCEL).ok();
     }
 }
 
@@ -96,7 +110,10 @@ async fn back(
     };
     let (mut head, body) = answer.into_parts();
     let trailers_only = body.is_end_stream();
-    if trailers_only && defect == Defect::StatusToZero && response::to_zero(&mut head.headers).is_some() {
+    if trailers_only
+        && defect == Defect::StatusToZero
+        && response::to_zero(&mut head.headers).is_some()
+    {
         say(id, "status-to-zero");
     }
     let Ok(mut out) = respond.send_response(Response::from_parts(head, ()), trailers_only) else {
@@ -159,7 +176,10 @@ async fn twice(
     let Ok(body) = request::collect(body).await else {
         return;
     };
-    let (a, b) = (attempt(first, &ask, &body), attempt(proxy.upstream.clone(), &ask, &body));
+    let (a, b) = (
+        attempt(first, &ask, &body),
+        attempt(proxy.upstream.clone(), &ask, &body),
+    );
     let answer = if proxy.hedge {
         tokio::pin!(a, b);
         // Dropping the other one resets its stream with CANCEL.

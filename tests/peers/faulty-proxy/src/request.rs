@@ -67,7 +67,6 @@ pub async fn pass(
             // What was passed on leaves before the reset.
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        // Before the server can see it, so that an answer is never taken for an early one.
         ended.store(true, Ordering::Relaxed);
         match cut {
             true => {
@@ -95,7 +94,7 @@ pub async fn pass(
     }
 }
 
-/// The server's stream was reset by the client of it, before anything else was to be said.
+/// Waits until the client resets its stream, before it has got an answer.
 pub async fn gone(respond: &mut h2::server::SendResponse<Bytes>) -> Reason {
     poll_fn(|cx| match respond.poll_reset(cx) {
         Poll::Ready(Ok(reason)) => Poll::Ready(reason),

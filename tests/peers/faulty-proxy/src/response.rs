@@ -59,7 +59,9 @@ impl Held {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        while n > 0 && let Some(front) = self.chunks.front_mut() {
+        while n > 0
+            && let Some(front) = self.chunks.front_mut()
+        {
             let piece = front.split_to(n.min(front.len()));
             (n, self.bytes) = (n - piece.len(), self.bytes - piece.len());
             if front.is_empty() {
