@@ -10,6 +10,7 @@ mod build_ebpf;
 mod command;
 mod compare_tshark;
 mod demo;
+mod incident;
 mod privilege;
 mod setup;
 mod soak;
@@ -43,6 +44,8 @@ enum Task {
     Bench(bench::Options),
     /// Run real peers for long, in good health, and fail when the tracer flags or loses anything
     Soak(soak::Options),
+    /// Run the reference incident in all its shapes, and hold h2trace's verdicts against the clients' words
+    IncidentMatrix(incident::Matrix),
     /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
     CompareTshark(compare_tshark::Options),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Tidy(options) => tidy::run(&options, &root),
         Task::Bench(options) => bench::run(&options, &root),
         Task::Soak(options) => soak::run(&options, &root),
+        Task::IncidentMatrix(options) => incident::matrix(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),
     };
     result.unwrap_or_else(|error| {
