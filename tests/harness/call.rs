@@ -67,6 +67,8 @@ pub struct Calls {
     pub headers: Vec<String>,
     /// Deadline of each call; 0 none (in mode `deadline`: 100 ms).
     pub deadline_ms: u32,
+    /// The call's id goes into this field alone (the Node peers).
+    pub id_field: Option<&'static str>,
 }
 
 impl Calls {
@@ -86,6 +88,7 @@ impl Calls {
             busy: false,
             headers: Vec::new(),
             deadline_ms: 0,
+            id_field: None,
         }
     }
 
@@ -129,6 +132,9 @@ impl Calls {
         }
         if self.busy {
             arguments.push("--busy".to_owned());
+        }
+        if let Some(field) = self.id_field {
+            arguments.extend(["--id-field".to_owned(), field.to_owned()]);
         }
         for field in &self.headers {
             arguments.extend(["--header".to_owned(), field.clone()]);

@@ -64,8 +64,18 @@ impl Envoy {
     #[track_caller]
     #[must_use]
     pub fn start(options: Options, upstream: u16) -> Self {
+        Self::with(options, "proxy.yaml", &[], upstream)
+    }
+
+    /// Starts it with another configuration of tests/peers/envoy, and values for the holes that it has besides.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    #[must_use]
+    pub fn with(options: Options, template: &str, holes: &[(&str, &str)], upstream: u16) -> Self {
         let folder = TempDir::new().expect("cannot make a folder for Envoy");
-        let template = crate::workspace().join("tests/peers/envoy/proxy.yaml");
+        let template = crate::workspace().join("tests/peers/envoy").join(template);
         let mut text = std::fs::read_to_string(&template)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", template.display()));
         let access_log = folder.path().join("access.log").display().to_string();
@@ -82,7 +92,10 @@ impl Envoy {
             ("@ACCESS_LOG@", &access_log),
             ("@HIDDEN@", hidden),
             ("@RUNTIME@", if options.half_close { guard } else { "" }),
-        ] {
+        ]
+        .into_iter()
+        .chain(holes.iter().copied())
+        {
             text = text.replace(hole, value);
         }
         let configuration = folder.path().join("envoy.yaml");

@@ -5,10 +5,13 @@
 
 pub mod call;
 pub mod capture;
+pub mod conversation;
 pub mod envoy;
+pub mod heap;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod skip;
 pub mod trace;
 pub mod tracer;

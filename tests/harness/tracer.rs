@@ -103,6 +103,18 @@ impl Tracer {
         Self::with("record", pids, &arguments)
     }
 
+    /// As [`Tracer::start`], with these header fields shown too.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn showing(pids: &[u32], fields: &[&str]) -> Self {
+        let arguments = fields.iter().flat_map(|field| ["--header", field]);
+        let arguments: Vec<&OsStr> = arguments.map(OsStr::new).collect();
+        Self::with("trace", pids, &arguments)
+    }
+
     #[track_caller]
     fn with(what: &str, pids: &[u32], arguments: &[&OsStr]) -> Self {
         assert!(!pids.is_empty(), "a test traces only its own processes");

@@ -98,6 +98,14 @@ pub const HOP_FIELDS: usize = 16;
 /// of them lets go of all of its own, which then stand alone. Counter `hop_waiting`.
 pub const HOP_WAITING: usize = 262_144;
 
+/// Connections of one process of which the thread is kept that last worked on them. Beyond it they are
+/// learnt anew. Counter `hop_connections`.
+pub const HOP_CONNECTIONS: usize = 16_384;
+
+/// How many openings of streams go by until the order of work is trusted again in a process where it was
+/// found to be broken.
+pub const HOP_DISTRUST: u32 = 1_024;
+
 /// Processes (in a file: hosts) that may be proxies. Beyond it further ones are not looked at.
 /// Counter `hop_places`.
 pub const HOP_PLACES: usize = 4_096;
@@ -106,8 +114,8 @@ pub const HOP_PLACES: usize = 4_096;
 /// stream that is still open then was left open.
 pub const HOP_WAIT_NS: u64 = 10_000_000_000;
 
-/// How long a request that cannot be told apart from others is kept after both its sides have ended, in event
-/// time: those that end with it are looked at too.
+/// How long a request that cannot be told apart from others, or only by order, is kept after both its sides
+/// have ended, in event time: those that end with it are looked at too.
 pub const HOP_SETTLE_NS: u64 = 200_000_000;
 
 /// Upstream streams of one request that are kept. Counter `hop_attempts`.

@@ -10,6 +10,7 @@ mod build_ebpf;
 mod command;
 mod compare_tshark;
 mod demo;
+mod fuzz;
 mod incident;
 mod privilege;
 mod setup;
@@ -40,6 +41,8 @@ enum Task {
     BuildEbpf(build_ebpf::Options),
     /// Check the rules of the source tree that no compiler checks
     Tidy(tidy::Options),
+    /// Look for inputs that break the decoders
+    Fuzz(fuzz::Options),
     /// Measure what tracing costs
     Bench(bench::Options),
     /// Run real peers for long, in good health, and fail when the tracer flags or loses anything
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options, &root),
         Task::BuildEbpf(options) => build_ebpf::run(&options, &root),
         Task::Tidy(options) => tidy::run(&options, &root),
+        Task::Fuzz(options) => fuzz::run(&options, &root),
         Task::Bench(options) => bench::run(&options, &root),
         Task::Soak(options) => soak::run(&options, &root),
         Task::IncidentMatrix(options) => incident::matrix(&options, &root),

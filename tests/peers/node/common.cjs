@@ -8,7 +8,7 @@ const NUMBERS = new Set(['calls', 'concurrency', 'request-bytes', 'response-byte
 const SWITCHES = new Set(['wait-go', 'busy', 'linger']);
 const DEFAULTS = {
   target: '', mode: 'unary', calls: 1, concurrency: 1, 'request-bytes': 0, 'response-bytes': 0, messages: 1,
-  'interval-us': 0, 'think-ms': 0, 'id-prefix': 'c', header: [], 'deadline-ms': 0, 'status-code': 9, warm: 0,
+  'interval-us': 0, 'think-ms': 0, 'id-prefix': 'c', 'id-field': '', header: [], 'deadline-ms': 0, 'status-code': 9, warm: 0,
   'wait-go': false, busy: false, linger: false, listen: '127.0.0.1:0', 'max-connection-age-ms': 0,
 };
 

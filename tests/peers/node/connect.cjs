@@ -64,7 +64,7 @@ const streamed = (n) => ({
 
 async function perform(id) {
   const abort = new AbortController();
-  const call = { headers: new Headers({ 'x-call-id': id, from: id }), signal: abort.signal };
+  const call = { headers: new Headers(options['id-field'] ? { [options['id-field']]: id } : { 'x-call-id': id, from: id }), signal: abort.signal };
   for (const [name, value] of options.header) call.headers.set(name, value);
   if (options['deadline-ms'] > 0) call.timeoutMs = options['deadline-ms'];
   let bytes = 0;

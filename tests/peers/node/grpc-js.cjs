@@ -27,8 +27,7 @@ function client() {
 
   const perform = (id) => new Promise((resolve) => {
     const metadata = new grpc.Metadata();
-    metadata.set('x-call-id', id);
-    metadata.set('from', id);
+    for (const name of options['id-field'] ? [options['id-field']] : ['x-call-id', 'from']) metadata.set(name, id);
     for (const [name, value] of options.header) metadata.set(name, value);
     const call = options['deadline-ms'] > 0 ? { deadline: Date.now() + options['deadline-ms'] } : {};
     let bytes = 0;

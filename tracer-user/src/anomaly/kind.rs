@@ -138,7 +138,7 @@ kinds! {
     /// The client refused what it received (INTERNAL, PROTOCOL, FLOW_CONTROL, FRAME_SIZE or COMPRESSION error).
     ClientRejectedResponse = "client_rejected_response", [Anomaly], T0;
     /// ENHANCE_YOUR_CALM on a stream: throttled, or out of memory for the session.
-    StreamThrottled = "stream_throttled", [Anomaly], T0;
+    StreamThrottled = "stream_throttled", [Anomaly, Suspicious], T0;
     /// STREAM_CLOSED: frames arrived after the sender's view of the stream's end.
     ResetStreamClosed = "reset_stream_closed", [Anomaly, Suspicious, Benign], T0;
     /// A gRPC response ended on a DATA frame, without trailers (gRPC "Responses").
@@ -152,13 +152,13 @@ kinds! {
     /// A stream ended inside a length-prefixed message of the request, or without its message.
     TruncatedRequest = "truncated_request", [Anomaly], T0;
     /// An answer that is not gRPC to a gRPC request (a :status other than 200, or another content-type).
-    NonGrpcResponse = "non_grpc_response", [Anomaly], T1;
+    NonGrpcResponse = "non_grpc_response", [Anomaly, Suspicious], T1;
     /// GOAWAY with NO_ERROR: the connection drains (RFC 9113 6.8).
     GracefulGoAway = "graceful_go_away", [Benign], T0;
     /// A stream above GOAWAY's last stream id: not processed, safe to retry (RFC 9113 6.8).
     StreamUnprocessed = "stream_unprocessed", [Expected], T0;
     /// The connection closed after GOAWAY while streams that it had accepted were unfinished.
-    GoAwayLostStreams = "go_away_lost_streams", [Anomaly], T0;
+    GoAwayLostStreams = "go_away_lost_streams", [Anomaly, Suspicious], T0;
     /// A second GOAWAY with a higher last stream id (RFC 9113 6.8 forbids it).
     GoAwayRaised = "go_away_raised", [Anomaly], T0;
     /// One GOAWAY without warning left many streams unprocessed: a server that cuts connections by count or age.

@@ -37,11 +37,11 @@ impl Order {
         continuity
     }
 
-    /// How many bytes before `end` were never told; 0 when none or when nothing is known.
+    /// How many bytes before `end` were never told. Offsets count from the first byte seen: where nothing
+    /// was told, it is all of them.
     #[must_use]
     pub fn missing_until(&self, end: u64) -> u64 {
-        self.expected
-            .map_or(0, |expected| end.saturating_sub(expected))
+        end.saturating_sub(self.expected.unwrap_or(0))
     }
 }
 

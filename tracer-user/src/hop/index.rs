@@ -58,4 +58,6 @@ pub(super) struct Thread {
     pub(super) waiting: VecDeque<u64>,
     /// Counts the times that nothing waited: within one such period order decides.
     pub(super) period: u64,
+    /// Requests that it read in this period.
+    pub(super) n_in_period: u32,
 }

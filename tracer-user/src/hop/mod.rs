@@ -18,7 +18,9 @@
 
 pub(crate) mod facts;
 mod fast;
+mod ids;
 mod index;
+mod order;
 mod place;
 mod table;
 #[cfg(test)]

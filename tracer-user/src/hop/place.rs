@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::fast::Map;
+use super::ids::{other_id, other_path, same_id};
 use super::index::{Found, Index, Thread};
+use super::order::Order;
 use super::{By, Confidence, HopStream, Join, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
@@ -30,6 +32,8 @@ pub(super) struct Down<T> {
     pub(super) n_open: u32,
     /// The order of its period was found to be broken.
     pub(super) doubted: bool,
+    /// Order decided which upstream stream is its own, and there were others.
+    pub(super) in_company: bool,
 }
 
 /// A request that was taken out, with the upstream streams of it.
@@ -70,6 +74,8 @@ pub(super) struct Place<T> {
     /// `x-request-id` of upstream streams, where the proxy made it.
     by_attempt: Map<u64, u64>,
     threads: Map<u32, Thread>,
+    /// What the order of a thread's work is worth here.
+    order: Order,
     /// Some request carried an id that is made to tell requests apart.
     ids_seen: bool,
     /// Paths that are passed on.
@@ -78,8 +84,8 @@ pub(super) struct Place<T> {
     recent: Option<VecDeque<(Option<u64>, Arc<StreamRecord>)>>,
     /// The latest end of those that were not kept.
     forgotten: Option<Timestamp>,
-    /// Bounds that were reached: candidates, attempts, paths.
-    pub(super) hits: [u32; 3],
+    /// Bounds that were reached: candidates, attempts, paths, connections.
+    pub(super) hits: [u32; 4],
 }
 
 impl<T> Place<T> {
@@ -93,11 +99,12 @@ impl<T> Place<T> {
             by_field: None,
             by_attempt: Map::default(),
             threads: Map::default(),
+            order: Order::default(),
             ids_seen: false,
             paths: Map::default(),
             recent: None,
             forgotten: None,
-            hits: [0; 3],
+            hits: [0; 4],
         }
     }
 
@@ -138,6 +145,7 @@ impl<T> Place<T> {
 
     /// The process was asked.
     pub(super) fn asked(&mut self, key: u64, opening: &Opening) {
+        self.works(key, opening.tid);
         self.downs.insert(
             key,
             Down {
@@ -149,6 +157,7 @@ impl<T> Place<T> {
                 attempts: Vec::new(),
                 n_open: 0,
                 doubted: false,
+                in_company: false,
             },
         );
         if self.indexed {
@@ -172,7 +181,9 @@ impl<T> Place<T> {
         let thread = self.threads.entry(down.tid).or_default();
         if thread.waiting.is_empty() {
             thread.period = thread.period.wrapping_add(1);
+            thread.n_in_period = 0;
         }
+        thread.n_in_period = thread.n_in_period.saturating_add(1);
         if thread.waiting.len() >= limits::STREAMS_PER_CONNECTION {
             thread.waiting.pop_front();
         }
@@ -182,6 +193,7 @@ impl<T> Place<T> {
 
     /// The process asks: for which of those that asked it?
     pub(super) fn asks(&mut self, key: u64, opening: Box<Opening>) {
+        self.works(key, opening.tid);
         let found = if opening.digest.connect {
             None
         } else {
@@ -196,6 +208,8 @@ impl<T> Place<T> {
                 down.n_open = down.n_open.saturating_add(1);
                 of = Some(down_key);
                 let tid = down.tid;
+                let thread = self.threads.get(&tid);
+                down.in_company = join.by == By::Order && thread.is_some_and(|t| t.n_in_period > 1);
                 if down.digest.request_id.is_none()
                     && let Some(id) = opening.digest.request_id
                 {
@@ -214,6 +228,13 @@ impl<T> Place<T> {
                 ended: None,
             },
         );
+    }
+
+    /// This thread read or wrote a request.
+    fn works(&mut self, key: u64, tid: u32) {
+        if !self.order.works(key >> 31, tid) {
+            self.hit(3);
+        }
     }
 
     /// A request was passed on: it waits no longer.
@@ -339,11 +360,11 @@ impl<T> Place<T> {
 
     /// The oldest request that the same thread read and has not passed on.
     fn by_order(&mut self, up: &Opening, alike: bool) -> Option<(u64, Join)> {
-        if up.tid == 0 && self.threads.len() > 1 {
+        if (up.tid == 0 && self.threads.len() > 1) || self.order.moves() {
             return None;
         }
         let thread = self.threads.get(&up.tid)?;
-        let n = thread.waiting.len();
+        let (n, several) = (thread.waiting.len(), thread.n_in_period > 1);
         let found = thread
             .waiting
             .iter()
@@ -353,11 +374,12 @@ impl<T> Place<T> {
         if found.is_none() && n > limits::HOP_CANDIDATES {
             self.hit(0);
         }
-        let join = Join {
-            by: By::Order,
-            confidence: Confidence::ThreadOrder,
+        let confidence = match several && !self.order.is_trusted() {
+            true => Confidence::Ambiguous,
+            false => Confidence::ThreadOrder,
         };
-        found.map(|key| (key, join))
+        let by = By::Order;
+        found.map(|key| (key, Join { by, confidence }))
     }
 
     /// A request that another thread read.
@@ -495,6 +517,16 @@ impl<T> Place<T> {
             .is_some_and(|path| self.paths.contains_key(&path))
     }
 
+    /// A request and the upstream stream that order gave it cannot belong together.
+    pub(super) fn contradicted(&mut self, key: u64) {
+        if let Some(down) = self.downs.remove(&key) {
+            self.order.was_broken();
+            self.doubt(&down);
+            let doubted = true;
+            self.downs.insert(key, Down { doubted, ..down });
+        }
+    }
+
     /// What was read in the same period as this one may have been passed on in another order.
     pub(super) fn doubt(&mut self, of: &Down<T>) {
         for down in self.downs.values_mut() {
@@ -561,28 +593,4 @@ impl<T> Place<T> {
             *hits = hits.saturating_add(1);
         }
     }
-}
-
-/// Both carry the same id.
-fn same_id(down: &FieldsDigest, up: &FieldsDigest) -> Option<Join> {
-    let same = |a: Option<u64>, b: Option<u64>| a.is_some() && a == b;
-    let by = if same(down.request_id, up.request_id) {
-        By::RequestId
-    } else if same(down.trace_id, up.trace_id) {
-        By::Trace
-    } else {
-        return None;
-    };
-    let confidence = Confidence::Id;
-    Some(Join { by, confidence })
-}
-
-/// Both carry a trace id, and another one.
-fn other_id(down: &FieldsDigest, up: &FieldsDigest) -> bool {
-    matches!((down.trace_id, up.trace_id), (Some(a), Some(b)) if a != b)
-}
-
-/// Both paths are known, and they differ.
-fn other_path(down: &FieldsDigest, up: &FieldsDigest) -> bool {
-    matches!((down.path, up.path), (Some(a), Some(b)) if a != b)
 }

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::fast::Map;
-use super::place::{Place, Up, key};
+use super::place::{Down, Place, Up, key};
 use super::{Attempt, Confidence, Hop, HopStream, Join, PlaceKey, Side};
 use crate::frame::StreamId;
 use crate::kernel::event::Timestamp;
@@ -23,8 +23,8 @@ pub struct Hops<T> {
     out: VecDeque<Hop<T>>,
     n_place_hits: u32,
     n_waiting_hits: u32,
-    /// Candidates, attempts, paths.
-    hits: [u32; 3],
+    /// Candidates, attempts, paths, connections.
+    hits: [u32; 4],
 }
 
 impl<T> Default for Hops<T> {
@@ -36,7 +36,7 @@ impl<T> Default for Hops<T> {
             out: VecDeque::new(),
             n_place_hits: 0,
             n_waiting_hits: 0,
-            hits: [0; 3],
+            hits: [0; 4],
         }
     }
 }
@@ -144,10 +144,18 @@ impl<T> Hops<T> {
         }
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
         if let Some(key) = ready
+            && known
+                .downs
+                .get(&key)
+                .is_some_and(|down| is_contradicted(known, down))
+        {
+            known.contradicted(key);
+        }
+        if let Some(key) = ready
             && let Some(down) = known.downs.get(&key)
         {
-            // Where several cannot be told apart, those that end with it have a word in it.
-            let wait = match (down.n_open > 0, down.is_ambiguous()) {
+            // Where several cannot be told apart but by order, those that end with it have a word in it.
+            let wait = match (down.n_open > 0, down.is_ambiguous() || down.in_company) {
                 (true, _) => limits::HOP_WAIT_NS,
                 (false, true) => limits::HOP_SETTLE_NS,
                 (false, false) => 0,
@@ -196,13 +204,14 @@ impl<T> Hops<T> {
                 *sum = sum.saturating_add(n);
             }
         }
-        let [candidates, attempts, paths] = std::mem::take(&mut self.hits);
+        let [candidates, attempts, paths, connections] = std::mem::take(&mut self.hits);
         let hits = [
             ("hop_places", std::mem::take(&mut self.n_place_hits)),
             ("hop_waiting", std::mem::take(&mut self.n_waiting_hits)),
             ("hop_candidates", candidates),
             ("hop_attempts", attempts),
             ("hop_paths", paths),
+            ("hop_connections", connections),
         ];
         hits.into_iter().filter(|(_, n)| *n > 0).collect()
     }
@@ -267,7 +276,10 @@ impl<T> Hops<T> {
         let mut upstream: Vec<Attempt<T>> = found.into_iter().map(attempt).collect();
         let uncertain = |attempt: &Attempt<T>| {
             attempt.join.confidence >= Confidence::ThreadOrder
-                && (down.doubted || contradicts(&downstream.record, attempt))
+                && (down.doubted
+                    || attempt
+                        .record()
+                        .is_some_and(|up| contradict(&downstream.record, up)))
         };
         if upstream.iter().any(uncertain) {
             if !down.doubted {
@@ -312,12 +324,21 @@ fn attempt<T>((key, join, up): (u64, Join, Option<Up<T>>)) -> Attempt<T> {
     }
 }
 
-/// What the two streams say of each other cannot both be of one request: the answer was passed on before it
-/// came, or messages have other lengths.
-fn contradicts<T>(down: &StreamRecord, attempt: &Attempt<T>) -> bool {
-    let Some(up) = attempt.stream.as_ref().map(|stream| &stream.record) else {
+/// Order gave it an upstream stream that cannot be its own.
+fn is_contradicted<T>(place: &Place<T>, down: &Down<T>) -> bool {
+    let Some(ended) = &down.ended else {
         return false;
     };
+    down.attempts.iter().any(|(key, join)| {
+        let by_order = join.confidence >= Confidence::ThreadOrder;
+        let up = place.ups.get(key).and_then(|up| up.ended.as_ref());
+        by_order && up.is_some_and(|up| contradict(&ended.record, &up.record))
+    })
+}
+
+/// What the two streams say of each other cannot both be of one request: the answer was passed on before it
+/// came, or messages have other lengths.
+fn contradict(down: &StreamRecord, up: &StreamRecord) -> bool {
     let early = |down: Option<Timestamp>, up: Option<Timestamp>| matches!((down, up), (Some(down), Some(up)) if down < up);
     let same_coding = down.response_coding == up.response_coding
         && down.response_content_type == up.response_content_type;

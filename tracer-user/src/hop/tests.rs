@@ -13,24 +13,22 @@ use crate::stream::script::{C, S, Script, block};
 
 const PROXY: PlaceKey = PlaceKey::Process(10);
 
-/// A stream of the proxy: the side, and the number of its request.
+/// A stream of the proxy: the side, the number of its request, and the thread. Each thread has its own
+/// connections, as in a proxy with event loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Asked(u32, u32),
     Asks(u32, u32),
-    Ended(Side, u32),
+    Ended(Side, u32, u32),
 }
 
-fn connection(side: Side) -> u64 {
-    match side {
-        Side::Downstream => 1,
-        Side::Upstream => 2,
-    }
+fn connection(side: Side, tid: u32) -> u64 {
+    2 * u64::from(tid) + side.index() as u64
 }
 
 fn opening(side: Side, n: u32, tid: u32, at: u64, fields: &[(&str, &str)]) -> Opening {
     Opening {
-        connection: ConnectionId(connection(side)),
+        connection: ConnectionId(connection(side, tid)),
         stream_id: StreamId(2 * n + 1),
         at: Timestamp(at),
         tid,
@@ -70,10 +68,10 @@ fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> 
                 opened.insert((side.index(), n), at);
                 hops.requested(PROXY, side, &opening(side, n, tid, at, &fields));
             }
-            Event::Ended(side, n) => {
+            Event::Ended(side, n, tid) => {
                 let began = Timestamp(opened[&(side.index(), n)]);
                 let mut record = Box::new(like.clone());
-                record.connection = ConnectionId(connection(side));
+                record.connection = ConnectionId(connection(side, tid));
                 record.stream_id = StreamId(2 * n + 1);
                 (record.first_at, record.last_at) = (began, Timestamp(at));
                 record.request.headers_at = Some(began);
@@ -103,8 +101,8 @@ fn bursts() -> impl Strategy<Value = Vec<Event>> {
             let by = |n: &u32| u64::from(*n).wrapping_mul(order | 1) >> 32;
             answered.sort_by_key(by);
             for n in answered {
-                events.push(Event::Ended(Side::Upstream, n));
-                events.push(Event::Ended(Side::Downstream, n));
+                events.push(Event::Ended(Side::Upstream, n, tid));
+                events.push(Event::Ended(Side::Downstream, n, tid));
             }
         }
         events
@@ -145,9 +143,9 @@ proptest! {
         let number = |n: usize| u32::try_from(n).unwrap();
         let mut events: Vec<Event> = threads.iter().enumerate().map(|(n, (tid, _))| Event::Asked(number(n), *tid)).collect();
         events.extend(asks.iter().map(|n| Event::Asks(number(*n), threads[*n].1)));
-        for n in 0..threads.len() {
-            events.push(Event::Ended(Side::Upstream, number(n)));
-            events.push(Event::Ended(Side::Downstream, number(n)));
+        for (n, (read, written)) in threads.iter().enumerate() {
+            events.push(Event::Ended(Side::Upstream, number(n), *written));
+            events.push(Event::Ended(Side::Downstream, number(n), *read));
         }
         for hop in joined(&events, true, &like) {
             prop_assert_eq!(hop.upstream.len(), 1);
@@ -182,9 +180,9 @@ proptest! {
                     opening.connection.0 += far;
                     hops.requested(place, side, &opening);
                 }
-                Event::Ended(side, n) => {
+                Event::Ended(side, n, tid) => {
                     let mut record = Box::new(like.clone());
-                    record.connection = ConnectionId(connection(side) + far);
+                    record.connection = ConnectionId(connection(side, tid) + far);
                     record.stream_id = StreamId(2 * n + 1);
                     record.last_at = Timestamp(at);
                     record.response.headers_at = Some(Timestamp(at));
@@ -200,6 +198,11 @@ proptest! {
                 n_joined += 1;
                 prop_assert!(is_right(&hop));
             }
+        }
+        hops.advance(Timestamp(at + limits::HOP_SETTLE_NS));
+        while let Some(hop) = hops.poll() {
+            n_joined += 1;
+            prop_assert!(is_right(&hop));
         }
         prop_assert_eq!(n_joined, alone.len());
     }
@@ -241,4 +244,82 @@ fn a_process_of_one_role_costs_nothing() {
     assert_eq!(hops.places[&PROXY].len(), 0);
     hops.disconnected(PROXY, Side::Upstream);
     assert!(hops.places.is_empty());
+}
+
+/// Requests read by one thread, written on by it in this order, and answered in this one.
+fn burst_of(asks: &[u32], answered: &[u32]) -> Vec<Event> {
+    let read = (0..u32::try_from(asks.len()).unwrap()).map(|n| Event::Asked(n, 11));
+    let written = asks.iter().map(|n| Event::Asks(*n, 11));
+    let ended = answered.iter().flat_map(|n| {
+        let ended = |side| Event::Ended(side, *n, 11);
+        [ended(Side::Upstream), ended(Side::Downstream)]
+    });
+    read.chain(written).chain(ended).collect()
+}
+
+#[test]
+fn the_task_that_was_made_last_may_run_first_and_no_join_is_called_certain_then() {
+    // As a Go proxy does it: the last first, then the others in order; answered in the order they were asked.
+    let order = [4, 0, 1, 2, 3];
+    let events = burst_of(&order, &order);
+    for hop in joined(&events, false, &record()) {
+        let ambiguous = hop.join.map(|join| join.confidence) == Some(Confidence::Ambiguous);
+        assert!(is_right(&hop) || ambiguous, "{:?}", hop.join);
+        assert!(ambiguous);
+    }
+}
+
+#[test]
+fn a_request_that_was_held_back_makes_those_beside_it_ambiguous_also_when_they_ended_first() {
+    // The first waited for a connection; the others were answered before it was asked for.
+    let events = burst_of(&[1, 2, 3, 0], &[1, 2, 3, 0]);
+    for hop in joined(&events, false, &record()) {
+        let ambiguous = hop.join.map(|join| join.confidence) == Some(Confidence::Ambiguous);
+        assert!(ambiguous, "{:?}", hop.join);
+    }
+}
+
+#[test]
+fn where_threads_take_turns_on_a_connection_order_says_nothing() {
+    let like = record();
+    let mut hops: Hops<()> = Hops::default();
+    hops.connected(PROXY, Side::Downstream);
+    hops.connected(PROXY, Side::Upstream);
+    let fields = [(":method", "GET"), (":path", "/a")];
+    for (n, tid) in [(0, 11), (1, 12)] {
+        let mut opening = opening(Side::Downstream, n, tid, 5, &fields);
+        opening.connection = ConnectionId(1);
+        hops.requested(PROXY, Side::Downstream, &opening);
+    }
+    // The second one's thread writes the first.
+    for (n, tid) in [(0, 12), (1, 11)] {
+        hops.requested(
+            PROXY,
+            Side::Upstream,
+            &opening(Side::Upstream, n, tid, 10, &fields),
+        );
+    }
+    for (side, n, tid) in [
+        (Side::Upstream, 0, 12),
+        (Side::Upstream, 1, 11),
+        (Side::Downstream, 0, 0),
+        (Side::Downstream, 1, 0),
+    ] {
+        let mut record = Box::new(like.clone());
+        let connection = if side == Side::Upstream {
+            connection(side, tid)
+        } else {
+            1
+        };
+        (record.connection, record.stream_id) = (ConnectionId(connection), StreamId(2 * n + 1));
+        (record.first_at, record.last_at) = (Timestamp(5), Timestamp(20));
+        hops.ended(PROXY, side, Timestamp(20), record, ());
+    }
+    hops.finish(Timestamp(u64::MAX));
+    let decided: Vec<_> = std::iter::from_fn(|| hops.poll()).collect();
+    assert_eq!(decided.len(), 2);
+    for hop in decided {
+        let confidence = hop.join.map(|join| join.confidence);
+        assert_eq!(confidence, Some(Confidence::Ambiguous));
+    }
 }

@@ -12,9 +12,17 @@ pub(super) struct Lane {
     /// What the receiver of this direction announced, kept until the reader exists.
     pub(super) hpack_limit: Option<u32>,
     pub(super) max_frame_size: Option<u32>,
+    /// Where this direction stood when the connection's end was told.
+    pub(super) told_end: Option<u64>,
 }
 
 impl Lane {
+    /// Bytes before the told end that went by without a record, each told once.
+    pub(super) fn missing_at_end(&mut self) -> Option<u64> {
+        let missing = self.order.missing_until(self.told_end.take()?);
+        (missing > 0).then_some(missing)
+    }
+
     /// Tells the reader what the receiver announced.
     pub(super) fn tell_settings(&mut self) {
         if let Some(reader) = self.reader.as_mut() {

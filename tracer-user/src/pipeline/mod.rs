@@ -176,7 +176,9 @@ impl Pipeline {
     /// The trace ends: what is open is handed out as unknown, without a finding.
     pub fn finish(&mut self, now: Timestamp, sink: &mut dyn Sink) {
         self.advance(now, sink);
-        let conns: Vec<Conn> = self.table.drain().collect();
+        let mut conns: Vec<Conn> = self.table.drain().collect();
+        // The same input, the same output.
+        conns.sort_by_key(Conn::id);
         for mut conn in conns {
             conn.finish(now, &mut self.later, sink);
         }

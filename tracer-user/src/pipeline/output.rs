@@ -117,6 +117,7 @@ impl Loss {
                 | "limit_go_away_connections"
                 | "limit_hop_attempts"
                 | "limit_hop_candidates"
+                | "limit_hop_connections"
                 | "limit_hop_paths"
                 | "limit_hop_places"
                 | "limit_hop_waiting"
@@ -139,6 +140,7 @@ pub(super) fn limit_cause(name: &'static str) -> &'static str {
         "header_list" => "limit_header_list",
         "hop_attempts" => "limit_hop_attempts",
         "hop_candidates" => "limit_hop_candidates",
+        "hop_connections" => "limit_hop_connections",
         "hop_paths" => "limit_hop_paths",
         "hop_places" => "limit_hop_places",
         "hop_waiting" => "limit_hop_waiting",

@@ -40,6 +40,11 @@ pub(super) fn record(
         request: phase::of_request(&stream.request, grpc),
         response: phase::of_response(&stream.response, grpc),
     });
+    // Nobody answers a stream that was not opened: its opening, at least, went by unseen.
+    let opened = stream.beginning_seen || stream.pushed || stream.request.half.data_frames > 0;
+    if !opened && phases.response == Some(ResponsePhase::R0) {
+        stream.whole = false;
+    }
     let end = end(&stream, forced);
     let out_of_sight = matches!(end, StreamEnd::Evicted | StreamEnd::Unseen);
     let trailers_only = stream.trailers_only && grpc != Seen::Absent;

@@ -120,7 +120,7 @@ fn root() -> bool {
 }
 
 fn privileged(program: &str) -> Command {
-    // RUNLEVEL=1 keeps Debian from starting etcd and containerd as services: the tests start their own.
+    // RUNLEVEL=1 keeps Debian from starting etcd, containerd, nginx, HAProxy and Caddy as services: the tests start their own.
     let settings = ["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"];
     let mut command = Command::new(if root() { "env" } else { "sudo" });
     command.args(settings).arg(program);

@@ -64,6 +64,15 @@ const PROGRAMS: &[Package] = &[
     package("tshark", "tshark"),
 ];
 
+const PROXIES: &[Package] = &[
+    package("nginx", "/usr/sbin/nginx"),
+    package("haproxy", "/usr/sbin/haproxy"),
+    package("caddy", "caddy"),
+    // The program and its modules alone: no service, no site.
+    package("apache2-bin", "/usr/sbin/apache2"),
+    package("protobuf-compiler", "protoc"),
+];
+
 const LANGUAGES: &[Package] = &[
     package("nodejs", "node"),
     package("npm", "npm"),
@@ -110,6 +119,13 @@ pub(super) fn all() -> Vec<Piece> {
             without: "the live tests of these programs skip",
             built_with: &[],
             kind: Kind::Packages(PROGRAMS),
+        },
+        Piece {
+            name: "proxies",
+            what: "nginx, HAProxy, Caddy, Apache httpd, protoc (system packages)",
+            without: "the live tests of these proxies skip",
+            built_with: &[],
+            kind: Kind::Packages(PROXIES),
         },
         Piece {
             name: "languages",

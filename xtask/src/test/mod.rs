@@ -24,6 +24,9 @@ pub(crate) struct Options {
     full: bool,
 }
 
+/// How long each fuzz target runs in the gate.
+const FUZZ_SECONDS: &str = "10";
+
 /// A step of the gate, in the order they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
@@ -41,6 +44,8 @@ enum Step {
     Release,
     /// Unit tests, decoder tests on captures, command line tests
     Unit,
+    /// A short run of every fuzz target from its seeds (cargo xtask fuzz)
+    Fuzz,
     /// The checked-in kernel object is what its source says (cargo xtask build-ebpf --check)
     Ebpf,
     /// Real programs, real sockets, the real kernel
@@ -50,7 +55,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 10] = [
+    const ALL: [Step; 11] = [
         Step::Setup,
         Step::Fmt,
         Step::Tidy,
@@ -58,6 +63,7 @@ impl Step {
         Step::Doc,
         Step::Release,
         Step::Unit,
+        Step::Fuzz,
         Step::Ebpf,
         Step::Live,
         Step::Sizes,
@@ -85,7 +91,7 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
             privilege::refuse("test", "runs live tests, which load kernel programs")
     {
         eprintln!("what needs no privileges:");
-        eprintln!("    cargo xtask test --only fmt tidy clippy doc unit release sizes");
+        eprintln!("    cargo xtask test --only fmt tidy clippy doc unit fuzz release sizes");
         return Ok(refusal);
     }
 
@@ -159,6 +165,7 @@ impl Gate<'_> {
                 self.cargo(&["doc", "--locked", "--workspace", "--no-deps"], &flags)?;
             }
             Step::Unit => self.unit()?,
+            Step::Fuzz => self.own_task(&["fuzz", "--fresh", "--seconds", FUZZ_SECONDS])?,
             Step::Ebpf => return self.ebpf(),
             Step::Release => self.cargo(
                 &["build", "--release", "--locked", "--package", "tracer-user"],
@@ -211,7 +218,7 @@ impl Gate<'_> {
             "tracer-tests",
             "--lib",
         ]);
-        for name in ["decode", "cli"] {
+        for name in ["decode", "properties", "hostile", "cli"] {
             if self.has_tests(name) {
                 black_box.args(["--test", name]);
             }
@@ -223,13 +230,13 @@ impl Gate<'_> {
         first.map(|_| ())
     }
 
-    /// Live tests of the kernel programs, of real peers, and of the reference incident.
+    /// Live tests of the kernel programs, of real peers, of the reference incident, and of other proxies.
     fn live(&mut self) -> anyhow::Result<()> {
         // A live test that finds something missing is skipped, and passes; those that ran write a line here.
         let ran = demo::target(self.root).join("live-tests-that-ran");
         std::fs::remove_file(&ran).ok();
         let mut first = Ok(());
-        for name in ["kernel", "live", "incident", "tshark"] {
+        for name in ["kernel", "live", "incident", "proxies", "tshark"] {
             if !self.has_tests(name) {
                 bail!("the live tests in tests/{name} are missing");
             }

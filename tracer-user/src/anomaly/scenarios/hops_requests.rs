@@ -99,9 +99,9 @@ fn scenario_54_the_upstream_stream_stays_open_after_the_client_has_gone() {
             };
         });
         proxy.settle();
-        proxy.pass(limits::HOP_WAIT_NS - 2 * limits::STREAM_LINGER_NS);
+        proxy.pass(limits::HOP_WAIT_NS - limits::HOP_SETTLE_NS - 2 * limits::STREAM_LINGER_NS);
         assert!(proxy.requests.is_empty(), "too early");
-        proxy.pass(2 * limits::STREAM_LINGER_NS);
+        proxy.pass(limits::HOP_SETTLE_NS + 2 * limits::STREAM_LINGER_NS);
         assert_eq!(proxy.kinds(), [(Kind::CancelNotPropagated, Suspicious)]);
         // What ends after all, much later, changes nothing.
         proxy.pass(50_000 * MS).up(|s| {

@@ -100,6 +100,7 @@ impl Proxied {
     /// Lets every linger pass.
     pub(crate) fn settle(&mut self) -> &mut Self {
         self.pass(limits::STREAM_LINGER_NS)
+            .pass(limits::HOP_SETTLE_NS)
     }
 
     /// Time passes on both hops.

@@ -1,6 +1,7 @@
 //! The whole path on hand-built events: no kernel, no sockets.
 
 mod hostile;
+mod loss;
 mod stalls;
 
 use std::sync::Arc;

@@ -47,7 +47,8 @@ impl Stream {
             _ if view.processed_reset => {
                 (OffenceKind::AfterReset, closed, rule::AFTER_PROCESSED_RESET)
             }
-            HalfState::Idle if frame == "DATA" => (
+            // What crosses a reset is not followed any more, HEADERS either.
+            HalfState::Idle if frame == "DATA" && self.resets.is_empty() => (
                 OffenceKind::Unexpected,
                 ErrorCode::PROTOCOL_ERROR,
                 rule::DATA_BEFORE_HEADERS,

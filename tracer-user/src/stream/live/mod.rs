@@ -420,6 +420,12 @@ impl Stream {
             self.whole = false;
             self.lost_at = Some(at);
             self.direction_mut(sender).lose();
+        } else if sender == Endpoint::Server
+            && !self.response.state.end_stream_sent()
+            && matches!(self.resets.first(), Some(first) if first.sender == Endpoint::Client)
+        {
+            // At the server's end what crosses the client's reset still counts ([`Stream::counts`]).
+            self.whole = false;
         }
     }
 

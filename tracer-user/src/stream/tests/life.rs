@@ -120,6 +120,38 @@ fn a_reset_recorded_before_the_request_knows_how_far_the_request_was() {
 }
 
 #[test]
+fn an_answer_that_crosses_the_clients_reset_breaks_no_rule() {
+    let mut script = Script::new();
+    script
+        .request(1)
+        .rst(C, 1, ErrorCode::CANCEL)
+        .headers(S, 1, grpc_response(), false)
+        .data(S, 1, &message(10), false);
+    let record = script.one();
+    assert_eq!(record.outcome, Outcome::Cancelled);
+    assert_eq!(record.conduct.offence, None);
+}
+
+#[test]
+fn a_loss_among_what_crosses_the_clients_reset_is_noted() {
+    let mut script = Script::at(Some(S), true);
+    script
+        .request(1)
+        .rst(C, 1, ErrorCode::CANCEL)
+        .headers(S, 1, grpc_response(), false)
+        .gap(S)
+        .headers(S, 1, trailers("0"), true);
+    assert!(!script.one().whole);
+}
+
+#[test]
+fn a_stream_that_was_answered_and_never_opened_was_not_seen_whole() {
+    let mut script = Script::new();
+    script.rst(S, 1, ErrorCode::NO_ERROR);
+    assert!(!script.one().whole);
+}
+
+#[test]
 fn at_the_servers_end_a_send_may_be_recorded_after_the_reset_that_it_caused() {
     for (role, outcome, phase) in [
         (Some(S), Outcome::Ok, ResponsePhase::R3),

@@ -181,9 +181,13 @@ impl Connection {
 
     /// Stops waiting for what is missing first.
     pub(in crate::kernel::capture) fn give_up(&mut self, now: Timestamp, out: &mut Out<'_>) {
-        let due = |flow: &Flow| flow.deadline().map_or(u64::MAX, |deadline| deadline.0);
         let [a, b] = &self.flows;
-        let side = usize::from(due(b) < due(a));
+        // One without a deadline waits for nothing, and any deadline comes before that, the end of time too.
+        let side = match (a.deadline(), b.deadline()) {
+            (Some(a), Some(b)) => usize::from(b < a),
+            (None, Some(_)) => 1,
+            (_, None) => 0,
+        };
         let lost = self.flow_mut(side).give_up(now);
         if lost > 0 {
             out.counts.gaps += 1;

@@ -81,3 +81,18 @@ proptest! {
         prop_assert_eq!(replayed.loud(), Vec::<&str>::new());
     }
 }
+
+#[test]
+fn a_loss_at_the_end_of_time_is_given_up() {
+    let mut talk = Talk::new();
+    talk.handshake();
+    talk.send(CLIENT, b"PRI");
+    talk.lose(SERVER, 10);
+    talk.ack(CLIENT);
+    let mut file = section(false);
+    file.extend(interface(101, Some(9), 0));
+    for packet in &talk.frames {
+        file.extend(enhanced_packet(0, u64::MAX, &packet.bytes));
+    }
+    assert_eq!(replay(&file).counts.lost_bytes, 10);
+}

@@ -1,22 +1,24 @@
 //! One connection end on its way through the stages.
 
+mod over;
+
 use std::sync::Arc;
 
-use super::frames::{FrameTeller, Frames};
-use super::lane::Lane;
-use super::later::Later;
-use super::output::limit_cause;
-use super::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
 use crate::connection::end::Ending;
 use crate::connection::role::Role;
 use crate::connection::upgrade::{self, UpgradeRequest};
 use crate::connection::{ConnectionId, Endpoint};
 use crate::frame::{Fault, Frame, Step};
 use crate::kernel::event::{
-    Boundary, Bytes, Confidence, Direction, End, EndCause, Open, OtherProtocol, Segment, SocketKey,
-    Task, Timestamp, Unrecognised,
+    Bytes, Confidence, Direction, End, EndCause, Open, OtherProtocol, Segment, SocketKey, Task,
+    Timestamp, Unrecognised,
 };
 use crate::limits;
+use crate::pipeline::frames::{FrameTeller, Frames};
+use crate::pipeline::lane::Lane;
+use crate::pipeline::later::Later;
+use crate::pipeline::output::limit_cause;
+use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
 use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
 
@@ -31,7 +33,7 @@ struct Waiting {
     context: Context,
 }
 
-pub(super) struct Conn {
+pub(in crate::pipeline) struct Conn {
     key: SocketKey,
     /// As it was when it was opened; `Arc`ed anew when the protocol and the role are known.
     info: Arc<ConnectionInfo>,
@@ -54,11 +56,11 @@ pub(super) struct Conn {
     ending: Ending,
     last_bytes: Timestamp,
     /// The earliest wake-up of this connection that stands in the pipeline's heap.
-    pub(super) scheduled: Option<Timestamp>,
+    pub(in crate::pipeline) scheduled: Option<Timestamp>,
 }
 
 impl Conn {
-    pub(super) fn new(
+    pub(in crate::pipeline) fn new(
         key: SocketKey,
         info: ConnectionInfo,
         open: &Open,
@@ -90,33 +92,33 @@ impl Conn {
         }
     }
 
-    pub(super) fn id(&self) -> ConnectionId {
+    pub(in crate::pipeline) fn id(&self) -> ConnectionId {
         self.info.id
     }
 
-    pub(super) fn live(&self) -> Live {
+    pub(in crate::pipeline) fn live(&self) -> Live {
         Live {
             connections: usize::from(self.announced),
             streams: self.streams.live(),
         }
     }
 
-    pub(super) fn unix_peer(&self) -> Option<u64> {
+    pub(in crate::pipeline) fn unix_peer(&self) -> Option<u64> {
         (self.unix_peer_sk != 0).then_some(self.unix_peer_sk)
     }
 
-    pub(super) fn is_unix(&self, sk: u64) -> bool {
+    pub(in crate::pipeline) fn is_unix(&self, sk: u64) -> bool {
         self.unix_peer_sk != 0 && self.key.sk == sk
     }
 
     /// The other end read end of file: this end was closed by its owner.
-    pub(super) fn closed_by_owner(&mut self, at: Timestamp) {
+    pub(in crate::pipeline) fn closed_by_owner(&mut self, at: Timestamp) {
         self.ending.sign(EndCause::LocalClose, at);
         self.ending.sign(EndCause::Closed, at);
     }
 
     /// When something may have finished next.
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
+    pub(in crate::pipeline) fn next_due(&self) -> Option<Timestamp> {
         let ending = self.ending.due(self.last_bytes);
         let streams = self.streams.next_due();
         match (ending, streams) {
@@ -125,7 +127,7 @@ impl Conn {
         }
     }
 
-    pub(super) fn bytes(
+    pub(in crate::pipeline) fn bytes(
         &mut self,
         at: Timestamp,
         task: Task,
@@ -148,6 +150,18 @@ impl Conn {
         };
         let direction = bytes.direction;
         let (from_start, upgraded) = (self.info.beginning_seen, self.upgrade.is_some());
+        if self.lane(direction).reader.is_none() && !from_start && !upgraded && bytes.offset > 0 {
+            // Bytes of this direction went by since the connection was first seen, and were not told. That is
+            // no loss of a connection that was joined late, but it may have ended streams of the other side.
+            for step in [
+                Step::Fault(Fault::Gap),
+                Step::Resynced {
+                    skipped: Some(bytes.offset),
+                },
+            ] {
+                self.take(direction, step, context, sink);
+            }
+        }
         self.lane(direction).place(bytes, from_start, upgraded);
         self.steps(direction, context, sink);
         for segment in bytes.segments() {
@@ -168,7 +182,7 @@ impl Conn {
     }
 
     /// The first bytes are not HTTP/2. True when nothing of this connection is worth following.
-    pub(super) fn unrecognised(
+    pub(in crate::pipeline) fn unrecognised(
         &mut self,
         at: Timestamp,
         unrecognised: &Unrecognised<'_>,
@@ -214,7 +228,13 @@ impl Conn {
         }
     }
 
-    pub(super) fn end(&mut self, at: Timestamp, end: &End, later: &mut Later, sink: &mut dyn Sink) {
+    pub(in crate::pipeline) fn end(
+        &mut self,
+        at: Timestamp,
+        end: &End,
+        later: &mut Later,
+        sink: &mut dyn Sink,
+    ) {
         if let EndCause::Desync(direction) = end.cause {
             if self.foreign {
                 return;
@@ -227,22 +247,11 @@ impl Conn {
             (Direction::Tx, end.tx_offset),
             (Direction::Rx, end.rx_offset),
         ] {
-            let missing = offset.map_or(0, |o| self.lane(direction).order.missing_until(o));
-            if missing > 0 && matches!(end.cause, EndCause::Closed) && !self.foreign {
-                // Records at the very end were lost: nothing else would tell.
-                if let Some(reader) = self.lane(direction).reader.as_mut() {
-                    reader.gap(Some(missing), Boundary::Unknown);
-                }
-                self.steps(
-                    direction,
-                    Context {
-                        at,
-                        tid: 0,
-                        pid: self.info.pid,
-                    },
-                    sink,
-                );
-            }
+            let lane = self.lane(direction);
+            lane.told_end = lane.told_end.max(offset);
+        }
+        if matches!(end.cause, EndCause::Closed) {
+            self.miss_the_end(at, sink);
         }
         self.ending.sign(end.cause, at);
         self.streams.end_begun(self.ending.cause());
@@ -251,7 +260,7 @@ impl Conn {
     }
 
     /// Time passes. True when the connection is over.
-    pub(super) fn advance(
+    pub(in crate::pipeline) fn advance(
         &mut self,
         now: Timestamp,
         later: &mut Later,
@@ -260,6 +269,7 @@ impl Conn {
         self.streams.advance(now);
         let over = self.ending.over(now, self.last_bytes);
         if let Some((why, at)) = over {
+            self.miss_the_end(at, sink);
             self.streams.connection_ended(why, at);
         }
         self.events(later, sink);
@@ -271,7 +281,7 @@ impl Conn {
 
     /// All connections together have `excess` streams too many: this one, the last to open one, gives
     /// up its oldest.
-    pub(super) fn relieve(
+    pub(in crate::pipeline) fn relieve(
         &mut self,
         excess: usize,
         at: Timestamp,
@@ -282,25 +292,6 @@ impl Conn {
             self.streams.relieve(at);
         }
         self.events(later, sink);
-    }
-
-    /// This connection has to go for another one.
-    pub(super) fn evict(&mut self, now: Timestamp, later: &mut Later, sink: &mut dyn Sink) {
-        self.loss(now, "limit_connections", None, sink);
-        self.finish(now, later, sink);
-    }
-
-    /// The trace ends.
-    pub(super) fn finish(&mut self, now: Timestamp, later: &mut Later, sink: &mut dyn Sink) {
-        self.streams.advance(now);
-        if self.ending.begun() {
-            let (why, at) = self.ending.verdict(now);
-            self.streams.connection_ended(why, at);
-        } else {
-            self.streams.trace_ended(now);
-        }
-        self.events(later, sink);
-        self.leave_hops(later);
     }
 
     fn leave_hops(&mut self, later: &mut Later) {
@@ -331,20 +322,25 @@ impl Conn {
             if let Step::Fault(fault) = &step {
                 self.loss(context.at, fault_cause(*fault), None, sink);
             }
-            match self.role.sender(direction) {
-                Some(sender) if self.announced => self.hand(sender, &step, context, sink),
-                _ => {
-                    self.wait(
-                        Waiting {
-                            direction,
-                            step,
-                            context,
-                        },
-                        sink,
-                    );
-                    // Not only behind the record: one may hold more frames than may wait.
-                    self.flush(sink);
-                }
+            self.take(direction, step, context, sink);
+        }
+    }
+
+    /// Hands a step on, or keeps it until it is known what it means.
+    fn take(&mut self, direction: Direction, step: Step, context: Context, sink: &mut dyn Sink) {
+        match self.role.sender(direction) {
+            Some(sender) if self.announced => self.hand(sender, &step, context, sink),
+            _ => {
+                self.wait(
+                    Waiting {
+                        direction,
+                        step,
+                        context,
+                    },
+                    sink,
+                );
+                // Not only behind the record: one may hold more frames than may wait.
+                self.flush(sink);
             }
         }
     }
@@ -472,25 +468,6 @@ impl Conn {
                 info: Arc::clone(&self.info),
                 frame: Box::new(frame),
             });
-        }
-    }
-
-    /// The kernel's walker lost its place: what follows in this direction starts anew.
-    fn desync(&mut self, direction: Direction, at: Timestamp, sink: &mut dyn Sink) {
-        if self.announced {
-            self.loss(at, "desync", None, sink);
-            if let Some(sender) = self.role.sender(direction) {
-                self.streams.lost(sender, at);
-            }
-        } else {
-            // It only looked like frames: nothing of it counts.
-            self.waiting
-                .retain(|waiting| waiting.direction != direction);
-            self.believed = false;
-        }
-        if let Some(reader) = self.lane(direction).reader.as_mut() {
-            reader.gap(None, Boundary::Unknown);
-            while reader.poll().is_some() {}
         }
     }
 

@@ -1,0 +1,129 @@
+//! What came out of a pipeline, and what must hold of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use h2trace::anomaly::kind::{Finding, Verdict};
+use h2trace::export::clock::WallClock;
+use h2trace::export::json::Json;
+use h2trace::export::text::{COLUMNS, Paint, Text};
+use h2trace::limits;
+use h2trace::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace::stream::record::StreamRecord;
+use h2trace::stream::table::Shown;
+
+/// Checks what it is told, and prints it.
+pub struct Said {
+    /// One line for everything that does not depend on how the input was cut.
+    pub lines: Vec<String>,
+    open: BTreeMap<u64, i64>,
+    json: Json,
+    text: Text,
+}
+
+impl Default for Said {
+    fn default() -> Said {
+        let clock = WallClock::with_boot(0);
+        Said {
+            lines: Vec::new(),
+            open: BTreeMap::new(),
+            json: Json::new(clock, Verdict::Benign),
+            text: Text::new(clock, Paint::new(false), COLUMNS, Verdict::Benign),
+        }
+    }
+}
+
+impl Sink for Said {
+    fn accept(&mut self, output: &Output) {
+        match output {
+            Output::StreamOpened { info } => *self.open.entry(info.id.0).or_default() += 1,
+            Output::Stream {
+                info,
+                record,
+                findings,
+            } => {
+                let open = self.open.entry(info.id.0).or_default();
+                *open -= 1;
+                assert!(*open >= 0, "a stream ended that was not opened");
+                record_is_sound(record);
+                for finding in findings {
+                    finding_is_sound(finding);
+                }
+            }
+            Output::Finding { finding, .. } => finding_is_sound(finding),
+            _ => {}
+        }
+        match output {
+            // What is lost before a connection is known is not told; when that is depends on the cuts.
+            Output::Loss(_) | Output::Frame { .. } => {}
+            output => self.lines.push(format!("{output:?}")),
+        }
+        self.json.accept(output);
+        self.text.accept(output);
+    }
+}
+
+impl Said {
+    /// The trace is over: every stream has ended, and what was printed can be read.
+    pub fn over(&mut self, pipeline: &Pipeline) {
+        assert_eq!(pipeline.live(), h2trace::pipeline::Live::default());
+        assert!(
+            self.open.values().all(|open| *open == 0),
+            "a stream never ended"
+        );
+        for line in self.json.take().split(|byte| *byte == b'\n') {
+            if !line.is_empty() {
+                let value: Result<serde_json::Value, _> = serde_json::from_slice(line);
+                assert!(
+                    value.is_ok_and(|value| value.is_object()),
+                    "a line that is no JSON"
+                );
+            }
+        }
+        let text = String::from_utf8(self.text.take()).expect("text that is no UTF-8");
+        let control = |c: char| c.is_control() && c != '\n';
+        assert!(!text.contains(control), "a control character: {text:?}");
+    }
+}
+
+/// Holds for every record.
+pub fn record_is_sound(record: &StreamRecord) {
+    assert!(record.resets.len() <= limits::RESETS);
+    assert!(record.story.len() <= limits::STORY_MOMENTS);
+    assert!(record.first_at <= record.last_at, "{record:?}");
+    for half in [&record.request, &record.response] {
+        assert!(half.messages.sizes.len() <= limits::MESSAGE_SIZES);
+    }
+    for value in record.shown.values() {
+        assert!(value.len() <= limits::SHOWN_VALUE);
+    }
+    let secret = |name: &String| name.contains("cookie") || name == "authorization";
+    assert!(!record.shown.keys().any(secret));
+}
+
+/// Holds for every finding.
+pub fn finding_is_sound(finding: &Finding) {
+    let allowed = finding.kind.verdicts();
+    assert!(
+        finding.verdict == Verdict::Unknown || allowed.contains(&finding.verdict),
+        "{} may not be {}",
+        finding.kind.as_str(),
+        finding.verdict.as_str()
+    );
+    assert!(!finding.summary.is_empty());
+    assert!(
+        !finding.summary.contains(char::is_control),
+        "{:?}",
+        finding.summary
+    );
+    assert!(finding.story.len() <= limits::STORY_MOMENTS);
+}
+
+/// A pipeline that knows no names.
+pub fn pipeline(frames: Frames) -> Pipeline {
+    let settings = Settings {
+        shown: Arc::new(Shown::default()),
+        names: Box::new(NoNames),
+    };
+    Pipeline::new(settings).telling(frames)
+}

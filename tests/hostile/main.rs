@@ -1,0 +1,245 @@
+//! Hostile peers: whatever they send, the memory of the pipeline stays below a stated number of bytes.
+//!
+//! The heap is counted by the allocator, so that these tests run one at a time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use h2trace::kernel::event::{
+    Address, Boundary, Bytes, Confidence, Direction, Event, Open, Opened, SocketKey, Task,
+    Timestamp, What,
+};
+use h2trace::limits;
+use h2trace::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+use h2trace::stream::table::Shown;
+use tracer_tests::conversation::PREFACE;
+use tracer_tests::heap::{Heap, peak_of};
+
+#[global_allocator]
+static HEAP: Heap = Heap;
+
+const MIB: usize = 1 << 20;
+
+/// Only one test may allocate while another one counts.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Counts the outputs and keeps none.
+#[derive(Default)]
+struct Counted {
+    streams: u64,
+    limits: u64,
+}
+
+impl Sink for Counted {
+    fn accept(&mut self, output: &Output) {
+        match output {
+            Output::Stream { .. } => self.streams += 1,
+            Output::Loss(loss) if loss.cause.starts_with("limit") => self.limits += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Many connections into one pipeline.
+struct Attack {
+    pipeline: Pipeline,
+    said: Counted,
+    at: u64,
+}
+
+impl Attack {
+    fn new() -> Attack {
+        let settings = Settings {
+            shown: Arc::new(Shown::default()),
+            names: Box::new(NoNames),
+        };
+        Attack {
+            pipeline: Pipeline::new(settings),
+            said: Counted::default(),
+            at: 1_000_000_000,
+        }
+    }
+
+    fn event(&mut self, socket: u64, what: What<'_>) {
+        self.at += 1_000;
+        let event = Event {
+            at: Timestamp(self.at),
+            socket: SocketKey {
+                sk: socket,
+                born_ns: 1,
+            },
+            task: Task::default(),
+            what,
+        };
+        self.pipeline.handle(&event, &mut self.said);
+        self.pipeline.advance(Timestamp(self.at), &mut self.said);
+    }
+
+    /// A client's connection, up to its SETTINGS.
+    fn connect(&mut self, socket: u64) -> Client {
+        self.event(
+            socket,
+            What::Open(Box::new(Open {
+                opened: Opened::Passive,
+                from_start: true,
+                local: Address::Unknown,
+                peer: Address::Unknown,
+                netns: 0,
+                inode: 0,
+                unix_peer_sk: 0,
+                comm: String::new(),
+            })),
+        );
+        let mut client = Client { socket, offset: 0 };
+        client.send(self, &[PREFACE, &frame(4, 0, 0, &[])].concat());
+        client
+    }
+}
+
+struct Client {
+    socket: u64,
+    offset: u64,
+}
+
+impl Client {
+    fn send(&mut self, attack: &mut Attack, bytes: &[u8]) {
+        for bytes in bytes.chunks(15_000) {
+            let mut encoded = (bytes.len() as u32).to_le_bytes().to_vec();
+            encoded.extend(bytes);
+            let what = What::Bytes(Bytes {
+                direction: Direction::Rx,
+                offset: self.offset,
+                total: bytes.len() as u32,
+                boundary: Boundary::Unknown,
+                confidence: Confidence::Preface,
+                encoded: &encoded,
+            });
+            self.offset += bytes.len() as u64;
+            attack.event(self.socket, what);
+        }
+    }
+}
+
+fn frame(frame_type: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    bytes.extend([frame_type, flags]);
+    bytes.extend(stream_id.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// Runs an attack and says by how much the heap grew at most, and what was said.
+fn attack(act: impl FnOnce(&mut Attack)) -> (Counted, usize) {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (said, peak) = peak_of(|| {
+        let mut attack = Attack::new();
+        act(&mut attack);
+        attack.said
+    });
+    println!("peak {} KiB, {} limit hits", peak / 1024, said.limits);
+    (said, peak)
+}
+
+fn literal(name: &str, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x40, name.len() as u8];
+    bytes.extend(name.bytes());
+    // A length of the 7-bit prefix form (RFC 7541 section 5.1).
+    let mut rest = value.len();
+    if rest < 127 {
+        bytes.push(rest as u8);
+    } else {
+        bytes.push(127);
+        rest -= 127;
+        while rest >= 128 {
+            bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+    }
+    bytes.extend(value);
+    bytes
+}
+
+/// A request that enters nothing into the table.
+const REQUEST: &[u8] = &[0x83, 0x86, 0x84, 0x01, 1, b'a'];
+
+/// 4 KB entered into the table once, then named 16,000 times a block: 64 MB for 16 KB (RFC 7541 section 7.3).
+#[test]
+fn an_hpack_bomb_stays_below_8_mib() {
+    let (said, peak) = attack(|attack| {
+        let mut client = attack.connect(1);
+        let first = [REQUEST, &literal("bomb", &[b'x'; 4_000])].concat();
+        client.send(attack, &frame(1, 5, 1, &first));
+        for id in 1..20 {
+            let block = [REQUEST, &[0xbe; 16_000]].concat();
+            client.send(attack, &frame(1, 5, 2 * id + 1, &block));
+        }
+    });
+    assert!(said.limits > 0, "the bound of a header list did not bite");
+    assert!(peak < 8 * MIB, "{peak}");
+}
+
+#[test]
+fn a_flood_of_continuations_stays_below_2_mib() {
+    let (said, peak) = attack(|attack| {
+        let mut client = attack.connect(1);
+        client.send(attack, &frame(1, 0, 1, REQUEST));
+        for _ in 0..2_000 {
+            client.send(attack, &frame(9, 0, 1, &[0x84; 8_000]));
+        }
+        for _ in 0..100_000 {
+            client.send(attack, &frame(9, 0, 1, &[]));
+        }
+    });
+    assert!(said.limits > 0, "no bound of a header block bit");
+    assert!(peak < 2 * MIB, "{peak}");
+}
+
+/// One connection, a million streams that never end.
+#[test]
+fn a_million_streams_of_one_connection_stay_below_24_mib() {
+    let (said, peak) = attack(|attack| {
+        let mut client = attack.connect(1);
+        for n in 0..1_000 {
+            let ids = 1_000 * n..1_000 * (n + 1);
+            let requests = ids.flat_map(|id| frame(1, 4, 2 * id + 1, REQUEST));
+            client.send(attack, &requests.collect::<Vec<u8>>());
+        }
+        assert!(attack.pipeline.live().streams <= limits::STREAMS_PER_CONNECTION);
+    });
+    assert!(said.streams >= 1_000_000 - limits::STREAMS_PER_CONNECTION as u64);
+    assert!(peak < 24 * MIB, "{peak}");
+}
+
+/// The largest table that the peers may agree on, and a block that fills it, again and again.
+#[test]
+fn giant_tables_stay_below_1_mib_a_connection() {
+    const CONNECTIONS: usize = 20;
+    let (_, peak) = attack(|attack| {
+        for socket in 0..CONNECTIONS as u64 {
+            let mut client = attack.connect(socket);
+            // The client lets the server have 4 GB, and sends in the other direction as much.
+            client.send(attack, &frame(4, 0, 0, &[0, 1, 0xff, 0xff, 0xff, 0xff]));
+            for id in 0..200_u32 {
+                let value = vec![b'a' + (id % 26) as u8; 14_000];
+                let block = [REQUEST, &literal("big", &value)].concat();
+                client.send(attack, &frame(1, 5, 2 * id + 1, &block));
+            }
+        }
+    });
+    assert!(peak < CONNECTIONS * MIB, "{peak}");
+}
+
+/// Frames that are announced as long as can be and never end.
+#[test]
+fn frames_that_never_end_stay_below_160_kib_a_connection() {
+    const CONNECTIONS: usize = 100;
+    let (_, peak) = attack(|attack| {
+        for socket in 0..CONNECTIONS as u64 {
+            let mut client = attack.connect(socket);
+            let mut head = vec![0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 1];
+            head.extend(vec![0x84; 200_000]);
+            client.send(attack, &head);
+        }
+    });
+    assert!(peak < CONNECTIONS * 160 * 1024, "{peak}");
+}

@@ -1,0 +1,160 @@
+//! Proxies as people run them: healthy, and with a server that answers early behind a client that ends its
+//! requests late.
+
+use tracer_tests::call::{Calls, Mode, failed_ids};
+use tracer_tests::envoy::Version;
+use tracer_tests::peer::Peer;
+use tracer_tests::proxy::Kind;
+use tracer_tests::require;
+use tracer_tests::scaled;
+use tracer_tests::skip::Privileges;
+
+use crate::run::{Ids, Setup, Which};
+
+const ENVOY: Version = Version("1.40.0");
+
+/// P1, P2, P3: the response was whole when it came to the proxy.
+const CUT: [&str; 3] = [
+    "proxy_truncated_complete_response",
+    "proxy_dropped_trailers",
+    "proxy_lost_bytes",
+];
+
+/// What the join must reach.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Must {
+    /// Every request, and certainly.
+    JoinAll,
+    /// No wrong one.
+    NotErr,
+}
+
+fn unary() -> Calls {
+    let mut calls = Calls::new(Mode::Unary, scaled(300, 2_000))
+        .at_once(50)
+        .bytes(16, 11_000);
+    calls.think_ms = 3;
+    calls
+}
+
+/// A server that waits for the end of the request, a client that sends it with the message: nothing is found.
+fn healthy(proxy: Which, workers: u32, ids: Ids, must: Must) {
+    let setup = Setup {
+        proxy,
+        workers,
+        ids,
+        server: Peer::GrpcGo1_85,
+        client: Peer::GrpcJs1_14,
+        calls: unary(),
+    };
+    let outcome = setup.run();
+    let joined = outcome.joined();
+    outcome.print(
+        &format!("{} healthy {ids:?} {workers} workers", proxy.name()),
+        &joined,
+    );
+    assert_eq!(joined.failed, 0, "a healthy call failed");
+    assert_eq!(joined.wrong, 0, "wrong joins");
+    if must == Must::JoinAll {
+        assert_eq!(joined.surely, joined.calls, "requests joined");
+    }
+    outcome.trace.assert_healthy();
+}
+
+/// The reference incident's server and client: whatever the proxy makes of it, no call is named that went well, and
+/// each is named that the proxy cut.
+fn early(proxy: Which, workers: u32, ids: Ids, must: Must) {
+    let setup = Setup {
+        proxy,
+        workers,
+        ids,
+        server: Peer::GrpcGo1_70,
+        client: Peer::GrpcJs1_12,
+        calls: unary(),
+    };
+    let outcome = setup.run();
+    let joined = outcome.joined();
+    outcome.print(
+        &format!("{} early {ids:?} {workers} workers", proxy.name()),
+        &joined,
+    );
+    assert_eq!(joined.wrong, 0, "wrong joins");
+    if must == Must::JoinAll {
+        assert_eq!(joined.surely, joined.calls, "requests joined");
+    }
+    let named = outcome.found(&CUT);
+    assert_eq!(named, failed_ids(&outcome.calls), "calls that were cut");
+    outcome.trace.assert_lossless();
+}
+
+const ONE: u32 = 1;
+const TWO: u32 = 2;
+
+#[test]
+fn nginx() {
+    require!(Privileges, Kind::Nginx, Peer::GrpcGo1_85, Peer::GrpcJs1_14);
+    require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
+    let nginx = Which::Packaged(Kind::Nginx);
+    healthy(nginx, ONE, Ids::Renamed, Must::JoinAll);
+    healthy(nginx, ONE, Ids::Alike, Must::JoinAll);
+    early(nginx, ONE, Ids::Alike, Must::JoinAll);
+}
+
+#[test]
+fn haproxy() {
+    require!(
+        Privileges,
+        Kind::Haproxy,
+        Peer::GrpcGo1_85,
+        Peer::GrpcJs1_14
+    );
+    require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
+    let haproxy = Which::Packaged(Kind::Haproxy);
+    healthy(haproxy, ONE, Ids::Renamed, Must::JoinAll);
+    healthy(haproxy, TWO, Ids::Alike, Must::NotErr);
+    early(haproxy, ONE, Ids::Alike, Must::JoinAll);
+}
+
+#[test]
+fn nghttpx() {
+    require!(
+        Privileges,
+        Kind::Nghttpx,
+        Peer::GrpcGo1_85,
+        Peer::GrpcJs1_14
+    );
+    require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
+    let nghttpx = Which::Packaged(Kind::Nghttpx);
+    healthy(nghttpx, ONE, Ids::Alike, Must::JoinAll);
+    early(nghttpx, ONE, Ids::Alike, Must::JoinAll);
+}
+
+#[test]
+fn caddy() {
+    require!(Privileges, Kind::Caddy, Peer::GrpcGo1_85, Peer::GrpcJs1_14);
+    require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
+    let caddy = Which::Packaged(Kind::Caddy);
+    healthy(caddy, ONE, Ids::Renamed, Must::NotErr);
+    healthy(caddy, TWO, Ids::Plain, Must::JoinAll);
+    early(caddy, TWO, Ids::Alike, Must::NotErr);
+}
+
+#[test]
+fn apache() {
+    require!(Privileges, Kind::Apache, Peer::GrpcGo1_85, Peer::GrpcJs1_14);
+    require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
+    let apache = Which::Packaged(Kind::Apache);
+    healthy(apache, ONE, Ids::Plain, Must::JoinAll);
+    healthy(apache, ONE, Ids::Alike, Must::NotErr);
+    early(apache, ONE, Ids::Alike, Must::NotErr);
+}
+
+#[test]
+fn envoy() {
+    require!(Privileges, ENVOY, Peer::GrpcGo1_85, Peer::GrpcJs1_14);
+    require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
+    let envoy = Which::Envoy(ENVOY);
+    healthy(envoy, ONE, Ids::Renamed, Must::JoinAll);
+    healthy(envoy, TWO, Ids::Alike, Must::NotErr);
+    early(envoy, ONE, Ids::Alike, Must::JoinAll);
+}

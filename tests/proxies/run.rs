@@ -1,0 +1,258 @@
+//! One run: server, proxy, client, tracer; and what is said about it, against what is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tracer_tests::call::{Call, Calls, failed_ids};
+use tracer_tests::envoy::{self, Envoy};
+use tracer_tests::peer::{Client, Listen, Peer, Server};
+use tracer_tests::proxy::{self, Proxy};
+use tracer_tests::trace::{Hop, Stream, Trace};
+use tracer_tests::tracer::Tracer;
+
+/// How long a run may take.
+pub(crate) const RUN: Duration = Duration::from_secs(120);
+
+/// How long the tracer may take to tell of streams that have ended.
+pub(crate) const SETTLE: Duration = Duration::from_secs(10);
+
+/// The field that the join leaves out of account.
+pub(crate) const NOT_COMPARED: &str = "x-forwarded-call";
+
+/// A field that tests can read a call's id from, on either hop.
+const ID_FIELDS: [&str; 3] = ["x-call-id", "x-other-id", NOT_COMPARED];
+
+/// What the join can go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// The id passes unchanged.
+    Plain,
+    /// It has another name and value upstream.
+    Renamed,
+    /// All requests are the same but for a field that is not compared.
+    Alike,
+}
+
+/// The proxy of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which {
+    Packaged(proxy::Kind),
+    Envoy(envoy::Version),
+}
+
+/// A proxy that runs.
+pub(crate) enum Running {
+    Packaged(Proxy),
+    Envoy(Envoy),
+}
+
+impl Which {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Which::Packaged(kind) => kind.program().0.to_owned(),
+            Which::Envoy(version) => format!("envoy {}", version.0),
+        }
+    }
+
+    fn start(self, workers: u32, ids: Ids, upstream: u16) -> Running {
+        let rename = ids == Ids::Renamed;
+        match self {
+            Which::Packaged(kind) => {
+                let options = proxy::Options {
+                    kind,
+                    workers,
+                    rename,
+                };
+                Running::Packaged(Proxy::start(options, upstream))
+            }
+            Which::Envoy(version) => {
+                let options = envoy::Options {
+                    version,
+                    concurrency: workers,
+                    half_close: false,
+                    hide_ids: false,
+                };
+                let template = match rename {
+                    true => "renaming.yaml",
+                    false => "proxy.yaml",
+                };
+                Running::Envoy(Envoy::with(options, template, &[], upstream))
+            }
+        }
+    }
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Running::Packaged(proxy) => proxy.pid(),
+            Running::Envoy(envoy) => envoy.pid(),
+        }
+    }
+
+    fn address(&self) -> &str {
+        match self {
+            Running::Packaged(proxy) => &proxy.address,
+            Running::Envoy(envoy) => &envoy.address,
+        }
+    }
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) proxy: Which,
+    pub(crate) workers: u32,
+    pub(crate) ids: Ids,
+    pub(crate) server: Peer,
+    pub(crate) client: Peer,
+    pub(crate) calls: Calls,
+}
+
+/// What came out of it.
+pub(crate) struct Outcome {
+    pub(crate) trace: Trace,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) client: u32,
+    pub(crate) proxy: u32,
+    pub(crate) server: u32,
+}
+
+/// The id of the call that a stream carries.
+pub(crate) fn id(stream: &Stream) -> Option<&str> {
+    let headers = stream.0.get("headers")?;
+    let value = ID_FIELDS
+        .iter()
+        .find_map(|name| headers.get(*name)?.as_str())?;
+    Some(value.strip_prefix("other-").unwrap_or(value))
+}
+
+impl Setup {
+    /// Runs it under the tracer.
+    #[track_caller]
+    pub(crate) fn run(&self) -> Outcome {
+        let mut calls = self.calls.clone();
+        if self.ids == Ids::Alike {
+            calls.id_field = Some(NOT_COMPARED);
+        }
+        let server = Server::start(self.server, Listen::Ipv4, &[]);
+        let proxy = self.proxy.start(self.workers, self.ids, server.port());
+        let mut client = Client::start(self.client, proxy.address(), &calls);
+        let pids = [client.pid(), proxy.pid(), server.pid()];
+        let tracer = Tracer::showing(&pids, &ID_FIELDS[1..]);
+        client.go();
+        let calls = client.wait_until_done(RUN);
+        tracer.wait_for_streams(proxy.pid(), "server", calls.len(), SETTLE);
+        tracer.wait_for_streams(proxy.pid(), "client", calls.len(), SETTLE);
+        client.close();
+        let trace = tracer.finish();
+        Outcome {
+            trace,
+            calls,
+            client: pids[0],
+            proxy: pids[1],
+            server: pids[2],
+        }
+    }
+}
+
+/// How the requests of a run were joined.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Joined {
+    /// Calls that the client made.
+    pub(crate) calls: usize,
+    /// Those that failed there.
+    pub(crate) failed: usize,
+    /// Requests with an upstream stream, and certain of it.
+    pub(crate) surely: usize,
+    /// Requests with an upstream stream that may be another one's, and it says so.
+    pub(crate) ambiguous: usize,
+    /// Requests without one, though the server got the call.
+    pub(crate) not: usize,
+    /// Certain, and wrong.
+    pub(crate) wrong: usize,
+    /// What they were joined by.
+    pub(crate) by: BTreeMap<String, usize>,
+}
+
+impl Outcome {
+    /// What the trace says of requests at the proxy.
+    pub(crate) fn hops(&self) -> impl Iterator<Item = &Hop> {
+        let proxy = self.proxy;
+        self.trace
+            .hops
+            .iter()
+            .filter(move |hop| hop.proxy() == proxy)
+    }
+
+    /// Compares the join with what is known.
+    #[track_caller]
+    pub(crate) fn joined(&self) -> Joined {
+        let mut joined = Joined {
+            calls: self.calls.len(),
+            failed: failed_ids(&self.calls).len(),
+            ..Joined::default()
+        };
+        let passed_on: BTreeSet<_> = self
+            .trace
+            .streams_of(self.proxy, "client")
+            .filter_map(|stream| id(stream).map(str::to_owned))
+            .collect();
+        let mut told = BTreeSet::new();
+        for hop in self.hops() {
+            let downstream = hop.downstream();
+            let of = id(&downstream).unwrap_or_else(|| panic!("no id: {}", downstream.0));
+            assert!(told.insert(of.to_owned()), "two requests with the id {of}");
+            let upstream = hop.upstream();
+            if upstream.is_empty() {
+                continue;
+            }
+            let by = hop.0["join"]["by"].as_str().unwrap_or_default();
+            *joined.by.entry(by.to_owned()).or_default() += 1;
+            if hop.confidence() == Some("ambiguous") {
+                joined.ambiguous += 1;
+                continue;
+            }
+            joined.surely += 1;
+            if upstream.iter().any(|stream| id(stream) != Some(of)) {
+                joined.wrong += 1;
+                println!("wrong: {}", hop.0);
+            }
+        }
+        joined.not = passed_on.len() - joined.surely.min(passed_on.len());
+        joined.not -= joined.ambiguous.min(joined.not);
+        joined
+    }
+
+    /// Findings that say more than "benign", by kind.
+    pub(crate) fn flagged(&self) -> BTreeMap<&str, usize> {
+        let mut kinds = BTreeMap::new();
+        for finding in self.trace.flagged() {
+            *kinds.entry(finding.kind()).or_default() += 1;
+        }
+        kinds
+    }
+
+    /// Calls whose request at the proxy has a finding of one of these kinds.
+    pub(crate) fn found(&self, kinds: &[&str]) -> BTreeSet<String> {
+        let hops = self.hops();
+        let with = hops.filter(|hop| hop.findings().iter().any(|kind| kinds.contains(kind)));
+        with.filter_map(|hop| id(&hop.downstream()).map(str::to_owned))
+            .collect()
+    }
+
+    /// A line of the table.
+    pub(crate) fn print(&self, name: &str, joined: &Joined) {
+        println!(
+            "TABLE {name}: {} calls, {} failed; {} joined, {} ambiguous, {} not, {} wrong, by {:?}; flagged {:?}",
+            joined.calls,
+            joined.failed,
+            joined.surely,
+            joined.ambiguous,
+            joined.not,
+            joined.wrong,
+            joined.by,
+            self.flagged()
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! What the order of a thread's work is worth.
+//!
+//! A proxy with an event loop reads requests and writes them on in one order. One that hands each request to
+//! a task or to a worker thread need not: the task that was made last may run first. Such a process shows
+//! itself by connections that several threads work on in turn.
+
+use super::fast::Map;
+use crate::limits;
+
+/// Of one process.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// The thread that last worked on a connection.
+    threads: Map<u64, u32>,
+    moves: bool,
+    /// So many requests are still to go before order is trusted again.
+    distrust: u32,
+}
+
+impl Order {
+    /// A thread read a request from this connection, or wrote one to it; false when it cannot be kept.
+    pub(super) fn works(&mut self, connection: u64, tid: u32) -> bool {
+        if tid == 0 || self.moves {
+            return true;
+        }
+        let is_kept = self.threads.len() < limits::HOP_CONNECTIONS;
+        if !is_kept {
+            self.threads.clear();
+        }
+        let before = self.threads.insert(connection, tid);
+        if before.is_some_and(|before| before != tid) {
+            self.moves = true;
+            self.threads = Map::default();
+        }
+        self.distrust = self.distrust.saturating_sub(1);
+        is_kept
+    }
+
+    /// Work moves from thread to thread here: order says nothing.
+    pub(super) const fn moves(&self) -> bool {
+        self.moves
+    }
+
+    /// Order has not been found to be broken lately.
+    pub(super) const fn is_trusted(&self) -> bool {
+        self.distrust == 0
+    }
+
+    /// Requests were passed on in another order than they were read in.
+    pub(super) const fn was_broken(&mut self) {
+        self.distrust = limits::HOP_DISTRUST;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_two_threads_work_on_tells_of_tasks_that_move() {
+        let mut order = Order::default();
+        assert!(order.works(1, 10) && order.works(2, 11) && order.works(1, 10));
+        assert!(!order.moves());
+        assert!(order.works(1, 11));
+        assert!(order.moves());
+    }
+
+    #[test]
+    fn broken_order_is_trusted_again_after_a_while() {
+        let mut order = Order::default();
+        order.was_broken();
+        assert!(!order.is_trusted());
+        for _ in 0..limits::HOP_DISTRUST {
+            order.works(1, 10);
+        }
+        assert!(order.is_trusted());
+    }
+
+    #[test]
+    fn connections_beyond_the_bound_are_said() {
+        let mut order = Order::default();
+        let n = (0..=limits::HOP_CONNECTIONS as u64).filter(|conn| !order.works(*conn, 10));
+        assert_eq!(n.count(), 1);
+    }
+}

@@ -1,0 +1,89 @@
+//! A connection's end, and what may have gone by unseen before it.
+
+use super::Conn;
+use crate::kernel::event::{Boundary, Direction, Timestamp};
+use crate::pipeline::Sink;
+use crate::pipeline::later::Later;
+use crate::stream::table::Context;
+
+impl Conn {
+    /// The connection is over: records at the very end of a direction may have been lost, and nothing else
+    /// would tell.
+    pub(super) fn miss_the_end(&mut self, at: Timestamp, sink: &mut dyn Sink) {
+        if self.foreign {
+            return;
+        }
+        let context = Context {
+            at,
+            tid: 0,
+            pid: self.info.pid,
+        };
+        for direction in [Direction::Tx, Direction::Rx] {
+            let lane = self.lane(direction);
+            let Some(missing) = lane.missing_at_end() else {
+                continue;
+            };
+            match lane.reader.as_mut() {
+                Some(reader) => {
+                    reader.gap(Some(missing), Boundary::Unknown);
+                    self.steps(direction, context, sink);
+                }
+                None => {
+                    self.loss(at, "gap", Some(missing), sink);
+                    if let Some(sender) = self.role.sender(direction) {
+                        self.streams.lost(sender, at);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The kernel's walker lost its place: what follows in this direction starts anew.
+    pub(super) fn desync(&mut self, direction: Direction, at: Timestamp, sink: &mut dyn Sink) {
+        if self.announced {
+            self.loss(at, "desync", None, sink);
+            if let Some(sender) = self.role.sender(direction) {
+                self.streams.lost(sender, at);
+            }
+        } else {
+            // It only looked like frames: nothing of it counts.
+            self.waiting
+                .retain(|waiting| waiting.direction != direction);
+            self.believed = false;
+        }
+        if let Some(reader) = self.lane(direction).reader.as_mut() {
+            reader.gap(None, Boundary::Unknown);
+            while reader.poll().is_some() {}
+        }
+    }
+
+    /// This connection has to go for another one.
+    pub(in crate::pipeline) fn evict(
+        &mut self,
+        now: Timestamp,
+        later: &mut Later,
+        sink: &mut dyn Sink,
+    ) {
+        self.loss(now, "limit_connections", None, sink);
+        self.finish(now, later, sink);
+    }
+
+    /// The trace ends.
+    pub(in crate::pipeline) fn finish(
+        &mut self,
+        now: Timestamp,
+        later: &mut Later,
+        sink: &mut dyn Sink,
+    ) {
+        self.streams.advance(now);
+        if self.ending.begun() {
+            let (why, at) = self.ending.verdict(now);
+            self.miss_the_end(at, sink);
+            self.streams.connection_ended(why, at);
+        } else {
+            self.streams.trace_ended(now);
+        }
+        self.events(later, sink);
+        self.leave_hops(later);
+    }
+}
