@@ -131,6 +131,23 @@ pub const HOP_RECENT: usize = 256;
 /// Paths of one process that it is known to pass on. Counter `hop_paths`.
 pub const HOP_PATHS: usize = 512;
 
+/// Proxies that the diagnosis of a run tells apart. Counter `proxies` of the diagnosis, as below.
+pub const DIAGNOSIS_PROXIES: usize = 64;
+
+/// Connection ends whose streams the diagnosis counts, to tell what a server answered without the proxy.
+/// Counter `connections`.
+pub const DIAGNOSIS_CONNECTIONS: usize = 16_384;
+
+/// Broken streams that wait to be explained by what was found at a proxy. Counter `waiting`.
+pub const DIAGNOSIS_WAITING: usize = 16_384;
+
+/// Kinds of failure of one hop that the diagnosis tells apart, by server. Counter `cases`.
+pub const DIAGNOSIS_CASES: usize = 256;
+
+/// Values of each sort (user agents, reset codes, servers) that the diagnosis keeps of a proxy. Counter
+/// `values`.
+pub const DIAGNOSIS_VALUES: usize = 32;
+
 /// gRPC messages of one direction of one stream whose sizes are kept (the others are only counted).
 pub const MESSAGE_SIZES: usize = 16;
 
