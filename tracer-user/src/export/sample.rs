@@ -390,7 +390,7 @@ pub(crate) fn outputs() -> Vec<Output> {
         },
         Output::Stream {
             info: Arc::clone(&info),
-            record: Box::new(complete(15)),
+            record: Arc::new(complete(15)),
             findings: Vec::new(),
         },
         Output::StreamOpened {
@@ -398,7 +398,7 @@ pub(crate) fn outputs() -> Vec<Output> {
         },
         Output::Stream {
             info: Arc::clone(&info),
-            record: Box::new(cut_record),
+            record: Arc::new(cut_record),
             findings: cut_findings,
         },
         Output::StreamOpened {
@@ -406,7 +406,7 @@ pub(crate) fn outputs() -> Vec<Output> {
         },
         Output::Stream {
             info: Arc::clone(&info),
-            record: Box::new(lost_streams),
+            record: Arc::new(lost_streams),
             findings: Vec::new(),
         },
         Output::StreamOpened {
@@ -414,7 +414,7 @@ pub(crate) fn outputs() -> Vec<Output> {
         },
         Output::Stream {
             info: Arc::clone(&info),
-            record: Box::new(unseen(21)),
+            record: Arc::new(unseen(21)),
             findings: Vec::new(),
         },
         Output::GoAway {

@@ -3,8 +3,13 @@
 use super::{By, Confidence, Join};
 use crate::stream::digest::FieldsDigest;
 
+/// The ids that a request carries.
+pub(super) fn ids(digest: &FieldsDigest) -> impl Iterator<Item = u64> {
+    digest.request_id.into_iter().chain(digest.trace_id)
+}
+
 /// Both carry the same id.
-fn same_id(down: &FieldsDigest, up: &FieldsDigest) -> Option<Join> {
+pub(super) fn same_id(down: &FieldsDigest, up: &FieldsDigest) -> Option<Join> {
     let same = |a: Option<u64>, b: Option<u64>| a.is_some() && a == b;
     let by = if same(down.request_id, up.request_id) {
         By::RequestId
@@ -15,14 +20,6 @@ fn same_id(down: &FieldsDigest, up: &FieldsDigest) -> Option<Join> {
     };
     let confidence = Confidence::Id;
     Some(Join { by, confidence })
-}
-
-/// All their fields are the same, those that are made to tell requests apart perhaps among them.
-pub(super) fn same_fields(down: Option<&FieldsDigest>, up: &FieldsDigest) -> Join {
-    down.and_then(|down| same_id(down, up)).unwrap_or(Join {
-        by: By::Fields,
-        confidence: Confidence::UniqueField,
-    })
 }
 
 /// Both carry a trace id, and another one.

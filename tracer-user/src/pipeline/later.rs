@@ -22,13 +22,22 @@ type EndKey = (SocketAddr, SocketAddr, u32);
 pub(super) struct Later {
     pub(super) rules: Rules,
     hops: Hops<HopEnd>,
+    /// Nobody asked for hops.
+    hops_off: bool,
     /// The connection ends followed now, so that the two ends of one connection find each other.
     ends: HashMap<EndKey, Arc<ConnectionInfo>>,
 }
 
 impl Later {
+    pub(super) fn without_hops(&mut self) {
+        self.hops_off = true;
+    }
+
     /// A connection was found to speak HTTP/2.
     pub(super) fn connected(&mut self, info: &Arc<ConnectionInfo>) {
+        if self.hops_off {
+            return;
+        }
         for (place, side, _) in places(info).into_iter().flatten() {
             self.hops.connected(place, side);
         }
@@ -50,8 +59,15 @@ impl Later {
     }
 
     /// The request's HEADERS of a stream went by.
-    pub(super) fn requested(&mut self, info: &ConnectionInfo, opening: &Opening) {
-        for (place, side, _) in places(info).into_iter().flatten() {
+    pub(super) fn requested(&mut self, info: &ConnectionInfo, opening: Box<Opening>) {
+        if self.hops_off {
+            return;
+        }
+        let [first, second] = places(info);
+        if let (Some((place, side, _)), true) = (first, second.is_some()) {
+            self.hops.requested(place, side, opening.clone());
+        }
+        if let Some((place, side, _)) = second.or(first) {
             self.hops.requested(place, side, opening);
         }
     }
@@ -60,10 +76,13 @@ impl Later {
     pub(super) fn ended(
         &mut self,
         info: &Arc<ConnectionInfo>,
-        record: Box<StreamRecord>,
+        record: Arc<StreamRecord>,
         findings: &[Finding],
         sink: &mut dyn Sink,
     ) {
+        if self.hops_off {
+            return;
+        }
         let at = record.last_at;
         let mut places = places(info).into_iter().flatten().peekable();
         let mut record = Some(record);
@@ -80,7 +99,9 @@ impl Later {
             };
             if is_others {
                 end.info = Arc::new(info.turned());
-                of_this.pid = end.info.pid;
+                let mut turned = StreamRecord::clone(&of_this);
+                turned.pid = end.info.pid;
+                of_this = Arc::new(turned);
             }
             self.hops.ended(place, side, at, of_this, end);
         }
