@@ -79,3 +79,86 @@ pub(super) fn asked<T>(of: &mut Option<Shared<T>>, opened: bool, digest: &Fields
     *n = n.saturating_add(1);
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::connection::ConnectionId;
+    use crate::frame::StreamId;
+    use crate::hop::{Hop, Hops, PlaceKey, Side};
+    use crate::kernel::event::Timestamp;
+    use crate::stream::digest::{FieldsDigest, Opening};
+    use crate::stream::script::{C, S, Script, block};
+
+    const LOOPBACK: PlaceKey =
+        PlaceKey::Host(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    /// Each of `calls` is two streams at once, of connection 1 and then of connection 2 within it, whose
+    /// `x-call-id` is this.
+    fn joined(calls: &[&str]) -> Vec<Hop<()>> {
+        let mut script = Script::on(1, Some(C), true);
+        script.headers(C, 1, block(&[(":path", "/a")]), true);
+        script.headers(S, 1, block(&[(":status", "200")]), true);
+        let like = script.one();
+        let mut hops = Hops::default();
+        let sides = [Side::Upstream, Side::Downstream];
+        for side in [sides, sides].concat() {
+            hops.connected(LOOPBACK, side);
+        }
+        for (n, id) in (0_u32..).zip(calls) {
+            let began = u64::from(n) * 1_000;
+            for connection in [1, 2] {
+                for side in sides {
+                    let fields = [(":path", "/a"), ("x-call-id", *id)];
+                    let opening = Opening {
+                        connection: ConnectionId(connection),
+                        stream_id: StreamId(2 * n + 1),
+                        at: Timestamp(began + connection),
+                        tid: 0,
+                        pid: 0,
+                        digest: FieldsDigest::of(&block(&fields)),
+                    };
+                    hops.requested(LOOPBACK, side, Box::new(opening));
+                }
+            }
+            for connection in [2, 1] {
+                let at = Timestamp(began + 10 - connection);
+                let mut record = like.clone();
+                record.connection = ConnectionId(connection);
+                record.stream_id = StreamId(2 * n + 1);
+                (record.first_at, record.last_at) = (Timestamp(began + connection), at);
+                record.response.headers_at = Some(at);
+                record.response.end_stream_at = Some(at);
+                for side in sides {
+                    hops.ended(LOOPBACK, side, at, Arc::new(record.clone()), ());
+                }
+            }
+        }
+        hops.finish(Timestamp(u64::MAX));
+        std::iter::from_fn(|| hops.poll()).collect()
+    }
+
+    #[test]
+    fn requests_with_fields_of_their_own_are_joined_from_the_first_on() {
+        let hops = joined(&["a", "b", "c", "d"]);
+        assert_eq!(hops.len(), 4);
+        for hop in hops {
+            assert_eq!(hop.downstream.record.connection, ConnectionId(1));
+            let [up] = &hop.upstream[..] else {
+                panic!("{} attempts", hop.upstream.len());
+            };
+            assert_eq!(up.connection, ConnectionId(2));
+            assert_eq!(up.stream_id, hop.downstream.record.stream_id);
+        }
+    }
+
+    #[test]
+    fn a_client_of_two_servers_that_says_the_same_to_both_is_no_proxy() {
+        assert_eq!(joined(&["a"; 20]).len(), 0);
+        // Nor is one that says it again sooner or later.
+        assert_eq!(joined(&["a", "b", "a", "b", "a", "b"]).len(), 0);
+        // Too little to tell.
+        assert_eq!(joined(&["a", "b"]).len(), 0);
+    }
+}

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use super::Counts;
 use crate::anomaly::kind::Finding;
+use crate::connection::Endpoint;
 use crate::export::text::count;
 use crate::kernel::capture::{EndNote, whose};
-use crate::kernel::event::Process;
+use crate::kernel::event::{Opened, Process};
 use crate::pipeline::ConnectionInfo;
 
 /// Who wrote the file.
@@ -21,10 +22,18 @@ pub(super) const SECTION: &str = concat!(
      traced processes, bodies and credentials."
 );
 
+const fn side(info: &ConnectionInfo) -> Opened {
+    match info.role {
+        Some(Endpoint::Client) => Opened::Active,
+        Some(Endpoint::Server) => Opened::Passive,
+        None => Opened::Unseen,
+    }
+}
+
 /// Whose connection end it is, which has this address in the file.
 pub(super) fn connection(info: &ConnectionInfo, address: SocketAddr) -> String {
     let note = EndNote {
-        role: info.role,
+        opened: side(info),
         address,
         process: Process {
             pid: info.pid,
@@ -46,7 +55,7 @@ pub(super) fn finding(info: &ConnectionInfo, finding: &Finding) -> String {
         "h2trace: {} {}{about}, at the {} end (process {}, {}): {}",
         finding.verdict.as_str(),
         finding.kind.as_str(),
-        whose(info.role),
+        whose(side(info)),
         info.pid,
         info.comm,
         finding.summary

@@ -11,8 +11,7 @@
 use std::net::SocketAddr;
 
 use super::Endian;
-use crate::connection::Endpoint;
-use crate::kernel::event::Process;
+use crate::kernel::event::{Opened, Process};
 
 /// Bytes of a process's name at most, in a comment that is believed. The kernel's are of 15.
 const NAME_MAX: usize = 64;
@@ -23,8 +22,8 @@ const COMMENT: u16 = 1;
 /// What a comment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndNote {
-    /// The role of the end; None: it was not known.
-    pub role: Option<Endpoint>,
+    /// Whether it is the client's, which opened the connection, or the server's.
+    pub opened: Opened,
     /// Its address in the file.
     pub address: SocketAddr,
     /// Its process.
@@ -38,7 +37,7 @@ impl EndNote {
         let process = &self.process;
         let mut words = format!(
             "h2trace: the {} end, {}, is process {} ({}), cgroup {}",
-            whose(self.role),
+            whose(self.opened),
             self.address,
             process.pid,
             process.comm,
@@ -54,11 +53,11 @@ impl EndNote {
     #[must_use]
     pub fn read(comment: &[u8]) -> Option<EndNote> {
         let rest = comment.strip_prefix(b"h2trace: the ")?;
-        let (role, rest) = std::str::from_utf8(rest).ok()?.split_once(" end, ")?;
-        let role = match role {
-            "client's" => Some(Endpoint::Client),
-            "server's" => Some(Endpoint::Server),
-            "observed" => None,
+        let (opened, rest) = std::str::from_utf8(rest).ok()?.split_once(" end, ")?;
+        let opened = match opened {
+            "client's" => Opened::Active,
+            "server's" => Opened::Passive,
+            "observed" => Opened::Unseen,
             _ => return None,
         };
         let (address, rest) = rest.split_once(", is process ")?;
@@ -72,7 +71,7 @@ impl EndNote {
         let pid = u32::try_from(number(pid)?).ok().filter(|pid| *pid > 0)?;
         let is_name = comm.len() <= NAME_MAX && !comm.chars().any(char::is_control);
         is_name.then_some(EndNote {
-            role,
+            opened,
             address: address.parse().ok()?,
             process: Process {
                 pid,
@@ -86,11 +85,11 @@ impl EndNote {
 
 /// `client's`, `server's` or `observed`.
 #[must_use]
-pub const fn whose(role: Option<Endpoint>) -> &'static str {
-    match role {
-        Some(Endpoint::Client) => "client's",
-        Some(Endpoint::Server) => "server's",
-        None => "observed",
+pub const fn whose(opened: Opened) -> &'static str {
+    match opened {
+        Opened::Active => "client's",
+        Opened::Passive => "server's",
+        Opened::Unseen => "observed",
     }
 }
 
@@ -143,7 +142,7 @@ mod tests {
 
     fn note(comm: &str, netns: u32) -> EndNote {
         EndNote {
-            role: Some(Endpoint::Server),
+            opened: Opened::Passive,
             address: "[::1]:8080".parse().unwrap(),
             process: Process {
                 pid: 4_711,
@@ -163,9 +162,9 @@ mod tests {
     fn what_is_written_is_read_back() {
         for comm in ["envoy", "", "a (b), cgroup 7", "x), cgroup 9 (", "ä, is"] {
             for netns in [0, u32::MAX] {
-                for role in [Some(Endpoint::Client), Some(Endpoint::Server), None] {
+                for opened in [Opened::Active, Opened::Passive, Opened::Unseen] {
                     let note = EndNote {
-                        role,
+                        opened,
                         ..note(comm, netns)
                     };
                     let words = note.words();

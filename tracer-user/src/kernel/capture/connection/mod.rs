@@ -9,7 +9,6 @@ use super::flow::{Flow, Placed};
 use super::process::EndNote;
 use super::reassembly::Counts;
 use super::tcp::Segment;
-use crate::connection::Endpoint;
 use crate::kernel::event::{
     Address, Direction, End, EndCause, Event, Open, Opened, OtherProtocol, Process, SocketKey,
     Task, Timestamp, Unrecognised, What,
@@ -105,10 +104,10 @@ impl Connection {
         }
         let nothing_told = self.flows.iter().all(|flow| flow.base().is_none());
         if !self.from_syn && nothing_told {
-            match note.role {
-                Some(Endpoint::Client) => self.client = end,
-                Some(Endpoint::Server) => self.client = 1 - end,
-                None => {}
+            match note.opened {
+                Opened::Active => self.client = end,
+                Opened::Passive => self.client = 1 - end,
+                Opened::Unseen => {}
             }
         }
         if let Some(known) = self.processes.get_mut(end) {
