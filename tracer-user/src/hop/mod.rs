@@ -25,6 +25,7 @@ mod place;
 mod table;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -7,56 +7,16 @@ use super::fast::Map;
 use super::ids::{other_id, other_path, same_id};
 use super::index::{Found, Index, Thread};
 use super::order::Order;
+use super::waiting::{Down, Taken, Up};
 use super::{By, Confidence, HopStream, Join, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
-use crate::stream::digest::{FieldsDigest, Opening};
+use crate::stream::digest::Opening;
 use crate::stream::record::StreamRecord;
 
 /// A stream's key: its connection and its id in one number.
 pub(super) const fn key(connection: u64, stream_id: u32) -> u64 {
     (connection << 31) | (stream_id & 0x7fff_ffff) as u64
-}
-
-/// A stream that the process serves.
-#[derive(Debug)]
-pub(super) struct Down<T> {
-    pub(super) at: Timestamp,
-    tid: u32,
-    period: u64,
-    digest: FieldsDigest,
-    pub(super) ended: Option<HopStream<T>>,
-    /// The streams that were opened for it.
-    pub(super) attempts: Vec<(u64, Join)>,
-    /// How many of them have not ended.
-    pub(super) n_open: u32,
-    /// The order of its period was found to be broken.
-    pub(super) doubted: bool,
-    /// Order decided which upstream stream is its own, and there were others.
-    pub(super) in_company: bool,
-}
-
-/// A request that was taken out, with the upstream streams of it.
-pub(super) type Taken<T> = (Down<T>, Vec<(u64, Join, Option<Up<T>>)>);
-
-impl<T> Down<T> {
-    /// It is not certain which of several upstream streams is its own.
-    pub(super) fn is_ambiguous(&self) -> bool {
-        let unsure = |(_, join): &(u64, Join)| match self.doubted {
-            true => join.confidence >= Confidence::ThreadOrder,
-            false => join.confidence == Confidence::Ambiguous,
-        };
-        self.attempts.iter().any(unsure)
-    }
-}
-
-/// A stream that the process opened.
-#[derive(Debug)]
-pub(super) struct Up<T> {
-    pub(super) opening: Box<Opening>,
-    /// What it was opened for.
-    pub(super) of: Option<u64>,
-    pub(super) ended: Option<HopStream<T>>,
 }
 
 /// One process.
@@ -180,8 +140,7 @@ impl<T> Place<T> {
         self.ids_seen |= down.digest.request_id.is_some() || down.digest.trace_id.is_some();
         let thread = self.threads.entry(down.tid).or_default();
         if thread.waiting.is_empty() {
-            thread.period = thread.period.wrapping_add(1);
-            thread.n_in_period = 0;
+            thread.begin_period();
         }
         thread.n_in_period = thread.n_in_period.saturating_add(1);
         if thread.waiting.len() >= limits::STREAMS_PER_CONNECTION {
@@ -208,14 +167,23 @@ impl<T> Place<T> {
                 down.n_open = down.n_open.saturating_add(1);
                 of = Some(down_key);
                 let tid = down.tid;
-                let thread = self.threads.get(&tid);
-                down.in_company = join.by == By::Order && thread.is_some_and(|t| t.n_in_period > 1);
+                let mut scattered = false;
+                if join.by == By::Order
+                    && let Some(thread) = self.threads.get_mut(&tid)
+                {
+                    let is_first = opening.stream_id.0 == 1;
+                    scattered = thread.passes_by(opening.connection.0, is_first);
+                    (down.in_company, down.doubted) = (thread.n_in_period > 1, thread.scattered);
+                }
                 if down.digest.request_id.is_none()
                     && let Some(id) = opening.digest.request_id
                 {
                     self.by_attempt.insert(id, down_key);
                 }
                 self.pass(tid, down_key);
+                if scattered {
+                    self.doubt_period_of(down_key);
+                }
             } else {
                 self.hit(1);
             }
@@ -519,8 +487,12 @@ impl<T> Place<T> {
 
     /// A request and the upstream stream that order gave it cannot belong together.
     pub(super) fn contradicted(&mut self, key: u64) {
+        self.order.was_broken();
+        self.doubt_period_of(key);
+    }
+
+    fn doubt_period_of(&mut self, key: u64) {
         if let Some(down) = self.downs.remove(&key) {
-            self.order.was_broken();
             self.doubt(&down);
             let doubted = true;
             self.downs.insert(key, Down { doubted, ..down });

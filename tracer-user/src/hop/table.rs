@@ -5,7 +5,8 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::fast::Map;
-use super::place::{Down, Place, Up, key};
+use super::place::{Place, key};
+use super::waiting::{Down, Up};
 use super::{Attempt, Confidence, Hop, HopStream, Join, PlaceKey, Side};
 use crate::frame::StreamId;
 use crate::kernel::event::Timestamp;

@@ -323,3 +323,48 @@ fn where_threads_take_turns_on_a_connection_order_says_nothing() {
         assert_eq!(confidence, Some(Confidence::Ambiguous));
     }
 }
+
+#[test]
+fn which_of_several_new_connections_is_up_first_says_nothing_of_order() {
+    let like = record();
+    let mut hops: Hops<()> = Hops::default();
+    hops.connected(PROXY, Side::Downstream);
+    hops.connected(PROXY, Side::Upstream);
+    let fields = [(":method", "GET"), (":path", "/a")];
+    for n in 0..3 {
+        hops.requested(
+            PROXY,
+            Side::Downstream,
+            &opening(Side::Downstream, n, 11, 5, &fields),
+        );
+    }
+    let new = |n: u32| ConnectionId(100 + u64::from(n));
+    for n in [1, 2, 0] {
+        let mut opening = opening(Side::Upstream, 0, 11, 10, &fields);
+        opening.connection = new(n);
+        hops.requested(PROXY, Side::Upstream, &opening);
+    }
+    let mut end = |side, connection, stream| {
+        let mut record = Box::new(like.clone());
+        (record.connection, record.stream_id) = (connection, StreamId(stream));
+        (record.first_at, record.last_at) = (Timestamp(5), Timestamp(20));
+        hops.ended(PROXY, side, Timestamp(20), record, ());
+    };
+    for n in 0..3 {
+        end(Side::Upstream, new(n), 1);
+    }
+    for n in 0..3 {
+        end(
+            Side::Downstream,
+            ConnectionId(connection(Side::Downstream, 11)),
+            2 * n + 1,
+        );
+    }
+    hops.finish(Timestamp(u64::MAX));
+    let decided: Vec<_> = std::iter::from_fn(|| hops.poll()).collect();
+    assert_eq!(decided.len(), 3);
+    for hop in decided {
+        let confidence = hop.join.map(|join| join.confidence);
+        assert_eq!(confidence, Some(Confidence::Ambiguous));
+    }
+}
