@@ -50,7 +50,14 @@ fn man_pages_are_written_for_every_command() {
 fn schema_describes_every_type_of_line() {
     let said = h2trace(&["generate", "schema"]);
     let schema: Value = serde_json::from_str(&said.stdout).unwrap();
-    for line_type in ["connection", "stream", "finding", "loss", "summary"] {
+    for line_type in [
+        "connection",
+        "stream",
+        "finding",
+        "loss",
+        "diagnosis",
+        "summary",
+    ] {
         let of_type = &schema["$defs"][line_type];
         assert_eq!(of_type["properties"]["type"]["const"], line_type);
         assert_eq!(of_type["properties"]["v"]["const"], 1);

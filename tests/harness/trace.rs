@@ -18,6 +18,8 @@ pub struct Trace {
     pub connections: Vec<Value>,
     /// Of type `loss`.
     pub losses: Vec<Value>,
+    /// The last of type `diagnosis`, when one has come.
+    pub diagnosis: Option<Value>,
     /// Of type `summary`, when it has come.
     pub summary: Option<Value>,
 }
@@ -64,6 +66,7 @@ impl Trace {
                 Some("hop") => trace.hops.push(Hop(value)),
                 Some("connection") => trace.connections.push(value),
                 Some("loss") => trace.losses.push(value),
+                Some("diagnosis") => trace.diagnosis = Some(value),
                 Some("summary") => trace.summary = Some(value),
                 other => panic!("a line of type {other:?}: {line}"),
             }

@@ -125,11 +125,32 @@ pub const HOP_ATTEMPTS: usize = 16;
 /// `hop_candidates`.
 pub const HOP_CANDIDATES: usize = 256;
 
+/// How many upstream streams of a process find their request by surer means until what is kept for others
+/// (an index of single fields, streams that ended lately) is put away.
+pub const HOP_KEPT_FOR: u32 = 4_096;
+
 /// Upstream streams of one process kept beyond their end, where several requests cannot be told apart.
 pub const HOP_RECENT: usize = 256;
 
 /// Paths of one process that it is known to pass on. Counter `hop_paths`.
 pub const HOP_PATHS: usize = 512;
+
+/// Proxies that the diagnosis of a run tells apart. Counter `proxies` of the diagnosis, as below.
+pub const DIAGNOSIS_PROXIES: usize = 64;
+
+/// Connection ends whose streams the diagnosis counts, to tell what a server answered without the proxy.
+/// Counter `connections`.
+pub const DIAGNOSIS_CONNECTIONS: usize = 16_384;
+
+/// Broken streams that wait to be explained by what was found at a proxy. Counter `waiting`.
+pub const DIAGNOSIS_WAITING: usize = 16_384;
+
+/// Kinds of failure of one hop that the diagnosis tells apart, by server. Counter `cases`.
+pub const DIAGNOSIS_CASES: usize = 256;
+
+/// Values of each sort (user agents, reset codes, servers) that the diagnosis keeps of a proxy. Counter
+/// `values`.
+pub const DIAGNOSIS_VALUES: usize = 32;
 
 /// gRPC messages of one direction of one stream whose sizes are kept (the others are only counted).
 pub const MESSAGE_SIZES: usize = 16;

@@ -1,4 +1,5 @@
 //! `cargo xtask demo`: build the release binary and run `h2trace demo`. It needs Rust and the kernel, no more.
+//! With `--incident`: the reference incident with the peers of `cargo xtask setup`.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -6,11 +7,19 @@ use std::process::{Command, ExitCode};
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::incident::{self, Shape};
 use crate::{command, privilege};
 
 /// What `cargo xtask demo` takes.
 #[derive(Args)]
 pub(crate) struct Options {
+    /// Instead run the reference incident with real parts (see "cargo xtask setup"): a gRPC server, Envoy, a client
+    #[arg(long)]
+    incident: bool,
+
+    #[command(flatten)]
+    shape: Shape,
+
     /// Passed on to `h2trace demo` (see `h2trace demo --help`)
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -20,6 +29,9 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     if let Some(refusal) = privilege::refuse("demo", "loads kernel programs") {
         return Ok(refusal);
+    }
+    if options.incident {
+        return incident::demo(&options.shape, root);
     }
     eprintln!("building h2trace (the first time takes a minute or two)");
     command::run(command::cargo(root).args([
@@ -31,6 +43,9 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     ]))?;
     let mut demo = Command::new(release_binary(root));
     demo.arg("demo").args(&options.arguments);
+    if let Some(calls) = options.shape.calls {
+        demo.args(["--calls", &calls.to_string()]);
+    }
     let status = demo
         .status()
         .with_context(|| format!("cannot run {}", command::shown(&demo)))?;

@@ -11,6 +11,7 @@ mod command;
 mod compare_tshark;
 mod demo;
 mod fuzz;
+mod incident;
 mod privilege;
 mod setup;
 mod soak;
@@ -46,6 +47,8 @@ enum Task {
     Bench(bench::Options),
     /// Run real peers for long, in good health, and fail when the tracer flags or loses anything
     Soak(soak::Options),
+    /// Run the reference incident in all its shapes, and hold h2trace's verdicts against the clients' words
+    IncidentMatrix(incident::Matrix),
     /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
     CompareTshark(compare_tshark::Options),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options, &root),
         Task::Bench(options) => bench::run(&options, &root),
         Task::Soak(options) => soak::run(&options, &root),
+        Task::IncidentMatrix(options) => incident::matrix(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),
     };
     result.unwrap_or_else(|error| {

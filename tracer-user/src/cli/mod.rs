@@ -3,6 +3,7 @@
 pub mod args;
 pub mod doctor;
 pub mod explain;
+pub mod front;
 pub mod generate;
 pub mod live;
 pub mod output;
@@ -12,6 +13,7 @@ pub mod replay;
 pub mod scope;
 pub mod serve;
 pub mod session;
+pub mod show;
 pub mod trace;
 
 use std::io::{self, Write as _};

@@ -11,7 +11,9 @@ use anyhow::Context as _;
 
 use super::args::{Format, Headers, ReplayArgs, Show};
 use super::output;
+use super::show::Wanted;
 use crate::export::clock::WallClock;
+use crate::export::diagnosis::Diagnosis;
 use crate::export::json::Json;
 use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
 use crate::export::text::{Text, count};
@@ -47,8 +49,9 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut pipeline = Pipeline::new(settings).telling(frames);
     let mut out = Printed {
         front: front(args),
-        show: args.show.clone(),
+        wanted: Wanted::new(args.show.clone()),
         tally: Tally::default(),
+        diagnosis: Diagnosis::default(),
         written: Ok(()),
     };
     let mut reassembly = Reassembly::new(args.port);
@@ -185,23 +188,13 @@ enum Front {
 /// Prints what is wanted, in order, and waits for a slow reader.
 struct Printed {
     front: Front,
-    show: Vec<Show>,
+    wanted: Wanted,
     tally: Tally,
+    diagnosis: Diagnosis,
     written: io::Result<()>,
 }
 
 impl Printed {
-    fn wants(&self, show: Show) -> bool {
-        self.show.contains(&show)
-    }
-
-    fn print(&mut self, output: &Output) {
-        match &mut self.front {
-            Front::Text(text) => text.accept(output),
-            Front::Json(json) => json.accept(output),
-        }
-    }
-
     fn waiting(&self) -> usize {
         match &self.front {
             Front::Text(text) => text.len(),
@@ -220,8 +213,14 @@ impl Printed {
             filtered,
         };
         match &mut self.front {
-            Front::Text(text) => text.summary(&summary),
-            Front::Json(json) => json.summary(&summary),
+            Front::Text(text) => {
+                text.summary(&summary);
+                text.diagnosis(&self.diagnosis.report());
+            }
+            Front::Json(json) => {
+                json.diagnosis(&self.diagnosis.report(), true);
+                json.summary(&summary);
+            }
         }
     }
 
@@ -240,55 +239,12 @@ impl Printed {
 impl Sink for Printed {
     fn accept(&mut self, output: &Output) {
         self.tally.accept(output);
-        match output {
-            Output::Frame { .. } => self.print(output),
-            Output::Connection(_)
-            | Output::ConnectionEnded { .. }
-            | Output::GoAway { .. }
-            | Output::Loss(_) => {
-                if self.wants(Show::Connections) {
-                    self.print(output);
-                }
-            }
-            Output::StreamOpened { .. } => {}
-            Output::Stream {
-                info,
-                record,
-                findings,
-            } => match (self.wants(Show::Streams), self.wants(Show::Findings)) {
-                (true, true) => self.print(output),
-                (true, false) => self.print(&Output::Stream {
-                    info: Arc::clone(info),
-                    record: record.clone(),
-                    findings: Vec::new(),
-                }),
-                (false, true) => {
-                    for finding in findings {
-                        self.print(&Output::Finding {
-                            info: Arc::clone(info),
-                            finding: finding.clone(),
-                        });
-                    }
-                }
-                (false, false) => {}
-            },
-            // The front knows whether hops are wanted beside what was found about them.
-            Output::Hop { request, .. } => {
-                match (self.wants(Show::Hops), self.wants(Show::Findings)) {
-                    (_, true) => self.print(output),
-                    (true, false) => self.print(&Output::Hop {
-                        request: request.clone(),
-                        findings: Vec::new(),
-                    }),
-                    (false, false) => {}
-                }
-            }
-            Output::Finding { .. } => {
-                if self.wants(Show::Findings) {
-                    self.print(output);
-                }
-            }
-        }
+        self.diagnosis.accept(output);
+        let front = &mut self.front;
+        self.wanted.pass(output, &mut |output| match front {
+            Front::Text(text) => text.accept(output),
+            Front::Json(json) => json.accept(output),
+        });
         if self.waiting() >= WRITE_AT_ONCE {
             self.flush();
         }

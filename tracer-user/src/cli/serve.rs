@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::ServeArgs;
+use super::front::Front;
 use super::live;
 use super::ready::ReadyFile;
 use super::scope::Scope;
-use super::session::{Front, Plan};
+use super::session::Plan;
+use super::show::Wanted;
 use crate::export::http::{self, Heartbeat};
 use crate::export::prometheus::Exporter;
 use crate::kernel;
@@ -44,6 +46,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         heartbeat: Arc::clone(&heartbeat),
         scope,
         heartbeat_every: HEARTBEAT_EVERY,
+        wanted: Wanted::new(Vec::new()),
+        report_every: Duration::MAX,
         duration: None,
         limit: None,
     };

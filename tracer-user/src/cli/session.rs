@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
+use super::front::Front;
 use super::output::Printer;
 use super::scope::Scope;
+use super::show::Wanted;
+use crate::export::diagnosis::Diagnosis;
 use crate::export::http::Heartbeat;
-use crate::export::json::Json;
 use crate::export::prometheus::{Exporter, ProgramRuns};
 use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
-use crate::export::text::{Text, count};
+use crate::export::text::count;
 use crate::kernel::DRAIN_MAX;
 use crate::pipeline::{Output, Sink};
 
@@ -76,42 +78,6 @@ impl Stop {
     }
 }
 
-/// How outputs are printed.
-pub enum Front {
-    /// Not at all: `serve`.
-    Silent,
-    /// For people.
-    Text(Text),
-    /// For programs.
-    Json(Json),
-}
-
-impl Front {
-    fn take(&mut self) -> Vec<u8> {
-        match self {
-            Front::Silent => Vec::new(),
-            Front::Text(text) => text.take(),
-            Front::Json(json) => json.take(),
-        }
-    }
-
-    fn kernel_loss(&mut self, cause: &'static str, lost: u64) {
-        match self {
-            Front::Silent => {}
-            Front::Text(text) => text.kernel_loss(cause, lost),
-            Front::Json(json) => json.kernel_loss(cause, lost),
-        }
-    }
-
-    fn summary(&mut self, summary: &Summary<'_>) {
-        match self {
-            Front::Silent => {}
-            Front::Text(text) => text.summary(summary),
-            Front::Json(json) => json.summary(summary),
-        }
-    }
-}
-
 /// What a run does.
 pub struct Plan {
     /// How outputs are printed.
@@ -126,6 +92,10 @@ pub struct Plan {
     pub scope: Scope,
     /// How often people see one when nothing else is printed.
     pub heartbeat_every: Duration,
+    /// What of the outputs is printed.
+    pub wanted: Wanted,
+    /// How often what broke is said, when something did since.
+    pub report_every: Duration,
     /// Ends the run after this time.
     pub duration: Option<Duration>,
     /// Ends the run after this many streams.
@@ -143,8 +113,10 @@ pub struct Ended {
 /// Hands every output to all that want it, until the limit of streams is reached.
 struct Fan<'a> {
     tally: &'a mut Tally,
+    diagnosis: &'a mut Diagnosis,
     exporter: Option<&'a mut Exporter>,
     front: &'a mut Front,
+    wanted: &'a Wanted,
     limit: Option<u64>,
 }
 
@@ -163,11 +135,12 @@ impl Sink for Fan<'_> {
         if let Some(exporter) = self.exporter.as_deref_mut() {
             exporter.accept(output);
         }
-        match self.front {
-            Front::Silent => {}
-            Front::Text(text) => text.accept(output),
-            Front::Json(json) => json.accept(output),
+        if matches!(self.front, Front::Silent) {
+            return;
         }
+        self.diagnosis.accept(output);
+        let front = &mut *self.front;
+        self.wanted.pass(output, &mut |output| front.accept(output));
     }
 }
 
@@ -175,9 +148,13 @@ struct Session {
     source: Box<dyn Source>,
     plan: Plan,
     tally: Tally,
+    diagnosis: Diagnosis,
     kernel: Kernel,
     started: Instant,
     printed_at: Instant,
+    diagnosed_at: Instant,
+    /// Anomalies of which the last diagnosis knew.
+    n_diagnosed: u64,
     counted_at: Option<Instant>,
 }
 
@@ -192,9 +169,12 @@ pub fn run(source: Box<dyn Source>, plan: Plan, stop: &Stop) -> anyhow::Result<E
         source,
         plan,
         tally: Tally::default(),
+        diagnosis: Diagnosis::default(),
         kernel: Kernel::default(),
         started: now,
         printed_at: now,
+        diagnosed_at: now,
+        n_diagnosed: 0,
         counted_at: None,
     };
     if let Some(exporter) = &session.plan.exporter {
@@ -223,6 +203,7 @@ impl Session {
                 self.count()?;
                 self.counted_at = Some(now);
             }
+            self.diagnose(now);
             self.show_life(now);
             if let Some(reason) = self.over(stop) {
                 return Ok(reason);
@@ -273,8 +254,10 @@ impl Session {
     fn drain(&mut self) -> anyhow::Result<u64> {
         let mut fan = Fan {
             tally: &mut self.tally,
+            diagnosis: &mut self.diagnosis,
             exporter: self.plan.exporter.as_mut(),
             front: &mut self.plan.front,
+            wanted: &self.plan.wanted,
             limit: self.plan.limit,
         };
         let n_records = self.source.drain(&mut fan)?;
@@ -317,6 +300,20 @@ impl Session {
         Ok(())
     }
 
+    /// Says what broke, when something did since it was last said.
+    fn diagnose(&mut self, now: Instant) {
+        if now.duration_since(self.diagnosed_at) < self.plan.report_every {
+            return;
+        }
+        self.diagnosed_at = now;
+        let n_anomalies = self.diagnosis.n_anomalies();
+        if n_anomalies > self.n_diagnosed {
+            self.n_diagnosed = n_anomalies;
+            self.plan.front.diagnosis(&self.diagnosis);
+            self.print();
+        }
+    }
+
     /// A line on stderr when nothing was printed for a while.
     fn show_life(&mut self, now: Instant) {
         if now.duration_since(self.printed_at) < self.plan.heartbeat_every {
@@ -348,8 +345,10 @@ impl Session {
         }
         let mut fan = Fan {
             tally: &mut self.tally,
+            diagnosis: &mut self.diagnosis,
             exporter: self.plan.exporter.as_mut(),
             front: &mut self.plan.front,
+            wanted: &self.plan.wanted,
             limit: self.plan.limit,
         };
         self.source.finish(&mut fan);
@@ -362,7 +361,7 @@ impl Session {
             output_dropped: self.plan.printer.as_ref().map_or(0, Printer::dropped_lines),
             filtered: !self.plan.scope.is_all(),
         };
-        self.plan.front.summary(&summary);
+        self.plan.front.summary(&summary, &self.diagnosis);
         self.print();
         if let Some(printer) = self.plan.printer.take() {
             printer.finish();
@@ -378,7 +377,9 @@ mod tests {
 
     use super::*;
     use crate::anomaly::kind::Verdict;
+    use crate::cli::args::Show;
     use crate::export::clock::WallClock;
+    use crate::export::json::Json;
     use crate::export::sample;
 
     /// Hands out one batch a drain; then nothing, for ever.
@@ -418,6 +419,11 @@ mod tests {
         }
     }
 
+    fn everything() -> Wanted {
+        let all = [Show::Connections, Show::Streams, Show::Hops, Show::Findings];
+        Wanted::new(all.to_vec())
+    }
+
     fn recorded(batches: usize, at_end: Vec<Output>) -> Box<Recorded> {
         Box::new(Recorded {
             batches: (0..batches).map(|_| sample::outputs()).collect(),
@@ -448,6 +454,8 @@ mod tests {
             heartbeat: Arc::new(Heartbeat::new()),
             scope: Scope::default(),
             heartbeat_every: Duration::from_secs(3_600),
+            wanted: everything(),
+            report_every: Duration::from_millis(5),
             duration,
             limit,
         };
@@ -549,6 +557,8 @@ mod tests {
             heartbeat: Arc::new(Heartbeat::new()),
             scope: Scope::default(),
             heartbeat_every: Duration::from_secs(3_600),
+            wanted: everything(),
+            report_every: Duration::from_millis(5),
             duration: Some(Duration::from_secs(60)),
             limit: None,
         };

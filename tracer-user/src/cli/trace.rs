@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use super::args::{Format, TraceArgs};
+use super::args::{Format, Show, TraceArgs};
+use super::front::Front;
 use super::live;
 use super::output::{self, Printer};
 use super::ready::ReadyFile;
 use super::scope::Scope;
-use super::session::{Front, Plan};
+use super::session::Plan;
+use super::show::Wanted;
 use crate::export::clock::WallClock;
 use crate::export::http::Heartbeat;
 use crate::export::json::Json;
@@ -57,20 +59,33 @@ pub(super) fn plan(args: &TraceArgs, scope: Scope, printer: Printer) -> Plan {
         heartbeat: Arc::new(Heartbeat::new()),
         scope,
         heartbeat_every: HEARTBEAT_EVERY,
+        wanted: Wanted::new(shown(args)),
+        report_every: args.report_every,
         duration: args.duration,
         limit: args.limit,
     }
 }
 
+/// What is printed. Programs get the requests at proxies too: for people the findings about them are enough.
+fn shown(args: &TraceArgs) -> Vec<Show> {
+    match (args.show.is_empty(), args.report.output) {
+        (false, _) => args.show.iter().copied().map(Show::from).collect(),
+        (true, Format::Json) => vec![Show::Connections, Show::Streams, Show::Hops, Show::Findings],
+        (true, Format::Text) => vec![Show::Connections, Show::Streams, Show::Findings],
+    }
+}
+
 fn front(args: &TraceArgs) -> Front {
     let shown_from = args.report.findings.shown_from();
+    let hops = shown(args).contains(&Show::Hops);
     match args.report.output {
-        Format::Json => Front::Json(Json::new(WallClock::new(), shown_from)),
+        Format::Json => Front::Json(Json::new(WallClock::new(), shown_from).with_hops(hops)),
         Format::Text => {
             let (paint, columns) = output::terminal();
             Front::Text(
                 Text::new(WallClock::new(), paint, columns, shown_from)
-                    .with_headers(&args.common.header.header),
+                    .with_headers(&args.common.header.header)
+                    .with_hops(hops),
             )
         }
     }

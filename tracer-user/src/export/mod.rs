@@ -1,6 +1,7 @@
 //! Stage 7: findings and streams become metrics, text and JSON.
 
 pub mod clock;
+pub mod diagnosis;
 pub mod http;
 pub mod json;
 pub mod labels;

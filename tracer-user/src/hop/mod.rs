@@ -18,6 +18,7 @@
 
 pub(crate) mod facts;
 mod fast;
+mod find;
 mod ids;
 mod index;
 mod order;
@@ -25,7 +26,6 @@ mod place;
 mod table;
 #[cfg(test)]
 mod tests;
-mod waiting;
 
 use std::net::IpAddr;
 use std::sync::Arc;

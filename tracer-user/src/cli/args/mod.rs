@@ -175,6 +175,23 @@ pub struct TraceArgs {
     )]
     pub limit: Option<u64>,
 
+    /// What to print; without it connections, streams and findings (and hops with --output json)
+    #[arg(
+        long,
+        env = "H2TRACE_SHOW",
+        value_enum,
+        value_delimiter = ',',
+        hide_env = true
+    )]
+    pub show: Vec<ShowLive>,
+
+    /// Say what broke and what to change this often, when something broke since (and at the end)
+    #[arg(
+        long, env = "H2TRACE_REPORT_EVERY", value_name = "DURATION", default_value = "30s",
+        value_parser = duration, hide_env = true
+    )]
+    pub report_every: Duration,
+
     #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub report: ReportArgs,
@@ -326,6 +343,30 @@ pub enum Show {
     Hops,
     /// What was found
     Findings,
+}
+
+/// What trace prints. Single frames are not told live: the kernel programs copy no payload for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ShowLive {
+    /// Connections: seen, ended, GOAWAY, and what could not be decoded
+    Connections,
+    /// Every stream that ended
+    Streams,
+    /// Both sides of every request that a proxy passed on
+    Hops,
+    /// What was found
+    Findings,
+}
+
+impl From<ShowLive> for Show {
+    fn from(show: ShowLive) -> Show {
+        match show {
+            ShowLive::Connections => Show::Connections,
+            ShowLive::Streams => Show::Streams,
+            ShowLive::Hops => Show::Hops,
+            ShowLive::Findings => Show::Findings,
+        }
+    }
 }
 
 /// Which header values are printed.

@@ -1,6 +1,7 @@
 //! JSON lines: one object a line with `"v":1` and `"type"`. Other people's scripts rely on the keys:
 //! `schema.json` beside this file documents them, and a test holds every line against it.
 
+mod diagnosis;
 mod frame;
 mod hop;
 mod line;
@@ -8,11 +9,13 @@ mod summary;
 
 use serde::Serialize;
 
+use self::diagnosis::DiagnosisLine;
 use self::frame::FrameLine;
 use self::hop::HopLine;
 use self::line::{Connection, FindingLine, LossLine, Stream};
 use self::summary::SummaryLine;
 use super::clock::WallClock;
+use super::diagnosis::Report;
 use super::tally::Summary;
 use crate::anomaly::kind::Verdict;
 use crate::pipeline::{Output, Sink};
@@ -68,6 +71,12 @@ impl Json {
     /// The kernel programs lost something: `count` more of `cause` than before.
     pub fn kernel_loss(&mut self, cause: &'static str, count: u64) {
         let line = LossLine::of_kernel(self.clock, cause, count);
+        self.line(&line);
+    }
+
+    /// What broke, and what to change; `last`: the run is over.
+    pub fn diagnosis(&mut self, report: &Report, last: bool) {
+        let line = DiagnosisLine::new(self.clock, report, last);
         self.line(&line);
     }
 

@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use super::super::diagnosis::Diagnosis;
 use super::super::sample;
 use super::super::tally::{Kernel, StoppedBy, Tally};
 use super::*;
@@ -10,6 +11,11 @@ fn lines(shown_from: Verdict) -> Vec<Value> {
         json.accept(&output);
     }
     json.kernel_loss("ring_full", 3);
+    let mut diagnosis = Diagnosis::default();
+    for output in sample::outputs() {
+        diagnosis.accept(&output);
+    }
+    json.diagnosis(&diagnosis.report(), true);
     json.summary(&Summary {
         tally: &Tally::default(),
         kernel: &Kernel::default(),
@@ -186,7 +192,15 @@ fn every_line_is_valid_by_the_schema() {
     let mut schemas = boon::Schemas::new();
     let schema = compiler.compile("schema.json", &mut schemas).unwrap();
     let lines = lines(Verdict::Benign);
-    for line_type in ["connection", "stream", "hop", "finding", "loss", "summary"] {
+    for line_type in [
+        "connection",
+        "stream",
+        "hop",
+        "finding",
+        "loss",
+        "diagnosis",
+        "summary",
+    ] {
         assert!(!of_type(&lines, line_type).is_empty(), "{line_type}");
     }
     for line in &lines {

@@ -1,5 +1,6 @@
 //! Text for people: one line a stream, findings with their story, aligned for 100 columns.
 
+mod diagnosis;
 mod frame;
 mod paint;
 pub(crate) mod sides;
@@ -9,9 +10,10 @@ mod unit;
 
 pub use self::paint::Paint;
 pub use self::summary::summary;
-pub use self::unit::{bytes, count, duration, grouped, wrapped};
+pub use self::unit::{bytes, count, counted, duration, grouped, wrapped};
 
 use super::clock::WallClock;
+use super::diagnosis::Report;
 use super::{duration_ns, labels};
 use crate::anomaly::kind::{Finding, Verdict};
 use crate::connection::Endpoint;
@@ -113,6 +115,13 @@ impl Text {
     /// The last lines.
     pub fn summary(&mut self, of: &super::tally::Summary<'_>) {
         self.buffer.push_str(&summary(of, self.paint));
+    }
+
+    /// What broke, and what to change.
+    pub fn diagnosis(&mut self, report: &Report) {
+        for line in diagnosis::lines(report, self.paint) {
+            self.line(&line);
+        }
     }
 
     fn line(&mut self, line: &str) {

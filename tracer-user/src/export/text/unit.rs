@@ -63,6 +63,12 @@ pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
+/// A number with its noun and thousands separators: `1 stream`, `2,345 streams`.
+#[must_use]
+pub fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(n), if n == 1 { one } else { many })
+}
+
 /// `text` in lines of at most `width` columns, broken between words.
 #[must_use]
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {

@@ -39,8 +39,10 @@ pub(super) fn cut(
                 code(reset.code)
             ));
             text.push_str(&windows(reset.response_windows).replacen(';', ",", 1));
-            if let Some(since) = reset.response_blocked_since {
-                text.push_str(&format!(", and had been for {}", ns(reset.at.since(since))));
+            let blocked = reset.response_blocked_since;
+            let blocked_ns = blocked.map_or(0, |since| reset.at.since(since));
+            if blocked_ns > 0 {
+                text.push_str(&format!(", and had been for {}", ns(blocked_ns)));
             }
         }
         (None, StreamEnd::Connection(why)) => {

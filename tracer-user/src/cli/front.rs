@@ -1,0 +1,69 @@
+//! How outputs are printed.
+
+use crate::export::diagnosis::Diagnosis;
+use crate::export::json::Json;
+use crate::export::tally::Summary;
+use crate::export::text::Text;
+use crate::pipeline::{Output, Sink};
+
+/// How outputs are printed.
+pub enum Front {
+    /// Not at all: `serve`.
+    Silent,
+    /// For people.
+    Text(Text),
+    /// For programs.
+    Json(Json),
+}
+
+impl Front {
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        match self {
+            Front::Silent => Vec::new(),
+            Front::Text(text) => text.take(),
+            Front::Json(json) => json.take(),
+        }
+    }
+
+    pub(super) fn kernel_loss(&mut self, cause: &'static str, lost: u64) {
+        match self {
+            Front::Silent => {}
+            Front::Text(text) => text.kernel_loss(cause, lost),
+            Front::Json(json) => json.kernel_loss(cause, lost),
+        }
+    }
+
+    /// What broke so far.
+    pub(super) fn diagnosis(&mut self, diagnosis: &Diagnosis) {
+        match self {
+            Front::Silent => {}
+            Front::Text(text) => text.diagnosis(&diagnosis.report()),
+            Front::Json(json) => json.diagnosis(&diagnosis.report(), false),
+        }
+    }
+
+    /// The end: programs find the summary on the last line, people the diagnosis.
+    pub(super) fn summary(&mut self, summary: &Summary<'_>, diagnosis: &Diagnosis) {
+        match self {
+            Front::Silent => {}
+            Front::Text(text) => {
+                text.summary(summary);
+                text.diagnosis(&diagnosis.report());
+            }
+            Front::Json(json) => {
+                json.diagnosis(&diagnosis.report(), true);
+                json.summary(summary);
+            }
+        }
+    }
+}
+
+impl Sink for Front {
+    fn accept(&mut self, output: &Output) {
+        match self {
+            Front::Silent => {}
+            Front::Text(text) => text.accept(output),
+            Front::Json(json) => json.accept(output),
+        }
+    }
+}

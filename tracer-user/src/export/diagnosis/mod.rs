@@ -1,0 +1,277 @@
+//! What broke in a run, where, and what to change: gathered from all outputs, in bounded memory.
+//!
+//! A diagnosis says no more than was seen. What broke at a proxy is told where both its sides were joined;
+//! the streams of its two hops that are symptoms of it are not told again. What broke on one hop alone is
+//! told with the ends of that hop, and with what can not be known of what is behind it.
+
+mod advice;
+mod case;
+mod proxy;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use self::case::{Broken, Case, CaseKey, End};
+use self::proxy::ProxyCase;
+pub use self::report::{
+    Advice, Agent, CaseReport, Codes, Cut, Directly, Example, Process, ProxyReport, Report,
+};
+use crate::anomaly::kind::{Finding, Verdict};
+use crate::connection::{ConnectionId, Endpoint};
+use crate::frame::StreamId;
+use crate::hop::{Ended, Hop, PlaceKey, ended};
+use crate::kernel::event::Address;
+use crate::limits;
+use crate::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
+use crate::stream::record::{Outcome, StreamRecord};
+
+type StreamKey = (ConnectionId, StreamId);
+
+/// A connection end, and what became of its streams.
+#[derive(Debug)]
+struct Conn {
+    pid: u32,
+    role: Endpoint,
+    client: Option<SocketAddr>,
+    server: Option<SocketAddr>,
+    /// A proxy's stream to a server was found on it.
+    proxied: bool,
+    n_streams: u64,
+    n_broken: u64,
+}
+
+/// Gathers what a run says.
+#[derive(Debug, Default)]
+pub struct Diagnosis {
+    n_streams: u64,
+    n_unknown: u64,
+    n_anomalies: u64,
+    proxies: BTreeMap<PlaceKey, ProxyCase>,
+    connections: BTreeMap<ConnectionId, Conn>,
+    /// Broken streams that nothing explains yet.
+    waiting: BTreeMap<StreamKey, Broken>,
+    /// Streams that are explained, and had not ended at this end.
+    explained: BTreeSet<StreamKey>,
+    cases: BTreeMap<CaseKey, Case>,
+    hits: BTreeMap<&'static str, u64>,
+}
+
+impl Diagnosis {
+    /// Anomalies so far: when this rises, there is something new to say.
+    #[must_use]
+    pub fn n_anomalies(&self) -> u64 {
+        self.n_anomalies
+    }
+
+    /// What can be said so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let mut cases = self.cases.clone();
+        let mut hits = self.hits.clone();
+        for broken in self.waiting.values() {
+            case::add(&mut cases, broken.clone(), &mut hits);
+        }
+        let mut cases: Vec<CaseReport> = cases
+            .into_iter()
+            .map(|(key, case)| case.report(key))
+            .collect();
+        cases.sort_by_key(|case| std::cmp::Reverse((case.rank(), case.streams())));
+        let mut proxies: Vec<ProxyReport> = self
+            .proxies
+            .iter()
+            .map(|(key, case)| case.report(self.directly(*key, case)))
+            .collect();
+        proxies.sort_by_key(|proxy| std::cmp::Reverse(proxy.cut.responses));
+        Report {
+            streams: self.n_streams,
+            unknown: self.n_unknown,
+            anomalies: self.n_anomalies,
+            proxies,
+            cases,
+            limit_hits: hits,
+        }
+    }
+
+    /// Requests that the servers of a proxy answered without it. None: there were none, or not all are known.
+    fn directly(&self, key: PlaceKey, case: &ProxyCase) -> Option<Directly> {
+        let PlaceKey::Process(pid) = key else {
+            return None;
+        };
+        if self.hits.contains_key("connections") {
+            return None;
+        }
+        let own: BTreeSet<SocketAddr> = self
+            .connections
+            .values()
+            .filter(|conn| conn.pid == pid && conn.role == Endpoint::Client)
+            .filter_map(|conn| conn.client)
+            .collect();
+        let count = |role| {
+            let direct = self.connections.values().filter(|conn| {
+                let answers = conn
+                    .server
+                    .is_some_and(|server| case.servers.contains(&server));
+                let of_proxy = conn.pid == pid || conn.client.is_some_and(|at| own.contains(&at));
+                conn.role == role && answers && !of_proxy && !conn.proxied
+            });
+            direct.fold((0, 0), |(n, broken), conn| {
+                (n + conn.n_streams, broken + conn.n_broken)
+            })
+        };
+        // Where both ends are followed, each request is counted at both.
+        let (requests, broken) = count(Endpoint::Client).max(count(Endpoint::Server));
+        (requests > 0).then_some(Directly { requests, broken })
+    }
+
+    fn stream(&mut self, info: &ConnectionInfo, record: &StreamRecord, findings: &[Finding]) {
+        self.n_streams += 1;
+        if record.outcome == Outcome::Unknown {
+            self.n_unknown += 1;
+        }
+        let n_anomalies = count_of(findings, Verdict::Anomaly);
+        self.n_anomalies += n_anomalies;
+        if let Some(role) = info.role {
+            self.count(info, role, n_anomalies > 0);
+        }
+        let worst = findings.iter().fold(None::<&Finding>, |worst, finding| {
+            worst
+                .filter(|worst| worst.verdict >= finding.verdict)
+                .or(Some(finding))
+        });
+        let Some(worst) = worst.filter(|worst| worst.verdict >= Verdict::Suspicious) else {
+            return;
+        };
+        let key = (record.connection, record.stream_id);
+        if self.explained.remove(&key) {
+            return;
+        }
+        if self.waiting.len() >= limits::DIAGNOSIS_WAITING
+            && let Some((_, oldest)) = self.waiting.pop_first()
+        {
+            hit(&mut self.hits, "waiting");
+            case::add(&mut self.cases, oldest, &mut self.hits);
+        }
+        self.waiting.insert(key, Broken::new(info, worst));
+    }
+
+    fn count(&mut self, info: &ConnectionInfo, role: Endpoint, broken: bool) {
+        if self.connections.len() >= limits::DIAGNOSIS_CONNECTIONS
+            && !self.connections.contains_key(&info.id)
+        {
+            hit(&mut self.hits, "connections");
+            return;
+        }
+        let inet = |address: &Address| match address {
+            Address::Inet(address) => Some(*address),
+            Address::Unix(_) | Address::Unknown => None,
+        };
+        let (client, server) = match role {
+            Endpoint::Client => (inet(&info.local), inet(&info.peer)),
+            Endpoint::Server => (inet(&info.peer), inet(&info.local)),
+        };
+        let conn = self.connections.entry(info.id).or_insert(Conn {
+            pid: info.pid,
+            role,
+            client,
+            server,
+            proxied: false,
+            n_streams: 0,
+            n_broken: 0,
+        });
+        conn.n_streams += 1;
+        conn.n_broken += u64::from(broken);
+    }
+
+    fn hop(&mut self, request: &Hop<HopEnd>, findings: &[Finding]) {
+        self.n_anomalies += count_of(findings, Verdict::Anomaly);
+        for attempt in &request.upstream {
+            let peer = attempt.stream.as_ref().and_then(|s| s.tag.peer.as_ref());
+            for id in [Some(attempt.connection), peer.map(|peer| peer.id)] {
+                if let Some(conn) = id.and_then(|id| self.connections.get_mut(&id)) {
+                    conn.proxied = true;
+                }
+            }
+        }
+        let worst = findings.iter().map(|finding| finding.verdict).max();
+        let up = request.serving().and_then(|attempt| attempt.record());
+        // What came broken from the server is told of the server's hop, not of the client's as well.
+        let passed_on = up.is_some_and(|up| ended(up) == Ended::ByServer);
+        if worst >= Some(Verdict::Suspicious) || passed_on {
+            let down = &request.downstream;
+            let peer = down.tag.peer.as_ref().map(|peer| peer.id);
+            for id in [Some(down.record.connection), peer].into_iter().flatten() {
+                self.explain((id, down.record.stream_id));
+            }
+        }
+        if !self.proxies.contains_key(&request.proxy)
+            && self.proxies.len() >= limits::DIAGNOSIS_PROXIES
+        {
+            hit(&mut self.hits, "proxies");
+            return;
+        }
+        let case = self
+            .proxies
+            .entry(request.proxy)
+            .or_insert_with(|| ProxyCase::new(request));
+        case.count(request, findings, &mut self.hits);
+    }
+
+    fn explain(&mut self, key: StreamKey) {
+        if self.waiting.remove(&key).is_some() {
+            return;
+        }
+        if self.explained.len() >= limits::DIAGNOSIS_WAITING {
+            self.explained.pop_first();
+            hit(&mut self.hits, "waiting");
+        }
+        self.explained.insert(key);
+    }
+}
+
+impl Sink for Diagnosis {
+    fn accept(&mut self, output: &Output) {
+        match output {
+            Output::Stream {
+                info,
+                record,
+                findings,
+            } => self.stream(info, record, findings),
+            Output::Hop { request, findings } => self.hop(request, findings),
+            Output::Finding { info, finding } => {
+                if finding.verdict == Verdict::Anomaly {
+                    self.n_anomalies += 1;
+                }
+                if finding.verdict >= Verdict::Suspicious {
+                    case::add(&mut self.cases, Broken::new(info, finding), &mut self.hits);
+                }
+            }
+            Output::Connection(_)
+            | Output::ConnectionEnded { .. }
+            | Output::StreamOpened { .. }
+            | Output::GoAway { .. }
+            | Output::Frame { .. }
+            | Output::Loss(_) => {}
+        }
+    }
+}
+
+fn count_of(findings: &[Finding], verdict: Verdict) -> u64 {
+    let n = findings.iter().filter(|f| f.verdict == verdict).count();
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// A bound of the diagnosis was reached.
+fn hit(hits: &mut BTreeMap<&'static str, u64>, limit: &'static str) {
+    *hits.entry(limit).or_default() += 1;
+}
+
+/// The process at the observed end of a connection, and its address there.
+fn process(info: &ConnectionInfo) -> End {
+    End {
+        process: Process::of(info),
+        address: info.local.clone(),
+    }
+}

@@ -1,0 +1,262 @@
+//! What a diagnosis says, ready to be written down. The JSON line of type `diagnosis` has the same fields.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::anomaly::kind::{Kind, Verdict};
+use crate::connection::Endpoint;
+use crate::pipeline::ConnectionInfo;
+use crate::stream::record::StreamRecord;
+
+/// All of it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Streams that ended, at all ends.
+    pub streams: u64,
+    /// Those of them of which it cannot be said how they ended.
+    pub unknown: u64,
+    /// Findings with the verdict anomaly.
+    pub anomalies: u64,
+    /// Proxies that were seen from both sides, the one that broke most first.
+    pub proxies: Vec<ProxyReport>,
+    /// What broke on one hop and is not told of a proxy, the worst first.
+    pub cases: Vec<CaseReport>,
+    /// Bounds of the diagnosis that were reached: what lies beyond them is not told apart.
+    pub limit_hits: BTreeMap<&'static str, u64>,
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Its id; None where a file tells none.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub comm: Option<String>,
+}
+
+impl Process {
+    /// Who owns the observed end; None where a file tells none.
+    pub(super) fn of(info: &ConnectionInfo) -> Option<Process> {
+        (info.pid != 0).then(|| Process {
+            pid: Some(info.pid),
+            comm: (!info.comm.is_empty()).then(|| info.comm.clone()),
+        })
+    }
+}
+
+/// A proxy.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProxyReport {
+    /// Its process; of a file None.
+    pub process: Option<Process>,
+    /// Its end of a client's connection.
+    pub address: String,
+    /// `server` of the responses that left it, if that is not what came to it.
+    pub server_header: Option<String>,
+    /// Requests that came to it.
+    pub requests: u64,
+    /// Those of them whose other side was found, by what it was found.
+    pub joined: BTreeMap<&'static str, u64>,
+    /// Those of the joined that could not be told apart from others.
+    pub ambiguous: u64,
+    /// Those without another side.
+    pub alone: u64,
+    /// What was found about them, by verdict.
+    #[serde(serialize_with = "by_name")]
+    pub findings: BTreeMap<Kind, BTreeMap<Verdict, u64>>,
+    /// Responses that were complete at the proxy and did not leave it whole.
+    pub cut: Cut,
+    /// Requests that the server itself broke off.
+    pub broken_by_server: u64,
+    /// Whom it asks: the first that was seen.
+    pub server: Option<Process>,
+    /// Requests that the same servers answered without it.
+    pub directly: Option<Directly>,
+    /// Who made the requests.
+    pub agents: Vec<Agent>,
+    /// One of the cut responses.
+    pub example: Option<Example>,
+    /// What to change, and what of it this run supports.
+    pub advice: Vec<Advice>,
+}
+
+/// Responses that a proxy cut.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Cut {
+    /// How many.
+    pub responses: u64,
+    /// Complete before the proxy had ended the request.
+    pub after_early_response: u64,
+    /// The client had not ended its request when they were complete.
+    pub client_had_not_ended: u64,
+    /// The server then reset its stream with `NO_ERROR`.
+    pub server_reset_no_error: u64,
+    /// Cut while the connection window towards the client was used up.
+    pub connection_window_used_up: u64,
+    /// Cut while the stream window was used up, and the connection window was not.
+    pub stream_window_used_up: u64,
+    /// Cut while both had room.
+    pub windows_open: u64,
+    /// The windows at the cut are not known.
+    pub windows_unknown: u64,
+    /// Bytes of DATA that did not leave the proxy.
+    pub missing_bytes: u64,
+    /// Responses of which the bytes cannot be compared: not in `missing_bytes`.
+    pub missing_bytes_unknown: u64,
+    /// Responses whose trailers did not leave the proxy.
+    pub trailers_dropped: u64,
+    /// Responses with grpc-status 0 in the trailers that came to the proxy.
+    pub with_status_ok: u64,
+    /// The server's reset code, and the one that the client got.
+    pub codes: Vec<Codes>,
+}
+
+/// Reset codes in and out; None: no reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Codes {
+    /// From the server.
+    pub received: Option<u32>,
+    /// To the client.
+    pub sent: Option<u32>,
+    /// How often.
+    pub count: u64,
+}
+
+/// Requests without the proxy in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Directly {
+    /// How many.
+    pub requests: u64,
+    /// Those with an anomaly.
+    pub broken: u64,
+}
+
+/// A `user-agent`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Agent {
+    /// Its value.
+    pub user_agent: String,
+    /// Its requests.
+    pub requests: u64,
+    /// Those that had not ended when their response was complete.
+    pub not_ended: u64,
+    /// Those whose response was cut.
+    pub cut: u64,
+    /// Those of which both is true.
+    pub cut_not_ended: u64,
+}
+
+/// A request whose response was cut.
+#[derive(Clone, Debug, Serialize)]
+pub struct Example {
+    /// The connection towards the client.
+    pub conn: u64,
+    /// The stream on it.
+    pub stream_id: u32,
+    /// The connection towards the server.
+    pub upstream_conn: u64,
+    /// The stream on it.
+    pub upstream_stream_id: u32,
+    /// What was found.
+    pub summary: String,
+    /// The client's hop.
+    #[serde(skip)]
+    pub downstream: Arc<StreamRecord>,
+    /// The server's.
+    #[serde(skip)]
+    pub upstream: Arc<StreamRecord>,
+}
+
+/// Something that can be changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Advice {
+    /// Where: `client`, `server`, `window` or `proxy`.
+    pub at: &'static str,
+    /// What.
+    pub change: String,
+    /// What was seen in this run calls for it.
+    pub supported: bool,
+    /// What was seen.
+    pub evidence: String,
+    /// Where it is written.
+    pub references: Vec<&'static str>,
+}
+
+/// What broke on one hop.
+#[derive(Clone, Debug, Serialize)]
+pub struct CaseReport {
+    /// What it is.
+    #[serde(serialize_with = "kind")]
+    pub kind: Kind,
+    /// How bad.
+    #[serde(serialize_with = "verdict")]
+    pub verdict: Verdict,
+    /// Who caused it, as far as this hop shows.
+    #[serde(serialize_with = "endpoint")]
+    pub sender: Option<Endpoint>,
+    /// Streams (or connections) at the client's end.
+    pub at_client: u64,
+    /// At the server's end. Where both ends are followed the same ones are seen at both.
+    pub at_server: u64,
+    /// The client, when its end is followed: the first that was seen.
+    pub client: Option<Process>,
+    /// There were others.
+    pub several_clients: bool,
+    /// The server, when its end is followed.
+    pub server: Option<Process>,
+    /// Where it is.
+    pub server_address: String,
+    /// What was found about one of them.
+    pub example: String,
+}
+
+impl CaseReport {
+    /// How many there are: where both ends are followed, one is seen twice.
+    #[must_use]
+    pub fn streams(&self) -> u64 {
+        self.at_client.max(self.at_server)
+    }
+
+    pub(super) fn rank(&self) -> Verdict {
+        self.verdict
+    }
+}
+
+impl ProxyReport {
+    /// Requests of which both sides were found.
+    #[must_use]
+    pub fn n_joined(&self) -> u64 {
+        self.joined.values().sum()
+    }
+}
+
+fn kind<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.as_str())
+}
+
+fn verdict<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(verdict.as_str())
+}
+
+#[expect(
+    clippy::ref_option,
+    reason = "serde hands over a reference to the field"
+)]
+fn endpoint<S: Serializer>(endpoint: &Option<Endpoint>, serializer: S) -> Result<S::Ok, S::Error> {
+    endpoint.map(Endpoint::as_str).serialize(serializer)
+}
+
+fn by_name<S: Serializer>(
+    findings: &BTreeMap<Kind, BTreeMap<Verdict, u64>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(findings.iter().map(|(kind, verdicts)| {
+        let verdicts: BTreeMap<&str, u64> = verdicts
+            .iter()
+            .map(|(verdict, n)| (verdict.as_str(), *n))
+            .collect();
+        (kind.as_str(), verdicts)
+    }))
+}

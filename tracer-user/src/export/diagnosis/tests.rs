@@ -1,0 +1,155 @@
+//! The diagnosis of the reference incident, as its exporters see it.
+
+use super::super::sample;
+use super::super::text::{COLUMNS, Paint, Text};
+use super::*;
+use crate::export::clock::WallClock;
+use crate::pipeline::Output;
+
+fn gathered(outputs: &[Output]) -> Report {
+    let mut diagnosis = Diagnosis::default();
+    for output in outputs {
+        diagnosis.accept(output);
+    }
+    diagnosis.report()
+}
+
+fn text(report: &Report) -> String {
+    let clock = WallClock::with_boot(0);
+    let mut text = Text::new(clock, Paint::new(false), COLUMNS, Verdict::Suspicious);
+    text.diagnosis(report);
+    let text = String::from_utf8(text.take()).unwrap();
+    for line in text.lines() {
+        assert!(line.chars().count() <= COLUMNS, "{line}");
+    }
+    // Where lines are broken does not matter here.
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn stream(info: &ConnectionInfo, record: StreamRecord, findings: Vec<Finding>) -> Output {
+    Output::Stream {
+        info: Arc::new(info.clone()),
+        record: Arc::new(record),
+        findings,
+    }
+}
+
+use std::sync::Arc;
+
+#[test]
+fn what_a_proxy_cut_is_told_once_with_what_was_seen() {
+    let (record, findings) = sample::cut(17);
+    // The same stream at the client's end, before or after the proxy's two sides are joined.
+    let symptom = stream(&sample::connection(), record, findings);
+    for outputs in [
+        [symptom.clone(), sample::hop(17)],
+        [sample::hop(17), symptom],
+    ] {
+        let report = gathered(&outputs);
+        assert_eq!(report.cases.len(), 0, "{:?}", report.cases);
+        let [proxy] = report.proxies.as_slice() else {
+            panic!("{} proxies", report.proxies.len());
+        };
+        let cut = &proxy.cut;
+        assert_eq!((cut.responses, cut.missing_bytes), (1, 531));
+        assert_eq!((cut.trailers_dropped, cut.with_status_ok), (1, 1));
+        assert_eq!(
+            (cut.connection_window_used_up, cut.stream_window_used_up),
+            (1, 0)
+        );
+        let text = text(&report);
+        for words in [
+            "envoy (pid 77) broke 1 of 1 request",
+            "1 response was complete when it came to envoy (pid 77), with grpc-status 0",
+            "envoy (pid 77) dropped 531 bytes and the trailers",
+            "1 of 1 was cut while the client's connection window was used up",
+            "client <-> proxy, stream 17",
+        ] {
+            assert!(text.contains(words), "{words}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn advice_is_marked_by_what_the_run_supports() {
+    let report = gathered(&[sample::hop(17)]);
+    let supported = |at| {
+        let mut advice = report.proxies[0].advice.iter();
+        advice.find(|advice| advice.at == at).unwrap().supported
+    };
+    // In this sample the proxy had ended the request before the response was complete.
+    assert!(!supported("server"));
+    assert!(supported("window") && supported("proxy"));
+}
+
+#[test]
+fn a_failure_on_one_hop_names_both_ends_and_no_proxy() {
+    let (record, findings) = sample::cut(17);
+    let info = sample::connection();
+    let report = gathered(&[stream(&info, record, findings)]);
+    assert!(report.proxies.is_empty());
+    let [case] = report.cases.as_slice() else {
+        panic!("{:?}", report.cases);
+    };
+    assert_eq!((case.at_client, case.at_server), (1, 0));
+    let text = text(&report);
+    for words in [
+        "1 x response_cut_by_reset (anomaly)",
+        "client node (pid 4242), server 127.0.0.1:8080; seen at the client's end",
+        "whether that server is one, or a proxy with another behind it",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
+
+#[test]
+fn requests_that_bypass_the_proxy_are_counted_apart() {
+    let Output::Hop { request, findings } = sample::hop(17) else {
+        panic!("no hop");
+    };
+    let upstream = &request.upstream[0].stream.as_ref().unwrap().tag.info;
+    let proxied = stream(upstream, sample::complete(33), Vec::new());
+    // Another client of the same server.
+    let direct = ConnectionInfo {
+        id: ConnectionId(90),
+        pid: 5_000,
+        local: Address::Inet("127.0.0.1:41000".parse().unwrap()),
+        ..sample::connection()
+    };
+    let hop = Output::Hop { request, findings };
+    let report = gathered(&[proxied.clone(), hop.clone()]);
+    assert_eq!(report.proxies[0].directly, None);
+    let directly = stream(&direct, sample::complete(1), Vec::new());
+    let report = gathered(&[proxied, directly, hop]);
+    let expected = Directly {
+        requests: 1,
+        broken: 0,
+    };
+    assert_eq!(report.proxies[0].directly, Some(expected));
+}
+
+#[test]
+fn nothing_broken_is_one_sentence() {
+    let report = gathered(&[stream(
+        &sample::connection(),
+        sample::complete(15),
+        Vec::new(),
+    )]);
+    assert_eq!(text(&report), "diagnosis: nothing broke in 1 stream");
+    assert_eq!(text(&Report::default()), "");
+}
+
+#[test]
+fn memory_is_bounded_and_what_is_not_told_apart_is_said() {
+    let mut diagnosis = Diagnosis::default();
+    let n = u32::try_from(limits::DIAGNOSIS_WAITING).unwrap() + 10;
+    for id in 0..n {
+        let (mut record, findings) = sample::cut(17);
+        record.stream_id = StreamId(id);
+        diagnosis.accept(&stream(&sample::connection(), record, findings));
+    }
+    assert_eq!(diagnosis.waiting.len(), limits::DIAGNOSIS_WAITING);
+    let report = diagnosis.report();
+    assert_eq!(report.limit_hits.get("waiting"), Some(&10));
+    assert_eq!(report.cases[0].at_client, u64::from(n));
+}

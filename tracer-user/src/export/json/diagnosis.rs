@@ -1,0 +1,28 @@
+//! What broke, and what to change.
+
+use serde::Serialize;
+
+use super::line::Head;
+use crate::export::clock::{WallClock, monotonic_now};
+use crate::export::diagnosis::Report;
+
+/// The line of type `diagnosis`.
+#[derive(Serialize)]
+pub(super) struct DiagnosisLine<'a> {
+    #[serde(flatten)]
+    head: Head,
+    /// The run is over.
+    last: bool,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+impl<'a> DiagnosisLine<'a> {
+    pub(super) fn new(clock: WallClock, report: &'a Report, last: bool) -> Self {
+        Self {
+            head: Head::new("diagnosis", clock, monotonic_now()),
+            last,
+            report,
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! What broke and what to change, in plain words and within [`COLUMNS`] columns.
+
+use super::{COLUMNS, Paint, counted, grouped, printable, sides, wrapped};
+use crate::anomaly::kind::{Kind, Verdict};
+use crate::connection::Endpoint;
+use crate::export::diagnosis::{Advice, CaseReport, Codes, Process, ProxyReport, Report};
+use crate::frame::ErrorCode;
+
+/// Cases of one hop that are told; the others are counted.
+const CASES: usize = 8;
+
+/// Where the words begin that stand behind a name.
+const INDENT: usize = 16;
+
+/// All of it.
+pub(super) fn lines(report: &Report, paint: Paint) -> Vec<String> {
+    let mut out = Vec::new();
+    if report.streams == 0 {
+        return out;
+    }
+    let broken = |case: &&CaseReport| case.verdict == Verdict::Anomaly;
+    let n_broken = report.cases.iter().filter(broken).count();
+    if report.anomalies == 0 {
+        out.push(paint.good(&healthy(report)));
+    }
+    for proxy in &report.proxies {
+        of_proxy(&mut out, proxy, paint);
+    }
+    if !report.cases.is_empty() {
+        let heading = match (n_broken, report.proxies.iter().any(broke)) {
+            (0, _) => "diagnosis: worth a look",
+            (_, false) => "diagnosis: something broke",
+            (_, true) => "diagnosis: something else broke",
+        };
+        out.push(paint.bold(heading));
+        for case in report.cases.iter().take(CASES) {
+            of_case(&mut out, case, paint);
+        }
+        if let Some(more @ 1..) = report.cases.len().checked_sub(CASES) {
+            out.push(format!(
+                "  and {} of other sorts",
+                counted(more as u64, "failure", "failures")
+            ));
+        }
+    }
+    if !report.limit_hits.is_empty() {
+        let limits: Vec<&str> = report.limit_hits.keys().copied().collect();
+        words(
+            &mut out,
+            2,
+            &format!(
+                "h2trace's own limits of the diagnosis were reached ({}): not all of it is told apart",
+                limits.join(", ")
+            ),
+        );
+    }
+    out
+}
+
+fn healthy(report: &Report) -> String {
+    let unknown = match report.unknown {
+        0 => String::new(),
+        n => format!(" (how {} ended was not seen)", grouped(n)),
+    };
+    format!(
+        "diagnosis: nothing broke in {}{unknown}",
+        counted(report.streams, "stream", "streams")
+    )
+}
+
+/// Anything at the proxy is worth words.
+fn broke(proxy: &ProxyReport) -> bool {
+    proxy.cut.responses > 0 || others(proxy).next().is_some() || proxy.broken_by_server > 0
+}
+
+/// What was found beside cut responses, and is bad.
+fn others(proxy: &ProxyReport) -> impl Iterator<Item = (Kind, Verdict, u64)> {
+    const CUT: [Kind; 3] = [
+        Kind::ProxyTruncatedCompleteResponse,
+        Kind::ProxyDroppedTrailers,
+        Kind::ProxyLostBytes,
+    ];
+    proxy
+        .findings
+        .iter()
+        .flat_map(|(kind, verdicts)| verdicts.iter().map(|(verdict, n)| (*kind, *verdict, *n)))
+        .filter(|(kind, verdict, _)| {
+            *verdict >= Verdict::Suspicious && !(CUT.contains(kind) && *verdict == Verdict::Anomaly)
+        })
+}
+
+fn of_proxy(out: &mut Vec<String>, proxy: &ProxyReport, paint: Paint) {
+    if !broke(proxy) {
+        return;
+    }
+    let name = process(proxy.process.as_ref(), &proxy.address);
+    let cut = proxy.cut.responses;
+    let requests = counted(proxy.requests, "request", "requests");
+    let heading = match cut {
+        0 => format!("diagnosis: requests through {name}"),
+        n => format!("diagnosis: {name} broke {} of {requests}", grouped(n)),
+    };
+    out.push(match cut {
+        0 => paint.bold(&heading),
+        _ => paint.bad(&heading),
+    });
+    if cut > 0 {
+        row(out, "What happened", &happened(proxy, &name));
+    }
+    row(out, "Both sides", &joined(proxy));
+    if cut > 0 {
+        row(out, "By finding", &by_kind(proxy));
+        row(out, "When", &when(proxy));
+        row(out, "Windows", &windows(proxy));
+        row(out, "Reset codes", &codes(&proxy.cut.codes, &name));
+    }
+    for (kind, verdict, n) in others(proxy) {
+        let text = format!(
+            "{} {} ({}): {}  more: h2trace explain {}",
+            grouped(n),
+            kind.as_str(),
+            verdict.as_str(),
+            kind.doc().trim(),
+            kind.as_str()
+        );
+        row(out, if cut > 0 { "Beside it" } else { "Found" }, &text);
+    }
+    if proxy.broken_by_server > 0 {
+        let text = format!(
+            "{} came broken from the server: {name} did not cut them",
+            counted(proxy.broken_by_server, "response", "responses")
+        );
+        row(out, "Not by it", &text);
+    }
+    if let Some(directly) = proxy.directly {
+        let text = format!(
+            "{} of {} that the same server answered without {name} broke; through it {} of {}",
+            grouped(directly.broken),
+            counted(directly.requests, "request", "requests"),
+            grouped(cut),
+            grouped(proxy.requests),
+        );
+        row(out, "Without it", &text);
+    }
+    if cut == 0 {
+        return;
+    }
+    if let Some(example) = &proxy.example {
+        let text = format!(
+            "connection {} stream {}, to the server connection {} stream {} (window: what the proxy may still \
+             send on the stream, and on the connection)",
+            example.conn, example.stream_id, example.upstream_conn, example.upstream_stream_id
+        );
+        row(out, "One of them", &text);
+        sides::write(out, &example.downstream, &example.upstream);
+        words(out, 2, &example.summary);
+    }
+    out.push(paint.bold("  What to change"));
+    for advice in &proxy.advice {
+        of_advice(out, advice, paint);
+    }
+    words(
+        out,
+        2,
+        "More: h2trace explain proxy_truncated_complete_response",
+    );
+}
+
+/// What was in the proxy's hands and did not leave it, and nothing beyond that.
+fn happened(proxy: &ProxyReport, name: &str) -> String {
+    let cut = &proxy.cut;
+    let one = cut.responses == 1;
+    let status = match cut.with_status_ok {
+        0 => String::new(),
+        n if n == cut.responses => ", with grpc-status 0".to_owned(),
+        n => format!(", {} of them with grpc-status 0", grouped(n)),
+    };
+    let whose = match &proxy.server {
+        Some(server) => format!(" of {}", process(Some(server), "")),
+        None => String::new(),
+    };
+    let mut dropped = Vec::new();
+    if cut.missing_bytes > 0 {
+        dropped.push(counted(cut.missing_bytes, "byte", "bytes"));
+    }
+    if cut.trailers_dropped > 0 {
+        dropped.push(match (one, cut.trailers_dropped == cut.responses) {
+            (true, _) => "the trailers".to_owned(),
+            (false, true) => format!("all {} trailers", grouped(cut.trailers_dropped)),
+            (false, false) => format!("{} trailers", grouped(cut.trailers_dropped)),
+        });
+    }
+    let dropped = match dropped.is_empty() {
+        true => "did not pass on all of it".to_owned(),
+        false => format!("dropped {}", dropped.join(" and ")),
+    };
+    let unknown = match cut.missing_bytes_unknown {
+        0 => String::new(),
+        n => format!(
+            " (the bytes of {} cannot be compared)",
+            counted(n, "response", "responses")
+        ),
+    };
+    format!(
+        "{}{whose} {} complete when {} came to {name}{status}; {name} {dropped}{unknown}",
+        counted(cut.responses, "response", "responses"),
+        if one { "was" } else { "were" },
+        if one { "it" } else { "they" },
+    )
+}
+
+fn joined(proxy: &ProxyReport) -> String {
+    let by: Vec<String> = proxy
+        .joined
+        .iter()
+        .map(|(by, n)| format!("{} by {}", grouped(*n), by.replace('_', " ")))
+        .collect();
+    let mut text = format!(
+        "{} of {} found on both",
+        grouped(proxy.n_joined()),
+        match proxy.requests {
+            1 => "1 request was".to_owned(),
+            n => format!("{} requests were", grouped(n)),
+        }
+    );
+    if !by.is_empty() {
+        text.push_str(&format!(" ({})", by.join(", ")));
+    }
+    if proxy.ambiguous > 0 {
+        text.push_str(&format!(
+            "; {} could not be told apart from others, and {} judged only where that does not matter",
+            grouped(proxy.ambiguous),
+            if proxy.ambiguous == 1 { "is" } else { "are" },
+        ));
+    }
+    text
+}
+
+fn by_kind(proxy: &ProxyReport) -> String {
+    let of_anomaly = |(kind, verdicts): (&Kind, &std::collections::BTreeMap<Verdict, u64>)| {
+        verdicts
+            .get(&Verdict::Anomaly)
+            .map(|n| format!("{} {}", grouped(*n), kind.as_str()))
+    };
+    let kinds: Vec<String> = proxy.findings.iter().filter_map(of_anomaly).collect();
+    kinds.join(", ")
+}
+
+fn when(proxy: &ProxyReport) -> String {
+    let cut = &proxy.cut;
+    format!(
+        "{} of {} complete before the proxy had ended the request (an early response)",
+        grouped(cut.after_early_response),
+        match cut.responses {
+            1 => "1 cut response was".to_owned(),
+            n => format!("{} cut responses were", grouped(n)),
+        },
+    )
+}
+
+fn windows(proxy: &ProxyReport) -> String {
+    let cut = &proxy.cut;
+    let mut parts = vec![format!(
+        "{} of {} cut while the client's connection window was used up (0 bytes left)",
+        grouped(cut.connection_window_used_up),
+        match cut.responses {
+            1 => "1 was".to_owned(),
+            n => format!("{} were", grouped(n)),
+        }
+    )];
+    for (n, what) in [
+        (cut.stream_window_used_up, "while its stream window was"),
+        (cut.windows_open, "while both had room"),
+        (cut.windows_unknown, "at windows that are not known"),
+    ] {
+        if n > 0 {
+            parts.push(format!("{} {what}", grouped(n)));
+        }
+    }
+    parts.join(", ")
+}
+
+fn codes(codes: &[Codes], name: &str) -> String {
+    let code = |code: Option<u32>| code.map_or("none", |code| ErrorCode(code).name());
+    let parts: Vec<String> = codes
+        .iter()
+        .map(|codes| {
+            format!(
+                "{} from the server, {} from {name} to the client: {}",
+                code(codes.received),
+                code(codes.sent),
+                grouped(codes.count)
+            )
+        })
+        .collect();
+    parts.join("; ")
+}
+
+fn of_advice(out: &mut Vec<String>, advice: &Advice, paint: Paint) {
+    let at = match advice.at {
+        "window" => "client's window",
+        at => at,
+    };
+    hanging(out, 4, 6, &format!("- {at}: {}", advice.change));
+    let mark = match advice.supported {
+        true => paint.good("supported by this run"),
+        false => paint.dim("not seen in this run"),
+    };
+    // The mark is painted, so the first line is put together by hand.
+    let begin = out.len();
+    let placeholder = match advice.supported {
+        true => "supported by this run",
+        false => "not seen in this run",
+    };
+    hanging(out, 6, 8, &format!("{placeholder}: {}", advice.evidence));
+    if let Some(line) = out.get_mut(begin) {
+        *line = line.replacen(placeholder, &mark, 1);
+    }
+    let references = format!("see {}", advice.references.join(", "));
+    for line in wrapped(&references, COLUMNS - 6) {
+        out.push(paint.dim(&format!("      {line}")));
+    }
+}
+
+/// What broke on one hop, which ends it has, and what that hop cannot tell.
+fn of_case(out: &mut Vec<String>, case: &CaseReport, paint: Paint) {
+    let title = format!("{} ({})", case.kind.as_str(), case.verdict.as_str());
+    let title = match case.verdict {
+        Verdict::Anomaly => paint.bad(&title),
+        _ => paint.warning(&title),
+    };
+    out.push(format!("  {} x {title}", grouped(case.streams())));
+    let server = match &case.server {
+        Some(server) => format!("{} at {}", process(Some(server), ""), case.server_address),
+        None => case.server_address.clone(),
+    };
+    let client = match (&case.client, case.several_clients) {
+        (Some(client), false) => process(Some(client), ""),
+        (Some(client), true) => format!("{} and others", process(Some(client), "")),
+        (None, _) => "not traced here".to_owned(),
+    };
+    let ends = match (case.at_client > 0, case.at_server > 0) {
+        (true, true) => "seen at both ends",
+        (true, false) => "seen at the client's end",
+        (false, _) => "seen at the server's end",
+    };
+    let by = match case.sender {
+        Some(Endpoint::Client) => "the client",
+        Some(Endpoint::Server) => "the server",
+        None => "not told by this hop",
+    };
+    row(
+        out,
+        "  Between",
+        &format!("client {client}, server {server}; {ends}"),
+    );
+    row(out, "  Caused by", by);
+    if case.sender == Some(Endpoint::Server) && case.server.is_none() {
+        row(
+            out,
+            "  Not known",
+            "whether that server is one, or a proxy with another behind it: what is behind it was not seen",
+        );
+    }
+    row(out, "  For example", &case.example);
+    row(
+        out,
+        "  More",
+        &format!("h2trace explain {}", case.kind.as_str()),
+    );
+}
+
+/// A name, and words behind it.
+fn row(out: &mut Vec<String>, name: &str, text: &str) {
+    let mut name = name;
+    for line in wrapped(text, COLUMNS - INDENT - 2) {
+        out.push(format!("  {name:<INDENT$}{line}"));
+        name = "";
+    }
+}
+
+fn words(out: &mut Vec<String>, indent: usize, text: &str) {
+    hanging(out, indent, indent, text);
+}
+
+/// Words, their first line at one indent and the others at another.
+fn hanging(out: &mut Vec<String>, first: usize, rest: usize, text: &str) {
+    let mut indent = first;
+    for line in wrapped(text, COLUMNS - first.max(rest)) {
+        out.push(format!("{:indent$}{line}", ""));
+        indent = rest;
+    }
+}
+
+/// `envoy (pid 4711)`; where a file tells no process: its address.
+fn process(process: Option<&Process>, address: &str) -> String {
+    let Some(process) = process else {
+        return format!("the proxy at {address}");
+    };
+    let comm = process.comm.as_deref().unwrap_or("a process");
+    match process.pid {
+        Some(pid) => format!("{} (pid {pid})", printable(comm)),
+        None => printable(comm),
+    }
+}
