@@ -92,6 +92,7 @@ pub(crate) fn run(calls: u32) -> ExitCode {
             let mut sum = Sum::default();
             sum.add(&compared);
             sum.row(&name(parts, job));
+            quarrels(&compared);
             all.add(&compared);
             by_client[usize::from(job.client == Peer::ConnectNode)].add(&compared);
         }
@@ -102,6 +103,7 @@ pub(crate) fn run(calls: u32) -> ExitCode {
             let mut sum = Sum::default();
             sum.add(&compared);
             sum.row(&format!("control: {}", name(&parts, job)));
+            quarrels(&compared);
             controls.add(&compared);
         }
     }
@@ -131,6 +133,12 @@ pub(crate) fn run(calls: u32) -> ExitCode {
     match (wrong + lost, all.failed) {
         (0, 1..) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
+    }
+}
+
+fn quarrels(compared: &Compared) {
+    for quarrel in &compared.quarrels {
+        println!("    {quarrel}");
     }
 }
 
