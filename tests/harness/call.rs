@@ -69,6 +69,10 @@ pub struct Calls {
     pub deadline_ms: u32,
     /// The call's id goes into this field alone (the Node peers).
     pub id_field: Option<&'static str>,
+    /// What the ids begin with.
+    pub id_prefix: &'static str,
+    /// The status asked for in mode `status`.
+    pub status_code: u32,
 }
 
 impl Calls {
@@ -89,6 +93,8 @@ impl Calls {
             headers: Vec::new(),
             deadline_ms: 0,
             id_field: None,
+            id_prefix: "c",
+            status_code: 9,
         }
     }
 
@@ -127,12 +133,14 @@ impl Calls {
             ("--think-ms", self.think_ms),
             ("--warm", self.warm),
             ("--deadline-ms", self.deadline_ms),
+            ("--status-code", self.status_code),
         ] {
             arguments.extend([name.to_owned(), value.to_string()]);
         }
         if self.busy {
             arguments.push("--busy".to_owned());
         }
+        arguments.extend(["--id-prefix".to_owned(), self.id_prefix.to_owned()]);
         if let Some(field) = self.id_field {
             arguments.extend(["--id-field".to_owned(), field.to_owned()]);
         }

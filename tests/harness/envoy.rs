@@ -46,6 +46,17 @@ pub struct Options {
     pub hide_ids: bool,
 }
 
+/// What it does besides, as pieces of its configuration, each on one line.
+#[derive(Clone, Debug, Default)]
+pub struct More {
+    /// A filter before the router: an item of `http_filters`.
+    pub filter: String,
+    /// More of the route.
+    pub route: &'static str,
+    /// A comma, and `retry_policy`.
+    pub retry: &'static str,
+}
+
 /// A running Envoy in front of one server.
 pub struct Envoy {
     /// The process.
@@ -64,18 +75,18 @@ impl Envoy {
     #[track_caller]
     #[must_use]
     pub fn start(options: Options, upstream: u16) -> Self {
-        Self::with(options, "proxy.yaml", &[], upstream)
+        Self::with(options, &More::default(), upstream)
     }
 
-    /// Starts it with another configuration of tests/peers/envoy, and values for the holes that it has besides.
+    /// As [`Envoy::start`], and it does more.
     ///
     /// # Panics
     /// When it does not come up.
     #[track_caller]
     #[must_use]
-    pub fn with(options: Options, template: &str, holes: &[(&str, &str)], upstream: u16) -> Self {
+    pub fn with(options: Options, more: &More, upstream: u16) -> Self {
         let folder = TempDir::new().expect("cannot make a folder for Envoy");
-        let template = crate::workspace().join("tests/peers/envoy").join(template);
+        let template = crate::workspace().join("tests/peers/envoy/proxy.yaml");
         let mut text = std::fs::read_to_string(&template)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", template.display()));
         let access_log = folder.path().join("access.log").display().to_string();
@@ -92,10 +103,10 @@ impl Envoy {
             ("@ACCESS_LOG@", &access_log),
             ("@HIDDEN@", hidden),
             ("@RUNTIME@", if options.half_close { guard } else { "" }),
-        ]
-        .into_iter()
-        .chain(holes.iter().copied())
-        {
+            ("@RETRY@", more.retry),
+            ("@ROUTE@", more.route),
+            ("@FILTER@", &more.filter),
+        ] {
             text = text.replace(hole, value);
         }
         let configuration = folder.path().join("envoy.yaml");

@@ -7,6 +7,7 @@ pub mod call;
 pub mod capture;
 pub mod conversation;
 pub mod envoy;
+pub mod faulty_proxy;
 pub mod heap;
 pub mod peer;
 pub mod process;

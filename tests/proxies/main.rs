@@ -4,5 +4,7 @@
 //! on under another name and with another value, or it is in a field that the join leaves out of account. So the
 //! test knows which streams belong together, and the join has to find it out.
 
+mod benign;
+mod faulty;
 mod real;
 mod run;

@@ -125,6 +125,10 @@ pub const HOP_ATTEMPTS: usize = 16;
 /// `hop_candidates`.
 pub const HOP_CANDIDATES: usize = 256;
 
+/// How many upstream streams of a process find their request by surer means until what is kept for others
+/// (an index of single fields, streams that ended lately) is put away.
+pub const HOP_KEPT_FOR: u32 = 4_096;
+
 /// Upstream streams of one process kept beyond their end, where several requests cannot be told apart.
 pub const HOP_RECENT: usize = 256;
 

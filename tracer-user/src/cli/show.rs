@@ -43,7 +43,7 @@ impl Wanted {
                 (true, true) => print(output),
                 (true, false) => print(&Output::Stream {
                     info: Arc::clone(info),
-                    record: record.clone(),
+                    record: Arc::clone(record),
                     findings: Vec::new(),
                 }),
                 (false, true) => {

@@ -16,7 +16,7 @@ pub(super) struct SeenStream {
     /// The end.
     pub(super) info: Arc<ConnectionInfo>,
     /// The stream.
-    pub(super) record: Box<StreamRecord>,
+    pub(super) record: Arc<StreamRecord>,
     /// What was found about it.
     pub(super) findings: Vec<Finding>,
 }
@@ -56,7 +56,7 @@ impl Sink for SeenStreams {
                 findings,
             } => self.streams.push(SeenStream {
                 info: Arc::clone(info),
-                record: record.clone(),
+                record: Arc::clone(record),
                 findings: findings.clone(),
             }),
             Output::Loss(loss) if !loss.hides_traffic() => {}

@@ -388,7 +388,7 @@ pub(crate) fn outputs() -> Vec<Output> {
         },
         Output::Stream {
             info: Arc::clone(&info),
-            record: Box::new(complete(15)),
+            record: Arc::new(complete(15)),
             findings: Vec::new(),
         },
         Output::StreamOpened {
@@ -396,7 +396,7 @@ pub(crate) fn outputs() -> Vec<Output> {
         },
         Output::Stream {
             info: Arc::clone(&info),
-            record: Box::new(cut_record),
+            record: Arc::new(cut_record),
             findings: cut_findings,
         },
         Output::StreamOpened {
@@ -404,7 +404,7 @@ pub(crate) fn outputs() -> Vec<Output> {
         },
         Output::Stream {
             info: Arc::clone(&info),
-            record: Box::new(lost_streams),
+            record: Arc::new(lost_streams),
             findings: Vec::new(),
         },
         Output::StreamOpened {
@@ -412,7 +412,7 @@ pub(crate) fn outputs() -> Vec<Output> {
         },
         Output::Stream {
             info: Arc::clone(&info),
-            record: Box::new(unseen(21)),
+            record: Arc::new(unseen(21)),
             findings: Vec::new(),
         },
         Output::GoAway {

@@ -3,6 +3,11 @@
 use super::{By, Confidence, Join};
 use crate::stream::digest::FieldsDigest;
 
+/// The ids that a request carries.
+pub(super) fn ids(digest: &FieldsDigest) -> impl Iterator<Item = u64> {
+    digest.request_id.into_iter().chain(digest.trace_id)
+}
+
 /// Both carry the same id.
 pub(super) fn same_id(down: &FieldsDigest, up: &FieldsDigest) -> Option<Join> {
     let same = |a: Option<u64>, b: Option<u64>| a.is_some() && a == b;

@@ -18,6 +18,7 @@
 
 pub(crate) mod facts;
 mod fast;
+mod find;
 mod ids;
 mod index;
 mod order;

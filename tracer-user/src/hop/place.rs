@@ -1,16 +1,17 @@
 //! One process that may be a proxy: its streams of both sides, and which belongs to which.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::fast::Map;
-use super::ids::{other_id, other_path, same_id};
-use super::index::{Found, Index, Thread};
+use super::ids::ids;
+use super::index::{Index, Thread};
 use super::order::Order;
-use super::{By, Confidence, HopStream, Join, Side};
+use super::{Attempt, By, Confidence, HopStream, Join, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
-use crate::stream::digest::{FieldsDigest, Opening};
+use crate::stream::digest::Opening;
 use crate::stream::record::StreamRecord;
 
 /// A stream's key: its connection and its id in one number.
@@ -18,16 +19,30 @@ pub(super) const fn key(connection: u64, stream_id: u32) -> u64 {
     (connection << 31) | (stream_id & 0x7fff_ffff) as u64
 }
 
+/// The key of an upstream stream.
+fn key_of<T>(attempt: &Attempt<T>) -> u64 {
+    key(attempt.connection.0, attempt.stream_id.0)
+}
+
+/// An upstream stream that was opened for a request.
+fn attempt<T>(opening: &Opening, join: Join) -> Attempt<T> {
+    Attempt {
+        connection: opening.connection,
+        stream_id: opening.stream_id,
+        began_at: opening.at,
+        join,
+        stream: None,
+    }
+}
+
 /// A stream that the process serves.
 #[derive(Debug)]
 pub(super) struct Down<T> {
-    pub(super) at: Timestamp,
-    tid: u32,
+    pub(super) opening: Box<Opening>,
     period: u64,
-    digest: FieldsDigest,
     pub(super) ended: Option<HopStream<T>>,
-    /// The streams that were opened for it.
-    pub(super) attempts: Vec<(u64, Join)>,
+    /// The streams that were opened for it; those that have ended with their records.
+    pub(super) attempts: Vec<Attempt<T>>,
     /// How many of them have not ended.
     pub(super) n_open: u32,
     /// The order of its period was found to be broken.
@@ -36,15 +51,12 @@ pub(super) struct Down<T> {
     pub(super) in_company: bool,
 }
 
-/// A request that was taken out, with the upstream streams of it.
-pub(super) type Taken<T> = (Down<T>, Vec<(u64, Join, Option<Up<T>>)>);
-
 impl<T> Down<T> {
     /// It is not certain which of several upstream streams is its own.
     pub(super) fn is_ambiguous(&self) -> bool {
-        let unsure = |(_, join): &(u64, Join)| match self.doubted {
-            true => join.confidence >= Confidence::ThreadOrder,
-            false => join.confidence == Confidence::Ambiguous,
+        let unsure = |attempt: &Attempt<T>| match self.doubted {
+            true => attempt.join.confidence >= Confidence::ThreadOrder,
+            false => attempt.join.confidence == Confidence::Ambiguous,
         };
         self.attempts.iter().any(unsure)
     }
@@ -52,11 +64,10 @@ impl<T> Down<T> {
 
 /// A stream that the process opened.
 #[derive(Debug)]
-pub(super) struct Up<T> {
-    pub(super) opening: Box<Opening>,
+pub(super) struct Up {
+    opening: Box<Opening>,
     /// What it was opened for.
-    pub(super) of: Option<u64>,
-    pub(super) ended: Option<HopStream<T>>,
+    of: Option<u64>,
 }
 
 /// One process.
@@ -65,19 +76,25 @@ pub(super) struct Place<T> {
     /// HTTP/2 connections by side.
     pub(super) connections: [u32; 2],
     pub(super) downs: Map<u64, Down<T>>,
-    pub(super) ups: Map<u64, Up<T>>,
+    pub(super) ups: Map<u64, Up>,
     /// It had streams of both sides: the indexes are kept.
     indexed: bool,
-    by_whole: Index,
-    /// Single fields: kept from the first request on whose fields changed on the way.
-    by_field: Option<Index>,
+    pub(super) by_whole: Index,
+    /// Ids that are made to tell requests apart.
+    pub(super) by_id: Index,
+    /// Single fields: kept while there are requests whose fields change on the way.
+    pub(super) by_field: Option<Index>,
+    /// So many upstream streams went by since it was asked.
+    pub(super) field_idle: u32,
+    /// The same of the streams that ended lately.
+    recent_idle: u32,
     /// `x-request-id` of upstream streams, where the proxy made it.
-    by_attempt: Map<u64, u64>,
-    threads: Map<u32, Thread>,
+    pub(super) by_attempt: Map<u64, u64>,
+    pub(super) threads: Map<u32, Thread>,
     /// What the order of a thread's work is worth here.
-    order: Order,
+    pub(super) order: Order,
     /// Some request carried an id that is made to tell requests apart.
-    ids_seen: bool,
+    pub(super) ids_seen: bool,
     /// Paths that are passed on.
     paths: Map<u64, ()>,
     /// Upstream streams that ended lately, kept since several requests could not be told apart.
@@ -96,7 +113,10 @@ impl<T> Place<T> {
             ups: Map::default(),
             indexed: false,
             by_whole: Index::default(),
+            by_id: Index::default(),
             by_field: None,
+            field_idle: 0,
+            recent_idle: 0,
             by_attempt: Map::default(),
             threads: Map::default(),
             order: Order::default(),
@@ -128,8 +148,11 @@ impl<T> Place<T> {
         }
         if self.is_proxy() && !self.indexed {
             self.indexed = true;
-            let mut keys: Vec<(Timestamp, u64)> =
-                self.downs.iter().map(|(key, d)| (d.at, *key)).collect();
+            let mut keys: Vec<(Timestamp, u64)> = self
+                .downs
+                .iter()
+                .map(|(key, d)| (d.opening.at, *key))
+                .collect();
             keys.sort_unstable();
             for (_, key) in keys {
                 self.index(key);
@@ -144,15 +167,13 @@ impl<T> Place<T> {
     }
 
     /// The process was asked.
-    pub(super) fn asked(&mut self, key: u64, opening: &Opening) {
+    pub(super) fn asked(&mut self, key: u64, opening: Box<Opening>) {
         self.works(key, opening.tid);
         self.downs.insert(
             key,
             Down {
-                at: opening.at,
-                tid: opening.tid,
+                opening,
                 period: 0,
-                digest: opening.digest,
                 ended: None,
                 attempts: Vec::new(),
                 n_open: 0,
@@ -169,16 +190,19 @@ impl<T> Place<T> {
         let Some(down) = self.downs.get_mut(&key) else {
             return;
         };
-        if let Some(whole) = down.digest.whole {
+        if let Some(whole) = down.opening.digest.whole {
             self.by_whole.add(whole, key);
         }
         if let Some(by_field) = &mut self.by_field {
-            for field in down.digest.fields() {
+            for field in down.opening.digest.fields() {
                 by_field.add(*field, key);
             }
         }
-        self.ids_seen |= down.digest.request_id.is_some() || down.digest.trace_id.is_some();
-        let thread = self.threads.entry(down.tid).or_default();
+        for id in ids(&down.opening.digest) {
+            self.by_id.add(id, key);
+            self.ids_seen = true;
+        }
+        let thread = self.threads.entry(down.opening.tid).or_default();
         if thread.waiting.is_empty() {
             thread.period = thread.period.wrapping_add(1);
             thread.n_in_period = 0;
@@ -199,18 +223,21 @@ impl<T> Place<T> {
         } else {
             self.find(&opening)
         };
+        self.put_away(found.map(|(_, join)| join.confidence));
         let mut of = None;
         if let Some((down_key, join)) = found
             && let Some(down) = self.downs.get_mut(&down_key)
         {
             if down.attempts.len() < limits::HOP_ATTEMPTS {
-                down.attempts.push((key, join));
+                // More than one is rare.
+                down.attempts.reserve_exact(1);
+                down.attempts.push(attempt(&opening, join));
                 down.n_open = down.n_open.saturating_add(1);
                 of = Some(down_key);
-                let tid = down.tid;
+                let tid = down.opening.tid;
                 let thread = self.threads.get(&tid);
                 down.in_company = join.by == By::Order && thread.is_some_and(|t| t.n_in_period > 1);
-                if down.digest.request_id.is_none()
+                if down.opening.digest.request_id.is_none()
                     && let Some(id) = opening.digest.request_id
                 {
                     self.by_attempt.insert(id, down_key);
@@ -220,14 +247,7 @@ impl<T> Place<T> {
                 self.hit(1);
             }
         }
-        self.ups.insert(
-            key,
-            Up {
-                opening,
-                of,
-                ended: None,
-            },
-        );
+        self.ups.insert(key, Up { opening, of });
     }
 
     /// This thread read or wrote a request.
@@ -259,251 +279,71 @@ impl<T> Place<T> {
         }
     }
 
-    fn find(&mut self, up: &Opening) -> Option<(u64, Join)> {
-        let of_whole = up
-            .digest
-            .whole
-            .map_or(Found::None, |whole| self.by_whole.find(whole));
-        match of_whole {
-            Found::One(key) if self.fits(key, up) => return Some((key, self.same_fields(key, up))),
-            Found::Several => {
-                self.recent.get_or_insert_with(VecDeque::new);
-                // Alike: an id among the fields that are not compared may tell, then the order.
-                return self
-                    .by_earlier_attempt(up)
-                    .or_else(|| self.ids_seen.then(|| self.by_fields(up)).flatten())
-                    .or_else(|| self.by_order(up, true))
-                    .or_else(|| self.by_time(up, true));
-            }
-            Found::One(_) | Found::None => {}
+    /// What is kept for requests that are hard to tell apart is put away when there were none for a while.
+    fn put_away(&mut self, found: Option<Confidence>) {
+        self.field_idle = self.field_idle.saturating_add(1);
+        if self.field_idle > limits::HOP_KEPT_FOR {
+            self.by_field = None;
         }
-        self.by_earlier_attempt(up)
-            .or_else(|| self.by_fields(up))
-            .or_else(|| self.by_order(up, false))
-            .or_else(|| self.by_time(up, false))
+        self.recent_idle = self.recent_idle.saturating_add(1);
+        if found == Some(Confidence::Ambiguous) {
+            self.keep_recent();
+        } else if self.recent_idle > limits::HOP_KEPT_FOR
+            && let Some(recent) = self.recent.take()
+        {
+            let last = recent.iter().map(|(_, record)| record.last_at).max();
+            self.forgotten = self.forgotten.max(last);
+        }
     }
 
-    fn same_fields(&self, key: u64, up: &Opening) -> Join {
-        let digest = self.downs.get(&key).map(|down| down.digest);
-        digest
-            .and_then(|digest| same_id(&digest, &up.digest))
-            .unwrap_or(Join {
-                by: By::Fields,
-                confidence: Confidence::UniqueField,
-            })
-    }
-
-    /// A proxy makes one `x-request-id` for a request and gives it to each attempt.
-    fn by_earlier_attempt(&self, up: &Opening) -> Option<(u64, Join)> {
-        let key = *self.by_attempt.get(&up.digest.request_id?)?;
-        let down = self.downs.get(&key)?;
-        let (_, first) = down.attempts.first()?;
-        let confidence = first.confidence;
-        let by = By::EarlierAttempt;
-        self.fits(key, up).then_some((key, Join { by, confidence }))
-    }
-
-    /// By single fields whose values no other request in flight has.
-    fn by_fields(&mut self, up: &Opening) -> Option<(u64, Join)> {
-        if self.by_field.is_none() {
-            let mut index = Index::default();
-            for (key, down) in &self.downs {
-                for field in down.digest.fields() {
-                    index.add(*field, *key);
-                }
-            }
-            self.by_field = Some(index);
-        }
-        let index = self.by_field.as_ref()?;
-        let mut found: Option<(u64, Join)> = None;
-        for field in up.digest.fields() {
-            let Found::One(key) = index.find(*field) else {
-                continue;
-            };
-            let Some(down) = self.downs.get(&key) else {
-                continue;
-            };
-            let join = if Some(*field) == up.digest.request_id {
-                Join {
-                    by: By::RequestId,
-                    confidence: Confidence::Id,
-                }
-            } else if Some(*field) == up.digest.trace_id {
-                Join {
-                    by: By::Trace,
-                    confidence: Confidence::Id,
-                }
-            } else {
-                Join {
-                    by: By::Field,
-                    confidence: Confidence::UniqueField,
-                }
-            };
-            // A process that calls others on behalf of its caller passes more than ids on; that makes
-            // another request, not this one.
-            let other = other_path(&down.digest, &up.digest);
-            if !self.fits(key, up) || (other && join.confidence > Confidence::Id) {
-                continue;
-            }
-            match found {
-                None => found = Some((key, join)),
-                Some((known, _)) if known != key && join.confidence > Confidence::Id => {
-                    // Two values point to two requests.
-                    return None;
-                }
-                Some((_, known)) if join.confidence < known.confidence => found = Some((key, join)),
-                Some(_) => {}
-            }
-        }
-        found
-    }
-
-    /// The oldest request that the same thread read and has not passed on.
-    fn by_order(&mut self, up: &Opening, alike: bool) -> Option<(u64, Join)> {
-        if (up.tid == 0 && self.threads.len() > 1) || self.order.moves() {
-            return None;
-        }
-        let thread = self.threads.get(&up.tid)?;
-        let (n, several) = (thread.waiting.len(), thread.n_in_period > 1);
-        let found = thread
-            .waiting
-            .iter()
-            .take(limits::HOP_CANDIDATES)
-            .find(|key| self.waits_for(**key, up, alike))
-            .copied();
-        if found.is_none() && n > limits::HOP_CANDIDATES {
-            self.hit(0);
-        }
-        let confidence = match several && !self.order.is_trusted() {
-            true => Confidence::Ambiguous,
-            false => Confidence::ThreadOrder,
-        };
-        let by = By::Order;
-        found.map(|key| (key, Join { by, confidence }))
-    }
-
-    /// A request that another thread read.
-    fn by_time(&mut self, up: &Opening, alike: bool) -> Option<(u64, Join)> {
-        let mut found: Option<u64> = None;
-        // Those that were passed on may have been mistaken for this one.
-        let mistaken = alike
-            || self
-                .downs
-                .iter()
-                .take(limits::HOP_CANDIDATES)
-                .any(|(key, down)| {
-                    let unsure = |(_, join): &(u64, Join)| join.confidence >= Confidence::Time;
-                    down.digest.path == up.digest.path
-                        && down.attempts.iter().any(unsure)
-                        && self.fits(*key, up)
-                });
-        let mut confidence = match mistaken {
-            true => Confidence::Ambiguous,
-            false => Confidence::Time,
-        };
-        let mut n_looked_at = 0;
-        for thread in self.threads.values() {
-            for key in &thread.waiting {
-                n_looked_at += 1;
-                if n_looked_at > limits::HOP_CANDIDATES {
-                    confidence = Confidence::Ambiguous;
-                    break;
-                }
-                if !self.waits_for(*key, up, alike) {
-                    continue;
-                }
-                if let Some(known) = found {
-                    confidence = Confidence::Ambiguous;
-                    let at = |key| self.downs.get(key).map(|down| down.at);
-                    if at(key) < at(&known) {
-                        found = Some(*key);
-                    }
-                } else {
-                    found = Some(*key);
-                }
-            }
-        }
-        if n_looked_at > limits::HOP_CANDIDATES {
-            self.hit(0);
-        }
-        let by = By::Time;
-        found.map(|key| (key, Join { by, confidence }))
-    }
-
-    /// The request has not been passed on, and may be this one. `alike`: it must have the same fields.
-    fn waits_for(&self, key: u64, up: &Opening, alike: bool) -> bool {
-        let Some(down) = self.downs.get(&key) else {
-            return false;
-        };
-        if !down.attempts.is_empty() || !self.fits(key, up) {
-            return false;
-        }
-        if alike {
-            return down.digest.whole == up.digest.whole;
-        }
-        // Without the same path nothing but an id makes two requests one.
-        down.digest.path == up.digest.path && !other_id(&down.digest, &up.digest)
-    }
-
-    /// The upstream stream began within the life of the other one.
-    fn fits(&self, key: u64, up: &Opening) -> bool {
-        self.downs.get(&key).is_some_and(|down| {
-            down.at <= up.at
-                && down
-                    .ended
-                    .as_ref()
-                    .is_none_or(|ended| up.at <= ended.record.last_at)
-        })
+    fn keep_recent(&mut self) -> &mut VecDeque<(Option<u64>, Arc<StreamRecord>)> {
+        self.recent_idle = 0;
+        self.recent.get_or_insert_default()
     }
 
     /// Takes a request out, with the upstream streams of it.
-    pub(super) fn take(&mut self, key: u64) -> Option<Taken<T>> {
+    pub(super) fn take(&mut self, key: u64) -> Option<Down<T>> {
         let down = self.downs.remove(&key)?;
         if self.indexed {
-            if let Some(whole) = down.digest.whole {
+            if let Some(whole) = down.opening.digest.whole {
                 self.by_whole.remove(whole, key);
             }
+            for id in ids(&down.opening.digest) {
+                self.by_id.remove(id, key);
+            }
             if let Some(by_field) = &mut self.by_field {
-                for field in down.digest.fields() {
+                for field in down.opening.digest.fields() {
                     by_field.remove(*field, key);
                 }
             }
             if down.attempts.is_empty() {
-                self.pass(down.tid, key);
+                self.pass(down.opening.tid, key);
             }
         }
-        let mut attempts = Vec::with_capacity(down.attempts.len());
-        for (up_key, join) in &down.attempts {
-            let ended = self.ups.get(up_key).is_some_and(|up| up.ended.is_some());
-            let id = self
-                .ups
-                .get(up_key)
-                .and_then(|up| up.opening.digest.request_id);
-            if let Some(id) = id {
+        for attempt in &down.attempts {
+            let Entry::Occupied(mut up) = self.ups.entry(key_of(attempt)) else {
+                continue;
+            };
+            if let Some(id) = up.get().opening.digest.request_id {
                 self.by_attempt.remove(&id);
             }
-            let up = match ended {
-                true => self.ups.remove(up_key),
-                false => self.ups.get_mut(up_key).map(|up| {
-                    up.of = None;
-                    Up {
-                        opening: up.opening.clone(),
-                        of: None,
-                        ended: None,
-                    }
-                }),
-            };
-            if let Some(ended) = up.as_ref().and_then(|up| up.ended.as_ref()) {
-                self.remember(up.as_ref().and_then(|up| up.opening.digest.whole), ended);
+            match &attempt.stream {
+                Some(ended) => {
+                    let whole = up.remove().opening.digest.whole;
+                    self.remember(whole, ended);
+                }
+                // It stays here, nobody's.
+                None => up.get_mut().of = None,
             }
-            attempts.push((*up_key, *join, up));
         }
-        Some((down, attempts))
+        Some(down)
     }
 
     /// A request of this path was passed on.
     pub(super) fn learn(&mut self, down: &Down<T>) {
-        let Some(path) = down.digest.path else { return };
+        let Some(path) = down.opening.digest.path else {
+            return;
+        };
         if self.paths.len() < limits::HOP_PATHS {
             self.paths.insert(path, ());
         } else if !self.paths.contains_key(&path) {
@@ -512,7 +352,8 @@ impl<T> Place<T> {
     }
 
     pub(super) fn passes_on(&self, down: &Down<T>) -> bool {
-        down.digest
+        down.opening
+            .digest
             .path
             .is_some_and(|path| self.paths.contains_key(&path))
     }
@@ -521,6 +362,7 @@ impl<T> Place<T> {
     pub(super) fn contradicted(&mut self, key: u64) {
         if let Some(down) = self.downs.remove(&key) {
             self.order.was_broken();
+            self.keep_recent();
             self.doubt(&down);
             let doubted = true;
             self.downs.insert(key, Down { doubted, ..down });
@@ -530,8 +372,8 @@ impl<T> Place<T> {
     /// What was read in the same period as this one may have been passed on in another order.
     pub(super) fn doubt(&mut self, of: &Down<T>) {
         for down in self.downs.values_mut() {
-            let ordered = |(_, join): &(u64, Join)| join.confidence >= Confidence::ThreadOrder;
-            if down.tid == of.tid
+            let ordered = |a: &Attempt<T>| a.join.confidence >= Confidence::ThreadOrder;
+            if down.opening.tid == of.opening.tid
                 && down.period == of.period
                 && (down.attempts.is_empty() || down.attempts.iter().any(ordered))
             {
@@ -545,26 +387,32 @@ impl<T> Place<T> {
         &mut self,
         down: &Down<T>,
         end: Timestamp,
-        own: &[u64],
+        own: &[Attempt<T>],
     ) -> (Vec<Arc<StreamRecord>>, bool) {
-        let mut known = self.forgotten.is_none_or(|last| last < down.at);
+        let is_own = |key: u64| own.iter().any(|own| key_of(own) == key);
+        let mut known = self.forgotten.is_none_or(|last| last < down.opening.at);
         let mut others = Vec::new();
         for (key, up) in &self.ups {
-            let within = down.at <= up.opening.at && up.opening.at <= end;
-            if own.contains(key) || !within || up.opening.digest.whole != down.digest.whole {
+            let within = down.opening.at <= up.opening.at && up.opening.at <= end;
+            if is_own(*key) || !within || up.opening.digest.whole != down.opening.digest.whole {
                 continue;
             }
-            match &up.ended {
+            let of = up.of.and_then(|of| self.downs.get(&of));
+            let mut attempts = of.into_iter().flat_map(|of| &of.attempts);
+            let ended = attempts
+                .find(|attempt| key_of(attempt) == *key)
+                .and_then(|attempt| attempt.stream.as_ref());
+            match ended {
                 Some(ended) => others.push(Arc::clone(&ended.record)),
                 None => known = false,
             }
         }
-        for (whole, record) in self.recent.get_or_insert_with(VecDeque::new) {
+        for (whole, record) in self.keep_recent() {
             let began_at = record.request.headers_at.unwrap_or(record.first_at);
             let key = key(record.connection.0, record.stream_id.0);
-            if !own.contains(&key)
-                && *whole == down.digest.whole
-                && down.at <= began_at
+            if !is_own(key)
+                && *whole == down.opening.digest.whole
+                && down.opening.at <= began_at
                 && began_at <= end
             {
                 others.push(Arc::clone(record));
@@ -573,8 +421,25 @@ impl<T> Place<T> {
         (others, known)
     }
 
+    /// An upstream stream ended. Returns the request that it was opened for, if that has ended too.
+    pub(super) fn up_ended(&mut self, key: u64, ended: HopStream<T>) -> Option<u64> {
+        let up = self.ups.get(&key)?;
+        if let Some(of) = up.of
+            && let Some(down) = self.downs.get_mut(&of)
+            && let Some(attempt) = down.attempts.iter_mut().find(|a| key_of(a) == key)
+        {
+            attempt.stream = Some(ended);
+            down.n_open = down.n_open.saturating_sub(1);
+            return down.ended.is_some().then_some(of);
+        }
+        let whole = up.opening.digest.whole;
+        self.ups.remove(&key);
+        self.remember(whole, &ended);
+        None
+    }
+
     /// An upstream stream leaves.
-    pub(super) fn remember(&mut self, whole: Option<u64>, ended: &HopStream<T>) {
+    fn remember(&mut self, whole: Option<u64>, ended: &HopStream<T>) {
         let gone = match &mut self.recent {
             Some(recent) => {
                 recent.push_back((whole, Arc::clone(&ended.record)));
@@ -588,7 +453,7 @@ impl<T> Place<T> {
         self.forgotten = self.forgotten.max(gone);
     }
 
-    fn hit(&mut self, which: usize) {
+    pub(super) fn hit(&mut self, which: usize) {
         if let Some(hits) = self.hits.get_mut(which) {
             *hits = hits.saturating_add(1);
         }

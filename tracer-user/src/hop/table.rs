@@ -5,9 +5,8 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::fast::Map;
-use super::place::{Down, Place, Up, key};
-use super::{Attempt, Confidence, Hop, HopStream, Join, PlaceKey, Side};
-use crate::frame::StreamId;
+use super::place::{Down, Place, key};
+use super::{Attempt, Confidence, Hop, HopStream, PlaceKey, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::digest::Opening;
@@ -63,7 +62,7 @@ impl<T> Hops<T> {
     }
 
     /// A stream of this process was opened.
-    pub fn requested(&mut self, place: PlaceKey, side: Side, opening: &Opening) {
+    pub fn requested(&mut self, place: PlaceKey, side: Side, opening: Box<Opening>) {
         let Some(known) = self.places.get_mut(&place) else {
             return;
         };
@@ -71,7 +70,7 @@ impl<T> Hops<T> {
         let before = known.len();
         match side {
             Side::Downstream => known.asked(key, opening),
-            Side::Upstream if known.is_proxy() => known.asks(key, Box::new(opening.clone())),
+            Side::Upstream if known.is_proxy() => known.asks(key, opening),
             Side::Upstream => {}
         }
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
@@ -86,7 +85,7 @@ impl<T> Hops<T> {
         place: PlaceKey,
         side: Side,
         at: Timestamp,
-        record: Box<StreamRecord>,
+        record: Arc<StreamRecord>,
         tag: T,
     ) {
         let Some(known) = self.places.get_mut(&place) else {
@@ -105,49 +104,23 @@ impl<T> Hops<T> {
                 {
                     known.take(key);
                 } else if let Some(down) = known.downs.get_mut(&key) {
-                    down.ended = Some(HopStream {
-                        tag,
-                        record: Arc::from(record),
-                    });
+                    down.ended = Some(HopStream { tag, record });
                     ready = Some(key);
                 }
             }
             Side::Downstream => {
                 if let Some(down) = known.downs.get_mut(&key) {
-                    down.ended = Some(HopStream {
-                        tag,
-                        record: Arc::from(record),
-                    });
+                    down.ended = Some(HopStream { tag, record });
                     ready = Some(key);
                 }
             }
             Side::Upstream => {
-                let Some(up) = known.ups.get_mut(&key) else {
-                    return;
-                };
-                let ended = HopStream {
-                    tag,
-                    record: Arc::from(record),
-                };
-                if let Some(of) = up.of
-                    && let Some(down) = known.downs.get_mut(&of)
-                {
-                    up.ended = Some(ended);
-                    down.n_open = down.n_open.saturating_sub(1);
-                    ready = down.ended.is_some().then_some(of);
-                } else {
-                    let whole = up.opening.digest.whole;
-                    known.ups.remove(&key);
-                    known.remember(whole, &ended);
-                }
+                ready = known.up_ended(key, HopStream { tag, record });
             }
         }
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
         if let Some(key) = ready
-            && known
-                .downs
-                .get(&key)
-                .is_some_and(|down| is_contradicted(known, down))
+            && known.downs.get(&key).is_some_and(is_contradicted)
         {
             known.contradicted(key);
         }
@@ -246,7 +219,7 @@ impl<T> Hops<T> {
             return;
         };
         let before = place.len();
-        let Some((mut down, found)) = place.take(key) else {
+        let Some(mut down) = place.take(key) else {
             return;
         };
         self.n_streams = (self.n_streams + place.len()).saturating_sub(before);
@@ -254,7 +227,7 @@ impl<T> Hops<T> {
             return;
         };
         let passes_on = place.passes_on(&down);
-        if found.is_empty() {
+        if down.attempts.is_empty() {
             if passes_on {
                 // One of those that were passed on in its period may have been this one's.
                 place.doubt(&down);
@@ -272,8 +245,7 @@ impl<T> Hops<T> {
             return;
         }
         place.learn(&down);
-        let own: Vec<u64> = found.iter().map(|(key, ..)| *key).collect();
-        let mut upstream: Vec<Attempt<T>> = found.into_iter().map(attempt).collect();
+        let mut upstream = std::mem::take(&mut down.attempts);
         let uncertain = |attempt: &Attempt<T>| {
             attempt.join.confidence >= Confidence::ThreadOrder
                 && (down.doubted
@@ -295,7 +267,7 @@ impl<T> Hops<T> {
             .max_by_key(|join| join.confidence);
         let ambiguous = join.is_some_and(|join| join.confidence == Confidence::Ambiguous);
         let (others, others_known) = match ambiguous {
-            true => place.others(&down, downstream.record.last_at, &own),
+            true => place.others(&down, downstream.record.last_at, &upstream),
             false => (Vec::new(), true),
         };
         self.out.push_back(Hop {
@@ -311,28 +283,15 @@ impl<T> Hops<T> {
     }
 }
 
-fn attempt<T>((key, join, up): (u64, Join, Option<Up<T>>)) -> Attempt<T> {
-    let (connection, began_at) = up.as_ref().map_or((key >> 31, Timestamp(0)), |up| {
-        (up.opening.connection.0, up.opening.at)
-    });
-    Attempt {
-        connection: crate::connection::ConnectionId(connection),
-        stream_id: StreamId(u32::try_from(key & 0x7fff_ffff).unwrap_or_default()),
-        began_at,
-        join,
-        stream: up.and_then(|up| up.ended),
-    }
-}
-
 /// Order gave it an upstream stream that cannot be its own.
-fn is_contradicted<T>(place: &Place<T>, down: &Down<T>) -> bool {
+fn is_contradicted<T>(down: &Down<T>) -> bool {
     let Some(ended) = &down.ended else {
         return false;
     };
-    down.attempts.iter().any(|(key, join)| {
-        let by_order = join.confidence >= Confidence::ThreadOrder;
-        let up = place.ups.get(key).and_then(|up| up.ended.as_ref());
-        by_order && up.is_some_and(|up| contradict(&ended.record, &up.record))
+    down.attempts.iter().any(|attempt| {
+        let by_order = attempt.join.confidence >= Confidence::ThreadOrder;
+        let up = attempt.record();
+        by_order && up.is_some_and(|up| contradict(&ended.record, up))
     })
 }
 

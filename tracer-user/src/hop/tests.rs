@@ -26,15 +26,15 @@ fn connection(side: Side, tid: u32) -> u64 {
     2 * u64::from(tid) + side.index() as u64
 }
 
-fn opening(side: Side, n: u32, tid: u32, at: u64, fields: &[(&str, &str)]) -> Opening {
-    Opening {
+fn opening(side: Side, n: u32, tid: u32, at: u64, fields: &[(&str, &str)]) -> Box<Opening> {
+    Box::new(Opening {
         connection: ConnectionId(connection(side, tid)),
         stream_id: StreamId(2 * n + 1),
         at: Timestamp(at),
         tid,
         pid: 10,
         digest: FieldsDigest::of(&block(fields)),
-    }
+    })
 }
 
 /// A stream that went well; the test gives it its place and its times.
@@ -66,18 +66,18 @@ fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> 
                     fields.push(("x-call-id", value.as_str()));
                 }
                 opened.insert((side.index(), n), at);
-                hops.requested(PROXY, side, &opening(side, n, tid, at, &fields));
+                hops.requested(PROXY, side, opening(side, n, tid, at, &fields));
             }
             Event::Ended(side, n, tid) => {
                 let began = Timestamp(opened[&(side.index(), n)]);
-                let mut record = Box::new(like.clone());
+                let mut record = like.clone();
                 record.connection = ConnectionId(connection(side, tid));
                 record.stream_id = StreamId(2 * n + 1);
                 (record.first_at, record.last_at) = (began, Timestamp(at));
                 record.request.headers_at = Some(began);
                 record.response.headers_at = Some(Timestamp(at));
                 record.response.end_stream_at = Some(Timestamp(at));
-                hops.ended(PROXY, side, Timestamp(at), record, ());
+                hops.ended(PROXY, side, Timestamp(at), record.into(), ());
             }
         }
     }
@@ -178,16 +178,16 @@ proptest! {
                     let side = if matches!(event, Event::Asked(..)) { Side::Downstream } else { Side::Upstream };
                     let mut opening = opening(side, n, tid, at, &[(":method", "GET"), (":path", "/a")]);
                     opening.connection.0 += far;
-                    hops.requested(place, side, &opening);
+                    hops.requested(place, side, opening);
                 }
                 Event::Ended(side, n, tid) => {
-                    let mut record = Box::new(like.clone());
+                    let mut record = like.clone();
                     record.connection = ConnectionId(connection(side, tid) + far);
                     record.stream_id = StreamId(2 * n + 1);
                     record.last_at = Timestamp(at);
                     record.response.headers_at = Some(Timestamp(at));
                     record.response.end_stream_at = Some(Timestamp(at));
-                    hops.ended(place, side, Timestamp(at), record, ());
+                    hops.ended(place, side, Timestamp(at), record.into(), ());
                 }
             };
             tell(&mut hops, PROXY, 0);
@@ -219,7 +219,7 @@ fn what_waits_is_bounded_and_what_is_let_go_is_counted() {
         hops.requested(
             PROXY,
             Side::Downstream,
-            &opening(Side::Downstream, n, n % 7, 5, &fields),
+            opening(Side::Downstream, n, n % 7, 5, &fields),
         );
     }
     assert!(hops.take_limit_hits().contains(&("hop_waiting", 1)));
@@ -239,7 +239,7 @@ fn a_process_of_one_role_costs_nothing() {
     hops.requested(
         PROXY,
         Side::Upstream,
-        &opening(Side::Upstream, 1, 11, 5, &[]),
+        opening(Side::Upstream, 1, 11, 5, &[]),
     );
     assert_eq!(hops.places[&PROXY].len(), 0);
     hops.disconnected(PROXY, Side::Upstream);
@@ -289,14 +289,14 @@ fn where_threads_take_turns_on_a_connection_order_says_nothing() {
     for (n, tid) in [(0, 11), (1, 12)] {
         let mut opening = opening(Side::Downstream, n, tid, 5, &fields);
         opening.connection = ConnectionId(1);
-        hops.requested(PROXY, Side::Downstream, &opening);
+        hops.requested(PROXY, Side::Downstream, opening);
     }
     // The second one's thread writes the first.
     for (n, tid) in [(0, 12), (1, 11)] {
         hops.requested(
             PROXY,
             Side::Upstream,
-            &opening(Side::Upstream, n, tid, 10, &fields),
+            opening(Side::Upstream, n, tid, 10, &fields),
         );
     }
     for (side, n, tid) in [
@@ -305,7 +305,7 @@ fn where_threads_take_turns_on_a_connection_order_says_nothing() {
         (Side::Downstream, 0, 0),
         (Side::Downstream, 1, 0),
     ] {
-        let mut record = Box::new(like.clone());
+        let mut record = like.clone();
         let connection = if side == Side::Upstream {
             connection(side, tid)
         } else {
@@ -313,7 +313,7 @@ fn where_threads_take_turns_on_a_connection_order_says_nothing() {
         };
         (record.connection, record.stream_id) = (ConnectionId(connection), StreamId(2 * n + 1));
         (record.first_at, record.last_at) = (Timestamp(5), Timestamp(20));
-        hops.ended(PROXY, side, Timestamp(20), record, ());
+        hops.ended(PROXY, side, Timestamp(20), record.into(), ());
     }
     hops.finish(Timestamp(u64::MAX));
     let decided: Vec<_> = std::iter::from_fn(|| hops.poll()).collect();

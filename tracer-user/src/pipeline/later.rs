@@ -22,13 +22,22 @@ type EndKey = (SocketAddr, SocketAddr, u32);
 pub(super) struct Later {
     pub(super) rules: Rules,
     hops: Hops<HopEnd>,
+    /// Nobody asked for hops.
+    hops_off: bool,
     /// The connection ends followed now, so that the two ends of one connection find each other.
     ends: HashMap<EndKey, Arc<ConnectionInfo>>,
 }
 
 impl Later {
+    pub(super) fn without_hops(&mut self) {
+        self.hops_off = true;
+    }
+
     /// A connection was found to speak HTTP/2.
     pub(super) fn connected(&mut self, info: &Arc<ConnectionInfo>) {
+        if self.hops_off {
+            return;
+        }
         for (place, side) in places(info).into_iter().flatten() {
             self.hops.connected(place, side);
         }
@@ -50,8 +59,15 @@ impl Later {
     }
 
     /// The request's HEADERS of a stream went by.
-    pub(super) fn requested(&mut self, info: &ConnectionInfo, opening: &Opening) {
-        for (place, side) in places(info).into_iter().flatten() {
+    pub(super) fn requested(&mut self, info: &ConnectionInfo, opening: Box<Opening>) {
+        if self.hops_off {
+            return;
+        }
+        let [first, second] = places(info);
+        if let (Some((place, side)), true) = (second, first.is_some()) {
+            self.hops.requested(place, side, opening.clone());
+        }
+        if let Some((place, side)) = first.or(second) {
             self.hops.requested(place, side, opening);
         }
     }
@@ -60,10 +76,13 @@ impl Later {
     pub(super) fn ended(
         &mut self,
         info: &Arc<ConnectionInfo>,
-        record: Box<StreamRecord>,
+        record: Arc<StreamRecord>,
         findings: &[Finding],
         sink: &mut dyn Sink,
     ) {
+        if self.hops_off {
+            return;
+        }
         let end = |findings: &[Finding]| HopEnd {
             info: Arc::clone(info),
             findings: findings.iter().map(|finding| finding.kind).collect(),
@@ -75,7 +94,7 @@ impl Later {
                 self.hops.ended(place, side, at, record, end(findings));
             }
             [Some((place, side)), Some((other, other_side))] => {
-                let copy = record.clone();
+                let copy = Arc::clone(&record);
                 self.hops.ended(place, side, at, record, end(findings));
                 self.hops.ended(other, other_side, at, copy, end(findings));
             }

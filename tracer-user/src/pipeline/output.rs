@@ -199,7 +199,7 @@ pub enum Output {
         /// Its connection.
         info: Arc<ConnectionInfo>,
         /// It.
-        record: Box<StreamRecord>,
+        record: Arc<StreamRecord>,
         /// What was found (all verdicts, benign ones too).
         findings: Vec<Finding>,
     },

@@ -39,6 +39,8 @@ pub(super) struct Content {
     pub(super) response_content_type: Option<String>,
     /// The encodings of its content.
     pub(super) response_coding: u64,
+    /// Its content has a coding: what goes by is no sequence of messages, whatever its type.
+    pub(super) response_is_coded: bool,
     /// The family of `user-agent`.
     pub(super) user_agent: UserAgent,
     /// `:status`.
@@ -122,6 +124,8 @@ impl Content {
     pub(super) fn response(&mut self, block: &HeaderBlock, shown: &Shown) {
         self.http_status = status(block);
         self.response_coding = digest::coding(block);
+        let coding = block.value(b"content-encoding").flatten();
+        self.response_is_coded = coding.is_some_and(|coding| &coding[..] != b"identity");
         self.response_type = seen(block, b"content-type").map(Media::of);
         self.response_length = length(block);
         self.response_encoding = seen(block, b"grpc-encoding").map(|_| ());

@@ -1,6 +1,7 @@
 //! What is known of a stream when it ends, and what is known of its connection.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
@@ -437,7 +438,7 @@ pub enum StreamEvent {
     /// The request's HEADERS of a stream were seen.
     Requested(Box<Opening>),
     /// A stream ended and its linger time is over.
-    Ended(Box<StreamRecord>),
+    Ended(Arc<StreamRecord>),
     /// A GOAWAY went by.
     GoAway {
         /// The connection end.

@@ -349,7 +349,7 @@ impl Script {
 /// The record of a stream that ended.
 pub(crate) fn ended(event: StreamEvent) -> Option<StreamRecord> {
     match event {
-        StreamEvent::Ended(record) => Some(*record),
+        StreamEvent::Ended(record) => Some(Arc::unwrap_or_clone(record)),
         _ => None,
     }
 }

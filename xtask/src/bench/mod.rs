@@ -27,6 +27,10 @@ pub(crate) struct Options {
     /// Calls of each run
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..))]
     calls: u32,
+
+    /// Measure what the join of a proxy's two sides costs in the pipeline instead: in memory, without root
+    #[arg(long, conflicts_with = "calls")]
+    hops: bool,
 }
 
 /// Bytes of the responses of the throughput runs.
@@ -37,6 +41,9 @@ const LARGE: u32 = 250_000;
 
 /// Measures and prints.
 pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+    if options.hops {
+        return hops(options.pairs, root);
+    }
     if let Some(refusal) = privilege::refuse("bench", "loads kernel programs") {
         return Ok(refusal);
     }
@@ -149,6 +156,15 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
             summary.lost
         );
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The pipeline with the join and without it, in turn: tests/bench/hops.rs.
+fn hops(pairs: u32, root: &Path) -> anyhow::Result<ExitCode> {
+    let mut bench = command::cargo(root);
+    bench.args(["bench", "--quiet", "--locked", "--package", "tracer-tests"]);
+    bench.args(["--bench", "hops", "--", &pairs.to_string()]);
+    command::run(&mut bench)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -213,6 +213,15 @@ pub(super) fn all() -> Vec<Piece> {
             "1",
             recipe::tonic,
         ),
+        folder(
+            "faulty-proxy",
+            "a proxy with defects to choose from, on h2 from crates.io",
+            "the tests of findings about proxies skip",
+            &[],
+            &["faulty-proxy"],
+            "1",
+            recipe::faulty_proxy,
+        ),
     ]
 }
 

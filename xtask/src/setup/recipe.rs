@@ -202,17 +202,25 @@ pub(super) fn grpc_java(build: &Build<'_>) -> Result<()> {
 }
 
 pub(super) fn tonic(build: &Build<'_>) -> Result<()> {
+    crate_of_its_own(build, "tonic", "tonic-peer")
+}
+
+pub(super) fn faulty_proxy(build: &Build<'_>) -> Result<()> {
+    crate_of_its_own(build, "faulty-proxy", "faulty-proxy")
+}
+
+fn crate_of_its_own(build: &Build<'_>, source: &str, program: &str) -> Result<()> {
     let target = build.folder.join("build");
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--release", "--locked", "--manifest-path"]);
     cargo
-        .arg(build.places.sources().join("tonic/Cargo.toml"))
+        .arg(build.places.sources().join(source).join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target);
     step(&mut cargo, build.log)?;
     fs::copy(
-        target.join("release/tonic-peer"),
-        build.folder.join("tonic-peer"),
+        target.join("release").join(program),
+        build.folder.join(program),
     )?;
     fs::remove_dir_all(target)?;
     Ok(())

@@ -290,3 +290,16 @@ fn what_may_have_been_missed_is_not_malformed() {
         .headers(S, 1, trailers("0"), true);
     judge(&mut script).nothing(Outcome::Ok);
 }
+
+#[test]
+fn content_with_a_coding_is_no_sequence_of_messages() {
+    for coding in ["gzip", "br"] {
+        for content in [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0][..], &[0, 0, 0, 1, 0, 9]] {
+            let mut script = Script::new();
+            let coded = with(grpc_response(), &[("content-encoding", coding)]);
+            call(&mut script, grpc_request(), coded, content);
+            let judged = judge(&mut script);
+            assert!(judged.findings.is_empty(), "{:?}", judged.findings);
+        }
+    }
+}

@@ -52,7 +52,7 @@ fn judge_with(script: &mut Script, rules: &mut Rules) -> Judged {
     for event in script.settled() {
         judged.findings.extend(rules.judge(&event));
         if let StreamEvent::Ended(record) = event {
-            judged.streams.push(*record);
+            judged.streams.push((*record).clone());
         }
     }
     judged

@@ -198,7 +198,7 @@ fn seen(n: u32, cut: &[u32]) -> SeenStreams {
             let findings = cut_at.map(|_| cut_finding(&record)).into_iter().collect();
             out.accept(&Output::Stream {
                 info: info(part, role),
-                record: Box::new(record),
+                record: record.into(),
                 findings,
             });
         }

@@ -31,7 +31,7 @@ fn text(report: &Report) -> String {
 fn stream(info: &ConnectionInfo, record: StreamRecord, findings: Vec<Finding>) -> Output {
     Output::Stream {
         info: Arc::new(info.clone()),
-        record: Box::new(record),
+        record: Arc::new(record),
         findings,
     }
 }

@@ -108,7 +108,7 @@ fn all_metrics_of_the_table_are_registered_and_no_other() {
     let info = std::sync::Arc::new(sample::connection());
     exporter.accept(&Output::Stream {
         info,
-        record: Box::new(early),
+        record: early.into(),
         findings: Vec::new(),
     });
     // One label value more than the cap gives the series of the overflow.
@@ -152,7 +152,7 @@ fn methods_beyond_the_cap_are_counted_under_other() {
         let info = std::sync::Arc::clone(&info);
         exporter.accept(&Output::Stream {
             info,
-            record: Box::new(record),
+            record: record.into(),
             findings: Vec::new(),
         });
     }
@@ -184,7 +184,7 @@ fn paths_that_are_no_method_do_not_become_labels() {
         let info = std::sync::Arc::clone(&info);
         exporter.accept(&Output::Stream {
             info,
-            record: Box::new(record),
+            record: record.into(),
             findings: Vec::new(),
         });
     }

@@ -140,7 +140,7 @@ fn control_characters_of_others_never_reach_the_terminal() {
     text.accept(&Output::Connection(Arc::clone(&info)));
     text.accept(&Output::Stream {
         info,
-        record: Box::new(record),
+        record: record.into(),
         findings: Vec::new(),
     });
     let text = String::from_utf8(text.take()).unwrap();

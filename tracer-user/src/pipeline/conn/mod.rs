@@ -481,7 +481,7 @@ impl Conn {
             let findings = later.rules.judge(&event);
             let info = Arc::clone(&self.info);
             match event {
-                StreamEvent::Requested(opening) => later.requested(&info, &opening),
+                StreamEvent::Requested(opening) => later.requested(&info, opening),
                 StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened { info }),
                 StreamEvent::Ended(record) => {
                     let output = Output::Stream {

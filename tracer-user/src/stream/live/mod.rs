@@ -222,6 +222,9 @@ impl Stream {
                 if is_response {
                     self.response.begin(env.context);
                     self.content.response(block, env.shown);
+                    if self.content.response_is_coded {
+                        self.response.messages.lose();
+                    }
                 }
                 if end_stream {
                     self.trailers_seen = true;

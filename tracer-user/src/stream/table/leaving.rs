@@ -1,5 +1,7 @@
 //! How a stream leaves the table: finished, after its linger; given up; or lost from sight.
 
+use std::sync::Arc;
+
 use super::{Context, DOUBT_LOOK_NS, StreamTable};
 use crate::frame::StreamId;
 use crate::kernel::event::Timestamp;
@@ -106,7 +108,7 @@ impl StreamTable {
             self.n_lingering = self.n_lingering.saturating_sub(1);
             self.ids.on_end(id);
             let record = end::record(*stream, self.connection, self.role, &self.settings, forced);
-            self.out.push_back(StreamEvent::Ended(Box::new(record)));
+            self.out.push_back(StreamEvent::Ended(Arc::new(record)));
         }
     }
 }

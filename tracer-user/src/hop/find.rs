@@ -1,0 +1,222 @@
+//! Which request an upstream stream was opened for.
+
+use super::ids::{ids, other_id, other_path, same_id};
+use super::index::{Found, Index};
+use super::place::Place;
+use super::{Attempt, By, Confidence, Join};
+use crate::limits;
+use crate::stream::digest::Opening;
+
+impl<T> Place<T> {
+    pub(super) fn find(&mut self, up: &Opening) -> Option<(u64, Join)> {
+        let of_whole = up
+            .digest
+            .whole
+            .map_or(Found::None, |whole| self.by_whole.find(whole));
+        match of_whole {
+            Found::One(key) if self.fits(key, up) => return Some((key, self.same_fields(key, up))),
+            Found::Several => {
+                // Alike: an id among the fields that are not compared may tell, then the order.
+                return self
+                    .by_earlier_attempt(up)
+                    .or_else(|| self.by_id(up))
+                    .or_else(|| self.ids_seen.then(|| self.by_fields(up)).flatten())
+                    .or_else(|| self.by_order(up, true))
+                    .or_else(|| self.by_time(up, true));
+            }
+            Found::One(_) | Found::None => {}
+        }
+        self.by_earlier_attempt(up)
+            .or_else(|| self.by_id(up))
+            .or_else(|| self.by_fields(up))
+            .or_else(|| self.by_order(up, false))
+            .or_else(|| self.by_time(up, false))
+    }
+
+    fn same_fields(&self, key: u64, up: &Opening) -> Join {
+        let down = self.downs.get(&key);
+        down.and_then(|down| same_id(&down.opening.digest, &up.digest))
+            .unwrap_or(Join {
+                by: By::Fields,
+                confidence: Confidence::UniqueField,
+            })
+    }
+
+    /// A proxy makes one `x-request-id` for a request and gives it to each attempt.
+    fn by_earlier_attempt(&self, up: &Opening) -> Option<(u64, Join)> {
+        let key = *self.by_attempt.get(&up.digest.request_id?)?;
+        let down = self.downs.get(&key)?;
+        let confidence = down.attempts.first()?.join.confidence;
+        let by = By::EarlierAttempt;
+        self.fits(key, up).then_some((key, Join { by, confidence }))
+    }
+
+    /// By an id that no other request in flight has.
+    fn by_id(&self, up: &Opening) -> Option<(u64, Join)> {
+        let mut keys = ids(&up.digest).filter_map(|id| match self.by_id.find(id) {
+            Found::One(key) if self.fits(key, up) => Some(key),
+            _ => None,
+        });
+        let key = keys.next()?;
+        // Two ids that point to two requests say nothing.
+        if keys.any(|other| other != key) {
+            return None;
+        }
+        let join = same_id(&self.downs.get(&key)?.opening.digest, &up.digest)?;
+        Some((key, join))
+    }
+
+    /// By single fields whose values no other request in flight has.
+    fn by_fields(&mut self, up: &Opening) -> Option<(u64, Join)> {
+        self.field_idle = 0;
+        if self.by_field.is_none() {
+            let mut index = Index::default();
+            for (key, down) in &self.downs {
+                for field in down.opening.digest.fields() {
+                    index.add(*field, *key);
+                }
+            }
+            self.by_field = Some(index);
+        }
+        let index = self.by_field.as_ref()?;
+        let mut found: Option<(u64, Join)> = None;
+        for field in up.digest.fields() {
+            let Found::One(key) = index.find(*field) else {
+                continue;
+            };
+            let Some(down) = self.downs.get(&key) else {
+                continue;
+            };
+            let join = if Some(*field) == up.digest.request_id {
+                Join {
+                    by: By::RequestId,
+                    confidence: Confidence::Id,
+                }
+            } else if Some(*field) == up.digest.trace_id {
+                Join {
+                    by: By::Trace,
+                    confidence: Confidence::Id,
+                }
+            } else {
+                Join {
+                    by: By::Field,
+                    confidence: Confidence::UniqueField,
+                }
+            };
+            // A process that calls others on behalf of its caller passes more than ids on; that makes
+            // another request, not this one.
+            let other = other_path(&down.opening.digest, &up.digest);
+            if !self.fits(key, up) || (other && join.confidence > Confidence::Id) {
+                continue;
+            }
+            match found {
+                None => found = Some((key, join)),
+                Some((known, _)) if known != key && join.confidence > Confidence::Id => {
+                    // Two values point to two requests.
+                    return None;
+                }
+                Some((_, known)) if join.confidence < known.confidence => found = Some((key, join)),
+                Some(_) => {}
+            }
+        }
+        found
+    }
+
+    /// The oldest request that the same thread read and has not passed on.
+    fn by_order(&mut self, up: &Opening, alike: bool) -> Option<(u64, Join)> {
+        if (up.tid == 0 && self.threads.len() > 1) || self.order.moves() {
+            return None;
+        }
+        let thread = self.threads.get(&up.tid)?;
+        let (n, several) = (thread.waiting.len(), thread.n_in_period > 1);
+        let found = thread
+            .waiting
+            .iter()
+            .take(limits::HOP_CANDIDATES)
+            .find(|key| self.waits_for(**key, up, alike))
+            .copied();
+        if found.is_none() && n > limits::HOP_CANDIDATES {
+            self.hit(0);
+        }
+        let confidence = match several && !self.order.is_trusted() {
+            true => Confidence::Ambiguous,
+            false => Confidence::ThreadOrder,
+        };
+        let by = By::Order;
+        found.map(|key| (key, Join { by, confidence }))
+    }
+
+    /// A request that another thread read.
+    fn by_time(&mut self, up: &Opening, alike: bool) -> Option<(u64, Join)> {
+        let mut found: Option<u64> = None;
+        // Those that were passed on may have been mistaken for this one.
+        let mistaken = alike
+            || self
+                .downs
+                .iter()
+                .take(limits::HOP_CANDIDATES)
+                .any(|(key, down)| {
+                    let unsure = |a: &Attempt<T>| a.join.confidence >= Confidence::Time;
+                    down.opening.digest.path == up.digest.path
+                        && down.attempts.iter().any(unsure)
+                        && self.fits(*key, up)
+                });
+        let mut confidence = match mistaken {
+            true => Confidence::Ambiguous,
+            false => Confidence::Time,
+        };
+        let mut n_looked_at = 0;
+        for thread in self.threads.values() {
+            for key in &thread.waiting {
+                n_looked_at += 1;
+                if n_looked_at > limits::HOP_CANDIDATES {
+                    confidence = Confidence::Ambiguous;
+                    break;
+                }
+                if !self.waits_for(*key, up, alike) {
+                    continue;
+                }
+                if let Some(known) = found {
+                    confidence = Confidence::Ambiguous;
+                    let at = |key| self.downs.get(key).map(|down| down.opening.at);
+                    if at(key) < at(&known) {
+                        found = Some(*key);
+                    }
+                } else {
+                    found = Some(*key);
+                }
+            }
+        }
+        if n_looked_at > limits::HOP_CANDIDATES {
+            self.hit(0);
+        }
+        let by = By::Time;
+        found.map(|key| (key, Join { by, confidence }))
+    }
+
+    /// The request has not been passed on, and may be this one. `alike`: it must have the same fields.
+    fn waits_for(&self, key: u64, up: &Opening, alike: bool) -> bool {
+        let Some(down) = self.downs.get(&key) else {
+            return false;
+        };
+        if !down.attempts.is_empty() || !self.fits(key, up) {
+            return false;
+        }
+        if alike {
+            return down.opening.digest.whole == up.digest.whole;
+        }
+        // Without the same path nothing but an id makes two requests one.
+        down.opening.digest.path == up.digest.path && !other_id(&down.opening.digest, &up.digest)
+    }
+
+    /// The upstream stream began within the life of the other one.
+    fn fits(&self, key: u64, up: &Opening) -> bool {
+        self.downs.get(&key).is_some_and(|down| {
+            down.opening.at <= up.at
+                && down
+                    .ended
+                    .as_ref()
+                    .is_none_or(|ended| up.at <= ended.record.last_at)
+        })
+    }
+}
