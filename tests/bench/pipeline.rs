@@ -176,7 +176,10 @@ struct Took {
 }
 
 /// Runs a program to its end, its output thrown away.
-#[expect(clippy::zombie_processes, reason = "wait4 waits for it, and says what it used too")]
+#[expect(
+    clippy::zombie_processes,
+    reason = "wait4 waits for it, and says what it used too"
+)]
 fn took(command: &mut Command) -> Took {
     let begun = Instant::now();
     let child = command
