@@ -87,6 +87,7 @@ impl Attack {
                 inode: 0,
                 unix_peer_sk: 0,
                 comm: String::new(),
+                peer_process: None,
             })),
         );
         let mut client = Client { socket, offset: 0 };

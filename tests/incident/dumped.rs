@@ -9,7 +9,7 @@ use tracer_tests::capture::Tcpdump;
 use tracer_tests::peer::Peer;
 use tracer_tests::require;
 use tracer_tests::skip::{Privileges, Program, note_that_it_runs};
-use tracer_tests::trace::{Stream, Trace, call_ids};
+use tracer_tests::trace::{Hop, Stream, Trace, call_ids};
 use tracer_tests::tracer::replay;
 
 use crate::{ENVOY_1_36, ENVOY_1_40, Parts, RUN, Run};
@@ -91,6 +91,39 @@ fn replay_of_a_tcpdump_names_exactly_the_failed_calls() {
                 .any(|f| f.verdict() == "anomaly" && f.is_about(stream))
         });
         assert_eq!(named, failed, "calls with a finding on the client's hop");
+
+        // Loopback: that Envoy passed them on is known by what the requests carry alone.
+        let cut_by_envoy = call_ids(downstream.iter().copied(), |stream| {
+            trace.findings.iter().any(|f| {
+                let kind = f.0["kind"].as_str().unwrap_or_default();
+                let is_cut = [
+                    "proxy_truncated_complete_response",
+                    "proxy_dropped_trailers",
+                ]
+                .contains(&kind);
+                is_cut && f.verdict() == "anomaly" && f.is_about(stream)
+            })
+        });
+        assert_eq!(
+            cut_by_envoy, failed,
+            "calls that Envoy is found to have cut"
+        );
+        let hops = Trace::read(&replay(&file, &["--show", "hops"])).hops;
+        assert_eq!(hops.len(), calls.len(), "requests at Envoy");
+        for Hop(hop) in &hops {
+            let port = |end: &str| {
+                let address = hop[end]["address"].as_str().unwrap_or_default();
+                address
+                    .rsplit(':')
+                    .next()
+                    .and_then(|port| port.parse().ok())
+            };
+            assert_eq!(port("proxy"), Some(proxy), "{hop}");
+            assert_eq!(port("server"), Some(run.server.port()), "{hop}");
+            let ids = [&hop["downstream"], &hop["upstream"][0]]
+                .map(|side| Stream(side["stream"].clone()).call_id().map(str::to_owned));
+            assert!(ids[0].is_some() && ids[0] == ids[1], "{hop}");
+        }
 
         let upstream = streams_to(&trace, run.server.port());
         assert_eq!(upstream.len(), calls.len(), "streams on the server's hop");

@@ -125,6 +125,10 @@ pub const HOP_ATTEMPTS: usize = 16;
 /// `hop_candidates`.
 pub const HOP_CANDIDATES: usize = 256;
 
+/// Different requests on a host whose connections have both ends on it, in a file that knows no processes:
+/// those beyond are not joined. Counter `hop_candidates`.
+pub const HOP_SHARED: usize = 1 << 20;
+
 /// How many upstream streams of a process find their request by surer means until what is kept for others
 /// (an index of single fields, streams that ended lately) is put away.
 pub const HOP_KEPT_FOR: u32 = 4_096;

@@ -36,6 +36,7 @@ pub(crate) fn connection() -> ConnectionInfo {
         netns: 4_026_531_840,
         local: Address::Inet("127.0.0.1:40000".parse().unwrap()),
         peer: Address::Inet("127.0.0.1:8080".parse().unwrap()),
+        peer_process: None,
         opened: Opened::Active,
         beginning_seen: true,
         upgraded: false,
@@ -48,6 +49,7 @@ pub(crate) fn tls() -> ConnectionInfo {
     ConnectionInfo {
         id: ConnectionId(4),
         role: None,
+        peer_process: None,
         opened: Opened::Unseen,
         beginning_seen: false,
         protocol: Protocol::Other(OtherProtocol::Tls),

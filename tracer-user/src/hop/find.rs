@@ -13,6 +13,9 @@ impl<T> Place<T> {
             .digest
             .whole
             .map_or(Found::None, |whole| self.by_whole.find(whole));
+        if let Some(shared) = &self.shared {
+            return shared.find(of_whole, self, up);
+        }
         match of_whole {
             Found::One(key) if self.fits(key, up) => return Some((key, self.same_fields(key, up))),
             Found::Several => {
@@ -33,7 +36,7 @@ impl<T> Place<T> {
             .or_else(|| self.by_time(up, false))
     }
 
-    fn same_fields(&self, key: u64, up: &Opening) -> Join {
+    pub(super) fn same_fields(&self, key: u64, up: &Opening) -> Join {
         let down = self.downs.get(&key);
         down.and_then(|down| same_id(&down.opening.digest, &up.digest))
             .unwrap_or(Join {
@@ -210,7 +213,7 @@ impl<T> Place<T> {
     }
 
     /// The upstream stream began within the life of the other one.
-    fn fits(&self, key: u64, up: &Opening) -> bool {
+    pub(super) fn fits(&self, key: u64, up: &Opening) -> bool {
         self.downs.get(&key).is_some_and(|down| {
             down.opening.at <= up.at
                 && down

@@ -23,6 +23,7 @@ mod ids;
 mod index;
 mod order;
 mod place;
+mod shared;
 mod table;
 #[cfg(test)]
 mod tests;

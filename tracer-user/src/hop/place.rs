@@ -8,6 +8,7 @@ use super::fast::Map;
 use super::ids::ids;
 use super::index::{Index, Thread};
 use super::order::Order;
+use super::shared::{self, Shared};
 use super::{Attempt, By, Confidence, HopStream, Join, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
@@ -105,6 +106,8 @@ pub(super) struct Place<T> {
     pub(super) threads: Map<u32, Thread>,
     /// Requests whose upstream stream order decided on.
     n_ordered: usize,
+    /// Connections have both ends here.
+    pub(super) shared: Option<Shared<T>>,
     /// What the order of a thread's work is worth here.
     pub(super) order: Order,
     /// Some request carried an id that is made to tell requests apart.
@@ -138,6 +141,7 @@ impl<T> Place<T> {
             by_attempt: Map::default(),
             threads: Map::default(),
             n_ordered: 0,
+            shared: None,
             order: Order::default(),
             ids_seen: false,
             paths: Map::default(),
@@ -190,6 +194,10 @@ impl<T> Place<T> {
     /// The process was asked.
     pub(super) fn asked(&mut self, key: u64, opening: Box<Opening>) {
         self.works(key, opening.tid);
+        let opened = self.ups.contains_key(&key);
+        if !shared::asked(&mut self.shared, opened, &opening.digest) {
+            self.hit(0);
+        }
         self.downs.insert(
             key,
             Down {

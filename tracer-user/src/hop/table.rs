@@ -227,8 +227,10 @@ impl<T> Hops<T> {
         if let Some(most) = most {
             let (connections, http1) = (most.connections, most.http1);
             self.n_streams = self.n_streams.saturating_sub(most.len());
+            let shared = most.shared.take();
             *most = Place::new();
             most.http1 = http1;
+            most.shared = shared;
             for (side, n) in [Side::Downstream, Side::Upstream]
                 .into_iter()
                 .zip(connections)
@@ -252,6 +254,32 @@ impl<T> Hops<T> {
         let Some(downstream) = down.ended.take() else {
             return;
         };
+        if let Some(shared) = &mut place.shared {
+            let upstream = std::mem::take(&mut down.attempts);
+            let agrees = |attempt: &Attempt<T>| {
+                let up = attempt.record();
+                up.is_some_and(|up| !contradict(&downstream.record, up))
+            };
+            if let Some(whole) = down.opening.digest.whole
+                && let [Attempt { join, .. }] = *upstream
+                && upstream.iter().all(agrees)
+            {
+                let hop = Hop {
+                    proxy,
+                    downstream,
+                    upstream,
+                    join: Some(join),
+                    others: Vec::new(),
+                    others_known: true,
+                    passes_on: true,
+                    http1_other_side: false,
+                    at,
+                };
+                let told = shared.joined(whole, hop);
+                self.out.extend(told.into_iter().map(|(_, hop)| hop));
+            }
+            return;
+        }
         let passes_on = place.passes_on(&down);
         if down.attempts.is_empty() {
             let is_unsure = place.doubt_order(&down);
@@ -311,8 +339,8 @@ impl<T> Hops<T> {
             join,
             others,
             others_known,
-            http1_other_side: false,
             passes_on: true,
+            http1_other_side: false,
             at,
         });
     }

@@ -148,6 +148,7 @@ fn open(r: &mut Reader<'_>) -> Result<Open, DecodeError> {
         inode,
         unix_peer_sk,
         comm,
+        peer_process: None,
     })
 }
 

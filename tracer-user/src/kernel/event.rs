@@ -66,6 +66,19 @@ pub struct Task {
     pub cgroup: u64,
 }
 
+/// A process, as a recording names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Its id in the initial pid namespace.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its v2 cgroup id.
+    pub cgroup: u64,
+    /// Inode of its network namespace; 0 unknown.
+    pub netns: u32,
+}
+
 /// One end of a connection as the kernel names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -118,6 +131,8 @@ pub struct Open {
     pub unix_peer_sk: u64,
     /// `task->comm` of the task that made the call.
     pub comm: String,
+    /// The process at the other end, where a recording names it. The kernel tells of each end alone.
+    pub peer_process: Option<Process>,
 }
 
 /// Where frame boundaries lie at the start of a run of bytes, as the kernel's frame walker knows.

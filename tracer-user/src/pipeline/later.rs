@@ -38,7 +38,7 @@ impl Later {
         if self.hops_off {
             return;
         }
-        for (place, side) in places(info).into_iter().flatten() {
+        for (place, side, _) in places(info).into_iter().flatten() {
             self.hops.connected(place, side);
         }
         if let Some(key) = end_key(info) {
@@ -51,14 +51,14 @@ impl Later {
         if self.hops_off {
             return;
         }
-        for (place, side) in places(info).into_iter().flatten() {
+        for (place, side, _) in places(info).into_iter().flatten() {
             self.hops.speaks_http1(place, side);
         }
     }
 
     /// It is gone.
     pub(super) fn disconnected(&mut self, info: &ConnectionInfo) {
-        for (place, side) in places(info).into_iter().flatten() {
+        for (place, side, _) in places(info).into_iter().flatten() {
             self.hops.disconnected(place, side);
         }
         if let Some(key) = end_key(info)
@@ -74,10 +74,10 @@ impl Later {
             return;
         }
         let [first, second] = places(info);
-        if let (Some((place, side)), true) = (second, first.is_some()) {
+        if let (Some((place, side, _)), true) = (first, second.is_some()) {
             self.hops.requested(place, side, opening.clone());
         }
-        if let Some((place, side)) = first.or(second) {
+        if let Some((place, side, _)) = second.or(first) {
             self.hops.requested(place, side, opening);
         }
     }
@@ -93,22 +93,27 @@ impl Later {
         if self.hops_off {
             return;
         }
-        let end = |findings: &[Finding]| HopEnd {
-            info: Arc::clone(info),
-            findings: findings.iter().map(|finding| finding.kind).collect(),
-            peer: None,
-        };
         let at = record.last_at;
-        match places(info) {
-            [Some((place, side)), None] | [None, Some((place, side))] => {
-                self.hops.ended(place, side, at, record, end(findings));
+        let mut places = places(info).into_iter().flatten().peekable();
+        let mut record = Some(record);
+        while let Some((place, side, is_others)) = places.next() {
+            let of_this = match places.peek() {
+                Some(_) => record.clone(),
+                None => record.take(),
+            };
+            let Some(mut of_this) = of_this else { return };
+            let mut end = HopEnd {
+                info: Arc::clone(info),
+                findings: findings.iter().map(|finding| finding.kind).collect(),
+                peer: None,
+            };
+            if is_others {
+                end.info = Arc::new(info.turned());
+                let mut turned = StreamRecord::clone(&of_this);
+                turned.pid = end.info.pid;
+                of_this = Arc::new(turned);
             }
-            [Some((place, side)), Some((other, other_side))] => {
-                let copy = Arc::clone(&record);
-                self.hops.ended(place, side, at, record, end(findings));
-                self.hops.ended(other, other_side, at, copy, end(findings));
-            }
-            [None, None] => {}
+            self.hops.ended(place, side, at, of_this, end);
         }
         self.tell(sink);
     }
@@ -163,30 +168,38 @@ impl Later {
         end.peer = end_key(&end.info)
             .and_then(|(local, peer, netns)| self.ends.get(&(peer, local, netns)))
             .filter(|peer| peer.id != end.info.id)
-            .cloned();
+            .cloned()
+            // In a recording both ends are one connection.
+            .or_else(|| {
+                let is_named = end.info.peer_process.is_some();
+                is_named.then(|| Arc::new(end.info.turned()))
+            });
     }
 }
 
-/// Where this connection is a side of a proxy: live, at the process that owns the observed end; in a file,
-/// which sees connections from the middle and knows no process, at the hosts of both ends.
-fn places(info: &ConnectionInfo) -> [Option<(PlaceKey, Side)>; 2] {
+/// Where this connection is a side of a proxy, the side towards the server first: a stream that a place opens
+/// must not find itself among those that the place was asked for. With each, whether it is the other end's.
+///
+/// Live it is the process that owns the observed end, and each traced end is a connection of its own. A file
+/// has each connection once, for both its ends: in a recording they are the processes that it names, and
+/// none where it names only the other one's; in any other file, which knows no process, the hosts.
+fn places(info: &ConnectionInfo) -> [Option<(PlaceKey, Side, bool)>; 2] {
     let Some(role) = info.role else {
         return [None, None];
     };
-    if info.pid != 0 {
-        return [
-            Some((PlaceKey::Process(info.pid), Side::of_role(role))),
-            None,
-        ];
-    }
-    let at = |address: &Address, role: Endpoint| match address {
-        Address::Inet(address) => Some((
-            PlaceKey::Host(address.ip(), info.netns),
-            Side::of_role(role),
-        )),
+    let peer_pid = info.peer_process.as_ref().map_or(0, |process| process.pid);
+    let by_process = info.pid != 0 || peer_pid != 0;
+    let at = |pid: u32, address: &Address| match address {
+        _ if by_process => (pid != 0).then_some(PlaceKey::Process(pid)),
+        Address::Inet(address) => Some(PlaceKey::Host(address.ip(), info.netns)),
         _ => None,
     };
-    [at(&info.local, role), at(&info.peer, role.peer())]
+    let own = at(info.pid, &info.local).map(|place| (place, Side::of_role(role), false));
+    let others = at(peer_pid, &info.peer).map(|place| (place, Side::of_role(role.peer()), true));
+    match role {
+        Endpoint::Client => [own, others],
+        Endpoint::Server => [others, own],
+    }
 }
 
 fn end_key(info: &ConnectionInfo) -> Option<EndKey> {

@@ -227,6 +227,7 @@ impl Pipeline {
             netns: open.netns,
             local: open.local.clone(),
             peer: open.peer.clone(),
+            peer_process: open.peer_process.clone(),
             opened: open.opened,
             beginning_seen: open.from_start,
             upgraded: false,
@@ -306,5 +307,6 @@ fn nameless() -> Open {
         inode: 0,
         unix_peer_sk: 0,
         comm: String::new(),
+        peer_process: None,
     }
 }

@@ -7,7 +7,7 @@ use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::head::Head;
 use crate::frame::{Frame, Violation};
 use crate::hop::Hop;
-use crate::kernel::event::{Address, Opened, OtherProtocol, Timestamp};
+use crate::kernel::event::{Address, Opened, OtherProtocol, Process, Timestamp};
 use crate::stream::record::{GoAway, StreamRecord};
 
 /// What a connection speaks.
@@ -38,6 +38,8 @@ pub struct ConnectionInfo {
     pub local: Address,
     /// The other end.
     pub peer: Address,
+    /// The process at the other end, where a recording names it.
+    pub peer_process: Option<Process>,
     /// How it came to be.
     pub opened: Opened,
     /// It was seen from its first byte.
@@ -48,6 +50,36 @@ pub struct ConnectionInfo {
     pub protocol: Protocol,
     /// When it was first seen.
     pub first_at: Timestamp,
+}
+
+impl ConnectionInfo {
+    /// The connection as its other end has it.
+    #[must_use]
+    pub fn turned(&self) -> ConnectionInfo {
+        let own = Process {
+            pid: self.pid,
+            comm: self.comm.clone(),
+            cgroup: self.cgroup,
+            netns: self.netns,
+        };
+        let process = self.peer_process.clone().unwrap_or_default();
+        ConnectionInfo {
+            role: self.role.map(Endpoint::peer),
+            pid: process.pid,
+            comm: process.comm,
+            cgroup: process.cgroup,
+            netns: process.netns,
+            local: self.peer.clone(),
+            peer: self.local.clone(),
+            peer_process: (own.pid != 0).then_some(own),
+            opened: match self.opened {
+                Opened::Active => Opened::Passive,
+                Opened::Passive => Opened::Active,
+                Opened::Unseen => Opened::Unseen,
+            },
+            ..self.clone()
+        }
+    }
 }
 
 /// Something of the traffic that could not be seen or decoded.

@@ -27,6 +27,7 @@ fn info(part: Part, role: Endpoint) -> Arc<ConnectionInfo> {
         netns: 0,
         local: address.clone(),
         peer: address,
+        peer_process: None,
         opened: Opened::Active,
         beginning_seen: true,
         upgraded: false,

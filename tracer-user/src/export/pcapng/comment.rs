@@ -1,8 +1,12 @@
 //! What stands in the comments of a recording.
 
+use std::net::SocketAddr;
+
 use super::Counts;
 use crate::anomaly::kind::Finding;
 use crate::export::text::count;
+use crate::kernel::capture::{EndNote, whose};
+use crate::kernel::event::Process;
 use crate::pipeline::ConnectionInfo;
 
 /// Who wrote the file.
@@ -17,28 +21,19 @@ pub(super) const SECTION: &str = concat!(
      traced processes, bodies and credentials."
 );
 
-/// `client's`, `server's` or `observed`.
-fn whose(info: &ConnectionInfo) -> &'static str {
-    match info.role {
-        Some(crate::connection::Endpoint::Client) => "client's",
-        Some(crate::connection::Endpoint::Server) => "server's",
-        None => "observed",
-    }
-}
-
-/// Whose connection end it is.
-pub(super) fn connection(info: &ConnectionInfo) -> String {
-    let mut words = format!(
-        "h2trace: the {} end is process {} ({}), cgroup {}",
-        whose(info),
-        info.pid,
-        info.comm,
-        info.cgroup
-    );
-    if info.netns != 0 {
-        words.push_str(&format!(", network namespace {}", info.netns));
-    }
-    words
+/// Whose connection end it is, which has this address in the file.
+pub(super) fn connection(info: &ConnectionInfo, address: SocketAddr) -> String {
+    let note = EndNote {
+        role: info.role,
+        address,
+        process: Process {
+            pid: info.pid,
+            comm: info.comm.clone(),
+            cgroup: info.cgroup,
+            netns: info.netns,
+        },
+    };
+    note.words()
 }
 
 /// A finding.
@@ -51,7 +46,7 @@ pub(super) fn finding(info: &ConnectionInfo, finding: &Finding) -> String {
         "h2trace: {} {}{about}, at the {} end (process {}, {}): {}",
         finding.verdict.as_str(),
         finding.kind.as_str(),
-        whose(info),
+        whose(info.role),
         info.pid,
         info.comm,
         finding.summary

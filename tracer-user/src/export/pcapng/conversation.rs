@@ -138,6 +138,24 @@ impl Conversation {
         ends
     }
 
+    /// The address in the file of an end that was traced.
+    pub(super) fn address_of(&self, info: &ConnectionInfo) -> SocketAddr {
+        match (self.place, &info.local, info.role) {
+            // The owner's port may be made up, the peer's address never is.
+            (Place::Real([owner, peer]), Address::Inet(local), _) => {
+                if *local == peer {
+                    peer
+                } else {
+                    owner
+                }
+            }
+            (Place::Real([client, _]), ..)
+            | (Place::MadeUp([client, _]), _, Some(Endpoint::Client)) => client,
+            (Place::MadeUp([_, server]), _, Some(Endpoint::Server)) => server,
+            (Place::MadeUp(_), _, None) => self.address(OWNER),
+        }
+    }
+
     /// The server's port in the file, as the role of one of its ends shows.
     pub(super) fn server_port(&self, info: &ConnectionInfo) -> Option<u16> {
         let server = match (self.place, info.role?, &info.local, &info.peer) {

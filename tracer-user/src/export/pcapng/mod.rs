@@ -523,7 +523,7 @@ impl Recorder {
         if self.server_ports.len() < SERVER_PORTS_MAX {
             self.server_ports.extend(conversation.server_port(info));
         }
-        let mut words = vec![comment::connection(info)];
+        let mut words = vec![comment::connection(info, conversation.address_of(info))];
         words.extend(conversation.words.take());
         let first = conversation.queued.first();
         match first.and_then(|key| self.queue.get_mut(key)) {

@@ -177,5 +177,6 @@ pub(super) fn nameless() -> Open {
         inode: 0,
         unix_peer_sk: 0,
         comm: String::new(),
+        peer_process: None,
     }
 }

@@ -118,6 +118,7 @@ fn tcp(opened: Opened, local: &str, peer: &str, netns: u32) -> Open {
         inode: 1,
         unix_peer_sk: 0,
         comm: "peer".to_owned(),
+        peer_process: None,
     }
 }
 
@@ -139,6 +140,7 @@ fn unix(peer: u64) -> Open {
         inode: 1,
         unix_peer_sk: peer,
         comm: "peer".to_owned(),
+        peer_process: None,
     }
 }
 

@@ -4,9 +4,11 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::Endian;
 use super::link::LinkType;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
+use super::process::Options;
 use crate::kernel::event::Timestamp;
 use crate::limits;
 
@@ -66,6 +68,8 @@ pub struct Packet<'a> {
     pub wire_len: u32,
     /// The captured bytes.
     pub data: &'a [u8],
+    /// What the file says beside them.
+    pub options: Options<'a>,
 }
 
 /// What a format's reader found next.
@@ -76,6 +80,8 @@ pub(super) struct Found {
     /// Where in the buffer the packet's bytes are.
     pub(super) from: usize,
     pub(super) len: usize,
+    /// Where in the buffer its options are, and their byte order.
+    pub(super) options: Option<(usize, Endian)>,
 }
 
 enum Format {
@@ -152,6 +158,13 @@ impl<'r> Capture<'r> {
                 .wire_len
                 .max(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             data,
+            options: match found.options {
+                Some((at, endian)) => Options {
+                    endian,
+                    bytes: self.input.buffer.get(at..).unwrap_or_default(),
+                },
+                None => Options::NONE,
+            },
         }))
     }
 }

@@ -25,6 +25,7 @@ mod ip;
 mod link;
 mod pcap;
 mod pcapng;
+mod process;
 mod reassembly;
 mod recognise;
 mod tcp;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use file::{Capture, CaptureError, Packet};
 pub use link::LinkType;
+pub use process::{EndNote, Options, whose};
 pub use reassembly::{Counts, Reassembly};
 
 /// Byte order of a file's own numbers.

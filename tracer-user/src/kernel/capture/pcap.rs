@@ -57,6 +57,7 @@ impl Pcap {
             wire_len,
             from: 0,
             len: captured as usize,
+            options: None,
         }))
     }
 }

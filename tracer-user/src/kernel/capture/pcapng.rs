@@ -192,6 +192,7 @@ impl Pcapng {
             wire_len,
             from: 20,
             len: captured as usize,
+            options: Some((20 + (captured as usize).next_multiple_of(4), self.endian)),
         })
     }
 
@@ -211,6 +212,7 @@ impl Pcapng {
             wire_len,
             from: 4,
             len: captured,
+            options: None,
         })
     }
 

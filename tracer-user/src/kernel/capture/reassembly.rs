@@ -131,7 +131,7 @@ impl Reassembly {
             Carried::Other => return,
         };
         if let Some(segment) = Segment::read(datagram.payload, datagram.wire_len) {
-            self.segment(&datagram, &segment, packet.at, take);
+            self.segment(&datagram, &segment, packet, take);
         }
         self.expire(take);
     }
@@ -158,9 +158,10 @@ impl Reassembly {
         &mut self,
         datagram: &Datagram<'_>,
         segment: &Segment<'_>,
-        at: Timestamp,
+        packet: &Packet<'_>,
         take: &mut dyn FnMut(&Event<'_>),
     ) {
+        let at = packet.at;
         let source = SocketAddr::new(datagram.source, segment.source_port);
         let destination = SocketAddr::new(datagram.destination, segment.destination_port);
         let wanted = self
@@ -192,6 +193,9 @@ impl Reassembly {
             self.insert(ends, connection, at, take);
         }
         self.with(&ends, at, take, |connection, out| {
+            for note in packet.options.notes() {
+                connection.note(note);
+            }
             connection.segment(side, segment, at, out);
         });
         while self.waiting > limits::CAPTURE_WAITING_ALL

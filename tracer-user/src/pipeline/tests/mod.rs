@@ -96,6 +96,7 @@ impl Driver {
             inode: 1,
             unix_peer_sk: 0,
             comm: "worker".to_owned(),
+            peer_process: None,
         })));
     }
 

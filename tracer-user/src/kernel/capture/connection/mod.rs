@@ -6,11 +6,13 @@ mod verdict;
 use std::net::SocketAddr;
 
 use super::flow::{Flow, Placed};
+use super::process::EndNote;
 use super::reassembly::Counts;
 use super::tcp::Segment;
+use crate::connection::Endpoint;
 use crate::kernel::event::{
-    Address, Direction, End, EndCause, Event, Open, Opened, OtherProtocol, SocketKey, Task,
-    Timestamp, Unrecognised, What,
+    Address, Direction, End, EndCause, Event, Open, Opened, OtherProtocol, Process, SocketKey,
+    Task, Timestamp, Unrecognised, What,
 };
 use crate::limits;
 use speech::Speech;
@@ -29,6 +31,8 @@ pub(in crate::kernel::capture) struct Connection {
     /// The two ends; the client's is first once `client_first` says so.
     ends: [SocketAddr; 2],
     client: usize,
+    /// Whose the ends are, where the file says so before the first event.
+    processes: [Option<Process>; 2],
     /// SYN was seen: both directions from their first byte, and who is the client.
     from_syn: bool,
     flows: [Flow; 2],
@@ -74,6 +78,7 @@ impl Connection {
             },
             ends,
             client,
+            processes: [None, None],
             from_syn: segment.syn,
             flows: [Flow::default(), Flow::default()],
             fin_told: [false; 2],
@@ -88,6 +93,37 @@ impl Connection {
             last_at: at,
             over: None,
         }
+    }
+
+    /// The file says whose an end is. As it may also say who is the client, say it before anything else.
+    pub(in crate::kernel::capture) fn note(&mut self, note: EndNote) {
+        let Some(end) = self.ends.iter().position(|end| *end == note.address) else {
+            return;
+        };
+        if self.opened {
+            return;
+        }
+        let nothing_told = self.flows.iter().all(|flow| flow.base().is_none());
+        if !self.from_syn && nothing_told {
+            match note.role {
+                Some(Endpoint::Client) => self.client = end,
+                Some(Endpoint::Server) => self.client = 1 - end,
+                None => {}
+            }
+        }
+        if let Some(known) = self.processes.get_mut(end) {
+            known.get_or_insert(note.process);
+        }
+    }
+
+    /// The process of the observed end, the client's, as the one that makes its calls.
+    fn task(&self) -> Task {
+        let process = self.processes.get(self.client).and_then(Option::as_ref);
+        process.map_or_else(Task::default, |process| Task {
+            pid: process.pid,
+            tid: 0,
+            cgroup: process.cgroup,
+        })
     }
 
     /// Does a packet belong to another connection between the same ports?
@@ -303,8 +339,12 @@ impl Connection {
         }
         self.opened = true;
         out.counts.connections += 1;
-        let [a, b] = self.ends;
-        let (local, peer) = if self.client == 0 { (a, b) } else { (b, a) };
+        let ([a, b], [of_a, of_b]) = (self.ends, self.processes.clone());
+        let ((local, process), (peer, peer_process)) = match self.client {
+            0 => ((a, of_a), (b, of_b)),
+            _ => ((b, of_b), (a, of_a)),
+        };
+        let process = process.unwrap_or_default();
         let open = Open {
             opened: if self.from_syn {
                 Opened::Active
@@ -314,10 +354,11 @@ impl Connection {
             from_start: self.from_syn || self.check_server,
             local: Address::Inet(local),
             peer: Address::Inet(peer),
-            netns: 0,
+            netns: process.netns,
             inode: 0,
             unix_peer_sk: 0,
-            comm: String::new(),
+            comm: process.comm,
+            peer_process,
         };
         self.event(self.first_at, What::Open(Box::new(open)), out);
     }
@@ -361,7 +402,7 @@ impl Connection {
         let event = Event {
             at,
             socket: self.key,
-            task: Task::default(),
+            task: self.task(),
             what,
         };
         (out.take)(&event);

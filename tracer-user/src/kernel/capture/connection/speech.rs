@@ -5,7 +5,7 @@ use super::{Connection, Out};
 use crate::kernel::capture::flow::Run;
 use crate::kernel::capture::recognise::{First, PREFACE, asks_for_h2c, first, header_section};
 use crate::kernel::event::{
-    Boundary, Bytes, Confidence, Direction, Event, OtherProtocol, Task, Timestamp, What,
+    Boundary, Bytes, Confidence, Direction, Event, OtherProtocol, Timestamp, What,
 };
 use crate::limits;
 
@@ -285,7 +285,7 @@ impl Connection {
         let event = Event {
             at,
             socket: self.key,
-            task: Task::default(),
+            task: self.task(),
             what,
         };
         (out.take)(&event);
