@@ -47,11 +47,23 @@ pub(super) struct Down<T> {
     pub(super) n_open: u32,
     /// The order of its period was found to be broken.
     pub(super) doubted: bool,
+    /// It may have none of the upstream streams: one beside it has none.
+    pub(super) may_be_alone: bool,
     /// Order decided which upstream stream is its own, and there were others.
     pub(super) in_company: bool,
 }
 
 impl<T> Down<T> {
+    /// Order decided on the first of its upstream streams, and it has no other yet.
+    fn ordered_now(&self) -> bool {
+        self.attempts.len() == 1 && self.is_ordered()
+    }
+
+    fn is_ordered(&self) -> bool {
+        let first = self.attempts.first();
+        first.is_some_and(|first| first.join.by == By::Order)
+    }
+
     /// It is not certain which of several upstream streams is its own.
     pub(super) fn is_ambiguous(&self) -> bool {
         let unsure = |attempt: &Attempt<T>| match self.doubted {
@@ -91,6 +103,8 @@ pub(super) struct Place<T> {
     /// `x-request-id` of upstream streams, where the proxy made it.
     pub(super) by_attempt: Map<u64, u64>,
     pub(super) threads: Map<u32, Thread>,
+    /// Requests whose upstream stream order decided on.
+    n_ordered: usize,
     /// What the order of a thread's work is worth here.
     pub(super) order: Order,
     /// Some request carried an id that is made to tell requests apart.
@@ -101,6 +115,10 @@ pub(super) struct Place<T> {
     recent: Option<VecDeque<(Option<u64>, Arc<StreamRecord>)>>,
     /// The latest end of those that were not kept.
     forgotten: Option<Timestamp>,
+    /// Connections of this side speak HTTP/1.x.
+    pub(super) http1: [bool; 2],
+    /// Paths of requests that stand alone and were told.
+    told: Map<u64, ()>,
     /// Bounds that were reached: candidates, attempts, paths, connections.
     pub(super) hits: [u32; 4],
 }
@@ -119,11 +137,14 @@ impl<T> Place<T> {
             recent_idle: 0,
             by_attempt: Map::default(),
             threads: Map::default(),
+            n_ordered: 0,
             order: Order::default(),
             ids_seen: false,
             paths: Map::default(),
             recent: None,
             forgotten: None,
+            http1: [false; 2],
+            told: Map::default(),
             hits: [0; 4],
         }
     }
@@ -178,6 +199,7 @@ impl<T> Place<T> {
                 attempts: Vec::new(),
                 n_open: 0,
                 doubted: false,
+                may_be_alone: false,
                 in_company: false,
             },
         );
@@ -233,6 +255,7 @@ impl<T> Place<T> {
                 down.attempts.push(attempt(&opening, join));
                 down.n_open = down.n_open.saturating_add(1);
                 of = Some(down_key);
+                self.n_ordered += usize::from(down.ordered_now());
                 let tid = down.opening.tid;
                 let mut scattered = false;
                 if join.by == By::Order
@@ -319,6 +342,9 @@ impl<T> Place<T> {
     /// Takes a request out, with the upstream streams of it.
     pub(super) fn take(&mut self, key: u64) -> Option<Down<T>> {
         let down = self.downs.remove(&key)?;
+        self.n_ordered = self
+            .n_ordered
+            .saturating_sub(usize::from(down.is_ordered()));
         if self.indexed {
             if let Some(whole) = down.opening.digest.whole {
                 self.by_whole.remove(whole, key);
@@ -354,6 +380,22 @@ impl<T> Place<T> {
         Some(down)
     }
 
+    /// A request without an upstream stream may have gone on over HTTP/1.x. Whether that is to be told: of
+    /// each path once, and of each request that did not end well.
+    pub(super) fn tells_alone(&mut self, down: &Down<T>, ended_well: bool) -> bool {
+        if !self.http1_upstream() || down.opening.digest.connect {
+            return false;
+        }
+        let is_new = down.opening.digest.path.is_some_and(|path| {
+            self.told.len() < limits::HOP_PATHS && self.told.insert(path, ()).is_none()
+        });
+        is_new || !ended_well
+    }
+
+    pub(super) fn http1_upstream(&self) -> bool {
+        self.http1.get(Side::Upstream.index()) == Some(&true)
+    }
+
     /// A request of this path was passed on.
     pub(super) fn learn(&mut self, down: &Down<T>) {
         let Some(path) = down.opening.digest.path else {
@@ -386,6 +428,26 @@ impl<T> Place<T> {
             let doubted = true;
             self.downs.insert(key, Down { doubted, ..down });
         }
+    }
+
+    /// No upstream stream was found for this request, and order gave some to others of its path that were
+    /// read with it: one of them may be its own. True when there are such.
+    pub(super) fn doubt_order(&mut self, alone: &Down<T>) -> bool {
+        if self.n_ordered == 0 {
+            return false;
+        }
+        let mut doubted = false;
+        for down in self.downs.values_mut() {
+            if down.is_ordered()
+                && down.opening.tid == alone.opening.tid
+                && down.period == alone.period
+                && down.opening.digest.path == alone.opening.digest.path
+            {
+                (down.doubted, down.may_be_alone) = (true, true);
+                doubted = true;
+            }
+        }
+        doubted
     }
 
     /// What was read in the same period as this one may have been passed on in another order.
