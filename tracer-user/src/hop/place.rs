@@ -291,8 +291,15 @@ impl<T> Place<T> {
 
     /// This thread read or wrote a request.
     fn works(&mut self, key: u64, tid: u32) {
+        let moved = self.order.moves();
         if !self.order.works(key >> 31, tid) {
             self.hit(3);
+        }
+        if self.order.moves() && !moved {
+            // What was joined by order before it was known.
+            for down in self.downs.values_mut().filter(|down| down.in_company) {
+                down.doubted = true;
+            }
         }
     }
 
