@@ -281,6 +281,7 @@ fn run(records: &[Record], joins: bool, shown: &Arc<Shown>) -> Duration {
                 netns: 1,
                 inode: 1,
                 unix_peer_sk: 0,
+                peer_process: None,
                 comm: "proxy".to_owned(),
             };
             pipeline.handle(&event(record, What::Open(Box::new(open))), &mut count);

@@ -132,14 +132,17 @@ pub(crate) struct Compared {
     pub(crate) joined: usize,
     /// Whether the proxy cut them could not be decided.
     pub(crate) undecided: usize,
+    /// About which calls the two disagree, with what was seen at the client's own end.
+    pub(crate) quarrels: Vec<String>,
 }
 
 impl Compared {
     pub(crate) fn new(trace: &Trace, client: u32, calls: &[Call]) -> Compared {
         let failed = failed_ids(calls);
-        // connect-node before 1.5 says nothing when the whole message came and the trailers did not.
+        // connect-node before 1.5 says nothing when the whole message came, and then a reset with NO_ERROR or
+        // END_STREAM on DATA in place of the trailers: the call lost its status all the same.
         let silent = call_ids(trace.streams_of(client, "client"), |stream| {
-            stream.trailers() == Some(false) && stream.response_phase() == Some("Rb")
+            stream.trailers() == Some(false) && matches!(stream.response_phase(), Some("Rb" | "R3"))
         });
         let silent = silent.difference(&failed).cloned().collect();
         let certain: BTreeSet<(u64, u64)> = trace
@@ -156,6 +159,7 @@ impl Compared {
             at_proxy: 0,
             joined: 0,
             undecided: 0,
+            quarrels: Vec::new(),
         };
         for hop in &trace.hops {
             if number(&hop.0["client"]["pid"]) != u64::from(client) {
@@ -174,6 +178,26 @@ impl Compared {
                 (true, Some(id)) => drop(compared.flagged.insert(id.to_owned())),
                 (true, None) | (false, _) => compared.undecided += 1,
             }
+        }
+        let broke = compared.broke();
+        for id in compared.flagged.symmetric_difference(&broke) {
+            let call = calls.iter().find(|call| call.id == *id);
+            let mut at_client = trace.streams_of(client, "client");
+            let stream = at_client.find(|stream| stream.call_id() == Some(id));
+            let seen = stream.map_or_else(
+                || "no stream".to_owned(),
+                |stream| {
+                    format!(
+                        "response {}, trailers {:?}, {}",
+                        stream.response_phase().unwrap_or("?"),
+                        stream.trailers(),
+                        stream.outcome()
+                    )
+                },
+            );
+            compared
+                .quarrels
+                .push(format!("{call:?}; at its end: {seen}"));
         }
         compared
     }

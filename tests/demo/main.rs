@@ -2,7 +2,7 @@
 //! the parts say of themselves beside what h2trace says; `cargo xtask incident-matrix` runs it in all its shapes.
 //! Both compare call by call, and exit with status 1 when h2trace and the client disagree.
 //!
-//! Arguments: `demo ENVOY|none SERVER CLIENT SIZE CONCURRENCY CALLS WORKERS HALF_CLOSE`, or `matrix CALLS`.
+//! Arguments: `demo ENVOY|none SERVER CLIENT SIZE CONCURRENCY CALLS WORKERS HALF_CLOSE`, or `matrix CALLS [ENVOY...]`.
 
 mod group;
 mod matrix;
@@ -21,21 +21,34 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["demo", rest @ ..] => demo(rest),
-        ["matrix", calls] => calls.parse().ok().map(matrix::run),
+        ["matrix", calls, versions @ ..] => matrix(calls, versions),
         _ => None,
     };
     done.unwrap_or_else(|| {
         eprintln!(
             "usage: incident-demo demo ENVOY|none SERVER CLIENT SIZE CONCURRENCY CALLS WORKERS HALF_CLOSE\n\
-             \x20      incident-demo matrix CALLS"
+             \x20      incident-demo matrix CALLS [ENVOY...]"
         );
         ExitCode::from(2)
     })
 }
 
+fn matrix(calls: &str, versions: &[&str]) -> Option<ExitCode> {
+    let calls = calls.parse().ok()?;
+    let envoys: Option<Vec<Version>> = versions.iter().map(|version| known(version)).collect();
+    Some(match envoys? {
+        none if none.is_empty() => matrix::run(calls, &ENVOYS),
+        some => matrix::run(calls, &some),
+    })
+}
+
+fn known(version: &str) -> Option<Version> {
+    ENVOYS.into_iter().find(|envoy| envoy.0 == version)
+}
+
 fn demo(arguments: &[&str]) -> Option<ExitCode> {
     let [
-        envoy,
+        version,
         server,
         client,
         size,
@@ -47,9 +60,9 @@ fn demo(arguments: &[&str]) -> Option<ExitCode> {
     else {
         return None;
     };
-    let envoy = match *envoy {
+    let envoy = match *version {
         "none" => None,
-        version => Some(*ENVOYS.iter().find(|known| known.0 == version)?),
+        version => Some(known(version)?),
     };
     let parts = Parts {
         envoy,

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use tracer_tests::envoy::Version;
 use tracer_tests::peer::Peer;
 use tracer_tests::tracer::Tracer;
 
-use crate::ENVOYS;
 use crate::group::{Compared, Group, Job, Parts, missing};
 
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl Sum {
 }
 
 /// `calls` of every shape, then the controls. Exit status 1 when one call is judged otherwise than it went.
-pub(crate) fn run(calls: u32) -> ExitCode {
+pub(crate) fn run(calls: u32, envoys: &[Version]) -> ExitCode {
     let begun = Instant::now();
     let jobs: Vec<Job> = [Peer::GrpcJs1_12, Peer::ConnectNode]
         .into_iter()
@@ -64,7 +64,7 @@ pub(crate) fn run(calls: u32) -> ExitCode {
         })
         .collect();
     let mut groups = Vec::new();
-    for envoy in ENVOYS {
+    for envoy in envoys.iter().copied() {
         for half_close in [false, true] {
             for workers in [1, 2] {
                 let parts = Parts {
@@ -92,16 +92,18 @@ pub(crate) fn run(calls: u32) -> ExitCode {
             let mut sum = Sum::default();
             sum.add(&compared);
             sum.row(&name(parts, job));
+            quarrels(&compared);
             all.add(&compared);
             by_client[usize::from(job.client == Peer::ConnectNode)].add(&compared);
         }
     }
     let mut controls = Sum::default();
-    for (parts, jobs) in controlled(calls) {
+    for (parts, jobs) in controlled(calls, envoys) {
         for (job, compared) in jobs.iter().zip(judged(parts, &jobs, &mut controls.losses)) {
             let mut sum = Sum::default();
             sum.add(&compared);
             sum.row(&format!("control: {}", name(&parts, job)));
+            quarrels(&compared);
             controls.add(&compared);
         }
     }
@@ -134,8 +136,14 @@ pub(crate) fn run(calls: u32) -> ExitCode {
     }
 }
 
+fn quarrels(compared: &Compared) {
+    for quarrel in &compared.quarrels {
+        println!("    {quarrel}");
+    }
+}
+
 /// Where nothing may break: a client that ends its request in time, a server that waits for it, no proxy.
-fn controlled(calls: u32) -> Vec<(Parts, Vec<Job>)> {
+fn controlled(calls: u32, envoys: &[Version]) -> Vec<(Parts, Vec<Job>)> {
     let job = |client, response_bytes| Job {
         client,
         response_bytes,
@@ -152,7 +160,7 @@ fn controlled(calls: u32) -> Vec<(Parts, Vec<Job>)> {
     };
     let late: Vec<Job> = [both(Peer::GrpcJs1_12), both(Peer::ConnectNode)].concat();
     groups.push((direct, late.clone()));
-    for envoy in ENVOYS {
+    for envoy in envoys.iter().copied() {
         let through = Parts {
             envoy: Some(envoy),
             ..direct

@@ -109,6 +109,9 @@ pub(crate) fn run(parts: Parts, job: Job) -> ExitCode {
     );
     if compared.wrong() + compared.missed() + compared.undecided > 0 {
         println!("  h2trace and the client DISAGREE");
+        for quarrel in &compared.quarrels {
+            println!("    {quarrel}");
+        }
         return ExitCode::FAILURE;
     }
     println!("  the same calls");

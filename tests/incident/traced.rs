@@ -76,10 +76,13 @@ fn names_exactly_the_failed_calls(parts: Parts, attach: Attach) {
     let mut failed = failed_ids(&traced.calls);
     if takes_cuts_for_success {
         // connect-node before 1.5 says nothing when the whole message came and then, in place of trailers, a
-        // reset with NO_ERROR: that call lost its status all the same.
+        // reset with NO_ERROR, or END_STREAM on DATA: that call lost its status all the same.
         let silent = call_ids(
             traced.judged(traced.client, "client").into_iter(),
-            |stream| stream.trailers() == Some(false) && stream.response_phase() == Some("Rb"),
+            |stream| {
+                stream.trailers() == Some(false)
+                    && matches!(stream.response_phase(), Some("Rb" | "R3"))
+            },
         );
         let silent: BTreeSet<String> = silent.difference(&failed).cloned().collect();
         println!("{} calls were cut and taken for a success", silent.len());

@@ -190,7 +190,9 @@ fn cancels_and_deadlines_are_the_clients() {
         let bad: Vec<_> = trace
             .flagged()
             .into_iter()
-            .filter(|f| f.verdict() != "expected")
+            // Envoy tells the server of a cancel with INTERNAL_ERROR since 1.37; on its hop alone that reads as
+            // a client's complaint.
+            .filter(|f| f.verdict() != "expected" && f.kind() != "client_rejected_response")
             .collect();
         assert!(bad.is_empty(), "{}", bad[0].0);
         trace.assert_lossless();

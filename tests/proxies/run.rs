@@ -241,6 +241,23 @@ impl Outcome {
             .collect()
     }
 
+    /// Calls whose stream to the client was reset after the whole response, other than by NO_ERROR.
+    pub(crate) fn reset_after_response(&self) -> BTreeSet<String> {
+        let findings = self.trace.flagged();
+        let reset: Vec<_> = findings
+            .iter()
+            .filter(|finding| finding.kind() == "reset_after_response")
+            .collect();
+        self.trace
+            .streams_of(self.proxy, "server")
+            .filter(|stream| reset.iter().any(|finding| finding.is_about(stream)))
+            .filter_map(|stream| {
+                println!("reset after the response: {:?}", stream.resets());
+                id(stream).map(str::to_owned)
+            })
+            .collect()
+    }
+
     /// A line of the table.
     pub(crate) fn print(&self, name: &str, joined: &Joined) {
         println!(

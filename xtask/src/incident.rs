@@ -79,6 +79,10 @@ pub(crate) struct Matrix {
     /// Calls of each of the 144 shapes (and of the controls)
     #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..))]
     calls: u32,
+
+    /// Only this version of Envoy (repeatable)
+    #[arg(long, value_parser = ["1.36.2", "1.37.0", "1.40.0"])]
+    envoy: Vec<String>,
 }
 
 /// Runs it once. Exit status 1 when h2trace and the client disagree about a call.
@@ -108,7 +112,9 @@ pub(crate) fn matrix(options: &Matrix, root: &Path) -> anyhow::Result<ExitCode> 
     if let Some(refusal) = privilege::refuse("incident-matrix", "loads kernel programs") {
         return Ok(refusal);
     }
-    run(root, &["matrix".to_owned(), options.calls.to_string()])
+    let mut arguments = vec!["matrix".to_owned(), options.calls.to_string()];
+    arguments.extend(options.envoy.iter().cloned());
+    run(root, &arguments)
 }
 
 fn run(root: &Path, arguments: &[String]) -> anyhow::Result<ExitCode> {

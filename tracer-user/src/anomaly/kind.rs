@@ -136,7 +136,7 @@ kinds! {
     /// The client reset the stream with NO_ERROR before the response was complete: a cancel that lost its code.
     ClientResetNoError = "client_reset_no_error", [Suspicious], T0;
     /// The client refused what it received (INTERNAL, PROTOCOL, FLOW_CONTROL, FRAME_SIZE or COMPRESSION error).
-    ClientRejectedResponse = "client_rejected_response", [Anomaly], T0;
+    ClientRejectedResponse = "client_rejected_response", [Anomaly, Suspicious], T0;
     /// ENHANCE_YOUR_CALM on a stream: throttled, or out of memory for the session.
     StreamThrottled = "stream_throttled", [Anomaly, Suspicious], T0;
     /// STREAM_CLOSED: frames arrived after the sender's view of the stream's end.

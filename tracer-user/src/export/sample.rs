@@ -352,6 +352,7 @@ pub(crate) fn hop(stream_id: u32) -> Output {
         join: Some(join),
         others: Vec::new(),
         others_known: true,
+        http1_other_side: false,
         passes_on: true,
         at: at(5_000),
     };

@@ -60,4 +60,28 @@ pub(super) struct Thread {
     pub(super) period: u64,
     /// Requests that it read in this period.
     pub(super) n_in_period: u32,
+    /// The connection that the first of them was passed on by.
+    pub(super) passed_by: Option<u64>,
+    /// One of them was the first on its connection.
+    pub(super) fresh: bool,
+    /// They were passed on by several connections, not all of which stood: which one was up first decided.
+    pub(super) scattered: bool,
+}
+
+impl Thread {
+    /// Nothing waits: what comes now begins a period.
+    pub(super) fn begin_period(&mut self) {
+        self.period = self.period.wrapping_add(1);
+        self.n_in_period = 0;
+        (self.passed_by, self.fresh, self.scattered) = (None, false, false);
+    }
+
+    /// A request of this period was passed on; true when its order became doubtful by that.
+    pub(super) fn passes_by(&mut self, connection: u64, is_first: bool) -> bool {
+        let by = *self.passed_by.get_or_insert(connection);
+        self.fresh |= is_first;
+        let before = self.scattered;
+        self.scattered |= by != connection && self.fresh && self.n_in_period > 1;
+        self.scattered && !before
+    }
 }

@@ -186,6 +186,9 @@ pub struct Hop<T> {
     pub others: Vec<Arc<StreamRecord>>,
     /// False when not all of those are known.
     pub others_known: bool,
+    /// It stands alone, and the process has connections towards servers that speak HTTP/1.x, which are not
+    /// followed: it may have gone on there.
+    pub http1_other_side: bool,
     /// Requests of this path are known to be passed on here.
     pub passes_on: bool,
     /// When it was decided.

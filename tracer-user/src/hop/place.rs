@@ -48,11 +48,23 @@ pub(super) struct Down<T> {
     pub(super) n_open: u32,
     /// The order of its period was found to be broken.
     pub(super) doubted: bool,
+    /// It may have none of the upstream streams: one beside it has none.
+    pub(super) may_be_alone: bool,
     /// Order decided which upstream stream is its own, and there were others.
     pub(super) in_company: bool,
 }
 
 impl<T> Down<T> {
+    /// Order decided on the first of its upstream streams, and it has no other yet.
+    fn ordered_now(&self) -> bool {
+        self.attempts.len() == 1 && self.is_ordered()
+    }
+
+    fn is_ordered(&self) -> bool {
+        let first = self.attempts.first();
+        first.is_some_and(|first| first.join.by == By::Order)
+    }
+
     /// It is not certain which of several upstream streams is its own.
     pub(super) fn is_ambiguous(&self) -> bool {
         let unsure = |attempt: &Attempt<T>| match self.doubted {
@@ -92,6 +104,8 @@ pub(super) struct Place<T> {
     /// `x-request-id` of upstream streams, where the proxy made it.
     pub(super) by_attempt: Map<u64, u64>,
     pub(super) threads: Map<u32, Thread>,
+    /// Requests whose upstream stream order decided on.
+    n_ordered: usize,
     /// Connections have both ends here.
     pub(super) shared: Option<Shared<T>>,
     /// What the order of a thread's work is worth here.
@@ -104,6 +118,10 @@ pub(super) struct Place<T> {
     recent: Option<VecDeque<(Option<u64>, Arc<StreamRecord>)>>,
     /// The latest end of those that were not kept.
     forgotten: Option<Timestamp>,
+    /// Connections of this side speak HTTP/1.x.
+    pub(super) http1: [bool; 2],
+    /// Paths of requests that stand alone and were told.
+    told: Map<u64, ()>,
     /// Bounds that were reached: candidates, attempts, paths, connections.
     pub(super) hits: [u32; 4],
 }
@@ -122,12 +140,15 @@ impl<T> Place<T> {
             recent_idle: 0,
             by_attempt: Map::default(),
             threads: Map::default(),
+            n_ordered: 0,
             shared: None,
             order: Order::default(),
             ids_seen: false,
             paths: Map::default(),
             recent: None,
             forgotten: None,
+            http1: [false; 2],
+            told: Map::default(),
             hits: [0; 4],
         }
     }
@@ -186,6 +207,7 @@ impl<T> Place<T> {
                 attempts: Vec::new(),
                 n_open: 0,
                 doubted: false,
+                may_be_alone: false,
                 in_company: false,
             },
         );
@@ -212,8 +234,7 @@ impl<T> Place<T> {
         }
         let thread = self.threads.entry(down.opening.tid).or_default();
         if thread.waiting.is_empty() {
-            thread.period = thread.period.wrapping_add(1);
-            thread.n_in_period = 0;
+            thread.begin_period();
         }
         thread.n_in_period = thread.n_in_period.saturating_add(1);
         if thread.waiting.len() >= limits::STREAMS_PER_CONNECTION {
@@ -242,15 +263,25 @@ impl<T> Place<T> {
                 down.attempts.push(attempt(&opening, join));
                 down.n_open = down.n_open.saturating_add(1);
                 of = Some(down_key);
+                self.n_ordered += usize::from(down.ordered_now());
                 let tid = down.opening.tid;
-                let thread = self.threads.get(&tid);
-                down.in_company = join.by == By::Order && thread.is_some_and(|t| t.n_in_period > 1);
+                let mut scattered = false;
+                if join.by == By::Order
+                    && let Some(thread) = self.threads.get_mut(&tid)
+                {
+                    let is_first = opening.stream_id.0 == 1;
+                    scattered = thread.passes_by(opening.connection.0, is_first);
+                    (down.in_company, down.doubted) = (thread.n_in_period > 1, thread.scattered);
+                }
                 if down.opening.digest.request_id.is_none()
                     && let Some(id) = opening.digest.request_id
                 {
                     self.by_attempt.insert(id, down_key);
                 }
                 self.pass(tid, down_key);
+                if scattered {
+                    self.doubt_period_of(down_key);
+                }
             } else {
                 self.hit(1);
             }
@@ -260,8 +291,15 @@ impl<T> Place<T> {
 
     /// This thread read or wrote a request.
     fn works(&mut self, key: u64, tid: u32) {
+        let moved = self.order.moves();
         if !self.order.works(key >> 31, tid) {
             self.hit(3);
+        }
+        if self.order.moves() && !moved {
+            // What was joined by order before it was known.
+            for down in self.downs.values_mut().filter(|down| down.in_company) {
+                down.doubted = true;
+            }
         }
     }
 
@@ -312,6 +350,9 @@ impl<T> Place<T> {
     /// Takes a request out, with the upstream streams of it.
     pub(super) fn take(&mut self, key: u64) -> Option<Down<T>> {
         let down = self.downs.remove(&key)?;
+        self.n_ordered = self
+            .n_ordered
+            .saturating_sub(usize::from(down.is_ordered()));
         if self.indexed {
             if let Some(whole) = down.opening.digest.whole {
                 self.by_whole.remove(whole, key);
@@ -347,6 +388,22 @@ impl<T> Place<T> {
         Some(down)
     }
 
+    /// A request without an upstream stream may have gone on over HTTP/1.x. Whether that is to be told: of
+    /// each path once, and of each request that did not end well.
+    pub(super) fn tells_alone(&mut self, down: &Down<T>, ended_well: bool) -> bool {
+        if !self.http1_upstream() || down.opening.digest.connect {
+            return false;
+        }
+        let is_new = down.opening.digest.path.is_some_and(|path| {
+            self.told.len() < limits::HOP_PATHS && self.told.insert(path, ()).is_none()
+        });
+        is_new || !ended_well
+    }
+
+    pub(super) fn http1_upstream(&self) -> bool {
+        self.http1.get(Side::Upstream.index()) == Some(&true)
+    }
+
     /// A request of this path was passed on.
     pub(super) fn learn(&mut self, down: &Down<T>) {
         let Some(path) = down.opening.digest.path else {
@@ -368,13 +425,37 @@ impl<T> Place<T> {
 
     /// A request and the upstream stream that order gave it cannot belong together.
     pub(super) fn contradicted(&mut self, key: u64) {
+        self.order.was_broken();
+        self.doubt_period_of(key);
+    }
+
+    fn doubt_period_of(&mut self, key: u64) {
         if let Some(down) = self.downs.remove(&key) {
-            self.order.was_broken();
             self.keep_recent();
             self.doubt(&down);
             let doubted = true;
             self.downs.insert(key, Down { doubted, ..down });
         }
+    }
+
+    /// No upstream stream was found for this request, and order gave some to others of its path that were
+    /// read with it: one of them may be its own. True when there are such.
+    pub(super) fn doubt_order(&mut self, alone: &Down<T>) -> bool {
+        if self.n_ordered == 0 {
+            return false;
+        }
+        let mut doubted = false;
+        for down in self.downs.values_mut() {
+            if down.is_ordered()
+                && down.opening.tid == alone.opening.tid
+                && down.period == alone.period
+                && down.opening.digest.path == alone.opening.digest.path
+            {
+                (down.doubted, down.may_be_alone) = (true, true);
+                doubted = true;
+            }
+        }
+        doubted
     }
 
     /// What was read in the same period as this one may have been passed on in another order.

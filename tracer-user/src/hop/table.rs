@@ -10,7 +10,7 @@ use super::{Attempt, Confidence, Hop, HopStream, PlaceKey, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::digest::Opening;
-use crate::stream::record::StreamRecord;
+use crate::stream::record::{Seen, StreamRecord};
 
 /// The requests of all proxies: openings and ends of streams go in, [`Hop`]s come out.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Hops<T> {
     /// Requests whose upstream side had not ended with them, and until when it is waited for.
     waiting: BinaryHeap<Reverse<(Timestamp, PlaceKey, u64)>>,
     n_streams: usize,
+    /// Sides at which a process speaks HTTP/1.x, whether or not it is known as a place yet.
+    http1: Map<PlaceKey, [bool; 2]>,
     out: VecDeque<Hop<T>>,
     n_place_hits: u32,
     n_waiting_hits: u32,
@@ -32,6 +34,7 @@ impl<T> Default for Hops<T> {
             places: Map::default(),
             waiting: BinaryHeap::new(),
             n_streams: 0,
+            http1: Map::default(),
             out: VecDeque::new(),
             n_place_hits: 0,
             n_waiting_hits: 0,
@@ -47,10 +50,25 @@ impl<T> Hops<T> {
             self.n_place_hits = self.n_place_hits.saturating_add(1);
             return;
         }
-        self.places
-            .entry(place)
-            .or_insert_with(Place::new)
-            .connected(side);
+        let http1 = self.http1.get(&place).copied().unwrap_or_default();
+        let known = self.places.entry(place).or_insert_with(Place::new);
+        known.http1 = http1;
+        known.connected(side);
+    }
+
+    /// A connection of this process speaks HTTP/1.x: what goes over it is not followed.
+    pub fn speaks_http1(&mut self, place: PlaceKey, side: Side) {
+        if !self.http1.contains_key(&place) && self.http1.len() >= limits::HOP_PLACES {
+            self.n_place_hits = self.n_place_hits.saturating_add(1);
+            self.http1.clear();
+        }
+        let sides = self.http1.entry(place).or_default();
+        if let Some(speaks) = sides.get_mut(side.index()) {
+            *speaks = true;
+        }
+        if let Some(known) = self.places.get_mut(&place) {
+            known.http1 = *sides;
+        }
     }
 
     /// It is gone, and its streams have been told of.
@@ -97,7 +115,12 @@ impl<T> Hops<T> {
         match side {
             Side::Downstream if !known.is_proxy() => {
                 // No upstream side was seen, so that there is nothing to wait for.
-                if known
+                if known.http1_upstream() {
+                    if let Some(down) = known.downs.get_mut(&key) {
+                        down.ended = Some(HopStream { tag, record });
+                        ready = Some(key);
+                    }
+                } else if known
                     .downs
                     .get(&key)
                     .is_some_and(|down| down.attempts.is_empty())
@@ -162,6 +185,7 @@ impl<T> Hops<T> {
             self.decide(place, key, now);
         }
         self.places.clear();
+        self.http1.clear();
         self.n_streams = 0;
     }
 
@@ -192,6 +216,7 @@ impl<T> Hops<T> {
     fn forget_if_empty(&mut self, place: PlaceKey) {
         if self.places.get(&place).is_some_and(Place::is_empty) {
             self.places.remove(&place);
+            self.http1.remove(&place);
         }
     }
 
@@ -200,10 +225,11 @@ impl<T> Hops<T> {
         self.n_waiting_hits = self.n_waiting_hits.saturating_add(1);
         let most = self.places.values_mut().max_by_key(|place| place.len());
         if let Some(most) = most {
-            let connections = most.connections;
+            let (connections, http1) = (most.connections, most.http1);
             self.n_streams = self.n_streams.saturating_sub(most.len());
             let shared = most.shared.take();
             *most = Place::new();
+            most.http1 = http1;
             most.shared = shared;
             for (side, n) in [Side::Downstream, Side::Upstream]
                 .into_iter()
@@ -246,6 +272,7 @@ impl<T> Hops<T> {
                     others: Vec::new(),
                     others_known: true,
                     passes_on: true,
+                    http1_other_side: false,
                     at,
                 };
                 let told = shared.joined(whole, hop);
@@ -255,7 +282,10 @@ impl<T> Hops<T> {
         }
         let passes_on = place.passes_on(&down);
         if down.attempts.is_empty() {
-            if passes_on {
+            let is_unsure = place.doubt_order(&down);
+            let over_http1 = place.http1_upstream();
+            let ended_well = is_well(&downstream.record);
+            if passes_on || place.tells_alone(&down, ended_well) {
                 // One of those that were passed on in its period may have been this one's.
                 place.doubt(&down);
                 self.out.push_back(Hop {
@@ -264,7 +294,8 @@ impl<T> Hops<T> {
                     upstream: Vec::new(),
                     join: None,
                     others: Vec::new(),
-                    others_known: !down.doubted,
+                    others_known: !down.doubted && !is_unsure && !over_http1,
+                    http1_other_side: over_http1,
                     passes_on,
                     at,
                 });
@@ -294,7 +325,11 @@ impl<T> Hops<T> {
             .max_by_key(|join| join.confidence);
         let ambiguous = join.is_some_and(|join| join.confidence == Confidence::Ambiguous);
         let (others, others_known) = match ambiguous {
-            true => place.others(&down, downstream.record.last_at, &upstream),
+            true => {
+                let last_at = downstream.record.last_at;
+                let (others, known) = place.others(&down, last_at, &upstream);
+                (others, known && !down.may_be_alone)
+            }
             false => (Vec::new(), true),
         };
         self.out.push_back(Hop {
@@ -305,9 +340,17 @@ impl<T> Hops<T> {
             others,
             others_known,
             passes_on: true,
+            http1_other_side: false,
             at,
         });
     }
+}
+
+/// The client got a whole answer, and no error.
+fn is_well(down: &StreamRecord) -> bool {
+    super::ended(down) == super::Ended::Complete
+        && !matches!(down.grpc_status, Seen::Value(status) if status != 0)
+        && !matches!(down.http_status, Seen::Value(status) if status >= 500)
 }
 
 /// Order gave it an upstream stream that cannot be its own.

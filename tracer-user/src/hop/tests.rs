@@ -20,6 +20,8 @@ enum Event {
     Asked(u32, u32),
     Asks(u32, u32),
     Ended(Side, u32, u32),
+    /// A request that another thread reads from the connection of this one.
+    Taken(u32, u32, u32),
 }
 
 fn connection(side: Side, tid: u32) -> u64 {
@@ -67,6 +69,11 @@ fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> 
                 }
                 opened.insert((side.index(), n), at);
                 hops.requested(PROXY, side, opening(side, n, tid, at, &fields));
+            }
+            Event::Taken(n, of, tid) => {
+                let mut opening = opening(Side::Downstream, n, tid, at, &[(":path", "/b")]);
+                opening.connection = ConnectionId(connection(Side::Downstream, of));
+                hops.requested(PROXY, Side::Downstream, opening);
             }
             Event::Ended(side, n, tid) => {
                 let began = Timestamp(opened[&(side.index(), n)]);
@@ -189,6 +196,7 @@ proptest! {
                     record.response.end_stream_at = Some(Timestamp(at));
                     hops.ended(place, side, Timestamp(at), record.into(), ());
                 }
+                Event::Taken(..) => {}
             };
             tell(&mut hops, PROXY, 0);
             if n % every == 0 && !matches!(event, Event::Ended(..)) {
@@ -319,6 +327,73 @@ fn where_threads_take_turns_on_a_connection_order_says_nothing() {
     let decided: Vec<_> = std::iter::from_fn(|| hops.poll()).collect();
     assert_eq!(decided.len(), 2);
     for hop in decided {
+        let confidence = hop.join.map(|join| join.confidence);
+        assert_eq!(confidence, Some(Confidence::Ambiguous));
+    }
+}
+
+#[test]
+fn which_of_several_new_connections_is_up_first_says_nothing_of_order() {
+    let like = record();
+    let mut hops: Hops<()> = Hops::default();
+    hops.connected(PROXY, Side::Downstream);
+    hops.connected(PROXY, Side::Upstream);
+    let fields = [(":method", "GET"), (":path", "/a")];
+    for n in 0..3 {
+        hops.requested(
+            PROXY,
+            Side::Downstream,
+            opening(Side::Downstream, n, 11, 5, &fields),
+        );
+    }
+    let new = |n: u32| ConnectionId(100 + u64::from(n));
+    for n in [1, 2, 0] {
+        let mut opening = opening(Side::Upstream, 0, 11, 10, &fields);
+        opening.connection = new(n);
+        hops.requested(PROXY, Side::Upstream, opening);
+    }
+    let mut end = |side, connection, stream| {
+        let mut record = like.clone();
+        (record.connection, record.stream_id) = (connection, StreamId(stream));
+        (record.first_at, record.last_at) = (Timestamp(5), Timestamp(20));
+        hops.ended(PROXY, side, Timestamp(20), record.into(), ());
+    };
+    for n in 0..3 {
+        end(Side::Upstream, new(n), 1);
+    }
+    for n in 0..3 {
+        end(
+            Side::Downstream,
+            ConnectionId(connection(Side::Downstream, 11)),
+            2 * n + 1,
+        );
+    }
+    hops.finish(Timestamp(u64::MAX));
+    let decided: Vec<_> = std::iter::from_fn(|| hops.poll()).collect();
+    assert_eq!(decided.len(), 3);
+    for hop in decided {
+        let confidence = hop.join.map(|join| join.confidence);
+        assert_eq!(confidence, Some(Confidence::Ambiguous));
+    }
+}
+
+#[test]
+fn what_order_decided_is_doubted_when_a_thread_takes_over_soon_after() {
+    let order = [2, 0, 1];
+    let mut events: Vec<Event> = (0..3).map(|n| Event::Asked(n, 11)).collect();
+    events.extend(order.map(|n| Event::Asks(n, 11)));
+    // All answers come, then all are passed on: nothing contradicts the order.
+    for side in [Side::Upstream, Side::Downstream] {
+        events.extend(order.map(|n| Event::Ended(side, n, 11)));
+    }
+    let like = record();
+    assert!(
+        joined(&events, false, &like)
+            .iter()
+            .any(|hop| !is_right(hop))
+    );
+    events.extend([Event::Taken(3, 11, 12)]);
+    for hop in joined(&events, false, &like) {
         let confidence = hop.join.map(|join| join.confidence);
         assert_eq!(confidence, Some(Confidence::Ambiguous));
     }

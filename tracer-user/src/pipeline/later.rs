@@ -46,6 +46,16 @@ impl Later {
         }
     }
 
+    /// A connection was found to speak HTTP/1.x.
+    pub(super) fn speaks_http1(&mut self, info: &ConnectionInfo) {
+        if self.hops_off {
+            return;
+        }
+        for (place, side, _) in places(info).into_iter().flatten() {
+            self.hops.speaks_http1(place, side);
+        }
+    }
+
     /// It is gone.
     pub(super) fn disconnected(&mut self, info: &ConnectionInfo) {
         for (place, side, _) in places(info).into_iter().flatten() {

@@ -31,6 +31,10 @@ pub(crate) struct Options {
     /// Measure what the join of a proxy's two sides costs in the pipeline instead: in memory, without root
     #[arg(long, conflicts_with = "calls")]
     hops: bool,
+
+    /// Measure how much traffic one core decodes instead, and tshark on the same calls: without root
+    #[arg(long, conflicts_with_all = ["calls", "hops"])]
+    pipeline: bool,
 }
 
 /// Bytes of the responses of the throughput runs.
@@ -42,18 +46,16 @@ const LARGE: u32 = 250_000;
 /// Measures and prints.
 pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     if options.hops {
-        return hops(options.pairs, root);
+        return in_memory("hops", options.pairs, root);
+    }
+    if options.pipeline {
+        build_release(root)?;
+        return in_memory("pipeline", options.pairs, root);
     }
     if let Some(refusal) = privilege::refuse("bench", "loads kernel programs") {
         return Ok(refusal);
     }
-    command::run(command::cargo(root).args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "tracer-user",
-    ]))?;
+    build_release(root)?;
     let binary = demo::release_binary(root);
     let folder = demo::target(root).join("bench");
     std::fs::create_dir_all(&folder)
@@ -159,11 +161,22 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The pipeline with the join and without it, in turn: tests/bench/hops.rs.
-fn hops(pairs: u32, root: &Path) -> anyhow::Result<ExitCode> {
+fn build_release(root: &Path) -> anyhow::Result<()> {
+    command::run(command::cargo(root).args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "tracer-user",
+    ]))
+}
+
+/// A bench that needs no kernel: tests/bench/hops.rs, tests/bench/pipeline.rs.
+fn in_memory(name: &str, rounds: u32, root: &Path) -> anyhow::Result<ExitCode> {
     let mut bench = command::cargo(root);
     bench.args(["bench", "--quiet", "--locked", "--package", "tracer-tests"]);
-    bench.args(["--bench", "hops", "--", &pairs.to_string()]);
+    bench.args(["--bench", name, "--", &rounds.to_string()]);
+    bench.env("H2TRACE_BINARY", demo::release_binary(root));
     command::run(&mut bench)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,7 @@ mod content;
 mod fields;
 mod flow_control;
 mod hops;
+mod hops_order;
 mod hops_requests;
 mod idle;
 mod late_attach;

@@ -43,10 +43,15 @@ fn clients(proxy: &ProxyReport) -> Vec<Advice> {
             references: vec!["RFC 9113 section 8.1"],
         }];
     }
+    let had_cuts = |agent: &&Agent| agent.cut > 0;
+    let named = |agent: &Agent| agent.user_agent != "unknown";
+    // A few requests from before the trace, of which the name was not seen, need no advice of their own.
+    let any_named = proxy.agents.iter().filter(had_cuts).any(named);
     proxy
         .agents
         .iter()
-        .filter(|agent| agent.cut > 0)
+        .filter(had_cuts)
+        .filter(|agent| !any_named || named(agent))
         .map(client)
         .collect()
 }

@@ -19,6 +19,7 @@ use self::proxy::ProxyCase;
 pub use self::report::{
     Advice, Agent, CaseReport, Codes, Cut, Directly, Example, Process, ProxyReport, Report,
 };
+use super::early_complete;
 use crate::anomaly::kind::{Finding, Verdict};
 use crate::connection::{ConnectionId, Endpoint};
 use crate::frame::StreamId;
@@ -49,6 +50,8 @@ pub struct Diagnosis {
     n_streams: u64,
     n_unknown: u64,
     n_anomalies: u64,
+    /// Responses that were complete before their request, at clients' ends and at servers'.
+    n_early: [u64; 2],
     proxies: BTreeMap<PlaceKey, ProxyCase>,
     connections: BTreeMap<ConnectionId, Conn>,
     /// Broken streams that nothing explains yet.
@@ -89,6 +92,7 @@ impl Diagnosis {
             streams: self.n_streams,
             unknown: self.n_unknown,
             anomalies: self.n_anomalies,
+            early_responses: self.n_early.into_iter().max().unwrap_or(0),
             proxies,
             cases,
             limit_hits: hits,
@@ -135,6 +139,11 @@ impl Diagnosis {
         self.n_anomalies += n_anomalies;
         if let Some(role) = info.role {
             self.count(info, role, n_anomalies > 0);
+            if early_complete(record)
+                && let Some(n) = self.n_early.get_mut(role.index())
+            {
+                *n += 1;
+            }
         }
         let worst = findings.iter().fold(None::<&Finding>, |worst, finding| {
             worst

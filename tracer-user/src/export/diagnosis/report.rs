@@ -19,6 +19,9 @@ pub struct Report {
     pub unknown: u64,
     /// Findings with the verdict anomaly.
     pub anomalies: u64,
+    /// Responses that were complete before their request (RFC 9113 section 8.1), at the role's ends that saw
+    /// most of them.
+    pub early_responses: u64,
     /// Proxies that were seen from both sides, the one that broke most first.
     pub proxies: Vec<ProxyReport>,
     /// What broke on one hop and is not told of a proxy, the worst first.

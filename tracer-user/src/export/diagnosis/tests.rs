@@ -1,5 +1,7 @@
 //! The diagnosis of the reference incident, as its exporters see it.
 
+use std::sync::Arc;
+
 use super::super::sample;
 use super::super::text::{COLUMNS, Paint, Text};
 use super::*;
@@ -33,8 +35,6 @@ fn stream(info: &ConnectionInfo, record: StreamRecord, findings: Vec<Finding>) -
         findings,
     }
 }
-
-use std::sync::Arc;
 
 #[test]
 fn what_a_proxy_cut_is_told_once_with_what_was_seen() {
@@ -137,6 +137,17 @@ fn nothing_broken_is_one_sentence() {
     )]);
     assert_eq!(text(&report), "diagnosis: nothing broke in 1 stream");
     assert_eq!(text(&Report::default()), "");
+}
+
+#[test]
+fn early_responses_without_a_proxy_in_sight_are_a_hint_and_no_failure() {
+    let mut record = sample::complete(15);
+    record.request.end_stream_at = Some(sample::at(6_000));
+    let report = gathered(&[stream(&sample::connection(), record, Vec::new())]);
+    let text = text(&report);
+    assert!(text.starts_with(
+        "diagnosis: nothing broke in 1 stream 1 response was complete before the request had ended: legal"
+    ), "{text}");
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) struct HopFacts<'a> {
     client: Option<Process<'a>>,
     server: Option<Process<'a>>,
     join: Option<JoinFields>,
+    /// Why it stands alone.
+    alone: Option<&'static str>,
     others: usize,
     attempts: usize,
     /// Bytes of the response's DATA: what came to the proxy, what left it.
@@ -168,6 +170,13 @@ impl<'a> HopFacts<'a> {
             client: Some(other_end(&down.tag)),
             server: serving.map(|stream| other_end(&stream.tag)),
             join: hop.join.map(join),
+            alone: hop
+                .upstream
+                .is_empty()
+                .then_some(match hop.http1_other_side {
+                    true => "http1_other_side",
+                    false => "no_upstream_stream",
+                }),
             others: hop.others.len(),
             attempts: hop.upstream.len(),
             received_bytes: up.map(|up| up.response.data_bytes),

@@ -22,6 +22,9 @@ pub(super) fn lines(report: &Report, paint: Paint) -> Vec<String> {
     let n_broken = report.cases.iter().filter(broken).count();
     if report.anomalies == 0 {
         out.push(paint.good(&healthy(report)));
+        if let Some(risk) = risk(report) {
+            words(&mut out, 2, &risk);
+        }
     }
     for proxy in &report.proxies {
         of_proxy(&mut out, proxy, paint);
@@ -66,6 +69,18 @@ fn healthy(report: &Report) -> String {
         "diagnosis: nothing broke in {}{unknown}",
         counted(report.streams, "stream", "streams")
     )
+}
+
+/// Where no proxy was seen from both sides, one that was not traced may have cut what was complete here.
+fn risk(report: &Report) -> Option<String> {
+    let early = report.early_responses;
+    (early > 0 && report.proxies.is_empty()).then(|| {
+        format!(
+            "{} complete before the request had ended: legal, and what makes some proxies cut responses. If \
+             there is a proxy in between, trace it too. More: h2trace explain early_response_upstream",
+            counted(early, "response was", "responses were")
+        )
+    })
 }
 
 /// Anything at the proxy is worth words.
@@ -260,22 +275,31 @@ fn when(proxy: &ProxyReport) -> String {
 
 fn windows(proxy: &ProxyReport) -> String {
     let cut = &proxy.cut;
-    let mut parts = vec![format!(
-        "{} of {} cut while the client's connection window was used up (0 bytes left)",
-        grouped(cut.connection_window_used_up),
-        match cut.responses {
-            1 => "1 was".to_owned(),
-            n => format!("{} were", grouped(n)),
-        }
-    )];
+    let mut parts = Vec::new();
+    if cut.windows_unknown < cut.responses {
+        parts.push(format!(
+            "{} of {} cut while the client's connection window was used up (0 bytes left)",
+            grouped(cut.connection_window_used_up),
+            match cut.responses {
+                1 => "1 was".to_owned(),
+                n => format!("{} were", grouped(n)),
+            }
+        ));
+    }
     for (n, what) in [
         (cut.stream_window_used_up, "while its stream window was"),
         (cut.windows_open, "while both had room"),
-        (cut.windows_unknown, "at windows that are not known"),
     ] {
         if n > 0 {
             parts.push(format!("{} {what}", grouped(n)));
         }
+    }
+    if cut.windows_unknown > 0 {
+        parts.push(format!(
+            "not known for {} of {}: of a connection that is older than the trace they cannot be",
+            grouped(cut.windows_unknown),
+            grouped(cut.responses)
+        ));
     }
     parts.join(", ")
 }

@@ -55,6 +55,9 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
     );
     if request.upstream.is_empty() {
         line.push_str(" stands alone");
+        if request.http1_other_side {
+            line.push_str(" (its other side may be HTTP/1.x)");
+        }
     }
     for attempt in &request.upstream {
         line.push_str(&format!(

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Paint, bytes, count, duration};
+use super::{COLUMNS, Paint, bytes, count, duration};
 use crate::export::tally::{StoppedBy, Summary};
+
+/// Columns of what a line is about.
+const NAME: usize = 12;
 
 /// Some lines that say what was seen, what was lost and, when nothing was seen, why that may be.
 #[must_use]
@@ -64,7 +67,7 @@ pub fn summary(of: &Summary<'_>, paint: Paint) -> String {
 }
 
 fn row(name: &str, text: &str) -> String {
-    format!("  {name:<12} {text}")
+    format!("  {name:<NAME$} {text}")
 }
 
 fn by_name(counts: &BTreeMap<&'static str, u64>, words: &[(&str, &str)]) -> String {
@@ -109,11 +112,13 @@ fn findings(of: &Summary<'_>, paint: Paint) -> Vec<String> {
             let painted = match *verdict {
                 "anomaly" => paint.bad(&text),
                 "suspicious" => paint.warning(&text),
-                _ => text,
+                _ => text.clone(),
             };
             // Once for each kind, and not for what is in order.
-            let more = if rank(verdict) < rank("expected") && explained.insert(*kind) {
-                paint.dim(&format!("  more: h2trace explain {kind}"))
+            let more = format!("  more: h2trace explain {kind}");
+            let fits = text.len() + more.len() + NAME + 3 <= COLUMNS;
+            let more = if fits && rank(verdict) < rank("expected") && explained.insert(*kind) {
+                paint.dim(&more)
             } else {
                 String::new()
             };

@@ -209,6 +209,9 @@ impl Conn {
         info.role = self.role.get();
         self.info = Arc::new(info);
         sink.accept(&Output::Connection(Arc::clone(&self.info)));
+        if unrecognised.protocol == OtherProtocol::Http1 {
+            later.speaks_http1(&self.info);
+        }
         true
     }
 

@@ -1,5 +1,6 @@
 //! The whole path on hand-built events: no kernel, no sockets.
 
+mod hops;
 mod hostile;
 mod loss;
 mod stalls;
@@ -39,6 +40,7 @@ struct Driver {
     at: u64,
     offsets: [u64; 2],
     key: SocketKey,
+    pid: u32,
     /// What the kernel says of frame boundaries with each run.
     boundary: Boundary,
     confidence: Confidence,
@@ -63,6 +65,7 @@ impl Driver {
             at: 1_000,
             offsets: [0, 0],
             key: KEY,
+            pid: 7,
             boundary: RIGHT_HERE,
             confidence: Confidence::Preface,
         }
@@ -74,8 +77,8 @@ impl Driver {
             at: Timestamp(self.at),
             socket: self.key,
             task: Task {
-                pid: 7,
-                tid: 7,
+                pid: self.pid,
+                tid: self.pid,
                 cgroup: 1,
             },
             what,

@@ -1,0 +1,176 @@
+//! Proxies: several processes, each judged on its own.
+
+use super::*;
+use crate::anomaly::kind::Kind;
+use crate::limits::HOP_SETTLE_NS;
+use crate::pipeline::HopEnd;
+
+const MESSAGE: usize = 1_000;
+
+/// Processes and the ends of their connections, as one trace sees them.
+struct Hosts {
+    driver: Driver,
+    offsets: std::collections::BTreeMap<u64, [u64; 2]>,
+}
+
+impl Hosts {
+    fn new() -> Hosts {
+        Hosts {
+            driver: Driver::new(),
+            offsets: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// What follows happens at this end: a socket of a process.
+    fn at(&mut self, pid: u32, socket: u64) -> &mut Driver {
+        let before = self.driver.key.sk;
+        self.offsets.insert(before, self.driver.offsets);
+        self.driver.key = SocketKey {
+            sk: socket,
+            born_ns: 1,
+        };
+        self.driver.offsets = self.offsets.get(&socket).copied().unwrap_or_default();
+        self.driver.pid = pid;
+        &mut self.driver
+    }
+
+    /// A connection end that speaks HTTP/2.
+    fn http2(&mut self, pid: u32, socket: u64, opened: Opened) {
+        let driver = self.at(pid, socket);
+        driver.open(opened, true);
+        let (client, server) = match opened {
+            Opened::Passive => (Direction::Rx, Direction::Tx),
+            _ => (Direction::Tx, Direction::Rx),
+        };
+        driver.send(client, &[PREFACE, &settings()].concat());
+        driver.send(server, &settings());
+    }
+
+    /// The requests at proxies: the process, how many upstream streams, and what was found.
+    fn hops(&self) -> Vec<(u32, usize, Vec<Kind>)> {
+        let outputs = self.driver.out.0.iter();
+        outputs
+            .filter_map(|output| match output {
+                Output::Hop { request, findings } => {
+                    let HopEnd { info, .. } = &request.downstream.tag;
+                    let kinds = findings.iter().map(|f| f.kind).collect();
+                    Some((info.pid, request.upstream.len(), kinds))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn whole() -> Vec<u8> {
+    [
+        response_headers(1),
+        message(1, MESSAGE, false),
+        trailers(1, "0"),
+    ]
+    .concat()
+}
+
+fn cut() -> Vec<u8> {
+    let mut part = message(1, MESSAGE, false);
+    part.truncate(9 + 5 + 300);
+    part[..3].copy_from_slice(&305_u32.to_be_bytes()[1..]);
+    [response_headers(1), part, reset(1, 2)].concat()
+}
+
+/// A client, proxy 10, proxy 11, a server; `broken` cuts the response.
+fn chain(broken: u32) -> Vec<(u32, usize, Vec<Kind>)> {
+    let mut hosts = Hosts::new();
+    let ends = [(10, 100), (10, 101), (11, 110), (11, 111)];
+    for (nth, (pid, socket)) in ends.into_iter().enumerate() {
+        let opened = match nth % 2 {
+            0 => Opened::Passive,
+            _ => Opened::Active,
+        };
+        hosts.http2(pid, socket, opened);
+    }
+    for (nth, (pid, socket)) in ends.into_iter().enumerate() {
+        let direction = if nth % 2 == 0 {
+            Direction::Rx
+        } else {
+            Direction::Tx
+        };
+        let bytes = [request(1), message(1, 3, true)].concat();
+        hosts.at(pid, socket).send(direction, &bytes);
+    }
+    let mut response = whole();
+    for (nth, (pid, socket)) in ends.into_iter().enumerate().rev() {
+        let direction = if nth % 2 == 0 {
+            Direction::Tx
+        } else {
+            Direction::Rx
+        };
+        if pid == broken && direction == Direction::Tx {
+            response = cut();
+        }
+        hosts.at(pid, socket).send(direction, &response);
+    }
+    hosts.driver.pass(STREAM_LINGER_NS * 2);
+    hosts.driver.pass(HOP_SETTLE_NS * 2);
+    let mut hops = hosts.hops();
+    hops.sort();
+    hops
+}
+
+#[test]
+fn of_a_proxy_behind_a_proxy_the_one_that_broke_the_response_is_named() {
+    let p1 = vec![Kind::ProxyTruncatedCompleteResponse];
+    assert_eq!(chain(10), [(10, 1, p1.clone()), (11, 1, vec![])]);
+    assert_eq!(chain(11), [(10, 1, vec![]), (11, 1, p1)]);
+    assert_eq!(chain(0), [(10, 1, vec![]), (11, 1, vec![])]);
+}
+
+#[test]
+fn a_request_that_may_have_gone_on_over_http_1_stands_alone_and_is_no_answer_of_the_proxy() {
+    // Without HTTP/2 towards servers, and with it for the same path.
+    for other in [false, true] {
+        let mut hosts = Hosts::new();
+        hosts.http2(10, 100, Opened::Passive);
+        if other {
+            hosts.http2(10, 101, Opened::Active);
+            hosts
+                .at(10, 100)
+                .send(Direction::Rx, &[request(1), message(1, 3, true)].concat());
+            hosts
+                .at(10, 101)
+                .send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+            hosts.at(10, 101).send(Direction::Rx, &whole());
+            hosts.at(10, 100).send(Direction::Tx, &whole());
+            hosts.driver.pass(STREAM_LINGER_NS * 2);
+            hosts.driver.pass(HOP_SETTLE_NS * 2);
+            hosts.driver.out.0.clear();
+        }
+        let driver = hosts.at(10, 102);
+        driver.open(Opened::Active, true);
+        driver.event(What::Unrecognised(Unrecognised {
+            direction: Direction::Tx,
+            protocol: OtherProtocol::Http1,
+            first: b"POST /a.B/C HTTP/1.1\r\nhost: a\r\n\r\n",
+        }));
+        for id in [3, 5] {
+            let driver = hosts.at(10, 100);
+            driver.send(Direction::Rx, &[request(id), message(id, 3, true)].concat());
+            let answer = [
+                response_headers(id),
+                message(id, 5, false),
+                trailers(id, "0"),
+            ];
+            driver.send(Direction::Tx, &answer.concat());
+        }
+        hosts.driver.pass(STREAM_LINGER_NS * 2);
+        hosts.driver.pass(HOP_SETTLE_NS * 2);
+        // Where the process is a proxy each is told; else each path once.
+        let n = if other { 2 } else { 1 };
+        assert_eq!(hosts.hops(), vec![(10, 0, vec![]); n]);
+        for output in &hosts.driver.out.0 {
+            if let Output::Hop { request, .. } = output {
+                assert!(request.http1_other_side);
+            }
+        }
+    }
+}
