@@ -57,6 +57,10 @@ pub(crate) struct Options {
     #[arg(long)]
     fresh: bool,
 
+    /// Make the same inputs again: with the same program and the same seeds, the same number makes the same
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u32>,
+
     /// Keep only the inputs of earlier runs that are needed for their coverage, and do not fuzz
     #[arg(long, conflicts_with = "fresh")]
     minimize: bool,
@@ -176,6 +180,7 @@ impl Fuzz<'_> {
             .arg(format!("-timeout={INPUT_SECONDS}"))
             .arg(format!("-artifact_prefix={}/", crashes.display()))
             .args(["-print_final_stats=1", "-rss_limit_mb=1024"])
+            .args(options.seed.map(|seed| format!("-seed={seed}")))
             .arg(&found)
             .arg(self.seeds(name))
             .stdout(Stdio::null())

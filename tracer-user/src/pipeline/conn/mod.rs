@@ -400,7 +400,10 @@ impl Conn {
 
     /// Lets the waiting steps go on when the connection is known well enough.
     fn flush(&mut self, sink: &mut dyn Sink) {
-        if self.announced || !self.believed || self.role.get().is_none() {
+        // Not before there is a step: the first may prove another role than the opening made believe, and
+        // it must not matter how many records it came in.
+        let is_known = self.believed && self.role.get().is_some();
+        if self.announced || !is_known || self.waiting.is_empty() {
             return;
         }
         self.announced = true;
