@@ -142,16 +142,18 @@ fn place(s: &mut Scratch, returned: u32) -> Option<()> {
     // on its way to its hook.
     fresh.walks[0].unplaced = 1;
     fresh.walks[1].unplaced = 1;
-    let Some(snd_una) = needed::<u32>(sk, config!(offsets.tcp_snd_una)) else {
+    let Some((snd_una, acked)) = together(
+        sk,
+        config!(offsets.tcp_snd_una),
+        config!(offsets.tcp_bytes_acked),
+    ) else {
         return Some(());
     };
-    let Some(acked) = needed::<u64>(sk, config!(offsets.tcp_bytes_acked)) else {
-        return Some(());
-    };
-    let Some(rcv_nxt) = needed::<u32>(sk, config!(offsets.tcp_rcv_nxt)) else {
-        return Some(());
-    };
-    let Some(received) = needed::<u64>(sk, config!(offsets.tcp_bytes_received)) else {
+    let Some((rcv_nxt, received)) = together(
+        sk,
+        config!(offsets.tcp_rcv_nxt),
+        config!(offsets.tcp_bytes_received),
+    ) else {
         return Some(());
     };
     let written = acked
@@ -186,6 +188,18 @@ fn place(s: &mut Scratch, returned: u32) -> Option<()> {
         fresh.walks[1].mode = mode::START;
     }
     Some(())
+}
+
+/// A sequence number and the count that moves with it. The call has released the socket before its hook: an
+/// ACK or a segment that comes in just now, on another processor, changes both, one after the other.
+#[inline(always)]
+fn together(sk: u64, sequence: u32, counted: u32) -> Option<(u32, u64)> {
+    let first = (needed::<u32>(sk, sequence)?, needed::<u64>(sk, counted)?);
+    let second = (needed::<u32>(sk, sequence)?, needed::<u64>(sk, counted)?);
+    if first.0 == second.0 && first.1 == second.1 {
+        return Some(second);
+    }
+    Some((needed::<u32>(sk, sequence)?, needed::<u64>(sk, counted)?))
 }
 
 /// A field without which the socket's bytes cannot be placed; its absence is counted.
