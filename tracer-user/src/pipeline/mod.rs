@@ -25,13 +25,25 @@ use crate::kernel::event::{
 };
 use crate::limits;
 use crate::stream::table::Shown;
+use crate::workload::belongs::Belongs;
 use conn::Conn;
 use later::Later;
 
-/// Names processes. The live tracer asks `/proc`; files and tests bring their own names.
+/// Names processes and pods. The live tracer asks `/proc` and Kubernetes; files and tests bring their own
+/// names.
 pub trait Names {
     /// The name of process `pid`, when it can be told.
     fn process(&mut self, pid: u32) -> Option<String>;
+
+    /// The pod of process `pid` in the v2 cgroup `cgroup` (0: unknown).
+    fn workload(&mut self, _pid: u32, _cgroup: u64) -> Belongs {
+        Belongs::to_host()
+    }
+
+    /// The pod at the other end of a connection, by its address.
+    fn peer(&mut self, _peer: &Address) -> Belongs {
+        Belongs::to_host()
+    }
 }
 
 /// Knows no names: connections keep the name that the kernel's record brought.
@@ -218,6 +230,11 @@ impl Pipeline {
             .names
             .process(event.task.pid)
             .unwrap_or_else(|| open.comm.clone());
+        let workload = self
+            .settings
+            .names
+            .workload(event.task.pid, event.task.cgroup);
+        let peer_workload = self.settings.names.peer(&open.peer);
         let info = ConnectionInfo {
             id,
             role: None,
@@ -228,6 +245,8 @@ impl Pipeline {
             local: open.local.clone(),
             peer: open.peer.clone(),
             peer_process: open.peer_process.clone(),
+            workload,
+            peer_workload,
             opened: open.opened,
             beginning_seen: open.from_start,
             upgraded: false,

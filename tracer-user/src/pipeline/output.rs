@@ -9,6 +9,7 @@ use crate::frame::{Frame, Violation};
 use crate::hop::Hop;
 use crate::kernel::event::{Address, Opened, OtherProtocol, Process, Timestamp};
 use crate::stream::record::{GoAway, StreamRecord};
+use crate::workload::belongs::Belongs;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +41,10 @@ pub struct ConnectionInfo {
     pub peer: Address,
     /// The process at the other end, where a recording names it.
     pub peer_process: Option<Process>,
+    /// The pod of the observed end.
+    pub workload: Belongs,
+    /// The pod of the other end, as far as its address names one.
+    pub peer_workload: Belongs,
     /// How it came to be.
     pub opened: Opened,
     /// It was seen from its first byte.
@@ -72,6 +77,8 @@ impl ConnectionInfo {
             local: self.peer.clone(),
             peer: self.local.clone(),
             peer_process: (own.pid != 0).then_some(own),
+            workload: self.peer_workload.clone(),
+            peer_workload: self.workload.clone(),
             opened: match self.opened {
                 Opened::Active => Opened::Passive,
                 Opened::Passive => Opened::Active,

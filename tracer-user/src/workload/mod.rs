@@ -1,5 +1,8 @@
-//! Which workload a process or a cgroup is: what `/proc` and the cgroup file system say.
+//! Which workload a process or a cgroup is: what `/proc`, the cgroup file system and Kubernetes say.
 
+pub mod belongs;
 pub mod cgroup;
 pub mod netns;
+pub mod pod;
+pub mod pods;
 pub mod process;

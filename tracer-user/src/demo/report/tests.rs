@@ -28,6 +28,8 @@ fn info(part: Part, role: Endpoint) -> Arc<ConnectionInfo> {
         local: address.clone(),
         peer: address,
         peer_process: None,
+        workload: crate::workload::belongs::Belongs::to_host(),
+        peer_workload: crate::workload::belongs::Belongs::to_host(),
         opened: Opened::Active,
         beginning_seen: true,
         upgraded: false,

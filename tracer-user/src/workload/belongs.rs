@@ -1,0 +1,96 @@
+//! A handle to the workload that a connection end belongs to, which may get its name later: a connection
+//! is often opened before the API server has told of its container.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::pod::Workload;
+
+/// What a connection end belongs to. Clones are one: what is told to one of them, all of them know.
+#[derive(Clone, Debug, Default)]
+pub struct Belongs(Option<Arc<Place>>);
+
+#[derive(Debug)]
+struct Place {
+    pod_uid: String,
+    container_id: String,
+    named: RwLock<Option<Arc<Workload>>>,
+}
+
+impl Belongs {
+    /// To no pod: a process of the host, or an address that is none of a pod's.
+    #[must_use]
+    pub const fn to_host() -> Belongs {
+        Belongs(None)
+    }
+
+    /// To a pod of which the names are not known yet. Empty ids are unknown.
+    #[must_use]
+    pub fn to_pod(pod_uid: &str, container_id: &str) -> Belongs {
+        Belongs(Some(Arc::new(Place {
+            pod_uid: pod_uid.to_owned(),
+            container_id: container_id.to_owned(),
+            named: RwLock::new(None),
+        })))
+    }
+
+    /// It belongs to a pod, named or not.
+    #[must_use]
+    pub const fn in_pod(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The pod's uid; empty when it is not known or there is no pod.
+    #[must_use]
+    pub fn pod_uid(&self) -> &str {
+        self.0.as_ref().map_or("", |place| &place.pod_uid)
+    }
+
+    /// The container's id; empty when it is not known or there is none.
+    #[must_use]
+    pub fn container_id(&self) -> &str {
+        self.0.as_ref().map_or("", |place| &place.container_id)
+    }
+
+    /// The names, as far as they are known by now. Once told they stay, also when the pod has gone.
+    #[must_use]
+    pub fn workload(&self) -> Option<Arc<Workload>> {
+        let place = self.0.as_ref()?;
+        place
+            .named
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Tells the names, or better ones.
+    pub fn name(&self, workload: Arc<Workload>) {
+        if let Some(place) = &self.0 {
+            *place.named.write().unwrap_or_else(PoisonError::into_inner) = Some(workload);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_come_later_are_known_to_every_clone() {
+        let early = Belongs::to_pod("uid-1", "c1");
+        let late = early.clone();
+        assert!(early.in_pod() && early.workload().is_none());
+        late.name(Arc::new(Workload {
+            pod: "cart-1".into(),
+            ..Workload::default()
+        }));
+        assert_eq!(early.workload().unwrap().pod, "cart-1");
+        assert_eq!((early.pod_uid(), early.container_id()), ("uid-1", "c1"));
+    }
+
+    #[test]
+    fn host_processes_never_get_a_name() {
+        let host = Belongs::to_host();
+        host.name(Arc::new(Workload::default()));
+        assert!(!host.in_pod() && host.workload().is_none() && host.pod_uid().is_empty());
+    }
+}

@@ -1,0 +1,84 @@
+//! Pods as Kubernetes names them, and the part of one that a connection end belongs to.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// What made a pod and keeps it running.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job` or another kind; empty for a pod of its own.
+    pub kind: String,
+    /// Its name. Of a Deployment's pod it is the Deployment's, not the ReplicaSet's.
+    pub name: String,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its name in the pod's specification.
+    pub name: String,
+    /// Its id at the container runtime, without the runtime's name before it; empty until it has been started.
+    pub id: String,
+}
+
+/// A pod of this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Its uid, as the API server has it (with dashes).
+    pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The node that it runs on.
+    pub node: String,
+    /// What made it.
+    pub owner: Owner,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses; of a pod in the host's network the node's, which name no pod.
+    pub addresses: Vec<IpAddr>,
+    /// It uses the host's network.
+    pub host_network: bool,
+    /// Its containers: of the specification, init containers and ephemeral ones too.
+    pub containers: Vec<Container>,
+}
+
+/// Where a connection end belongs to in Kubernetes: its labels in metrics and its keys in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Workload {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's uid.
+    pub pod_uid: String,
+    /// The container's name; empty while it is not known, and at a peer that is known by its address alone.
+    pub container: String,
+    /// The container's id; empty as the name is.
+    pub container_id: String,
+    /// The node.
+    pub node: String,
+    /// What made the pod.
+    pub owner: Owner,
+}
+
+impl Workload {
+    /// The container `id` of `pod`; an empty id is none of its containers.
+    #[must_use]
+    pub fn of(pod: &Pod, id: &str) -> Workload {
+        let container = pod
+            .containers
+            .iter()
+            .find(|container| !id.is_empty() && container.id == id);
+        Workload {
+            namespace: pod.namespace.clone(),
+            pod: pod.name.clone(),
+            pod_uid: pod.uid.clone(),
+            container: container.map_or_else(String::new, |container| container.name.clone()),
+            container_id: id.to_owned(),
+            node: pod.node.clone(),
+            owner: pod.owner.clone(),
+        }
+    }
+}
