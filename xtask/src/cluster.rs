@@ -1,5 +1,6 @@
 //! `cargo xtask cluster`: a real Kubernetes cluster of one node, for people. It is in tests/harness/cluster.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,11 +18,6 @@ pub(crate) fn run(_: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     let mut cluster = command::cargo(root);
     cluster.args(["run", "--quiet", "--locked"]);
     cluster.args(["--package", "tracer-tests", "--bin", "cluster"]);
-    let status = cluster
-        .status()
-        .with_context(|| format!("cannot run {}", command::shown(&cluster)))?;
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from))
+    // In the place of this process, so that Ctrl-C has one hearer.
+    Err(cluster.exec()).with_context(|| format!("cannot run {}", command::shown(&cluster)))
 }
