@@ -12,7 +12,9 @@ mod command;
 mod compare_tshark;
 mod demo;
 mod fuzz;
+mod image;
 mod incident;
+mod manifests;
 mod privilege;
 mod setup;
 mod soak;
@@ -52,6 +54,10 @@ enum Task {
     IncidentMatrix(incident::Matrix),
     /// Start a real Kubernetes cluster of one node, and keep it until Ctrl-C
     Cluster(cluster::Options),
+    /// Build the static binary, and the image that Kubernetes runs
+    Image(image::Options),
+    /// Write the plain manifests, and the kubectl plugin's, from the Helm chart
+    Manifests(manifests::Options),
     /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
     CompareTshark(compare_tshark::Options),
 }
@@ -69,6 +75,8 @@ fn main() -> ExitCode {
         Task::Soak(options) => soak::run(&options, &root),
         Task::IncidentMatrix(options) => incident::matrix(&options, &root),
         Task::Cluster(options) => cluster::run(&options, &root),
+        Task::Image(options) => image::run(&options, &root),
+        Task::Manifests(options) => manifests::run(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),
     };
     result.unwrap_or_else(|error| {
