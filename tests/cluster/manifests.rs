@@ -28,6 +28,8 @@ pub(crate) fn valid(setting: &mut Setting) {
                 "template",
                 "h2trace",
                 &chart(),
+                "--kube-version",
+                "1.34.0",
                 "--namespace",
                 "h2trace",
                 "--set",
