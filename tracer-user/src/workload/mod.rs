@@ -2,7 +2,10 @@
 
 pub mod belongs;
 pub mod cgroup;
+pub mod container;
+pub mod kubernetes;
 pub mod netns;
 pub mod pod;
 pub mod pods;
 pub mod process;
+pub mod waiting;
