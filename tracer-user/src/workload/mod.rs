@@ -6,3 +6,4 @@ pub mod netns;
 pub mod pod;
 pub mod pods;
 pub mod process;
+pub mod select;
