@@ -216,3 +216,10 @@ pub const RECORD_BACKLOG: usize = 256 << 20;
 
 /// Words that one `explain` looks at. More are refused: what matters of a log is one line.
 pub const EXPLAIN_WORDS: usize = 500;
+
+/// Cgroups that a run is told of as selected (or excluded) pods: the size of the kernel programs' maps for them.
+/// Counter `selected_cgroups`.
+pub const SELECTED_CGROUPS: usize = 4_096;
+
+/// Directories of the cgroup hierarchy that are searched for pods. Counter `selected_cgroups`.
+pub const CGROUPS_SEARCHED: usize = 65_536;

@@ -225,9 +225,7 @@ impl Parser {
                     Token::Word(word) if word == "notin" => Operator::NotIn(self.values()?),
                     _ => {
                         self.next = at;
-                        return Err(
-                            self.wrong("=, ==, !=, in, notin, <, >, \",\" or the end")
-                        );
+                        return Err(self.wrong("=, ==, !=, in, notin, <, >, \",\" or the end"));
                     }
                 }
             }
@@ -397,8 +395,16 @@ mod tests {
             ("app in cart", 8, "\"cart\" where \"(\" is expected"),
             ("app in (a", 10, "the end where \",\" or \")\" is expected"),
             ("app in (a b)", 11, "\"b\" where \",\" or \")\" is expected"),
-            ("app cart", 5, "\"cart\" where =, ==, !=, in, notin, <, >, \",\" or the end is expected"),
-            ("app=cart web", 10, "\"web\" where \",\" or the end is expected"),
+            (
+                "app cart",
+                5,
+                "\"cart\" where =, ==, !=, in, notin, <, >, \",\" or the end is expected",
+            ),
+            (
+                "app=cart web",
+                10,
+                "\"web\" where \",\" or the end is expected",
+            ),
             ("app=cart&web", 5, "\"cart&web\" is no label value"),
             ("ä=cart", 1, "\"ä\" is no label key"),
             ("app=ä,b=c", 5, "\"ä\" is no label value"),
@@ -410,7 +416,11 @@ mod tests {
             ("a=!b", 3, "\"!\" where a label value is expected"),
         ] {
             let error = selector.parse::<LabelSelector>().unwrap_err();
-            assert_eq!((error.column, error.what.as_str()), (column, what), "{selector}");
+            assert_eq!(
+                (error.column, error.what.as_str()),
+                (column, what),
+                "{selector}"
+            );
         }
         let long = format!("app={}", "a".repeat(NAME_MAX + 1));
         assert_eq!(long.parse::<LabelSelector>().unwrap_err().column, 5);
