@@ -236,3 +236,10 @@ pub const WORKLOADS_WAITING: usize = 4_096;
 
 /// Bytes of one answer of the API server to a list of pods. A larger one is an error of the watch.
 pub const API_LIST_BYTES: usize = 64 << 20;
+
+/// Cgroups that a run is told of as selected (or excluded) pods: the size of the kernel programs' maps for them.
+/// Counter `selected_cgroups`.
+pub const SELECTED_CGROUPS: usize = 4_096;
+
+/// Directories of the cgroup hierarchy that are searched for pods. Counter `selected_cgroups`.
+pub const CGROUPS_SEARCHED: usize = 65_536;

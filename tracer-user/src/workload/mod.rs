@@ -8,4 +8,5 @@ pub mod netns;
 pub mod pod;
 pub mod pods;
 pub mod process;
+pub mod select;
 pub mod waiting;
