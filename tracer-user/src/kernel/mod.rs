@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod event;
 mod load;
 mod process;
+pub mod rights;
 mod syscall;
 
 pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loaded};
