@@ -216,3 +216,7 @@ pub const RECORD_BACKLOG: usize = 256 << 20;
 
 /// Words that one `explain` looks at. More are refused: what matters of a log is one line.
 pub const EXPLAIN_WORDS: usize = 500;
+
+/// The first line of standard input of a run that is held by it (`--held-by-stdin`): the pods of a node. A longer one
+/// is refused.
+pub const HELD_LINE: usize = 32 << 20;

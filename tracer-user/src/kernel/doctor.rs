@@ -177,7 +177,7 @@ fn capabilities(checks: &mut Vec<Check>) {
                 ok,
                 &format!(
                     "run with sudo, or grant {capability}; {}",
-                    rights::to_add(&[capability])
+                    rights::remedy_in_kubernetes(&[capability])
                 ),
             ),
         });
@@ -223,7 +223,12 @@ fn of_the_host(checks: &mut Vec<Check>) {
         name: "process ids of the host (names of processes and pods, --pid)".to_owned(),
         ok,
         needed: false,
-        found: if ok { "seen" } else { "a pid namespace of its own" }.to_owned(),
+        found: if ok {
+            "seen"
+        } else {
+            "a pid namespace of its own"
+        }
+        .to_owned(),
         remedy: remedy(ok, "run on the host; in Kubernetes set hostPID: true"),
     });
     let root = cgroup::mount_point();

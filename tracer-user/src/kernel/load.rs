@@ -92,7 +92,7 @@ impl Default for Options {
 pub enum StartError {
     /// Capabilities are missing.
     #[error(
-        "not permitted to load kernel programs: {missing} missing (run \"sudo {command}\"; {to_add})"
+        "not permitted to load kernel programs: {missing} missing (run \"sudo {command}\"; {in_kubernetes})"
     )]
     Privileges {
         /// The missing capabilities.
@@ -100,7 +100,7 @@ pub enum StartError {
         /// This command, to be run with sudo.
         command: String,
         /// The remedy in Kubernetes.
-        to_add: String,
+        in_kubernetes: String,
     },
     /// The capabilities are there, and the kernel still refuses.
     #[error(
@@ -183,7 +183,7 @@ pub fn check_privileges() -> Result<(), StartError> {
     Err(StartError::Privileges {
         missing: names.join(" and "),
         command: std::env::args().collect::<Vec<_>>().join(" "),
-        to_add: rights::to_add(&missing),
+        in_kubernetes: rights::remedy_in_kubernetes(&missing),
     })
 }
 

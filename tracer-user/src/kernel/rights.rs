@@ -38,6 +38,17 @@ pub fn missing() -> Vec<Capability> {
         .collect()
 }
 
+/// Makes effective what is permitted. The image's program has its capabilities from its file, where they are only
+/// permitted. To be called before there are other threads: each has its own.
+pub fn make_effective() {
+    for (capability, _) in NEEDED {
+        if !has(capability) {
+            // What is not permitted is missing, which is said when it is needed.
+            drop(caps::raise(None, CapSet::Effective, capability));
+        }
+    }
+}
+
 /// A capability as Kubernetes names it: without its CAP_.
 #[must_use]
 pub fn in_kubernetes(capability: Capability) -> String {
@@ -45,14 +56,28 @@ pub fn in_kubernetes(capability: Capability) -> String {
     name.strip_prefix("CAP_").unwrap_or(&name).to_owned()
 }
 
-/// A list of capabilities for `securityContext.capabilities.add`.
+/// What to do in Kubernetes about missing capabilities.
 #[must_use]
-pub fn to_add(capabilities: &[Capability]) -> String {
-    let names: Vec<String> = capabilities.iter().copied().map(in_kubernetes).collect();
-    format!(
-        "in Kubernetes add {} to securityContext.capabilities.add",
-        names.join(" and ")
+pub fn remedy_in_kubernetes(missing: &[Capability]) -> String {
+    let bounds = |capability| caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(true);
+    let names: Vec<String> = missing.iter().copied().map(in_kubernetes).collect();
+    to_do(
+        &names.join(" and "),
+        missing.iter().all(|capability| bounds(*capability)),
+        !bounds(Capability::CAP_SYS_MODULE),
     )
+}
+
+/// The container was given them, in so far as this is a container, whose bounding set is never full.
+fn to_do(names: &str, is_given: bool, is_container: bool) -> String {
+    if is_given && is_container {
+        format!(
+            "in Kubernetes set securityContext.runAsUser: 0: the container has {names}, and its user has not, \
+             because the image's file has lost its capabilities"
+        )
+    } else {
+        format!("in Kubernetes add {names} to securityContext.capabilities.add")
+    }
 }
 
 /// Why the kernel refuses bpf(2) to who has the capabilities, and what to do.
@@ -170,10 +195,16 @@ mod tests {
 
     #[test]
     fn capabilities_are_named_as_kubernetes_does() {
-        assert_eq!(
-            to_add(&NEEDED.map(|(capability, _)| capability)),
-            "in Kubernetes add BPF and PERFMON to securityContext.capabilities.add"
-        );
+        assert_eq!(in_kubernetes(Capability::CAP_PERFMON), "PERFMON");
+    }
+
+    #[test]
+    fn capability_that_was_given_and_not_left_has_another_remedy() {
+        let given = "in Kubernetes add BPF to securityContext.capabilities.add";
+        for (is_given, is_container) in [(false, true), (false, false), (true, false)] {
+            assert_eq!(to_do("BPF", is_given, is_container), given);
+        }
+        assert!(to_do("BPF", true, true).contains("runAsUser: 0"));
     }
 
     #[test]
