@@ -243,3 +243,7 @@ pub const SELECTED_CGROUPS: usize = 4_096;
 
 /// Directories of the cgroup hierarchy that are searched for pods. Counter `selected_cgroups`.
 pub const CGROUPS_SEARCHED: usize = 65_536;
+
+/// The first line of standard input of a run that is held by it (`--held-by-stdin`): the pods of a node. A longer one
+/// is refused.
+pub const HELD_LINE: usize = 32 << 20;
