@@ -185,6 +185,10 @@ pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;
 /// Connections of scrapers that are served at once. Others wait in the kernel's backlog.
 pub const HTTP_CONNECTIONS: usize = 128;
 
+/// Pages of metrics that scrapers have asked for and not read yet. Further ones are refused with status 503.
+/// Counter `pages`.
+pub const PAGES: usize = 4;
+
 /// Bytes of output lines that wait for a slow reader. Further lines are thrown away and counted in
 /// `h2trace_self_output_dropped_total`.
 pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;

@@ -18,8 +18,11 @@ mod vectors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use prometheus::{Counter, Encoder as _, Gauge, Opts, Registry, TextEncoder};
+use bytes::Bytes;
+use prometheus::{Counter, Encoder as _, Gauge, IntCounter, Opts, Registry, TextEncoder};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracer_ebpf::counter::{COUNTERS, Counter as KernelCounter};
 
 use self::counts::{EndCounts, RoleCounts};
@@ -35,6 +38,7 @@ use super::{early_complete, metrics};
 use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
 use crate::kernel::event::Timestamp;
+use crate::limits;
 use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
 use crate::stream::record::{StreamRecord, Tier};
 use crate::stream::user_agent::UserAgent;
@@ -56,16 +60,53 @@ pub struct Scrape {
     registry: Registry,
     drain_age: Gauge,
     shared: Shared,
+    /// How long the last page was.
+    len: Arc<AtomicUsize>,
+    /// One permit a page that somebody still reads.
+    pages: Arc<Semaphore>,
+    refused: IntCounter,
+}
+
+/// A page of metrics on its way to a scraper.
+struct Page {
+    text: Vec<u8>,
+    /// Given back when the page has been read.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Page {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
 }
 
 impl Scrape {
+    /// The same as [`Scrape::encode`] for a scraper that takes its time to read it. None when
+    /// [`limits::PAGES`] are being read.
+    ///
+    /// # Errors
+    /// The crate cannot encode a metric.
+    pub fn page(&self, drain_age: std::time::Duration) -> anyhow::Result<Option<Bytes>> {
+        let Ok(permit) = Arc::clone(&self.pages).try_acquire_owned() else {
+            self.refused.inc();
+            return Ok(None);
+        };
+        let page = Page {
+            text: self.encode(drain_age)?,
+            _permit: permit,
+        };
+        Ok(Some(Bytes::from_owner(page)))
+    }
+
     /// The text exposition format, version 0.0.4.
     ///
     /// # Errors
     /// The crate cannot encode a metric.
     pub fn encode(&self, drain_age: std::time::Duration) -> anyhow::Result<Vec<u8>> {
         self.drain_age.set(drain_age.as_secs_f64());
-        let mut text = String::new();
+        // A page is about as long as the one before: it need not grow by doubling.
+        let len = self.len.load(Ordering::Relaxed);
+        let mut text = String::with_capacity(len + len / 8);
         TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text)?;
         let (ends, times) = self.shared.all();
         for metric in METRICS {
@@ -80,6 +121,7 @@ impl Scrape {
                     .for_each(|end| end.counts().write(family, metric.name, &end.labels)),
             }
         }
+        self.len.store(text.len(), Ordering::Relaxed);
         Ok(text.into_bytes())
     }
 
@@ -144,6 +186,9 @@ impl Exporter {
                 registry,
                 drain_age,
                 shared,
+                len: Arc::default(),
+                pages: Arc::new(Semaphore::new(limits::PAGES)),
+                refused: vectors.limit_hits.with_label_values(&["pages"]),
             },
             vectors,
             kernel_seen: [0; COUNTERS as usize],

@@ -7,7 +7,6 @@ use super::counts::verdict_of;
 use super::*;
 use crate::anomaly::kind::Verdict;
 use crate::frame::ErrorCode;
-use crate::limits;
 use crate::stream::record::{Reset, ResponsePhase};
 
 mod pods;
@@ -279,4 +278,15 @@ fn verdict_of_a_reset_is_the_worst_that_names_it() {
         ..reset
     };
     assert_eq!(verdict_of(&cancel, &findings), Verdict::Unknown);
+}
+
+#[test]
+fn pages_that_nobody_reads_are_bounded() {
+    let scrape = after_sample().scrape();
+    let page = || scrape.page(Duration::ZERO).unwrap();
+    let mut unread: Vec<_> = (0..limits::PAGES).map(|_| page().unwrap()).collect();
+    assert!(page().is_none());
+    unread.pop();
+    let text = String::from_utf8(page().unwrap().to_vec()).unwrap();
+    assert_series(&text, r#"h2trace_self_limit_hits_total{limit="pages"} 1"#);
 }
