@@ -9,4 +9,5 @@ mod ends;
 mod late;
 mod losses;
 mod other;
+mod pods;
 mod ways;
