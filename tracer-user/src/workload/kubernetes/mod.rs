@@ -57,6 +57,20 @@ pub struct Source {
     _alive: Arc<tokio::sync::watch::Sender<()>>,
 }
 
+#[cfg(test)]
+impl Source {
+    /// Filled by a test.
+    pub(crate) fn of_test() -> Source {
+        Source {
+            pods: Arc::default(),
+            state: Arc::default(),
+            waiting: Arc::default(),
+            node: "n1".into(),
+            _alive: Arc::new(tokio::sync::watch::channel(()).0),
+        }
+    }
+}
+
 /// What the tasks share.
 #[derive(Clone, Debug)]
 struct Shared {
