@@ -10,4 +10,5 @@ pub mod netns;
 pub mod pod;
 pub mod pods;
 pub mod process;
+pub mod select;
 pub mod waiting;

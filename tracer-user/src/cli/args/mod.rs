@@ -217,6 +217,10 @@ pub struct TraceArgs {
         conflicts_with_all = ["pid", "comm", "cgroup", "netns", "port"]
     )]
     pub all: bool,
+
+    /// Begin when a line comes on standard input, and end when that ends: for kubectl h2trace
+    #[arg(long, hide = true)]
+    pub held_by_stdin: bool,
 }
 
 /// `h2trace record`
