@@ -262,6 +262,16 @@ pub const WORKLOADS_WAITING: usize = 4_096;
 /// Bytes of one answer of the API server to a list of pods. A larger one is an error of the watch.
 pub const API_LIST_BYTES: usize = 64 << 20;
 
+/// Containers whose connections share one name. Beyond it all are forgotten, and learnt anew. Counter `containers`.
+pub const CONTAINERS_KNOWN: usize = 8_192;
+
+/// v2 cgroups of which it is known what they are. Beyond it all are forgotten, and learnt anew; connections lose
+/// nothing by it.
+pub const CGROUPS_KNOWN: usize = 16_384;
+
+/// Addresses of peers that were looked up within the last second. Those beyond it are looked up each time.
+pub const PEERS_KNOWN: usize = 4_096;
+
 /// Cgroups that a run is told of as selected (or excluded) pods: the size of the kernel programs' maps for them.
 /// Counter `selected_cgroups`.
 pub const SELECTED_CGROUPS: usize = 4_096;
