@@ -23,35 +23,59 @@ const CUT: [&str; 3] = [
     "proxy_lost_bytes",
 ];
 
-pub(crate) fn in_three_pods(setting: &mut Setting) {
-    let tracer = setting.tracer_with(&json!({}));
-    setting.namespace(NAMESPACE);
-    let server = setting.deploy(&Deployment::server(NAMESPACE, "server"));
-    let envoy = setting.deploy_envoy(NAMESPACE, "envoy", &server.address);
+/// The incident as it went.
+pub(crate) struct Shown {
+    server: Pod,
+    pub(crate) envoy: Pod,
+    client: Pod,
+    n_calls: usize,
+    /// What the client says failed.
+    pub(crate) n_failed: usize,
+}
+
+/// Has it happen in a namespace.
+pub(crate) fn run(setting: &Setting, namespace: &str) -> Shown {
+    setting.namespace(namespace);
+    let server = setting.deploy(&Deployment::server(namespace, "server"));
+    let envoy = setting.deploy_envoy(namespace, "envoy", &server.address);
     let n_calls = scaled(500, 2_000).to_string();
+    let target = format!("{}:10000", envoy.address);
+    let size = ["--response-bytes", "11000", "--request-bytes", "16"];
     let calls = [
         "--calls",
         &n_calls,
         "--concurrency",
         "50",
-        "--response-bytes",
-        "11000",
+        "--think-ms",
+        "3",
     ];
-    let target = format!("{}:10000", envoy.address);
-    let calls = [
-        calls.as_slice(),
-        &["--request-bytes", "16", "--think-ms", "3"],
-    ]
-    .concat();
-    let client = setting.deploy(&Deployment::client(NAMESPACE, "client", &target, &calls));
+    let calls = [calls.as_slice(), &size].concat();
+    let client = setting.deploy(&Deployment::client(namespace, "client", &target, &calls));
     let calls = setting.calls_of(&client, CALLS);
-    let failed = failed_ids(&calls);
-    println!("{} of {} calls failed", failed.len(), calls.len());
+    let n_failed = failed_ids(&calls).len();
+    println!("{n_failed} of {} calls failed", calls.len());
     assert!(
-        !failed.is_empty(),
+        n_failed > 0,
         "the incident did not happen, so nothing was shown"
     );
+    Shown {
+        server,
+        envoy,
+        client,
+        n_calls: calls.len(),
+        n_failed,
+    }
+}
 
+pub(crate) fn in_three_pods(setting: &mut Setting) {
+    let tracer = setting.tracer_with(&json!({}));
+    let shown = run(setting, NAMESPACE);
+    let Shown {
+        server,
+        envoy,
+        client,
+        ..
+    } = &shown;
     let found = |metrics: &Metrics| -> f64 {
         let of_envoy = [("namespace", NAMESPACE), ("pod", &envoy.name)];
         let cut = |kind: &&str| {
@@ -64,11 +88,11 @@ pub(crate) fn in_three_pods(setting: &mut Setting) {
                 .concat(),
             )
         };
-        CUT.iter().map(|kind| cut(kind)).sum()
+        CUT.iter().map(cut).sum()
     };
     let mut metrics = setting.metrics(&tracer);
     #[expect(clippy::cast_precision_loss, reason = "a thousand at most")]
-    let (n_calls, n_failed) = (calls.len() as f64, failed.len() as f64);
+    let (n_calls, n_failed) = (shown.n_calls as f64, shown.n_failed as f64);
     eventually(SETTLE, || {
         metrics = setting.metrics(&tracer);
         found(&metrics) >= n_failed
@@ -81,17 +105,17 @@ pub(crate) fn in_three_pods(setting: &mut Setting) {
 
     // Both ends of both hops, each with all calls, and all names right.
     for (pod, role, hop) in [
-        (&client, "client", "the client's"),
-        (&envoy, "server", "the client's"),
-        (&envoy, "client", "the server's"),
-        (&server, "server", "the server's"),
+        (client, "client", "the client's"),
+        (envoy, "server", "the client's"),
+        (envoy, "client", "the server's"),
+        (server, "server", "the server's"),
     ] {
         let here = [
             ("namespace", NAMESPACE),
             ("pod", pod.name.as_str()),
             ("role", role),
         ];
-        let streams: Vec<&Sample> = metrics.with("h2trace_streams_total", &here).collect();
+        let streams: Vec<&Sample> = metrics.with("h2trace_streams_ended_total", &here).collect();
         let sum: f64 = streams.iter().map(|sample| sample.value).sum();
         assert_eq!(sum, n_calls, "{hop} hop at {} as {role}", pod.name);
         for sample in streams {
@@ -100,8 +124,8 @@ pub(crate) fn in_three_pods(setting: &mut Setting) {
     }
     // No other name anywhere: what was traced are these three.
     let mut others: BTreeMap<String, f64> = BTreeMap::new();
-    for sample in metrics.with("h2trace_streams_total", &[]) {
-        if ![&client, &envoy, &server]
+    for sample in metrics.with("h2trace_streams_ended_total", &[]) {
+        if ![client, envoy, server]
             .iter()
             .any(|pod| pod.name == sample.label("pod"))
         {

@@ -4,10 +4,15 @@
 //!
 //! Takes what Cargo's own test runner takes, as far as it makes sense: words to filter by, `--list`, `--exact`.
 
+mod churn;
 mod incident;
 mod manifests;
 mod metrics;
+mod monitoring;
+mod outages;
 mod packaging;
+mod rights;
+mod rolling;
 mod runner;
 mod setting;
 mod workload;
@@ -32,6 +37,34 @@ const TESTS: &[Test] = &[
     Test(
         "the_incident_in_three_pods_names_pod_container_namespace_and_owner_on_both_ends_of_both_hops",
         incident::in_three_pods,
+    ),
+    Test(
+        "each_right_that_is_taken_away_is_missed_and_said",
+        rights::taken_away,
+    ),
+    Test(
+        "a_real_prometheus_finds_the_pods_by_discovery_and_shows_the_incident",
+        monitoring::by_discovery,
+    ),
+    Test(
+        "pods_that_come_and_go_in_numbers_keep_their_names_and_leave_no_memory_behind",
+        churn::names_are_right_and_nothing_leaks,
+    ),
+    Test(
+        "while_the_api_server_is_away_or_silent_tracing_goes_on_and_names_stay",
+        outages::of_the_api,
+    ),
+    Test(
+        "a_restart_of_the_kubelet_changes_nothing",
+        outages::of_the_kubelet,
+    ),
+    Test(
+        "a_restart_of_containerd_changes_nothing",
+        outages::of_containerd,
+    ),
+    Test(
+        "a_rolling_update_under_traffic_hurts_no_call_counts_none_twice_and_leaves_no_kernel_program",
+        rolling::under_traffic,
     ),
 ];
 

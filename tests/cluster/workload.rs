@@ -11,7 +11,8 @@ use tracer_tests::workspace;
 
 use crate::setting::{SOON, Setting, text};
 
-const SERVER: &str = "localhost/h2trace-test-server:1";
+/// The server, which is a client too: `client --target ...`.
+pub(crate) const SERVER: &str = "localhost/h2trace-test-server:1";
 const ENVOY: &str = "localhost/h2trace-test-envoy:1";
 const CLIENT: &str = "localhost/h2trace-test-client:1";
 
@@ -66,6 +67,20 @@ impl<'a> Deployment<'a> {
             arguments: [words(&["--target", target, "--linger"]), words(calls)].concat(),
             configured: false,
         }
+    }
+
+    /// A client that never stops calling, gently.
+    pub(crate) fn busy_client(namespace: &'a str, name: &'a str, target: &str) -> Self {
+        let calls = [
+            "--busy",
+            "--concurrency",
+            "2",
+            "--think-ms",
+            "20",
+            "--response-bytes",
+            "100",
+        ];
+        Self::client(namespace, name, target, &calls)
     }
 
     fn envoy(namespace: &'a str, name: &'a str) -> Self {
