@@ -5,6 +5,7 @@
 //! Takes what Cargo's own test runner takes, as far as it makes sense: words to filter by, `--list`, `--exact`.
 
 mod churn;
+mod filter;
 mod incident;
 mod manifests;
 mod metrics;
@@ -37,6 +38,14 @@ const TESTS: &[Test] = &[
     Test(
         "the_incident_in_three_pods_names_pod_container_namespace_and_owner_on_both_ends_of_both_hops",
         incident::in_three_pods,
+    ),
+    Test(
+        "kubectl_h2trace_on_one_pod_tells_of_it_alone_through_the_daemon_set",
+        filter::through_the_daemon_set,
+    ),
+    Test(
+        "kubectl_h2trace_on_one_pod_tells_of_it_alone_through_a_job_and_leaves_nothing",
+        filter::through_a_job,
     ),
     Test(
         "each_right_that_is_taken_away_is_missed_and_said",

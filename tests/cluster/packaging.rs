@@ -30,18 +30,13 @@ pub(crate) fn manifests_become_ready(setting: &mut Setting) {
         .cluster
         .kubectl(&["kustomize", &folder.display().to_string()]);
     // What every test adds: nothing is traced that is not of this cluster.
-    let mine = built
-        .replace(
-            "- --ring-mib=8",
-            &format!(
-                "- --ring-mib=8\n        - --cgroup={}",
-                setting.cluster.pods_cgroup()
-            ),
-        )
-        .replace(
-            "path: /sys/fs/cgroup\n",
-            &format!("path: {}\n", setting.hierarchy()),
-        );
+    let mine = built.replace(
+        "- --ring-mib=8",
+        &format!(
+            "- --ring-mib=8\n        - --cgroup={}",
+            setting.cluster.pods_cgroup()
+        ),
+    );
     assert!(
         mine.contains("--cgroup=/"),
         "the manifest's arguments have changed:\n{built}"
@@ -112,16 +107,20 @@ pub(crate) fn process_of(setting: &Setting, pod: &Value) -> u32 {
     let id = id
         .and_then(|id| id.split("//").nth(1))
         .expect("a container id");
-    let group = setting.cluster.place.unified();
     let mut found = None;
     eventually(SOON, || {
-        found = procs_below(&group, id);
+        found = processes_of(setting, id).first().copied();
         found.is_some()
     });
     found.unwrap_or_else(|| panic!("container {id} has no process"))
 }
 
-fn procs_below(folder: &std::path::Path, name: &str) -> Option<u32> {
+/// The processes of a container.
+pub(crate) fn processes_of(setting: &Setting, id: &str) -> Vec<u32> {
+    processes_below(&setting.cluster.place.unified(), id).unwrap_or_default()
+}
+
+fn processes_below(folder: &std::path::Path, name: &str) -> Option<Vec<u32>> {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if !path.is_dir() {
@@ -129,10 +128,10 @@ fn procs_below(folder: &std::path::Path, name: &str) -> Option<u32> {
         }
         if entry.file_name() == name {
             let text = std::fs::read_to_string(path.join("cgroup.procs")).ok()?;
-            return text.lines().next()?.parse().ok();
+            return Some(text.lines().filter_map(|pid| pid.parse().ok()).collect());
         }
-        if let Some(pid) = procs_below(&path, name) {
-            return Some(pid);
+        if let Some(processes) = processes_below(&path, name) {
+            return Some(processes);
         }
     }
     None

@@ -55,13 +55,6 @@ impl Setting {
         Setting { cluster }
     }
 
-    /// Where the node has its v2 hierarchy.
-    pub(crate) fn hierarchy(&self) -> String {
-        let group = self.cluster.place.unified();
-        let at = group.parent().unwrap_or(&group);
-        at.display().to_string()
-    }
-
     /// What each test gives the chart besides: never is anything traced that is not of this cluster.
     fn values(&self, more: &Value) -> String {
         let mut arguments = vec![Value::from(format!(
@@ -71,7 +64,6 @@ impl Setting {
         arguments.extend(more["extraArgs"].as_array().into_iter().flatten().cloned());
         let mut values = more.clone();
         values["extraArgs"] = Value::from(arguments);
-        values["cgroup"] = serde_json::json!({ "hostPath": self.hierarchy() });
         values.to_string()
     }
 
