@@ -223,3 +223,23 @@ pub const SELECTED_CGROUPS: usize = 4_096;
 
 /// Directories of the cgroup hierarchy that are searched for pods. Counter `selected_cgroups`.
 pub const CGROUPS_SEARCHED: usize = 65_536;
+
+/// Pods of a node that are known at once (the kubelet's own bound is 110, clouds go to 250, some people to 500).
+/// Further ones keep no name. Counter `pods`.
+pub const PODS: usize = 2_048;
+
+/// Containers of one pod that are known, init and ephemeral ones and those before a restart included. Counter
+/// `pod_containers`.
+pub const POD_CONTAINERS: usize = 256;
+
+/// Pods that have gone and are still found, so that connections that they opened last are named.
+pub const PODS_GONE: usize = 1_024;
+
+/// How long such a pod is found.
+pub const PODS_LINGER_NS: u64 = 60_000_000_000;
+
+/// Containers and addresses that wait for their names. Those beyond it keep none. Counter `workloads_waiting`.
+pub const WORKLOADS_WAITING: usize = 4_096;
+
+/// Bytes of one answer of the API server to a list of pods. A larger one is an error of the watch.
+pub const API_LIST_BYTES: usize = 64 << 20;

@@ -2,8 +2,11 @@
 
 pub mod belongs;
 pub mod cgroup;
+pub mod container;
+pub mod kubernetes;
 pub mod netns;
 pub mod pod;
 pub mod pods;
 pub mod process;
 pub mod select;
+pub mod waiting;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use inotify::{Inotify, WatchMask};
 
 use crate::limits;
+use crate::workload::container::{ContainerCgroup, of_path};
 
 /// How deep below the root the kubelet's own cgroup may be.
 const DEPTH_MAX: usize = 8;
@@ -23,21 +24,12 @@ const SEARCH_EVERY: Duration = Duration::from_secs(5);
 /// The same while there is none at all.
 const SEARCH_WITHOUT_KUBELET_EVERY: Duration = Duration::from_millis(200);
 
-/// A cgroup of a pod, or of a container of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodCgroup {
-    /// The pod's uid.
-    pub pod_uid: String,
-    /// The container's id; empty for the pod's own cgroup.
-    pub container_id: String,
-}
-
 /// The cgroups of pods, as they were found last.
 pub struct PodCgroups {
     root: PathBuf,
     /// Directories that hold those of pods: the kubelet's and those of the QoS classes.
     parents: BTreeSet<PathBuf>,
-    found: BTreeMap<u64, PodCgroup>,
+    found: BTreeMap<u64, ContainerCgroup>,
     watch: Option<Inotify>,
     watched: HashSet<PathBuf>,
     /// A watch that was asked for is not there.
@@ -76,7 +68,7 @@ impl PodCgroups {
 
     /// By cgroup id.
     #[must_use]
-    pub const fn found(&self) -> &BTreeMap<u64, PodCgroup> {
+    pub const fn found(&self) -> &BTreeMap<u64, ContainerCgroup> {
         &self.found
     }
 
@@ -163,7 +155,7 @@ impl PodCgroups {
         self.found = found;
     }
 
-    fn containers(&self, pod: &Path, found: &mut BTreeMap<u64, PodCgroup>) {
+    fn containers(&self, pod: &Path, found: &mut BTreeMap<u64, ContainerCgroup>) {
         for entry in directories(pod).unwrap_or_default() {
             if let Some(container) = self.pod_at(&pod.join(entry.file_name()))
                 && !container.container_id.is_empty()
@@ -199,9 +191,9 @@ impl PodCgroups {
         }
     }
 
-    fn pod_at(&self, path: &Path) -> Option<PodCgroup> {
+    fn pod_at(&self, path: &Path) -> Option<ContainerCgroup> {
         let below = path.strip_prefix(&self.root).ok()?.to_str()?;
-        super::place_of(&format!("/{below}"))
+        of_path(&format!("/{below}"))
     }
 
     fn watch(&mut self, path: &Path) {
