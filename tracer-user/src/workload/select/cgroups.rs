@@ -1,7 +1,7 @@
 //! The cgroups of pods that there are on this host, found below the v2 hierarchy's root wherever the kubelet
 //! put them, and watched: a pod's cgroup is made before its first process is started.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io;
@@ -10,7 +10,7 @@ use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use inotify::{Inotify, WatchMask};
+use inotify::{Inotify, WatchDescriptor, WatchMask};
 
 use crate::limits;
 use crate::workload::container::{ContainerCgroup, of_path};
@@ -31,7 +31,7 @@ pub struct PodCgroups {
     parents: BTreeSet<PathBuf>,
     found: BTreeMap<u64, ContainerCgroup>,
     watch: Option<Inotify>,
-    watched: HashSet<PathBuf>,
+    watched: HashMap<PathBuf, WatchDescriptor>,
     /// A watch that was asked for is not there.
     unwatched: bool,
     searched_at: Option<Instant>,
@@ -60,7 +60,7 @@ impl PodCgroups {
             parents: BTreeSet::new(),
             found: BTreeMap::new(),
             watch,
-            watched: HashSet::new(),
+            watched: HashMap::new(),
             unwatched: false,
             searched_at: None,
         }
@@ -150,8 +150,7 @@ impl PodCgroups {
         }
         // Without anything to watch nothing is told.
         self.unwatched |= seen.is_empty();
-        // Their watches have gone with them.
-        self.watched.retain(|path| seen.contains(path));
+        self.unwatch(&seen);
         self.found = found;
     }
 
@@ -196,15 +195,25 @@ impl PodCgroups {
         of_path(&format!("/{below}"))
     }
 
+    /// The cgroup file system keeps a directory that was removed for as long as it is watched.
+    fn unwatch(&mut self, seen: &HashSet<PathBuf>) {
+        let Some(watch) = &self.watch else { return };
+        for (_, gone) in self.watched.extract_if(|path, _| !seen.contains(path)) {
+            if let Err(error) = watch.watches().remove(gone) {
+                tracing::debug!(%error, "cannot end the watch of a cgroup that is gone");
+            }
+        }
+    }
+
     fn watch(&mut self, path: &Path) {
         let Some(watch) = &self.watch else { return };
-        if self.watched.contains(path) {
+        if self.watched.contains_key(path) {
             return;
         }
         let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::ONLYDIR;
         match watch.watches().add(path, mask) {
-            Ok(_) => {
-                self.watched.insert(path.to_owned());
+            Ok(watched) => {
+                self.watched.insert(path.to_owned(), watched);
             }
             Err(error) => {
                 self.unwatched = true;
