@@ -106,6 +106,10 @@ pub const HOP_CONNECTIONS: usize = 16_384;
 /// found to be broken.
 pub const HOP_DISTRUST: u32 = 1_024;
 
+/// How many openings of streams go by, each on its connection's own thread, until a process is taken for one
+/// whose work does not move from thread to thread.
+pub const HOP_STEADY: u32 = 1_024;
+
 /// Processes (in a file: hosts) that may be proxies. Beyond it further ones are not looked at.
 /// Counter `hop_places`.
 pub const HOP_PLACES: usize = 4_096;
@@ -115,7 +119,8 @@ pub const HOP_PLACES: usize = 4_096;
 pub const HOP_WAIT_NS: u64 = 10_000_000_000;
 
 /// How long a request that cannot be told apart from others, or only by order, is kept after both its sides
-/// have ended, in event time: those that end with it are looked at too.
+/// have ended, in event time: those that end with it are looked at too. (No longer than until all have ended
+/// that one thread read together, where work is known not to move from thread to thread.)
 pub const HOP_SETTLE_NS: u64 = 200_000_000;
 
 /// Upstream streams of one request that are kept. Counter `hop_attempts`.
@@ -217,13 +222,6 @@ pub const RECORD_BACKLOG: usize = 256 << 20;
 /// Words that one `explain` looks at. More are refused: what matters of a log is one line.
 pub const EXPLAIN_WORDS: usize = 500;
 
-/// Cgroups that a run is told of as selected (or excluded) pods: the size of the kernel programs' maps for them.
-/// Counter `selected_cgroups`.
-pub const SELECTED_CGROUPS: usize = 4_096;
-
-/// Directories of the cgroup hierarchy that are searched for pods. Counter `selected_cgroups`.
-pub const CGROUPS_SEARCHED: usize = 65_536;
-
 /// Pods of a node that are known at once (the kubelet's own bound is 110, clouds go to 250, some people to 500).
 /// Further ones keep no name. Counter `pods`.
 pub const PODS: usize = 2_048;
@@ -243,3 +241,24 @@ pub const WORKLOADS_WAITING: usize = 4_096;
 
 /// Bytes of one answer of the API server to a list of pods. A larger one is an error of the watch.
 pub const API_LIST_BYTES: usize = 64 << 20;
+
+/// Containers whose connections share one name. Beyond it all are forgotten, and learnt anew. Counter `containers`.
+pub const CONTAINERS_KNOWN: usize = 8_192;
+
+/// v2 cgroups of which it is known what they are. Beyond it all are forgotten, and learnt anew; connections lose
+/// nothing by it.
+pub const CGROUPS_KNOWN: usize = 16_384;
+
+/// Addresses of peers that were looked up within the last second. Those beyond it are looked up each time.
+pub const PEERS_KNOWN: usize = 4_096;
+
+/// Cgroups that a run is told of as selected (or excluded) pods: the size of the kernel programs' maps for them.
+/// Counter `selected_cgroups`.
+pub const SELECTED_CGROUPS: usize = 4_096;
+
+/// Directories of the cgroup hierarchy that are searched for pods. Counter `selected_cgroups`.
+pub const CGROUPS_SEARCHED: usize = 65_536;
+
+/// The first line of standard input of a run that is held by it (`--held-by-stdin`): the pods of a node. A longer one
+/// is refused.
+pub const HELD_LINE: usize = 32 << 20;

@@ -29,6 +29,9 @@ const DOCKERFILE: &str = "tracer-user/deploy/Dockerfile";
 const BUILD_STAGE: &str = "build";
 const IN_BUILD_STAGE: &str = "out/h2trace";
 
+/// The file's capabilities, as the Dockerfile has them.
+const CAPABILITIES: &str = "cap_bpf,cap_perfmon=p";
+
 /// Builds both, and says where they are and how large.
 pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     let binary = binary(root)?;
@@ -129,6 +132,8 @@ fn archive(root: &Path, binary: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let there = context.join(IN_BUILD_STAGE);
     std::fs::create_dir_all(context.join("out"))?;
     std::fs::copy(binary, &there).with_context(|| format!("cannot write {}", there.display()))?;
+    command::run(Command::new("setcap").arg(CAPABILITIES).arg(&there))
+        .context("file capabilities are set by setcap (apt-get install libcap2-bin), as root")?;
 
     let version = env!("CARGO_PKG_VERSION");
     let tagged = format!("{name}:{version}");
@@ -200,6 +205,7 @@ mod tests {
         for line in [
             format!("AS {BUILD_STAGE}\n"),
             format!("COPY --from={BUILD_STAGE} /{IN_BUILD_STAGE} "),
+            format!("setcap {CAPABILITIES} /{IN_BUILD_STAGE}\n"),
             "FROM scratch AS image\n".to_owned(),
             format!("ARG VERSION={}\n", env!("CARGO_PKG_VERSION")),
         ] {

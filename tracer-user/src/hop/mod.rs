@@ -16,12 +16,14 @@
     )
 )]
 
+mod asked;
 pub(crate) mod facts;
-mod fast;
+pub(crate) mod fast;
 mod find;
 mod ids;
 mod index;
 mod order;
+mod period;
 mod place;
 mod shared;
 mod table;

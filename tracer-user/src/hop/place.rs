@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::asked::Asked;
 use super::fast::Map;
-use super::ids::ids;
 use super::index::{Index, Thread};
 use super::order::Order;
+use super::period::{self, Periods};
 use super::shared::{self, Shared};
 use super::{Attempt, By, Confidence, HopStream, Join, Side};
 use crate::kernel::event::Timestamp;
@@ -39,8 +40,11 @@ fn attempt<T>(opening: &Opening, join: Join) -> Attempt<T> {
 /// A stream that the process serves.
 #[derive(Debug)]
 pub(super) struct Down<T> {
-    pub(super) opening: Box<Opening>,
-    period: u64,
+    pub(super) asked: Asked,
+    /// Of its thread: the one that it was read in.
+    pub(super) period: u64,
+    /// Both its sides are over, and it waits for those that were read with it.
+    pub(super) is_over: bool,
     pub(super) ended: Option<HopStream<T>>,
     /// The streams that were opened for it; those that have ended with their records.
     pub(super) attempts: Vec<Attempt<T>>,
@@ -65,6 +69,10 @@ impl<T> Down<T> {
         first.is_some_and(|first| first.join.by == By::Order)
     }
 
+    pub(super) const fn period_id(&self) -> u64 {
+        period::id(self.asked.tid, self.period)
+    }
+
     /// It is not certain which of several upstream streams is its own.
     pub(super) fn is_ambiguous(&self) -> bool {
         let unsure = |attempt: &Attempt<T>| match self.doubted {
@@ -78,7 +86,9 @@ impl<T> Down<T> {
 /// A stream that the process opened.
 #[derive(Debug)]
 pub(super) struct Up {
-    opening: Box<Opening>,
+    at: Timestamp,
+    whole: Option<u64>,
+    request_id: Option<u64>,
     /// What it was opened for.
     of: Option<u64>,
 }
@@ -88,7 +98,7 @@ pub(super) struct Up {
 pub(super) struct Place<T> {
     /// HTTP/2 connections by side.
     pub(super) connections: [u32; 2],
-    pub(super) downs: Map<u64, Down<T>>,
+    pub(super) downs: Map<u64, Box<Down<T>>>,
     pub(super) ups: Map<u64, Up>,
     /// It had streams of both sides: the indexes are kept.
     indexed: bool,
@@ -104,6 +114,7 @@ pub(super) struct Place<T> {
     /// `x-request-id` of upstream streams, where the proxy made it.
     pub(super) by_attempt: Map<u64, u64>,
     pub(super) threads: Map<u32, Thread>,
+    periods: Periods,
     /// Requests whose upstream stream order decided on.
     n_ordered: usize,
     /// Connections have both ends here.
@@ -140,6 +151,7 @@ impl<T> Place<T> {
             recent_idle: 0,
             by_attempt: Map::default(),
             threads: Map::default(),
+            periods: Periods::default(),
             n_ordered: 0,
             shared: None,
             order: Order::default(),
@@ -176,7 +188,7 @@ impl<T> Place<T> {
             let mut keys: Vec<(Timestamp, u64)> = self
                 .downs
                 .iter()
-                .map(|(key, d)| (d.opening.at, *key))
+                .map(|(key, d)| (d.asked.at, *key))
                 .collect();
             keys.sort_unstable();
             for (_, key) in keys {
@@ -192,25 +204,24 @@ impl<T> Place<T> {
     }
 
     /// The process was asked.
-    pub(super) fn asked(&mut self, key: u64, opening: Box<Opening>) {
+    pub(super) fn asked(&mut self, key: u64, opening: &Opening) {
         self.works(key, opening.tid);
         let opened = self.ups.contains_key(&key);
         if !shared::asked(&mut self.shared, opened, &opening.digest) {
             self.hit(0);
         }
-        self.downs.insert(
-            key,
-            Down {
-                opening,
-                period: 0,
-                ended: None,
-                attempts: Vec::new(),
-                n_open: 0,
-                doubted: false,
-                may_be_alone: false,
-                in_company: false,
-            },
-        );
+        let down = Down {
+            asked: Asked::of(opening),
+            period: 0,
+            is_over: false,
+            ended: None,
+            attempts: Vec::new(),
+            n_open: 0,
+            doubted: false,
+            may_be_alone: false,
+            in_company: false,
+        };
+        self.downs.insert(key, Box::new(down));
         if self.indexed {
             self.index(key);
         }
@@ -220,19 +231,19 @@ impl<T> Place<T> {
         let Some(down) = self.downs.get_mut(&key) else {
             return;
         };
-        if let Some(whole) = down.opening.digest.whole {
+        if let Some(whole) = down.asked.whole {
             self.by_whole.add(whole, key);
         }
         if let Some(by_field) = &mut self.by_field {
-            for field in down.opening.digest.fields() {
+            for field in down.asked.fields() {
                 by_field.add(*field, key);
             }
         }
-        for id in ids(&down.opening.digest) {
+        for id in down.asked.ids.iter() {
             self.by_id.add(id, key);
             self.ids_seen = true;
         }
-        let thread = self.threads.entry(down.opening.tid).or_default();
+        let thread = self.threads.entry(down.asked.tid).or_default();
         if thread.waiting.is_empty() {
             thread.begin_period();
         }
@@ -242,15 +253,16 @@ impl<T> Place<T> {
         }
         thread.waiting.push_back(key);
         down.period = thread.period;
+        self.periods.add(down.period_id(), key);
     }
 
     /// The process asks: for which of those that asked it?
-    pub(super) fn asks(&mut self, key: u64, opening: Box<Opening>) {
+    pub(super) fn asks(&mut self, key: u64, opening: &Opening) {
         self.works(key, opening.tid);
         let found = if opening.digest.connect {
             None
         } else {
-            self.find(&opening)
+            self.find(opening)
         };
         self.put_away(found.map(|(_, join)| join.confidence));
         let mut of = None;
@@ -260,11 +272,11 @@ impl<T> Place<T> {
             if down.attempts.len() < limits::HOP_ATTEMPTS {
                 // More than one is rare.
                 down.attempts.reserve_exact(1);
-                down.attempts.push(attempt(&opening, join));
+                down.attempts.push(attempt(opening, join));
                 down.n_open = down.n_open.saturating_add(1);
                 of = Some(down_key);
                 self.n_ordered += usize::from(down.ordered_now());
-                let tid = down.opening.tid;
+                let tid = down.asked.tid;
                 let mut scattered = false;
                 if join.by == By::Order
                     && let Some(thread) = self.threads.get_mut(&tid)
@@ -273,7 +285,7 @@ impl<T> Place<T> {
                     scattered = thread.passes_by(opening.connection.0, is_first);
                     (down.in_company, down.doubted) = (thread.n_in_period > 1, thread.scattered);
                 }
-                if down.opening.digest.request_id.is_none()
+                if down.asked.ids.request.is_none()
                     && let Some(id) = opening.digest.request_id
                 {
                     self.by_attempt.insert(id, down_key);
@@ -286,7 +298,13 @@ impl<T> Place<T> {
                 self.hit(1);
             }
         }
-        self.ups.insert(key, Up { opening, of });
+        let up = Up {
+            at: opening.at,
+            whole: opening.digest.whole,
+            request_id: opening.digest.request_id,
+            of,
+        };
+        self.ups.insert(key, up);
     }
 
     /// This thread read or wrote a request.
@@ -348,37 +366,41 @@ impl<T> Place<T> {
     }
 
     /// Takes a request out, with the upstream streams of it.
-    pub(super) fn take(&mut self, key: u64) -> Option<Down<T>> {
+    pub(super) fn take(&mut self, key: u64) -> Option<Box<Down<T>>> {
         let down = self.downs.remove(&key)?;
         self.n_ordered = self
             .n_ordered
             .saturating_sub(usize::from(down.is_ordered()));
         if self.indexed {
-            if let Some(whole) = down.opening.digest.whole {
+            if let Some(whole) = down.asked.whole {
                 self.by_whole.remove(whole, key);
             }
-            for id in ids(&down.opening.digest) {
+            for id in down.asked.ids.iter() {
                 self.by_id.remove(id, key);
             }
             if let Some(by_field) = &mut self.by_field {
-                for field in down.opening.digest.fields() {
+                for field in down.asked.fields() {
                     by_field.remove(*field, key);
                 }
             }
             if down.attempts.is_empty() {
-                self.pass(down.opening.tid, key);
+                self.pass(down.asked.tid, key);
             }
+            if !down.is_over {
+                self.periods.over(down.period_id());
+            }
+            self.periods.leave(down.period_id());
         }
         for attempt in &down.attempts {
             let Entry::Occupied(mut up) = self.ups.entry(key_of(attempt)) else {
                 continue;
             };
-            if let Some(id) = up.get().opening.digest.request_id {
+            if let Some(id) = up.get().request_id {
                 self.by_attempt.remove(&id);
             }
             match &attempt.stream {
                 Some(ended) => {
-                    let whole = up.remove().opening.digest.whole;
+                    let whole = up.remove().whole;
                     self.remember(whole, ended);
                 }
                 // It stays here, nobody's.
@@ -391,10 +413,10 @@ impl<T> Place<T> {
     /// A request without an upstream stream may have gone on over HTTP/1.x. Whether that is to be told: of
     /// each path once, and of each request that did not end well.
     pub(super) fn tells_alone(&mut self, down: &Down<T>, ended_well: bool) -> bool {
-        if !self.http1_upstream() || down.opening.digest.connect {
+        if !self.http1_upstream() || down.asked.connect {
             return false;
         }
-        let is_new = down.opening.digest.path.is_some_and(|path| {
+        let is_new = down.asked.path.is_some_and(|path| {
             self.told.len() < limits::HOP_PATHS && self.told.insert(path, ()).is_none()
         });
         is_new || !ended_well
@@ -406,7 +428,7 @@ impl<T> Place<T> {
 
     /// A request of this path was passed on.
     pub(super) fn learn(&mut self, down: &Down<T>) {
-        let Some(path) = down.opening.digest.path else {
+        let Some(path) = down.asked.path else {
             return;
         };
         if self.paths.len() < limits::HOP_PATHS {
@@ -417,8 +439,7 @@ impl<T> Place<T> {
     }
 
     pub(super) fn passes_on(&self, down: &Down<T>) -> bool {
-        down.opening
-            .digest
+        down.asked
             .path
             .is_some_and(|path| self.paths.contains_key(&path))
     }
@@ -430,11 +451,11 @@ impl<T> Place<T> {
     }
 
     fn doubt_period_of(&mut self, key: u64) {
-        if let Some(down) = self.downs.remove(&key) {
+        if let Some(mut down) = self.downs.remove(&key) {
             self.keep_recent();
             self.doubt(&down);
-            let doubted = true;
-            self.downs.insert(key, Down { doubted, ..down });
+            down.doubted = true;
+            self.downs.insert(key, down);
         }
     }
 
@@ -445,30 +466,65 @@ impl<T> Place<T> {
             return false;
         }
         let mut doubted = false;
-        for down in self.downs.values_mut() {
-            if down.is_ordered()
-                && down.opening.tid == alone.opening.tid
-                && down.period == alone.period
-                && down.opening.digest.path == alone.opening.digest.path
-            {
+        self.beside(alone, |down| {
+            if down.is_ordered() && down.asked.path == alone.asked.path {
                 (down.doubted, down.may_be_alone) = (true, true);
                 doubted = true;
             }
-        }
+        });
         doubted
+    }
+
+    /// Does something to each request that was read in the same period as this one.
+    fn beside(&mut self, of: &Down<T>, mut act: impl FnMut(&mut Down<T>)) {
+        let id = of.period_id();
+        if let Some(members) = self.periods.members(id) {
+            for key in members {
+                if let Some(down) = self.downs.get_mut(key) {
+                    act(down);
+                }
+            }
+            return;
+        }
+        for down in self
+            .downs
+            .values_mut()
+            .filter(|down| down.period_id() == id)
+        {
+            act(down);
+        }
+    }
+
+    /// This request is over, and waits for those that were read with it.
+    pub(super) fn over(&mut self, key: u64) {
+        if let Some(down) = self.downs.get_mut(&key)
+            && !std::mem::replace(&mut down.is_over, true)
+            && self.indexed
+        {
+            self.periods.over(down.period_id());
+        }
+    }
+
+    /// All requests that were read in this period are over: those of them that nothing more can be said of.
+    pub(super) fn settled(&self, period: u64, into: &mut Vec<u64>) {
+        into.clear();
+        if !self.periods.is_over(period) || !self.order.is_steady() {
+            return;
+        }
+        let is_settled = |key: &&u64| {
+            let down = self.downs.get(*key);
+            down.is_some_and(|down| down.is_over && down.in_company && !down.is_ambiguous())
+        };
+        let members = self.periods.members(period).unwrap_or_default();
+        into.extend(members.iter().filter(is_settled));
     }
 
     /// What was read in the same period as this one may have been passed on in another order.
     pub(super) fn doubt(&mut self, of: &Down<T>) {
-        for down in self.downs.values_mut() {
-            let ordered = |a: &Attempt<T>| a.join.confidence >= Confidence::ThreadOrder;
-            if down.opening.tid == of.opening.tid
-                && down.period == of.period
-                && (down.attempts.is_empty() || down.attempts.iter().any(ordered))
-            {
-                down.doubted = true;
-            }
-        }
+        let ordered = |a: &Attempt<T>| a.join.confidence >= Confidence::ThreadOrder;
+        self.beside(of, |down| {
+            down.doubted |= down.attempts.is_empty() || down.attempts.iter().any(ordered);
+        });
     }
 
     /// Other upstream streams that may have been opened for this request; false when some may be unknown.
@@ -479,11 +535,11 @@ impl<T> Place<T> {
         own: &[Attempt<T>],
     ) -> (Vec<Arc<StreamRecord>>, bool) {
         let is_own = |key: u64| own.iter().any(|own| key_of(own) == key);
-        let mut known = self.forgotten.is_none_or(|last| last < down.opening.at);
+        let mut known = self.forgotten.is_none_or(|last| last < down.asked.at);
         let mut others = Vec::new();
         for (key, up) in &self.ups {
-            let within = down.opening.at <= up.opening.at && up.opening.at <= end;
-            if is_own(*key) || !within || up.opening.digest.whole != down.opening.digest.whole {
+            let within = down.asked.at <= up.at && up.at <= end;
+            if is_own(*key) || !within || up.whole != down.asked.whole {
                 continue;
             }
             let of = up.of.and_then(|of| self.downs.get(&of));
@@ -500,8 +556,8 @@ impl<T> Place<T> {
             let began_at = record.request.headers_at.unwrap_or(record.first_at);
             let key = key(record.connection.0, record.stream_id.0);
             if !is_own(key)
-                && *whole == down.opening.digest.whole
-                && down.opening.at <= began_at
+                && *whole == down.asked.whole
+                && down.asked.at <= began_at
                 && began_at <= end
             {
                 others.push(Arc::clone(record));
@@ -521,7 +577,7 @@ impl<T> Place<T> {
             down.n_open = down.n_open.saturating_sub(1);
             return down.ended.is_some().then_some(of);
         }
-        let whole = up.opening.digest.whole;
+        let whole = up.whole;
         self.ups.remove(&key);
         self.remember(whole, &ended);
         None

@@ -18,10 +18,13 @@ pub struct Hops<T> {
     pub(super) places: Map<PlaceKey, Place<T>>,
     /// Requests whose upstream side had not ended with them, and until when it is waited for.
     waiting: BinaryHeap<Reverse<(Timestamp, PlaceKey, u64)>>,
+    /// Requests that are over and wait for those beside them, and until when, in the order they were over.
+    settling: VecDeque<(Timestamp, PlaceKey, u64)>,
+    settled: Vec<u64>,
     n_streams: usize,
     /// Sides at which a process speaks HTTP/1.x, whether or not it is known as a place yet.
     http1: Map<PlaceKey, [bool; 2]>,
-    out: VecDeque<Hop<T>>,
+    out: VecDeque<Box<Hop<T>>>,
     n_place_hits: u32,
     n_waiting_hits: u32,
     /// Candidates, attempts, paths, connections.
@@ -33,6 +36,8 @@ impl<T> Default for Hops<T> {
         Hops {
             places: Map::default(),
             waiting: BinaryHeap::new(),
+            settling: VecDeque::new(),
+            settled: Vec::new(),
             n_streams: 0,
             http1: Map::default(),
             out: VecDeque::new(),
@@ -80,7 +85,7 @@ impl<T> Hops<T> {
     }
 
     /// A stream of this process was opened.
-    pub fn requested(&mut self, place: PlaceKey, side: Side, opening: Box<Opening>) {
+    pub fn requested(&mut self, place: PlaceKey, side: Side, opening: &Opening) {
         let Some(known) = self.places.get_mut(&place) else {
             return;
         };
@@ -143,27 +148,50 @@ impl<T> Hops<T> {
         }
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
         if let Some(key) = ready
-            && known.downs.get(&key).is_some_and(is_contradicted)
+            && known
+                .downs
+                .get(&key)
+                .is_some_and(|down| is_contradicted(down))
         {
             known.contradicted(key);
         }
         if let Some(key) = ready
             && let Some(down) = known.downs.get(&key)
         {
-            // Where several cannot be told apart but by order, those that end with it have a word in it.
-            let wait = match (down.n_open > 0, down.is_ambiguous() || down.in_company) {
-                (true, _) => limits::HOP_WAIT_NS,
-                (false, true) => limits::HOP_SETTLE_NS,
-                (false, false) => 0,
-            };
-            if wait == 0 {
+            let due = |wait: u64| Timestamp(at.0.saturating_add(wait));
+            let period = down.period_id();
+            if down.n_open > 0 {
+                if side == Side::Downstream {
+                    let due = due(limits::HOP_WAIT_NS);
+                    self.waiting.push(Reverse((due, place, key)));
+                }
+            } else if down.is_ambiguous() || down.in_company {
+                // Where several cannot be told apart but by order, those that end with it have a word in it.
+                known.over(key);
+                self.settle(place, period, at);
+                let is_left = self.places.get(&place);
+                if is_left.is_some_and(|known| known.downs.contains_key(&key)) {
+                    let due = due(limits::HOP_SETTLE_NS);
+                    self.settling.push_back((due, place, key));
+                }
+            } else {
                 self.decide(place, key, at);
-            } else if side == Side::Downstream || down.n_open == 0 {
-                let due = Timestamp(at.0.saturating_add(wait));
-                self.waiting.push(Reverse((due, place, key)));
+                self.settle(place, period, at);
             }
         }
         self.forget_if_empty(place);
+    }
+
+    /// Decides what waited for others of this period, if none of them is to come.
+    fn settle(&mut self, place: PlaceKey, period: u64, at: Timestamp) {
+        let mut settled = std::mem::take(&mut self.settled);
+        if let Some(known) = self.places.get(&place) {
+            known.settled(period, &mut settled);
+        }
+        for key in settled.drain(..) {
+            self.decide(place, key, at);
+        }
+        self.settled = settled;
     }
 
     /// Time passes: requests that waited long enough for their other side are decided.
@@ -176,12 +204,23 @@ impl<T> Hops<T> {
             self.decide(place, key, now);
             self.forget_if_empty(place);
         }
+        while let Some((due, place, key)) = self.settling.front().copied() {
+            if due > now {
+                break;
+            }
+            self.settling.pop_front();
+            self.decide(place, key, now);
+            self.forget_if_empty(place);
+        }
     }
 
     /// The trace ends: nothing more is to come.
     pub fn finish(&mut self, now: Timestamp) {
-        let waiting = std::mem::take(&mut self.waiting);
-        for Reverse((_, place, key)) in waiting.into_sorted_vec().into_iter().rev() {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let settling = std::mem::take(&mut self.settling).into_iter();
+        let mut all: Vec<_> = waiting.map(|Reverse(due)| due).chain(settling).collect();
+        all.sort_unstable();
+        for (_, place, key) in all {
             self.decide(place, key, now);
         }
         self.places.clear();
@@ -190,7 +229,7 @@ impl<T> Hops<T> {
     }
 
     /// A request that was decided.
-    pub fn poll(&mut self) -> Option<Hop<T>> {
+    pub fn poll(&mut self) -> Option<Box<Hop<T>>> {
         self.out.pop_front()
     }
 
@@ -260,7 +299,7 @@ impl<T> Hops<T> {
                 let up = attempt.record();
                 up.is_some_and(|up| !contradict(&downstream.record, up))
             };
-            if let Some(whole) = down.opening.digest.whole
+            if let Some(whole) = down.asked.whole
                 && let [Attempt { join, .. }] = *upstream
                 && upstream.iter().all(agrees)
             {
@@ -276,7 +315,8 @@ impl<T> Hops<T> {
                     at,
                 };
                 let told = shared.joined(whole, hop);
-                self.out.extend(told.into_iter().map(|(_, hop)| hop));
+                self.out
+                    .extend(told.into_iter().map(|(_, hop)| Box::new(hop)));
             }
             return;
         }
@@ -288,7 +328,7 @@ impl<T> Hops<T> {
             if passes_on || place.tells_alone(&down, ended_well) {
                 // One of those that were passed on in its period may have been this one's.
                 place.doubt(&down);
-                self.out.push_back(Hop {
+                self.out.push_back(Box::new(Hop {
                     proxy,
                     downstream,
                     upstream: Vec::new(),
@@ -298,7 +338,7 @@ impl<T> Hops<T> {
                     http1_other_side: over_http1,
                     passes_on,
                     at,
-                });
+                }));
             }
             return;
         }
@@ -332,7 +372,7 @@ impl<T> Hops<T> {
             }
             false => (Vec::new(), true),
         };
-        self.out.push_back(Hop {
+        self.out.push_back(Box::new(Hop {
             proxy,
             downstream,
             upstream,
@@ -342,7 +382,7 @@ impl<T> Hops<T> {
             passes_on: true,
             http1_other_side: false,
             at,
-        });
+        }));
     }
 }
 

@@ -7,12 +7,13 @@ use aya::{
     maps::{Map, MapError},
     programs::ProgramError,
 };
-use caps::{CapSet, Capability};
 use tracer_ebpf::config::{Config, SYSCALL_MAX, filter};
 
 use super::{
     btf::{Btf, BtfError},
-    doctor, syscall,
+    doctor,
+    rights::{self, Refusal},
+    syscall,
 };
 
 /// The kernel programs, checked in beside their source; `cargo xtask build-ebpf` rebuilds them.
@@ -99,14 +100,23 @@ impl Default for Options {
 pub enum StartError {
     /// Capabilities are missing.
     #[error(
-        "not permitted to load kernel programs: {missing} missing (run \"sudo {command}\", or grant CAP_BPF and CAP_PERFMON)"
+        "not permitted to load kernel programs: {missing} missing (run \"sudo {command}\"; {in_kubernetes})"
     )]
     Privileges {
         /// The missing capabilities.
         missing: String,
         /// This command, to be run with sudo.
         command: String,
+        /// The remedy in Kubernetes.
+        in_kubernetes: String,
     },
+    /// The capabilities are there, and the kernel still refuses.
+    #[error(
+        "not permitted to load kernel programs, although CAP_BPF and CAP_PERFMON are there: {} ({})",
+        .0.found(),
+        .0.remedy()
+    )]
+    Refused(Refusal),
     /// No BTF, or a malformed one.
     #[error(transparent)]
     Btf(#[from] BtfError),
@@ -130,11 +140,6 @@ pub enum StartError {
         /// The member.
         field: String,
     },
-    /// Lockdown forbids reading kernel memory.
-    #[error(
-        "kernel lockdown is \"confidentiality\", which forbids tracing (boot with lockdown=integrity or without lockdown)"
-    )]
-    Lockdown,
     /// The verifier refused a program.
     #[error(
         "the kernel's verifier refused program {program}: {error}: {log} (this is a defect of h2trace on this kernel; please report it with \"uname -r\")"
@@ -178,22 +183,15 @@ pub enum StartError {
 /// # Errors
 /// [`StartError::Privileges`].
 pub fn check_privileges() -> Result<(), StartError> {
-    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    if has(Capability::CAP_SYS_ADMIN) {
-        return Ok(());
-    }
-    let missing: Vec<_> = [Capability::CAP_BPF, Capability::CAP_PERFMON]
-        .into_iter()
-        .filter(|&c| !has(c))
-        .map(|c| c.to_string())
-        .collect();
+    let missing = rights::missing();
     if missing.is_empty() {
         return Ok(());
     }
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
     Err(StartError::Privileges {
-        missing: missing.join(" and "),
-        command,
+        missing: names.join(" and "),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        in_kubernetes: rights::remedy_in_kubernetes(&missing),
     })
 }
 
@@ -272,18 +270,11 @@ pub(super) fn load_error(error: EbpfError) -> StartError {
     }
 }
 
-/// The kernel said EPERM although the capabilities are there.
+/// The kernel said EPERM: because a capability is missing, or although none is.
 fn refused() -> StartError {
-    if doctor::lockdown().as_deref() == Some("confidentiality") {
-        return StartError::Lockdown;
-    }
-    match check_privileges() {
-        Err(error) => error,
-        Ok(()) => StartError::Privileges {
-            missing: "permission (a seccomp or LSM rule forbids bpf(2))".to_owned(),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
-        },
-    }
+    check_privileges()
+        .err()
+        .unwrap_or_else(|| StartError::Refused(rights::refusal()))
 }
 
 /// Names what went wrong while the program `name` was verified.

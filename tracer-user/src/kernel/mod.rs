@@ -9,6 +9,7 @@ pub mod event;
 mod load;
 mod members;
 mod process;
+pub mod rights;
 mod syscall;
 
 pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loaded};

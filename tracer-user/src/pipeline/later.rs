@@ -9,6 +9,7 @@ use super::{ConnectionInfo, HopEnd, Loss, Output, Sink};
 use crate::anomaly::Rules;
 use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
+use crate::hop::fast::Map;
 use crate::hop::{Hops, PlaceKey, Side};
 use crate::kernel::event::{Address, Timestamp};
 use crate::stream::digest::Opening;
@@ -26,11 +27,18 @@ pub(super) struct Later {
     hops_off: bool,
     /// The connection ends followed now, so that the two ends of one connection find each other.
     ends: HashMap<EndKey, Arc<ConnectionInfo>>,
+    /// By connection: its other end. That is kept when the other end has gone before this one.
+    peers: Map<u64, Arc<ConnectionInfo>>,
 }
 
 impl Later {
     pub(super) fn without_hops(&mut self) {
         self.hops_off = true;
+    }
+
+    /// Hops are asked for.
+    pub(super) const fn joins(&self) -> bool {
+        !self.hops_off
     }
 
     /// A connection was found to speak HTTP/2.
@@ -42,7 +50,19 @@ impl Later {
             self.hops.connected(place, side);
         }
         if let Some(key) = end_key(info) {
+            let (local, peer, netns) = key;
+            if let Some(other) = self.ends.get(&(peer, local, netns)) {
+                self.peers.insert(info.id.0, Arc::clone(other));
+                self.peers.insert(other.id.0, Arc::clone(info));
+            }
             self.ends.insert(key, Arc::clone(info));
+        }
+        // In a recording both ends are one connection.
+        if info.peer_process.is_some() {
+            let peers = &mut self.peers;
+            peers
+                .entry(info.id.0)
+                .or_insert_with(|| Arc::new(info.turned()));
         }
     }
 
@@ -66,16 +86,17 @@ impl Later {
         {
             self.ends.remove(&key);
         }
+        self.peers.remove(&info.id.0);
     }
 
     /// The request's HEADERS of a stream went by.
-    pub(super) fn requested(&mut self, info: &ConnectionInfo, opening: Box<Opening>) {
+    pub(super) fn requested(&mut self, info: &ConnectionInfo, opening: &Opening) {
         if self.hops_off {
             return;
         }
         let [first, second] = places(info);
         if let (Some((place, side, _)), true) = (first, second.is_some()) {
-            self.hops.requested(place, side, opening.clone());
+            self.hops.requested(place, side, opening);
         }
         if let Some((place, side, _)) = second.or(first) {
             self.hops.requested(place, side, opening);
@@ -105,9 +126,10 @@ impl Later {
             let mut end = HopEnd {
                 info: Arc::clone(info),
                 findings: findings.iter().map(|finding| finding.kind).collect(),
-                peer: None,
+                peer: self.peers.get(&info.id.0).cloned(),
             };
             if is_others {
+                end.peer = (info.pid != 0).then(|| Arc::clone(info));
                 end.info = Arc::new(info.turned());
                 let mut turned = StreamRecord::clone(&of_this);
                 turned.pid = end.info.pid;
@@ -145,6 +167,7 @@ impl Later {
         self.hops.finish(now);
         self.tell(sink);
         self.ends.clear();
+        self.peers.clear();
     }
 
     /// Hands on the requests that were decided.
@@ -157,23 +180,15 @@ impl Later {
                 }
             }
             let findings = self.rules.judge_hop(&request);
-            sink.accept(&Output::Hop {
-                request: Box::new(request),
-                findings,
-            });
+            sink.accept(&Output::Hop { request, findings });
         }
     }
 
+    /// The other end may have been found after the stream had ended.
     fn name_peer(&self, end: &mut HopEnd) {
-        end.peer = end_key(&end.info)
-            .and_then(|(local, peer, netns)| self.ends.get(&(peer, local, netns)))
-            .filter(|peer| peer.id != end.info.id)
-            .cloned()
-            // In a recording both ends are one connection.
-            .or_else(|| {
-                let is_named = end.info.peer_process.is_some();
-                is_named.then(|| Arc::new(end.info.turned()))
-            });
+        if end.peer.is_none() {
+            end.peer = self.peers.get(&end.info.id.0).cloned();
+        }
     }
 }
 

@@ -49,17 +49,25 @@ hostPID: {{ .Values.hostPID }}
 securityContext:
   seccompProfile:
     {{- toYaml .Values.seccompProfile | nindent 4 }}
+  {{- with .Values.seLinuxOptions }}
+  seLinuxOptions:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if .Values.cri.enabled }}
+  # The runtime's socket belongs to root's group.
+  supplementalGroups: [0]
+  {{- end }}
 {{- end }}
 
-{{- /* ... of its container. uid 0 without capabilities but these: Kubernetes has no ambient capabilities, so a
-       process of another user would need file capabilities, which allowPrivilegeEscalation: false turns off. */ -}}
+{{- /* ... of its container. Not root: the image's file has these capabilities as well, so they are left to its user. */ -}}
 {{- define "h2trace.containerRights" -}}
 securityContext:
   privileged: false
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
-  runAsUser: 0
-  runAsGroup: 0
+  runAsNonRoot: {{ ne (int .Values.user) 0 }}
+  runAsUser: {{ .Values.user }}
+  runAsGroup: {{ .Values.user }}
   capabilities:
     drop: [ALL]
     add: {{ .Values.capabilities | toJson }}

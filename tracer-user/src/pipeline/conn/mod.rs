@@ -92,6 +92,11 @@ impl Conn {
         }
     }
 
+    /// Nobody asks for the openings of its streams.
+    pub(in crate::pipeline) fn without_openings(&mut self) {
+        self.streams.without_openings();
+    }
+
     pub(in crate::pipeline) fn id(&self) -> ConnectionId {
         self.info.id
     }
@@ -487,7 +492,7 @@ impl Conn {
             let findings = later.rules.judge(&event);
             let info = Arc::clone(&self.info);
             match event {
-                StreamEvent::Requested(opening) => later.requested(&info, opening),
+                StreamEvent::Requested(opening) => later.requested(&info, &opening),
                 StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened { info }),
                 StreamEvent::Ended(record) => {
                     let output = Output::Stream {

@@ -174,3 +174,57 @@ fn a_request_that_may_have_gone_on_over_http_1_stands_alone_and_is_no_answer_of_
         }
     }
 }
+
+#[test]
+fn who_the_client_was_is_known_when_a_request_is_decided_after_the_client_has_gone() {
+    let mut hosts = Hosts::new();
+    let end = |port: u16| Address::Inet(std::net::SocketAddr::from(([10, 0, 0, 1], port)));
+    // The client's end, the proxy's end of the same connection, and the proxy's towards the server.
+    for (pid, socket, opened, ports) in [
+        (9, 90, Opened::Active, (40_000, 80)),
+        (10, 100, Opened::Passive, (80, 40_000)),
+        (10, 101, Opened::Active, (40_001, 81)),
+    ] {
+        let driver = hosts.at(pid, socket);
+        driver.event(What::Open(Box::new(Open {
+            opened,
+            from_start: true,
+            local: end(ports.0),
+            peer: end(ports.1),
+            netns: 1,
+            inode: 1,
+            unix_peer_sk: 0,
+            comm: "worker".to_owned(),
+            peer_process: None,
+        })));
+        let (client, server) = match opened {
+            Opened::Passive => (Direction::Rx, Direction::Tx),
+            _ => (Direction::Tx, Direction::Rx),
+        };
+        driver.send(client, &[PREFACE, &settings()].concat());
+        driver.send(server, &settings());
+    }
+    let asked = [request(1), message(1, 3, true)].concat();
+    hosts.at(9, 90).send(Direction::Tx, &asked);
+    hosts.at(10, 100).send(Direction::Rx, &asked);
+    hosts.at(10, 101).send(Direction::Tx, &asked);
+    // The client gives up and goes; the proxy's stream to the server stays open.
+    hosts.at(9, 90).send(Direction::Tx, &reset(1, 8));
+    hosts.at(10, 100).send(Direction::Rx, &reset(1, 8));
+    hosts.at(9, 90).end(EndCause::LocalClose);
+    hosts.at(9, 90).end(EndCause::Closed);
+    hosts.driver.pass(STREAM_LINGER_NS * 2);
+    hosts.driver.pass(crate::limits::HOP_WAIT_NS * 2);
+    let peers: Vec<_> = hosts
+        .driver
+        .out
+        .0
+        .iter()
+        .filter_map(|output| match output {
+            Output::Hop { request, .. } => Some(request.downstream.tag.peer.as_ref()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(peers.len(), 1);
+    assert_eq!(peers[0].map(|peer| peer.pid), Some(9));
+}

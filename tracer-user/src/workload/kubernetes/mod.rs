@@ -54,7 +54,31 @@ pub struct Source {
     pub waiting: Arc<Waiting>,
     /// The node's name.
     pub node: Arc<str>,
+    asks_api: bool,
     _alive: Arc<tokio::sync::watch::Sender<()>>,
+}
+
+impl Source {
+    /// The API server is asked, for the pods of the node of this name.
+    #[must_use]
+    pub const fn asks_api(&self) -> bool {
+        self.asks_api
+    }
+}
+
+#[cfg(test)]
+impl Source {
+    /// Filled by a test.
+    pub(crate) fn of_test() -> Source {
+        Source {
+            pods: Arc::default(),
+            state: Arc::default(),
+            waiting: Arc::default(),
+            node: "n1".into(),
+            asks_api: false,
+            _alive: Arc::new(tokio::sync::watch::channel(()).0),
+        }
+    }
 }
 
 /// What the tasks share.
@@ -85,6 +109,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
         state: Arc::clone(&shared.state),
         waiting: Arc::clone(&shared.waiting),
         node: node.as_str().into(),
+        asks_api: access.is_some(),
         _alive: Arc::new(alive),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
