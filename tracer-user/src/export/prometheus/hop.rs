@@ -4,10 +4,19 @@ use super::Exporter;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::export::labels;
 use crate::frame::ErrorCode;
-use crate::hop::Hop;
+use crate::hop::{Hop, Lone};
 use crate::pipeline::HopEnd;
 
 impl Exporter {
+    /// Counts a stream of a proxy whose request was not seen.
+    pub(super) fn count_lone(&mut self, lone: &Lone<HopEnd>) {
+        let vectors = &self.vectors;
+        let info = &lone.upstream.tag.info;
+        let comm = Self::comm(&mut self.workloads, vectors, &info.comm);
+        let requests = vectors.hop_requests.with_label_values(&[comm, "alone"]);
+        requests.inc();
+    }
+
     /// Counts a request at a proxy, and what was found about it, under the proxy's name.
     pub(super) fn count_hop(&mut self, hop: &Hop<HopEnd>, findings: &[Finding]) {
         let info = &hop.downstream.tag.info;

@@ -315,6 +315,7 @@ impl Sink for Exporter {
                 findings,
             } => self.count_stream(info, record, findings),
             Output::Hop { request, findings } => self.count_hop(request, findings),
+            Output::Lone(lone) => self.count_lone(lone),
             Output::Finding { info, finding } => {
                 let comm = Self::comm(&mut self.workloads, &self.vectors, &info.comm);
                 let kind = finding.kind.as_str();
