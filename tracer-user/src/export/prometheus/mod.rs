@@ -417,6 +417,7 @@ impl Sink for Exporter {
                 findings,
             } => self.count_stream(info, record, findings),
             Output::Hop { request, findings } => self.count_hop(request, findings),
+            Output::Lone(lone) => self.count_lone(lone),
             Output::Finding { info, finding } => {
                 let series = Series::of_finding(finding);
                 self.at_role(info, |role, room| role.add(series, 1, room));
