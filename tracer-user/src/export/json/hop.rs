@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::line::{Head, MomentFields, Stream, known, moments, ms, shown};
+use super::pod::PodFields;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::export::clock::WallClock;
 use crate::frame::ErrorCode;
@@ -57,6 +58,8 @@ struct Proxy<'a> {
     netns: Option<u32>,
     #[serde(serialize_with = "shown")]
     address: &'a Address,
+    #[serde(flatten)]
+    pod: PodFields,
 }
 
 #[derive(Serialize)]
@@ -65,6 +68,8 @@ struct Process<'a> {
     comm: Option<&'a str>,
     #[serde(serialize_with = "shown")]
     address: &'a Address,
+    #[serde(flatten)]
+    pod: PodFields,
 }
 
 #[derive(Serialize)]
@@ -122,6 +127,7 @@ fn other_end(end: &HopEnd) -> Process<'_> {
         pid,
         comm,
         address: &end.info.peer,
+        pod: PodFields::of_peer(end),
     }
 }
 
@@ -166,6 +172,7 @@ impl<'a> HopFacts<'a> {
                 cgroup: down.tag.info.cgroup,
                 netns: (down.tag.info.netns != 0).then_some(down.tag.info.netns),
                 address: &down.tag.info.local,
+                pod: PodFields::new(&down.tag.info.workload),
             },
             client: Some(other_end(&down.tag)),
             server: serving.map(|stream| other_end(&stream.tag)),
