@@ -32,6 +32,10 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let exporter = Exporter::new()?;
     let scrape = exporter.scrape();
     let heartbeat = Arc::new(Heartbeat::new());
+    if let Some(pods) = &settings.pods {
+        exporter.show_pods(pods.clone())?;
+        heartbeat.show_pods(Arc::clone(&pods.state));
+    }
     let source = live::start(&settings, None)?;
     heartbeat.set_attached(true);
     super::say(&format!(

@@ -8,6 +8,7 @@ mod counts;
 mod ends;
 mod hop;
 mod names;
+mod pods;
 mod room;
 mod series;
 #[cfg(test)]
@@ -201,6 +202,14 @@ impl Exporter {
     #[must_use]
     pub fn scrape(&self) -> Scrape {
         self.scrape.clone()
+    }
+
+    /// Shows how it stands with who names the pods, from now on.
+    ///
+    /// # Errors
+    /// A name or label of the table is not valid, or it is shown already.
+    pub fn show_pods(&self, source: crate::workload::kubernetes::Source) -> anyhow::Result<()> {
+        pods::PodSeries::register(&self.scrape.registry, source, &self.vectors.limit_hits)
     }
 
     /// Sets the gauges of what is followed now.
