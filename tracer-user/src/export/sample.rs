@@ -8,7 +8,7 @@ use crate::anomaly::Rules;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::{ErrorCode, StreamId};
-use crate::hop::{Attempt, By, Confidence, Hop, HopStream, Join, PlaceKey};
+use crate::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, PlaceKey};
 use crate::kernel::event::{Address, Opened, OtherProtocol, Timestamp};
 use crate::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol};
 use crate::stream::condition::FlowNotes;
@@ -356,7 +356,7 @@ pub(crate) fn hop(stream_id: u32) -> Output {
         join: Some(join),
         others: Vec::new(),
         others_known: true,
-        http1_other_side: false,
+        other_side: None,
         passes_on: true,
         at: at(5_000),
     };
@@ -365,6 +365,22 @@ pub(crate) fn hop(stream_id: u32) -> Output {
         request: Box::new(request),
         findings,
     }
+}
+
+/// A stream of a proxy that is asked over HTTP/1.x.
+fn lone() -> Output {
+    let Output::Hop { request, .. } = hop(17) else {
+        unreachable!("a hop is one");
+    };
+    Output::Lone(Box::new(Lone {
+        proxy: request.proxy,
+        upstream: request.upstream[0]
+            .stream
+            .clone()
+            .expect("one that has ended"),
+        other_side: Some(OtherSide::Http1),
+        at: at(8_200),
+    }))
 }
 
 /// Every kind of output.
@@ -456,5 +472,6 @@ pub(crate) fn outputs() -> Vec<Output> {
             bytes: None,
         }),
         hop(17),
+        lone(),
     ]
 }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A map by such keys.
-pub(super) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fast>>;
+pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fast>>;
 
 /// The hasher.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Fast(u64);
+pub(crate) struct Fast(u64);
 
 impl Hasher for Fast {
     fn finish(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! Which request an upstream stream was opened for.
 
-use super::ids::{ids, other_id, other_path, same_id};
+use super::ids::{Ids, other_path};
 use super::index::{Found, Index};
 use super::place::Place;
 use super::{Attempt, By, Confidence, Join};
@@ -38,7 +38,7 @@ impl<T> Place<T> {
 
     pub(super) fn same_fields(&self, key: u64, up: &Opening) -> Join {
         let down = self.downs.get(&key);
-        down.and_then(|down| same_id(&down.opening.digest, &up.digest))
+        down.and_then(|down| down.asked.ids.same(Ids::of(&up.digest)))
             .unwrap_or(Join {
                 by: By::Fields,
                 confidence: Confidence::UniqueField,
@@ -56,16 +56,18 @@ impl<T> Place<T> {
 
     /// By an id that no other request in flight has.
     fn by_id(&self, up: &Opening) -> Option<(u64, Join)> {
-        let mut keys = ids(&up.digest).filter_map(|id| match self.by_id.find(id) {
-            Found::One(key) if self.fits(key, up) => Some(key),
-            _ => None,
-        });
+        let mut keys = Ids::of(&up.digest)
+            .iter()
+            .filter_map(|id| match self.by_id.find(id) {
+                Found::One(key) if self.fits(key, up) => Some(key),
+                _ => None,
+            });
         let key = keys.next()?;
         // Two ids that point to two requests say nothing.
         if keys.any(|other| other != key) {
             return None;
         }
-        let join = same_id(&self.downs.get(&key)?.opening.digest, &up.digest)?;
+        let join = self.downs.get(&key)?.asked.ids.same(Ids::of(&up.digest))?;
         Some((key, join))
     }
 
@@ -75,7 +77,7 @@ impl<T> Place<T> {
         if self.by_field.is_none() {
             let mut index = Index::default();
             for (key, down) in &self.downs {
-                for field in down.opening.digest.fields() {
+                for field in down.asked.fields() {
                     index.add(*field, *key);
                 }
             }
@@ -108,7 +110,7 @@ impl<T> Place<T> {
             };
             // A process that calls others on behalf of its caller passes more than ids on; that makes
             // another request, not this one.
-            let other = other_path(&down.opening.digest, &up.digest);
+            let other = other_path(down.asked.path, up.digest.path);
             if !self.fits(key, up) || (other && join.confidence > Confidence::Id) {
                 continue;
             }
@@ -160,7 +162,7 @@ impl<T> Place<T> {
                 .take(limits::HOP_CANDIDATES)
                 .any(|(key, down)| {
                     let unsure = |a: &Attempt<T>| a.join.confidence >= Confidence::Time;
-                    down.opening.digest.path == up.digest.path
+                    down.asked.path == up.digest.path
                         && down.attempts.iter().any(unsure)
                         && self.fits(*key, up)
                 });
@@ -181,7 +183,7 @@ impl<T> Place<T> {
                 }
                 if let Some(known) = found {
                     confidence = Confidence::Ambiguous;
-                    let at = |key| self.downs.get(key).map(|down| down.opening.at);
+                    let at = |key| self.downs.get(key).map(|down| down.asked.at);
                     if at(key) < at(&known) {
                         found = Some(*key);
                     }
@@ -206,16 +208,16 @@ impl<T> Place<T> {
             return false;
         }
         if alike {
-            return down.opening.digest.whole == up.digest.whole;
+            return down.asked.whole == up.digest.whole;
         }
         // Without the same path nothing but an id makes two requests one.
-        down.opening.digest.path == up.digest.path && !other_id(&down.opening.digest, &up.digest)
+        down.asked.path == up.digest.path && !down.asked.ids.contradict(Ids::of(&up.digest))
     }
 
     /// The upstream stream began within the life of the other one.
     pub(super) fn fits(&self, key: u64, up: &Opening) -> bool {
         self.downs.get(&key).is_some_and(|down| {
-            down.opening.at <= up.at
+            down.asked.at <= up.at
                 && down
                     .ended
                     .as_ref()

@@ -3,31 +3,49 @@
 use super::{By, Confidence, Join};
 use crate::stream::digest::FieldsDigest;
 
-/// The ids that a request carries.
-pub(super) fn ids(digest: &FieldsDigest) -> impl Iterator<Item = u64> {
-    digest.request_id.into_iter().chain(digest.trace_id)
+/// The ids that a request carries, as hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ids {
+    /// `x-request-id`.
+    pub(super) request: Option<u64>,
+    /// The trace id in `traceparent`.
+    pub(super) trace: Option<u64>,
 }
 
-/// Both carry the same id.
-pub(super) fn same_id(down: &FieldsDigest, up: &FieldsDigest) -> Option<Join> {
-    let same = |a: Option<u64>, b: Option<u64>| a.is_some() && a == b;
-    let by = if same(down.request_id, up.request_id) {
-        By::RequestId
-    } else if same(down.trace_id, up.trace_id) {
-        By::Trace
-    } else {
-        return None;
-    };
-    let confidence = Confidence::Id;
-    Some(Join { by, confidence })
-}
+impl Ids {
+    pub(super) const fn of(digest: &FieldsDigest) -> Ids {
+        Ids {
+            request: digest.request_id,
+            trace: digest.trace_id,
+        }
+    }
 
-/// Both carry a trace id, and another one.
-pub(super) fn other_id(down: &FieldsDigest, up: &FieldsDigest) -> bool {
-    matches!((down.trace_id, up.trace_id), (Some(a), Some(b)) if a != b)
+    /// All of them.
+    pub(super) fn iter(self) -> impl Iterator<Item = u64> {
+        self.request.into_iter().chain(self.trace)
+    }
+
+    /// Both carry the same id.
+    pub(super) fn same(self, other: Ids) -> Option<Join> {
+        let same = |a: Option<u64>, b: Option<u64>| a.is_some() && a == b;
+        let by = if same(self.request, other.request) {
+            By::RequestId
+        } else if same(self.trace, other.trace) {
+            By::Trace
+        } else {
+            return None;
+        };
+        let confidence = Confidence::Id;
+        Some(Join { by, confidence })
+    }
+
+    /// Both carry a trace id, and another one.
+    pub(super) fn contradict(self, other: Ids) -> bool {
+        matches!((self.trace, other.trace), (Some(a), Some(b)) if a != b)
+    }
 }
 
 /// Both paths are known, and they differ.
-pub(super) fn other_path(down: &FieldsDigest, up: &FieldsDigest) -> bool {
-    matches!((down.path, up.path), (Some(a), Some(b)) if a != b)
+pub(super) fn other_path(down: Option<u64>, up: Option<u64>) -> bool {
+    matches!((down, up), (Some(a), Some(b)) if a != b)
 }

@@ -13,6 +13,8 @@ pub(super) struct Order {
     /// The thread that last worked on a connection.
     threads: Map<u64, u32>,
     moves: bool,
+    /// So many requests went by, and no work moved.
+    n_steady: u32,
     /// So many requests are still to go before order is trusted again.
     distrust: u32,
 }
@@ -33,7 +35,13 @@ impl Order {
             self.threads = Map::default();
         }
         self.distrust = self.distrust.saturating_sub(1);
+        self.n_steady = self.n_steady.saturating_add(1);
         is_kept
+    }
+
+    /// So much went by without work that moved that none is expected to.
+    pub(super) const fn is_steady(&self) -> bool {
+        !self.moves && self.n_steady >= limits::HOP_STEADY
     }
 
     /// Work moves from thread to thread here: order says nothing.

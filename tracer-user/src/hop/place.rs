@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::asked::Asked;
 use super::fast::Map;
-use super::ids::ids;
 use super::index::{Index, Thread};
 use super::order::Order;
+use super::period::{self, Periods};
 use super::shared::{self, Shared};
-use super::{Attempt, By, Confidence, HopStream, Join, Side};
+use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
-use crate::stream::digest::Opening;
+use crate::stream::digest::{Opening, path};
 use crate::stream::record::StreamRecord;
 
 /// A stream's key: its connection and its id in one number.
@@ -39,8 +40,11 @@ fn attempt<T>(opening: &Opening, join: Join) -> Attempt<T> {
 /// A stream that the process serves.
 #[derive(Debug)]
 pub(super) struct Down<T> {
-    pub(super) opening: Box<Opening>,
-    period: u64,
+    pub(super) asked: Asked,
+    /// Of its thread: the one that it was read in.
+    pub(super) period: u64,
+    /// Both its sides are over, and it waits for those that were read with it.
+    pub(super) is_over: bool,
     pub(super) ended: Option<HopStream<T>>,
     /// The streams that were opened for it; those that have ended with their records.
     pub(super) attempts: Vec<Attempt<T>>,
@@ -65,6 +69,10 @@ impl<T> Down<T> {
         first.is_some_and(|first| first.join.by == By::Order)
     }
 
+    pub(super) const fn period_id(&self) -> u64 {
+        period::id(self.asked.tid, self.period)
+    }
+
     /// It is not certain which of several upstream streams is its own.
     pub(super) fn is_ambiguous(&self) -> bool {
         let unsure = |attempt: &Attempt<T>| match self.doubted {
@@ -78,9 +86,24 @@ impl<T> Down<T> {
 /// A stream that the process opened.
 #[derive(Debug)]
 pub(super) struct Up {
-    opening: Box<Opening>,
+    at: Timestamp,
+    whole: Option<u64>,
+    path: Option<u64>,
+    request_id: Option<u64>,
+    /// A tunnel, or one of a request that was found.
+    is_told: bool,
     /// What it was opened for.
     of: Option<u64>,
+}
+
+/// What the end of an upstream stream means.
+pub(super) enum UpEnded<T> {
+    /// Both sides of this request are over, or this attempt of it.
+    Both(u64),
+    /// It belongs to no request that was seen, which is worth telling.
+    Lone(HopStream<T>),
+    /// Nothing yet.
+    Nothing,
 }
 
 /// One process.
@@ -88,7 +111,7 @@ pub(super) struct Up {
 pub(super) struct Place<T> {
     /// HTTP/2 connections by side.
     pub(super) connections: [u32; 2],
-    pub(super) downs: Map<u64, Down<T>>,
+    pub(super) downs: Map<u64, Box<Down<T>>>,
     pub(super) ups: Map<u64, Up>,
     /// It had streams of both sides: the indexes are kept.
     indexed: bool,
@@ -104,6 +127,7 @@ pub(super) struct Place<T> {
     /// `x-request-id` of upstream streams, where the proxy made it.
     pub(super) by_attempt: Map<u64, u64>,
     pub(super) threads: Map<u32, Thread>,
+    periods: Periods,
     /// Requests whose upstream stream order decided on.
     n_ordered: usize,
     /// Connections have both ends here.
@@ -118,8 +142,8 @@ pub(super) struct Place<T> {
     recent: Option<VecDeque<(Option<u64>, Arc<StreamRecord>)>>,
     /// The latest end of those that were not kept.
     forgotten: Option<Timestamp>,
-    /// Connections of this side speak HTTP/1.x.
-    pub(super) http1: [bool; 2],
+    /// What connections of this side speak that are not followed.
+    pub(super) unfollowed: [Option<OtherSide>; 2],
     /// Paths of requests that stand alone and were told.
     told: Map<u64, ()>,
     /// Bounds that were reached: candidates, attempts, paths, connections.
@@ -140,6 +164,7 @@ impl<T> Place<T> {
             recent_idle: 0,
             by_attempt: Map::default(),
             threads: Map::default(),
+            periods: Periods::default(),
             n_ordered: 0,
             shared: None,
             order: Order::default(),
@@ -147,7 +172,7 @@ impl<T> Place<T> {
             paths: Map::default(),
             recent: None,
             forgotten: None,
-            http1: [false; 2],
+            unfollowed: [None; 2],
             told: Map::default(),
             hits: [0; 4],
         }
@@ -176,7 +201,7 @@ impl<T> Place<T> {
             let mut keys: Vec<(Timestamp, u64)> = self
                 .downs
                 .iter()
-                .map(|(key, d)| (d.opening.at, *key))
+                .map(|(key, d)| (d.asked.at, *key))
                 .collect();
             keys.sort_unstable();
             for (_, key) in keys {
@@ -192,25 +217,24 @@ impl<T> Place<T> {
     }
 
     /// The process was asked.
-    pub(super) fn asked(&mut self, key: u64, opening: Box<Opening>) {
+    pub(super) fn asked(&mut self, key: u64, opening: &Opening) {
         self.works(key, opening.tid);
         let opened = self.ups.contains_key(&key);
         if !shared::asked(&mut self.shared, opened, &opening.digest) {
             self.hit(0);
         }
-        self.downs.insert(
-            key,
-            Down {
-                opening,
-                period: 0,
-                ended: None,
-                attempts: Vec::new(),
-                n_open: 0,
-                doubted: false,
-                may_be_alone: false,
-                in_company: false,
-            },
-        );
+        let down = Down {
+            asked: Asked::of(opening),
+            period: 0,
+            is_over: false,
+            ended: None,
+            attempts: Vec::new(),
+            n_open: 0,
+            doubted: false,
+            may_be_alone: false,
+            in_company: false,
+        };
+        self.downs.insert(key, Box::new(down));
         if self.indexed {
             self.index(key);
         }
@@ -220,19 +244,19 @@ impl<T> Place<T> {
         let Some(down) = self.downs.get_mut(&key) else {
             return;
         };
-        if let Some(whole) = down.opening.digest.whole {
+        if let Some(whole) = down.asked.whole {
             self.by_whole.add(whole, key);
         }
         if let Some(by_field) = &mut self.by_field {
-            for field in down.opening.digest.fields() {
+            for field in down.asked.fields() {
                 by_field.add(*field, key);
             }
         }
-        for id in ids(&down.opening.digest) {
+        for id in down.asked.ids.iter() {
             self.by_id.add(id, key);
             self.ids_seen = true;
         }
-        let thread = self.threads.entry(down.opening.tid).or_default();
+        let thread = self.threads.entry(down.asked.tid).or_default();
         if thread.waiting.is_empty() {
             thread.begin_period();
         }
@@ -242,15 +266,16 @@ impl<T> Place<T> {
         }
         thread.waiting.push_back(key);
         down.period = thread.period;
+        self.periods.add(down.period_id(), key);
     }
 
     /// The process asks: for which of those that asked it?
-    pub(super) fn asks(&mut self, key: u64, opening: Box<Opening>) {
+    pub(super) fn asks(&mut self, key: u64, opening: &Opening) {
         self.works(key, opening.tid);
         let found = if opening.digest.connect {
             None
         } else {
-            self.find(&opening)
+            self.find(opening)
         };
         self.put_away(found.map(|(_, join)| join.confidence));
         let mut of = None;
@@ -260,11 +285,11 @@ impl<T> Place<T> {
             if down.attempts.len() < limits::HOP_ATTEMPTS {
                 // More than one is rare.
                 down.attempts.reserve_exact(1);
-                down.attempts.push(attempt(&opening, join));
+                down.attempts.push(attempt(opening, join));
                 down.n_open = down.n_open.saturating_add(1);
                 of = Some(down_key);
                 self.n_ordered += usize::from(down.ordered_now());
-                let tid = down.opening.tid;
+                let tid = down.asked.tid;
                 let mut scattered = false;
                 if join.by == By::Order
                     && let Some(thread) = self.threads.get_mut(&tid)
@@ -273,7 +298,7 @@ impl<T> Place<T> {
                     scattered = thread.passes_by(opening.connection.0, is_first);
                     (down.in_company, down.doubted) = (thread.n_in_period > 1, thread.scattered);
                 }
-                if down.opening.digest.request_id.is_none()
+                if down.asked.ids.request.is_none()
                     && let Some(id) = opening.digest.request_id
                 {
                     self.by_attempt.insert(id, down_key);
@@ -286,7 +311,15 @@ impl<T> Place<T> {
                 self.hit(1);
             }
         }
-        self.ups.insert(key, Up { opening, of });
+        let up = Up {
+            at: opening.at,
+            whole: opening.digest.whole,
+            path: opening.digest.path,
+            request_id: opening.digest.request_id,
+            is_told: opening.digest.connect || found.is_some(),
+            of,
+        };
+        self.ups.insert(key, up);
     }
 
     /// This thread read or wrote a request.
@@ -348,37 +381,41 @@ impl<T> Place<T> {
     }
 
     /// Takes a request out, with the upstream streams of it.
-    pub(super) fn take(&mut self, key: u64) -> Option<Down<T>> {
+    pub(super) fn take(&mut self, key: u64) -> Option<Box<Down<T>>> {
         let down = self.downs.remove(&key)?;
         self.n_ordered = self
             .n_ordered
             .saturating_sub(usize::from(down.is_ordered()));
         if self.indexed {
-            if let Some(whole) = down.opening.digest.whole {
+            if let Some(whole) = down.asked.whole {
                 self.by_whole.remove(whole, key);
             }
-            for id in ids(&down.opening.digest) {
+            for id in down.asked.ids.iter() {
                 self.by_id.remove(id, key);
             }
             if let Some(by_field) = &mut self.by_field {
-                for field in down.opening.digest.fields() {
+                for field in down.asked.fields() {
                     by_field.remove(*field, key);
                 }
             }
             if down.attempts.is_empty() {
-                self.pass(down.opening.tid, key);
+                self.pass(down.asked.tid, key);
             }
+            if !down.is_over {
+                self.periods.over(down.period_id());
+            }
+            self.periods.leave(down.period_id());
         }
         for attempt in &down.attempts {
             let Entry::Occupied(mut up) = self.ups.entry(key_of(attempt)) else {
                 continue;
             };
-            if let Some(id) = up.get().opening.digest.request_id {
+            if let Some(id) = up.get().request_id {
                 self.by_attempt.remove(&id);
             }
             match &attempt.stream {
                 Some(ended) => {
-                    let whole = up.remove().opening.digest.whole;
+                    let whole = up.remove().whole;
                     self.remember(whole, ended);
                 }
                 // It stays here, nobody's.
@@ -388,25 +425,36 @@ impl<T> Place<T> {
         Some(down)
     }
 
-    /// A request without an upstream stream may have gone on over HTTP/1.x. Whether that is to be told: of
-    /// each path once, and of each request that did not end well.
+    /// A request without an upstream stream may have gone on over what is not followed. Whether that is to be
+    /// told: of each path once, and of each request that did not end well.
     pub(super) fn tells_alone(&mut self, down: &Down<T>, ended_well: bool) -> bool {
-        if !self.http1_upstream() || down.opening.digest.connect {
-            return false;
-        }
-        let is_new = down.opening.digest.path.is_some_and(|path| {
+        self.unfollowed(Side::Upstream).is_some()
+            && !down.asked.connect
+            && self.tells(Side::Downstream, down.asked.path, ended_well)
+    }
+
+    /// The same of an upstream stream.
+    pub(super) fn tells_lone(&mut self, path: Option<u64>, ended_well: bool) -> bool {
+        self.unfollowed(Side::Downstream).is_some() && self.tells(Side::Upstream, path, ended_well)
+    }
+
+    fn tells(&mut self, side: Side, path: Option<u64>, ended_well: bool) -> bool {
+        // The two sides of one path are two.
+        let path = path.map(|path| path ^ side.index() as u64);
+        let is_new = path.is_some_and(|path| {
             self.told.len() < limits::HOP_PATHS && self.told.insert(path, ()).is_none()
         });
         is_new || !ended_well
     }
 
-    pub(super) fn http1_upstream(&self) -> bool {
-        self.http1.get(Side::Upstream.index()) == Some(&true)
+    /// What connections of this side speak that are not followed.
+    pub(super) fn unfollowed(&self, side: Side) -> Option<OtherSide> {
+        self.unfollowed.get(side.index()).copied().flatten()
     }
 
     /// A request of this path was passed on.
     pub(super) fn learn(&mut self, down: &Down<T>) {
-        let Some(path) = down.opening.digest.path else {
+        let Some(path) = down.asked.path else {
             return;
         };
         if self.paths.len() < limits::HOP_PATHS {
@@ -417,8 +465,7 @@ impl<T> Place<T> {
     }
 
     pub(super) fn passes_on(&self, down: &Down<T>) -> bool {
-        down.opening
-            .digest
+        down.asked
             .path
             .is_some_and(|path| self.paths.contains_key(&path))
     }
@@ -430,11 +477,11 @@ impl<T> Place<T> {
     }
 
     fn doubt_period_of(&mut self, key: u64) {
-        if let Some(down) = self.downs.remove(&key) {
+        if let Some(mut down) = self.downs.remove(&key) {
             self.keep_recent();
             self.doubt(&down);
-            let doubted = true;
-            self.downs.insert(key, Down { doubted, ..down });
+            down.doubted = true;
+            self.downs.insert(key, down);
         }
     }
 
@@ -445,30 +492,65 @@ impl<T> Place<T> {
             return false;
         }
         let mut doubted = false;
-        for down in self.downs.values_mut() {
-            if down.is_ordered()
-                && down.opening.tid == alone.opening.tid
-                && down.period == alone.period
-                && down.opening.digest.path == alone.opening.digest.path
-            {
+        self.beside(alone, |down| {
+            if down.is_ordered() && down.asked.path == alone.asked.path {
                 (down.doubted, down.may_be_alone) = (true, true);
                 doubted = true;
             }
-        }
+        });
         doubted
+    }
+
+    /// Does something to each request that was read in the same period as this one.
+    fn beside(&mut self, of: &Down<T>, mut act: impl FnMut(&mut Down<T>)) {
+        let id = of.period_id();
+        if let Some(members) = self.periods.members(id) {
+            for key in members {
+                if let Some(down) = self.downs.get_mut(key) {
+                    act(down);
+                }
+            }
+            return;
+        }
+        for down in self
+            .downs
+            .values_mut()
+            .filter(|down| down.period_id() == id)
+        {
+            act(down);
+        }
+    }
+
+    /// This request is over, and waits for those that were read with it.
+    pub(super) fn over(&mut self, key: u64) {
+        if let Some(down) = self.downs.get_mut(&key)
+            && !std::mem::replace(&mut down.is_over, true)
+            && self.indexed
+        {
+            self.periods.over(down.period_id());
+        }
+    }
+
+    /// All requests that were read in this period are over: those of them that nothing more can be said of.
+    pub(super) fn settled(&self, period: u64, into: &mut Vec<u64>) {
+        into.clear();
+        if !self.periods.is_over(period) || !self.order.is_steady() {
+            return;
+        }
+        let is_settled = |key: &&u64| {
+            let down = self.downs.get(*key);
+            down.is_some_and(|down| down.is_over && down.in_company && !down.is_ambiguous())
+        };
+        let members = self.periods.members(period).unwrap_or_default();
+        into.extend(members.iter().filter(is_settled));
     }
 
     /// What was read in the same period as this one may have been passed on in another order.
     pub(super) fn doubt(&mut self, of: &Down<T>) {
-        for down in self.downs.values_mut() {
-            let ordered = |a: &Attempt<T>| a.join.confidence >= Confidence::ThreadOrder;
-            if down.opening.tid == of.opening.tid
-                && down.period == of.period
-                && (down.attempts.is_empty() || down.attempts.iter().any(ordered))
-            {
-                down.doubted = true;
-            }
-        }
+        let ordered = |a: &Attempt<T>| a.join.confidence >= Confidence::ThreadOrder;
+        self.beside(of, |down| {
+            down.doubted |= down.attempts.is_empty() || down.attempts.iter().any(ordered);
+        });
     }
 
     /// Other upstream streams that may have been opened for this request; false when some may be unknown.
@@ -479,11 +561,11 @@ impl<T> Place<T> {
         own: &[Attempt<T>],
     ) -> (Vec<Arc<StreamRecord>>, bool) {
         let is_own = |key: u64| own.iter().any(|own| key_of(own) == key);
-        let mut known = self.forgotten.is_none_or(|last| last < down.opening.at);
+        let mut known = self.forgotten.is_none_or(|last| last < down.asked.at);
         let mut others = Vec::new();
         for (key, up) in &self.ups {
-            let within = down.opening.at <= up.opening.at && up.opening.at <= end;
-            if is_own(*key) || !within || up.opening.digest.whole != down.opening.digest.whole {
+            let within = down.asked.at <= up.at && up.at <= end;
+            if is_own(*key) || !within || up.whole != down.asked.whole {
                 continue;
             }
             let of = up.of.and_then(|of| self.downs.get(&of));
@@ -500,8 +582,8 @@ impl<T> Place<T> {
             let began_at = record.request.headers_at.unwrap_or(record.first_at);
             let key = key(record.connection.0, record.stream_id.0);
             if !is_own(key)
-                && *whole == down.opening.digest.whole
-                && down.opening.at <= began_at
+                && *whole == down.asked.whole
+                && down.asked.at <= began_at
                 && began_at <= end
             {
                 others.push(Arc::clone(record));
@@ -511,20 +593,48 @@ impl<T> Place<T> {
     }
 
     /// An upstream stream ended. Returns the request that it was opened for, if that has ended too.
-    pub(super) fn up_ended(&mut self, key: u64, ended: HopStream<T>) -> Option<u64> {
-        let up = self.ups.get(&key)?;
+    pub(super) fn up_ended(
+        &mut self,
+        key: u64,
+        ended: HopStream<T>,
+        ended_well: bool,
+    ) -> UpEnded<T> {
+        let Some(up) = self.ups.get(&key) else {
+            return UpEnded::Nothing;
+        };
         if let Some(of) = up.of
             && let Some(down) = self.downs.get_mut(&of)
             && let Some(attempt) = down.attempts.iter_mut().find(|a| key_of(a) == key)
         {
             attempt.stream = Some(ended);
             down.n_open = down.n_open.saturating_sub(1);
-            return down.ended.is_some().then_some(of);
+            return match down.ended {
+                Some(_) => UpEnded::Both(of),
+                None => UpEnded::Nothing,
+            };
         }
-        let whole = up.opening.digest.whole;
+        let (whole, path, is_told) = (up.whole, up.path, up.is_told);
         self.ups.remove(&key);
         self.remember(whole, &ended);
-        None
+        // Requests of its path are passed on here, so that this one's was not seen; or it may have come in a
+        // way that is not followed.
+        let is_passed_on = path.is_some_and(|path| self.paths.contains_key(&path));
+        let is_lone = !is_told
+            && self.shared.is_none()
+            && (is_passed_on || self.tells_lone(path, ended_well));
+        match is_lone {
+            true => UpEnded::Lone(ended),
+            false => UpEnded::Nothing,
+        }
+    }
+
+    /// A stream that the process opened has ended, and nobody is seen who asks it.
+    pub(super) fn lone_ended(&mut self, ended: HopStream<T>, ended_well: bool) -> UpEnded<T> {
+        let path = ended.record.path.as_deref().map(path);
+        match self.tells_lone(path, ended_well) {
+            true => UpEnded::Lone(ended),
+            false => UpEnded::Nothing,
+        }
     }
 
     /// An upstream stream leaves.

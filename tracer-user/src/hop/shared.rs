@@ -119,7 +119,7 @@ mod tests {
                         pid: 0,
                         digest: FieldsDigest::of(&block(&fields)),
                     };
-                    hops.requested(LOOPBACK, side, Box::new(opening));
+                    hops.requested(LOOPBACK, side, &opening);
                 }
             }
             for connection in [2, 1] {
@@ -136,7 +136,7 @@ mod tests {
             }
         }
         hops.finish(Timestamp(u64::MAX));
-        std::iter::from_fn(|| hops.poll()).collect()
+        std::iter::from_fn(|| hops.poll().map(|hop| *hop)).collect()
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::fast::Map;
-use super::place::{Down, Place, key};
-use super::{Attempt, Confidence, Hop, HopStream, PlaceKey, Side};
+use super::place::{Down, Place, UpEnded, key};
+use super::{Attempt, Confidence, Hop, HopStream, Lone, OtherSide, PlaceKey, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::digest::Opening;
@@ -18,10 +18,14 @@ pub struct Hops<T> {
     pub(super) places: Map<PlaceKey, Place<T>>,
     /// Requests whose upstream side had not ended with them, and until when it is waited for.
     waiting: BinaryHeap<Reverse<(Timestamp, PlaceKey, u64)>>,
+    /// Requests that are over and wait for those beside them, and until when, in the order they were over.
+    settling: VecDeque<(Timestamp, PlaceKey, u64)>,
+    settled: Vec<u64>,
     n_streams: usize,
-    /// Sides at which a process speaks HTTP/1.x, whether or not it is known as a place yet.
-    http1: Map<PlaceKey, [bool; 2]>,
-    out: VecDeque<Hop<T>>,
+    /// What processes speak at either side that is not followed, whether or not they are known as places yet.
+    unfollowed: Map<PlaceKey, [Option<OtherSide>; 2]>,
+    lone: VecDeque<Lone<T>>,
+    out: VecDeque<Box<Hop<T>>>,
     n_place_hits: u32,
     n_waiting_hits: u32,
     /// Candidates, attempts, paths, connections.
@@ -33,8 +37,11 @@ impl<T> Default for Hops<T> {
         Hops {
             places: Map::default(),
             waiting: BinaryHeap::new(),
+            settling: VecDeque::new(),
+            settled: Vec::new(),
             n_streams: 0,
-            http1: Map::default(),
+            unfollowed: Map::default(),
+            lone: VecDeque::new(),
             out: VecDeque::new(),
             n_place_hits: 0,
             n_waiting_hits: 0,
@@ -50,24 +57,24 @@ impl<T> Hops<T> {
             self.n_place_hits = self.n_place_hits.saturating_add(1);
             return;
         }
-        let http1 = self.http1.get(&place).copied().unwrap_or_default();
+        let unfollowed = self.unfollowed.get(&place).copied().unwrap_or_default();
         let known = self.places.entry(place).or_insert_with(Place::new);
-        known.http1 = http1;
+        known.unfollowed = unfollowed;
         known.connected(side);
     }
 
-    /// A connection of this process speaks HTTP/1.x: what goes over it is not followed.
-    pub fn speaks_http1(&mut self, place: PlaceKey, side: Side) {
-        if !self.http1.contains_key(&place) && self.http1.len() >= limits::HOP_PLACES {
+    /// A connection of this process speaks what is not followed.
+    pub fn speaks_other(&mut self, place: PlaceKey, side: Side, other: OtherSide) {
+        if !self.unfollowed.contains_key(&place) && self.unfollowed.len() >= limits::HOP_PLACES {
             self.n_place_hits = self.n_place_hits.saturating_add(1);
-            self.http1.clear();
+            self.unfollowed.clear();
         }
-        let sides = self.http1.entry(place).or_default();
+        let sides = self.unfollowed.entry(place).or_default();
         if let Some(speaks) = sides.get_mut(side.index()) {
-            *speaks = true;
+            *speaks = (*speaks).max(Some(other));
         }
         if let Some(known) = self.places.get_mut(&place) {
-            known.http1 = *sides;
+            known.unfollowed = *sides;
         }
     }
 
@@ -80,7 +87,7 @@ impl<T> Hops<T> {
     }
 
     /// A stream of this process was opened.
-    pub fn requested(&mut self, place: PlaceKey, side: Side, opening: Box<Opening>) {
+    pub fn requested(&mut self, place: PlaceKey, side: Side, opening: &Opening) {
         let Some(known) = self.places.get_mut(&place) else {
             return;
         };
@@ -115,7 +122,7 @@ impl<T> Hops<T> {
         match side {
             Side::Downstream if !known.is_proxy() => {
                 // No upstream side was seen, so that there is nothing to wait for.
-                if known.http1_upstream() {
+                if known.unfollowed(Side::Upstream).is_some() {
                     if let Some(down) = known.downs.get_mut(&key) {
                         down.ended = Some(HopStream { tag, record });
                         ready = Some(key);
@@ -138,32 +145,70 @@ impl<T> Hops<T> {
                 }
             }
             Side::Upstream => {
-                ready = known.up_ended(key, HopStream { tag, record });
+                let ended_well = is_well(&record);
+                let stream = HopStream { tag, record };
+                let ended = match known.is_proxy() || known.ups.contains_key(&key) {
+                    true => known.up_ended(key, stream, ended_well),
+                    false => known.lone_ended(stream, ended_well),
+                };
+                match ended {
+                    UpEnded::Both(of) => ready = Some(of),
+                    UpEnded::Lone(upstream) => self.lone.push_back(Lone {
+                        proxy: place,
+                        upstream,
+                        other_side: known.unfollowed(Side::Downstream),
+                        at,
+                    }),
+                    UpEnded::Nothing => {}
+                }
             }
         }
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
         if let Some(key) = ready
-            && known.downs.get(&key).is_some_and(is_contradicted)
+            && known
+                .downs
+                .get(&key)
+                .is_some_and(|down| is_contradicted(down))
         {
             known.contradicted(key);
         }
         if let Some(key) = ready
             && let Some(down) = known.downs.get(&key)
         {
-            // Where several cannot be told apart but by order, those that end with it have a word in it.
-            let wait = match (down.n_open > 0, down.is_ambiguous() || down.in_company) {
-                (true, _) => limits::HOP_WAIT_NS,
-                (false, true) => limits::HOP_SETTLE_NS,
-                (false, false) => 0,
-            };
-            if wait == 0 {
+            let due = |wait: u64| Timestamp(at.0.saturating_add(wait));
+            let period = down.period_id();
+            if down.n_open > 0 {
+                if side == Side::Downstream {
+                    let due = due(limits::HOP_WAIT_NS);
+                    self.waiting.push(Reverse((due, place, key)));
+                }
+            } else if down.is_ambiguous() || down.in_company {
+                // Where several cannot be told apart but by order, those that end with it have a word in it.
+                known.over(key);
+                self.settle(place, period, at);
+                let is_left = self.places.get(&place);
+                if is_left.is_some_and(|known| known.downs.contains_key(&key)) {
+                    let due = due(limits::HOP_SETTLE_NS);
+                    self.settling.push_back((due, place, key));
+                }
+            } else {
                 self.decide(place, key, at);
-            } else if side == Side::Downstream || down.n_open == 0 {
-                let due = Timestamp(at.0.saturating_add(wait));
-                self.waiting.push(Reverse((due, place, key)));
+                self.settle(place, period, at);
             }
         }
         self.forget_if_empty(place);
+    }
+
+    /// Decides what waited for others of this period, if none of them is to come.
+    fn settle(&mut self, place: PlaceKey, period: u64, at: Timestamp) {
+        let mut settled = std::mem::take(&mut self.settled);
+        if let Some(known) = self.places.get(&place) {
+            known.settled(period, &mut settled);
+        }
+        for key in settled.drain(..) {
+            self.decide(place, key, at);
+        }
+        self.settled = settled;
     }
 
     /// Time passes: requests that waited long enough for their other side are decided.
@@ -176,21 +221,37 @@ impl<T> Hops<T> {
             self.decide(place, key, now);
             self.forget_if_empty(place);
         }
+        while let Some((due, place, key)) = self.settling.front().copied() {
+            if due > now {
+                break;
+            }
+            self.settling.pop_front();
+            self.decide(place, key, now);
+            self.forget_if_empty(place);
+        }
     }
 
     /// The trace ends: nothing more is to come.
     pub fn finish(&mut self, now: Timestamp) {
-        let waiting = std::mem::take(&mut self.waiting);
-        for Reverse((_, place, key)) in waiting.into_sorted_vec().into_iter().rev() {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let settling = std::mem::take(&mut self.settling).into_iter();
+        let mut all: Vec<_> = waiting.map(|Reverse(due)| due).chain(settling).collect();
+        all.sort_unstable();
+        for (_, place, key) in all {
             self.decide(place, key, now);
         }
         self.places.clear();
-        self.http1.clear();
+        self.unfollowed.clear();
         self.n_streams = 0;
     }
 
+    /// A stream that was opened for a request that was not seen.
+    pub fn poll_lone(&mut self) -> Option<Lone<T>> {
+        self.lone.pop_front()
+    }
+
     /// A request that was decided.
-    pub fn poll(&mut self) -> Option<Hop<T>> {
+    pub fn poll(&mut self) -> Option<Box<Hop<T>>> {
         self.out.pop_front()
     }
 
@@ -216,7 +277,7 @@ impl<T> Hops<T> {
     fn forget_if_empty(&mut self, place: PlaceKey) {
         if self.places.get(&place).is_some_and(Place::is_empty) {
             self.places.remove(&place);
-            self.http1.remove(&place);
+            self.unfollowed.remove(&place);
         }
     }
 
@@ -225,11 +286,11 @@ impl<T> Hops<T> {
         self.n_waiting_hits = self.n_waiting_hits.saturating_add(1);
         let most = self.places.values_mut().max_by_key(|place| place.len());
         if let Some(most) = most {
-            let (connections, http1) = (most.connections, most.http1);
+            let (connections, unfollowed) = (most.connections, most.unfollowed);
             self.n_streams = self.n_streams.saturating_sub(most.len());
             let shared = most.shared.take();
             *most = Place::new();
-            most.http1 = http1;
+            most.unfollowed = unfollowed;
             most.shared = shared;
             for (side, n) in [Side::Downstream, Side::Upstream]
                 .into_iter()
@@ -260,7 +321,7 @@ impl<T> Hops<T> {
                 let up = attempt.record();
                 up.is_some_and(|up| !contradict(&downstream.record, up))
             };
-            if let Some(whole) = down.opening.digest.whole
+            if let Some(whole) = down.asked.whole
                 && let [Attempt { join, .. }] = *upstream
                 && upstream.iter().all(agrees)
             {
@@ -272,33 +333,34 @@ impl<T> Hops<T> {
                     others: Vec::new(),
                     others_known: true,
                     passes_on: true,
-                    http1_other_side: false,
+                    other_side: None,
                     at,
                 };
                 let told = shared.joined(whole, hop);
-                self.out.extend(told.into_iter().map(|(_, hop)| hop));
+                self.out
+                    .extend(told.into_iter().map(|(_, hop)| Box::new(hop)));
             }
             return;
         }
         let passes_on = place.passes_on(&down);
         if down.attempts.is_empty() {
             let is_unsure = place.doubt_order(&down);
-            let over_http1 = place.http1_upstream();
+            let other_side = place.unfollowed(Side::Upstream);
             let ended_well = is_well(&downstream.record);
             if passes_on || place.tells_alone(&down, ended_well) {
                 // One of those that were passed on in its period may have been this one's.
                 place.doubt(&down);
-                self.out.push_back(Hop {
+                self.out.push_back(Box::new(Hop {
                     proxy,
                     downstream,
                     upstream: Vec::new(),
                     join: None,
                     others: Vec::new(),
-                    others_known: !down.doubted && !is_unsure && !over_http1,
-                    http1_other_side: over_http1,
+                    others_known: !down.doubted && !is_unsure && other_side.is_none(),
+                    other_side,
                     passes_on,
                     at,
-                });
+                }));
             }
             return;
         }
@@ -332,7 +394,7 @@ impl<T> Hops<T> {
             }
             false => (Vec::new(), true),
         };
-        self.out.push_back(Hop {
+        self.out.push_back(Box::new(Hop {
             proxy,
             downstream,
             upstream,
@@ -340,9 +402,9 @@ impl<T> Hops<T> {
             others,
             others_known,
             passes_on: true,
-            http1_other_side: false,
+            other_side: None,
             at,
-        });
+        }));
     }
 }
 

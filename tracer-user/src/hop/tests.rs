@@ -28,15 +28,15 @@ fn connection(side: Side, tid: u32) -> u64 {
     2 * u64::from(tid) + side.index() as u64
 }
 
-fn opening(side: Side, n: u32, tid: u32, at: u64, fields: &[(&str, &str)]) -> Box<Opening> {
-    Box::new(Opening {
+fn opening(side: Side, n: u32, tid: u32, at: u64, fields: &[(&str, &str)]) -> Opening {
+    Opening {
         connection: ConnectionId(connection(side, tid)),
         stream_id: StreamId(2 * n + 1),
         at: Timestamp(at),
         tid,
         pid: 10,
         digest: FieldsDigest::of(&block(fields)),
-    })
+    }
 }
 
 /// A stream that went well; the test gives it its place and its times.
@@ -68,12 +68,12 @@ fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> 
                     fields.push(("x-call-id", value.as_str()));
                 }
                 opened.insert((side.index(), n), at);
-                hops.requested(PROXY, side, opening(side, n, tid, at, &fields));
+                hops.requested(PROXY, side, &opening(side, n, tid, at, &fields));
             }
             Event::Taken(n, of, tid) => {
                 let mut opening = opening(Side::Downstream, n, tid, at, &[(":path", "/b")]);
                 opening.connection = ConnectionId(connection(Side::Downstream, of));
-                hops.requested(PROXY, Side::Downstream, opening);
+                hops.requested(PROXY, Side::Downstream, &opening);
             }
             Event::Ended(side, n, tid) => {
                 let began = Timestamp(opened[&(side.index(), n)]);
@@ -90,7 +90,7 @@ fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> 
     }
     hops.advance(Timestamp(at + limits::HOP_WAIT_NS + limits::HOP_SETTLE_NS));
     hops.finish(Timestamp(u64::MAX));
-    std::iter::from_fn(|| hops.poll()).collect()
+    std::iter::from_fn(|| hops.poll().map(|hop| *hop)).collect()
 }
 
 /// Requests in bursts: each burst is read, then written on in the same order, then answered in any order.
@@ -185,7 +185,7 @@ proptest! {
                     let side = if matches!(event, Event::Asked(..)) { Side::Downstream } else { Side::Upstream };
                     let mut opening = opening(side, n, tid, at, &[(":method", "GET"), (":path", "/a")]);
                     opening.connection.0 += far;
-                    hops.requested(place, side, opening);
+                    hops.requested(place, side, &opening);
                 }
                 Event::Ended(side, n, tid) => {
                     let mut record = like.clone();
@@ -227,7 +227,7 @@ fn what_waits_is_bounded_and_what_is_let_go_is_counted() {
         hops.requested(
             PROXY,
             Side::Downstream,
-            opening(Side::Downstream, n, n % 7, 5, &fields),
+            &opening(Side::Downstream, n, n % 7, 5, &fields),
         );
     }
     assert!(hops.take_limit_hits().contains(&("hop_waiting", 1)));
@@ -247,7 +247,7 @@ fn a_process_of_one_role_costs_nothing() {
     hops.requested(
         PROXY,
         Side::Upstream,
-        opening(Side::Upstream, 1, 11, 5, &[]),
+        &opening(Side::Upstream, 1, 11, 5, &[]),
     );
     assert_eq!(hops.places[&PROXY].len(), 0);
     hops.disconnected(PROXY, Side::Upstream);
@@ -297,14 +297,14 @@ fn where_threads_take_turns_on_a_connection_order_says_nothing() {
     for (n, tid) in [(0, 11), (1, 12)] {
         let mut opening = opening(Side::Downstream, n, tid, 5, &fields);
         opening.connection = ConnectionId(1);
-        hops.requested(PROXY, Side::Downstream, opening);
+        hops.requested(PROXY, Side::Downstream, &opening);
     }
     // The second one's thread writes the first.
     for (n, tid) in [(0, 12), (1, 11)] {
         hops.requested(
             PROXY,
             Side::Upstream,
-            opening(Side::Upstream, n, tid, 10, &fields),
+            &opening(Side::Upstream, n, tid, 10, &fields),
         );
     }
     for (side, n, tid) in [
@@ -324,7 +324,7 @@ fn where_threads_take_turns_on_a_connection_order_says_nothing() {
         hops.ended(PROXY, side, Timestamp(20), record.into(), ());
     }
     hops.finish(Timestamp(u64::MAX));
-    let decided: Vec<_> = std::iter::from_fn(|| hops.poll()).collect();
+    let decided: Vec<_> = std::iter::from_fn(|| hops.poll().map(|hop| *hop)).collect();
     assert_eq!(decided.len(), 2);
     for hop in decided {
         let confidence = hop.join.map(|join| join.confidence);
@@ -343,14 +343,14 @@ fn which_of_several_new_connections_is_up_first_says_nothing_of_order() {
         hops.requested(
             PROXY,
             Side::Downstream,
-            opening(Side::Downstream, n, 11, 5, &fields),
+            &opening(Side::Downstream, n, 11, 5, &fields),
         );
     }
     let new = |n: u32| ConnectionId(100 + u64::from(n));
     for n in [1, 2, 0] {
         let mut opening = opening(Side::Upstream, 0, 11, 10, &fields);
         opening.connection = new(n);
-        hops.requested(PROXY, Side::Upstream, opening);
+        hops.requested(PROXY, Side::Upstream, &opening);
     }
     let mut end = |side, connection, stream| {
         let mut record = like.clone();
@@ -369,7 +369,7 @@ fn which_of_several_new_connections_is_up_first_says_nothing_of_order() {
         );
     }
     hops.finish(Timestamp(u64::MAX));
-    let decided: Vec<_> = std::iter::from_fn(|| hops.poll()).collect();
+    let decided: Vec<_> = std::iter::from_fn(|| hops.poll().map(|hop| *hop)).collect();
     assert_eq!(decided.len(), 3);
     for hop in decided {
         let confidence = hop.join.map(|join| join.confidence);
@@ -397,4 +397,42 @@ fn what_order_decided_is_doubted_when_a_thread_takes_over_soon_after() {
         let confidence = hop.join.map(|join| join.confidence);
         assert_eq!(confidence, Some(Confidence::Ambiguous));
     }
+}
+
+#[test]
+fn what_order_decided_does_not_wait_longer_than_for_those_that_were_read_with_it() {
+    let like = record();
+    let n = limits::HOP_STEADY;
+    let numbers: Vec<u32> = (0..4).collect();
+    let mut hops: Hops<()> = Hops::default();
+    hops.connected(PROXY, Side::Downstream);
+    hops.connected(PROXY, Side::Upstream);
+    let fields = [(":method", "GET"), (":path", "/a")];
+    let mut told = Vec::new();
+    for first in (0..n).step_by(4) {
+        let at = u64::from(first) * 1_000;
+        for side in [Side::Downstream, Side::Upstream] {
+            for n in &numbers {
+                hops.requested(PROXY, side, &opening(side, first + n, 11, at, &fields));
+            }
+        }
+        for n in &numbers {
+            for side in [Side::Upstream, Side::Downstream] {
+                let mut record = like.clone();
+                record.connection = ConnectionId(connection(side, 11));
+                record.stream_id = StreamId(2 * (first + n) + 1);
+                (record.first_at, record.last_at) = (Timestamp(at), Timestamp(at + 1));
+                hops.ended(PROXY, side, Timestamp(at + 1), record.into(), ());
+            }
+            let so_far = std::iter::from_fn(|| hops.poll()).count();
+            told.push((first + n, so_far));
+        }
+    }
+    // In the beginning nothing is told at once, later the last of four that were read together lets all go.
+    assert!(told.iter().take(400).all(|(_, n)| *n == 0));
+    let late = &told[usize::try_from(n).unwrap() - 4..];
+    assert_eq!(
+        late.iter().map(|(_, n)| *n).collect::<Vec<_>>(),
+        [0, 0, 0, 4]
+    );
 }

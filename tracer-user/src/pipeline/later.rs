@@ -9,8 +9,9 @@ use super::{ConnectionInfo, HopEnd, Loss, Output, Sink};
 use crate::anomaly::Rules;
 use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
-use crate::hop::{Hops, PlaceKey, Side};
-use crate::kernel::event::{Address, Timestamp};
+use crate::hop::fast::Map;
+use crate::hop::{Hops, OtherSide, PlaceKey, Side};
+use crate::kernel::event::{Address, OtherProtocol, Timestamp};
 use crate::stream::digest::Opening;
 use crate::stream::record::StreamRecord;
 
@@ -26,11 +27,18 @@ pub(super) struct Later {
     hops_off: bool,
     /// The connection ends followed now, so that the two ends of one connection find each other.
     ends: HashMap<EndKey, Arc<ConnectionInfo>>,
+    /// By connection: its other end. That is kept when the other end has gone before this one.
+    peers: Map<u64, Arc<ConnectionInfo>>,
 }
 
 impl Later {
     pub(super) fn without_hops(&mut self) {
         self.hops_off = true;
+    }
+
+    /// Hops are asked for.
+    pub(super) const fn joins(&self) -> bool {
+        !self.hops_off
     }
 
     /// A connection was found to speak HTTP/2.
@@ -42,17 +50,34 @@ impl Later {
             self.hops.connected(place, side);
         }
         if let Some(key) = end_key(info) {
+            let (local, peer, netns) = key;
+            if let Some(other) = self.ends.get(&(peer, local, netns)) {
+                self.peers.insert(info.id.0, Arc::clone(other));
+                self.peers.insert(other.id.0, Arc::clone(info));
+            }
             self.ends.insert(key, Arc::clone(info));
+        }
+        // In a recording both ends are one connection.
+        if info.peer_process.is_some() {
+            let peers = &mut self.peers;
+            peers
+                .entry(info.id.0)
+                .or_insert_with(|| Arc::new(info.turned()));
         }
     }
 
-    /// A connection was found to speak HTTP/1.x.
-    pub(super) fn speaks_http1(&mut self, info: &ConnectionInfo) {
+    /// A connection was found to speak what is not followed.
+    pub(super) fn speaks_other(&mut self, info: &ConnectionInfo, protocol: OtherProtocol) {
+        let other = match protocol {
+            OtherProtocol::Http1 => OtherSide::Http1,
+            OtherProtocol::Tls => OtherSide::Tls,
+            OtherProtocol::Other => return,
+        };
         if self.hops_off {
             return;
         }
         for (place, side, _) in places(info).into_iter().flatten() {
-            self.hops.speaks_http1(place, side);
+            self.hops.speaks_other(place, side, other);
         }
     }
 
@@ -66,16 +91,17 @@ impl Later {
         {
             self.ends.remove(&key);
         }
+        self.peers.remove(&info.id.0);
     }
 
     /// The request's HEADERS of a stream went by.
-    pub(super) fn requested(&mut self, info: &ConnectionInfo, opening: Box<Opening>) {
+    pub(super) fn requested(&mut self, info: &ConnectionInfo, opening: &Opening) {
         if self.hops_off {
             return;
         }
         let [first, second] = places(info);
         if let (Some((place, side, _)), true) = (first, second.is_some()) {
-            self.hops.requested(place, side, opening.clone());
+            self.hops.requested(place, side, opening);
         }
         if let Some((place, side, _)) = second.or(first) {
             self.hops.requested(place, side, opening);
@@ -105,9 +131,10 @@ impl Later {
             let mut end = HopEnd {
                 info: Arc::clone(info),
                 findings: findings.iter().map(|finding| finding.kind).collect(),
-                peer: None,
+                peer: self.peers.get(&info.id.0).cloned(),
             };
             if is_others {
+                end.peer = (info.pid != 0).then(|| Arc::clone(info));
                 end.info = Arc::new(info.turned());
                 let mut turned = StreamRecord::clone(&of_this);
                 turned.pid = end.info.pid;
@@ -145,6 +172,7 @@ impl Later {
         self.hops.finish(now);
         self.tell(sink);
         self.ends.clear();
+        self.peers.clear();
     }
 
     /// Hands on the requests that were decided.
@@ -157,23 +185,19 @@ impl Later {
                 }
             }
             let findings = self.rules.judge_hop(&request);
-            sink.accept(&Output::Hop {
-                request: Box::new(request),
-                findings,
-            });
+            sink.accept(&Output::Hop { request, findings });
+        }
+        while let Some(mut lone) = self.hops.poll_lone() {
+            self.name_peer(&mut lone.upstream.tag);
+            sink.accept(&Output::Lone(Box::new(lone)));
         }
     }
 
+    /// The other end may have been found after the stream had ended.
     fn name_peer(&self, end: &mut HopEnd) {
-        end.peer = end_key(&end.info)
-            .and_then(|(local, peer, netns)| self.ends.get(&(peer, local, netns)))
-            .filter(|peer| peer.id != end.info.id)
-            .cloned()
-            // In a recording both ends are one connection.
-            .or_else(|| {
-                let is_named = end.info.peer_process.is_some();
-                is_named.then(|| Arc::new(end.info.turned()))
-            });
+        if end.peer.is_none() {
+            end.peer = self.peers.get(&end.info.id.0).cloned();
+        }
     }
 }
 

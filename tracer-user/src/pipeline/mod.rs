@@ -254,7 +254,10 @@ impl Pipeline {
             first_at: event.at,
         };
         let shown = Arc::clone(&self.settings.shown);
-        let conn = Conn::new(event.socket, info, open, shown, self.frames);
+        let mut conn = Conn::new(event.socket, info, open, shown, self.frames);
+        if !self.later.joins() {
+            conn.without_openings();
+        }
         if let Some(mut evicted) = self.table.insert(event.socket, event.at, conn) {
             let before = evicted.live();
             evicted.evict(event.at, &mut self.later, sink);

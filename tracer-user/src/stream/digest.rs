@@ -17,37 +17,36 @@ static KEY: LazyLock<[u64; 2]> = LazyLock::new(|| {
     [random.hash_one(0_u8), random.hash_one(1_u8)]
 });
 
-/// Fields that intermediaries add, take away or change, so that they differ between the hops of one request.
-/// A name that ends with `-` stands for all that begin so.
-const HOP_SPECIFIC: &[&str] = &[
-    ":authority",
-    ":scheme",
-    "accept-encoding",
-    "b3",
-    "cdn-loop",
-    "connection",
-    "content-length",
-    "expected-",
-    "forwarded",
-    "grpc-previous-rpc-attempts",
-    "grpc-timeout",
-    "host",
-    "l5d-",
-    "te",
-    "traceparent",
-    "tracestate",
-    "uber-trace-id",
-    "via",
-    "x-amzn-trace-id",
-    "x-b3-",
-    "x-cloud-trace-context",
-    "x-datadog-",
-    "x-envoy-",
-    "x-forwarded-",
-    "x-ot-span-context",
-    "x-real-ip",
-    "x-request-id",
-];
+/// Fields that intermediaries add, take away or change, so that they differ between the hops of one request:
+/// those that begin with this byte. A name that ends with `-` stands for all that begin so.
+const fn hop_specific(first: u8) -> &'static [&'static str] {
+    match first {
+        b':' => &[":authority", ":scheme"],
+        b'a' => &["accept-encoding"],
+        b'b' => &["b3"],
+        b'c' => &["cdn-loop", "connection", "content-length"],
+        b'e' => &["expected-"],
+        b'f' => &["forwarded"],
+        b'g' => &["grpc-previous-rpc-attempts", "grpc-timeout"],
+        b'h' => &["host"],
+        b'l' => &["l5d-"],
+        b't' => &["te", "traceparent", "tracestate"],
+        b'u' => &["uber-trace-id"],
+        b'v' => &["via"],
+        b'x' => &[
+            "x-amzn-trace-id",
+            "x-b3-",
+            "x-cloud-trace-context",
+            "x-datadog-",
+            "x-envoy-",
+            "x-forwarded-",
+            "x-ot-span-context",
+            "x-real-ip",
+            "x-request-id",
+        ],
+        _ => &[],
+    }
+}
 
 /// What of a request's fields tells it apart, as hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,12 +72,13 @@ impl FieldsDigest {
         let mut digest = FieldsDigest::default();
         let mut whole = 0_u64;
         let mut complete = block.complete;
+        let key = *KEY;
         for field in &block.fields {
             let (Some(name), Some(value)) = (&field.name, &field.value) else {
                 complete = false;
                 continue;
             };
-            let of_field = hash(value, hash(name, 0));
+            let of_field = finished(absorbed(value, absorbed(name, 0, key), key), key);
             match &name[..] {
                 b":path" => digest.path = Some(of_field),
                 b":method" => digest.connect = &value[..] == b"CONNECT",
@@ -136,6 +136,14 @@ pub struct Opening {
     pub digest: FieldsDigest,
 }
 
+/// The hash of a `:path`, as [`FieldsDigest`] has it.
+#[must_use]
+pub fn path(value: &str) -> u64 {
+    let key = *KEY;
+    let name = absorbed(b":path", 0, key);
+    finished(absorbed(value.as_bytes(), name, key), key)
+}
+
 /// The encodings of a response's content, as one hash: two hops whose values differ can't be compared by bytes.
 #[must_use]
 pub fn coding(block: &HeaderBlock) -> u64 {
@@ -149,27 +157,10 @@ pub fn coding(block: &HeaderBlock) -> u64 {
 }
 
 fn is_hop_specific(name: &[u8]) -> bool {
-    // All of them begin with one of these: most other names are done with here.
-    if !matches!(
-        name.first(),
-        Some(
-            b':' | b'a'
-                | b'b'
-                | b'c'
-                | b'e'
-                | b'f'
-                | b'g'
-                | b'h'
-                | b'l'
-                | b't'
-                | b'u'
-                | b'v'
-                | b'x'
-        )
-    ) {
+    let Some(first) = name.first() else {
         return false;
-    }
-    HOP_SPECIFIC.iter().any(|specific| {
+    };
+    hop_specific(*first).iter().any(|specific| {
         let specific = specific.as_bytes();
         match specific.last() {
             Some(b'-') => name.starts_with(specific),
@@ -178,19 +169,35 @@ fn is_hop_specific(name: &[u8]) -> bool {
     })
 }
 
-/// A keyed hash of these bytes, after what was hashed to `seed`: a folded multiplication for every 8 bytes.
+/// A keyed hash of these bytes, after what was hashed to `seed`.
 fn hash(bytes: &[u8], seed: u64) -> u64 {
-    let [key, other] = *KEY;
+    let key = *KEY;
+    finished(absorbed(bytes, seed, key), key)
+}
+
+const fn finished(state: u64, key: [u64; 2]) -> u64 {
+    folded(state, key[0] | 1)
+}
+
+/// A folded multiplication for every 8 bytes, and one for the last ones.
+fn absorbed(bytes: &[u8], seed: u64, [key, other]: [u64; 2]) -> u64 {
     let mut state = seed ^ key ^ (bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
         state = folded(state ^ u64::from_le_bytes(*word), other);
     }
-    let mut last = [0_u8; 8];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    folded(folded(state ^ u64::from_le_bytes(last), other), key | 1)
+    // The last bytes, some of them twice: the length says how many.
+    let last = match (bytes.last_chunk::<8>(), rest) {
+        (_, []) => return state,
+        (Some(last), _) => u64::from_le_bytes(*last),
+        (None, rest) => match (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+            (Some(first), Some(last)) => {
+                u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+            }
+            _ => rest.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        },
+    };
+    folded(state ^ last, other)
 }
 
 #[expect(

@@ -77,7 +77,7 @@ impl Proxied {
         for event in events {
             self.single.extend(self.rules.judge(&event));
             match event {
-                StreamEvent::Requested(opening) => self.hops.requested(self.place, side, opening),
+                StreamEvent::Requested(opening) => self.hops.requested(self.place, side, &opening),
                 StreamEvent::Ended(record) => {
                     self.streams.push((*record).clone());
                     let tag = record.connection.0;
@@ -93,7 +93,7 @@ impl Proxied {
     fn decided(&mut self) {
         while let Some(request) = self.hops.poll() {
             self.findings.extend(self.rules.judge_hop(&request));
-            self.requests.push(request);
+            self.requests.push(*request);
         }
     }
 

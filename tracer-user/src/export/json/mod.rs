@@ -157,6 +157,12 @@ impl Sink for Json {
                     self.line(&line.with_hop(request));
                 }
             }
+            Output::Lone(lone) => {
+                if self.hops {
+                    let line = HopLine::lone(self.clock, lone);
+                    self.line(&line);
+                }
+            }
             Output::Finding { info, finding } => {
                 if finding.verdict >= self.shown_from {
                     let line = FindingLine::new(self.clock, info, None, finding);

@@ -403,6 +403,12 @@ impl Sink for Text {
                 findings,
             } => self.stream(info, record, findings),
             Output::Hop { request, findings } => self.hop(request, findings),
+            Output::Lone(lone) => {
+                if self.hops {
+                    let time = self.clock.at(lone.at).local_time_of_day();
+                    self.long_line(&format!("{time} {}", sides::lone(lone)), Paint::dim);
+                }
+            }
             Output::Finding { info, finding } => {
                 if finding.verdict >= self.shown_from {
                     self.finding(info, None, finding);

@@ -3,7 +3,7 @@
 use super::process;
 use super::unit::grouped;
 use crate::connection::Endpoint;
-use crate::hop::{Confidence, Hop};
+use crate::hop::{Confidence, Hop, Lone, OtherSide};
 use crate::kernel::event::Timestamp;
 use crate::pipeline::HopEnd;
 use crate::stream::record::{Moment, StreamRecord};
@@ -55,9 +55,7 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
     );
     if request.upstream.is_empty() {
         line.push_str(" stands alone");
-        if request.http1_other_side {
-            line.push_str(" (its other side may be HTTP/1.x)");
-        }
+        line.push_str(&why(request.other_side));
     }
     for attempt in &request.upstream {
         line.push_str(&format!(
@@ -71,6 +69,25 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
         line.push_str(&format!(", {} bytes missing", grouped(missing)));
     }
     line
+}
+
+/// A stream towards a server whose request was not seen, in one line.
+pub(super) fn lone(lone: &Lone<HopEnd>) -> String {
+    let up = &lone.upstream;
+    format!(
+        "hop: {}, {}, towards the server connection {} stream {} stands alone{}",
+        process(&up.tag.info.comm, up.record.pid),
+        up.record.path.as_deref().unwrap_or("?"),
+        up.record.connection,
+        up.record.stream_id,
+        why(lone.other_side)
+    )
+}
+
+fn why(other_side: Option<OtherSide>) -> String {
+    other_side.map_or_else(String::new, |other_side| {
+        format!(" (its other side may be {})", other_side.name())
+    })
 }
 
 /// Writes the frames of both streams in the order the proxy saw them, one a row, the client's hop on the left.

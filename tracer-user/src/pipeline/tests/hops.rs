@@ -169,8 +169,120 @@ fn a_request_that_may_have_gone_on_over_http_1_stands_alone_and_is_no_answer_of_
         assert_eq!(hosts.hops(), vec![(10, 0, vec![]); n]);
         for output in &hosts.driver.out.0 {
             if let Output::Hop { request, .. } = output {
-                assert!(request.http1_other_side);
+                assert_eq!(request.why_alone(), Some("http1_other_side"));
             }
+        }
+    }
+}
+
+#[test]
+fn who_the_client_was_is_known_when_a_request_is_decided_after_the_client_has_gone() {
+    let mut hosts = Hosts::new();
+    let end = |port: u16| Address::Inet(std::net::SocketAddr::from(([10, 0, 0, 1], port)));
+    // The client's end, the proxy's end of the same connection, and the proxy's towards the server.
+    for (pid, socket, opened, ports) in [
+        (9, 90, Opened::Active, (40_000, 80)),
+        (10, 100, Opened::Passive, (80, 40_000)),
+        (10, 101, Opened::Active, (40_001, 81)),
+    ] {
+        let driver = hosts.at(pid, socket);
+        driver.event(What::Open(Box::new(Open {
+            opened,
+            from_start: true,
+            local: end(ports.0),
+            peer: end(ports.1),
+            netns: 1,
+            inode: 1,
+            unix_peer_sk: 0,
+            comm: "worker".to_owned(),
+            peer_process: None,
+        })));
+        let (client, server) = match opened {
+            Opened::Passive => (Direction::Rx, Direction::Tx),
+            _ => (Direction::Tx, Direction::Rx),
+        };
+        driver.send(client, &[PREFACE, &settings()].concat());
+        driver.send(server, &settings());
+    }
+    let asked = [request(1), message(1, 3, true)].concat();
+    hosts.at(9, 90).send(Direction::Tx, &asked);
+    hosts.at(10, 100).send(Direction::Rx, &asked);
+    hosts.at(10, 101).send(Direction::Tx, &asked);
+    // The client gives up and goes; the proxy's stream to the server stays open.
+    hosts.at(9, 90).send(Direction::Tx, &reset(1, 8));
+    hosts.at(10, 100).send(Direction::Rx, &reset(1, 8));
+    hosts.at(9, 90).end(EndCause::LocalClose);
+    hosts.at(9, 90).end(EndCause::Closed);
+    hosts.driver.pass(STREAM_LINGER_NS * 2);
+    hosts.driver.pass(crate::limits::HOP_WAIT_NS * 2);
+    let peers: Vec<_> = hosts
+        .driver
+        .out
+        .0
+        .iter()
+        .filter_map(|output| match output {
+            Output::Hop { request, .. } => Some(request.downstream.tag.peer.as_ref()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(peers.len(), 1);
+    assert_eq!(peers[0].map(|peer| peer.pid), Some(9));
+}
+
+#[test]
+fn a_request_that_came_over_what_is_not_followed_leaves_its_other_side_alone_and_says_why() {
+    let first: [(OtherProtocol, &[u8], &str); 2] = [
+        (
+            OtherProtocol::Http1,
+            b"POST /a.B/C HTTP/1.1\r\n",
+            "http1_other_side",
+        ),
+        (OtherProtocol::Tls, &[22, 3, 1, 2, 0], "tls_other_side"),
+    ];
+    for (protocol, bytes, why) in first {
+        // Without HTTP/2 from clients, and with it.
+        for other in [false, true] {
+            let mut hosts = Hosts::new();
+            if other {
+                hosts.http2(10, 102, Opened::Passive);
+            }
+            let driver = hosts.at(10, 100);
+            // HTTP/1.x shows who asks, also where the beginning was not seen.
+            let opened = match protocol {
+                OtherProtocol::Http1 => Opened::Unseen,
+                _ => Opened::Passive,
+            };
+            driver.open(opened, opened == Opened::Passive);
+            driver.event(What::Unrecognised(Unrecognised {
+                direction: Direction::Rx,
+                protocol,
+                first: bytes,
+            }));
+            hosts.http2(10, 101, Opened::Active);
+            // Two that go well, and one that does not: of the path once, and what went wrong.
+            for (id, status) in [(1, "0"), (3, "0"), (5, "14")] {
+                let driver = hosts.at(10, 101);
+                driver.send(Direction::Tx, &[request(id), message(id, 3, true)].concat());
+                let answer = [
+                    response_headers(id),
+                    message(id, 5, false),
+                    trailers(id, status),
+                ];
+                driver.send(Direction::Rx, &answer.concat());
+            }
+            hosts.driver.pass(STREAM_LINGER_NS * 2);
+            let lone: Vec<_> = hosts
+                .driver
+                .out
+                .0
+                .iter()
+                .filter_map(|output| match output {
+                    Output::Lone(lone) => Some((lone.upstream.record.stream_id.0, lone.why())),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(lone, [(1, why), (5, why)]);
+            assert_eq!(hosts.hops(), []);
         }
     }
 }

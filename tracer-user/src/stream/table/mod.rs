@@ -70,6 +70,8 @@ pub struct StreamTable {
     over: bool,
     /// What stands for longer than it should.
     looks: Looks,
+    /// Nobody asks for [`StreamEvent::Requested`].
+    openings_off: bool,
     out: VecDeque<StreamEvent>,
 }
 
@@ -96,8 +98,14 @@ impl StreamTable {
             watch: Watch::new(from_start),
             over: false,
             looks: Looks::default(),
+            openings_off: false,
             out: VecDeque::new(),
         }
+    }
+
+    /// Does not tell the openings of streams, so that their fields are not digested.
+    pub fn without_openings(&mut self) {
+        self.openings_off = true;
     }
 
     /// The role of the observed end became known.
@@ -360,7 +368,7 @@ impl StreamTable {
                 });
                 if begun(self) {
                     self.ids.on_open(id);
-                    if !begun_before {
+                    if !begun_before && !self.openings_off {
                         self.out.push_back(StreamEvent::Requested(Box::new(Opening {
                             connection: self.connection,
                             stream_id: id,

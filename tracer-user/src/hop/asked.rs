@@ -1,0 +1,43 @@
+//! What is kept of a request's opening while its other side is looked for: little, since very many are.
+
+use super::ids::Ids;
+use crate::kernel::event::Timestamp;
+use crate::stream::digest::Opening;
+
+/// The opening of a stream that a process serves.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// When.
+    pub(super) at: Timestamp,
+    /// All fields but those that intermediaries change.
+    pub(super) whole: Option<u64>,
+    /// `:path`, its query included.
+    pub(super) path: Option<u64>,
+    /// The ids that it carries.
+    pub(super) ids: Ids,
+    fields: Box<[u64]>,
+    /// The thread that read it; 0 unknown.
+    pub(super) tid: u32,
+    /// A tunnel, no request that is passed on.
+    pub(super) connect: bool,
+}
+
+impl Asked {
+    pub(super) fn of(opening: &Opening) -> Asked {
+        let digest = &opening.digest;
+        Asked {
+            at: opening.at,
+            whole: digest.whole,
+            path: digest.path,
+            ids: Ids::of(digest),
+            fields: digest.fields().into(),
+            tid: opening.tid,
+            connect: digest.connect,
+        }
+    }
+
+    /// Hashes of its single fields.
+    pub(super) fn fields(&self) -> &[u64] {
+        &self.fields
+    }
+}
