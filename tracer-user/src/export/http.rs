@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,6 +36,7 @@ pub struct Heartbeat {
     started: Instant,
     attached: AtomicBool,
     beat_ms: AtomicU64,
+    waiting: Mutex<Option<String>>,
 }
 
 impl Heartbeat {
@@ -46,6 +47,7 @@ impl Heartbeat {
             started: Instant::now(),
             attached: AtomicBool::new(false),
             beat_ms: AtomicU64::new(0),
+            waiting: Mutex::new(None),
         }
     }
 
@@ -58,6 +60,20 @@ impl Heartbeat {
     /// All kernel programs are attached, or no longer.
     pub fn set_attached(&self, attached: bool) {
         self.attached.store(attached, Ordering::Relaxed);
+    }
+
+    /// What has to come before it does what it shall, and why it has not.
+    pub fn set_waiting(&self, why: Option<String>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Something has to come first.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     /// Time since the last beat.
@@ -74,7 +90,9 @@ impl Heartbeat {
         if !self.attached.load(Ordering::Relaxed) {
             return Some("the kernel programs are not attached\n".to_owned());
         }
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         self.late(READY_AGE)
+            .or_else(|| waiting.as_ref().map(|why| format!("{why}\n")))
     }
 
     /// Why it is not healthy; None when it is.
@@ -305,6 +323,7 @@ mod tests {
             started,
             attached: AtomicBool::new(true),
             beat_ms: AtomicU64::new(0),
+            waiting: Mutex::new(None),
         };
         assert!(
             heartbeat
