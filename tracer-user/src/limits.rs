@@ -81,12 +81,28 @@ pub const STORY_MOMENTS: usize = 48;
 /// Bytes of one shown header value. Longer ones are cut.
 pub const SHOWN_VALUE: usize = 256;
 
-/// Distinct values of the `service` and `method` labels; the others are counted under `other`.
-/// Counter `label_values`.
-pub const METHOD_LABELS: usize = 500;
+/// Connection ends (process and container of a pod) that have series in the metrics. Beyond it the one that
+/// has been without a connection for longest makes room (counter `ends`); where all have connections, the new
+/// one is counted under `other` (`h2trace_self_label_overflow_total{label="end"}`).
+pub const ENDS: usize = 1_000;
 
-/// Distinct values of each workload label (`comm`). Counter `label_values`.
-pub const WORKLOAD_LABELS: usize = 1_000;
+/// Series of connection ends in all: what keeps a page of metrics small whatever the traffic is. Beyond it
+/// what would be a new one is counted under `other` (`h2trace_self_label_overflow_total{label="series"}`).
+pub const SERIES: usize = 100_000;
+
+/// gRPC methods of one connection end and role. Those beyond it are counted under `other`
+/// (`h2trace_self_label_overflow_total{label="grpc_method"}`).
+pub const END_METHODS: usize = 128;
+
+/// Sorts of RST_STREAM (sender, code, phases, verdict) of one connection end and role. Those beyond it are
+/// counted under the code `other` (`h2trace_self_label_overflow_total{label="reset"}`).
+pub const END_RESETS: usize = 64;
+
+/// How long the series of a connection end stay when it has no connection any more.
+pub const SERIES_TTL_NS: u64 = 15 * 60 * 1_000_000_000;
+
+/// How long the series of a pod are held back until its names are known. Then they are shown as `unknown`.
+pub const NAMES_WAIT_NS: u64 = 10_000_000_000;
 
 /// GOAWAY debug data that is kept to recognise known reasons. Never shown beyond the known ones.
 pub const GOAWAY_DEBUG: usize = 64;
@@ -173,6 +189,10 @@ pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;
 
 /// Connections of scrapers that are served at once. Others wait in the kernel's backlog.
 pub const HTTP_CONNECTIONS: usize = 128;
+
+/// Pages of metrics that scrapers have asked for and not read yet. Further ones are refused with status 503.
+/// Counter `pages`.
+pub const PAGES: usize = 4;
 
 /// Bytes of output lines that wait for a slow reader. Further lines are thrown away and counted in
 /// `h2trace_self_output_dropped_total`.

@@ -33,6 +33,10 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let exporter = Exporter::new()?;
     let scrape = exporter.scrape();
     let heartbeat = Arc::new(Heartbeat::new());
+    if let Some(pods) = &settings.pods {
+        exporter.show_pods(pods.clone())?;
+        heartbeat.show_pods(Arc::clone(&pods.state));
+    }
     let chosen = chosen::later(&scope, settings.pods.as_ref())?;
     let source = live::start(&settings, chosen, &scope.selected, None)?;
     if let Some(why) = chosen::unknown(&scope, settings.pods.as_ref()) {

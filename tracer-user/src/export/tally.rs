@@ -108,7 +108,10 @@ impl Sink for Tally {
             Output::Finding { finding, .. } => self.count_finding(finding),
             Output::Loss(loss) if !loss.hides_traffic() => {}
             Output::Loss(loss) => *self.losses.entry(loss.cause).or_default() += 1,
-            Output::ConnectionEnded { .. } | Output::GoAway { .. } | Output::Frame { .. } => {}
+            Output::ConnectionEnded { .. }
+            | Output::GoAway { .. }
+            | Output::Frame { .. }
+            | Output::Lone(_) => {}
         }
     }
 }

@@ -10,10 +10,10 @@ use super::index::{Index, Thread};
 use super::order::Order;
 use super::period::{self, Periods};
 use super::shared::{self, Shared};
-use super::{Attempt, By, Confidence, HopStream, Join, Side};
+use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
-use crate::stream::digest::Opening;
+use crate::stream::digest::{Opening, path};
 use crate::stream::record::StreamRecord;
 
 /// A stream's key: its connection and its id in one number.
@@ -88,9 +88,22 @@ impl<T> Down<T> {
 pub(super) struct Up {
     at: Timestamp,
     whole: Option<u64>,
+    path: Option<u64>,
     request_id: Option<u64>,
+    /// A tunnel, or one of a request that was found.
+    is_told: bool,
     /// What it was opened for.
     of: Option<u64>,
+}
+
+/// What the end of an upstream stream means.
+pub(super) enum UpEnded<T> {
+    /// Both sides of this request are over, or this attempt of it.
+    Both(u64),
+    /// It belongs to no request that was seen, which is worth telling.
+    Lone(HopStream<T>),
+    /// Nothing yet.
+    Nothing,
 }
 
 /// One process.
@@ -129,8 +142,8 @@ pub(super) struct Place<T> {
     recent: Option<VecDeque<(Option<u64>, Arc<StreamRecord>)>>,
     /// The latest end of those that were not kept.
     forgotten: Option<Timestamp>,
-    /// Connections of this side speak HTTP/1.x.
-    pub(super) http1: [bool; 2],
+    /// What connections of this side speak that are not followed.
+    pub(super) unfollowed: [Option<OtherSide>; 2],
     /// Paths of requests that stand alone and were told.
     told: Map<u64, ()>,
     /// Bounds that were reached: candidates, attempts, paths, connections.
@@ -159,7 +172,7 @@ impl<T> Place<T> {
             paths: Map::default(),
             recent: None,
             forgotten: None,
-            http1: [false; 2],
+            unfollowed: [None; 2],
             told: Map::default(),
             hits: [0; 4],
         }
@@ -301,7 +314,9 @@ impl<T> Place<T> {
         let up = Up {
             at: opening.at,
             whole: opening.digest.whole,
+            path: opening.digest.path,
             request_id: opening.digest.request_id,
+            is_told: opening.digest.connect || found.is_some(),
             of,
         };
         self.ups.insert(key, up);
@@ -410,20 +425,31 @@ impl<T> Place<T> {
         Some(down)
     }
 
-    /// A request without an upstream stream may have gone on over HTTP/1.x. Whether that is to be told: of
-    /// each path once, and of each request that did not end well.
+    /// A request without an upstream stream may have gone on over what is not followed. Whether that is to be
+    /// told: of each path once, and of each request that did not end well.
     pub(super) fn tells_alone(&mut self, down: &Down<T>, ended_well: bool) -> bool {
-        if !self.http1_upstream() || down.asked.connect {
-            return false;
-        }
-        let is_new = down.asked.path.is_some_and(|path| {
+        self.unfollowed(Side::Upstream).is_some()
+            && !down.asked.connect
+            && self.tells(Side::Downstream, down.asked.path, ended_well)
+    }
+
+    /// The same of an upstream stream.
+    pub(super) fn tells_lone(&mut self, path: Option<u64>, ended_well: bool) -> bool {
+        self.unfollowed(Side::Downstream).is_some() && self.tells(Side::Upstream, path, ended_well)
+    }
+
+    fn tells(&mut self, side: Side, path: Option<u64>, ended_well: bool) -> bool {
+        // The two sides of one path are two.
+        let path = path.map(|path| path ^ side.index() as u64);
+        let is_new = path.is_some_and(|path| {
             self.told.len() < limits::HOP_PATHS && self.told.insert(path, ()).is_none()
         });
         is_new || !ended_well
     }
 
-    pub(super) fn http1_upstream(&self) -> bool {
-        self.http1.get(Side::Upstream.index()) == Some(&true)
+    /// What connections of this side speak that are not followed.
+    pub(super) fn unfollowed(&self, side: Side) -> Option<OtherSide> {
+        self.unfollowed.get(side.index()).copied().flatten()
     }
 
     /// A request of this path was passed on.
@@ -567,20 +593,48 @@ impl<T> Place<T> {
     }
 
     /// An upstream stream ended. Returns the request that it was opened for, if that has ended too.
-    pub(super) fn up_ended(&mut self, key: u64, ended: HopStream<T>) -> Option<u64> {
-        let up = self.ups.get(&key)?;
+    pub(super) fn up_ended(
+        &mut self,
+        key: u64,
+        ended: HopStream<T>,
+        ended_well: bool,
+    ) -> UpEnded<T> {
+        let Some(up) = self.ups.get(&key) else {
+            return UpEnded::Nothing;
+        };
         if let Some(of) = up.of
             && let Some(down) = self.downs.get_mut(&of)
             && let Some(attempt) = down.attempts.iter_mut().find(|a| key_of(a) == key)
         {
             attempt.stream = Some(ended);
             down.n_open = down.n_open.saturating_sub(1);
-            return down.ended.is_some().then_some(of);
+            return match down.ended {
+                Some(_) => UpEnded::Both(of),
+                None => UpEnded::Nothing,
+            };
         }
-        let whole = up.whole;
+        let (whole, path, is_told) = (up.whole, up.path, up.is_told);
         self.ups.remove(&key);
         self.remember(whole, &ended);
-        None
+        // Requests of its path are passed on here, so that this one's was not seen; or it may have come in a
+        // way that is not followed.
+        let is_passed_on = path.is_some_and(|path| self.paths.contains_key(&path));
+        let is_lone = !is_told
+            && self.shared.is_none()
+            && (is_passed_on || self.tells_lone(path, ended_well));
+        match is_lone {
+            true => UpEnded::Lone(ended),
+            false => UpEnded::Nothing,
+        }
+    }
+
+    /// A stream that the process opened has ended, and nobody is seen who asks it.
+    pub(super) fn lone_ended(&mut self, ended: HopStream<T>, ended_well: bool) -> UpEnded<T> {
+        let path = ended.record.path.as_deref().map(path);
+        match self.tells_lone(path, ended_well) {
+            true => UpEnded::Lone(ended),
+            false => UpEnded::Nothing,
+        }
     }
 
     /// An upstream stream leaves.

@@ -209,14 +209,20 @@ impl Conn {
                 return false;
             }
         }
+        if unrecognised.protocol == OtherProtocol::Http1 && self.role.get().is_none() {
+            let is_answer = unrecognised.first.starts_with(b"HTTP/");
+            let sender = match is_answer {
+                true => Endpoint::Server,
+                false => Endpoint::Client,
+            };
+            self.role.prove(unrecognised.direction, sender);
+        }
         let mut info = (*self.info).clone();
         info.protocol = Protocol::Other(unrecognised.protocol);
         info.role = self.role.get();
         self.info = Arc::new(info);
         sink.accept(&Output::Connection(Arc::clone(&self.info)));
-        if unrecognised.protocol == OtherProtocol::Http1 {
-            later.speaks_http1(&self.info);
-        }
+        later.speaks_other(&self.info, unrecognised.protocol);
         true
     }
 
