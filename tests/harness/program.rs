@@ -8,7 +8,13 @@ use std::time::Duration;
 /// GET over HTTP/1.1, for admin and metrics pages; None when it cannot be had.
 #[must_use]
 pub fn http_get(address: &str, path: &str) -> Option<String> {
-    let mut socket = TcpStream::connect(address.trim()).ok()?;
+    let socket = TcpStream::connect(address.trim()).ok()?;
+    http_get_over(socket, address, path)
+}
+
+/// As [`http_get`], over a connection that is there.
+#[must_use]
+pub fn http_get_over(mut socket: TcpStream, address: &str, path: &str) -> Option<String> {
     socket
         .set_read_timeout(Some(Duration::from_secs(10)))
         .ok()?;

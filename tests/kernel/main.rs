@@ -9,4 +9,6 @@ mod ends;
 mod late;
 mod losses;
 mod other;
+mod pods;
+mod pods_later;
 mod ways;

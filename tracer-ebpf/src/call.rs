@@ -74,7 +74,8 @@ pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
                 if socket.told & told::OPEN != 0 {
                     record::end(sk, socket, cause::CLOSED, towards, task);
                 }
-                stale = socket.born_ns;
+                // At once: nothing more is walked or told, whatever the call returned.
+                let _gone = SOCKETS.remove(sk);
                 known = None;
             }
         }

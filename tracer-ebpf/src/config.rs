@@ -1,13 +1,14 @@
 //! What user space tells the kernel programs: filter, kernel field offsets, system call numbers.
 //!
 //! [`Config`] is one read-only global, written once before load. The filter's *members* (pids, cgroups,
-//! network namespaces, ports, names) stand in hash maps and may change while the programs run; user
-//! space then raises the number in the `EPOCH` map, so that sockets that were refused are judged anew.
+//! pods, network namespaces, ports, names) stand in hash maps and may change while the programs run; user
+//! space then raises the number in the `EPOCH` map, so that every socket is judged anew.
 
 /// A kernel field that this kernel's BTF does not have.
 pub const NO_FIELD: u32 = u32::MAX;
 
-/// Bits of [`Config::filter`]. Different bits are joined by AND, members of one map by OR; no bit: all.
+/// Bits of [`Config::filter`]. Different bits are joined by AND, members of one map by OR; no bit: all. A bit
+/// whose map has no member wants nothing.
 pub mod filter {
     /// Only tasks whose tgid is in `PIDS` (the children of a member become members).
     pub const PID: u32 = 1;
@@ -19,6 +20,10 @@ pub mod filter {
     pub const PORT: u32 = 8;
     /// Only tasks whose `comm` is in `COMMS`.
     pub const COMM: u32 = 16;
+    /// Only tasks in a v2 cgroup of `PODS`, or below one.
+    pub const POD: u32 = 32;
+    /// No tasks in a v2 cgroup of `EXCLUDED`, or below one.
+    pub const EXCLUDED: u32 = 64;
 }
 
 /// What a system call does with the user's memory; values of [`Config::syscalls`].

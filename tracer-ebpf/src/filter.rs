@@ -8,7 +8,7 @@ use tracer_ebpf::{
 
 use crate::{
     kernel_struct::{field, netns},
-    maps::{CGROUPS, COMMS, EPOCH, NETNS, PIDS, PORTS, config},
+    maps::{CGROUPS, COMMS, EPOCH, EXCLUDED, NETNS, PIDS, PODS, PORTS, config},
 };
 
 /// Deepest v2 cgroup whose ancestors are looked at (a Kubernetes container is at depth 4 or 5).
@@ -52,23 +52,34 @@ pub(crate) fn wants(sk: u64, family: u16, tgid: u32) -> bool {
             return false;
         }
     }
-    wanted & filter::CGROUP == 0 || in_wanted_cgroup()
+    let by_cgroup = wanted & (filter::CGROUP | filter::POD | filter::EXCLUDED);
+    by_cgroup == 0 || in_wanted_cgroup(by_cgroup)
 }
 
+/// One walk from the root of the hierarchy to the task, for all kinds that are v2 cgroup ids.
 #[inline(always)]
-fn in_wanted_cgroup() -> bool {
+fn in_wanted_cgroup(wanted: u32) -> bool {
+    let mut missing = wanted & (filter::CGROUP | filter::POD);
     let mut level = 0;
     while level < CGROUP_DEPTH {
         // SAFETY: the helper takes any level; 0 means there is none so deep.
         let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
         if cgroup == 0 {
+            break;
+        }
+        // SAFETY (every `get` below): only the presence of the entry matters.
+        if wanted & filter::EXCLUDED != 0 && unsafe { EXCLUDED.get(cgroup) }.is_some() {
             return false;
         }
-        // SAFETY: only the presence of the entry matters.
-        if unsafe { CGROUPS.get(cgroup) }.is_some() {
-            return true;
+        // SAFETY: see above.
+        if missing & filter::CGROUP != 0 && unsafe { CGROUPS.get(cgroup) }.is_some() {
+            missing &= !filter::CGROUP;
+        }
+        // SAFETY: see above.
+        if missing & filter::POD != 0 && unsafe { PODS.get(cgroup) }.is_some() {
+            missing &= !filter::POD;
         }
         level += 1;
     }
-    false
+    missing == 0
 }

@@ -61,6 +61,14 @@ pub(crate) static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
 #[map]
 pub(crate) static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(4_096, 0);
 
+/// Filter members: v2 cgroup ids of the selected pods or containers. They come and go while the programs run.
+#[map]
+pub(crate) static PODS: HashMap<u64, u8> = HashMap::with_max_entries(4_096, 0);
+
+/// v2 cgroup ids of what is not wanted although all else is.
+#[map]
+pub(crate) static EXCLUDED: HashMap<u64, u8> = HashMap::with_max_entries(4_096, 0);
+
 /// Filter members: inode numbers of network namespaces.
 #[map]
 pub(crate) static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(4_096, 0);

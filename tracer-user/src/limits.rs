@@ -81,12 +81,28 @@ pub const STORY_MOMENTS: usize = 48;
 /// Bytes of one shown header value. Longer ones are cut.
 pub const SHOWN_VALUE: usize = 256;
 
-/// Distinct values of the `service` and `method` labels; the others are counted under `other`.
-/// Counter `label_values`.
-pub const METHOD_LABELS: usize = 500;
+/// Connection ends (process and container of a pod) that have series in the metrics. Beyond it the one that
+/// has been without a connection for longest makes room (counter `ends`); where all have connections, the new
+/// one is counted under `other` (`h2trace_self_label_overflow_total{label="end"}`).
+pub const ENDS: usize = 1_000;
 
-/// Distinct values of each workload label (`comm`). Counter `label_values`.
-pub const WORKLOAD_LABELS: usize = 1_000;
+/// Series of connection ends in all: what keeps a page of metrics small whatever the traffic is. Beyond it
+/// what would be a new one is counted under `other` (`h2trace_self_label_overflow_total{label="series"}`).
+pub const SERIES: usize = 100_000;
+
+/// gRPC methods of one connection end and role. Those beyond it are counted under `other`
+/// (`h2trace_self_label_overflow_total{label="grpc_method"}`).
+pub const END_METHODS: usize = 128;
+
+/// Sorts of RST_STREAM (sender, code, phases, verdict) of one connection end and role. Those beyond it are
+/// counted under the code `other` (`h2trace_self_label_overflow_total{label="reset"}`).
+pub const END_RESETS: usize = 64;
+
+/// How long the series of a connection end stay when it has no connection any more.
+pub const SERIES_TTL_NS: u64 = 15 * 60 * 1_000_000_000;
+
+/// How long the series of a pod are held back until its names are known. Then they are shown as `unknown`.
+pub const NAMES_WAIT_NS: u64 = 10_000_000_000;
 
 /// GOAWAY debug data that is kept to recognise known reasons. Never shown beyond the known ones.
 pub const GOAWAY_DEBUG: usize = 64;
@@ -178,6 +194,10 @@ pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;
 /// Connections of scrapers that are served at once. Others wait in the kernel's backlog.
 pub const HTTP_CONNECTIONS: usize = 128;
 
+/// Pages of metrics that scrapers have asked for and not read yet. Further ones are refused with status 503.
+/// Counter `pages`.
+pub const PAGES: usize = 4;
+
 /// Bytes of output lines that wait for a slow reader. Further lines are thrown away and counted in
 /// `h2trace_self_output_dropped_total`.
 pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;
@@ -225,3 +245,44 @@ pub const RECORD_BACKLOG: usize = 256 << 20;
 
 /// Words that one `explain` looks at. More are refused: what matters of a log is one line.
 pub const EXPLAIN_WORDS: usize = 500;
+
+/// Pods of a node that are known at once (the kubelet's own bound is 110, clouds go to 250, some people to 500).
+/// Further ones keep no name. Counter `pods`.
+pub const PODS: usize = 2_048;
+
+/// Containers of one pod that are known, init and ephemeral ones and those before a restart included. Counter
+/// `pod_containers`.
+pub const POD_CONTAINERS: usize = 256;
+
+/// Pods that have gone and are still found, so that connections that they opened last are named.
+pub const PODS_GONE: usize = 1_024;
+
+/// How long such a pod is found.
+pub const PODS_LINGER_NS: u64 = 60_000_000_000;
+
+/// Containers and addresses that wait for their names. Those beyond it keep none. Counter `workloads_waiting`.
+pub const WORKLOADS_WAITING: usize = 4_096;
+
+/// Bytes of one answer of the API server to a list of pods. A larger one is an error of the watch.
+pub const API_LIST_BYTES: usize = 64 << 20;
+
+/// Containers whose connections share one name. Beyond it all are forgotten, and learnt anew. Counter `containers`.
+pub const CONTAINERS_KNOWN: usize = 8_192;
+
+/// v2 cgroups of which it is known what they are. Beyond it all are forgotten, and learnt anew; connections lose
+/// nothing by it.
+pub const CGROUPS_KNOWN: usize = 16_384;
+
+/// Addresses of peers that were looked up within the last second. Those beyond it are looked up each time.
+pub const PEERS_KNOWN: usize = 4_096;
+
+/// Cgroups that a run is told of as selected (or excluded) pods: the size of the kernel programs' maps for them.
+/// Counter `selected_cgroups`.
+pub const SELECTED_CGROUPS: usize = 4_096;
+
+/// Directories of the cgroup hierarchy that are searched for pods. Counter `selected_cgroups`.
+pub const CGROUPS_SEARCHED: usize = 65_536;
+
+/// The first line of standard input of a run that is held by it (`--held-by-stdin`): the pods of a node. A longer one
+/// is refused.
+pub const HELD_LINE: usize = 32 << 20;

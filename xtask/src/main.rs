@@ -7,11 +7,14 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod build_ebpf;
+mod cluster;
 mod command;
 mod compare_tshark;
 mod demo;
 mod fuzz;
+mod image;
 mod incident;
+mod manifests;
 mod privilege;
 mod setup;
 mod soak;
@@ -49,6 +52,12 @@ enum Task {
     Soak(soak::Options),
     /// Run the reference incident in all its shapes, and hold h2trace's verdicts against the clients' words
     IncidentMatrix(incident::Matrix),
+    /// Start a real Kubernetes cluster of one node, and keep it until Ctrl-C
+    Cluster(cluster::Options),
+    /// Build the static binary, and the image that Kubernetes runs
+    Image(image::Options),
+    /// Write the plain manifests, and the kubectl plugin's, from the Helm chart
+    Manifests(manifests::Options),
     /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
     CompareTshark(compare_tshark::Options),
 }
@@ -65,6 +74,9 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options, &root),
         Task::Soak(options) => soak::run(&options, &root),
         Task::IncidentMatrix(options) => incident::matrix(&options, &root),
+        Task::Cluster(options) => cluster::run(&options, &root),
+        Task::Image(options) => image::run(&options, &root),
+        Task::Manifests(options) => manifests::run(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),
     };
     result.unwrap_or_else(|error| {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_ebpf::counter::COUNTERS;
 
-use super::args::CommonArgs;
+use super::args::{CommonArgs, KubernetesArgs};
 use super::scope::Scope;
 use super::session::{self, Ended, Plan, Source, Stop};
 use crate::connection::ConnectionId;
@@ -19,7 +19,8 @@ use crate::kernel::event::{Event, SocketKey, Timestamp};
 use crate::kernel::{DRAIN_MAX, Options, Tracer};
 use crate::pipeline::{self, Loss, Output, Pipeline, Sink};
 use crate::stream::table::Shown;
-use crate::workload::process::Names;
+use crate::workload::attribution::Names;
+use crate::workload::kubernetes;
 
 /// Exit status after a second signal, as shells number it for SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub options: Options,
     /// Header fields whose values may be kept.
     pub shown: Arc<Shown>,
+    /// Who names pods, if there are any.
+    pub pods: Option<kubernetes::Source>,
 }
 
 impl Settings {
@@ -52,7 +55,7 @@ impl Settings {
     /// From the arguments.
     ///
     /// # Errors
-    /// A header name is none, or carries a credential.
+    /// A header name is none, or carries a credential; who is to name pods cannot be asked.
     pub fn new(args: &CommonArgs, scope: &Scope) -> anyhow::Result<Self> {
         Ok(Self {
             options: Options {
@@ -62,8 +65,23 @@ impl Settings {
                 ..Options::default()
             },
             shown: Arc::new(Shown::with(&args.header.header)?),
+            pods: pods(&args.kubernetes)?,
         })
     }
+}
+
+/// Starts asking who names pods, if there is anybody to ask.
+fn pods(args: &KubernetesArgs) -> anyhow::Result<Option<kubernetes::Source>> {
+    let source = kubernetes::start(&args.settings())?;
+    if let Some(source) = source.as_ref().filter(|source| source.asks_api())
+        && args.node_name.is_none()
+    {
+        super::say(&format!(
+            "this node is taken to be {} at the API server, by the host's name (--node-name NAME)",
+            source.node
+        ));
+    }
+    Ok(source)
 }
 
 /// Listens beside the pipeline: to the kernel side's events, and to what the pipeline says.
@@ -117,7 +135,7 @@ pub fn start(settings: &Settings, tap: Option<Box<dyn Tap>>) -> anyhow::Result<B
     let tracer = Tracer::start(&settings.options)?;
     let pipeline = Pipeline::new(pipeline::Settings {
         shown: Arc::clone(&settings.shown),
-        names: Box::new(Names::default()),
+        names: Box::new(Names::new(settings.pods.clone())),
     });
     Ok(Box::new(Live {
         tracer,

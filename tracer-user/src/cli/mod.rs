@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod explain;
 pub mod front;
 pub mod generate;
+pub mod held;
 pub mod live;
 pub mod output;
 pub mod ready;
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
+    crate::kernel::rights::make_effective();
     log_to_stderr(cli.command.kernel_log());
     let done = match &cli.command {
         Command::Serve(args) => serve::run(args),

@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::args::RecordArgs;
+use super::held;
 use super::live::{self, Tap};
 use super::output::Printer;
 use super::ready::ReadyFile;
@@ -45,6 +46,9 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
             "record writes all that the traced processes send and receive into the file, bodies and credentials \
              too (if that is meant, say --include-payload; trace keeps none of it)"
         );
+    }
+    if args.trace.held_by_stdin {
+        held::by_stdin()?;
     }
     let scope = trace::scope(&args.trace)?;
     let settings = live::Settings::new(&args.trace.common, &scope)?.with_payload(RING_BYTES);

@@ -37,6 +37,8 @@ impl Scope {
                 .iter()
                 .map(|given| cgroup::id_of(given))
                 .collect::<Result<_, _>>()?,
+            pods: None,
+            excluded: None,
             netns: args
                 .netns
                 .iter()

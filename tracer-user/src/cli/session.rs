@@ -11,6 +11,7 @@ use super::front::Front;
 use super::output::Printer;
 use super::scope::Scope;
 use super::show::Wanted;
+use crate::export::clock::monotonic_now;
 use crate::export::diagnosis::Diagnosis;
 use crate::export::http::Heartbeat;
 use crate::export::prometheus::{Exporter, ProgramRuns};
@@ -290,6 +291,7 @@ impl Session {
         if let Some(exporter) = self.plan.exporter.as_mut() {
             let (connections, streams) = self.source.live();
             exporter.set_live(connections, streams);
+            exporter.advance(monotonic_now());
             exporter.set_kernel(&counters);
             exporter.set_programs(&self.source.programs());
             if let Some(printer) = &self.plan.printer {

@@ -8,6 +8,7 @@ use anyhow::bail;
 
 use super::args::{Format, Show, TraceArgs};
 use super::front::Front;
+use super::held;
 use super::live;
 use super::output::{self, Printer};
 use super::ready::ReadyFile;
@@ -28,6 +29,9 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 /// # Errors
 /// What is named does not exist, privileges are missing, or the kernel refuses.
 pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
+    if args.held_by_stdin {
+        held::by_stdin()?;
+    }
     let scope = scope(args)?;
     let settings = live::Settings::new(&args.common, &scope)?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;

@@ -185,9 +185,13 @@ fn answer<B>(
         return response;
     }
     match path {
-        "/metrics" => match scrape.encode(heartbeat.age()) {
-            Ok(body) => {
-                let mut response = Response::new(Full::new(Bytes::from(body)));
+        "/metrics" => match scrape.page(heartbeat.age()) {
+            Ok(None) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many scrapes at once\n".into(),
+            ),
+            Ok(Some(body)) => {
+                let mut response = Response::new(Full::new(body));
                 if let Ok(content_type) = HeaderValue::from_str(&scrape.content_type()) {
                     response.headers_mut().insert(CONTENT_TYPE, content_type);
                 }

@@ -1,13 +1,11 @@
-//! Label values: closed sets, and open ones behind a cap.
-
-use std::collections::HashSet;
+//! Label values: closed sets, and what of open ones may be shown.
 
 use crate::connection::Endpoint;
 use crate::kernel::event::OtherProtocol;
 use crate::pipeline::Protocol;
 use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
 
-/// What stands for a value beyond the cap.
+/// What stands for a value beyond a bound.
 pub const OTHER: &str = "other";
 
 /// What stands for a value that could not be seen.
@@ -126,32 +124,6 @@ pub fn service_and_method(path: &str) -> (&str, &str) {
     }
 }
 
-/// An open set of label values that stops growing at a cap.
-#[derive(Debug)]
-pub struct Capped {
-    known: HashSet<String>,
-    cap: usize,
-}
-
-impl Capped {
-    /// An empty set for `cap` values.
-    #[must_use]
-    pub fn new(cap: usize) -> Self {
-        Self {
-            known: HashSet::new(),
-            cap,
-        }
-    }
-
-    /// True when `value` may be a label value: it is known, or there was room for it.
-    pub fn admits(&mut self, value: &str) -> bool {
-        if self.known.contains(value) {
-            return true;
-        }
-        self.known.len() < self.cap && self.known.insert(value.to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,14 +150,6 @@ mod tests {
             service_and_method(&format!("/{}/m", "s".repeat(METHOD_LEN + 1))),
             (OTHER, OTHER)
         );
-    }
-
-    #[test]
-    fn cap_refuses_new_values_and_keeps_known_ones() {
-        let mut set = Capped::new(2);
-        assert!(set.admits("a") && set.admits("b"));
-        assert!(!set.admits("c"));
-        assert!(set.admits("a") && set.admits("b"));
     }
 
     #[test]

@@ -23,6 +23,49 @@ impl MetricType {
     }
 }
 
+/// What a metric is about: which labels stand before its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// h2trace itself: none.
+    Tracer,
+    /// One end of connections: [`END_LABELS`].
+    End,
+    /// All pods of one owner on the node: the same, `pod` always empty.
+    Owner,
+}
+
+/// Labels of a connection end, in the order of the exposition. Those of a pod are empty at a process of the
+/// host, which to Prometheus is as if they were not there; written they are all the same, so that those of
+/// the scraped target do not take their place.
+pub const END_LABELS: [&str; 6] = [
+    "comm",
+    "namespace",
+    "pod",
+    "container",
+    "owner_kind",
+    "owner",
+];
+
+impl About {
+    /// The labels before the metric's own.
+    #[must_use]
+    pub const fn labels(self) -> &'static [&'static str] {
+        match self {
+            About::Tracer => &[],
+            About::End | About::Owner => &END_LABELS,
+        }
+    }
+
+    /// What stands for them in the table of the README.
+    const fn in_table(self) -> &'static str {
+        match self {
+            About::Tracer => "",
+            About::End => "*end*",
+            About::Owner => "*owner*",
+        }
+    }
+}
+
 /// One metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
@@ -30,20 +73,32 @@ pub struct Metric {
     pub name: &'static str,
     /// Its kind.
     pub metric_type: MetricType,
-    /// Its labels' names.
+    /// What it is about.
+    pub about: About,
+    /// The names of its own labels.
     pub labels: &'static [&'static str],
     /// One sentence, without a final stop.
     pub help: &'static str,
 }
 
+macro_rules! about {
+    () => {
+        About::Tracer
+    };
+    ($about:ident) => {
+        About::$about
+    };
+}
+
 macro_rules! metrics {
-    ($($constant:ident = $metric_type:ident $name:literal $labels:tt $help:literal;)+) => {
+    ($($constant:ident = $metric_type:ident $(of $about:ident)? $name:literal [$($label:literal),*] $help:literal;)+) => {
         $(
             #[doc = $help]
             pub const $constant: Metric = Metric {
                 name: $name,
                 metric_type: MetricType::$metric_type,
-                labels: &$labels,
+                about: about!($($about)?),
+                labels: &[$($label),*],
                 help: $help,
             };
         )+
@@ -54,46 +109,46 @@ macro_rules! metrics {
 }
 
 metrics! {
-    CONNECTIONS = Counter "h2trace_connections_total" ["role", "comm"]
+    CONNECTIONS = Counter of End "h2trace_connections_total" ["role"]
         "HTTP/2 connections seen";
-    CONNECTIONS_UNDECODED = Counter "h2trace_connections_undecoded_total" ["comm", "reason"]
+    CONNECTIONS_UNDECODED = Counter of End "h2trace_connections_undecoded_total" ["reason"]
         "Connections seen and not decoded: encrypted (tls), HTTP/1 (http1) or something else (other)";
-    CONNECTIONS_ENDED = Counter "h2trace_connections_ended_total" ["role", "comm", "cause"]
+    CONNECTIONS_ENDED = Counter of End "h2trace_connections_ended_total" ["role", "cause"]
         "HTTP/2 connections that ended, by the cause that the observed end saw";
-    CONNECTIONS_BROKEN = Counter "h2trace_connections_ended_with_open_streams_total" ["role", "comm", "cause"]
+    CONNECTIONS_BROKEN = Counter of End "h2trace_connections_ended_with_open_streams_total" ["role", "cause"]
         "HTTP/2 connections that ended while streams were open";
-    GO_AWAYS = Counter "h2trace_go_aways_total" ["role", "comm", "sender", "code"]
+    GO_AWAYS = Counter of End "h2trace_go_aways_total" ["role", "sender", "code"]
         "GOAWAY frames, by who sent them and the error code";
-    STREAMS_OPENED = Counter "h2trace_streams_opened_total" ["role", "comm"]
+    STREAMS_OPENED = Counter of End "h2trace_streams_opened_total" ["role"]
         "Streams opened";
-    STREAMS_ENDED = Counter "h2trace_streams_ended_total" ["role", "comm", "outcome"]
+    STREAMS_ENDED = Counter of End "h2trace_streams_ended_total" ["role", "outcome"]
         "Streams that ended, by outcome";
-    STREAM_DURATION = Histogram "h2trace_stream_duration_seconds" ["role", "comm"]
+    STREAM_DURATION = Histogram of Owner "h2trace_stream_duration_seconds" ["role"]
         "Time from a stream's first frame to its last, for streams seen from their beginning to their end";
-    STREAM_FIRST_BYTE = Histogram "h2trace_stream_first_byte_seconds" ["role", "comm"]
+    STREAM_FIRST_BYTE = Histogram of Owner "h2trace_stream_first_byte_seconds" ["role"]
         "Time from the request's HEADERS to the response's final HEADERS";
-    RESETS = Counter "h2trace_resets_total"
-        ["role", "comm", "sender", "code", "request_phase", "response_phase", "verdict"]
+    RESETS = Counter of End "h2trace_resets_total"
+        ["role", "sender", "code", "request_phase", "response_phase", "verdict"]
         "RST_STREAM frames, by who sent them, the error code, how far request and response were, and the verdict";
-    MISSING_TRAILERS = Counter "h2trace_missing_trailers_total" ["role", "comm", "end"]
+    MISSING_TRAILERS = Counter of End "h2trace_missing_trailers_total" ["role", "end"]
         "gRPC streams whose response certainly carried no trailers, by how the stream ended";
-    TRUNCATED_MESSAGES = Counter "h2trace_truncated_messages_total" ["role", "comm", "direction", "end"]
+    TRUNCATED_MESSAGES = Counter of End "h2trace_truncated_messages_total" ["role", "direction", "end"]
         "gRPC streams that ended inside a message, by the message's direction and how the stream ended";
-    EARLY_RESPONSES = Counter "h2trace_early_responses_total" ["role", "comm"]
+    EARLY_RESPONSES = Counter of End "h2trace_early_responses_total" ["role"]
         "Responses that were complete before their request was: legal, and what a broken proxy may cut short";
-    GRPC_STATUS = Counter "h2trace_grpc_status_total" ["role", "comm", "grpc_service", "grpc_method", "grpc_code"]
+    GRPC_STATUS = Counter of End "h2trace_grpc_status_total" ["role", "grpc_service", "grpc_method", "grpc_code"]
         "gRPC streams that ended, by method and status; missing, malformed and unseen are no statuses of gRPC";
-    DATA_BYTES = Counter "h2trace_data_bytes_total" ["role", "comm", "direction"]
+    DATA_BYTES = Counter of End "h2trace_data_bytes_total" ["role", "direction"]
         "Bytes of DATA without padding, of request and response, counted when their stream ends";
-    FINDINGS = Counter "h2trace_findings_total" ["role", "comm", "kind", "verdict"]
+    FINDINGS = Counter of End "h2trace_findings_total" ["role", "kind", "verdict"]
         "Findings, by kind and verdict";
     LATE_END_STREAM = Counter "h2trace_late_end_stream_total" ["user_agent"]
         "Requests that had not ended when their response was complete, seen where they are answered, by the client's library";
-    HOP_REQUESTS = Counter "h2trace_hop_requests_total" ["comm", "join"]
-        "Requests whose two sides were looked for at a proxy (comm), by how surely they were found: id to ambiguous, or alone";
-    HOP_MISSING_BYTES = Counter "h2trace_hop_missing_bytes_total" ["comm"]
+    HOP_REQUESTS = Counter of End "h2trace_hop_requests_total" ["join"]
+        "Requests whose two sides were looked for at a proxy (the end), by how surely they were found: id to ambiguous, or alone";
+    HOP_MISSING_BYTES = Counter of End "h2trace_hop_missing_bytes_total" []
         "Bytes of responses that came to a proxy whole and did not leave it";
-    HOP_RESET_CODES = Counter "h2trace_hop_reset_codes_total" ["comm", "towards", "code_in", "code_out"]
+    HOP_RESET_CODES = Counter of End "h2trace_hop_reset_codes_total" ["towards", "code_in", "code_out"]
         "Resets at a proxy, by the side they went to, the code that came in and the code that the proxy sent";
     LIVE_CONNECTIONS = Gauge "h2trace_live_connections" []
         "Connections that are followed now";
@@ -109,10 +164,14 @@ metrics! {
         "Times the place among the frames of a connection was lost and had to be found anew";
     SELF_HPACK_UNSEEN = Counter "h2trace_self_hpack_unseen_total" []
         "Streams with header fields that stood in table entries older than the attach or lost (tier T0)";
+    SELF_ENDS = Gauge "h2trace_self_ends" []
+        "Connection ends (process and container of a pod) that have series now";
+    SELF_UNNAMED = Gauge "h2trace_self_unnamed_connections" []
+        "Connections in pods whose names are not known: shown as unknown once they are that for 10 s";
     SELF_LIMIT_HITS = Counter "h2trace_self_limit_hits_total" ["limit"]
         "Times a bound of the tracer was reached, by the bound";
     SELF_LABEL_OVERFLOW = Counter "h2trace_self_label_overflow_total" ["label"]
-        "Times a label value was counted under other because the cap of distinct values was reached";
+        "Times something was counted under other because its bound was reached: end, grpc_method, reset, series";
     SELF_OUTPUT_DROPPED = Counter "h2trace_self_output_dropped_total" []
         "Lines of output that were thrown away because their reader was too slow";
     SELF_CALLS = Counter "h2trace_self_calls_total" ["kind"]
@@ -166,12 +225,9 @@ pub fn markdown() -> String {
 /// One row of the README's table.
 #[must_use]
 pub fn row(metric: &Metric) -> String {
-    let labels = metric
-        .labels
-        .iter()
-        .map(|label| format!("`{label}`"))
-        .collect::<Vec<_>>()
-        .join(" ");
+    let own = metric.labels.iter().map(|label| format!("`{label}`"));
+    let before = Some(metric.about.in_table().to_owned()).filter(|labels| !labels.is_empty());
+    let labels = before.into_iter().chain(own).collect::<Vec<_>>().join(" ");
     format!(
         "| `{}` | {} | {labels} | {} |",
         metric.name,

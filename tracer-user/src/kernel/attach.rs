@@ -15,7 +15,8 @@ use super::{
     decode::decode,
     doctor,
     event::Event,
-    load::{self, Filter, Members, Options, StartError},
+    load::{self, Filter, Options, StartError},
+    members::{LiveCgroups, Members},
 };
 
 /// One program and the tracepoint of the same name that it stands on.
@@ -205,7 +206,8 @@ impl Tracer {
             .collect()
     }
 
-    /// Makes the filter's members those of `filter`; sockets are judged anew at their next call.
+    /// Makes the filter's members those of `filter`; sockets are judged anew at their next call. What
+    /// [`Tracer::take_live_cgroups`] gave away stays as it is.
     ///
     /// # Errors
     /// The kinds that have members are fixed when tracing starts: [`StartError::FilterKinds`] when
@@ -215,6 +217,12 @@ impl Tracer {
             return Err(StartError::FilterKinds);
         }
         self.members.set(filter)
+    }
+
+    /// The members of [`Filter::pods`] and [`Filter::excluded`], for whoever keeps them up to date; None when
+    /// they were taken already.
+    pub fn take_live_cgroups(&mut self) -> Option<LiveCgroups> {
+        self.members.take_live()
     }
 
     /// The tracepoints that programs are attached to.

@@ -1,12 +1,17 @@
 //! What this kernel and these privileges allow, and the remedy for what is missing.
 
-use caps::{CapSet, Capability};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use caps::Capability;
 use serde::Serialize;
 
 use super::{
     attach::PROBES,
     btf::{Btf, FIELDS, VMLINUX},
+    rights::{self, NEEDED},
 };
+use crate::workload::{cgroup, process};
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -84,6 +89,7 @@ pub fn examine() -> Report {
     });
     lockdown_check(&mut checks);
     capabilities(&mut checks);
+    bpf(&mut checks);
     let mut rung = Rung::None;
     if let Ok(btf) = &btf {
         for probe in PROBES {
@@ -120,6 +126,7 @@ pub fn examine() -> Report {
             });
         }
     }
+    of_the_host(&mut checks);
     surroundings(&mut checks);
     let works = checks.iter().all(|check| check.ok || !check.needed);
     Report {
@@ -152,66 +159,105 @@ fn lockdown_check(checks: &mut Vec<Check>) {
 }
 
 fn capabilities(checks: &mut Vec<Check>) {
-    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    let all = has(Capability::CAP_SYS_ADMIN);
-    for (capability, what, needed) in [
-        (Capability::CAP_BPF, "loads the programs", true),
-        (
-            Capability::CAP_PERFMON,
-            "lets them read kernel memory",
-            true,
-        ),
-        (
-            Capability::CAP_SYS_PTRACE,
-            "reads /proc of other users' processes",
-            false,
-        ),
-        (
-            Capability::CAP_SYS_RESOURCE,
-            "raises the memory lock limit on old kernels",
-            false,
-        ),
-    ] {
-        let ok = has(capability) || all;
+    let all = rights::has(Capability::CAP_SYS_ADMIN);
+    for (capability, what) in NEEDED {
+        let held = rights::has(capability);
+        let ok = held || all;
+        let found = match (held, all) {
+            (true, _) => "held",
+            (false, true) => "implied by CAP_SYS_ADMIN",
+            (false, false) => "missing",
+        };
         checks.push(Check {
             name: format!("{capability} ({what})"),
             ok,
-            needed,
-            found: if has(capability) {
-                "held".to_owned()
-            } else if all {
-                "implied by CAP_SYS_ADMIN".to_owned()
-            } else {
-                "missing".to_owned()
-            },
-            remedy: remedy(ok, &format!("run with sudo, or grant {capability}")),
+            needed: true,
+            found: found.to_owned(),
+            remedy: remedy(
+                ok,
+                &format!(
+                    "run with sudo, or grant {capability}; {}",
+                    rights::remedy_in_kubernetes(&[capability])
+                ),
+            ),
         });
     }
+    // Another user's process, or one with more capabilities than h2trace has, keeps its links in /proc to itself.
+    let held = rights::has(Capability::CAP_SYS_PTRACE);
+    checks.push(Check {
+        name: "CAP_SYS_PTRACE (--netns pid:PROCESS of other processes)".to_owned(),
+        ok: held,
+        needed: false,
+        found: if held { "held" } else { "missing" }.to_owned(),
+        remedy: remedy(
+            held,
+            "only for --netns pid:PROCESS: run with sudo, or give the inode number from lsns -t net",
+        ),
+    });
+}
+
+/// The system call itself: with all capabilities it may still be forbidden.
+fn bpf(checks: &mut Vec<Check>) {
+    let tried = rights::try_bpf();
+    let is_refused = tried.is_err() && rights::missing().is_empty();
+    checks.push(Check {
+        name: "bpf(2)".to_owned(),
+        ok: tried.is_ok(),
+        needed: true,
+        found: match &tried {
+            Ok(()) => "permitted".to_owned(),
+            Err(_) if is_refused => rights::refusal().found().to_owned(),
+            Err(error) => format!("refused: {error}"),
+        },
+        remedy: match is_refused {
+            true => rights::refusal().remedy().to_owned(),
+            false => remedy(tried.is_ok(), "grant the capabilities that are missing"),
+        },
+    });
+}
+
+/// What h2trace has to see of the host when it runs in a container.
+fn of_the_host(checks: &mut Vec<Check>) {
+    let ok = process::in_initial_pid_namespace();
+    checks.push(Check {
+        name: "process ids of the host (names of processes and pods, --pid)".to_owned(),
+        ok,
+        needed: false,
+        found: if ok {
+            "seen"
+        } else {
+            "a pid namespace of its own"
+        }
+        .to_owned(),
+        remedy: remedy(ok, "run on the host; in Kubernetes set hostPID: true"),
+    });
+    let root = cgroup::mount_point();
+    let ok = root.as_deref().is_some_and(is_root_cgroup);
+    checks.push(Check {
+        name: "cgroups of the host (names of pods, --cgroup)".to_owned(),
+        ok,
+        needed: false,
+        found: match &root {
+            Some(root) if ok => root.display().to_string(),
+            Some(root) => format!("{} is only a part of them", root.display()),
+            None => "no v2 hierarchy is mounted".to_owned(),
+        },
+        remedy: remedy(
+            ok,
+            "run on the host, with a v2 hierarchy (mount -t cgroup2 none /sys/fs/cgroup/unified); in Kubernetes \
+             mount the node's /sys/fs/cgroup there, by a hostPath volume with readOnly: true",
+        ),
+    });
+}
+
+/// The directory is the root of the v2 hierarchy and not of a part of it: `cgroup_id` of the root is 1
+/// (`kernfs_create_root`, `fs/kernfs/dir.c`).
+fn is_root_cgroup(directory: &Path) -> bool {
+    std::fs::metadata(directory).is_ok_and(|about| about.ino() == 1)
 }
 
 /// Things that are good to know, and needed by nothing.
 fn surroundings(checks: &mut Vec<Check>) {
-    let mounts = read("/proc/self/mounts").unwrap_or_default();
-    let mounted = |kind: &str| {
-        mounts
-            .lines()
-            .any(|line| line.split(' ').nth(2) == Some(kind))
-    };
-    for (kind, at) in [
-        ("tracefs", "/sys/kernel/tracing"),
-        ("bpf", "/sys/fs/bpf"),
-        ("cgroup2", "/sys/fs/cgroup"),
-    ] {
-        let ok = mounted(kind);
-        let remedy_text = format!("mount -t {kind} {kind} {at}");
-        checks.push(Check {
-            name: format!("{kind} mounted"),
-            ok,
-            needed: false,
-            found: if ok { "mounted" } else { "not mounted" }.to_owned(),
-            remedy: remedy(ok, &remedy_text),
-        });
-    }
     let limit = read("/proc/self/limits").and_then(|text| {
         let line = text
             .lines()

@@ -4,15 +4,16 @@ use std::io::{self, ErrorKind};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, MapError},
+    maps::{Map, MapError},
     programs::ProgramError,
 };
-use caps::{CapSet, Capability};
 use tracer_ebpf::config::{Config, SYSCALL_MAX, filter};
 
 use super::{
     btf::{Btf, BtfError},
-    doctor, syscall,
+    doctor,
+    rights::{self, Refusal},
+    syscall,
 };
 
 /// The kernel programs, checked in beside their source; `cargo xtask build-ebpf` rebuilds them.
@@ -27,13 +28,19 @@ pub const RING_BYTES: u32 = 8 * 1024 * 1024;
 /// Processes that one filter may name, their descendants included: the size of the `PIDS` map.
 pub const PIDS_MAX: u32 = 32_768;
 
-/// Whose sockets are wanted. Kinds are joined by AND, members of one kind by OR; all empty: everything.
+/// Whose sockets are wanted. Kinds are joined by AND, members of one kind by OR; all empty: everything. Which
+/// kinds filter is fixed when tracing starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Processes (tgids), and their descendants.
     pub pids: Vec<u32>,
     /// v2 cgroup ids, and the cgroups below them.
     pub cgroups: Vec<u64>,
+    /// v2 cgroup ids of pods or containers, and the cgroups below them. `Some` filters by pods, also while it is
+    /// empty: then nothing is wanted.
+    pub pods: Option<Vec<u64>>,
+    /// v2 cgroup ids of what is not wanted, and the cgroups below them. `Some` when there may ever be one.
+    pub excluded: Option<Vec<u64>>,
     /// Inode numbers of network namespaces.
     pub netns: Vec<u32>,
     /// Local or peer TCP ports.
@@ -43,7 +50,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Bits of [`filter`]: the kinds that have members.
+    /// Bits of [`filter`]: the kinds that have members, or will have.
     #[must_use]
     pub fn bits(&self) -> u32 {
         [
@@ -52,6 +59,8 @@ impl Filter {
             (self.netns.is_empty(), filter::NETNS),
             (self.ports.is_empty(), filter::PORT),
             (self.comms.is_empty(), filter::COMM),
+            (self.pods.is_none(), filter::POD),
+            (self.excluded.is_none(), filter::EXCLUDED),
         ]
         .into_iter()
         .filter_map(|(empty, bit)| (!empty).then_some(bit))
@@ -91,14 +100,23 @@ impl Default for Options {
 pub enum StartError {
     /// Capabilities are missing.
     #[error(
-        "not permitted to load kernel programs: {missing} missing (run \"sudo {command}\", or grant CAP_BPF and CAP_PERFMON)"
+        "not permitted to load kernel programs: {missing} missing (run \"sudo {command}\"; {in_kubernetes})"
     )]
     Privileges {
         /// The missing capabilities.
         missing: String,
         /// This command, to be run with sudo.
         command: String,
+        /// The remedy in Kubernetes.
+        in_kubernetes: String,
     },
+    /// The capabilities are there, and the kernel still refuses.
+    #[error(
+        "not permitted to load kernel programs, although CAP_BPF and CAP_PERFMON are there: {} ({})",
+        .0.found(),
+        .0.remedy()
+    )]
+    Refused(Refusal),
     /// No BTF, or a malformed one.
     #[error(transparent)]
     Btf(#[from] BtfError),
@@ -122,11 +140,6 @@ pub enum StartError {
         /// The member.
         field: String,
     },
-    /// Lockdown forbids reading kernel memory.
-    #[error(
-        "kernel lockdown is \"confidentiality\", which forbids tracing (boot with lockdown=integrity or without lockdown)"
-    )]
-    Lockdown,
     /// The verifier refused a program.
     #[error(
         "the kernel's verifier refused program {program}: {error}: {log} (this is a defect of h2trace on this kernel; please report it with \"uname -r\")"
@@ -170,22 +183,15 @@ pub enum StartError {
 /// # Errors
 /// [`StartError::Privileges`].
 pub fn check_privileges() -> Result<(), StartError> {
-    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    if has(Capability::CAP_SYS_ADMIN) {
-        return Ok(());
-    }
-    let missing: Vec<_> = [Capability::CAP_BPF, Capability::CAP_PERFMON]
-        .into_iter()
-        .filter(|&c| !has(c))
-        .map(|c| c.to_string())
-        .collect();
+    let missing = rights::missing();
     if missing.is_empty() {
         return Ok(());
     }
-    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
     Err(StartError::Privileges {
-        missing: missing.join(" and "),
-        command,
+        missing: names.join(" and "),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        in_kubernetes: rights::remedy_in_kubernetes(&missing),
     })
 }
 
@@ -264,18 +270,11 @@ pub(super) fn load_error(error: EbpfError) -> StartError {
     }
 }
 
-/// The kernel said EPERM although the capabilities are there.
+/// The kernel said EPERM: because a capability is missing, or although none is.
 fn refused() -> StartError {
-    if doctor::lockdown().as_deref() == Some("confidentiality") {
-        return StartError::Lockdown;
-    }
-    match check_privileges() {
-        Err(error) => error,
-        Ok(()) => StartError::Privileges {
-            missing: "permission (a seccomp or LSM rule forbids bpf(2))".to_owned(),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
-        },
-    }
+    check_privileges()
+        .err()
+        .unwrap_or_else(|| StartError::Refused(rights::refusal()))
 }
 
 /// Names what went wrong while the program `name` was verified.
@@ -305,17 +304,6 @@ pub(super) fn program_error(name: &str, error: ProgramError) -> StartError {
     }
 }
 
-/// The filter's members, in the maps.
-pub(super) struct Members {
-    pids: HashMap<MapData, u32, u8>,
-    cgroups: HashMap<MapData, u64, u8>,
-    netns: HashMap<MapData, u32, u8>,
-    ports: HashMap<MapData, u16, u8>,
-    comms: HashMap<MapData, [u8; 16], u8>,
-    epoch: Array<MapData, u32>,
-    number: u32,
-}
-
 /// Takes a map of the object.
 pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
     ebpf: &mut Ebpf,
@@ -329,87 +317,18 @@ pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
     T::try_from(map).map_err(|e| StartError::Load(EbpfError::MapError(e)))
 }
 
-impl Members {
-    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Members, StartError> {
-        Ok(Members {
-            pids: take(ebpf, "PIDS")?,
-            cgroups: take(ebpf, "CGROUPS")?,
-            netns: take(ebpf, "NETNS")?,
-            ports: take(ebpf, "PORTS")?,
-            comms: take(ebpf, "COMMS")?,
-            epoch: take(ebpf, "EPOCH")?,
-            number: 0,
-        })
-    }
-
-    /// Makes the members those of `filter`, and has every socket judged anew.
-    pub(super) fn set(&mut self, filter: &Filter) -> Result<(), StartError> {
-        let pids: Vec<u32> = super::process::with_descendants(&filter.pids);
-        let comms: Vec<[u8; 16]> = filter.comms.iter().map(|name| comm(name)).collect();
-        replace(&mut self.pids, &pids, "process")?;
-        replace(&mut self.cgroups, &filter.cgroups, "cgroup")?;
-        replace(&mut self.netns, &filter.netns, "network namespace")?;
-        replace(&mut self.ports, &filter.ports, "port")?;
-        replace(&mut self.comms, &comms, "name")?;
-        // A process that was forked between the two walks would be missed: look once more, now that
-        // sched_process_fork follows the ones that were found.
-        for pid in super::process::with_descendants(&filter.pids) {
-            self.pids
-                .insert(pid, 1, 0)
-                .map_err(|_| StartError::FilterTooLarge("process"))?;
-        }
-        // Before `open` the programs look at nothing.
-        if self.number == 0 {
-            Ok(())
-        } else {
-            self.open()
-        }
-    }
-
-    /// From now on the programs look at socket calls, and judge every socket anew. All at once: were they
-    /// attached one after another into traffic, a request would be seen and its response not.
-    pub(super) fn open(&mut self) -> Result<(), StartError> {
-        self.number = self.number.checked_add(1).unwrap_or(1);
-        self.epoch
-            .set(0, self.number, 0)
-            .map_err(|e| StartError::Load(EbpfError::MapError(e)))
-    }
-}
-
-/// `task->comm`: 15 bytes and a NUL.
-fn comm(name: &str) -> [u8; 16] {
-    let mut comm = [0; 16];
-    for (to, from) in comm.iter_mut().take(15).zip(name.bytes()) {
-        *to = from;
-    }
-    comm
-}
-
-/// Adds what is missing before it removes what is too much, so that a member that stays is never absent.
-fn replace<K: aya::Pod + PartialEq>(
-    map: &mut HashMap<MapData, K, u8>,
-    members: &[K],
-    kind: &'static str,
-) -> Result<(), StartError> {
-    for member in members {
-        map.insert(member, 1, 0)
-            .map_err(|_| StartError::FilterTooLarge(kind))?;
-    }
-    let gone: Vec<K> = map
-        .keys()
-        .filter_map(Result::ok)
-        .filter(|key| !members.contains(key))
-        .collect();
-    for key in gone {
-        // A process may have ended, and its entry with it, since the keys were read.
-        let _gone = map.remove(&key);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pods_filter_before_there_is_one() {
+        let none_yet = Filter {
+            pods: Some(Vec::new()),
+            ..Filter::default()
+        };
+        assert_eq!(none_yet.bits(), filter::POD);
+    }
 
     #[test]
     fn only_kinds_with_members_are_filtered() {
@@ -420,12 +339,6 @@ mod tests {
             ..Filter::default()
         };
         assert_eq!(some.bits(), filter::PORT | filter::COMM);
-    }
-
-    #[test]
-    fn names_are_cut_as_the_kernel_cuts_them() {
-        assert_eq!(&comm("grpc-server"), b"grpc-server\0\0\0\0\0");
-        assert_eq!(&comm("a-name-of-twenty-one!"), b"a-name-of-twent\0");
     }
 
     #[test]

@@ -7,8 +7,11 @@ pub mod decode;
 pub mod doctor;
 pub mod event;
 mod load;
+mod members;
 mod process;
+pub mod rights;
 mod syscall;
 
 pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loaded};
 pub use load::{Filter, Options, PIDS_MAX, RING_BYTES, StartError, check_privileges};
+pub use members::{CgroupKind, LiveCgroups};

@@ -1,7 +1,7 @@
 //! A handle to the workload that a connection end belongs to, which may get its name later: a connection
 //! is often opened before the API server has told of its container.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use super::pod::Workload;
 
@@ -33,10 +33,18 @@ impl Belongs {
         })))
     }
 
-    /// It belongs to a pod, named or not.
+    /// To what has an address that may turn out to be a pod's.
     #[must_use]
-    pub const fn in_pod(&self) -> bool {
-        self.0.is_some()
+    pub fn to_address() -> Belongs {
+        Belongs::to_pod("", "")
+    }
+
+    /// It belongs to a pod, named or not. An address that may yet turn out to be a pod's is none.
+    #[must_use]
+    pub fn in_pod(&self) -> bool {
+        self.0.as_ref().is_some_and(|place| {
+            !place.pod_uid.is_empty() || !place.container_id.is_empty() || place.named().is_some()
+        })
     }
 
     /// The pod's uid; empty when it is not known or there is no pod.
@@ -54,12 +62,7 @@ impl Belongs {
     /// The names, as far as they are known by now. Once told they stay, also when the pod has gone.
     #[must_use]
     pub fn workload(&self) -> Option<Arc<Workload>> {
-        let place = self.0.as_ref()?;
-        place
-            .named
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.as_ref()?.named()
     }
 
     /// Tells the names, or better ones.
@@ -67,6 +70,34 @@ impl Belongs {
         if let Some(place) = &self.0 {
             *place.named.write().unwrap_or_else(PoisonError::into_inner) = Some(workload);
         }
+    }
+
+    /// What does not keep the place alive: None for the host, which is no place.
+    pub(super) fn downgrade(&self) -> Option<WeakBelongs> {
+        self.0
+            .as_ref()
+            .map(|place| WeakBelongs(Arc::downgrade(place)))
+    }
+}
+
+impl Place {
+    fn named(&self) -> Option<Arc<Workload>> {
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        named.clone()
+    }
+}
+
+/// A handle as long as somebody else has one.
+#[derive(Clone, Debug)]
+pub(super) struct WeakBelongs(Weak<Place>);
+
+impl WeakBelongs {
+    pub(super) fn upgrade(&self) -> Option<Belongs> {
+        self.0.upgrade().map(|place| Belongs(Some(place)))
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 

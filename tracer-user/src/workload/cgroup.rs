@@ -124,6 +124,57 @@ pub fn path_of(id: u64) -> Option<String> {
     Some(format!("/{}", path.strip_prefix(&root).ok()?.display()))
 }
 
+/// This host has, or had, pods: there is a cgroup below which the kubelet makes theirs.
+#[must_use]
+pub fn has_pods() -> bool {
+    !pod_parents().is_empty()
+}
+
+/// The cgroups below which the kubelet makes those of pods: `kubepods` of the cgroupfs driver, `kubepods.slice` of
+/// the systemd driver, at any root that the kubelet may have been given. Of v1, where there is no v2.
+#[must_use]
+pub fn pod_parents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    if let Some(root) = mount_point() {
+        pod_parents_below(&root, POD_PARENT_DEPTH, &mut found);
+    }
+    if found.is_empty() {
+        for controller in ["memory", "pids", "systemd"] {
+            let root = Path::new("/sys/fs/cgroup").join(controller);
+            pod_parents_below(&root, POD_PARENT_DEPTH, &mut found);
+            if !found.is_empty() {
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// How deep below the root the parent of all pods is looked for: kind's is at
+/// `/system.slice/docker-ID.scope/kubelet.slice/kubelet-kubepods.slice`.
+const POD_PARENT_DEPTH: usize = 4;
+
+fn pod_parents_below(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    let Some(next) = depth.checked_sub(1) else {
+        return;
+    };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name == "kubepods" || name == "kubepods.slice" || name.ends_with("-kubepods.slice") {
+            found.push(entry.path());
+        } else {
+            pod_parents_below(&entry.path(), next, found);
+        }
+    }
+}
+
 fn path_below(directory: &Path, id: u64, depth: usize) -> Option<PathBuf> {
     if fs::metadata(directory).ok()?.ino() == id {
         return Some(directory.to_owned());

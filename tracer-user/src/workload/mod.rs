@@ -1,8 +1,14 @@
 //! Which workload a process or a cgroup is: what `/proc`, the cgroup file system and Kubernetes say.
 
+pub mod attribution;
 pub mod belongs;
 pub mod cgroup;
+pub mod container;
+mod container_ids;
+pub mod kubernetes;
 pub mod netns;
 pub mod pod;
 pub mod pods;
 pub mod process;
+pub mod select;
+pub mod waiting;

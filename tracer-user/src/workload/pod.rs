@@ -24,7 +24,7 @@ pub struct Container {
 /// A pod of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
-    /// Its uid, as the API server has it (with dashes).
+    /// Its uid, as its cgroup has it: the API server's, with dashes; of a static pod the kubelet's, without.
     pub uid: String,
     /// Its namespace.
     pub namespace: String,
@@ -36,10 +36,14 @@ pub struct Pod {
     pub owner: Owner,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its addresses; of a pod in the host's network the node's, which name no pod.
+    /// Its addresses, none once all its containers have ended for good; of a pod in the host's network the
+    /// node's, which name no pod.
     pub addresses: Vec<IpAddr>,
     /// It uses the host's network.
     pub host_network: bool,
+    /// When the kubelet took it on, in seconds since 1970; 0 is unknown. No other pod can have had one of its
+    /// addresses after that.
+    pub started: i64,
     /// Its containers: of the specification, init containers and ephemeral ones too.
     pub containers: Vec<Container>,
 }

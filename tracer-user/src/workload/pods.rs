@@ -1,11 +1,13 @@
 //! The pods of this node as far as they are known: filled by what watches them, read by what names
 //! connections and by what selects pods to trace. Shared between threads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use super::pod::Pod;
+use crate::limits;
 
 /// The directory of pods.
 #[derive(Debug, Default)]
@@ -16,8 +18,12 @@ struct Known {
     by_uid: HashMap<String, Arc<Pod>>,
     by_container: HashMap<String, Arc<Pod>>,
     by_address: HashMap<IpAddr, Arc<Pod>>,
+    /// Pods that have gone, oldest first: connections that they opened a moment ago are still to be named.
+    gone: VecDeque<(Instant, Arc<Pod>)>,
     version: u64,
     complete: bool,
+    beyond: u64,
+    containers_beyond: u64,
 }
 
 impl Pods {
@@ -25,15 +31,21 @@ impl Pods {
     /// complete.
     pub fn replace(&self, pods: impl IntoIterator<Item = Pod>) {
         let mut known = self.write();
-        let mut fresh = Known {
-            version: known.version + 1,
-            complete: true,
-            ..Known::default()
-        };
-        for pod in pods {
-            fresh.put(pod);
+        let mut before = std::mem::take(&mut *known);
+        known.version = before.version + 1;
+        known.complete = true;
+        known.beyond = before.beyond;
+        known.containers_beyond = before.containers_beyond;
+        known.gone = std::mem::take(&mut before.gone);
+        for mut pod in pods {
+            if let Some(earlier) = before.by_uid.remove(&pod.uid) {
+                keep_ids(&mut pod, &earlier);
+            }
+            known.put(pod);
         }
-        *known = fresh;
+        for (_, pod) in before.by_uid {
+            known.bury(pod);
+        }
     }
 
     /// A pod is new, or has changed.
@@ -43,11 +55,49 @@ impl Pods {
         known.put(pod);
     }
 
-    /// A pod has gone.
+    /// The container runtime told of a pod. What the API server told of it knows more and stays, but for ids of
+    /// containers that it has not told of yet.
+    pub fn learn(&self, pod: Pod) {
+        let mut known = self.write();
+        let Some(earlier) = known.by_uid.get(&pod.uid) else {
+            known.version += 1;
+            known.put(pod);
+            return;
+        };
+        let mut better = Pod::clone(earlier);
+        for container in pod.containers {
+            let told = better
+                .containers
+                .iter()
+                .any(|other| other.id == container.id);
+            if told || container.id.is_empty() {
+                continue;
+            }
+            let unnamed = better
+                .containers
+                .iter_mut()
+                .find(|other| other.name == container.name && other.id.is_empty());
+            match unnamed {
+                Some(other) => other.id = container.id,
+                None => better.containers.push(container),
+            }
+        }
+        if better.addresses.is_empty() && !known.complete {
+            better.addresses = pod.addresses;
+        }
+        if better != **earlier {
+            known.version += 1;
+            known.put(better);
+        }
+    }
+
+    /// A pod has gone. For a while it is still found by uid and by container.
     pub fn remove(&self, uid: &str) {
         let mut known = self.write();
         known.version += 1;
-        known.remove(uid);
+        if let Some(pod) = known.remove(uid) {
+            known.bury(pod);
+        }
     }
 
     /// Changes whenever a pod does.
@@ -62,16 +112,22 @@ impl Pods {
         self.read().complete
     }
 
-    /// The pod with this uid.
+    /// The pod with this uid, also shortly after it has gone.
     #[must_use]
     pub fn by_uid(&self, uid: &str) -> Option<Arc<Pod>> {
-        self.read().by_uid.get(uid).cloned()
+        let known = self.read();
+        let pod = known.by_uid.get(uid).cloned();
+        pod.or_else(|| known.lately(|pod| pod.uid == uid))
     }
 
-    /// The pod that has this container, by the container's id.
+    /// The pod that has this container, by the container's id; also shortly after it has gone.
     #[must_use]
     pub fn by_container(&self, id: &str) -> Option<Arc<Pod>> {
-        self.read().by_container.get(id).cloned()
+        let known = self.read();
+        let pod = known.by_container.get(id).cloned();
+        pod.or_else(|| {
+            known.lately(|pod| !id.is_empty() && pod.containers.iter().any(|other| other.id == id))
+        })
     }
 
     /// The pod that has this address for itself.
@@ -80,10 +136,44 @@ impl Pods {
         self.read().by_address.get(&address).cloned()
     }
 
+    /// A pod had this address until a moment ago, and has none now.
+    #[must_use]
+    pub fn was_given_back(&self, address: IpAddr) -> bool {
+        let known = self.read();
+        !known.by_address.contains_key(&address)
+            && known
+                .lately(|pod| !pod.host_network && pod.addresses.contains(&address))
+                .is_some()
+    }
+
     /// All of them, in no particular order.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Pod>> {
         self.read().by_uid.values().cloned().collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.read().by_uid.len()
+    }
+
+    /// There are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Pods that found no room.
+    #[must_use]
+    pub fn beyond_limit(&self) -> u64 {
+        self.read().beyond
+    }
+
+    /// Times that a pod had more containers than are known.
+    #[must_use]
+    pub fn containers_beyond_limit(&self) -> u64 {
+        self.read().containers_beyond
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -96,8 +186,19 @@ impl Pods {
 }
 
 impl Known {
-    fn put(&mut self, pod: Pod) {
-        self.remove(&pod.uid);
+    fn put(&mut self, mut pod: Pod) {
+        let before = self.remove(&pod.uid);
+        if let Some(before) = &before {
+            keep_ids(&mut pod, before);
+        }
+        if self.by_uid.len() >= limits::PODS {
+            self.beyond += 1;
+            return;
+        }
+        if pod.containers.len() > limits::POD_CONTAINERS {
+            self.containers_beyond += 1;
+            pod.containers.truncate(limits::POD_CONTAINERS);
+        }
         let pod = Arc::new(pod);
         for container in &pod.containers {
             if !container.id.is_empty() {
@@ -107,19 +208,90 @@ impl Known {
         }
         if !pod.host_network {
             for address in &pod.addresses {
-                self.by_address.insert(*address, Arc::clone(&pod));
+                let had_it = before
+                    .as_ref()
+                    .is_some_and(|before| before.addresses.contains(address));
+                let taken = self.by_address.get(address).is_some_and(|other| {
+                    // One of the two has it no longer, and this was not told yet: the one that came first.
+                    other.started > pod.started || (other.started == pod.started && had_it)
+                });
+                if !taken {
+                    self.by_address.insert(*address, Arc::clone(&pod));
+                }
             }
         }
         self.by_uid.insert(pod.uid.clone(), pod);
     }
 
-    fn remove(&mut self, uid: &str) {
-        let Some(pod) = self.by_uid.remove(uid) else {
-            return;
-        };
-        self.by_container.retain(|_, other| other.uid != pod.uid);
-        // An address may have been given to another pod since.
-        self.by_address.retain(|_, other| other.uid != pod.uid);
+    fn remove(&mut self, uid: &str) -> Option<Arc<Pod>> {
+        let pod = self.by_uid.remove(uid)?;
+        for container in &pod.containers {
+            if self
+                .by_container
+                .get(&container.id)
+                .is_some_and(|other| other.uid == pod.uid)
+            {
+                self.by_container.remove(&container.id);
+            }
+        }
+        for address in &pod.addresses {
+            // It may have been given to another pod since.
+            if self
+                .by_address
+                .get(address)
+                .is_none_or(|other| other.uid != pod.uid)
+            {
+                continue;
+            }
+            self.by_address.remove(address);
+            let other = self
+                .by_uid
+                .values()
+                .filter(|other| !other.host_network && other.addresses.contains(address))
+                .max_by_key(|other| other.started);
+            if let Some(other) = other {
+                self.by_address.insert(*address, Arc::clone(other));
+            }
+        }
+        Some(pod)
+    }
+
+    fn bury(&mut self, pod: Arc<Pod>) {
+        let now = Instant::now();
+        while let Some((at, _)) = self.gone.front()
+            && (self.gone.len() >= limits::PODS_GONE || now.duration_since(*at) > LINGER)
+        {
+            self.gone.pop_front();
+        }
+        self.gone.push_back((now, pod));
+    }
+
+    /// The latest pod that has gone and is meant by `which`.
+    fn lately(&self, which: impl Fn(&Pod) -> bool) -> Option<Arc<Pod>> {
+        let now = Instant::now();
+        self.gone
+            .iter()
+            .rev()
+            .take_while(|(at, _)| now.duration_since(*at) <= LINGER)
+            .find(|(_, pod)| which(pod))
+            .map(|(_, pod)| Arc::clone(pod))
+    }
+}
+
+/// How long a pod that has gone is still found.
+const LINGER: Duration = Duration::from_nanos(limits::PODS_LINGER_NS);
+
+/// What the container runtime said of a container stays until the API server knows it too.
+fn keep_ids(pod: &mut Pod, before: &Pod) {
+    for container in &mut pod.containers {
+        if container.id.is_empty()
+            && let Some(known) = before
+                .containers
+                .iter()
+                .find(|other| other.name == container.name)
+        {
+            container.id.clone_from(&known.id);
+        }
     }
 }
 
@@ -141,19 +313,74 @@ mod tests {
         }
     }
 
+    fn name_at(pods: &Pods, address: &str) -> Option<String> {
+        Some(pods.by_address(address.parse().unwrap())?.name.clone())
+    }
+
     #[test]
     fn pod_is_found_by_uid_container_and_address_until_it_goes() {
         let pods = Pods::default();
         pods.put(pod("u1", "cart-1", "c1", "10.0.0.1"));
-        let address = "10.0.0.1".parse().unwrap();
         assert_eq!(pods.by_uid("u1").unwrap().name, "cart-1");
         assert_eq!(pods.by_container("c1").unwrap().name, "cart-1");
-        assert_eq!(pods.by_address(address).unwrap().name, "cart-1");
+        assert_eq!(name_at(&pods, "10.0.0.1").as_deref(), Some("cart-1"));
         let version = pods.version();
         pods.remove("u1");
         assert!(pods.version() > version);
+        assert!(pods.all().is_empty() && pods.is_empty());
+        assert_eq!(name_at(&pods, "10.0.0.1"), None);
+        assert!(pods.was_given_back("10.0.0.1".parse().unwrap()));
+        assert!(!pods.was_given_back("10.0.0.2".parse().unwrap()));
+    }
+
+    #[test]
+    fn pod_that_has_gone_is_found_for_a_while_but_not_by_its_address() {
+        let pods = Pods::default();
+        pods.put(pod("u1", "cart-1", "c1", "10.0.0.1"));
+        pods.put(pod("u2", "cart-2", "c2", "10.0.0.2"));
+        pods.remove("u1");
+        pods.replace([]);
+        for (uid, container) in [("u1", "c1"), ("u2", "c2")] {
+            assert!(pods.by_uid(uid).is_some() && pods.by_container(container).is_some());
+        }
+        assert!(pods.by_container("").is_none());
+        assert_eq!(name_at(&pods, "10.0.0.1"), None);
+        let mut known = pods.write();
+        let Some(long_ago) = Instant::now().checked_sub(LINGER * 2) else {
+            return;
+        };
+        known.gone.iter_mut().for_each(|(at, _)| *at = long_ago);
+        drop(known);
         assert!(pods.by_uid("u1").is_none() && pods.by_container("c1").is_none());
-        assert!(pods.by_address(address).is_none());
+        pods.put(pod("u3", "cart-3", "c3", "10.0.0.3"));
+        pods.remove("u3");
+        assert_eq!(pods.read().gone.len(), 1);
+    }
+
+    #[test]
+    fn pods_that_have_gone_are_bounded() {
+        let pods = Pods::default();
+        for n in 0..limits::PODS_GONE + 10 {
+            let uid = n.to_string();
+            pods.put(pod(&uid, &uid, &uid, "10.0.0.1"));
+            pods.remove(&uid);
+        }
+        assert_eq!(pods.read().gone.len(), limits::PODS_GONE);
+        assert!(pods.by_uid("0").is_none());
+    }
+
+    #[test]
+    fn pods_beyond_the_limit_are_counted_and_the_others_stay() {
+        let pods = Pods::default();
+        for n in 0..limits::PODS + 3 {
+            let uid = n.to_string();
+            pods.put(pod(&uid, &uid, &uid, "10.0.0.1"));
+        }
+        assert_eq!((pods.len(), pods.beyond_limit()), (limits::PODS, 3));
+        // One that is known is changed all the same.
+        pods.put(pod("5", "other", "5", "10.0.0.1"));
+        assert_eq!(pods.by_uid("5").unwrap().name, "other");
+        assert_eq!(pods.beyond_limit(), 3);
     }
 
     #[test]
@@ -161,11 +388,25 @@ mod tests {
         let pods = Pods::default();
         pods.put(pod("u1", "old", "c1", "10.0.0.1"));
         pods.put(pod("u2", "new", "c2", "10.0.0.1"));
+        // A late word of the old one does not take it back.
+        pods.put(pod("u1", "old", "c1", "10.0.0.1"));
+        assert_eq!(name_at(&pods, "10.0.0.1").as_deref(), Some("new"));
         pods.remove("u1");
-        assert_eq!(
-            pods.by_address("10.0.0.1".parse().unwrap()).unwrap().name,
-            "new"
-        );
+        assert_eq!(name_at(&pods, "10.0.0.1").as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn of_two_pods_with_one_address_the_one_that_started_later_has_it() {
+        let started = |started, pod| Pod { started, ..pod };
+        let old = || started(1, pod("u1", "old", "c1", "10.0.0.1"));
+        let new = || started(2, pod("u2", "new", "c2", "10.0.0.1"));
+        for order in [[old(), new()], [new(), old()]] {
+            let pods = Pods::default();
+            pods.replace(order);
+            assert_eq!(name_at(&pods, "10.0.0.1").as_deref(), Some("new"));
+            pods.remove("u2");
+            assert_eq!(name_at(&pods, "10.0.0.1").as_deref(), Some("old"));
+        }
     }
 
     #[test]
@@ -175,7 +416,7 @@ mod tests {
             host_network: true,
             ..pod("u1", "agent", "c1", "10.0.0.1")
         });
-        assert!(pods.by_address("10.0.0.1".parse().unwrap()).is_none());
+        assert_eq!(name_at(&pods, "10.0.0.1"), None);
     }
 
     #[test]
@@ -186,6 +427,36 @@ mod tests {
         pods.replace([pod("u2", "b", "c2", "10.0.0.2")]);
         assert!(pods.is_complete());
         assert_eq!(pods.all().len(), 1);
-        assert!(pods.by_uid("u1").is_none());
+        assert_eq!(pods.all()[0].uid, "u2");
+    }
+
+    #[test]
+    fn container_that_only_the_runtime_knows_is_learnt_and_kept() {
+        let pods = Pods::default();
+        // The API server knows the pod, not yet that its container runs.
+        pods.put(pod("u1", "cart", "", "10.0.0.1"));
+        let of_runtime = || Pod {
+            namespace: "wrong".into(),
+            ..pod("u1", "other name", "c1", "10.0.0.9")
+        };
+        pods.learn(of_runtime());
+        let known = pods.by_container("c1").unwrap();
+        assert_eq!(
+            (known.name.as_str(), known.namespace.as_str()),
+            ("cart", "")
+        );
+        let version = pods.version();
+        pods.learn(of_runtime());
+        assert_eq!(pods.version(), version);
+        // A word of the API server that is older than that.
+        pods.put(pod("u1", "cart", "", "10.0.0.1"));
+        assert!(pods.by_container("c1").is_some());
+        pods.replace([pod("u1", "cart", "", "10.0.0.1")]);
+        assert!(pods.by_container("c1").is_some());
+        // It was started anew.
+        pods.put(pod("u1", "cart", "c2", "10.0.0.1"));
+        assert!(pods.by_container("c2").is_some() && pods.by_container("c1").is_none());
+        pods.learn(pod("u9", "alone", "c9", "10.0.0.9"));
+        assert_eq!(pods.by_container("c9").unwrap().name, "alone");
     }
 }

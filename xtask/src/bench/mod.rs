@@ -35,6 +35,10 @@ pub(crate) struct Options {
     /// Measure how much traffic one core decodes instead, and tshark on the same calls: without root
     #[arg(long, conflicts_with_all = ["calls", "hops"])]
     pipeline: bool,
+
+    /// Measure what the labels of pods and methods cost instead: series, bytes and memory, without root
+    #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline"])]
+    cardinality: bool,
 }
 
 /// Bytes of the responses of the throughput runs.
@@ -51,6 +55,9 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     if options.pipeline {
         build_release(root)?;
         return in_memory("pipeline", options.pairs, root);
+    }
+    if options.cardinality {
+        return in_memory("cardinality", options.pairs, root);
     }
     if let Some(refusal) = privilege::refuse("bench", "loads kernel programs") {
         return Ok(refusal);
@@ -171,7 +178,7 @@ fn build_release(root: &Path) -> anyhow::Result<()> {
     ]))
 }
 
-/// A bench that needs no kernel: tests/bench/hops.rs, tests/bench/pipeline.rs.
+/// A bench that needs no kernel: those in tests/bench.
 fn in_memory(name: &str, rounds: u32, root: &Path) -> anyhow::Result<ExitCode> {
     let mut bench = command::cargo(root);
     bench.args(["bench", "--quiet", "--locked", "--package", "tracer-tests"]);

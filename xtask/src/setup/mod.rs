@@ -5,6 +5,7 @@
 //! tests look in (`H2TRACE_PEERS_DIR` names another). System packages come from apt.
 
 mod command;
+mod go;
 mod packages;
 mod piece;
 mod recipe;

@@ -83,6 +83,18 @@ const LANGUAGES: &[Package] = &[
     package("maven", "mvn"),
 ];
 
+const NODE: &[Package] = &[
+    package("containerd", "containerd"),
+    package("runc", "runc"),
+    package("crun", "crun"),
+    package("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    package("buildah", "buildah"),
+    package("busybox-static", "/usr/share/doc/busybox-static"),
+    package("iproute2", "ip"),
+    package("openssl", "openssl"),
+    package("chromium", "chromium"),
+];
+
 const BPF: &[Package] = &[
     package("rustc-web", "/usr/share/doc/rustc-web"),
     package("cargo-web", "/usr/share/doc/cargo-web"),
@@ -111,6 +123,7 @@ pub(super) fn all() -> Vec<Piece> {
     };
     const LANG: &[&str] = &["languages"];
     const GRPCIO: &[&str] = &["languages", "grpcio"];
+    const NO_CLUSTER: &str = "the tests in a real cluster skip";
     const NO_INCIDENT: &str = "the incident's tests with this Envoy skip";
     vec![
         Piece {
@@ -221,6 +234,58 @@ pub(super) fn all() -> Vec<Piece> {
             &["faulty-proxy"],
             "1",
             recipe::faulty_proxy,
+        ),
+        Piece {
+            name: "node-programs",
+            what: "containerd, runc, crun, CNI plug-ins, buildah, busybox, openssl, Chromium (system packages)",
+            without: NO_CLUSTER,
+            built_with: &[],
+            kind: Kind::Packages(NODE),
+        },
+        folder(
+            "kubernetes",
+            "Kubernetes 1.34.4: kube-apiserver, controller manager, scheduler, kubelet, kubectl (a Go module)",
+            NO_CLUSTER,
+            LANG,
+            &["kubernetes"],
+            "1.34.4",
+            recipe::kubernetes,
+        ),
+        folder(
+            "etcd",
+            "etcd 3.6.11 (a Go module; Debian's is too old for this Kubernetes)",
+            NO_CLUSTER,
+            LANG,
+            &["etcd"],
+            "3.6.11",
+            recipe::etcd,
+        ),
+        folder(
+            "helm",
+            "Helm 3.22.0 (a Go module)",
+            "the chart's tests skip",
+            LANG,
+            &[],
+            recipe::HELM,
+            recipe::helm,
+        ),
+        folder(
+            "kubeconform",
+            "kubeconform 0.8.0 (a Go module)",
+            "the manifests' tests against Kubernetes' schemas skip",
+            LANG,
+            &[],
+            recipe::KUBECONFORM,
+            recipe::kubeconform,
+        ),
+        folder(
+            "prometheus",
+            "Prometheus 3.9.1 and promtool, with Kubernetes discovery (a Go module; Debian's has none)",
+            "the tests of rules, and of scraping, skip",
+            LANG,
+            &["prometheus"],
+            "3.9.1",
+            recipe::prometheus,
         ),
     ]
 }

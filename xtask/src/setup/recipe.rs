@@ -1,14 +1,17 @@
 //! How each piece is fetched and built.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::Places;
 use super::command::{output, step};
+
+pub(super) use super::go::{
+    HELM, KUBECONFORM, etcd, grpc_go, helm, kubeconform, kubernetes, prometheus,
+};
 
 /// Fills the folder of a piece.
 pub(super) type Recipe = fn(&Build<'_>) -> Result<()>;
@@ -26,9 +29,6 @@ pub(super) struct Build<'a> {
 
 /// The version that is installed, and looked for.
 pub(super) const BPF_LINKER: &str = "0.13.0";
-
-/// grpc-go 1.85.0 and what it uses ask for this Go.
-const GO_TOOLCHAIN: &str = "1.26.8";
 
 pub(super) fn linker_is_there() -> bool {
     output(Command::new("bpf-linker").arg("--version"))
@@ -121,73 +121,6 @@ pub(super) fn node(build: &Build<'_>) -> Result<()> {
             .current_dir(build.folder),
         build.log,
     )
-}
-
-pub(super) fn grpc_go(build: &Build<'_>) -> Result<()> {
-    let source = build.places.sources().join("grpc-go");
-    let go = go(build)?;
-    for (version, module_file) in [("1.70.0", "grpc-1.70.0.mod"), ("1.85.0", "go.mod")] {
-        let mut command = Command::new(&go);
-        command.args([
-            "build",
-            "-trimpath",
-            "-buildvcs=false",
-            "-modfile",
-            module_file,
-            "-o",
-        ]);
-        command
-            .arg(build.folder.join(format!("grpc-go-{version}")))
-            .arg(".")
-            .current_dir(&source);
-        step(&mut command, build.log)?;
-    }
-    Ok(())
-}
-
-/// A Go that is new enough: the system's (which fetches a newer toolchain of itself from 1.21 on),
-/// or for an older one the toolchain's module, which any Go can download.
-fn go(build: &Build<'_>) -> Result<PathBuf> {
-    let version = output(Command::new("go").args(["env", "GOVERSION"])).context("cannot run go")?;
-    let minor: u32 = version
-        .trim()
-        .strip_prefix("go1.")
-        .and_then(|v| v.split('.').next()?.parse().ok())
-        .unwrap_or(0);
-    if minor >= 21 {
-        return Ok(PathBuf::from("go"));
-    }
-    let arch = output(Command::new("go").args(["env", "GOARCH"])).context("cannot run go")?;
-    let module = format!(
-        "golang.org/toolchain@v0.0.1-go{GO_TOOLCHAIN}.linux-{}",
-        arch.trim()
-    );
-    step(
-        Command::new("go")
-            .args(["mod", "download", &module])
-            .current_dir("/"),
-        build.log,
-    )?;
-    let cache = output(Command::new("go").args(["env", "GOMODCACHE"])).context("cannot run go")?;
-    let root = Path::new(cache.trim()).join(module);
-    // Modules carry no execute bits, and the module cache is read-only: the toolchain is copied.
-    let copy = build.places.cache.join(format!("go-{GO_TOOLCHAIN}"));
-    if !copy.join(".complete").exists() {
-        step(
-            Command::new("cp")
-                .args(["-r", "--no-preserve=mode"])
-                .arg(root)
-                .arg(&copy),
-            build.log,
-        )?;
-        for folder in ["bin".to_owned(), format!("pkg/tool/linux_{}", arch.trim())] {
-            for entry in fs::read_dir(copy.join(folder))? {
-                fs::set_permissions(entry?.path(), fs::Permissions::from_mode(0o755))?;
-            }
-        }
-        fs::write(copy.join(".complete"), "")?;
-    }
-    Ok(copy.join("bin/go"))
 }
 
 pub(super) fn grpc_java(build: &Build<'_>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The arguments as they are given. Their doc comments are the help.
 
 mod explain;
+mod kubernetes;
 mod report;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::explain::ExplainArgs;
+pub use self::kubernetes::{KubernetesArgs, NamedBy};
 pub use self::report::{FailOn, Findings, Format, HeaderArgs, ReportArgs};
 use crate::demo::DemoArgs;
 use crate::kernel::RING_BYTES;
@@ -137,6 +139,10 @@ pub struct CommonArgs {
     /// Print the kernel programs' own debug messages (when they were built with them)
     #[arg(long, env = "H2TRACE_KERNEL_LOG", hide_env = true)]
     pub kernel_log: bool,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
 }
 
 /// `h2trace serve`
@@ -211,6 +217,10 @@ pub struct TraceArgs {
         conflicts_with_all = ["pid", "comm", "cgroup", "netns", "port"]
     )]
     pub all: bool,
+
+    /// Begin when a line comes on standard input, and end when that ends: for kubectl h2trace
+    #[arg(long, hide = true)]
+    pub held_by_stdin: bool,
 }
 
 /// `h2trace record`

@@ -1,25 +1,46 @@
-//! The metrics of [`super::metrics::METRICS`] on the `prometheus` crate, which is used here and nowhere else.
+//! The metrics of [`super::metrics::METRICS`].
+//!
+//! Those about h2trace itself are on the `prometheus` crate, which is used here and nowhere else. Those about
+//! connection ends are kept by end: a pod comes and goes with all of its series, its names may come later than
+//! its traffic, and a hundred thousand series take a few megabytes.
 
-mod end;
+mod counts;
+mod ends;
 mod hop;
+mod names;
+mod room;
+mod series;
 #[cfg(test)]
 mod tests;
+mod text;
+mod times;
 mod vectors;
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use prometheus::{Counter, Encoder as _, Gauge, Opts, Registry, TextEncoder};
+use bytes::Bytes;
+use prometheus::{Counter, Encoder as _, Gauge, IntCounter, Opts, Registry, TextEncoder};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracer_ebpf::counter::{COUNTERS, Counter as KernelCounter};
 
-use self::end::EndSeries;
+use self::counts::{EndCounts, RoleCounts};
+use self::ends::{End, Ends, Shared};
+use self::room::Room;
+use self::series::Series;
+use self::text::Family;
+use self::times::role_index;
 use self::vectors::{Registration, Vectors};
-use super::labels::{self, Capped, OTHER};
+use super::labels::{self, OTHER};
+use super::metrics::{About, METRICS};
 use super::{early_complete, metrics};
 use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
+use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
-use crate::stream::record::StreamRecord;
+use crate::stream::record::{StreamRecord, Tier};
 use crate::stream::user_agent::UserAgent;
 
 /// What the kernel says of one of its programs.
@@ -38,18 +59,70 @@ pub struct ProgramRuns {
 pub struct Scrape {
     registry: Registry,
     drain_age: Gauge,
+    shared: Shared,
+    /// How long the last page was.
+    len: Arc<AtomicUsize>,
+    /// One permit a page that somebody still reads.
+    pages: Arc<Semaphore>,
+    refused: IntCounter,
+}
+
+/// A page of metrics on its way to a scraper.
+struct Page {
+    text: Vec<u8>,
+    /// Given back when the page has been read.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Page {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
 }
 
 impl Scrape {
+    /// The same as [`Scrape::encode`] for a scraper that takes its time to read it. None when
+    /// [`limits::PAGES`] are being read.
+    ///
+    /// # Errors
+    /// The crate cannot encode a metric.
+    pub fn page(&self, drain_age: std::time::Duration) -> anyhow::Result<Option<Bytes>> {
+        let Ok(permit) = Arc::clone(&self.pages).try_acquire_owned() else {
+            self.refused.inc();
+            return Ok(None);
+        };
+        let page = Page {
+            text: self.encode(drain_age)?,
+            _permit: permit,
+        };
+        Ok(Some(Bytes::from_owner(page)))
+    }
+
     /// The text exposition format, version 0.0.4.
     ///
     /// # Errors
     /// The crate cannot encode a metric.
     pub fn encode(&self, drain_age: std::time::Duration) -> anyhow::Result<Vec<u8>> {
         self.drain_age.set(drain_age.as_secs_f64());
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+        // A page is about as long as the one before: it need not grow by doubling.
+        let len = self.len.load(Ordering::Relaxed);
+        let mut text = String::with_capacity(len + len / 8);
+        TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text)?;
+        let (ends, times) = self.shared.all();
+        for metric in METRICS {
+            let family = &mut Family::new(&mut text, metric);
+            match metric.about {
+                About::Tracer => {}
+                About::Owner => times
+                    .iter()
+                    .for_each(|times| times.write(family, metric.name)),
+                About::End => ends
+                    .iter()
+                    .for_each(|end| end.counts().write(family, metric.name, &end.labels)),
+            }
+        }
+        self.len.store(text.len(), Ordering::Relaxed);
+        Ok(text.into_bytes())
     }
 
     /// The MIME type of [`Scrape::encode`].
@@ -59,16 +132,14 @@ impl Scrape {
     }
 }
 
-/// Turns outputs into metrics. Every series is looked up once and its handle kept.
+/// Turns outputs into metrics. The end of a connection is looked up once, and kept while it is open.
 pub struct Exporter {
     scrape: Scrape,
     vectors: Vectors,
-    workloads: Capped,
-    methods: Capped,
-    /// Where the handles of a `comm` stand in `ends`.
-    workload_at: HashMap<String, usize>,
-    /// Handles by role: client, server, unknown.
-    ends: Vec<[Option<Box<EndSeries>>; 3]>,
+    ends: Ends,
+    room: Room,
+    room_of_other: Room,
+    evicted_seen: u64,
     kernel_seen: [u64; COUNTERS as usize],
     programs_seen: HashMap<String, (u64, u64)>,
     output_dropped_seen: u64,
@@ -100,26 +171,26 @@ impl Exporter {
                 vectors.events_lost.with_label_values(&[cause]);
             }
         }
-        for reason in ["tls", "http1", OTHER] {
-            vectors
-                .connections_undecoded
-                .with_label_values(&[OTHER, reason]);
-        }
         for family in UserAgent::ALL {
             vectors
                 .late_end_stream
                 .with_label_values(&[family.as_str()]);
         }
+        let shared = Shared::default();
         Ok(Self {
+            room: Room::bounded(&vectors),
+            room_of_other: Room::of_other(),
+            ends: Ends::new(shared.clone()),
+            evicted_seen: 0,
             scrape: Scrape {
                 registry,
                 drain_age,
+                shared,
+                len: Arc::default(),
+                pages: Arc::new(Semaphore::new(limits::PAGES)),
+                refused: vectors.limit_hits.with_label_values(&["pages"]),
             },
             vectors,
-            workloads: Capped::new(limits::WORKLOAD_LABELS),
-            methods: Capped::new(limits::METHOD_LABELS),
-            workload_at: HashMap::new(),
-            ends: Vec::new(),
             kernel_seen: [0; COUNTERS as usize],
             programs_seen: HashMap::new(),
             output_dropped_seen: 0,
@@ -208,47 +279,88 @@ impl Exporter {
         self.output_dropped_seen = lines;
     }
 
-    /// The `comm` label: itself, or [`OTHER`] when the cap is reached.
-    fn comm<'a>(workloads: &mut Capped, vectors: &Vectors, comm: &'a str) -> &'a str {
-        if workloads.admits(comm) {
-            return comm;
+    /// Time passes: pods get their names, and the series of those that have gone go too. Called every second
+    /// or so, with the time of the events.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.ends.advance(now, &mut self.room);
+        let evicted = self.ends.evicted();
+        if evicted > self.evicted_seen {
+            let hits = self.vectors.limit_hits.with_label_values(&["ends"]);
+            hits.inc_by(evicted - self.evicted_seen);
+            self.evicted_seen = evicted;
         }
-        vectors.label_overflow.with_label_values(&["comm"]).inc();
-        OTHER
+        let gauge = |n| i64::try_from(n).unwrap_or(i64::MAX);
+        self.vectors.ends.set(gauge(self.ends.len()));
+        self.vectors.unnamed.set(gauge(self.ends.unsettled()));
+        self.spill();
     }
 
-    /// The series of this connection end, and the two things that counting into it needs.
-    fn end(&mut self, info: &ConnectionInfo) -> (&mut EndSeries, &Vectors, &mut Capped) {
-        let vectors = &self.vectors;
-        let comm = Self::comm(&mut self.workloads, vectors, &info.comm);
-        // The name is copied only for a workload that is new.
-        let at = if let Some(at) = self.workload_at.get(comm) {
-            *at
+    /// Counts at a role of a connection's end, or at what stands for all others when there is no room.
+    fn at_role(&mut self, info: &Arc<ConnectionInfo>, count: impl Fn(&mut RoleCounts, &mut Room)) {
+        let end = self.ends.of(info, &mut self.room);
+        self.at_role_of(&end, info, count);
+    }
+
+    fn at_role_of(
+        &mut self,
+        end: &End,
+        info: &ConnectionInfo,
+        count: impl Fn(&mut RoleCounts, &mut Room),
+    ) {
+        if let Some(role) = end.counts().role(info.role, &mut self.room) {
+            count(role, &mut self.room);
         } else {
-            self.ends.push(std::array::from_fn(|_| None));
-            self.workload_at
-                .insert(comm.to_owned(), self.ends.len() - 1);
-            self.ends.len() - 1
-        };
-        let series = self.ends[at][info.role.map_or(2, Endpoint::index)].get_or_insert_with(|| {
-            Box::new(EndSeries::new(vectors, labels::role(info.role), comm))
-        });
-        (series, vectors, &mut self.methods)
+            self.room.full();
+            let other = self.ends.other(info.workload.in_pod());
+            let room = &mut self.room_of_other;
+            if let Some(role) = other.counts().role(info.role, room) {
+                count(role, room);
+            }
+        }
+        self.spill();
     }
 
-    fn count_stream(&mut self, info: &ConnectionInfo, record: &StreamRecord, findings: &[Finding]) {
-        let (end, vectors, methods) = self.end(info);
-        end.count(vectors, methods, record);
+    /// Counts at a connection's end.
+    fn at_end(&mut self, info: &Arc<ConnectionInfo>, count: impl Fn(&mut EndCounts, &mut Room)) {
+        let end = self.ends.of(info, &mut self.room);
+        count(&mut end.counts(), &mut self.room);
+        self.spill();
+    }
+
+    /// What found no room is counted at what stands for all others.
+    fn spill(&mut self) {
+        if !self.room.has_spilled() {
+            return;
+        }
+        let other = self.ends.other(true);
+        let mut counts = other.counts();
+        for (role, series, n) in self.room.take_spilled() {
+            counts.add_at(role, series, n, &mut self.room_of_other);
+        }
+    }
+
+    fn count_stream(
+        &mut self,
+        info: &Arc<ConnectionInfo>,
+        record: &StreamRecord,
+        findings: &[Finding],
+    ) {
+        let end = self.ends.of(info, &mut self.room);
+        self.at_role_of(&end, info, |role, room| role.count(record, findings, room));
+        let role = role_index(info.role);
+        if !end.times.count(role, record, &mut self.room) {
+            self.room.full();
+            let other = self.ends.other(info.workload.in_pod());
+            other.times.count(role, record, &mut self.room_of_other);
+        }
+        if record.tier == Tier::T0 {
+            self.vectors.hpack_unseen.inc();
+        }
         // Both ends of a connection may be followed: it is counted where requests are answered.
         if record.role == Some(Endpoint::Server) && early_complete(record) {
             let family = [record.user_agent.as_str()];
-            vectors.late_end_stream.with_label_values(&family).inc();
-        }
-        for reset in &record.resets {
-            end.count_reset(vectors, reset, findings);
-        }
-        for finding in findings {
-            end.count_finding(vectors, finding);
+            let late = &self.vectors.late_end_stream;
+            late.with_label_values(&family).inc();
         }
     }
 
@@ -270,18 +382,13 @@ impl Sink for Exporter {
     fn accept(&mut self, output: &Output) {
         match output {
             Output::Connection(info) => {
-                let comm = Self::comm(&mut self.workloads, &self.vectors, &info.comm);
+                self.ends.open(info, &mut self.room);
                 if info.protocol == Protocol::Http2 {
-                    self.vectors
-                        .connections
-                        .with_label_values(&[labels::role(info.role), comm])
-                        .inc();
+                    self.at_role(info, |role, _| role.connections += 1);
                 } else {
                     let reason = labels::protocol(info.protocol);
-                    self.vectors
-                        .connections_undecoded
-                        .with_label_values(&[comm, reason])
-                        .inc();
+                    let series = Series::Undecoded { reason };
+                    self.at_end(info, |end, room| end.add(series, 1, room));
                 }
             }
             Output::ConnectionEnded {
@@ -290,25 +397,20 @@ impl Sink for Exporter {
                 open_streams,
                 ..
             } => {
-                if info.protocol != Protocol::Http2 {
-                    return;
+                if info.protocol == Protocol::Http2 {
+                    let cause = why.as_str();
+                    self.at_role(info, |role, room| {
+                        role.add(Series::Ended { cause }, 1, room);
+                        if *open_streams > 0 {
+                            role.add(Series::Broken { cause }, 1, room);
+                        }
+                    });
                 }
-                let comm = Self::comm(&mut self.workloads, &self.vectors, &info.comm);
-                let values = [labels::role(info.role), comm, why.as_str()];
-                self.vectors
-                    .connections_ended
-                    .with_label_values(&values)
-                    .inc();
-                if *open_streams > 0 {
-                    self.vectors
-                        .connections_broken
-                        .with_label_values(&values)
-                        .inc();
-                }
+                self.ends.close(info.id);
             }
             // Single frames are told of files only, which nobody scrapes.
             Output::Frame { .. } => {}
-            Output::StreamOpened { info } => self.end(info).0.opened.inc(),
+            Output::StreamOpened { info } => self.at_role(info, |role, _| role.opened += 1),
             Output::Stream {
                 info,
                 record,
@@ -317,25 +419,15 @@ impl Sink for Exporter {
             Output::Hop { request, findings } => self.count_hop(request, findings),
             Output::Lone(lone) => self.count_lone(lone),
             Output::Finding { info, finding } => {
-                let comm = Self::comm(&mut self.workloads, &self.vectors, &info.comm);
-                let kind = finding.kind.as_str();
-                let values = [
-                    labels::role(info.role),
-                    comm,
-                    kind,
-                    finding.verdict.as_str(),
-                ];
-                self.vectors.findings.with_label_values(&values).inc();
+                let series = Series::of_finding(finding);
+                self.at_role(info, |role, room| role.add(series, 1, room));
             }
             Output::GoAway { info, go_away } => {
-                let comm = Self::comm(&mut self.workloads, &self.vectors, &info.comm);
-                let values = [
-                    labels::role(info.role),
-                    comm,
-                    go_away.sender.as_str(),
-                    go_away.code.name(),
-                ];
-                self.vectors.go_aways.with_label_values(&values).inc();
+                let series = Series::GoAway {
+                    sender: go_away.sender.as_str(),
+                    code: go_away.code.name(),
+                };
+                self.at_role(info, |role, room| role.add(series, 1, room));
             }
             Output::Loss(loss) => self.count_loss(loss),
         }

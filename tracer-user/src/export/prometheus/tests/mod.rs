@@ -1,14 +1,37 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::super::metrics::METRICS;
 use super::super::sample;
-use super::end::verdict_of;
+use super::counts::verdict_of;
 use super::*;
 use crate::anomaly::kind::Verdict;
 use crate::frame::ErrorCode;
-use crate::pipeline::Output;
-use crate::stream::record::Reset;
+use crate::stream::record::{Reset, ResponsePhase};
+
+mod pods;
 
 fn exported(exporter: &Exporter) -> String {
-    String::from_utf8(exporter.scrape().encode(std::time::Duration::ZERO).unwrap()).unwrap()
+    String::from_utf8(exporter.scrape().encode(Duration::ZERO).unwrap()).unwrap()
+}
+
+/// Name, labels and value of a line of the exposition. Values hold no comma here.
+fn sample_of(line: &str) -> (String, BTreeMap<String, String>, String) {
+    let (series, value) = line.rsplit_once(' ').unwrap();
+    let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+    let labels = labels.strip_suffix('}').unwrap();
+    let labels = labels.split(',').filter_map(|label| {
+        let (name, value) = label.split_once('=')?;
+        Some((name.to_owned(), value.trim_matches('"').to_owned()))
+    });
+    (name.to_owned(), labels.collect(), value.to_owned())
+}
+
+/// The same as Prometheus takes it: an empty label is none.
+fn taken(line: &str) -> (String, BTreeMap<String, String>, String) {
+    let (name, mut labels, value) = sample_of(line);
+    labels.retain(|_, value| !value.is_empty());
+    (name, labels, value)
 }
 
 fn after_sample() -> Exporter {
@@ -28,8 +51,11 @@ fn after_sample() -> Exporter {
 
 #[track_caller]
 fn assert_series(text: &str, series: &str) {
+    let wanted = taken(series);
     assert!(
-        text.lines().any(|line| line == series),
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .any(|line| taken(line) == wanted),
         "no line {series:?} in\n{text}"
     );
 }
@@ -105,20 +131,12 @@ fn all_metrics_of_the_table_are_registered_and_no_other() {
         ..sample::complete(99)
     };
     let mut exporter = exporter;
-    let info = std::sync::Arc::new(sample::connection());
+    let info = Arc::new(sample::connection());
     exporter.accept(&Output::Stream {
         info,
         record: early.into(),
         findings: Vec::new(),
     });
-    // One label value more than the cap gives the series of the overflow.
-    for n in 0..=limits::WORKLOAD_LABELS {
-        let info = ConnectionInfo {
-            comm: format!("c{n}"),
-            ..sample::tls()
-        };
-        exporter.accept(&Output::Connection(std::sync::Arc::new(info)));
-    }
     exporter.set_kernel(&[1; COUNTERS as usize]);
     let text = exported(&exporter);
     let mut exposed: Vec<(&str, &str)> = text
@@ -133,35 +151,52 @@ fn all_metrics_of_the_table_are_registered_and_no_other() {
     exposed.sort_unstable();
     table.sort_unstable();
     assert_eq!(exposed, table);
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, labels, _) = sample_of(line);
+        let of = |metric: &&metrics::Metric| {
+            let parts = ["", "_bucket", "_sum", "_count"];
+            parts
+                .iter()
+                .any(|part| name == format!("{}{part}", metric.name))
+        };
+        let metric = METRICS.iter().find(of).unwrap();
+        let mut wanted: Vec<&str> = [metric.about.labels(), metric.labels].concat();
+        if name.ends_with("_bucket") {
+            wanted.push("le");
+        }
+        wanted.sort_unstable();
+        assert_eq!(labels.keys().collect::<Vec<_>>(), wanted, "{line}");
+    }
     assert_series(
         &text,
         r#"h2trace_early_responses_total{comm="node",role="client"} 1"#,
     );
 }
 
+fn calling(exporter: &mut Exporter, info: &ConnectionInfo, path: &str) {
+    let record = StreamRecord {
+        path: Some(path.into()),
+        ..sample::complete(1)
+    };
+    exporter.accept(&Output::Stream {
+        info: Arc::new(info.clone()),
+        record: record.into(),
+        findings: Vec::new(),
+    });
+}
+
 #[test]
-fn methods_beyond_the_cap_are_counted_under_other() {
+fn methods_beyond_the_bound_are_counted_under_other() {
     let mut exporter = Exporter::new().unwrap();
-    let info = std::sync::Arc::new(sample::connection());
-    let n_streams = limits::METHOD_LABELS + 10;
-    for n in 0..n_streams {
-        let record = StreamRecord {
-            path: Some(format!("/s/m{n}")),
-            ..sample::complete(1)
-        };
-        let info = std::sync::Arc::clone(&info);
-        exporter.accept(&Output::Stream {
-            info,
-            record: record.into(),
-            findings: Vec::new(),
-        });
+    for n in 0..limits::END_METHODS + 10 {
+        calling(&mut exporter, &sample::connection(), &format!("/s/m{n}"));
     }
     let text = exported(&exporter);
     let series = text
         .lines()
         .filter(|line| line.starts_with("h2trace_grpc_status_total{"))
         .count();
-    assert_eq!(series, limits::METHOD_LABELS + 1);
+    assert_eq!(series, limits::END_METHODS + 1);
     assert_series(
         &text,
         r#"h2trace_grpc_status_total{comm="node",grpc_code="OK",grpc_method="other",grpc_service="other",role="client"} 10"#,
@@ -173,20 +208,54 @@ fn methods_beyond_the_cap_are_counted_under_other() {
 }
 
 #[test]
-fn paths_that_are_no_method_do_not_become_labels() {
+fn sorts_of_resets_beyond_the_bound_are_counted_under_other() {
     let mut exporter = Exporter::new().unwrap();
-    let info = std::sync::Arc::new(sample::connection());
-    for path in ["/favicon.ico", "/a b/c", "*"] {
-        let record = StreamRecord {
-            path: Some(path.into()),
-            ..sample::complete(1)
+    let (record, _) = sample::cut(1);
+    let phases = [
+        ResponsePhase::R0,
+        ResponsePhase::R1,
+        ResponsePhase::Rm,
+        ResponsePhase::Rb,
+        ResponsePhase::R3,
+    ];
+    for n in 0..80_u32 {
+        let reset = Reset {
+            code: ErrorCode(n % 16),
+            response_phase: Some(phases[(n / 16) as usize]),
+            ..record.resets[0]
         };
-        let info = std::sync::Arc::clone(&info);
+        let record = StreamRecord {
+            resets: vec![reset],
+            ..record.clone()
+        };
         exporter.accept(&Output::Stream {
-            info,
+            info: Arc::new(sample::connection()),
             record: record.into(),
             findings: Vec::new(),
         });
+    }
+    let text = exported(&exporter);
+    // The codes 14 and 15 have no names: they are one.
+    let n_other = 5 * 15 - limits::END_RESETS;
+    assert_series(
+        &text,
+        &format!(
+            r#"h2trace_resets_total{{code="other",comm="node",request_phase="other",response_phase="other",role="client",sender="server",verdict="unknown"}} {}"#,
+            n_other + 1
+        ),
+    );
+    let series = text
+        .lines()
+        .filter(|line| line.starts_with("h2trace_resets_total{"))
+        .count();
+    assert_eq!(series, limits::END_RESETS + 1);
+}
+
+#[test]
+fn paths_that_are_no_method_do_not_become_labels() {
+    let mut exporter = Exporter::new().unwrap();
+    for path in ["/favicon.ico", "/a b/c", "*"] {
+        calling(&mut exporter, &sample::connection(), path);
     }
     assert_series(
         &exported(&exporter),
@@ -209,4 +278,15 @@ fn verdict_of_a_reset_is_the_worst_that_names_it() {
         ..reset
     };
     assert_eq!(verdict_of(&cancel, &findings), Verdict::Unknown);
+}
+
+#[test]
+fn pages_that_nobody_reads_are_bounded() {
+    let scrape = after_sample().scrape();
+    let page = || scrape.page(Duration::ZERO).unwrap();
+    let mut unread: Vec<_> = (0..limits::PAGES).map(|_| page().unwrap()).collect();
+    assert!(page().is_none());
+    unread.pop();
+    let text = String::from_utf8(page().unwrap().to_vec()).unwrap();
+    assert_series(&text, r#"h2trace_self_limit_hits_total{limit="pages"} 1"#);
 }

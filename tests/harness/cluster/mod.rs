@@ -1,0 +1,261 @@
+//! A real Kubernetes cluster of one node, made for a test run and cleared away after it: etcd, kube-apiserver,
+//! controller manager, scheduler, kubelet, containerd with runc, a bridge for the pods. It lives in mount and network
+//! namespaces and a cgroup of its own. [`ApiServer`] is the API alone.
+
+pub mod api;
+pub mod credentials;
+pub mod daemon;
+pub mod image;
+mod node;
+pub mod place;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+pub use api::{Api, ApiParts, ApiServer, said};
+pub use credentials::User;
+pub use image::Image;
+pub use place::Place;
+
+use crate::peer::installed;
+use crate::skip::{Need, Program};
+use api::Ports;
+use daemon::Daemon;
+
+/// How long the node may take to be ready on a busy machine.
+const READY: Duration = Duration::from_secs(180);
+
+/// What a cluster is made of, for [`crate::require`].
+pub struct ClusterParts;
+
+impl Need for ClusterParts {
+    fn missing(&self) -> Option<String> {
+        if let Some(why) = ApiParts.missing() {
+            return Some(why);
+        }
+        let programs = [
+            "containerd",
+            "ctr",
+            "runc",
+            "openssl",
+            "nsenter",
+            "unshare",
+            "ip",
+        ];
+        let absent = programs
+            .into_iter()
+            .find(|program| Program(program).path().is_none())
+            .or((!std::path::Path::new("/usr/lib/cni/bridge").exists()).then_some("CNI's bridge"));
+        absent.map(|what| {
+            format!("{what} is not installed: cargo xtask setup --only node-programs programs")
+        })
+    }
+}
+
+/// A running cluster. Dropping it ends every process of it, also those of its pods, and removes all traces.
+pub struct Cluster {
+    // In the order in which they end.
+    kubelet: Option<Daemon>,
+    _controllers: [Daemon; 2],
+    containerd: Option<Daemon>,
+    api: Api,
+    /// Where it lives.
+    pub place: Place,
+}
+
+impl Cluster {
+    /// Starts one; its node is ready when this returns. `tell` hears how far it is.
+    ///
+    /// # Panics
+    /// When it does not come up, with the end of the log of the part that did not.
+    #[must_use]
+    pub fn start(tell: &dyn Fn(&str)) -> Self {
+        let began = Instant::now();
+        let step = |what: &str| tell(&format!("{:5.1} s  {what}", began.elapsed().as_secs_f32()));
+        let place = Place::make();
+        place.make_system_group();
+        step("namespaces");
+        let containerd = node::start_containerd(&place);
+        let ports = Ports {
+            host: node::ADDRESS.to_owned(),
+            api: 443,
+            etcd: 2379,
+            etcd_peers: 2380,
+            inside: Some(place.holder()),
+        };
+        let api = Api::start(place.folder(), ports, &|program| place.command(program));
+        step("etcd and the API");
+        let controllers = node::start_controllers(&place, api.credentials());
+        let mut cluster = Cluster {
+            kubelet: None,
+            _controllers: controllers,
+            containerd: Some(containerd),
+            api,
+            place,
+        };
+        cluster.wait_for_containerd();
+        let busybox = Program("busybox")
+            .path()
+            .expect("busybox-static is not installed");
+        let pause = Image::new(node::PAUSE, &["/bin/busybox", "sleep", "2147483647"]);
+        cluster.load(&pause.with_program(busybox, "/bin/busybox"));
+        step("containerd");
+        cluster.start_kubelet();
+        cluster.wait_until_ready();
+        step("the node is ready");
+        cluster
+    }
+
+    fn wait_for_containerd(&mut self) {
+        let place = &self.place;
+        let up = crate::eventually(Duration::from_secs(60), || {
+            node::listens(place, node::CONTAINERD)
+        });
+        let complaint = self.containerd.as_ref().map(Daemon::complaint);
+        assert!(
+            up,
+            "containerd did not come up{}",
+            complaint.unwrap_or_default()
+        );
+    }
+
+    fn wait_until_ready(&mut self) {
+        let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+        let mut last = String::new();
+        let up = crate::eventually(READY, || {
+            std::thread::sleep(Duration::from_millis(200));
+            let node = self.try_kubectl(&["get", "node", node::NAME, "-o", ready]);
+            let account = self.try_kubectl(&["get", "serviceaccount", "default"]);
+            let taints =
+                self.try_kubectl(&["get", "node", node::NAME, "-o", "jsonpath={.spec.taints}"]);
+            last = format!("{node:?} {account:?} {taints:?}");
+            node.as_deref() == Ok("True") && account.is_ok() && taints.as_deref() == Ok("")
+        });
+        let complaint = self.kubelet.as_ref().map(Daemon::complaint);
+        assert!(
+            up,
+            "the node is not ready ({last}){}",
+            complaint.unwrap_or_default()
+        );
+    }
+
+    /// Starts the kubelet, after [`Cluster::stop_kubelet`]. Pods go on meanwhile.
+    pub fn start_kubelet(&mut self) {
+        self.kubelet = Some(node::start_kubelet(&self.place, self.api.credentials()));
+    }
+
+    /// Ends the kubelet.
+    pub fn stop_kubelet(&mut self) {
+        self.kubelet = None;
+    }
+
+    /// Ends containerd. Containers go on: each has a shim of its own.
+    pub fn stop_containerd(&mut self) {
+        self.containerd = None;
+    }
+
+    /// Starts containerd again.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_containerd(&mut self) {
+        self.containerd = Some(node::start_containerd(&self.place));
+        self.wait_for_containerd();
+    }
+
+    /// Ends the API server; [`Cluster::start_api`] brings it back.
+    pub fn stop_api(&mut self) {
+        self.api.stop_server();
+    }
+
+    /// Starts the API server again.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_api(&mut self) {
+        let Cluster { api, place, .. } = self;
+        api.start_server(&|program| place.command(program));
+        self.api.wait_until_ready();
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn node_name(&self) -> &'static str {
+        node::NAME
+    }
+
+    /// The node's address, reachable from inside alone.
+    #[must_use]
+    pub fn node_address(&self) -> &'static str {
+        node::ADDRESS
+    }
+
+    /// The cgroup of all pods as the kernel shows it: a filter for tracers, so that they leave the machine alone.
+    #[must_use]
+    pub fn pods_cgroup(&self) -> String {
+        format!("/{}/kubepods", self.place.name())
+    }
+
+    /// Puts an image into the node's containerd.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[track_caller]
+    pub fn load(&self, image: &Image) {
+        self.load_archive(&image.archive());
+    }
+
+    /// Puts the image of an archive (OCI or `docker save`) into the node's containerd.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[track_caller]
+    pub fn load_archive(&self, archive: &std::path::Path) {
+        let mut ctr = self.place.command("ctr");
+        ctr.args(["--address", node::CONTAINERD, "--namespace", "k8s.io"]);
+        ctr.args(["images", "import"]).arg(archive);
+        if let Err(why) = said(&mut ctr, "") {
+            panic!("cannot load {}: {why}", archive.display());
+        }
+    }
+
+    /// Writes a script that runs its arguments inside, as the administrator; its path.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn write_enter(&self) -> std::path::PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = self.place.folder();
+        let script = folder.join("enter");
+        let text = format!(
+            "#!/bin/sh\nexec nsenter --target {} --mount --net env KUBECONFIG={} KUBECACHEDIR={} \
+             PATH={}:$PATH CONTAINER_RUNTIME_ENDPOINT=unix://{} \"$@\"\n",
+            self.place.holder(),
+            self.api.credentials().kubeconfig(User::Admin),
+            folder.join("kubectl-cache").display(),
+            installed("kubernetes").display(),
+            node::CONTAINERD,
+        );
+        std::fs::write(&script, text).expect("cannot write a script");
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
+            .expect("cannot make a script executable");
+        script
+    }
+
+    /// GET over HTTP/1.1 from inside; None when it cannot be had.
+    #[must_use]
+    pub fn http_get(&self, address: &str, path: &str) -> Option<String> {
+        let to: SocketAddr = address.parse().ok()?;
+        let socket = self.place.connect(to).ok()?;
+        crate::program::http_get_over(socket, address, path)
+    }
+}
+
+impl std::ops::Deref for Cluster {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}

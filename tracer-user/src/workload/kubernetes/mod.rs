@@ -1,0 +1,216 @@
+//! Who names the pods of this node: the API server, or without it the container runtime. On a thread of its own;
+//! tracing never waits for it.
+
+mod access;
+mod convert;
+pub mod state;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use self::access::Access;
+use self::state::State;
+use super::pods::Pods;
+use super::waiting::Waiting;
+
+/// Who is asked for the names of pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The API server and the container runtime, where this host looks like a node of Kubernetes.
+    #[default]
+    Auto,
+    /// Nobody: pods have no names.
+    Off,
+    /// The API server, and the container runtime for what that has not told yet.
+    Api,
+    /// The container runtime alone.
+    Cri,
+}
+
+/// What it is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Who is asked.
+    pub mode: Mode,
+    /// The node's name at the API server. Without it, the host's name in lower case.
+    pub node_name: Option<String>,
+    /// Where the API server is; without it, where the service account of this pod says.
+    pub kubeconfig: Option<PathBuf>,
+    /// The container runtime's socket; without it, the first of those that are usual.
+    pub cri_socket: Option<PathBuf>,
+}
+
+/// The pods of this node, kept up to date for as long as this or a clone of it lives.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The pods.
+    pub pods: Arc<Pods>,
+    /// How it stands with who names them.
+    pub state: Arc<State>,
+    /// What waits for its name.
+    pub waiting: Arc<Waiting>,
+    /// The node's name.
+    pub node: Arc<str>,
+    asks_api: bool,
+    _alive: Arc<tokio::sync::watch::Sender<()>>,
+}
+
+impl Source {
+    /// The API server is asked, for the pods of the node of this name.
+    #[must_use]
+    pub const fn asks_api(&self) -> bool {
+        self.asks_api
+    }
+}
+
+#[cfg(test)]
+impl Source {
+    /// Filled by a test.
+    pub(crate) fn of_test() -> Source {
+        Source {
+            pods: Arc::default(),
+            state: Arc::default(),
+            waiting: Arc::default(),
+            node: "n1".into(),
+            asks_api: false,
+            _alive: Arc::new(tokio::sync::watch::channel(()).0),
+        }
+    }
+}
+
+/// What the tasks share.
+#[derive(Clone, Debug)]
+struct Shared {
+    pods: Arc<Pods>,
+    state: Arc<State>,
+    waiting: Arc<Waiting>,
+}
+
+/// Starts asking. None when there is nobody to ask, or nobody shall be asked.
+///
+/// # Errors
+/// What is asked for explicitly cannot be used. What may come later (an API server, a role) is waited for.
+pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
+    let Some(access) = access(settings)? else {
+        return Ok(None);
+    };
+    let node = node_name(settings);
+    let shared = Shared {
+        pods: Arc::default(),
+        state: Arc::default(),
+        waiting: Arc::default(),
+    };
+    let (alive, gone) = tokio::sync::watch::channel(());
+    let source = Source {
+        pods: Arc::clone(&shared.pods),
+        state: Arc::clone(&shared.state),
+        waiting: Arc::clone(&shared.waiting),
+        node: node.as_str().into(),
+        asks_api: access.is_some(),
+        _alive: Arc::new(alive),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime that asks for pods")?;
+    std::thread::Builder::new()
+        .name("h2trace-pods".to_owned())
+        .spawn(move || runtime.block_on(run(access, node, shared, gone)))
+        .context("cannot start the thread that asks for pods")?;
+    Ok(Some(source))
+}
+
+async fn run(
+    access: Option<Access>,
+    node: String,
+    shared: Shared,
+    mut gone: tokio::sync::watch::Receiver<()>,
+) {
+    let api = async {
+        match &access {
+            Some(access) => watch::run(access, &node, &shared).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // Ends when the last source is dropped.
+        _ = gone.changed() => {}
+        () = api => {}
+    }
+}
+
+/// Where the API server is to be asked: None when nothing is asked at all, Some(None) when only the runtime is.
+fn access(settings: &Settings) -> anyhow::Result<Option<Option<Access>>> {
+    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let configured = settings.kubeconfig.as_deref();
+    if let Some(path) = configured
+        && !path.is_file()
+        && !matches!(settings.mode, Mode::Off | Mode::Cri)
+    {
+        bail!(
+            "cannot read kubeconfig {} (give another with --kubeconfig PATH)",
+            path.display()
+        );
+    }
+    let api = configured
+        .map(|path| Access::Kubeconfig(path.to_owned()))
+        .or_else(|| in_pod.then_some(Access::ServiceAccount));
+    match settings.mode {
+        Mode::Off => Ok(None),
+        Mode::Cri => Ok(Some(None)),
+        Mode::Api if api.is_none() => bail!(
+            "nothing says where the API server is (run h2trace in a pod, or give --kubeconfig PATH)"
+        ),
+        Mode::Api => Ok(Some(api)),
+        Mode::Auto if api.is_some() => Ok(Some(api)),
+        Mode::Auto => {
+            Ok((settings.cri_socket.is_some() || super::cgroup::has_pods()).then_some(None))
+        }
+    }
+}
+
+/// As the kubelet names the node: by the host's name in lower case, if not told otherwise.
+fn node_name(settings: &Settings) -> String {
+    if let Some(name) = &settings.node_name {
+        return name.clone();
+    }
+    let name = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
+    name.trim().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_and_cannot_be_is_refused() {
+        let off = Settings {
+            mode: Mode::Off,
+            ..Settings::default()
+        };
+        assert!(start(&off).unwrap().is_none());
+        let missing = Settings {
+            kubeconfig: Some("/no/such/file".into()),
+            ..Settings::default()
+        };
+        let error = start(&missing).unwrap_err().to_string();
+        assert!(
+            error.contains("/no/such/file") && error.contains("--kubeconfig"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn node_is_named_by_the_host_where_nobody_names_it() {
+        let named = Settings {
+            node_name: Some("Node-1".into()),
+            ..Settings::default()
+        };
+        assert_eq!(node_name(&named), "Node-1");
+        let name = node_name(&Settings::default());
+        assert!(!name.is_empty() && name == name.to_lowercase());
+    }
+}

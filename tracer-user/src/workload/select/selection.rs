@@ -1,0 +1,370 @@
+//! Which pods are meant: by name, namespace, labels and container.
+
+use std::fmt;
+
+use super::labels::LabelSelector;
+use crate::workload::pod::Pod;
+
+/// A pod, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodName {
+    /// Its namespace; None where those of [`Selection::namespaces`] are meant.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{namespace}/{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+impl PodName {
+    /// It is this pod's name.
+    #[must_use]
+    pub fn is(&self, pod: &Pod) -> bool {
+        self.name == pod.name
+            && self
+                .namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == pod.namespace)
+    }
+}
+
+/// Which pods. Different members are joined by AND, values of one by OR; an empty member says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Pods by name.
+    pub pods: Vec<PodName>,
+    /// Those of these namespaces.
+    pub namespaces: Vec<String>,
+    /// But none of these namespaces.
+    pub excluded_namespaces: Vec<String>,
+    /// Those that one of these selects.
+    pub selectors: Vec<LabelSelector>,
+    /// Of each pod only the containers of these names.
+    pub containers: Vec<String>,
+}
+
+/// What of a pod is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Nothing.
+    None,
+    /// All of it.
+    Whole,
+    /// The containers of these ids: none as long as they have not been started.
+    Containers(Vec<String>),
+}
+
+impl Selection {
+    /// Nothing is said about pods.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Selection::default()
+    }
+
+    /// Only what it selects is meant. Otherwise all is meant but what it excludes.
+    #[must_use]
+    pub fn is_positive(&self) -> bool {
+        !(self.pods.is_empty()
+            && self.namespaces.is_empty()
+            && self.selectors.is_empty()
+            && self.containers.is_empty())
+    }
+
+    /// This pod is meant, or some containers of it are.
+    #[must_use]
+    pub fn selects(&self, pod: &Pod) -> bool {
+        let any = |of: &[String], value: &String| of.is_empty() || of.contains(value);
+        (self.pods.is_empty() || self.pods.iter().any(|name| name.is(pod)))
+            && any(&self.namespaces, &pod.namespace)
+            && !self.excluded_namespaces.contains(&pod.namespace)
+            && (self.selectors.is_empty()
+                || self
+                    .selectors
+                    .iter()
+                    .any(|selector| selector.matches(&pod.labels)))
+            && (self.containers.is_empty()
+                || pod
+                    .containers
+                    .iter()
+                    .any(|container| self.containers.contains(&container.name)))
+    }
+
+    /// What of this pod is meant.
+    #[must_use]
+    pub fn part(&self, pod: &Pod) -> Part {
+        if !self.selects(pod) {
+            return Part::None;
+        }
+        if self.containers.is_empty() {
+            return Part::Whole;
+        }
+        let (named, others): (Vec<_>, Vec<_>) = pod
+            .containers
+            .iter()
+            .partition(|container| self.containers.contains(&container.name));
+        // Before they are started, and when they are started anew, their ids are not known yet. Where the pod
+        // has no other container that need not be waited for.
+        if others.is_empty() && named.iter().any(|container| container.id.is_empty()) {
+            return Part::Whole;
+        }
+        Part::Containers(
+            named
+                .into_iter()
+                .filter(|container| !container.id.is_empty())
+                .map(|container| container.id.clone())
+                .collect(),
+        )
+    }
+
+    /// In words: `pod shop/cart-1 (container app)`, `pods app=cart of namespace shop`.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let names = |of: &[String]| of.join(" or ");
+        let mut words = if self.pods.is_empty() {
+            "pods".to_owned()
+        } else {
+            let one = if self.pods.len() == 1 { "pod" } else { "pods" };
+            let pods: Vec<String> = self.pods.iter().map(ToString::to_string).collect();
+            format!("{one} {}", names(&pods))
+        };
+        if !self.selectors.is_empty() {
+            let selectors: Vec<String> = self.selectors.iter().map(ToString::to_string).collect();
+            words += &format!(" with {}", names(&selectors));
+        }
+        // A name with its namespace says it already.
+        if !self.namespaces.is_empty() && self.pods.iter().all(|pod| pod.namespace.is_none()) {
+            words += &format!(" of namespace {}", names(&self.namespaces));
+        }
+        if !self.excluded_namespaces.is_empty() {
+            words += &format!(" not of namespace {}", names(&self.excluded_namespaces));
+        }
+        if !self.containers.is_empty() {
+            words += &format!(" (container {})", names(&self.containers));
+        }
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::pod::Container;
+
+    pub(crate) fn pod(
+        namespace: &str,
+        name: &str,
+        label: (&str, &str),
+        containers: &[(&str, &str)],
+    ) -> Pod {
+        Pod {
+            namespace: namespace.into(),
+            name: name.into(),
+            labels: [(label.0.to_owned(), label.1.to_owned())].into(),
+            containers: containers
+                .iter()
+                .map(|(name, id)| Container {
+                    name: (*name).into(),
+                    id: (*id).into(),
+                })
+                .collect(),
+            ..Pod::default()
+        }
+    }
+
+    fn named(of: &[&str]) -> Vec<String> {
+        of.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn cart() -> Pod {
+        pod(
+            "shop",
+            "cart-1",
+            ("app", "cart"),
+            &[("app", "a1"), ("envoy", "e1")],
+        )
+    }
+
+    #[test]
+    fn different_options_are_joined_by_and_and_values_of_one_by_or() {
+        let name = |namespace: Option<&str>, name: &str| PodName {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        };
+        let cart = cart();
+        for (selection, selects) in [
+            (
+                Selection {
+                    pods: vec![name(Some("shop"), "cart-1")],
+                    ..Selection::default()
+                },
+                true,
+            ),
+            (
+                Selection {
+                    pods: vec![name(Some("bank"), "cart-1")],
+                    ..Selection::default()
+                },
+                false,
+            ),
+            (
+                Selection {
+                    pods: vec![name(Some("shop"), "x"), name(Some("shop"), "cart-1")],
+                    ..Selection::default()
+                },
+                true,
+            ),
+            (
+                Selection {
+                    pods: vec![name(None, "cart-1")],
+                    namespaces: named(&["shop"]),
+                    ..Selection::default()
+                },
+                true,
+            ),
+            (
+                Selection {
+                    pods: vec![name(None, "cart-1")],
+                    namespaces: named(&["bank"]),
+                    ..Selection::default()
+                },
+                false,
+            ),
+            (
+                Selection {
+                    namespaces: named(&["bank", "shop"]),
+                    ..Selection::default()
+                },
+                true,
+            ),
+            (
+                Selection {
+                    selectors: vec!["app=db".parse().unwrap(), "app=cart".parse().unwrap()],
+                    ..Selection::default()
+                },
+                true,
+            ),
+            (
+                Selection {
+                    selectors: vec!["app=cart".parse().unwrap()],
+                    namespaces: named(&["bank"]),
+                    ..Selection::default()
+                },
+                false,
+            ),
+            (
+                Selection {
+                    excluded_namespaces: named(&["shop"]),
+                    ..Selection::default()
+                },
+                false,
+            ),
+            (
+                Selection {
+                    excluded_namespaces: named(&["bank"]),
+                    ..Selection::default()
+                },
+                true,
+            ),
+            (
+                Selection {
+                    namespaces: named(&["shop"]),
+                    excluded_namespaces: named(&["shop"]),
+                    ..Selection::default()
+                },
+                false,
+            ),
+            (
+                Selection {
+                    containers: named(&["app"]),
+                    ..Selection::default()
+                },
+                true,
+            ),
+            (
+                Selection {
+                    containers: named(&["db"]),
+                    ..Selection::default()
+                },
+                false,
+            ),
+        ] {
+            assert_eq!(selection.selects(&cart), selects, "{selection:?}");
+        }
+    }
+
+    #[test]
+    fn container_is_meant_by_its_id_and_waited_for_until_that_is_known() {
+        let app = Selection {
+            containers: named(&["app"]),
+            ..Selection::default()
+        };
+        assert_eq!(app.part(&cart()), Part::Containers(named(&["a1"])));
+        let starting = pod(
+            "shop",
+            "cart-1",
+            ("app", "cart"),
+            &[("app", ""), ("envoy", "e1")],
+        );
+        assert_eq!(app.part(&starting), Part::Containers(Vec::new()));
+        // Alone in its pod it can be taken for it.
+        let alone = pod("shop", "cart-1", ("app", "cart"), &[("app", "")]);
+        assert_eq!(app.part(&alone), Part::Whole);
+        let both = Selection {
+            containers: named(&["app", "envoy"]),
+            ..Selection::default()
+        };
+        assert_eq!(both.part(&cart()), Part::Containers(named(&["a1", "e1"])));
+        assert_eq!(both.part(&starting), Part::Whole);
+        assert_eq!(Selection::default().part(&cart()), Part::Whole);
+    }
+
+    #[test]
+    fn selection_is_said_in_words() {
+        let one = |name: &str| PodName {
+            namespace: Some("shop".into()),
+            name: name.into(),
+        };
+        for (selection, words) in [
+            (
+                Selection {
+                    pods: vec![one("cart-1")],
+                    containers: named(&["app"]),
+                    ..Selection::default()
+                },
+                "pod shop/cart-1 (container app)",
+            ),
+            (
+                Selection {
+                    pods: vec![one("cart-1"), one("db-0")],
+                    namespaces: named(&["shop"]),
+                    ..Selection::default()
+                },
+                "pods shop/cart-1 or shop/db-0",
+            ),
+            (
+                Selection {
+                    selectors: vec!["app=cart,tier!=db".parse().unwrap()],
+                    namespaces: named(&["shop", "bank"]),
+                    ..Selection::default()
+                },
+                "pods with app=cart,tier!=db of namespace shop or bank",
+            ),
+            (
+                Selection {
+                    excluded_namespaces: named(&["kube-system"]),
+                    ..Selection::default()
+                },
+                "pods not of namespace kube-system",
+            ),
+        ] {
+            assert_eq!(selection.in_words(), words);
+        }
+    }
+}

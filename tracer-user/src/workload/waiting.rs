@@ -1,0 +1,308 @@
+//! What waits for its name: connections are often opened before the API server has told of their container.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+use super::belongs::{Belongs, WeakBelongs};
+use super::pod::Workload;
+use super::pods::Pods;
+use crate::limits;
+
+/// How long an address waits for its pod. What comes later may be another pod's.
+const ADDRESS_WAIT: Duration = Duration::from_secs(10);
+
+/// Containers and addresses without a name, shared between what opens connections and what learns of pods.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    containers: Mutex<VecDeque<Unnamed>>,
+    /// Apart from the containers: there may be very many of them, most are no pod's.
+    addresses: Mutex<VecDeque<Unnamed>>,
+    /// Something new waits.
+    pub(super) more: Notify,
+    beyond: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Unnamed {
+    belongs: WeakBelongs,
+    since: Instant,
+    /// Of a peer: its address, and when the connection was opened, in seconds since 1970.
+    address: Option<(IpAddr, i64)>,
+}
+
+impl Waiting {
+    /// The names of a container, now or when they are told. True when they are known now.
+    pub fn container(&self, belongs: &Belongs, pods: &Pods) -> bool {
+        match name_container(belongs, pods) {
+            Named::Fully => true,
+            named => {
+                self.wait(belongs, None);
+                named == Named::Pod
+            }
+        }
+    }
+
+    /// The names of a peer, now or when they are told.
+    pub fn address(&self, address: IpAddr, pods: &Pods) -> Belongs {
+        if let Some(pod) = pods.by_address(address) {
+            let belongs = Belongs::to_pod(&pod.uid, "");
+            belongs.name(Arc::new(Workload::of(&pod, "")));
+            return belongs;
+        }
+        // An address that was given back may be another pod's soon: nobody could say whose it was now.
+        if pods.was_given_back(address) {
+            return Belongs::to_host();
+        }
+        let belongs = Belongs::to_address();
+        self.wait(&belongs, Some((address, unix_seconds())));
+        belongs
+    }
+
+    /// Names what can be named by now.
+    pub fn name(&self, pods: &Pods) {
+        lock(&self.containers).retain(|unnamed| {
+            let belongs = unnamed.belongs.upgrade();
+            belongs.is_some_and(|belongs| name_container(&belongs, pods) != Named::Fully)
+        });
+        lock(&self.addresses).retain(|unnamed| {
+            let belongs = unnamed.belongs.upgrade();
+            belongs.is_some_and(|belongs| !unnamed.name_address(&belongs, pods))
+        });
+    }
+
+    /// How long the container that came last has waited by now; None when none waits.
+    #[must_use]
+    pub fn youngest(&self) -> Option<Duration> {
+        lock(&self.containers)
+            .iter()
+            .rev()
+            .find(|unnamed| unnamed.belongs.is_alive())
+            .map(|unnamed| unnamed.since.elapsed())
+    }
+
+    /// What found no room here.
+    #[must_use]
+    pub fn beyond_limit(&self) -> u64 {
+        self.beyond.load(Ordering::Relaxed)
+    }
+
+    /// How many containers wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.containers).len()
+    }
+
+    /// None waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn wait(&self, belongs: &Belongs, address: Option<(IpAddr, i64)>) {
+        let Some(belongs) = belongs.downgrade() else {
+            return;
+        };
+        let queue = match address {
+            Some(_) => &self.addresses,
+            None => &self.containers,
+        };
+        let mut waiting = lock(queue);
+        if waiting.len() >= limits::WORKLOADS_WAITING {
+            waiting.retain(|unnamed| unnamed.belongs.is_alive() && !unnamed.is_over());
+        }
+        if waiting.len() >= limits::WORKLOADS_WAITING {
+            self.beyond.fetch_add(1, Ordering::Relaxed);
+            waiting.pop_front();
+        }
+        waiting.push_back(Unnamed {
+            belongs,
+            since: Instant::now(),
+            address,
+        });
+        drop(waiting);
+        if address.is_none() {
+            self.more.notify_one();
+        }
+    }
+}
+
+impl Unnamed {
+    /// An address does not wait for ever.
+    fn is_over(&self) -> bool {
+        self.address.is_some() && self.since.elapsed() > ADDRESS_WAIT
+    }
+
+    /// True when it waits no longer.
+    fn name_address(&self, belongs: &Belongs, pods: &Pods) -> bool {
+        let Some((address, opened)) = self.address else {
+            return true;
+        };
+        let Some(pod) = pods.by_address(address) else {
+            return self.is_over();
+        };
+        // A pod that the kubelet took on later cannot have been the peer.
+        if pod.started <= opened && !self.is_over() {
+            belongs.name(Arc::new(Workload::of(&pod, "")));
+        }
+        true
+    }
+}
+
+fn lock(queue: &Mutex<VecDeque<Unnamed>>) -> MutexGuard<'_, VecDeque<Unnamed>> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    No,
+    /// The pod, not its container.
+    Pod,
+    Fully,
+}
+
+fn name_container(belongs: &Belongs, pods: &Pods) -> Named {
+    let id = belongs.container_id();
+    let pod = pods.by_uid(belongs.pod_uid());
+    let Some(pod) = pod.or_else(|| pods.by_container(id)) else {
+        return Named::No;
+    };
+    let workload = Workload::of(&pod, id);
+    let fully = !workload.container.is_empty() || id.is_empty();
+    let known = belongs.workload();
+    // A container that was named keeps its name when its pod knows a newer one only.
+    if known.is_none_or(|known| *known != workload && (fully || known.container.is_empty())) {
+        belongs.name(Arc::new(workload));
+    }
+    if fully { Named::Fully } else { Named::Pod }
+}
+
+fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pod::{Container, Pod};
+    use super::*;
+
+    fn pod(uid: &str, container: &str, address: &str) -> Pod {
+        Pod {
+            uid: uid.into(),
+            namespace: "shop".into(),
+            name: format!("pod-{uid}"),
+            containers: vec![Container {
+                name: "app".into(),
+                id: container.into(),
+            }],
+            addresses: vec![address.parse().unwrap()],
+            ..Pod::default()
+        }
+    }
+
+    fn names(belongs: &Belongs) -> Option<(String, String)> {
+        let workload = belongs.workload()?;
+        Some((workload.pod.clone(), workload.container.clone()))
+    }
+
+    fn told(pod: &str, container: &str) -> Option<(String, String)> {
+        Some((pod.to_owned(), container.to_owned()))
+    }
+
+    #[test]
+    fn container_is_named_in_steps_as_the_api_server_tells() {
+        let (pods, waiting) = (Pods::default(), Waiting::default());
+        let belongs = Belongs::to_pod("u1", "c1");
+        assert!(!waiting.container(&belongs, &pods));
+        assert_eq!(names(&belongs), None);
+        pods.put(pod("u1", "", "10.0.0.1"));
+        waiting.name(&pods);
+        assert_eq!(names(&belongs), told("pod-u1", ""));
+        assert!(waiting.youngest().is_some());
+        pods.put(pod("u1", "c1", "10.0.0.1"));
+        waiting.name(&pods);
+        assert_eq!(names(&belongs), told("pod-u1", "app"));
+        assert!(waiting.is_empty());
+        pods.remove("u1");
+        waiting.name(&pods);
+        assert_eq!(names(&belongs), told("pod-u1", "app"));
+    }
+
+    #[test]
+    fn container_of_a_known_pod_is_named_at_once() {
+        let (pods, waiting) = (Pods::default(), Waiting::default());
+        pods.put(pod("u1", "c1", "10.0.0.1"));
+        // The uid may be hidden, or be another in the cgroup.
+        for uid in ["u1", "", "other"] {
+            let belongs = Belongs::to_pod(uid, "c1");
+            assert!(waiting.container(&belongs, &pods), "{uid}");
+            assert_eq!(names(&belongs), told("pod-u1", "app"));
+        }
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn connections_that_have_ended_do_not_wait() {
+        let (pods, waiting) = (Pods::default(), Waiting::default());
+        let belongs = Belongs::to_pod("u1", "c1");
+        waiting.container(&belongs, &pods);
+        assert_eq!(waiting.len(), 1);
+        drop(belongs);
+        waiting.name(&pods);
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn peers_are_named_by_their_address_also_a_moment_later() {
+        let (pods, waiting) = (Pods::default(), Waiting::default());
+        let address = "10.0.0.1".parse().unwrap();
+        let early = waiting.address(address, &pods);
+        assert!(!early.in_pod());
+        pods.put(pod("u1", "c1", "10.0.0.1"));
+        waiting.name(&pods);
+        assert!(early.in_pod());
+        assert_eq!(names(&early), told("pod-u1", ""));
+        assert_eq!(names(&waiting.address(address, &pods)), told("pod-u1", ""));
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn address_never_gets_the_name_of_a_pod_that_came_later() {
+        let (pods, waiting) = (Pods::default(), Waiting::default());
+        let address = "10.0.0.1".parse().unwrap();
+        let early = waiting.address(address, &pods);
+        pods.put(Pod {
+            started: unix_seconds() + 60,
+            ..pod("u1", "c1", "10.0.0.1")
+        });
+        waiting.name(&pods);
+        assert_eq!(names(&early), None);
+        assert!(waiting.is_empty());
+        // Whose it was when it was given back a moment ago, nobody can say.
+        pods.remove("u1");
+        let between = waiting.address(address, &pods);
+        pods.put(pod("u2", "c2", "10.0.0.1"));
+        waiting.name(&pods);
+        assert_eq!(names(&between), None);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let (pods, waiting) = (Pods::default(), Waiting::default());
+        let all: Vec<Belongs> = (0..limits::WORKLOADS_WAITING + 5)
+            .map(|n| Belongs::to_pod("u", &n.to_string()))
+            .collect();
+        for belongs in &all {
+            waiting.container(belongs, &pods);
+        }
+        assert_eq!(
+            (waiting.len(), waiting.beyond_limit()),
+            (limits::WORKLOADS_WAITING, 5)
+        );
+    }
+}
