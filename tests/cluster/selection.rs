@@ -1,5 +1,6 @@
 //! Pods selected by name, container, namespace and labels: `h2trace trace` on the node, beside pods that talk much more.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -164,6 +165,8 @@ fn by_labels(setting: &Setting, target: &str, before: &[&Pod]) {
         "--namespace",
         NAMESPACE,
     ];
+    let kubepods = setting.cluster.place.unified().join("kubepods");
+    let n_before = n_pods(&kubepods);
     let trace = Trace::start(setting, &selector);
     std::thread::sleep(Duration::from_secs(1));
     let of_later = |lines: &[Value]| -> Vec<Value> {
@@ -191,16 +194,10 @@ fn by_labels(setting: &Setting, target: &str, before: &[&Pod]) {
         let delete = ["delete", "deployment", name, "--namespace", NAMESPACE];
         setting.cluster.kubectl(&delete);
     }
-    // All pods that were selected have gone, with their cgroups: none is left in the filter.
-    let gone = eventually(SOON, || {
-        setting.pods(NAMESPACE).iter().all(|pod| {
-            !["later", "latest"]
-                .iter()
-                .any(|app| pod["metadata"]["labels"]["app"] == *app)
-        })
-    });
-    assert!(gone, "the pods do not go");
-    std::thread::sleep(Duration::from_secs(2));
+    // All pods that were selected go, and their cgroups with them a little later.
+    let gone = eventually(SOON, || n_pods(&kubepods) <= n_before);
+    assert!(gone, "the pods' cgroups do not go");
+    std::thread::sleep(Duration::from_millis(200));
     let lines = trace.finish();
     // The server and the others are told of as peers at most.
     assert!(
@@ -230,6 +227,21 @@ fn by_labels(setting: &Setting, target: &str, before: &[&Pod]) {
         kernel("calls_skipped"),
     );
     assert!(kernel("bytes_copied") < 50_000);
+}
+
+/// Directories of pods below a cgroup.
+fn n_pods(cgroup: &Path) -> usize {
+    let entries = std::fs::read_dir(cgroup).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| {
+            if entry.file_name().to_string_lossy().starts_with("pod") {
+                1
+            } else {
+                n_pods(&entry.path())
+            }
+        })
+        .sum()
 }
 
 /// What it says when it does not begin.
