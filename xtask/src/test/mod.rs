@@ -317,7 +317,7 @@ impl Gate<'_> {
         std::fs::remove_file(&ran).ok();
         let mut tests = command::cargo(self.root);
         tests.args(["test", "--locked", "--package", "tracer-tests"]);
-        tests.args(["--test", "cluster"]);
+        tests.args(["--test", "kubernetes", "--test", "cluster"]);
         tests.env("H2TRACE_LIVE_COUNT", &ran);
         if self.full {
             tests.env("H2TRACE_SCALE", "full");
