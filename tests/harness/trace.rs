@@ -14,6 +14,8 @@ pub struct Trace {
     pub findings: Vec<Finding>,
     /// Of type `hop`.
     pub hops: Vec<Hop>,
+    /// Streams that proxies opened for requests that were not seen.
+    pub lone: Vec<Hop>,
     /// Of type `connection`.
     pub connections: Vec<Value>,
     /// Of type `loss`.
@@ -63,6 +65,7 @@ impl Trace {
             match value["type"].as_str() {
                 Some("stream") => trace.streams.push(Stream(value)),
                 Some("finding") => trace.findings.push(Finding(value)),
+                Some("hop") if value["downstream"].is_null() => trace.lone.push(Hop(value)),
                 Some("hop") => trace.hops.push(Hop(value)),
                 Some("connection") => trace.connections.push(value),
                 Some("loss") => trace.losses.push(value),

@@ -10,4 +10,5 @@ mod late;
 mod losses;
 mod other;
 mod pods;
+mod pods_later;
 mod ways;

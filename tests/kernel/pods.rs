@@ -16,13 +16,13 @@ use super::{
 };
 
 /// A v2 cgroup of this test's own. When it is dropped this process is back where it was, and the cgroup gone.
-struct Cgroup {
-    path: PathBuf,
+pub(crate) struct Cgroup {
+    pub(crate) path: PathBuf,
     home: PathBuf,
 }
 
 impl Cgroup {
-    fn new(name: &str) -> Option<Cgroup> {
+    pub(crate) fn new(name: &str) -> Option<Cgroup> {
         let mount = cgroup::mount_point()?;
         let own = fs::read_to_string("/proc/self/cgroup").expect("cgroup");
         let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
@@ -41,7 +41,7 @@ impl Cgroup {
         enter(&self.path);
     }
 
-    fn leave(&self) {
+    pub(crate) fn leave(&self) {
         enter(&self.home);
     }
 }
@@ -57,12 +57,12 @@ fn enter(path: &std::path::Path) {
     fs::write(path.join("cgroup.procs"), process::id().to_string()).expect("cgroup.procs");
 }
 
-fn opening() -> Vec<u8> {
+pub(crate) fn opening() -> Vec<u8> {
     [PREFACE.to_vec(), settings()].concat()
 }
 
 /// Traces this process where `filter` wants it.
-fn start(filter: Filter) -> (Capture, LiveCgroups) {
+pub(crate) fn start(filter: Filter) -> (Capture, LiveCgroups) {
     let filter = Filter {
         pids: vec![process::id()],
         ..filter
@@ -73,7 +73,7 @@ fn start(filter: Filter) -> (Capture, LiveCgroups) {
     (capture, live)
 }
 
-fn no_pod_yet() -> Filter {
+pub(crate) fn no_pod_yet() -> Filter {
     Filter {
         pods: Some(Vec::new()),
         ..Filter::default()

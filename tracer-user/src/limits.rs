@@ -134,6 +134,10 @@ pub const HOP_PLACES: usize = 4_096;
 /// stream that is still open then was left open.
 pub const HOP_WAIT_NS: u64 = 10_000_000_000;
 
+/// How long the stream to the server must be over, and nothing sent to a client that waits, for the proxy to be
+/// blamed, in event time. Proxies that try again do so sooner.
+pub const HOP_HELD_NS: u64 = 5_000_000_000;
+
 /// How long a request that cannot be told apart from others, or only by order, is kept after both its sides
 /// have ended, in event time: those that end with it are looked at too. (No longer than until all have ended
 /// that one thread read together, where work is known not to move from thread to thread.)
@@ -261,6 +265,16 @@ pub const WORKLOADS_WAITING: usize = 4_096;
 
 /// Bytes of one answer of the API server to a list of pods. A larger one is an error of the watch.
 pub const API_LIST_BYTES: usize = 64 << 20;
+
+/// Containers whose connections share one name. Beyond it all are forgotten, and learnt anew. Counter `containers`.
+pub const CONTAINERS_KNOWN: usize = 8_192;
+
+/// v2 cgroups of which it is known what they are. Beyond it all are forgotten, and learnt anew; connections lose
+/// nothing by it.
+pub const CGROUPS_KNOWN: usize = 16_384;
+
+/// Addresses of peers that were looked up within the last second. Those beyond it are looked up each time.
+pub const PEERS_KNOWN: usize = 4_096;
 
 /// Cgroups that a run is told of as selected (or excluded) pods: the size of the kernel programs' maps for them.
 /// Counter `selected_cgroups`.

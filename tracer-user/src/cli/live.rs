@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_ebpf::counter::COUNTERS;
 
-use super::args::CommonArgs;
+use super::args::{CommonArgs, KubernetesArgs};
 use super::scope::Scope;
 use super::session::{self, Ended, Plan, Source, Stop};
 use crate::connection::ConnectionId;
@@ -16,10 +16,12 @@ use crate::export::http::{self, Heartbeat};
 use crate::export::prometheus::{ProgramRuns, Scrape};
 use crate::export::tally::StoppedBy;
 use crate::kernel::event::{Event, SocketKey, Timestamp};
-use crate::kernel::{DRAIN_MAX, Options, Tracer};
+use crate::kernel::{CgroupKind, DRAIN_MAX, Options, Tracer};
 use crate::pipeline::{self, Loss, Output, Pipeline, Sink};
 use crate::stream::table::Shown;
-use crate::workload::process::Names;
+use crate::workload::attribution::Names;
+use crate::workload::kubernetes;
+use crate::workload::select::{Keeper, Membership, Selected};
 
 /// Exit status after a second signal, as shells number it for SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -31,6 +33,8 @@ pub struct Settings {
     pub options: Options,
     /// Header fields whose values may be kept.
     pub shown: Arc<Shown>,
+    /// Who names pods, if there are any.
+    pub pods: Option<kubernetes::Source>,
 }
 
 impl Settings {
@@ -52,7 +56,7 @@ impl Settings {
     /// From the arguments.
     ///
     /// # Errors
-    /// A header name is none, or carries a credential.
+    /// A header name is none, or carries a credential; who is to name pods cannot be asked.
     pub fn new(args: &CommonArgs, scope: &Scope) -> anyhow::Result<Self> {
         Ok(Self {
             options: Options {
@@ -62,8 +66,23 @@ impl Settings {
                 ..Options::default()
             },
             shown: Arc::new(Shown::with(&args.header.header)?),
+            pods: pods(&args.kubernetes)?,
         })
     }
+}
+
+/// Starts asking who names pods, if there is anybody to ask.
+fn pods(args: &KubernetesArgs) -> anyhow::Result<Option<kubernetes::Source>> {
+    let source = kubernetes::start(&args.settings())?;
+    if let Some(source) = source.as_ref().filter(|source| source.asks_api())
+        && args.node_name.is_none()
+    {
+        super::say(&format!(
+            "this node is taken to be {} at the API server, by the host's name (--node-name NAME)",
+            source.node
+        ));
+    }
+    Ok(source)
 }
 
 /// Listens beside the pipeline: to the kernel side's events, and to what the pipeline says.
@@ -107,22 +126,48 @@ struct Live {
     tracer: Tracer,
     pipeline: Pipeline,
     tap: Option<Box<dyn Tap>>,
+    /// Keeps the members of a filter by pods up to date for as long as this lives.
+    _keeper: Option<Keeper>,
 }
 
-/// Loads and attaches the kernel programs. When it returns, the next byte is seen.
+/// Loads and attaches the kernel programs. When it returns, the next byte is seen, also of those `chosen` pods that
+/// are there.
 ///
 /// # Errors
 /// The kernel refuses; with the remedy.
-pub fn start(settings: &Settings, tap: Option<Box<dyn Tap>>) -> anyhow::Result<Box<dyn Source>> {
-    let tracer = Tracer::start(&settings.options)?;
+pub fn start(
+    settings: &Settings,
+    chosen: Option<Membership>,
+    selected: &Selected,
+    tap: Option<Box<dyn Tap>>,
+) -> anyhow::Result<Box<dyn Source>> {
+    let mut options = settings.options.clone();
+    let chosen = chosen.map(|mut chosen| {
+        chosen.refresh();
+        let members = Some(chosen.members().iter().copied().collect());
+        match chosen.kind() {
+            CgroupKind::Pod => options.filter.pods = members,
+            CgroupKind::Excluded => options.filter.excluded = members,
+        }
+        chosen
+    });
+    let mut tracer = Tracer::start(&options)?;
+    let keeper = match (chosen, tracer.take_live_cgroups()) {
+        (Some(chosen), Some(maps)) => Some(
+            Keeper::start(chosen, maps, selected.clone())
+                .context("cannot start the thread that follows pods")?,
+        ),
+        _ => None,
+    };
     let pipeline = Pipeline::new(pipeline::Settings {
         shown: Arc::clone(&settings.shown),
-        names: Box::new(Names::default()),
+        names: Box::new(Names::new(settings.pods.clone())),
     });
     Ok(Box::new(Live {
         tracer,
         pipeline,
         tap,
+        _keeper: keeper,
     }))
 }
 

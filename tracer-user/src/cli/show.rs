@@ -67,6 +67,11 @@ impl Wanted {
                     (false, false) => {}
                 }
             }
+            Output::Lone(_) => {
+                if self.wants(Show::Hops) {
+                    print(output);
+                }
+            }
             Output::Finding { .. } => {
                 if self.wants(Show::Findings) {
                     print(output);

@@ -1,6 +1,6 @@
 //! What the two sides of a request say together.
 
-use super::{Attempt, Hop};
+use super::{Attempt, Hop, OtherSide};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::frame::ErrorCode;
 use crate::kernel::event::Timestamp;
@@ -61,6 +61,14 @@ pub enum EndStreamLag {
 }
 
 impl<T> Hop<T> {
+    /// Why it stands alone; None when it does not.
+    #[must_use]
+    pub fn why_alone(&self) -> Option<&'static str> {
+        let other_side = self.other_side.map(OtherSide::as_str);
+        let is_alone = self.upstream.is_empty();
+        is_alone.then(|| other_side.unwrap_or("no_upstream_stream"))
+    }
+
     /// The upstream stream whose response was passed on, as far as one can say: the last that answered, else
     /// the last that was opened.
     #[must_use]

@@ -16,7 +16,9 @@
     )
 )]
 
+mod alone;
 mod asked;
+mod doubt;
 pub(crate) mod facts;
 pub(crate) mod fast;
 mod find;
@@ -140,6 +142,35 @@ impl Confidence {
     }
 }
 
+/// What a process speaks on its other side that cannot be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OtherSide {
+    /// TLS.
+    Tls,
+    /// HTTP/1.x.
+    Http1,
+}
+
+impl OtherSide {
+    /// JSON: why a stream stands alone.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OtherSide::Tls => "tls_other_side",
+            OtherSide::Http1 => "http1_other_side",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            OtherSide::Tls => "TLS",
+            OtherSide::Http1 => "HTTP/1.x",
+        }
+    }
+}
+
 /// By what, and how surely, an upstream stream was found to belong to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Join {
@@ -173,6 +204,28 @@ pub struct Attempt<T> {
     pub stream: Option<HopStream<T>>,
 }
 
+/// A stream that a proxy opened, and the request that it was opened for was not seen.
+#[derive(Clone, Debug)]
+pub struct Lone<T> {
+    /// The proxy.
+    pub proxy: PlaceKey,
+    /// The stream, towards the server.
+    pub upstream: HopStream<T>,
+    /// The process is spoken to in a way that is not followed: the request may have come so.
+    pub other_side: Option<OtherSide>,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+impl<T> Lone<T> {
+    /// Why it stands alone.
+    #[must_use]
+    pub fn why(&self) -> &'static str {
+        let other_side = self.other_side.map(OtherSide::as_str);
+        other_side.unwrap_or("no_downstream_stream")
+    }
+}
+
 /// A request at a proxy: both sides, as far as they were seen.
 #[derive(Clone, Debug)]
 pub struct Hop<T> {
@@ -188,9 +241,9 @@ pub struct Hop<T> {
     pub others: Vec<Arc<StreamRecord>>,
     /// False when not all of those are known.
     pub others_known: bool,
-    /// It stands alone, and the process has connections towards servers that speak HTTP/1.x, which are not
-    /// followed: it may have gone on there.
-    pub http1_other_side: bool,
+    /// It stands alone, and the process has connections towards servers that are not followed: it may have gone
+    /// on there.
+    pub other_side: Option<OtherSide>,
     /// Requests of this path are known to be passed on here.
     pub passes_on: bool,
     /// When it was decided.

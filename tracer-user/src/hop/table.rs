@@ -5,8 +5,10 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::fast::Map;
-use super::place::{Down, Place, key};
-use super::{Attempt, Confidence, Hop, HopStream, PlaceKey, Side};
+use super::place::{Down, Place, UpEnded, key};
+use super::{Attempt, Confidence, Hop, HopStream, Lone, OtherSide, PlaceKey, Side};
+use crate::connection::ConnectionId;
+use crate::frame::StreamId;
 use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::digest::Opening;
@@ -22,8 +24,9 @@ pub struct Hops<T> {
     settling: VecDeque<(Timestamp, PlaceKey, u64)>,
     settled: Vec<u64>,
     n_streams: usize,
-    /// Sides at which a process speaks HTTP/1.x, whether or not it is known as a place yet.
-    http1: Map<PlaceKey, [bool; 2]>,
+    /// What processes speak at either side that is not followed, whether or not they are known as places yet.
+    unfollowed: Map<PlaceKey, [Option<OtherSide>; 2]>,
+    lone: VecDeque<Lone<T>>,
     out: VecDeque<Box<Hop<T>>>,
     n_place_hits: u32,
     n_waiting_hits: u32,
@@ -39,7 +42,8 @@ impl<T> Default for Hops<T> {
             settling: VecDeque::new(),
             settled: Vec::new(),
             n_streams: 0,
-            http1: Map::default(),
+            unfollowed: Map::default(),
+            lone: VecDeque::new(),
             out: VecDeque::new(),
             n_place_hits: 0,
             n_waiting_hits: 0,
@@ -55,24 +59,24 @@ impl<T> Hops<T> {
             self.n_place_hits = self.n_place_hits.saturating_add(1);
             return;
         }
-        let http1 = self.http1.get(&place).copied().unwrap_or_default();
+        let unfollowed = self.unfollowed.get(&place).copied().unwrap_or_default();
         let known = self.places.entry(place).or_insert_with(Place::new);
-        known.http1 = http1;
+        known.unfollowed = unfollowed;
         known.connected(side);
     }
 
-    /// A connection of this process speaks HTTP/1.x: what goes over it is not followed.
-    pub fn speaks_http1(&mut self, place: PlaceKey, side: Side) {
-        if !self.http1.contains_key(&place) && self.http1.len() >= limits::HOP_PLACES {
+    /// A connection of this process speaks what is not followed.
+    pub fn speaks_other(&mut self, place: PlaceKey, side: Side, other: OtherSide) {
+        if !self.unfollowed.contains_key(&place) && self.unfollowed.len() >= limits::HOP_PLACES {
             self.n_place_hits = self.n_place_hits.saturating_add(1);
-            self.http1.clear();
+            self.unfollowed.clear();
         }
-        let sides = self.http1.entry(place).or_default();
+        let sides = self.unfollowed.entry(place).or_default();
         if let Some(speaks) = sides.get_mut(side.index()) {
-            *speaks = true;
+            *speaks = (*speaks).max(Some(other));
         }
         if let Some(known) = self.places.get_mut(&place) {
-            known.http1 = *sides;
+            known.unfollowed = *sides;
         }
     }
 
@@ -120,7 +124,7 @@ impl<T> Hops<T> {
         match side {
             Side::Downstream if !known.is_proxy() => {
                 // No upstream side was seen, so that there is nothing to wait for.
-                if known.http1_upstream() {
+                if known.unfollowed(Side::Upstream).is_some() {
                     if let Some(down) = known.downs.get_mut(&key) {
                         down.ended = Some(HopStream { tag, record });
                         ready = Some(key);
@@ -143,7 +147,22 @@ impl<T> Hops<T> {
                 }
             }
             Side::Upstream => {
-                ready = known.up_ended(key, HopStream { tag, record });
+                let ended_well = is_well(&record);
+                let stream = HopStream { tag, record };
+                let ended = match known.is_proxy() || known.ups.contains_key(&key) {
+                    true => known.up_ended(key, stream, ended_well),
+                    false => known.lone_ended(stream, ended_well),
+                };
+                match ended {
+                    UpEnded::Both(of) => ready = Some(of),
+                    UpEnded::Lone(upstream) => self.lone.push_back(Lone {
+                        proxy: place,
+                        upstream,
+                        other_side: known.unfollowed(Side::Downstream),
+                        at,
+                    }),
+                    UpEnded::Nothing => {}
+                }
             }
         }
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
@@ -194,6 +213,16 @@ impl<T> Hops<T> {
         self.settled = settled;
     }
 
+    /// The streams that were opened for a request that has not ended, oldest first: if all of them are over, and
+    /// it is certain that they are its own.
+    pub fn all_over(&self, place: PlaceKey, of: (ConnectionId, StreamId)) -> Vec<&StreamRecord> {
+        let known = self.places.get(&place);
+        let down = known.and_then(|known| known.downs.get(&key(of.0.0, of.1.0)));
+        let certain = down.filter(|down| down.n_open == 0 && !down.is_ambiguous());
+        let attempts = certain.into_iter().flat_map(|down| &down.attempts);
+        attempts.filter_map(Attempt::record).collect()
+    }
+
     /// Time passes: requests that waited long enough for their other side are decided.
     pub fn advance(&mut self, now: Timestamp) {
         while let Some(Reverse((due, place, key))) = self.waiting.peek().copied() {
@@ -224,8 +253,13 @@ impl<T> Hops<T> {
             self.decide(place, key, now);
         }
         self.places.clear();
-        self.http1.clear();
+        self.unfollowed.clear();
         self.n_streams = 0;
+    }
+
+    /// A stream that was opened for a request that was not seen.
+    pub fn poll_lone(&mut self) -> Option<Lone<T>> {
+        self.lone.pop_front()
     }
 
     /// A request that was decided.
@@ -255,7 +289,7 @@ impl<T> Hops<T> {
     fn forget_if_empty(&mut self, place: PlaceKey) {
         if self.places.get(&place).is_some_and(Place::is_empty) {
             self.places.remove(&place);
-            self.http1.remove(&place);
+            self.unfollowed.remove(&place);
         }
     }
 
@@ -264,11 +298,11 @@ impl<T> Hops<T> {
         self.n_waiting_hits = self.n_waiting_hits.saturating_add(1);
         let most = self.places.values_mut().max_by_key(|place| place.len());
         if let Some(most) = most {
-            let (connections, http1) = (most.connections, most.http1);
+            let (connections, unfollowed) = (most.connections, most.unfollowed);
             self.n_streams = self.n_streams.saturating_sub(most.len());
             let shared = most.shared.take();
             *most = Place::new();
-            most.http1 = http1;
+            most.unfollowed = unfollowed;
             most.shared = shared;
             for (side, n) in [Side::Downstream, Side::Upstream]
                 .into_iter()
@@ -311,7 +345,7 @@ impl<T> Hops<T> {
                     others: Vec::new(),
                     others_known: true,
                     passes_on: true,
-                    http1_other_side: false,
+                    other_side: None,
                     at,
                 };
                 let told = shared.joined(whole, hop);
@@ -323,7 +357,7 @@ impl<T> Hops<T> {
         let passes_on = place.passes_on(&down);
         if down.attempts.is_empty() {
             let is_unsure = place.doubt_order(&down);
-            let over_http1 = place.http1_upstream();
+            let other_side = place.unfollowed(Side::Upstream);
             let ended_well = is_well(&downstream.record);
             if passes_on || place.tells_alone(&down, ended_well) {
                 // One of those that were passed on in its period may have been this one's.
@@ -334,8 +368,8 @@ impl<T> Hops<T> {
                     upstream: Vec::new(),
                     join: None,
                     others: Vec::new(),
-                    others_known: !down.doubted && !is_unsure && !over_http1,
-                    http1_other_side: over_http1,
+                    others_known: !down.doubted && !is_unsure && other_side.is_none(),
+                    other_side,
                     passes_on,
                     at,
                 }));
@@ -380,7 +414,7 @@ impl<T> Hops<T> {
             others,
             others_known,
             passes_on: true,
-            http1_other_side: false,
+            other_side: None,
             at,
         }));
     }

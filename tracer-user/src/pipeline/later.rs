@@ -10,8 +10,9 @@ use crate::anomaly::Rules;
 use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
 use crate::hop::fast::Map;
-use crate::hop::{Hops, PlaceKey, Side};
-use crate::kernel::event::{Address, Timestamp};
+use crate::hop::{Hops, OtherSide, PlaceKey, Side};
+use crate::kernel::event::{Address, OtherProtocol, Timestamp};
+use crate::stream::condition::Condition;
 use crate::stream::digest::Opening;
 use crate::stream::record::StreamRecord;
 
@@ -66,13 +67,18 @@ impl Later {
         }
     }
 
-    /// A connection was found to speak HTTP/1.x.
-    pub(super) fn speaks_http1(&mut self, info: &ConnectionInfo) {
+    /// A connection was found to speak what is not followed.
+    pub(super) fn speaks_other(&mut self, info: &ConnectionInfo, protocol: OtherProtocol) {
+        let other = match protocol {
+            OtherProtocol::Http1 => OtherSide::Http1,
+            OtherProtocol::Tls => OtherSide::Tls,
+            OtherProtocol::Other => return,
+        };
         if self.hops_off {
             return;
         }
         for (place, side, _) in places(info).into_iter().flatten() {
-            self.hops.speaks_http1(place, side);
+            self.hops.speaks_other(place, side, other);
         }
     }
 
@@ -140,6 +146,24 @@ impl Later {
         self.tell(sink);
     }
 
+    /// No response has come on this stream for long: is it that a proxy keeps it?
+    pub(super) fn overdue(
+        &mut self,
+        info: &ConnectionInfo,
+        waiting: &Condition,
+    ) -> Option<Finding> {
+        let request = waiting.stream.as_deref()?;
+        let of = (request.connection, request.stream_id);
+        let mut asked = places(info)
+            .into_iter()
+            .flatten()
+            .filter(|(_, side, _)| *side == Side::Downstream);
+        let upstream = asked
+            .next()
+            .map(|(place, ..)| self.hops.all_over(place, of))?;
+        self.rules.judge_waiting(request, &upstream, waiting.at)
+    }
+
     /// Time passes.
     pub(super) fn advance(&mut self, now: Timestamp, sink: &mut dyn Sink) {
         self.hops.advance(now);
@@ -181,6 +205,10 @@ impl Later {
             }
             let findings = self.rules.judge_hop(&request);
             sink.accept(&Output::Hop { request, findings });
+        }
+        while let Some(mut lone) = self.hops.poll_lone() {
+            self.name_peer(&mut lone.upstream.tag);
+            sink.accept(&Output::Lone(Box::new(lone)));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::frame::head::Head;
 use crate::frame::{Frame, Violation};
-use crate::hop::Hop;
+use crate::hop::{Hop, Lone};
 use crate::kernel::event::{Address, Opened, OtherProtocol, Process, Timestamp};
 use crate::stream::record::{GoAway, StreamRecord};
 use crate::workload::belongs::Belongs;
@@ -249,6 +249,8 @@ pub enum Output {
         /// What was found about what the proxy made of it (all verdicts, benign ones too).
         findings: Vec<Finding>,
     },
+    /// A stream that a proxy opened for a request that was not seen.
+    Lone(Box<Lone<HopEnd>>),
     /// A finding about a connection.
     Finding {
         /// The connection.

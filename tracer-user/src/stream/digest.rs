@@ -136,6 +136,14 @@ pub struct Opening {
     pub digest: FieldsDigest,
 }
 
+/// The hash of a `:path`, as [`FieldsDigest`] has it.
+#[must_use]
+pub fn path(value: &str) -> u64 {
+    let key = *KEY;
+    let name = absorbed(b":path", 0, key);
+    finished(absorbed(value.as_bytes(), name, key), key)
+}
+
 /// The encodings of a response's content, as one hash: two hops whose values differ can't be compared by bytes.
 #[must_use]
 pub fn coding(block: &HeaderBlock) -> u64 {

@@ -1,8 +1,10 @@
 //! Which workload a process or a cgroup is: what `/proc`, the cgroup file system and Kubernetes say.
 
+pub mod attribution;
 pub mod belongs;
 pub mod cgroup;
 pub mod container;
+mod container_ids;
 pub mod kubernetes;
 pub mod netns;
 pub mod pod;

@@ -70,8 +70,9 @@ pub struct Names {
     known: HashMap<u32, (Instant, Option<String>)>,
 }
 
-impl crate::pipeline::Names for Names {
-    fn process(&mut self, pid: u32) -> Option<String> {
+impl Names {
+    /// The name of process `pid`, when it can be told.
+    pub fn process(&mut self, pid: u32) -> Option<String> {
         let now = Instant::now();
         if let Some((at, name)) = self.known.get(&pid)
             && now.duration_since(*at) < NAME_AGE

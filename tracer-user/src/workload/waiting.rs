@@ -19,7 +19,9 @@ const ADDRESS_WAIT: Duration = Duration::from_secs(10);
 /// Containers and addresses without a name, shared between what opens connections and what learns of pods.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    waiting: Mutex<VecDeque<Unnamed>>,
+    containers: Mutex<VecDeque<Unnamed>>,
+    /// Apart from the containers: there may be very many of them, most are no pod's.
+    addresses: Mutex<VecDeque<Unnamed>>,
     /// Something new waits.
     pub(super) more: Notify,
     beyond: AtomicU64,
@@ -63,34 +65,24 @@ impl Waiting {
 
     /// Names what can be named by now.
     pub fn name(&self, pods: &Pods) {
-        self.lock().retain(|unnamed| {
-            let Some(belongs) = unnamed.belongs.upgrade() else {
-                return false;
-            };
-            match unnamed.address {
-                None => name_container(&belongs, pods) != Named::Fully,
-                Some((address, opened)) => {
-                    if let Some(pod) = pods.by_address(address) {
-                        // A pod that the kubelet took on later cannot have been the peer.
-                        if pod.started <= opened {
-                            belongs.name(Arc::new(Workload::of(&pod, "")));
-                        }
-                        return false;
-                    }
-                    unnamed.since.elapsed() <= ADDRESS_WAIT
-                }
-            }
+        lock(&self.containers).retain(|unnamed| {
+            let belongs = unnamed.belongs.upgrade();
+            belongs.is_some_and(|belongs| name_container(&belongs, pods) != Named::Fully)
+        });
+        lock(&self.addresses).retain(|unnamed| {
+            let belongs = unnamed.belongs.upgrade();
+            belongs.is_some_and(|belongs| !unnamed.name_address(&belongs, pods))
         });
     }
 
-    /// Containers that wait, and the longest that the youngest of them has waited.
+    /// How long the container that came last has waited by now; None when none waits.
     #[must_use]
-    pub fn containers(&self) -> Option<Duration> {
-        self.lock()
+    pub fn youngest(&self) -> Option<Duration> {
+        lock(&self.containers)
             .iter()
-            .filter(|unnamed| unnamed.address.is_none() && unnamed.belongs.is_alive())
+            .rev()
+            .find(|unnamed| unnamed.belongs.is_alive())
             .map(|unnamed| unnamed.since.elapsed())
-            .min()
     }
 
     /// What found no room here.
@@ -99,10 +91,10 @@ impl Waiting {
         self.beyond.load(Ordering::Relaxed)
     }
 
-    /// How many wait.
+    /// How many containers wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lock().len()
+        lock(&self.containers).len()
     }
 
     /// None waits.
@@ -115,9 +107,13 @@ impl Waiting {
         let Some(belongs) = belongs.downgrade() else {
             return;
         };
-        let mut waiting = self.lock();
+        let queue = match address {
+            Some(_) => &self.addresses,
+            None => &self.containers,
+        };
+        let mut waiting = lock(queue);
         if waiting.len() >= limits::WORKLOADS_WAITING {
-            waiting.retain(|unnamed| unnamed.belongs.is_alive());
+            waiting.retain(|unnamed| unnamed.belongs.is_alive() && !unnamed.is_over());
         }
         if waiting.len() >= limits::WORKLOADS_WAITING {
             self.beyond.fetch_add(1, Ordering::Relaxed);
@@ -129,12 +125,36 @@ impl Waiting {
             address,
         });
         drop(waiting);
-        self.more.notify_one();
+        if address.is_none() {
+            self.more.notify_one();
+        }
+    }
+}
+
+impl Unnamed {
+    /// An address does not wait for ever.
+    fn is_over(&self) -> bool {
+        self.address.is_some() && self.since.elapsed() > ADDRESS_WAIT
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Unnamed>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// True when it waits no longer.
+    fn name_address(&self, belongs: &Belongs, pods: &Pods) -> bool {
+        let Some((address, opened)) = self.address else {
+            return true;
+        };
+        let Some(pod) = pods.by_address(address) else {
+            return self.is_over();
+        };
+        // A pod that the kubelet took on later cannot have been the peer.
+        if pod.started <= opened && !self.is_over() {
+            belongs.name(Arc::new(Workload::of(&pod, "")));
+        }
+        true
     }
+}
+
+fn lock(queue: &Mutex<VecDeque<Unnamed>>) -> MutexGuard<'_, VecDeque<Unnamed>> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +223,7 @@ mod tests {
         pods.put(pod("u1", "", "10.0.0.1"));
         waiting.name(&pods);
         assert_eq!(names(&belongs), told("pod-u1", ""));
-        assert!(waiting.containers().is_some());
+        assert!(waiting.youngest().is_some());
         pods.put(pod("u1", "c1", "10.0.0.1"));
         waiting.name(&pods);
         assert_eq!(names(&belongs), told("pod-u1", "app"));

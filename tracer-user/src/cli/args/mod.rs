@@ -1,6 +1,8 @@
 //! The arguments as they are given. Their doc comments are the help.
 
 mod explain;
+mod kubernetes;
+mod pods;
 mod report;
 
 use std::net::SocketAddr;
@@ -10,6 +12,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::explain::ExplainArgs;
+pub use self::kubernetes::{KubernetesArgs, NamedBy};
+pub use self::pods::PodArgs;
 pub use self::report::{FailOn, Findings, Format, HeaderArgs, ReportArgs};
 use crate::demo::DemoArgs;
 use crate::kernel::RING_BYTES;
@@ -114,6 +118,10 @@ pub struct FilterArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub port: Vec<u16>,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub pods: PodArgs,
 }
 
 /// What both tracing commands take.
@@ -137,6 +145,10 @@ pub struct CommonArgs {
     /// Print the kernel programs' own debug messages (when they were built with them)
     #[arg(long, env = "H2TRACE_KERNEL_LOG", hide_env = true)]
     pub kernel_log: bool,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
 }
 
 /// `h2trace serve`
@@ -208,7 +220,7 @@ pub struct TraceArgs {
     #[arg(
         long, env = "H2TRACE_ALL", hide_env = true,
         help_heading = "What to trace (different options: and; several values: or)",
-        conflicts_with_all = ["pid", "comm", "cgroup", "netns", "port"]
+        conflicts_with_all = ["pid", "comm", "cgroup", "netns", "port", "pod", "selector", "namespace", "container"]
     )]
     pub all: bool,
 

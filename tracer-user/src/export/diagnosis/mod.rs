@@ -215,9 +215,12 @@ impl Diagnosis {
                 self.explain((id, down.record.stream_id));
             }
         }
-        if !self.proxies.contains_key(&request.proxy)
-            && self.proxies.len() >= limits::DIAGNOSIS_PROXIES
-        {
+        let is_known = self.proxies.contains_key(&request.proxy);
+        if !is_known && request.upstream.is_empty() && !request.passes_on {
+            // Whether it passes anything on is not known.
+            return;
+        }
+        if !is_known && self.proxies.len() >= limits::DIAGNOSIS_PROXIES {
             hit(&mut self.hits, "proxies");
             return;
         }
@@ -258,6 +261,7 @@ impl Sink for Diagnosis {
                 }
             }
             Output::Connection(_)
+            | Output::Lone(_)
             | Output::ConnectionEnded { .. }
             | Output::StreamOpened { .. }
             | Output::GoAway { .. }

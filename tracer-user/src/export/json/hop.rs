@@ -3,10 +3,13 @@
 use serde::Serialize;
 
 use super::line::{Head, MomentFields, Stream, known, moments, ms, shown};
+use super::pod::PodFields;
 use crate::anomaly::kind::{Finding, Kind};
+use crate::connection::Endpoint;
 use crate::export::clock::WallClock;
 use crate::frame::ErrorCode;
-use crate::hop::{Attempt, EndStreamLag, Hop, HopStream, Join};
+use crate::hop::facts::{early_response, reset_by};
+use crate::hop::{Attempt, EndStreamLag, Hop, HopStream, Join, Lone};
 use crate::kernel::event::Address;
 use crate::pipeline::{ConnectionInfo, HopEnd};
 use crate::stream::record::Seen;
@@ -19,7 +22,8 @@ pub(super) struct HopLine<'a> {
     method: Option<&'a str>,
     #[serde(flatten)]
     facts: HopFacts<'a>,
-    downstream: Side<'a>,
+    /// None: it was not seen.
+    downstream: Option<Side<'a>>,
     upstream: Vec<Side<'a>>,
     findings: Vec<&'static str>,
 }
@@ -37,7 +41,7 @@ pub(super) struct HopFacts<'a> {
     attempts: usize,
     /// Bytes of the response's DATA: what came to the proxy, what left it.
     received_bytes: Option<u64>,
-    forwarded_bytes: u64,
+    forwarded_bytes: Option<u64>,
     missing_bytes: Option<u64>,
     received_trailers: Option<bool>,
     forwarded_trailers: Option<bool>,
@@ -57,6 +61,8 @@ struct Proxy<'a> {
     netns: Option<u32>,
     #[serde(serialize_with = "shown")]
     address: &'a Address,
+    #[serde(flatten)]
+    pod: PodFields,
 }
 
 #[derive(Serialize)]
@@ -65,6 +71,8 @@ struct Process<'a> {
     comm: Option<&'a str>,
     #[serde(serialize_with = "shown")]
     address: &'a Address,
+    #[serde(flatten)]
+    pod: PodFields,
 }
 
 #[derive(Serialize)]
@@ -110,6 +118,21 @@ struct StreamName {
     stream_id: u32,
 }
 
+impl<'a> Proxy<'a> {
+    /// The owner of this end.
+    fn of(info: &'a ConnectionInfo) -> Self {
+        let (pid, comm) = process(info);
+        Self {
+            pid,
+            comm,
+            cgroup: info.cgroup,
+            netns: (info.netns != 0).then_some(info.netns),
+            address: &info.local,
+            pod: PodFields::new(&info.workload),
+        }
+    }
+}
+
 fn process(info: &ConnectionInfo) -> (Option<u32>, Option<&str>) {
     let comm = (!info.comm.is_empty()).then_some(info.comm.as_str());
     (known(info.pid), comm)
@@ -122,6 +145,7 @@ fn other_end(end: &HopEnd) -> Process<'_> {
         pid,
         comm,
         address: &end.info.peer,
+        pod: PodFields::of_peer(end),
     }
 }
 
@@ -150,7 +174,6 @@ fn seen(value: Seen<()>) -> Option<bool> {
 impl<'a> HopFacts<'a> {
     fn new(hop: &'a Hop<HopEnd>) -> Self {
         let down = &hop.downstream;
-        let (pid, comm) = process(&down.tag.info);
         let serving = hop.serving().and_then(|attempt| attempt.stream.as_ref());
         let [to_client, to_server] = hop.codes();
         let (end_stream_came, lag) = match hop.end_stream_lag() {
@@ -160,27 +183,15 @@ impl<'a> HopFacts<'a> {
         };
         let up = serving.map(|stream| &stream.record);
         Self {
-            proxy: Proxy {
-                pid,
-                comm,
-                cgroup: down.tag.info.cgroup,
-                netns: (down.tag.info.netns != 0).then_some(down.tag.info.netns),
-                address: &down.tag.info.local,
-            },
+            proxy: Proxy::of(&down.tag.info),
             client: Some(other_end(&down.tag)),
             server: serving.map(|stream| other_end(&stream.tag)),
             join: hop.join.map(join),
-            alone: hop
-                .upstream
-                .is_empty()
-                .then_some(match hop.http1_other_side {
-                    true => "http1_other_side",
-                    false => "no_upstream_stream",
-                }),
+            alone: hop.why_alone(),
             others: hop.others.len(),
             attempts: hop.upstream.len(),
             received_bytes: up.map(|up| up.response.data_bytes),
-            forwarded_bytes: down.record.response.data_bytes,
+            forwarded_bytes: Some(down.record.response.data_bytes),
             missing_bytes: hop.missing_bytes(),
             received_trailers: up.and_then(|up| seen(up.trailers)),
             forwarded_trailers: seen(down.record.trailers),
@@ -197,18 +208,64 @@ impl<'a> HopFacts<'a> {
     }
 }
 
+impl<'a> HopFacts<'a> {
+    /// What is known where the request was not seen.
+    fn lone(lone: &'a Lone<HopEnd>) -> Self {
+        let up = &lone.upstream;
+        let nothing = |received| Translation {
+            received,
+            sent: None,
+        };
+        let reset = reset_by(&up.record, Endpoint::Server);
+        let sent = reset_by(&up.record, Endpoint::Client).map(|reset| reset.code.0);
+        Self {
+            proxy: Proxy::of(&up.tag.info),
+            client: None,
+            server: Some(other_end(&up.tag)),
+            join: None,
+            alone: Some(lone.why()),
+            others: 0,
+            attempts: 1,
+            received_bytes: Some(up.record.response.data_bytes),
+            forwarded_bytes: None,
+            missing_bytes: None,
+            received_trailers: seen(up.record.trailers),
+            forwarded_trailers: None,
+            early_response: Some(early_response(&up.record)),
+            end_stream_lag_ms: None,
+            end_stream_came: None,
+            blocked_ms: None,
+            codes: Codes {
+                to_client: nothing(reset.map(|reset| reset.code.0)),
+                to_server: Translation {
+                    received: None,
+                    sent,
+                },
+            },
+            symptoms: Vec::new(),
+        }
+    }
+}
+
 impl<'a> HopLine<'a> {
+    /// A stream whose request was not seen.
+    pub(super) fn lone(clock: WallClock, lone: &'a Lone<HopEnd>) -> Self {
+        Self {
+            head: Head::new("hop", clock, lone.at),
+            method: lone.upstream.record.path.as_deref(),
+            facts: HopFacts::lone(lone),
+            downstream: None,
+            upstream: vec![side_alone(clock, &lone.upstream)],
+            findings: Vec::new(),
+        }
+    }
+
     pub(super) fn new(clock: WallClock, hop: &'a Hop<HopEnd>, findings: &[Finding]) -> Self {
         Self {
             head: Head::new("hop", clock, hop.at),
             method: hop.downstream.record.path.as_deref(),
             facts: HopFacts::new(hop),
-            downstream: Side {
-                conn: hop.downstream.record.connection.0,
-                stream_id: hop.downstream.record.stream_id.0,
-                join: None,
-                stream: Some(stream(clock, &hop.downstream)),
-            },
+            downstream: Some(side_alone(clock, &hop.downstream)),
             upstream: hop.upstream.iter().map(|a| side(clock, a)).collect(),
             findings: findings
                 .iter()
@@ -216,6 +273,15 @@ impl<'a> HopLine<'a> {
                 .map(Kind::as_str)
                 .collect(),
         }
+    }
+}
+
+fn side_alone(clock: WallClock, of: &HopStream<HopEnd>) -> Side<'_> {
+    Side {
+        conn: of.record.connection.0,
+        stream_id: of.record.stream_id.0,
+        join: None,
+        stream: Some(stream(clock, of)),
     }
 }
 

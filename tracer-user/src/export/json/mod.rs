@@ -5,6 +5,7 @@ mod diagnosis;
 mod frame;
 mod hop;
 mod line;
+pub(in crate::export) mod pod;
 mod summary;
 
 use serde::Serialize;
@@ -155,6 +156,12 @@ impl Sink for Json {
                     let line =
                         FindingLine::new(self.clock, &down.tag.info, Some(&down.record), finding);
                     self.line(&line.with_hop(request));
+                }
+            }
+            Output::Lone(lone) => {
+                if self.hops {
+                    let line = HopLine::lone(self.clock, lone);
+                    self.line(&line);
                 }
             }
             Output::Finding { info, finding } => {

@@ -7,10 +7,17 @@ use super::series::Series;
 use super::times::role_index;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::frame::ErrorCode;
-use crate::hop::Hop;
+use crate::hop::{Hop, Lone};
 use crate::pipeline::HopEnd;
 
 impl Exporter {
+    /// Counts a stream of a proxy whose request was not seen.
+    pub(super) fn count_lone(&mut self, lone: &Lone<HopEnd>) {
+        self.at_end(&lone.upstream.tag.info, |end, room| {
+            end.add(Series::Hop { join: "alone" }, 1, room);
+        });
+    }
+
     /// Counts a request at a proxy, and what was found about it, under the proxy's name.
     pub(super) fn count_hop(&mut self, hop: &Hop<HopEnd>, findings: &[Finding]) {
         self.at_end(&hop.downstream.tag.info, |end, room| {

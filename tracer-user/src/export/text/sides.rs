@@ -1,9 +1,9 @@
 //! One request on both hops of a proxy, frame by frame, side by side.
 
-use super::process;
+use super::name;
 use super::unit::grouped;
 use crate::connection::Endpoint;
-use crate::hop::{Confidence, Hop};
+use crate::hop::{Confidence, Hop, Lone, OtherSide};
 use crate::kernel::event::Timestamp;
 use crate::pipeline::HopEnd;
 use crate::stream::record::{Moment, StreamRecord};
@@ -14,8 +14,8 @@ const COLUMN: usize = 44;
 /// Who is at both ends of the proxy, and how the two sides were found to be one request.
 pub(super) fn who(request: &Hop<HopEnd>) -> Vec<String> {
     let end = |end: &HopEnd| match &end.peer {
-        Some(peer) => format!("{} at {}", process(&peer.comm, peer.pid), end.info.peer),
-        None => end.info.peer.to_string(),
+        Some(peer) => format!("{} at {}", name::end(peer, peer.pid), end.info.peer),
+        None => name::peer(&end.info),
     };
     let mut lines = vec![format!("client {}", end(&request.downstream.tag))];
     for attempt in &request.upstream {
@@ -48,16 +48,14 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
     let down = &request.downstream;
     let mut line = format!(
         "hop: {}, {}, connection {} stream {}",
-        process(&down.tag.info.comm, down.record.pid),
+        name::end(&down.tag.info, down.record.pid),
         down.record.path.as_deref().unwrap_or("?"),
         down.record.connection,
         down.record.stream_id
     );
     if request.upstream.is_empty() {
         line.push_str(" stands alone");
-        if request.http1_other_side {
-            line.push_str(" (its other side may be HTTP/1.x)");
-        }
+        line.push_str(&why(request.other_side));
     }
     for attempt in &request.upstream {
         line.push_str(&format!(
@@ -71,6 +69,25 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
         line.push_str(&format!(", {} bytes missing", grouped(missing)));
     }
     line
+}
+
+/// A stream towards a server whose request was not seen, in one line.
+pub(super) fn lone(lone: &Lone<HopEnd>) -> String {
+    let up = &lone.upstream;
+    format!(
+        "hop: {}, {}, towards the server connection {} stream {} stands alone{}",
+        name::end(&up.tag.info, up.record.pid),
+        up.record.path.as_deref().unwrap_or("?"),
+        up.record.connection,
+        up.record.stream_id,
+        why(lone.other_side)
+    )
+}
+
+fn why(other_side: Option<OtherSide>) -> String {
+    other_side.map_or_else(String::new, |other_side| {
+        format!(" (its other side may be {})", other_side.name())
+    })
 }
 
 /// Writes the frames of both streams in the order the proxy saw them, one a row, the client's hop on the left.

@@ -19,6 +19,7 @@ use crate::pipeline::lane::Lane;
 use crate::pipeline::later::Later;
 use crate::pipeline::output::limit_cause;
 use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
+use crate::stream::condition::Standing;
 use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
 
@@ -209,14 +210,20 @@ impl Conn {
                 return false;
             }
         }
+        if unrecognised.protocol == OtherProtocol::Http1 && self.role.get().is_none() {
+            let is_answer = unrecognised.first.starts_with(b"HTTP/");
+            let sender = match is_answer {
+                true => Endpoint::Server,
+                false => Endpoint::Client,
+            };
+            self.role.prove(unrecognised.direction, sender);
+        }
         let mut info = (*self.info).clone();
         info.protocol = Protocol::Other(unrecognised.protocol);
         info.role = self.role.get();
         self.info = Arc::new(info);
         sink.accept(&Output::Connection(Arc::clone(&self.info)));
-        if unrecognised.protocol == OtherProtocol::Http1 {
-            later.speaks_http1(&self.info);
-        }
+        later.speaks_other(&self.info, unrecognised.protocol);
         true
     }
 
@@ -514,8 +521,14 @@ impl Conn {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
-                StreamEvent::Condition(_)
-                | StreamEvent::NotHttp2 { .. }
+                StreamEvent::Condition(condition) => {
+                    self.say(findings, sink);
+                    if let Standing::Overdue { .. } = condition.what {
+                        let kept = later.overdue(&info, &condition);
+                        self.say(kept.into_iter().collect(), sink);
+                    }
+                }
+                StreamEvent::NotHttp2 { .. }
                 | StreamEvent::Offence { .. }
                 | StreamEvent::Flood { .. } => self.say(findings, sink),
                 StreamEvent::Limit(name) => {

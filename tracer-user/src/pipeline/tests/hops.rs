@@ -169,7 +169,7 @@ fn a_request_that_may_have_gone_on_over_http_1_stands_alone_and_is_no_answer_of_
         assert_eq!(hosts.hops(), vec![(10, 0, vec![]); n]);
         for output in &hosts.driver.out.0 {
             if let Output::Hop { request, .. } = output {
-                assert!(request.http1_other_side);
+                assert_eq!(request.why_alone(), Some("http1_other_side"));
             }
         }
     }
@@ -227,4 +227,62 @@ fn who_the_client_was_is_known_when_a_request_is_decided_after_the_client_has_go
         .collect();
     assert_eq!(peers.len(), 1);
     assert_eq!(peers[0].map(|peer| peer.pid), Some(9));
+}
+
+#[test]
+fn a_request_that_came_over_what_is_not_followed_leaves_its_other_side_alone_and_says_why() {
+    let first: [(OtherProtocol, &[u8], &str); 2] = [
+        (
+            OtherProtocol::Http1,
+            b"POST /a.B/C HTTP/1.1\r\n",
+            "http1_other_side",
+        ),
+        (OtherProtocol::Tls, &[22, 3, 1, 2, 0], "tls_other_side"),
+    ];
+    for (protocol, bytes, why) in first {
+        // Without HTTP/2 from clients, and with it.
+        for other in [false, true] {
+            let mut hosts = Hosts::new();
+            if other {
+                hosts.http2(10, 102, Opened::Passive);
+            }
+            let driver = hosts.at(10, 100);
+            // HTTP/1.x shows who asks, also where the beginning was not seen.
+            let opened = match protocol {
+                OtherProtocol::Http1 => Opened::Unseen,
+                _ => Opened::Passive,
+            };
+            driver.open(opened, opened == Opened::Passive);
+            driver.event(What::Unrecognised(Unrecognised {
+                direction: Direction::Rx,
+                protocol,
+                first: bytes,
+            }));
+            hosts.http2(10, 101, Opened::Active);
+            // Two that go well, and one that does not: of the path once, and what went wrong.
+            for (id, status) in [(1, "0"), (3, "0"), (5, "14")] {
+                let driver = hosts.at(10, 101);
+                driver.send(Direction::Tx, &[request(id), message(id, 3, true)].concat());
+                let answer = [
+                    response_headers(id),
+                    message(id, 5, false),
+                    trailers(id, status),
+                ];
+                driver.send(Direction::Rx, &answer.concat());
+            }
+            hosts.driver.pass(STREAM_LINGER_NS * 2);
+            let lone: Vec<_> = hosts
+                .driver
+                .out
+                .0
+                .iter()
+                .filter_map(|output| match output {
+                    Output::Lone(lone) => Some((lone.upstream.record.stream_id.0, lone.why())),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(lone, [(1, why), (5, why)]);
+            assert_eq!(hosts.hops(), []);
+        }
+    }
 }

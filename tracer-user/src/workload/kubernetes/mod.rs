@@ -3,6 +3,7 @@
 
 mod access;
 mod convert;
+mod find;
 pub mod state;
 mod watch;
 
@@ -54,7 +55,31 @@ pub struct Source {
     pub waiting: Arc<Waiting>,
     /// The node's name.
     pub node: Arc<str>,
+    access: Option<Access>,
     _alive: Arc<tokio::sync::watch::Sender<()>>,
+}
+
+impl Source {
+    /// The API server is asked, for the pods of the node of this name.
+    #[must_use]
+    pub const fn asks_api(&self) -> bool {
+        self.access.is_some()
+    }
+}
+
+#[cfg(test)]
+impl Source {
+    /// Filled by a test.
+    pub(crate) fn of_test() -> Source {
+        Source {
+            pods: Arc::default(),
+            state: Arc::default(),
+            waiting: Arc::default(),
+            node: "n1".into(),
+            access: None,
+            _alive: Arc::new(tokio::sync::watch::channel(()).0),
+        }
+    }
 }
 
 /// What the tasks share.
@@ -85,6 +110,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
         state: Arc::clone(&shared.state),
         waiting: Arc::clone(&shared.waiting),
         node: node.as_str().into(),
+        access: access.clone(),
         _alive: Arc::new(alive),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -125,6 +125,7 @@ pub struct State {
     cri: Mutex<Reach>,
     errors: [AtomicU64; Reason::ALL.len()],
     unnamed: AtomicU64,
+    containers_forgotten: AtomicU64,
     cri_calls: AtomicU64,
 }
 
@@ -167,6 +168,12 @@ impl State {
         self.unnamed.load(Ordering::Relaxed)
     }
 
+    /// Times that all containers were forgotten because there were too many.
+    #[must_use]
+    pub fn containers_forgotten(&self) -> u64 {
+        self.containers_forgotten.load(Ordering::Relaxed)
+    }
+
     /// Times that the container runtime was asked.
     #[must_use]
     pub fn cri_calls(&self) -> u64 {
@@ -175,6 +182,10 @@ impl State {
 
     pub(crate) fn count_unnamed(&self) {
         self.unnamed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_containers_forgotten(&self) {
+        self.containers_forgotten.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_cri_call(&self) {

@@ -1,7 +1,7 @@
 //! The cgroups of pods that there are on this host, found below the v2 hierarchy's root wherever the kubelet
 //! put them, and watched: a pod's cgroup is made before its first process is started.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::io;
@@ -10,9 +10,10 @@ use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use inotify::{Inotify, WatchMask};
+use inotify::{Inotify, WatchDescriptor, WatchMask};
 
 use crate::limits;
+use crate::workload::container::{ContainerCgroup, of_path};
 
 /// How deep below the root the kubelet's own cgroup may be.
 const DEPTH_MAX: usize = 8;
@@ -23,23 +24,14 @@ const SEARCH_EVERY: Duration = Duration::from_secs(5);
 /// The same while there is none at all.
 const SEARCH_WITHOUT_KUBELET_EVERY: Duration = Duration::from_millis(200);
 
-/// A cgroup of a pod, or of a container of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodCgroup {
-    /// The pod's uid.
-    pub pod_uid: String,
-    /// The container's id; empty for the pod's own cgroup.
-    pub container_id: String,
-}
-
 /// The cgroups of pods, as they were found last.
 pub struct PodCgroups {
     root: PathBuf,
     /// Directories that hold those of pods: the kubelet's and those of the QoS classes.
     parents: BTreeSet<PathBuf>,
-    found: BTreeMap<u64, PodCgroup>,
+    found: BTreeMap<u64, ContainerCgroup>,
     watch: Option<Inotify>,
-    watched: HashSet<PathBuf>,
+    watched: HashMap<PathBuf, WatchDescriptor>,
     /// A watch that was asked for is not there.
     unwatched: bool,
     searched_at: Option<Instant>,
@@ -68,7 +60,7 @@ impl PodCgroups {
             parents: BTreeSet::new(),
             found: BTreeMap::new(),
             watch,
-            watched: HashSet::new(),
+            watched: HashMap::new(),
             unwatched: false,
             searched_at: None,
         }
@@ -76,7 +68,7 @@ impl PodCgroups {
 
     /// By cgroup id.
     #[must_use]
-    pub const fn found(&self) -> &BTreeMap<u64, PodCgroup> {
+    pub const fn found(&self) -> &BTreeMap<u64, ContainerCgroup> {
         &self.found
     }
 
@@ -158,12 +150,11 @@ impl PodCgroups {
         }
         // Without anything to watch nothing is told.
         self.unwatched |= seen.is_empty();
-        // Their watches have gone with them.
-        self.watched.retain(|path| seen.contains(path));
+        self.unwatch(&seen);
         self.found = found;
     }
 
-    fn containers(&self, pod: &Path, found: &mut BTreeMap<u64, PodCgroup>) {
+    fn containers(&self, pod: &Path, found: &mut BTreeMap<u64, ContainerCgroup>) {
         for entry in directories(pod).unwrap_or_default() {
             if let Some(container) = self.pod_at(&pod.join(entry.file_name()))
                 && !container.container_id.is_empty()
@@ -199,20 +190,30 @@ impl PodCgroups {
         }
     }
 
-    fn pod_at(&self, path: &Path) -> Option<PodCgroup> {
+    fn pod_at(&self, path: &Path) -> Option<ContainerCgroup> {
         let below = path.strip_prefix(&self.root).ok()?.to_str()?;
-        super::place_of(&format!("/{below}"))
+        of_path(&format!("/{below}"))
+    }
+
+    /// The cgroup file system keeps a directory that was removed for as long as it is watched.
+    fn unwatch(&mut self, seen: &HashSet<PathBuf>) {
+        let Some(watch) = &self.watch else { return };
+        for (_, gone) in self.watched.extract_if(|path, _| !seen.contains(path)) {
+            if let Err(error) = watch.watches().remove(gone) {
+                tracing::debug!(%error, "cannot end the watch of a cgroup that is gone");
+            }
+        }
     }
 
     fn watch(&mut self, path: &Path) {
         let Some(watch) = &self.watch else { return };
-        if self.watched.contains(path) {
+        if self.watched.contains_key(path) {
             return;
         }
         let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::ONLYDIR;
         match watch.watches().add(path, mask) {
-            Ok(_) => {
-                self.watched.insert(path.to_owned());
+            Ok(watched) => {
+                self.watched.insert(path.to_owned(), watched);
             }
             Err(error) => {
                 self.unwatched = true;

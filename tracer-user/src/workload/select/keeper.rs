@@ -38,7 +38,7 @@ impl Selected {
 #[derive(Debug)]
 pub struct Keeper {
     over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<(Membership, LiveCgroups)>>,
 }
 
 impl Keeper {
@@ -73,6 +73,7 @@ impl Keeper {
                         selected.set(membership.counts());
                     }
                 }
+                (membership, maps)
             })?;
         Ok(Keeper {
             over,
@@ -81,13 +82,23 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    /// Ends the thread and gives back what it kept, and the maps.
+    #[must_use]
+    pub fn finish(mut self) -> Option<(Membership, LiveCgroups)> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<(Membership, LiveCgroups)> {
+        self.over.store(true, Ordering::Relaxed);
+        // It does not panic; and if it had, the run is over all the same.
+        self.thread.take()?.join().ok()
+    }
+}
+
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It does not panic; and if it had, the run is over all the same.
-            drop(thread.join());
-        }
+        drop(self.end());
     }
 }
 

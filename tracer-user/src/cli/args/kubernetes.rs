@@ -1,0 +1,66 @@
+//! Who names pods.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::workload::kubernetes::{Mode, Settings};
+
+/// Who names pods.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Kubernetes")]
+pub struct KubernetesArgs {
+    /// Who names pods
+    #[arg(
+        long,
+        env = "H2TRACE_KUBERNETES",
+        value_enum,
+        default_value_t,
+        hide_env = true
+    )]
+    pub kubernetes: NamedBy,
+
+    /// This node's name at the API server; without it, the host's name
+    #[arg(long, env = "H2TRACE_NODE_NAME", value_name = "NAME", hide_env = true)]
+    pub node_name: Option<String>,
+
+    /// Where the API server is, as for kubectl; without it, what the pod's service account says
+    #[arg(long, env = "H2TRACE_KUBECONFIG", value_name = "PATH", hide_env = true)]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The container runtime's socket; without it, containerd's or CRI-O's
+    #[arg(long, env = "H2TRACE_CRI_SOCKET", value_name = "PATH", hide_env = true)]
+    pub cri_socket: Option<PathBuf>,
+}
+
+/// Who names pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NamedBy {
+    /// The API server and the container runtime, on a node of Kubernetes
+    #[default]
+    Auto,
+    /// Nobody
+    Off,
+    /// The API server, and the container runtime for what that has not told yet
+    Api,
+    /// The container runtime alone
+    Cri,
+}
+
+impl KubernetesArgs {
+    /// As the library takes it.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            mode: match self.kubernetes {
+                NamedBy::Auto => Mode::Auto,
+                NamedBy::Off => Mode::Off,
+                NamedBy::Api => Mode::Api,
+                NamedBy::Cri => Mode::Cri,
+            },
+            node_name: self.node_name.clone().filter(|name| !name.is_empty()),
+            kubeconfig: self.kubeconfig.clone(),
+            cri_socket: self.cri_socket.clone(),
+        }
+    }
+}
