@@ -134,6 +134,10 @@ pub const HOP_PLACES: usize = 4_096;
 /// stream that is still open then was left open.
 pub const HOP_WAIT_NS: u64 = 10_000_000_000;
 
+/// How long the stream to the server must be over, and nothing sent to a client that waits, for the proxy to be
+/// blamed, in event time. Proxies that try again do so sooner.
+pub const HOP_HELD_NS: u64 = 5_000_000_000;
+
 /// How long a request that cannot be told apart from others, or only by order, is kept after both its sides
 /// have ended, in event time: those that end with it are looked at too. (No longer than until all have ended
 /// that one thread read together, where work is known not to move from thread to thread.)
@@ -282,3 +286,6 @@ pub const CGROUPS_SEARCHED: usize = 65_536;
 /// The first line of standard input of a run that is held by it (`--held-by-stdin`): the pods of a node. A longer one
 /// is refused.
 pub const HELD_LINE: usize = 32 << 20;
+
+/// Bytes of one answer of the container runtime, which itself sends no more than 16 MiB. A larger one is an error.
+pub const CRI_ANSWER_BYTES: usize = 16 << 20;

@@ -239,6 +239,8 @@ kinds! {
     ProxyTruncatedRequest = "proxy_truncated_request", [Anomaly], T2;
     /// The client gave up, and the proxy left the stream to the server open.
     CancelNotPropagated = "cancel_not_propagated", [Suspicious], T2;
+    /// The stream to the server was over, and the proxy left the client waiting until it gave up, or for long.
+    ProxyLeftClientWaiting = "proxy_left_client_waiting", [Suspicious], T2;
     /// The proxy tried several times; an attempt failed that the client never saw.
     RetryHiddenFailure = "retry_hidden_failure", [Expected], T2;
     /// The proxy answered by itself, without a response of a server.

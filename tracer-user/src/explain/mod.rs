@@ -89,6 +89,7 @@ pages! {
     ProxyTranslatedCode "proxy_translated_code",
     ProxyTruncatedRequest "proxy_truncated_request",
     CancelNotPropagated "cancel_not_propagated",
+    ProxyLeftClientWaiting "proxy_left_client_waiting",
     RetryHiddenFailure "retry_hidden_failure",
     SynthesizedAnswer "synthesized_answer",
     EarlyResponseUpstream "early_response_upstream",

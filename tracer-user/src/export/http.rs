@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,6 +38,7 @@ pub struct Heartbeat {
     started: Instant,
     attached: AtomicBool,
     beat_ms: AtomicU64,
+    waiting: Mutex<Option<String>>,
     /// How it stands with who names the pods. It never makes the tracer unready: tracing goes on without.
     pods: OnceLock<Arc<State>>,
 }
@@ -50,6 +51,7 @@ impl Heartbeat {
             started: Instant::now(),
             attached: AtomicBool::new(false),
             beat_ms: AtomicU64::new(0),
+            waiting: Mutex::new(None),
             pods: OnceLock::new(),
         }
     }
@@ -71,6 +73,20 @@ impl Heartbeat {
         self.attached.store(attached, Ordering::Relaxed);
     }
 
+    /// What has to come before it does what it shall, and why it has not.
+    pub fn set_waiting(&self, why: Option<String>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Something has to come first.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
     /// Time since the last beat.
     #[must_use]
     pub fn age(&self) -> Duration {
@@ -85,7 +101,9 @@ impl Heartbeat {
         if !self.attached.load(Ordering::Relaxed) {
             return Some("the kernel programs are not attached\n".to_owned());
         }
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         self.late(READY_AGE)
+            .or_else(|| waiting.as_ref().map(|why| format!("{why}\n")))
     }
 
     /// Why it is not healthy; None when it is.
@@ -394,6 +412,7 @@ mod tests {
             started,
             attached: AtomicBool::new(true),
             beat_ms: AtomicU64::new(0),
+            waiting: Mutex::new(None),
             pods: OnceLock::new(),
         };
         assert!(

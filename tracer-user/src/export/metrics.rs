@@ -166,7 +166,7 @@ metrics! {
         "Streams with header fields that stood in table entries older than the attach or lost (tier T0)";
     SELF_ENDS = Gauge "h2trace_self_ends" []
         "Connection ends (process and container of a pod) that have series now";
-    SELF_UNNAMED = Gauge "h2trace_self_unnamed_connections" []
+    SELF_UNNAMED = Gauge "h2trace_self_connections_without_names" []
         "Connections in pods whose names are not known: shown as unknown once they are that for 10 s";
     SELF_LIMIT_HITS = Counter "h2trace_self_limit_hits_total" ["limit"]
         "Times a bound of the tracer was reached, by the bound";
@@ -196,6 +196,10 @@ metrics! {
         "Connections of pods whose names were not known yet when they were opened";
     SELF_CRI_CALLS = Counter "h2trace_self_cri_calls_total" []
         "Times that the container runtime was asked for its containers";
+    SELF_SELECTED_PODS = Gauge "h2trace_self_selected_pods" []
+        "Pods of this node that --pod, --namespace, --selector and the like leave, and that are traced now; 0 without such options";
+    SELF_SELECTION_KNOWN = Gauge "h2trace_self_selection_known" []
+        "1 when it is known which pods those options select; while it is 0 no pod is traced that would have to be";
     SELF_PROGRAM_ATTACHED = Gauge "h2trace_self_program_attached" ["program"]
         "1 for every kernel program that is attached";
     SELF_PROGRAM_RUNS = Counter "h2trace_self_program_runs_total" ["program"]

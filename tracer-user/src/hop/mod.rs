@@ -16,7 +16,9 @@
     )
 )]
 
+mod alone;
 mod asked;
+mod doubt;
 pub(crate) mod facts;
 pub(crate) mod fast;
 mod find;

@@ -13,7 +13,7 @@ use super::shared::{self, Shared};
 use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
-use crate::stream::digest::{Opening, path};
+use crate::stream::digest::Opening;
 use crate::stream::record::StreamRecord;
 
 /// A stream's key: its connection and its id in one number.
@@ -64,7 +64,7 @@ impl<T> Down<T> {
         self.attempts.len() == 1 && self.is_ordered()
     }
 
-    fn is_ordered(&self) -> bool {
+    pub(super) fn is_ordered(&self) -> bool {
         let first = self.attempts.first();
         first.is_some_and(|first| first.join.by == By::Order)
     }
@@ -114,7 +114,7 @@ pub(super) struct Place<T> {
     pub(super) downs: Map<u64, Box<Down<T>>>,
     pub(super) ups: Map<u64, Up>,
     /// It had streams of both sides: the indexes are kept.
-    indexed: bool,
+    pub(super) indexed: bool,
     pub(super) by_whole: Index,
     /// Ids that are made to tell requests apart.
     pub(super) by_id: Index,
@@ -127,9 +127,9 @@ pub(super) struct Place<T> {
     /// `x-request-id` of upstream streams, where the proxy made it.
     pub(super) by_attempt: Map<u64, u64>,
     pub(super) threads: Map<u32, Thread>,
-    periods: Periods,
+    pub(super) periods: Periods,
     /// Requests whose upstream stream order decided on.
-    n_ordered: usize,
+    pub(super) n_ordered: usize,
     /// Connections have both ends here.
     pub(super) shared: Option<Shared<T>>,
     /// What the order of a thread's work is worth here.
@@ -145,7 +145,7 @@ pub(super) struct Place<T> {
     /// What connections of this side speak that are not followed.
     pub(super) unfollowed: [Option<OtherSide>; 2],
     /// Paths of requests that stand alone and were told.
-    told: Map<u64, ()>,
+    pub(super) told: Map<u64, ()>,
     /// Bounds that were reached: candidates, attempts, paths, connections.
     pub(super) hits: [u32; 4],
 }
@@ -375,7 +375,7 @@ impl<T> Place<T> {
         }
     }
 
-    fn keep_recent(&mut self) -> &mut VecDeque<(Option<u64>, Arc<StreamRecord>)> {
+    pub(super) fn keep_recent(&mut self) -> &mut VecDeque<(Option<u64>, Arc<StreamRecord>)> {
         self.recent_idle = 0;
         self.recent.get_or_insert_default()
     }
@@ -425,33 +425,6 @@ impl<T> Place<T> {
         Some(down)
     }
 
-    /// A request without an upstream stream may have gone on over what is not followed. Whether that is to be
-    /// told: of each path once, and of each request that did not end well.
-    pub(super) fn tells_alone(&mut self, down: &Down<T>, ended_well: bool) -> bool {
-        self.unfollowed(Side::Upstream).is_some()
-            && !down.asked.connect
-            && self.tells(Side::Downstream, down.asked.path, ended_well)
-    }
-
-    /// The same of an upstream stream.
-    pub(super) fn tells_lone(&mut self, path: Option<u64>, ended_well: bool) -> bool {
-        self.unfollowed(Side::Downstream).is_some() && self.tells(Side::Upstream, path, ended_well)
-    }
-
-    fn tells(&mut self, side: Side, path: Option<u64>, ended_well: bool) -> bool {
-        // The two sides of one path are two.
-        let path = path.map(|path| path ^ side.index() as u64);
-        let is_new = path.is_some_and(|path| {
-            self.told.len() < limits::HOP_PATHS && self.told.insert(path, ()).is_none()
-        });
-        is_new || !ended_well
-    }
-
-    /// What connections of this side speak that are not followed.
-    pub(super) fn unfollowed(&self, side: Side) -> Option<OtherSide> {
-        self.unfollowed.get(side.index()).copied().flatten()
-    }
-
     /// A request of this path was passed on.
     pub(super) fn learn(&mut self, down: &Down<T>) {
         let Some(path) = down.asked.path else {
@@ -468,89 +441,6 @@ impl<T> Place<T> {
         down.asked
             .path
             .is_some_and(|path| self.paths.contains_key(&path))
-    }
-
-    /// A request and the upstream stream that order gave it cannot belong together.
-    pub(super) fn contradicted(&mut self, key: u64) {
-        self.order.was_broken();
-        self.doubt_period_of(key);
-    }
-
-    fn doubt_period_of(&mut self, key: u64) {
-        if let Some(mut down) = self.downs.remove(&key) {
-            self.keep_recent();
-            self.doubt(&down);
-            down.doubted = true;
-            self.downs.insert(key, down);
-        }
-    }
-
-    /// No upstream stream was found for this request, and order gave some to others of its path that were
-    /// read with it: one of them may be its own. True when there are such.
-    pub(super) fn doubt_order(&mut self, alone: &Down<T>) -> bool {
-        if self.n_ordered == 0 {
-            return false;
-        }
-        let mut doubted = false;
-        self.beside(alone, |down| {
-            if down.is_ordered() && down.asked.path == alone.asked.path {
-                (down.doubted, down.may_be_alone) = (true, true);
-                doubted = true;
-            }
-        });
-        doubted
-    }
-
-    /// Does something to each request that was read in the same period as this one.
-    fn beside(&mut self, of: &Down<T>, mut act: impl FnMut(&mut Down<T>)) {
-        let id = of.period_id();
-        if let Some(members) = self.periods.members(id) {
-            for key in members {
-                if let Some(down) = self.downs.get_mut(key) {
-                    act(down);
-                }
-            }
-            return;
-        }
-        for down in self
-            .downs
-            .values_mut()
-            .filter(|down| down.period_id() == id)
-        {
-            act(down);
-        }
-    }
-
-    /// This request is over, and waits for those that were read with it.
-    pub(super) fn over(&mut self, key: u64) {
-        if let Some(down) = self.downs.get_mut(&key)
-            && !std::mem::replace(&mut down.is_over, true)
-            && self.indexed
-        {
-            self.periods.over(down.period_id());
-        }
-    }
-
-    /// All requests that were read in this period are over: those of them that nothing more can be said of.
-    pub(super) fn settled(&self, period: u64, into: &mut Vec<u64>) {
-        into.clear();
-        if !self.periods.is_over(period) || !self.order.is_steady() {
-            return;
-        }
-        let is_settled = |key: &&u64| {
-            let down = self.downs.get(*key);
-            down.is_some_and(|down| down.is_over && down.in_company && !down.is_ambiguous())
-        };
-        let members = self.periods.members(period).unwrap_or_default();
-        into.extend(members.iter().filter(is_settled));
-    }
-
-    /// What was read in the same period as this one may have been passed on in another order.
-    pub(super) fn doubt(&mut self, of: &Down<T>) {
-        let ordered = |a: &Attempt<T>| a.join.confidence >= Confidence::ThreadOrder;
-        self.beside(of, |down| {
-            down.doubted |= down.attempts.is_empty() || down.attempts.iter().any(ordered);
-        });
     }
 
     /// Other upstream streams that may have been opened for this request; false when some may be unknown.
@@ -623,15 +513,6 @@ impl<T> Place<T> {
             && self.shared.is_none()
             && (is_passed_on || self.tells_lone(path, ended_well));
         match is_lone {
-            true => UpEnded::Lone(ended),
-            false => UpEnded::Nothing,
-        }
-    }
-
-    /// A stream that the process opened has ended, and nobody is seen who asks it.
-    pub(super) fn lone_ended(&mut self, ended: HopStream<T>, ended_well: bool) -> UpEnded<T> {
-        let path = ended.record.path.as_deref().map(path);
-        match self.tells_lone(path, ended_well) {
             true => UpEnded::Lone(ended),
             false => UpEnded::Nothing,
         }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::fast::Map;
 use super::place::{Down, Place, UpEnded, key};
 use super::{Attempt, Confidence, Hop, HopStream, Lone, OtherSide, PlaceKey, Side};
+use crate::connection::ConnectionId;
+use crate::frame::StreamId;
 use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::digest::Opening;
@@ -209,6 +211,16 @@ impl<T> Hops<T> {
             self.decide(place, key, at);
         }
         self.settled = settled;
+    }
+
+    /// The streams that were opened for a request that has not ended, oldest first: if all of them are over, and
+    /// it is certain that they are its own.
+    pub fn all_over(&self, place: PlaceKey, of: (ConnectionId, StreamId)) -> Vec<&StreamRecord> {
+        let known = self.places.get(&place);
+        let down = known.and_then(|known| known.downs.get(&key(of.0.0, of.1.0)));
+        let certain = down.filter(|down| down.n_open == 0 && !down.is_ambiguous());
+        let attempts = certain.into_iter().flat_map(|down| &down.attempts);
+        attempts.filter_map(Attempt::record).collect()
     }
 
     /// Time passes: requests that waited long enough for their other side are decided.

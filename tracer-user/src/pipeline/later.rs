@@ -12,6 +12,7 @@ use crate::connection::Endpoint;
 use crate::hop::fast::Map;
 use crate::hop::{Hops, OtherSide, PlaceKey, Side};
 use crate::kernel::event::{Address, OtherProtocol, Timestamp};
+use crate::stream::condition::Condition;
 use crate::stream::digest::Opening;
 use crate::stream::record::StreamRecord;
 
@@ -143,6 +144,24 @@ impl Later {
             self.hops.ended(place, side, at, of_this, end);
         }
         self.tell(sink);
+    }
+
+    /// No response has come on this stream for long: is it that a proxy keeps it?
+    pub(super) fn overdue(
+        &mut self,
+        info: &ConnectionInfo,
+        waiting: &Condition,
+    ) -> Option<Finding> {
+        let request = waiting.stream.as_deref()?;
+        let of = (request.connection, request.stream_id);
+        let mut asked = places(info)
+            .into_iter()
+            .flatten()
+            .filter(|(_, side, _)| *side == Side::Downstream);
+        let upstream = asked
+            .next()
+            .map(|(place, ..)| self.hops.all_over(place, of))?;
+        self.rules.judge_waiting(request, &upstream, waiting.at)
     }
 
     /// Time passes.

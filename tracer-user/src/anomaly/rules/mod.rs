@@ -120,6 +120,17 @@ impl Rules {
         hop::judge(request)
     }
 
+    /// What is to be said about a request to which no response has come for long, and whose streams to servers
+    /// are all over.
+    pub fn judge_waiting(
+        &mut self,
+        request: &StreamRecord,
+        upstream: &[&StreamRecord],
+        now: Timestamp,
+    ) -> Option<Finding> {
+        hop::judge_waiting(request, upstream, now)
+    }
+
     /// Bounds of [`limits`](crate::limits) that were reached since the last call: name and how often.
     pub fn take_limit_hits(&mut self) -> Vec<(&'static str, u32)> {
         let hits = [

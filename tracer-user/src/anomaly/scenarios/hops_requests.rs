@@ -379,3 +379,96 @@ fn scenario_58_two_tracers_leave_records_that_can_be_joined_by_request_id() {
         Some(crate::stream::record::ResponsePhase::R1)
     );
 }
+
+/// The server answers, and the proxy keeps the answer until the client gives up after so long.
+fn kept(proxy: &mut Proxied, ns: u64) {
+    whole_request(proxy, 1, 1, "call-7");
+    proxy.up(|s| {
+        s.response(1);
+    });
+    proxy.pass(ns).down(|s| {
+        s.rst(C, 1, ErrorCode::CANCEL);
+    });
+    proxy.settle();
+}
+
+#[test]
+fn scenario_54_the_server_answered_and_the_client_waited_until_it_gave_up() {
+    let mut proxy = Proxied::new();
+    kept(&mut proxy, limits::HOP_HELD_NS);
+    assert_eq!(proxy.kinds(), [(Kind::ProxyLeftClientWaiting, Suspicious)]);
+    let summary = &proxy.finding().summary;
+    assert!(
+        summary.contains("told the client nothing, until the client gave up"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn scenario_54_the_server_reset_its_stream_and_the_client_waited_until_it_gave_up() {
+    let mut proxy = Proxied::new();
+    whole_request(&mut proxy, 1, 1, "call-7");
+    proxy.up(|s| {
+        s.rst(S, 1, ErrorCode::INTERNAL_ERROR);
+    });
+    proxy.pass(limits::HOP_HELD_NS).down(|s| {
+        s.close(ConnectionEnd::PeerFin);
+    });
+    proxy.settle();
+    assert_eq!(proxy.kinds(), [(Kind::ProxyLeftClientWaiting, Suspicious)]);
+}
+
+#[test]
+fn a_client_that_gives_up_as_the_answer_comes_was_not_kept_waiting() {
+    let mut proxy = Proxied::new();
+    kept(&mut proxy, limits::HOP_HELD_NS / 2);
+    assert_eq!(proxy.kinds(), []);
+}
+
+#[test]
+fn a_client_whose_window_is_used_up_keeps_itself_waiting() {
+    let mut proxy = Proxied::new();
+    whole_request(&mut proxy, 1, 1, "call-7");
+    proxy.up(|s| {
+        s.headers(S, 1, grpc_response(), false)
+            .data(S, 1, &message(65_530), false)
+            .data(S, 1, &message(65_530), false)
+            .headers(S, 1, trailers("0"), true);
+    });
+    proxy.down(|s| {
+        s.headers(S, 1, grpc_response(), false)
+            .data(S, 1, &message(65_530), false);
+    });
+    proxy.pass(limits::HOP_HELD_NS * 2).down(|s| {
+        s.rst(C, 1, ErrorCode::CANCEL);
+    });
+    proxy.settle();
+    assert_eq!(proxy.kinds(), []);
+}
+
+#[test]
+fn a_client_that_has_not_ended_its_request_does_not_only_wait() {
+    let mut proxy = Proxied::new();
+    proxy.open(1, 1, "call-7").early_answer(1, 100);
+    proxy.pass(limits::HOP_HELD_NS * 2).down(|s| {
+        s.rst(C, 1, ErrorCode::CANCEL);
+    });
+    proxy.settle();
+    assert_eq!(
+        proxy.kinds(),
+        [(Kind::EarlyResponseUpstream, Verdict::Benign)]
+    );
+}
+
+#[test]
+fn scenario_54_a_request_that_hangs_though_the_server_has_answered() {
+    let mut proxy = Proxied::new();
+    whole_request(&mut proxy, 1, 1, "call-7");
+    proxy.up(|s| {
+        s.response(1);
+    });
+    proxy.pass(limits::STREAM_LINGER_NS * 2);
+    proxy.pass(crate::stream::condition::RESPONSE_OVERDUE_NS + limits::HOP_WAIT_NS);
+    assert_eq!(proxy.kinds(), [(Kind::ProxyLeftClientWaiting, Suspicious)]);
+    assert!(proxy.requests.is_empty(), "the request is over");
+}

@@ -6,6 +6,7 @@ use crate::frame::HeaderBlock;
 use crate::hop::{Hop, Hops, PlaceKey, Side};
 use crate::kernel::event::Timestamp;
 use crate::limits;
+use crate::stream::condition::Standing;
 use crate::stream::record::{StreamEvent, StreamRecord};
 use crate::stream::script::{C, S, Script, block, grpc_response, message, trailers};
 
@@ -78,6 +79,16 @@ impl Proxied {
             self.single.extend(self.rules.judge(&event));
             match event {
                 StreamEvent::Requested(opening) => self.hops.requested(self.place, side, &opening),
+                StreamEvent::Condition(condition) => {
+                    if let (Standing::Overdue { .. }, Some(request)) =
+                        (condition.what, &condition.stream)
+                    {
+                        let of = (request.connection, request.stream_id);
+                        let upstream = self.hops.all_over(self.place, of);
+                        let found = self.rules.judge_waiting(request, &upstream, condition.at);
+                        self.findings.extend(found);
+                    }
+                }
                 StreamEvent::Ended(record) => {
                     self.streams.push((*record).clone());
                     let tag = record.connection.0;

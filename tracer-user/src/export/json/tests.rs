@@ -23,6 +23,12 @@ fn lines(shown_from: Verdict) -> Vec<Value> {
         stopped_by: StoppedBy::Time,
         output_dropped: 0,
         filtered: true,
+        pods: Some(crate::export::tally::SelectedPods {
+            words: "pods with app=cart".into(),
+            positive: true,
+            ever: 3,
+            now: 1,
+        }),
     });
     let text = String::from_utf8(json.take()).unwrap();
     assert!(text.ends_with('\n') && json.is_empty());

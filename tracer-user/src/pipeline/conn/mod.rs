@@ -19,6 +19,7 @@ use crate::pipeline::lane::Lane;
 use crate::pipeline::later::Later;
 use crate::pipeline::output::limit_cause;
 use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
+use crate::stream::condition::Standing;
 use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
 
@@ -520,8 +521,14 @@ impl Conn {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
-                StreamEvent::Condition(_)
-                | StreamEvent::NotHttp2 { .. }
+                StreamEvent::Condition(condition) => {
+                    self.say(findings, sink);
+                    if let Standing::Overdue { .. } = condition.what {
+                        let kept = later.overdue(&info, &condition);
+                        self.say(kept.into_iter().collect(), sink);
+                    }
+                }
+                StreamEvent::NotHttp2 { .. }
                 | StreamEvent::Offence { .. }
                 | StreamEvent::Flood { .. } => self.say(findings, sink),
                 StreamEvent::Limit(name) => {

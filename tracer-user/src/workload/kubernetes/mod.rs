@@ -3,6 +3,8 @@
 
 mod access;
 mod convert;
+mod find;
+mod naming;
 pub mod state;
 mod watch;
 
@@ -13,6 +15,7 @@ use anyhow::{Context as _, bail};
 
 use self::access::Access;
 use self::state::State;
+use super::cri::Runtime;
 use super::pods::Pods;
 use super::waiting::Waiting;
 
@@ -54,7 +57,7 @@ pub struct Source {
     pub waiting: Arc<Waiting>,
     /// The node's name.
     pub node: Arc<str>,
-    asks_api: bool,
+    access: Option<Access>,
     _alive: Arc<tokio::sync::watch::Sender<()>>,
 }
 
@@ -62,7 +65,7 @@ impl Source {
     /// The API server is asked, for the pods of the node of this name.
     #[must_use]
     pub const fn asks_api(&self) -> bool {
-        self.asks_api
+        self.access.is_some()
     }
 }
 
@@ -75,7 +78,7 @@ impl Source {
             state: Arc::default(),
             waiting: Arc::default(),
             node: "n1".into(),
-            asks_api: false,
+            access: None,
             _alive: Arc::new(tokio::sync::watch::channel(()).0),
         }
     }
@@ -109,22 +112,24 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
         state: Arc::clone(&shared.state),
         waiting: Arc::clone(&shared.waiting),
         node: node.as_str().into(),
-        asks_api: access.is_some(),
+        access: access.clone(),
         _alive: Arc::new(alive),
     };
+    let socket = settings.cri_socket.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime that asks for pods")?;
     std::thread::Builder::new()
         .name("h2trace-pods".to_owned())
-        .spawn(move || runtime.block_on(run(access, node, shared, gone)))
+        .spawn(move || runtime.block_on(run(access, socket, node, shared, gone)))
         .context("cannot start the thread that asks for pods")?;
     Ok(Some(source))
 }
 
 async fn run(
     access: Option<Access>,
+    socket: Option<PathBuf>,
     node: String,
     shared: Shared,
     mut gone: tokio::sync::watch::Receiver<()>,
@@ -135,10 +140,12 @@ async fn run(
             None => std::future::pending().await,
         }
     };
+    let cri = naming::run(Runtime::new(socket, &node), access.is_some(), &shared);
     tokio::select! {
         // Ends when the last source is dropped.
         _ = gone.changed() => {}
         () = api => {}
+        () = cri => {}
     }
 }
 

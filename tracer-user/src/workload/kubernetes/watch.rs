@@ -21,7 +21,7 @@ use crate::limits;
 
 /// How long one watch lasts. Also how long it takes at most until a connection that died without a word is
 /// noticed.
-const WATCH: Duration = Duration::from_secs(120);
+const WATCH: Duration = Duration::from_secs(45);
 
 /// How much later than asked for the API server may end a watch.
 const WATCH_GRACE: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ const PART: u32 = 250;
 pub(super) async fn run(access: &Access, node: &str, shared: &Shared) {
     shared.state.api_asked();
     let mut pause = PAUSE_MIN;
-    // Where the watch goes on; None: with a list.
+    // Where a watch goes on after one that lasted its time; None: with a list.
     let mut version = None;
     loop {
         match follow(access, node, shared, &mut version).await {
@@ -58,6 +58,8 @@ pub(super) async fn run(access: &Access, node: &str, shared: &Shared) {
                 if shared.state.api().connected() {
                     pause = PAUSE_MIN;
                 }
+                // Pods that went meanwhile may have been forgotten: what is there is listed anew.
+                version = None;
                 let said = why.to_string();
                 if shared.state.api_fails(why) {
                     tracing::warn!(
@@ -117,7 +119,7 @@ async fn list(client: &Client, node: &str, shared: &Shared) -> Result<String, Tr
     }
 }
 
-async fn part(client: &Client, path: &str) -> Result<List, Trouble> {
+pub(super) async fn part(client: &Client, path: &str) -> Result<List, Trouble> {
     let response = client
         .send(request(path)?)
         .await
@@ -212,7 +214,7 @@ fn request(path: &str) -> Result<Request<Body>, Trouble> {
 }
 
 /// As RFC 3986 has it in a query.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

@@ -12,7 +12,9 @@ mod words;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::Endpoint;
 use crate::frame::ErrorCode;
+use crate::hop::facts::cut_at;
 use crate::hop::{Ended, Hop, ended};
+use crate::kernel::event::Timestamp;
 use crate::stream::record::{StreamRecord, Tier};
 
 /// What was found of a request.
@@ -78,6 +80,29 @@ pub(super) fn judge<T>(hop: &Hop<T>) -> Vec<Finding> {
         .into_iter()
         .map(|found| finding(down, found, whole))
         .collect()
+}
+
+/// What is to be said about a request to which no response has come for long: its streams to servers are all over.
+pub(super) fn judge_waiting(
+    down: &StreamRecord,
+    ups: &[&StreamRecord],
+    now: Timestamp,
+) -> Option<Finding> {
+    let upstream = Upstream {
+        ended: ups.to_vec(),
+        serving: ups.last().copied(),
+        n_open: 0,
+    };
+    if !passed_on(down, &upstream) {
+        return None;
+    }
+    let found = request::left_waiting(down, &upstream, now)?;
+    let whole = down.whole && ups.iter().all(|up| up.whole);
+    let at = now;
+    Some(Finding {
+        at,
+        ..finding(down, found, whole)
+    })
 }
 
 /// Where several requests cannot be told apart: what holds whichever it is stays, the rest is unknown.
@@ -147,7 +172,10 @@ fn of(down: &StreamRecord, upstream: &Upstream<'_>) -> Vec<Found> {
     match ended(down) {
         Ended::ByClient => {
             found.extend(request::cancel_not_propagated(down, upstream));
-            found.extend(response::cancel_translated(down, upstream));
+            found.extend(request::left_waiting(down, upstream, cut_at(down)));
+            if found.is_empty() {
+                found.extend(response::cancel_translated(down, upstream));
+            }
         }
         Ended::Complete | Ended::ByServer => {
             found.extend(request::truncated(down, upstream));

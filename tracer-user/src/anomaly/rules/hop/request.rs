@@ -4,10 +4,11 @@ use super::{Found, Upstream, words};
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::Endpoint;
 use crate::frame::ErrorCode;
-use crate::hop::facts::{reset_by, transcoded};
+use crate::hop::facts::{cut_at, reset_by, transcoded};
 use crate::hop::{Ended, ended};
+use crate::kernel::event::Timestamp;
 use crate::limits;
-use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamRecord};
+use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
 
 /// P5: the request came to the proxy whole and did not leave it whole.
 pub(super) fn truncated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found> {
@@ -69,6 +70,49 @@ pub(super) fn cancel_not_propagated(down: &StreamRecord, upstream: &Upstream<'_>
     let code = reset_by(down, Endpoint::Client).map(|reset| reset.code);
     let found = Found::new(Kind::CancelNotPropagated, Verdict::Suspicious, summary);
     Some(found.by(Endpoint::Server, code))
+}
+
+/// P6, the other way round: the stream to the server was over, and the client, whose request was whole and whose
+/// windows were open, was told nothing until `now`.
+pub(super) fn left_waiting(
+    down: &StreamRecord,
+    upstream: &Upstream<'_>,
+    now: Timestamp,
+) -> Option<Found> {
+    let up = upstream.serving.filter(|_| upstream.n_open == 0)?;
+    let over_at = match ended(up) {
+        Ended::Complete => up.response.end_stream_at?,
+        Ended::ByServer => cut_at(up),
+        Ended::Unprocessed => up.last_at,
+        Ended::ByClient | Ended::Unknown => return None,
+    };
+    let asked_at = down.request.end_stream_at?;
+    let (response, cut) = (&down.response, down.resets.first());
+    let sent_at = response.last_data_at.max(response.headers_at);
+    let waited = now.since(over_at.max(asked_at).max(sent_at.unwrap_or(asked_at)));
+    let windows = cut.map_or(response.windows_at_end, |cut| cut.response_windows);
+    let is_blocked = cut.is_some_and(|cut| cut.response_blocked_since.is_some())
+        || windows.stream.is_some_and(|window| window <= 0)
+        || windows.connection.is_some_and(|window| window <= 0);
+    if waited < limits::HOP_HELD_NS || is_blocked {
+        return None;
+    }
+    let what = match ended(up) {
+        Ended::Complete => format!("the server answered {}", words::answer(up)),
+        _ => "the server had ended its stream without a whole answer".to_owned(),
+    };
+    let told = match down.response_phase {
+        Some(ResponsePhase::R0) => "told the client nothing".to_owned(),
+        _ => format!("passed on {} bytes of DATA and no end", response.data_bytes),
+    };
+    let then = match down.end {
+        StreamEnd::Reset | StreamEnd::Connection(_) => ", until the client gave up",
+        _ => ", and the client is still waiting",
+    };
+    let waited = words::ns(waited);
+    let summary = format!("{what}, and for {waited} after it the proxy {told}{then}");
+    let found = Found::new(Kind::ProxyLeftClientWaiting, Verdict::Suspicious, summary);
+    Some(found.by(Endpoint::Server, None))
 }
 
 /// P7: an attempt failed that the client never saw.

@@ -10,7 +10,7 @@ use crate::hop::EndStreamLag;
 use crate::hop::facts::{early_response, end_stream_lag, reset_by};
 use crate::stream::record::{ResponsePhase, Seen, StreamEnd, StreamRecord};
 
-fn ns(ns: u64) -> String {
+pub(super) fn ns(ns: u64) -> String {
     duration(Duration::from_nanos(ns))
 }
 
