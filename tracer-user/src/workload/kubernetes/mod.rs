@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use self::access::Access;
+pub use self::find::ask_once;
 use self::state::State;
 use super::pods::Pods;
 use super::waiting::Waiting;
