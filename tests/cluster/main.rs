@@ -73,6 +73,10 @@ const TESTS: &[Test] = &[
         outages::of_the_api,
     ),
     Test(
+        "a_container_that_starts_anew_while_the_api_server_is_away_is_named_by_the_runtime",
+        outages::of_the_api_with_the_runtime_to_ask,
+    ),
+    Test(
         "a_restart_of_the_kubelet_changes_nothing",
         outages::of_the_kubelet,
     ),

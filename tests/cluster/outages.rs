@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tracer_tests::{eventually, scaled};
 
+use crate::packaging::process_of;
 use crate::setting::{NAMESPACE, SOON, Setting, Tracer};
 use crate::workload::{Deployment, Pod};
 
@@ -41,6 +42,7 @@ impl Traffic {
                 ("namespace", self.namespace),
                 ("pod", &pod.name),
                 ("owner", &pod.deployment),
+                ("container", &format!("{}-container", pod.deployment)),
                 ("owner_kind", "Deployment"),
                 ("role", role),
             ];
@@ -75,27 +77,40 @@ fn identity(setting: &Setting, tracer: &Tracer) -> (Value, Value) {
     )
 }
 
-fn is_served(setting: &Setting, tracer: &Tracer, path: &str) -> bool {
-    setting.cluster.http_get(&tracer.address, path).is_some()
+/// What the readiness probe is told, when it is told that h2trace is ready.
+fn readiness(setting: &Setting, tracer: &Tracer) -> String {
+    let page = setting.cluster.http_get(&tracer.address, "/readyz");
+    page.unwrap_or_else(|| "not ready".to_owned())
+}
+
+#[track_caller]
+fn says(setting: &Setting, tracer: &Tracer, words: &str) {
+    let mut page = String::new();
+    let said = eventually(SOON, || {
+        page = readiness(setting, tracer);
+        page.contains(words)
+    });
+    assert!(said, "/readyz says {page:?}, and not {words:?}");
 }
 
 pub(crate) fn of_the_api(setting: &mut Setting) {
     let tracer = setting.tracer_with(&json!({}));
     let traffic = Traffic::start(setting, "outage-api");
     traffic.goes_on(setting, &tracer);
+    says(setting, &tracer, "ready; pods are named by the API server");
     let before = identity(setting, &tracer);
     // Gone altogether: connections are closed, new ones refused.
     setting.cluster.stop_api();
     let began = Instant::now();
+    says(setting, &tracer, "ready; pods are named from cache since ");
     while began.elapsed() < outage() {
         traffic.goes_on(setting, &tracer);
-        assert!(
-            is_served(setting, &tracer, "/readyz"),
-            "tracing goes on, so it is ready"
-        );
+        // Tracing goes on, so it is ready: a restart would help nobody, and lose what is known.
+        assert!(readiness(setting, &tracer).starts_with("ready"));
         std::thread::sleep(Duration::from_secs(1));
     }
     setting.cluster.start_api();
+    says(setting, &tracer, "ready; pods are named by the API server");
     traffic.goes_on(setting, &tracer);
     assert_eq!(identity(setting, &tracer), before, "h2trace was restarted");
     // Silent: it answers nothing, and closes nothing.
@@ -109,6 +124,49 @@ pub(crate) fn of_the_api(setting: &mut Setting) {
     let again = Traffic::start(setting, "outage-over");
     again.goes_on(setting, &tracer);
     again.end(setting);
+    traffic.end(setting);
+}
+
+/// A container that is started anew while the API server is away: only the runtime can tell its name.
+pub(crate) fn of_the_api_with_the_runtime_to_ask(setting: &mut Setting) {
+    let tracer = setting.tracer_with(&json!({ "cri": { "enabled": true } }));
+    let traffic = Traffic::start(setting, "outage-cri");
+    traffic.goes_on(setting, &tracer);
+    let client = [
+        "get",
+        "pod",
+        &traffic.client.name,
+        "--namespace",
+        traffic.namespace,
+    ];
+    let pod = setting.json(&client);
+    setting.cluster.stop_api();
+    says(
+        setting,
+        &tracer,
+        "ready; pods are named by the container runtime since ",
+    );
+    let pid = process_of(setting, &pod);
+    // SAFETY: kill(2) has no memory effects; the process is the client of this cluster's pod, found by its cgroup.
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+    let mut last = 0.0;
+    // What the first container counted stays, and the new one's is added.
+    let started = eventually(SOON, || {
+        let metrics = setting.metrics(&tracer);
+        let names = [
+            ("namespace", traffic.namespace),
+            ("pod", traffic.client.name.as_str()),
+            ("container", "client-container"),
+        ];
+        let now = metrics.sum("h2trace_connections_total", &names);
+        last = now;
+        now >= 2.0
+    });
+    assert!(started, "connections of the client's containers: {last}");
+    traffic.goes_on(setting, &tracer);
+    setting.cluster.start_api();
+    says(setting, &tracer, "ready; pods are named by the API server");
+    traffic.goes_on(setting, &tracer);
     traffic.end(setting);
 }
 
