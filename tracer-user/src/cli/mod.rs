@@ -18,7 +18,7 @@ pub mod session;
 pub mod show;
 pub mod trace;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -142,6 +142,8 @@ fn log_to_stderr(kernel_log: bool) {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
+            // Colours are for people: a pod's log is read by programs too.
+            .with_ansi(io::stderr().is_terminal())
             .with_target(false)
             .try_init(),
     );
