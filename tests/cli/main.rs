@@ -6,3 +6,4 @@ mod generate;
 mod help;
 mod refusal;
 mod replay;
+mod rights;

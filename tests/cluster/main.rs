@@ -16,6 +16,7 @@ mod rights;
 mod rolling;
 mod runner;
 mod runtime;
+mod selection;
 mod setting;
 mod workload;
 
@@ -47,6 +48,14 @@ const TESTS: &[Test] = &[
     Test(
         "kubectl_h2trace_on_one_pod_tells_of_it_alone_through_a_job_and_leaves_nothing",
         filter::through_a_job,
+    ),
+    Test(
+        "selected_pods_alone_are_traced_and_one_that_starts_later_from_its_first_request_on",
+        selection::selected_alone,
+    ),
+    Test(
+        "a_pod_that_cannot_be_traced_here_is_said_with_the_reason",
+        selection::refusals,
     ),
     Test(
         "each_right_that_is_taken_away_is_missed_and_said",

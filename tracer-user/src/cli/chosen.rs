@@ -118,6 +118,11 @@ fn wait(source: &Source) -> anyhow::Result<()> {
             }
             _ if began.elapsed() > PATIENCE => Some(match source.state.cri() {
                 Reach::Lost { why, .. } => why.said,
+                _ if !source.asks_api() => format!(
+                    "no API server is asked, and no container runtime answered within {} s (give --kubeconfig \
+                     PATH, or run it in h2trace's own pod: kubectl h2trace)",
+                    PATIENCE.as_secs()
+                ),
                 _ => format!("no answer within {} s", PATIENCE.as_secs()),
             }),
             _ => None,

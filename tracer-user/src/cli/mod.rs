@@ -18,7 +18,7 @@ pub mod session;
 pub mod show;
 pub mod trace;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -139,6 +139,7 @@ fn log_to_stderr(kernel_log: bool) {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
             .with_target(false)
             .try_init(),
     );

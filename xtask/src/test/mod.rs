@@ -273,7 +273,7 @@ impl Gate<'_> {
         let ran = demo::target(self.root).join("live-tests-that-ran");
         std::fs::remove_file(&ran).ok();
         let mut first = Ok(());
-        for name in ["kernel", "live", "incident", "proxies", "tshark"] {
+        for name in ["kernel", "live", "incident", "proxies", "tshark", "rules"] {
             if !self.has_tests(name) {
                 bail!("the live tests in tests/{name} are missing");
             }

@@ -34,9 +34,8 @@ impl Source {
             .enable_all()
             .build()
             .map_err(|error| unreachable(&error.to_string()))?;
-        let found = runtime.block_on(timeout(ANSWER, async {
-            part(&access.client().await?, &path).await
-        }));
+        let ask = async { part(&access.client().await?, &path).await };
+        let found = runtime.block_on(async { timeout(ANSWER, ask).await });
         let list = found.map_err(|_| unreachable("no answer in time"))??;
         Ok(list.items.into_iter().next().map(Told::pod))
     }

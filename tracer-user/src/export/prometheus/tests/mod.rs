@@ -9,6 +9,7 @@ use crate::anomaly::kind::Verdict;
 use crate::frame::ErrorCode;
 use crate::stream::record::{Reset, ResponsePhase};
 
+mod deployed;
 mod pods;
 
 fn exported(exporter: &Exporter) -> String {
