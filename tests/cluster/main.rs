@@ -16,6 +16,7 @@ mod plugin;
 mod rights;
 mod rolling;
 mod runner;
+mod runtime;
 mod selection;
 mod setting;
 mod workload;
@@ -72,6 +73,14 @@ const TESTS: &[Test] = &[
     Test(
         "pods_that_come_and_go_in_numbers_keep_their_names_and_leave_no_memory_behind",
         churn::names_are_right_and_nothing_leaks,
+    ),
+    Test(
+        "the_container_runtime_names_pods_where_nobody_else_does",
+        runtime::names_pods,
+    ),
+    Test(
+        "the_container_runtime_names_a_container_that_starts_while_the_api_server_is_gone",
+        runtime::stands_in,
     ),
     Test(
         "while_the_api_server_is_away_or_silent_tracing_goes_on_and_names_stay",
