@@ -16,6 +16,7 @@ mod rights;
 mod rolling;
 mod runner;
 mod selection;
+mod served;
 mod setting;
 mod workload;
 
@@ -55,6 +56,10 @@ const TESTS: &[Test] = &[
     Test(
         "a_pod_that_cannot_be_traced_here_is_said_with_the_reason",
         selection::refusals,
+    ),
+    Test(
+        "serve_traces_no_selected_pod_before_the_pods_are_known_and_then_those_alone",
+        served::known_and_unknown,
     ),
     Test(
         "each_right_that_is_taken_away_is_missed_and_said",
