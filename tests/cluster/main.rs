@@ -18,6 +18,7 @@ mod rolling;
 mod runner;
 mod runtime;
 mod selection;
+mod served;
 mod setting;
 mod workload;
 
@@ -61,6 +62,10 @@ const TESTS: &[Test] = &[
     Test(
         "kubectl_h2trace_that_is_interrupted_or_killed_ends_its_trace_and_leaves_nothing",
         plugin::ended_from_outside,
+    ),
+    Test(
+        "serve_traces_no_selected_pod_before_the_pods_are_known_and_then_those_alone",
+        served::known_and_unknown,
     ),
     Test(
         "each_right_that_is_taken_away_is_missed_and_said",
