@@ -13,11 +13,9 @@ use crate::pipeline::HopEnd;
 impl Exporter {
     /// Counts a stream of a proxy whose request was not seen.
     pub(super) fn count_lone(&mut self, lone: &Lone<HopEnd>) {
-        let vectors = &self.vectors;
-        let info = &lone.upstream.tag.info;
-        let comm = Self::comm(&mut self.workloads, vectors, &info.comm);
-        let requests = vectors.hop_requests.with_label_values(&[comm, "alone"]);
-        requests.inc();
+        self.at_end(&lone.upstream.tag.info, |end, room| {
+            end.add(Series::Hop { join: "alone" }, 1, room);
+        });
     }
 
     /// Counts a request at a proxy, and what was found about it, under the proxy's name.
