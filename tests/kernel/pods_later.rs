@@ -223,6 +223,7 @@ fn two_hundred_pods_come_and_go_and_leave_nothing() {
     let (mut capture, keeper, selected) = node.trace(&["app"]);
     let mut steady_pod = pod(1_000, "shop");
     steady_pod.containers = vec![container("app", "")];
+    steady_pod.is_specified = true;
     node.pods.replace([steady_pod]);
     fs::create_dir(node.path(1_000)).expect("mkdir");
     assert!(eventually(Duration::from_secs(5), || selected

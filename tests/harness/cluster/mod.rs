@@ -168,6 +168,13 @@ impl Cluster {
         self.api.stop_server();
     }
 
+    /// Stops the API server where it stands (SIGSTOP), or lets it go on: its connections stay open, and silent.
+    pub fn pause_api(&mut self, pause: bool) {
+        if let Some(server) = self.api.server() {
+            server.signal(if pause { libc::SIGSTOP } else { libc::SIGCONT });
+        }
+    }
+
     /// Starts the API server again.
     ///
     /// # Panics

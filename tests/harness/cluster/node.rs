@@ -144,6 +144,8 @@ makeIPTablesUtilChains: false
 # The kernel's settings are the machine's: it may not change them.
 protectKernelDefaults: true
 containerRuntimeEndpoint: "unix://@SOCKET@"
+# There is none; without an address every pod gets a warning.
+clusterDNS: ["10.96.0.10"]
 resolvConf: "@FOLDER@/resolv.conf"
 volumePluginDir: "@FOLDER@/volume-plugins"
 nodeStatusUpdateFrequency: 2s

@@ -16,11 +16,12 @@ use crate::export::http::{self, Heartbeat};
 use crate::export::prometheus::{ProgramRuns, Scrape};
 use crate::export::tally::StoppedBy;
 use crate::kernel::event::{Event, SocketKey, Timestamp};
-use crate::kernel::{DRAIN_MAX, Options, Tracer};
+use crate::kernel::{CgroupKind, DRAIN_MAX, Options, Tracer};
 use crate::pipeline::{self, Loss, Output, Pipeline, Sink};
 use crate::stream::table::Shown;
 use crate::workload::attribution::Names;
 use crate::workload::kubernetes;
+use crate::workload::select::{Keeper, Membership, Selected};
 
 /// Exit status after a second signal, as shells number it for SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -125,14 +126,39 @@ struct Live {
     tracer: Tracer,
     pipeline: Pipeline,
     tap: Option<Box<dyn Tap>>,
+    /// Keeps the members of a filter by pods up to date for as long as this lives.
+    _keeper: Option<Keeper>,
 }
 
-/// Loads and attaches the kernel programs. When it returns, the next byte is seen.
+/// Loads and attaches the kernel programs. When it returns, the next byte is seen, also of those `chosen` pods that
+/// are there.
 ///
 /// # Errors
 /// The kernel refuses; with the remedy.
-pub fn start(settings: &Settings, tap: Option<Box<dyn Tap>>) -> anyhow::Result<Box<dyn Source>> {
-    let tracer = Tracer::start(&settings.options)?;
+pub fn start(
+    settings: &Settings,
+    chosen: Option<Membership>,
+    selected: &Selected,
+    tap: Option<Box<dyn Tap>>,
+) -> anyhow::Result<Box<dyn Source>> {
+    let mut options = settings.options.clone();
+    let chosen = chosen.map(|mut chosen| {
+        chosen.refresh();
+        let members = Some(chosen.members().iter().copied().collect());
+        match chosen.kind() {
+            CgroupKind::Pod => options.filter.pods = members,
+            CgroupKind::Excluded => options.filter.excluded = members,
+        }
+        chosen
+    });
+    let mut tracer = Tracer::start(&options)?;
+    let keeper = match (chosen, tracer.take_live_cgroups()) {
+        (Some(chosen), Some(maps)) => Some(
+            Keeper::start(chosen, maps, selected.clone())
+                .context("cannot start the thread that follows pods")?,
+        ),
+        _ => None,
+    };
     let pipeline = Pipeline::new(pipeline::Settings {
         shown: Arc::clone(&settings.shown),
         names: Box::new(Names::new(settings.pods.clone())),
@@ -141,6 +167,7 @@ pub fn start(settings: &Settings, tap: Option<Box<dyn Tap>>) -> anyhow::Result<B
         tracer,
         pipeline,
         tap,
+        _keeper: keeper,
     }))
 }
 

@@ -1,6 +1,7 @@
 //! The command line. Exit status: 0 well, 1 when `--fail-on` found something, 2 error.
 
 pub mod args;
+pub mod chosen;
 pub mod doctor;
 pub mod explain;
 pub mod front;

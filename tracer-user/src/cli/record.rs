@@ -15,7 +15,6 @@ use anyhow::{Context as _, bail};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::args::RecordArgs;
-use super::held;
 use super::live::{self, Tap};
 use super::output::Printer;
 use super::ready::ReadyFile;
@@ -47,13 +46,12 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
              too (if that is meant, say --include-payload; trace keeps none of it)"
         );
     }
-    if args.trace.held_by_stdin {
-        held::by_stdin()?;
-    }
     let scope = trace::scope(&args.trace)?;
+    let told = trace::told_by_holder(&args.trace)?;
     let settings = live::Settings::new(&args.trace.common, &scope)?.with_payload(RING_BYTES);
     let ready = ReadyFile::prepare(args.trace.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
+    let chosen = trace::chosen(&scope, &settings, told.as_deref())?;
     let name = args.write.display().to_string();
     let to_stdout = args.write == Path::new("-");
     let file = open(&args.write).with_context(|| {
@@ -71,7 +69,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         report: Arc::clone(&report),
         unwritten: 0,
     };
-    let source = live::start(&settings, Some(Box::new(tap)))?;
+    let source = live::start(&settings, chosen, &scope.selected, Some(Box::new(tap)))?;
     super::say(&format!(
         "recording {} with its payload to {} (ctrl-c ends it)",
         scope.in_words(),
@@ -84,7 +82,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     } else {
         Printer::stdout()
     };
-    let plan = trace::plan(&args.trace, scope, printer);
+    let plan = trace::plan(&args.trace, scope, &settings, printer);
     let ended = live::until_done(source, plan, None)?;
     let report = std::mem::take(&mut *report.lock().unwrap_or_else(PoisonError::into_inner));
     for line in report.lines(&name, args.max_size) {

@@ -211,6 +211,7 @@ impl Printed {
             stopped_by: StoppedBy::EndOfFile,
             output_dropped: 0,
             filtered,
+            pods: None,
         };
         match &mut self.front {
             Front::Text(text) => {

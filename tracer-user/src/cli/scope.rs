@@ -1,16 +1,24 @@
 //! What is traced: the arguments looked up, and said in words.
 
 use anyhow::bail;
+use tracer_ebpf::config::filter;
 
 use super::args::FilterArgs;
+use crate::export::tally::SelectedPods;
+use crate::export::text::count;
 use crate::kernel::Filter;
+use crate::workload::select::{Selected, Selection};
 use crate::workload::{cgroup, netns, process};
 
 /// The filter, with all names resolved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// What the kernel programs filter by.
+    /// What the kernel programs filter by. Pods are not looked up yet: none is a member.
     pub filter: Filter,
+    /// Which pods.
+    pub selection: Selection,
+    /// How many those are, while it runs.
+    pub selected: Selected,
     /// The cgroups as they were named.
     cgroup_names: Vec<String>,
 }
@@ -30,6 +38,8 @@ impl Scope {
                  (run it on the host, with hostPID: true, or use --cgroup)"
             );
         }
+        let selection = args.pods.selection().map_err(anyhow::Error::msg)?;
+        let none_yet = |is_filtered: bool| is_filtered.then(Vec::new);
         let filter = Filter {
             pids: args.pid.clone(),
             cgroups: args
@@ -37,8 +47,8 @@ impl Scope {
                 .iter()
                 .map(|given| cgroup::id_of(given))
                 .collect::<Result<_, _>>()?,
-            pods: None,
-            excluded: None,
+            pods: none_yet(selection.is_positive()),
+            excluded: none_yet(!selection.is_positive() && !selection.is_empty()),
             netns: args
                 .netns
                 .iter()
@@ -49,24 +59,64 @@ impl Scope {
         };
         Ok(Self {
             filter,
+            selection,
+            selected: Selected::default(),
             cgroup_names: args.cgroup.clone(),
         })
     }
 
-    /// True when nothing is filtered.
+    /// True when nothing is filtered, but for what is excluded.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.filter.bits() == 0
+        self.filter.bits() & !filter::EXCLUDED == 0
+    }
+
+    /// Pods are selected or excluded.
+    #[must_use]
+    pub fn is_by_pods(&self) -> bool {
+        !self.selection.is_empty()
+    }
+
+    /// The pods that are selected, for the end of the run.
+    #[must_use]
+    pub fn pods(&self) -> SelectedPods {
+        let counts = self.selected.counts();
+        SelectedPods {
+            words: self.selection.in_words(),
+            positive: self.selection.is_positive(),
+            ever: counts.ever,
+            now: counts.traced,
+        }
+    }
+
+    /// The pods that are selected, as far as they are there now: `pod shop/cart-1`, `3 pods with app=cart`.
+    fn pods_in_words(&self) -> String {
+        let words = self.selection.in_words();
+        let traced = self.selected.counts().traced;
+        match words.strip_prefix("pods ") {
+            Some(which) if self.selection.pods.is_empty() => {
+                format!("{} {which}", count(traced as u64, "pod", "pods"))
+            }
+            _ => words,
+        }
     }
 
     /// What is traced, in words, as it is now: `3 processes`, `port 50051 of envoy`, `all processes`.
     #[must_use]
     pub fn in_words(&self) -> String {
         if self.is_all() {
-            return "all processes".to_owned();
+            return if self.is_by_pods() {
+                let but = self.selection.excluded_namespaces.join(" or ");
+                format!("all processes but pods of namespace {but}")
+            } else {
+                "all processes".to_owned()
+            };
         }
         let pids = &self.filter.pids;
         let mut parts = Vec::new();
+        if self.is_by_pods() {
+            parts.push(self.pods_in_words());
+        }
         if !pids.is_empty() {
             let n_roots = pids.iter().filter(|pid| process::lives(**pid)).count();
             let n_now = n_roots + process::descendants(pids).len();
@@ -114,6 +164,36 @@ mod tests {
             scope.in_words(),
             "process name envoy and port 50051 or 8080"
         );
+        let excluded = Scope {
+            filter: Filter {
+                excluded: Some(Vec::new()),
+                ..Filter::default()
+            },
+            selection: Selection {
+                excluded_namespaces: vec!["kube-system".into()],
+                ..Selection::default()
+            },
+            ..Scope::default()
+        };
+        assert!(excluded.is_all());
+        assert_eq!(
+            excluded.in_words(),
+            "all processes but pods of namespace kube-system"
+        );
+        let selected = Scope {
+            filter: Filter {
+                pods: Some(Vec::new()),
+                ports: vec![80],
+                ..Filter::default()
+            },
+            selection: Selection {
+                namespaces: vec!["shop".into()],
+                ..Selection::default()
+            },
+            ..Scope::default()
+        };
+        assert!(!selected.is_all());
+        assert_eq!(selected.in_words(), "0 pods of namespace shop and port 80");
         let own = FilterArgs {
             pid: vec![std::process::id()],
             ..FilterArgs::default()

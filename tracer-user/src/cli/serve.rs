@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::ServeArgs;
+use super::chosen;
 use super::front::Front;
 use super::live;
 use super::ready::ReadyFile;
@@ -32,7 +33,16 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let exporter = Exporter::new()?;
     let scrape = exporter.scrape();
     let heartbeat = Arc::new(Heartbeat::new());
-    let source = live::start(&settings, None)?;
+    if let Some(pods) = &settings.pods {
+        exporter.show_pods(pods.clone())?;
+        heartbeat.show_pods(Arc::clone(&pods.state));
+    }
+    let chosen = chosen::later(&scope, settings.pods.as_ref())?;
+    let source = live::start(&settings, chosen, &scope.selected, None)?;
+    if let Some(why) = chosen::unknown(&scope, settings.pods.as_ref()) {
+        super::say(&why);
+        heartbeat.set_waiting(Some(why));
+    }
     heartbeat.set_attached(true);
     super::say(&format!(
         "tracing {}; metrics on http://{listen}/metrics",
@@ -45,6 +55,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         exporter: Some(exporter),
         heartbeat: Arc::clone(&heartbeat),
         scope,
+        pods: settings.pods.clone(),
         heartbeat_every: HEARTBEAT_EVERY,
         wanted: Wanted::new(Vec::new()),
         report_every: Duration::MAX,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
+use super::chosen;
 use super::front::Front;
 use super::output::Printer;
 use super::scope::Scope;
@@ -19,6 +20,7 @@ use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
 use crate::export::text::count;
 use crate::kernel::DRAIN_MAX;
 use crate::pipeline::{Output, Sink};
+use crate::workload::kubernetes;
 
 /// How long the loop sleeps when the ring is empty (DESIGN.md 3.4: a short timer instead of wakeups).
 const DRAIN_EVERY: Duration = Duration::from_millis(2);
@@ -91,6 +93,8 @@ pub struct Plan {
     pub heartbeat: Arc<Heartbeat>,
     /// What is traced: for the sign of life that people see.
     pub scope: Scope,
+    /// Who names pods.
+    pub pods: Option<kubernetes::Source>,
     /// How often people see one when nothing else is printed.
     pub heartbeat_every: Duration,
     /// What of the outputs is printed.
@@ -288,6 +292,7 @@ impl Session {
             }
         }
         self.kernel = kernel;
+        self.look_at_pods();
         if let Some(exporter) = self.plan.exporter.as_mut() {
             let (connections, streams) = self.source.live();
             exporter.set_live(connections, streams);
@@ -300,6 +305,22 @@ impl Session {
         }
         self.print();
         Ok(())
+    }
+
+    /// Says how it stands with the pods that are selected, where that is looked for.
+    fn look_at_pods(&mut self) {
+        if !self.plan.scope.is_by_pods() {
+            return;
+        }
+        let counts = self.plan.scope.selected.counts();
+        let unknown = chosen::unknown(&self.plan.scope, self.plan.pods.as_ref());
+        if unknown.is_none() && self.plan.heartbeat.is_waiting() {
+            super::say(&format!("now tracing {}", self.plan.scope.in_words()));
+        }
+        self.plan.heartbeat.set_waiting(unknown);
+        if let Some(exporter) = self.plan.exporter.as_mut() {
+            exporter.set_selected(counts.traced, counts.known, counts.beyond);
+        }
     }
 
     /// Says what broke, when something did since it was last said.
@@ -362,6 +383,7 @@ impl Session {
             stopped_by,
             output_dropped: self.plan.printer.as_ref().map_or(0, Printer::dropped_lines),
             filtered: !self.plan.scope.is_all(),
+            pods: self.plan.scope.is_by_pods().then(|| self.plan.scope.pods()),
         };
         self.plan.front.summary(&summary, &self.diagnosis);
         self.print();
@@ -455,6 +477,7 @@ mod tests {
             exporter: Some(exporter),
             heartbeat: Arc::new(Heartbeat::new()),
             scope: Scope::default(),
+            pods: None,
             heartbeat_every: Duration::from_secs(3_600),
             wanted: everything(),
             report_every: Duration::from_millis(5),
@@ -558,6 +581,7 @@ mod tests {
             exporter: None,
             heartbeat: Arc::new(Heartbeat::new()),
             scope: Scope::default(),
+            pods: None,
             heartbeat_every: Duration::from_secs(3_600),
             wanted: everything(),
             report_every: Duration::from_millis(5),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use super::args::{Format, Show, TraceArgs};
+use super::chosen;
 use super::front::Front;
 use super::held;
 use super::live;
@@ -20,6 +21,7 @@ use crate::export::http::Heartbeat;
 use crate::export::json::Json;
 use crate::export::text::Text;
 use crate::kernel;
+use crate::workload::select::Membership;
 
 /// A quiet trace shows that it is alive this often.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
@@ -29,18 +31,37 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 /// # Errors
 /// What is named does not exist, privileges are missing, or the kernel refuses.
 pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
-    if args.held_by_stdin {
-        held::by_stdin()?;
-    }
     let scope = scope(args)?;
+    let told = told_by_holder(args)?;
     let settings = live::Settings::new(&args.common, &scope)?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
-    let source = live::start(&settings, None)?;
+    let chosen = chosen(&scope, &settings, told.as_deref())?;
+    let source = live::start(&settings, chosen, &scope.selected, None)?;
     super::say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
     ready.write(None)?;
-    let ended = live::until_done(source, plan(args, scope, Printer::stdout()), None)?;
+    let plan = plan(args, scope, &settings, Printer::stdout());
+    let ended = live::until_done(source, plan, None)?;
     Ok(args.report.exit_code(ended.tally.worst()))
+}
+
+/// What whoever holds the run knows of the node's pods, if it is held.
+pub(super) fn told_by_holder(args: &TraceArgs) -> anyhow::Result<Option<String>> {
+    args.held_by_stdin.then(held::by_stdin).transpose()
+}
+
+/// The pods that were chosen, once they are known.
+pub(super) fn chosen(
+    scope: &Scope,
+    settings: &live::Settings,
+    told: Option<&str>,
+) -> anyhow::Result<Option<Membership>> {
+    if let (Some(told), Some(source)) = (told, &settings.pods)
+        && !told.trim().is_empty()
+    {
+        source.told(told)?;
+    }
+    chosen::now(scope, settings.pods.as_ref())
 }
 
 /// What is to be traced: never everything by accident.
@@ -48,20 +69,27 @@ pub(super) fn scope(args: &TraceArgs) -> anyhow::Result<Scope> {
     let scope = Scope::new(&args.filter)?;
     if scope.is_all() && !args.all {
         bail!(
-            "say what to trace: --pid, --comm, --cgroup, --netns or --port (or --all for the whole host)"
+            "say what to trace: --pid, --comm, --cgroup, --netns, --port, or --pod, --namespace, --selector (or --all for \
+             the whole host)"
         );
     }
     Ok(scope)
 }
 
 /// A run that prints.
-pub(super) fn plan(args: &TraceArgs, scope: Scope, printer: Printer) -> Plan {
+pub(super) fn plan(
+    args: &TraceArgs,
+    scope: Scope,
+    settings: &live::Settings,
+    printer: Printer,
+) -> Plan {
     Plan {
         front: front(args),
         printer: Some(printer),
         exporter: None,
         heartbeat: Arc::new(Heartbeat::new()),
         scope,
+        pods: settings.pods.clone(),
         heartbeat_every: HEARTBEAT_EVERY,
         wanted: Wanted::new(shown(args)),
         report_every: args.report_every,

@@ -99,6 +99,16 @@ impl WallTime {
     }
 }
 
+impl From<SystemTime> for WallTime {
+    fn from(time: SystemTime) -> WallTime {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        WallTime {
+            seconds: since.as_secs(),
+            nanos: since.subsec_nanos(),
+        }
+    }
+}
+
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = civil(self.seconds / 86_400);

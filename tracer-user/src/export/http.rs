@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,8 +15,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::clock::WallTime;
 use super::prometheus::Scrape;
 use crate::limits;
+use crate::workload::kubernetes::state::{Reach, State, Told};
 
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,6 +38,9 @@ pub struct Heartbeat {
     started: Instant,
     attached: AtomicBool,
     beat_ms: AtomicU64,
+    waiting: Mutex<Option<String>>,
+    /// How it stands with who names the pods. It never makes the tracer unready: tracing goes on without.
+    pods: OnceLock<Arc<State>>,
 }
 
 impl Heartbeat {
@@ -46,7 +51,15 @@ impl Heartbeat {
             started: Instant::now(),
             attached: AtomicBool::new(false),
             beat_ms: AtomicU64::new(0),
+            waiting: Mutex::new(None),
+            pods: OnceLock::new(),
         }
+    }
+
+    /// Says from now on who names the pods.
+    pub fn show_pods(&self, state: Arc<State>) {
+        // Whoever said it first is right.
+        drop(self.pods.set(state));
     }
 
     /// The drain loop is alive.
@@ -58,6 +71,20 @@ impl Heartbeat {
     /// All kernel programs are attached, or no longer.
     pub fn set_attached(&self, attached: bool) {
         self.attached.store(attached, Ordering::Relaxed);
+    }
+
+    /// What has to come before it does what it shall, and why it has not.
+    pub fn set_waiting(&self, why: Option<String>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Something has to come first.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     /// Time since the last beat.
@@ -74,13 +101,53 @@ impl Heartbeat {
         if !self.attached.load(Ordering::Relaxed) {
             return Some("the kernel programs are not attached\n".to_owned());
         }
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         self.late(READY_AGE)
+            .or_else(|| waiting.as_ref().map(|why| format!("{why}\n")))
     }
 
     /// Why it is not healthy; None when it is.
     #[must_use]
     pub fn unhealthy(&self) -> Option<String> {
         self.late(HEALTHY_AGE)
+    }
+
+    /// What is said when all is well: who names the pods, and since when not.
+    #[must_use]
+    pub fn remark(&self) -> String {
+        let Some(state) = self.pods.get() else {
+            return "ok\n".to_owned();
+        };
+        let who = match (state.api(), state.told()) {
+            (_, Told::Api) => "the API server".to_owned(),
+            (Reach::Lost { since, why }, Told::Cri) => {
+                format!(
+                    "the container runtime since {}: {why}",
+                    WallTime::from(since)
+                )
+            }
+            (_, Told::Cri) => "the container runtime".to_owned(),
+            (Reach::Lost { since, why }, Told::None) => {
+                return format!(
+                    "ready; pods are named from cache since {}: {why}\n",
+                    WallTime::from(since)
+                );
+            }
+            (_, Told::None) => return self.remark_of_runtime(&state.cri()),
+        };
+        format!("ready; pods are named by {who}\n")
+    }
+
+    fn remark_of_runtime(&self, cri: &Reach) -> String {
+        match cri {
+            Reach::Lost { since, why } => {
+                format!(
+                    "ready; pods are named from cache since {}: {why}\n",
+                    WallTime::from(*since)
+                )
+            }
+            _ => "ready; pods have no names yet\n".to_owned(),
+        }
     }
 
     fn late(&self, bound: Duration) -> Option<String> {
@@ -199,14 +266,14 @@ fn answer<B>(
             }
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")),
         },
-        "/healthz" => state(heartbeat.unhealthy()),
-        _ => state(heartbeat.unready()),
+        "/healthz" => state(heartbeat, heartbeat.unhealthy()),
+        _ => state(heartbeat, heartbeat.unready()),
     }
 }
 
-fn state(trouble: Option<String>) -> Response<Full<Bytes>> {
+fn state(heartbeat: &Heartbeat, trouble: Option<String>) -> Response<Full<Bytes>> {
     match trouble {
-        None => text(StatusCode::OK, "ok\n".into()),
+        None => text(StatusCode::OK, heartbeat.remark()),
         Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, trouble),
     }
 }
@@ -228,6 +295,7 @@ mod tests {
 
     use super::*;
     use crate::export::prometheus::Exporter;
+    use crate::workload::kubernetes::state::{Reason, Trouble};
 
     fn ask(address: SocketAddr, head: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -301,6 +369,41 @@ mod tests {
     }
 
     #[test]
+    fn ready_without_who_names_pods_and_says_so() {
+        let heartbeat = Heartbeat::new();
+        heartbeat.set_attached(true);
+        assert_eq!(heartbeat.remark(), "ok\n");
+        let state = Arc::new(State::default());
+        heartbeat.show_pods(Arc::clone(&state));
+        assert_eq!(heartbeat.remark(), "ready; pods have no names yet\n");
+        state.api_answers();
+        assert_eq!(
+            heartbeat.remark(),
+            "ready; pods are named by the API server\n"
+        );
+        state.api_fails(Trouble {
+            reason: Reason::Unreachable,
+            said: "the API server cannot be reached: refused".into(),
+        });
+        let remark = heartbeat.remark();
+        assert!(
+            remark.starts_with("ready; pods are named from cache since 20"),
+            "{remark}"
+        );
+        assert!(
+            remark.ends_with("Z: the API server cannot be reached: refused\n"),
+            "{remark}"
+        );
+        state.cri_answers();
+        let remark = heartbeat.remark();
+        assert!(
+            remark.starts_with("ready; pods are named by the container runtime since 20"),
+            "{remark}"
+        );
+        assert_eq!((heartbeat.unready(), heartbeat.unhealthy()), (None, None));
+    }
+
+    #[test]
     fn late_drain_loop_is_not_healthy() {
         let Some(started) = Instant::now().checked_sub(HEALTHY_AGE * 2) else {
             return;
@@ -309,6 +412,8 @@ mod tests {
             started,
             attached: AtomicBool::new(true),
             beat_ms: AtomicU64::new(0),
+            waiting: Mutex::new(None),
+            pods: OnceLock::new(),
         };
         assert!(
             heartbeat

@@ -184,6 +184,22 @@ metrics! {
         "Bytes that were copied to user space for it, record headers included";
     SELF_RECORDS = Counter "h2trace_self_records_total" []
         "Records that the kernel programs wrote";
+    SELF_PODS = Gauge "h2trace_self_pods" []
+        "Pods of this node that are known; absent where nobody is asked for pods, as the next five";
+    SELF_PODS_SOURCE = Gauge "h2trace_self_pods_source" ["source"]
+        "1 for who names pods now: the API server (api), the container runtime (cri), or what was told before (none)";
+    SELF_PODS_WAITING = Gauge "h2trace_self_pods_waiting" []
+        "Containers with connections that wait for their names";
+    SELF_POD_WATCH_ERRORS = Counter "h2trace_self_pod_watch_errors_total" ["reason"]
+        "Failures of the watch of this node's pods, by reason: no_access, unauthorized, forbidden, expired, unreachable, other";
+    SELF_UNNAMED_CONNECTIONS = Counter "h2trace_self_unnamed_connections_total" []
+        "Connections of pods whose names were not known yet when they were opened";
+    SELF_CRI_CALLS = Counter "h2trace_self_cri_calls_total" []
+        "Times that the container runtime was asked for its containers";
+    SELF_SELECTED_PODS = Gauge "h2trace_self_selected_pods" []
+        "Pods of this node that --pod, --namespace, --selector and the like leave, and that are traced now; 0 without such options";
+    SELF_SELECTION_KNOWN = Gauge "h2trace_self_selection_known" []
+        "1 when it is known which pods those options select; while it is 0 no pod is traced that would have to be";
     SELF_PROGRAM_ATTACHED = Gauge "h2trace_self_program_attached" ["program"]
         "1 for every kernel program that is attached";
     SELF_PROGRAM_RUNS = Counter "h2trace_self_program_runs_total" ["program"]

@@ -18,6 +18,8 @@ use crate::stream::record::{
 };
 
 use crate::stream::user_agent::UserAgent;
+use crate::workload::belongs::Belongs;
+use crate::workload::pod::{Owner, Workload};
 
 const START: u64 = 1_000_000_000;
 
@@ -37,8 +39,8 @@ pub(crate) fn connection() -> ConnectionInfo {
         local: Address::Inet("127.0.0.1:40000".parse().unwrap()),
         peer: Address::Inet("127.0.0.1:8080".parse().unwrap()),
         peer_process: None,
-        workload: crate::workload::belongs::Belongs::to_host(),
-        peer_workload: crate::workload::belongs::Belongs::to_host(),
+        workload: Belongs::to_host(),
+        peer_workload: Belongs::to_host(),
         opened: Opened::Active,
         beginning_seen: true,
         upgraded: false,
@@ -52,8 +54,8 @@ pub(crate) fn tls() -> ConnectionInfo {
         id: ConnectionId(4),
         role: None,
         peer_process: None,
-        workload: crate::workload::belongs::Belongs::to_host(),
-        peer_workload: crate::workload::belongs::Belongs::to_host(),
+        workload: Belongs::to_host(),
+        peer_workload: Belongs::to_host(),
         opened: Opened::Unseen,
         beginning_seen: false,
         protocol: Protocol::Other(OtherProtocol::Tls),
@@ -301,13 +303,37 @@ pub(crate) fn unseen(stream_id: u32) -> StreamRecord {
     }
 }
 
-/// The call of [`cut`] at the proxy that cut it: whole on the server's hop.
+/// A pod whose names are known.
+pub(crate) fn workload(pod: &str, container: &str) -> Belongs {
+    let belongs = Belongs::to_pod("2c48913c-b29f-11e7-9350-020968147796", "5d3ae4a1");
+    belongs.name(Arc::new(Workload {
+        namespace: "shop".into(),
+        pod: pod.into(),
+        container: container.into(),
+        node: "n1".into(),
+        owner: Owner {
+            kind: "Deployment".into(),
+            name: "gateway".into(),
+        },
+        ..Workload::default()
+    }));
+    belongs
+}
+
+/// The call of [`cut`] at the proxy that cut it: whole on the server's hop. The proxy is in a pod, and the server
+/// too, which only its address tells.
 pub(crate) fn hop(stream_id: u32) -> Output {
     let proxy = |id, role| ConnectionInfo {
         id: ConnectionId(id),
         role: Some(role),
         pid: 77,
         comm: "envoy".into(),
+        workload: workload("gateway-5c", "envoy"),
+        peer_workload: if role == Endpoint::Client {
+            workload("cart-7d9f", "")
+        } else {
+            Belongs::to_host()
+        },
         ..connection()
     };
     let side = |id, role, record: StreamRecord| HopStream {

@@ -222,4 +222,19 @@ pub struct Summary<'a> {
     pub output_dropped: u64,
     /// A filter was set.
     pub filtered: bool,
+    /// The pods that were selected or excluded, if that was asked for.
+    pub pods: Option<SelectedPods>,
+}
+
+/// The pods of a run that selects or excludes some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectedPods {
+    /// Which, in words.
+    pub words: String,
+    /// Only these were traced; otherwise all but those that these words exclude.
+    pub positive: bool,
+    /// How many were traced at any time.
+    pub ever: u64,
+    /// How many at the end.
+    pub now: usize,
 }

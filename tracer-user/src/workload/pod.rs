@@ -44,6 +44,8 @@ pub struct Pod {
     /// When the kubelet took it on, in seconds since 1970; 0 is unknown. No other pod can have had one of its
     /// addresses after that.
     pub started: i64,
+    /// `containers` names all of its specification, started or not: the API server told them.
+    pub is_specified: bool,
     /// Its containers: of the specification, init containers and ephemeral ones too.
     pub containers: Vec<Container>,
 }

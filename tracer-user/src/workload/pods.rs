@@ -1,7 +1,7 @@
 //! The pods of this node as far as they are known: filled by what watches them, read by what names
 //! connections and by what selects pods to trace. Shared between threads.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ struct Known {
     by_uid: HashMap<String, Arc<Pod>>,
     by_container: HashMap<String, Arc<Pod>>,
     by_address: HashMap<IpAddr, Arc<Pod>>,
+    /// Containers that only the container runtime has told of so far.
+    learnt: HashSet<String>,
     /// Pods that have gone, oldest first: connections that they opened a moment ago are still to be named.
     gone: VecDeque<(Instant, Arc<Pod>)>,
     version: u64,
@@ -39,7 +41,10 @@ impl Pods {
         known.gone = std::mem::take(&mut before.gone);
         for mut pod in pods {
             if let Some(earlier) = before.by_uid.remove(&pod.uid) {
-                keep_ids(&mut pod, &earlier);
+                keep_learnt(&mut pod, &earlier, &before.learnt);
+                let learnt = pod.containers.iter().map(|container| &container.id);
+                let learnt = learnt.filter(|id| before.learnt.contains(*id)).cloned();
+                known.learnt.extend(learnt);
             }
             known.put(pod);
         }
@@ -59,12 +64,12 @@ impl Pods {
     /// containers that it has not told of yet.
     pub fn learn(&self, pod: Pod) {
         let mut known = self.write();
-        let Some(earlier) = known.by_uid.get(&pod.uid) else {
+        let Some(earlier) = known.by_uid.get(&pod.uid).cloned() else {
             known.version += 1;
             known.put(pod);
             return;
         };
-        let mut better = Pod::clone(earlier);
+        let mut better = Pod::clone(&earlier);
         for container in pod.containers {
             let told = better
                 .containers
@@ -77,6 +82,7 @@ impl Pods {
                 .containers
                 .iter_mut()
                 .find(|other| other.name == container.name && other.id.is_empty());
+            known.learnt.insert(container.id.clone());
             match unnamed {
                 Some(other) => other.id = container.id,
                 None => better.containers.push(container),
@@ -85,7 +91,7 @@ impl Pods {
         if better.addresses.is_empty() && !known.complete {
             better.addresses = pod.addresses;
         }
-        if better != **earlier {
+        if better != *earlier {
             known.version += 1;
             known.put(better);
         }
@@ -189,7 +195,13 @@ impl Known {
     fn put(&mut self, mut pod: Pod) {
         let before = self.remove(&pod.uid);
         if let Some(before) = &before {
-            keep_ids(&mut pod, before);
+            keep_learnt(&mut pod, before, &self.learnt);
+            for container in &before.containers {
+                let stays = pod.containers.iter().any(|other| other.id == container.id);
+                if !stays {
+                    self.learnt.remove(&container.id);
+                }
+            }
         }
         if self.by_uid.len() >= limits::PODS {
             self.beyond += 1;
@@ -257,6 +269,9 @@ impl Known {
     }
 
     fn bury(&mut self, pod: Arc<Pod>) {
+        for container in &pod.containers {
+            self.learnt.remove(&container.id);
+        }
         let now = Instant::now();
         while let Some((at, _)) = self.gone.front()
             && (self.gone.len() >= limits::PODS_GONE || now.duration_since(*at) > LINGER)
@@ -282,13 +297,13 @@ impl Known {
 const LINGER: Duration = Duration::from_nanos(limits::PODS_LINGER_NS);
 
 /// What the container runtime said of a container stays until the API server knows it too.
-fn keep_ids(pod: &mut Pod, before: &Pod) {
+fn keep_learnt(pod: &mut Pod, before: &Pod, learnt: &HashSet<String>) {
     for container in &mut pod.containers {
         if container.id.is_empty()
             && let Some(known) = before
                 .containers
                 .iter()
-                .find(|other| other.name == container.name)
+                .find(|other| other.name == container.name && learnt.contains(&other.id))
         {
             container.id.clone_from(&known.id);
         }
@@ -456,6 +471,10 @@ mod tests {
         // It was started anew.
         pods.put(pod("u1", "cart", "c2", "10.0.0.1"));
         assert!(pods.by_container("c2").is_some() && pods.by_container("c1").is_none());
+        // What it told itself it may take back.
+        pods.put(pod("u1", "cart", "", "10.0.0.1"));
+        assert!(pods.by_container("c2").is_none());
+        assert!(pods.read().learnt.is_empty());
         pods.learn(pod("u9", "alone", "c9", "10.0.0.9"));
         assert_eq!(pods.by_container("c9").unwrap().name, "alone");
     }

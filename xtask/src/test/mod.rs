@@ -19,6 +19,10 @@ pub(crate) struct Options {
     #[arg(long, value_enum, num_args = 1.., value_name = "STEP")]
     only: Vec<Step>,
 
+    /// Only the tests in a real Kubernetes cluster: installs what they need, makes the cluster, takes it down
+    #[arg(long, conflicts_with = "only")]
+    cluster: bool,
+
     /// Bigger live tests (sets H2TRACE_SCALE=full), and new random cases of the properties
     #[arg(long)]
     full: bool,
@@ -29,6 +33,20 @@ const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
 
 /// How long each fuzz target runs in the gate.
 const FUZZ_SECONDS: &str = "10";
+
+/// What the tests in the cluster need of the set-up.
+const CLUSTER_PIECES: &[&str] = &[
+    "programs",
+    "node-programs",
+    "kubernetes",
+    "etcd",
+    "helm",
+    "kubeconform",
+    "prometheus",
+    "node",
+    "grpc-go",
+    "envoy-1.40.0",
+];
 
 /// A step of the gate, in the order they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,12 +71,14 @@ enum Step {
     Ebpf,
     /// Real programs, real sockets, the real kernel
     Live,
+    /// h2trace's image in a real Kubernetes cluster of one node
+    Cluster,
     /// Sizes of the kernel object and the binary
     Sizes,
 }
 
 impl Step {
-    const ALL: [Step; 11] = [
+    const ALL: [Step; 12] = [
         Step::Setup,
         Step::Fmt,
         Step::Tidy,
@@ -69,6 +89,7 @@ impl Step {
         Step::Fuzz,
         Step::Ebpf,
         Step::Live,
+        Step::Cluster,
         Step::Sizes,
     ];
 
@@ -88,8 +109,11 @@ enum Outcome {
 
 /// Runs the gate. Exit status 1 when a step fails, 2 when the gate cannot run.
 pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
-    let wanted = |step: Step| options.only.is_empty() || options.only.contains(&step);
-    if wanted(Step::Live)
+    let wanted = |step: Step| match options.cluster {
+        true => step == Step::Cluster,
+        false => options.only.is_empty() || options.only.contains(&step),
+    };
+    if (wanted(Step::Live) || wanted(Step::Cluster))
         && let Some(refusal) =
             privilege::refuse("test", "runs live tests, which load kernel programs")
     {
@@ -179,6 +203,7 @@ impl Gate<'_> {
                 &[],
             )?,
             Step::Live => self.live()?,
+            Step::Cluster => self.cluster()?,
             Step::Sizes => self.sizes()?,
         }
         Ok(Outcome::Done)
@@ -277,6 +302,29 @@ impl Gate<'_> {
         println!("    {n_ran} tests drove real peers");
         if n_ran == 0 {
             bail!("no live test ran: all were skipped");
+        }
+        Ok(())
+    }
+
+    /// A real cluster, with the image as users build it.
+    fn cluster(&mut self) -> anyhow::Result<()> {
+        if !self.has_tests("cluster") {
+            bail!("the tests in tests/cluster are missing");
+        }
+        self.own_task(&[&["setup", "--only"], CLUSTER_PIECES].concat())?;
+        self.own_task(&["image"])?;
+        let ran = demo::target(self.root).join("cluster-tests-that-ran");
+        std::fs::remove_file(&ran).ok();
+        let mut tests = command::cargo(self.root);
+        tests.args(["test", "--locked", "--package", "tracer-tests"]);
+        tests.args(["--test", "cluster"]);
+        tests.env("H2TRACE_LIVE_COUNT", &ran);
+        if self.full {
+            tests.env("H2TRACE_SCALE", "full");
+        }
+        self.tests(&mut tests)?;
+        if !ran.exists() {
+            bail!("no test ran in the cluster: all were skipped");
         }
         Ok(())
     }

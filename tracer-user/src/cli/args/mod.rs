@@ -2,6 +2,7 @@
 
 mod explain;
 mod kubernetes;
+mod pods;
 mod report;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::explain::ExplainArgs;
 pub use self::kubernetes::{KubernetesArgs, NamedBy};
+pub use self::pods::PodArgs;
 pub use self::report::{FailOn, Findings, Format, HeaderArgs, ReportArgs};
 use crate::demo::DemoArgs;
 use crate::kernel::RING_BYTES;
@@ -116,6 +118,10 @@ pub struct FilterArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub port: Vec<u16>,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub pods: PodArgs,
 }
 
 /// What both tracing commands take.
@@ -214,7 +220,7 @@ pub struct TraceArgs {
     #[arg(
         long, env = "H2TRACE_ALL", hide_env = true,
         help_heading = "What to trace (different options: and; several values: or)",
-        conflicts_with_all = ["pid", "comm", "cgroup", "netns", "port"]
+        conflicts_with_all = ["pid", "comm", "cgroup", "netns", "port", "pod", "selector", "namespace", "container"]
     )]
     pub all: bool,
 

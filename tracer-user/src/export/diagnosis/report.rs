@@ -7,8 +7,10 @@ use serde::{Serialize, Serializer};
 
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::Endpoint;
+use crate::export::json::pod::PodFields;
 use crate::pipeline::ConnectionInfo;
 use crate::stream::record::StreamRecord;
+use crate::workload::belongs::Belongs;
 
 /// All of it.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -31,12 +33,28 @@ pub struct Report {
 }
 
 /// A process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Process {
     /// Its id; None where a file tells none.
     pub pid: Option<u32>,
     /// Its name.
     pub comm: Option<String>,
+    /// Its pod, which may be named until the report is printed.
+    #[serde(flatten, serialize_with = "pod_fields")]
+    pub workload: Belongs,
+}
+
+/// One process, whatever is known of its pod by now.
+impl PartialEq for Process {
+    fn eq(&self, other: &Process) -> bool {
+        (self.pid, &self.comm) == (other.pid, &other.comm)
+    }
+}
+
+impl Eq for Process {}
+
+fn pod_fields<S: Serializer>(workload: &Belongs, serializer: S) -> Result<S::Ok, S::Error> {
+    PodFields::new(workload).serialize(serializer)
 }
 
 impl Process {
@@ -45,6 +63,7 @@ impl Process {
         (info.pid != 0).then(|| Process {
             pid: Some(info.pid),
             comm: (!info.comm.is_empty()).then(|| info.comm.clone()),
+            workload: info.workload.clone(),
         })
     }
 }

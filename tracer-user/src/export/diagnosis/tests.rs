@@ -59,9 +59,9 @@ fn what_a_proxy_cut_is_told_once_with_what_was_seen() {
         );
         let text = text(&report);
         for words in [
-            "envoy (pid 77) broke 1 of 1 request",
-            "1 response was complete when it came to envoy (pid 77), with grpc-status 0",
-            "envoy (pid 77) dropped 531 bytes and the trailers",
+            "envoy in shop/gateway-5c (pid 77) broke 1 of 1 request",
+            "1 response was complete when it came to envoy in shop/gateway-5c (pid 77), with grpc-status 0",
+            "envoy in shop/gateway-5c (pid 77) dropped 531 bytes and the trailers",
             "1 of 1 was cut while the client's connection window was used up",
             "client <-> proxy, stream 17",
         ] {

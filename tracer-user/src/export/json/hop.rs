@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::line::{Head, MomentFields, Stream, known, moments, ms, shown};
+use super::pod::PodFields;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::Endpoint;
 use crate::export::clock::WallClock;
@@ -60,6 +61,8 @@ struct Proxy<'a> {
     netns: Option<u32>,
     #[serde(serialize_with = "shown")]
     address: &'a Address,
+    #[serde(flatten)]
+    pod: PodFields,
 }
 
 #[derive(Serialize)]
@@ -68,6 +71,8 @@ struct Process<'a> {
     comm: Option<&'a str>,
     #[serde(serialize_with = "shown")]
     address: &'a Address,
+    #[serde(flatten)]
+    pod: PodFields,
 }
 
 #[derive(Serialize)]
@@ -123,6 +128,7 @@ impl<'a> Proxy<'a> {
             cgroup: info.cgroup,
             netns: (info.netns != 0).then_some(info.netns),
             address: &info.local,
+            pod: PodFields::new(&info.workload),
         }
     }
 }
@@ -139,6 +145,7 @@ fn other_end(end: &HopEnd) -> Process<'_> {
         pid,
         comm,
         address: &end.info.peer,
+        pod: PodFields::of_peer(end),
     }
 }
 

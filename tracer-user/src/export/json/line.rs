@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use super::hop::FindingHop;
+use super::pod::PodFields;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::export::clock::{WallClock, WallTime, monotonic_now};
@@ -55,6 +56,10 @@ struct Place<'a> {
     local: &'a Address,
     #[serde(serialize_with = "shown")]
     peer: &'a Address,
+    #[serde(flatten)]
+    pod: PodFields,
+    /// As far as the peer's address names a pod.
+    peer_workload: Option<PodFields>,
 }
 
 impl<'a> Place<'a> {
@@ -68,6 +73,8 @@ impl<'a> Place<'a> {
             netns: (info.netns != 0).then_some(info.netns),
             local: &info.local,
             peer: &info.peer,
+            pod: PodFields::new(&info.workload),
+            peer_workload: PodFields::of_address(&info.peer_workload),
         }
     }
 }

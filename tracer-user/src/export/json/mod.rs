@@ -5,6 +5,7 @@ mod diagnosis;
 mod frame;
 mod hop;
 mod line;
+pub(in crate::export) mod pod;
 mod summary;
 
 use serde::Serialize;

@@ -15,12 +15,21 @@ pub(super) struct SummaryLine<'a> {
     head: Head,
     stopped_by: &'static str,
     duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pods: Option<PodsFields<'a>>,
     connections: &'a BTreeMap<&'static str, u64>,
     streams: StreamsFields<'a>,
     findings: &'a BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     losses: &'a BTreeMap<&'static str, u64>,
     kernel: KernelFields<'a>,
     output_dropped: u64,
+}
+
+#[derive(Serialize)]
+struct PodsFields<'a> {
+    selected: &'a str,
+    traced: u64,
+    now: usize,
 }
 
 #[derive(Serialize)]
@@ -56,6 +65,11 @@ impl<'a> SummaryLine<'a> {
             head: Head::new("summary", clock, monotonic_now()),
             stopped_by: summary.stopped_by.as_str(),
             duration_ms: summary.duration.as_secs_f64() * 1e3,
+            pods: summary.pods.as_ref().map(|pods| PodsFields {
+                selected: &pods.words,
+                traced: pods.ever,
+                now: pods.now,
+            }),
             connections: tally.connections(),
             streams: StreamsFields {
                 opened: tally.opened(),

@@ -23,6 +23,12 @@ fn lines(shown_from: Verdict) -> Vec<Value> {
         stopped_by: StoppedBy::Time,
         output_dropped: 0,
         filtered: true,
+        pods: Some(crate::export::tally::SelectedPods {
+            words: "pods with app=cart".into(),
+            positive: true,
+            ever: 3,
+            now: 1,
+        }),
     });
     let text = String::from_utf8(json.take()).unwrap();
     assert!(text.ends_with('\n') && json.is_empty());
@@ -37,6 +43,37 @@ fn of_type(lines: &[Value], line_type: &str) -> Vec<Value> {
         .filter(|line| line["type"] == line_type)
         .cloned()
         .collect()
+}
+
+fn pod(pod: &str, container: Option<&str>) -> Value {
+    json!({
+        "namespace": "shop", "pod": pod, "container": container, "node": "n1", "owner_kind": "Deployment",
+        "owner": "gateway", "pod_uid": "2c48913c-b29f-11e7-9350-020968147796", "container_id": "5d3ae4a1",
+    })
+}
+
+fn no_pod() -> Value {
+    json!({
+        "namespace": null, "pod": null, "container": null, "node": null, "owner_kind": null, "owner": null,
+        "pod_uid": null, "container_id": null,
+    })
+}
+
+#[test]
+fn end_in_a_pod_without_names_carries_its_ids() {
+    let mut info = sample::connection();
+    info.workload = crate::workload::belongs::Belongs::to_pod("uid-1", "c1");
+    info.peer_workload = crate::workload::belongs::Belongs::to_address();
+    let mut json = Json::new(WallClock::with_boot(0), Verdict::Benign);
+    json.accept(&Output::Connection(std::sync::Arc::new(info)));
+    let line: Value = serde_json::from_slice(&json.take()).unwrap();
+    let mut want = no_pod();
+    want["pod_uid"] = json!("uid-1");
+    want["container_id"] = json!("c1");
+    for (key, want) in want.as_object().unwrap() {
+        assert_eq!(&line[key], want, "{key}");
+    }
+    assert_eq!(line["peer_workload"], json!(null));
 }
 
 #[test]
@@ -240,18 +277,32 @@ fn hop_line_and_its_finding_tell_of_both_sides() {
     let lines = lines(Verdict::Suspicious);
     let hop = of_type(&lines, "hop").remove(0);
     let finding = of_type(&lines, "finding").pop().unwrap();
+    let joined = |mut left: Value, right: &Value| {
+        let right = right.as_object().unwrap().clone();
+        left.as_object_mut().unwrap().extend(right);
+        left
+    };
     for (key, want) in [
         (
             "proxy",
-            json!({"pid": 77, "comm": "envoy", "cgroup": 17, "netns": 4_026_531_840_u32, "address": "127.0.0.1:40000"}),
+            joined(
+                json!({"pid": 77, "comm": "envoy", "cgroup": 17, "netns": 4_026_531_840_u32, "address": "127.0.0.1:40000"}),
+                &pod("gateway-5c", Some("envoy")),
+            ),
         ),
         (
             "client",
-            json!({"pid": 4_242, "comm": "node", "address": "127.0.0.1:8080"}),
+            joined(
+                json!({"pid": 4_242, "comm": "node", "address": "127.0.0.1:8080"}),
+                &no_pod(),
+            ),
         ),
         (
             "server",
-            json!({"pid": null, "comm": null, "address": "127.0.0.1:8080"}),
+            joined(
+                json!({"pid": null, "comm": null, "address": "127.0.0.1:8080"}),
+                &pod("cart-7d9f", None),
+            ),
         ),
         (
             "join",
@@ -275,6 +326,21 @@ fn hop_line_and_its_finding_tell_of_both_sides() {
         assert_eq!(hop[key], want, "{key}");
         assert_eq!(finding["hop"][key], want, "{key}");
     }
+    // The finding names the proxy's pod, and so does each side's stream.
+    for line in [
+        &finding,
+        &hop["upstream"][0]["stream"],
+        &hop["downstream"]["stream"],
+    ] {
+        for (key, want) in pod("gateway-5c", Some("envoy")).as_object().unwrap() {
+            assert_eq!(&line[key], want, "{key}");
+        }
+    }
+    assert_eq!(
+        hop["upstream"][0]["stream"]["peer_workload"],
+        pod("cart-7d9f", None)
+    );
+    assert_eq!(hop["downstream"]["stream"]["peer_workload"], json!(null));
     assert_eq!(hop["method"], finding["method"]);
     assert_eq!(hop["downstream"]["stream"]["response_phase"], "Rm");
     assert_eq!(hop["upstream"][0]["stream"]["response_phase"], "R3");

@@ -8,6 +8,7 @@ mod counts;
 mod ends;
 mod hop;
 mod names;
+mod pods;
 mod room;
 mod series;
 #[cfg(test)]
@@ -143,6 +144,7 @@ pub struct Exporter {
     kernel_seen: [u64; COUNTERS as usize],
     programs_seen: HashMap<String, (u64, u64)>,
     output_dropped_seen: u64,
+    beyond_seen: usize,
 }
 
 impl Exporter {
@@ -164,6 +166,8 @@ impl Exporter {
             metrics::SELF_DRAIN_AGE.help,
         ));
         let drain_age = new.register(age)?;
+        // Nothing is selected: that is known.
+        vectors.selection_known.set(1);
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process))?;
         for counter in KernelCounter::ALL {
@@ -194,6 +198,7 @@ impl Exporter {
             kernel_seen: [0; COUNTERS as usize],
             programs_seen: HashMap::new(),
             output_dropped_seen: 0,
+            beyond_seen: 0,
         })
     }
 
@@ -201,6 +206,14 @@ impl Exporter {
     #[must_use]
     pub fn scrape(&self) -> Scrape {
         self.scrape.clone()
+    }
+
+    /// Shows how it stands with who names the pods, from now on.
+    ///
+    /// # Errors
+    /// A name or label of the table is not valid, or it is shown already.
+    pub fn show_pods(&self, source: crate::workload::kubernetes::Source) -> anyhow::Result<()> {
+        pods::PodSeries::register(&self.scrape.registry, source, &self.vectors.limit_hits)
     }
 
     /// Sets the gauges of what is followed now.
@@ -211,6 +224,23 @@ impl Exporter {
         self.vectors
             .live_streams
             .set(i64::try_from(streams).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many pods are selected, whether that is known, and how many cgroups of theirs had no room
+    /// ([`limits::SELECTED_CGROUPS`]).
+    pub fn set_selected(&mut self, pods: usize, known: bool, beyond: usize) {
+        self.vectors
+            .selected_pods
+            .set(i64::try_from(pods).unwrap_or(i64::MAX));
+        self.vectors.selection_known.set(i64::from(known));
+        let more = beyond.saturating_sub(self.beyond_seen);
+        if more > 0 {
+            self.vectors
+                .limit_hits
+                .with_label_values(&["selected_cgroups"])
+                .inc_by(more as u64);
+        }
+        self.beyond_seen = beyond;
     }
 
     /// Takes the kernel programs' counters as they stand.

@@ -1,6 +1,6 @@
 //! What broke and what to change, in plain words and within [`COLUMNS`] columns.
 
-use super::{COLUMNS, Paint, counted, grouped, printable, sides, wrapped};
+use super::{COLUMNS, Paint, counted, grouped, name, printable, sides, wrapped};
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::Endpoint;
 use crate::export::diagnosis::{Advice, CaseReport, Codes, Process, ProxyReport, Report};
@@ -416,14 +416,16 @@ fn hanging(out: &mut Vec<String>, first: usize, rest: usize, text: &str) {
     }
 }
 
-/// `envoy (pid 4711)`; where a file tells no process: its address.
+/// `envoy (pid 4711)`, `envoy in shop/gateway-5c (pid 12)`; where a file tells no process: its address.
 fn process(process: Option<&Process>, address: &str) -> String {
     let Some(process) = process else {
         return format!("the proxy at {address}");
     };
     let comm = process.comm.as_deref().unwrap_or("a process");
+    let pod = name::pod(&process.workload);
+    let in_pod = pod.map_or_else(String::new, |pod| format!(" in {pod}"));
     match process.pid {
-        Some(pid) => format!("{} (pid {pid})", printable(comm)),
-        None => printable(comm),
+        Some(pid) => format!("{}{in_pod} (pid {pid})", printable(comm)),
+        None => printable(comm) + &in_pod,
     }
 }

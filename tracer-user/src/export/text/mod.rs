@@ -2,6 +2,7 @@
 
 mod diagnosis;
 mod frame;
+mod name;
 mod paint;
 pub(crate) mod sides;
 mod story;
@@ -158,10 +159,10 @@ impl Text {
         let line = format!(
             "{time} connection {}: {}, {} {} {}, {what}{joined}",
             info.id,
-            process(&info.comm, info.pid),
+            name::end(info, info.pid),
             info.local,
             arrow(info.role),
-            info.peer
+            name::peer(info)
         );
         self.long_line(&line, Paint::dim);
     }
@@ -186,7 +187,7 @@ impl Text {
         let line = format!(
             "{time} connection {}: {}, {why}",
             info.id,
-            process(&info.comm, info.pid)
+            name::end(info, info.pid)
         );
         if open_streams == 0 {
             self.long_line(&line, Paint::dim);
@@ -210,7 +211,7 @@ impl Text {
         let line = format!(
             "{time} connection {}: {}, GOAWAY from the {}: {}{reason}, last stream {}",
             info.id,
-            process(&info.comm, info.pid),
+            name::end(info, info.pid),
             go_away.sender,
             go_away.code.name(),
             go_away.last_stream_id
@@ -239,7 +240,7 @@ impl Text {
         let left = format!(
             "{} {:<process_width$} {:<6} {:<method_width$} ",
             self.clock.at(record.last_at).local_time_of_day(),
-            fitted_process(&info.comm, record.pid, process_width),
+            name::fitted_process(&info.comm, record.pid, process_width),
             labels::role(record.role),
             cut_left(record.path.as_deref().unwrap_or("?"), method_width),
         );
@@ -298,7 +299,7 @@ impl Text {
         let verdict = finding.verdict.as_str().to_uppercase();
         let title = format!("  {verdict}: {}", finding.kind.as_str());
         let pid = record.map_or(info.pid, |record| record.pid);
-        let process = process(&info.comm, pid);
+        let process = name::end(info, pid);
         let seen = format!("{place}, seen at {process} as {}", role_words(finding.role));
         let fits = title.chars().count() + seen.chars().count() + 2 <= COLUMNS;
         let title = if finding.verdict == Verdict::Anomaly {
@@ -310,7 +311,9 @@ impl Text {
             self.line(&format!("{title}  {seen}"));
         } else {
             self.line(&title);
-            self.line(&format!("    {seen}"));
+            for line in wrapped(&seen, COLUMNS - 4) {
+                self.line(&format!("    {line}"));
+            }
         }
         for line in wrapped(&finding.summary, COLUMNS - 4) {
             self.line(&self.paint.bold(&format!("    {line}")));
@@ -319,7 +322,7 @@ impl Text {
             "tier {}, {} - {}",
             finding.tier.as_str(),
             info.local,
-            info.peer
+            name::peer(info)
         );
         self.line(&self.paint.dim(&format!("    {rest}")));
     }
@@ -356,11 +359,7 @@ impl Text {
     fn loss(&mut self, loss: &Loss) {
         let time = self.clock.at(loss.at).local_time_of_day();
         let place = loss.connection.as_deref().map_or_else(String::new, |info| {
-            format!(
-                " on connection {} ({})",
-                info.id,
-                process(&info.comm, info.pid)
-            )
+            format!(" on connection {} ({})", info.id, name::end(info, info.pid))
         });
         let much = loss
             .bytes
@@ -420,28 +419,6 @@ impl Sink for Text {
             Output::Loss(loss) => self.loss(loss),
         }
     }
-}
-
-/// `comm[pid]`.
-fn process(comm: &str, pid: u32) -> String {
-    if pid == 0 && comm.is_empty() {
-        // A file tells no process.
-        return "client end".to_owned();
-    }
-    format!("{}[{pid}]", printable(comm))
-}
-
-/// `comm[pid]` in `width` columns: the name gives way, the id never.
-fn fitted_process(comm: &str, pid: u32, width: usize) -> String {
-    if pid == 0 && comm.is_empty() {
-        return "-".to_owned();
-    }
-    let id = format!("[{pid}]");
-    let name: String = printable(comm)
-        .chars()
-        .take(width.saturating_sub(id.len()))
-        .collect();
-    format!("{name}{id}")
 }
 
 /// Without characters that would move the cursor: names and header values are other people's.

@@ -1,6 +1,6 @@
 //! One request on both hops of a proxy, frame by frame, side by side.
 
-use super::process;
+use super::name;
 use super::unit::grouped;
 use crate::connection::Endpoint;
 use crate::hop::{Confidence, Hop, Lone, OtherSide};
@@ -14,8 +14,8 @@ const COLUMN: usize = 44;
 /// Who is at both ends of the proxy, and how the two sides were found to be one request.
 pub(super) fn who(request: &Hop<HopEnd>) -> Vec<String> {
     let end = |end: &HopEnd| match &end.peer {
-        Some(peer) => format!("{} at {}", process(&peer.comm, peer.pid), end.info.peer),
-        None => end.info.peer.to_string(),
+        Some(peer) => format!("{} at {}", name::end(peer, peer.pid), end.info.peer),
+        None => name::peer(&end.info),
     };
     let mut lines = vec![format!("client {}", end(&request.downstream.tag))];
     for attempt in &request.upstream {
@@ -48,7 +48,7 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
     let down = &request.downstream;
     let mut line = format!(
         "hop: {}, {}, connection {} stream {}",
-        process(&down.tag.info.comm, down.record.pid),
+        name::end(&down.tag.info, down.record.pid),
         down.record.path.as_deref().unwrap_or("?"),
         down.record.connection,
         down.record.stream_id
@@ -76,7 +76,7 @@ pub(super) fn lone(lone: &Lone<HopEnd>) -> String {
     let up = &lone.upstream;
     format!(
         "hop: {}, {}, towards the server connection {} stream {} stands alone{}",
-        process(&up.tag.info.comm, up.record.pid),
+        name::end(&up.tag.info, up.record.pid),
         up.record.path.as_deref().unwrap_or("?"),
         up.record.connection,
         up.record.stream_id,

@@ -27,6 +27,15 @@ pub fn summary(of: &Summary<'_>, paint: Paint) -> String {
         _ => "traced for",
     };
     lines.push(paint.bold(&format!("{did} {} {why}", duration(ns))));
+    if let Some(pods) = &of.pods {
+        let now = if pods.now as u64 == pods.ever {
+            String::new()
+        } else {
+            format!(", {} at the end", pods.now)
+        };
+        let text = format!("{} traced{now}: {}", pods.ever, pods.words);
+        lines.push(row("pods", &text));
+    }
     lines.push(row(
         "connections",
         &by_name(tally.connections(), &[("other", "other protocols")]),
@@ -194,6 +203,17 @@ fn why_nothing(of: &Summary<'_>) -> Vec<String> {
     if of.stopped_by == StoppedBy::EndOfFile {
         lines.push("  the file has no TCP payload (or --port wants none of it)".to_owned());
         return lines;
+    }
+    if let Some(pods) = of.pods.as_ref().filter(|pods| pods.positive) {
+        lines.push(if pods.ever == 0 {
+            format!("  no pod was there to be traced: {}", pods.words)
+        } else {
+            format!(
+                "  {} no connection that carried anything: {}",
+                count(pods.ever, "selected pod had", "selected pods had"),
+                pods.words
+            )
+        });
     }
     match (of.filtered, of.kernel.get(Counter::SocketsUnwanted)) {
         (true, 0) => lines

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::export::sample;
-use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
+use crate::export::tally::{Kernel, SelectedPods, StoppedBy, Summary, Tally};
 
 fn text(paint: bool, columns: usize, shown_from: Verdict) -> String {
     let mut text = Text::new(
@@ -151,6 +151,15 @@ fn control_characters_of_others_never_reach_the_terminal() {
 }
 
 fn summary_of(outputs: &[Output], filtered: bool, unwanted: u64) -> String {
+    summary_of_pods(outputs, filtered, unwanted, None)
+}
+
+fn summary_of_pods(
+    outputs: &[Output],
+    filtered: bool,
+    unwanted: u64,
+    pods: Option<SelectedPods>,
+) -> String {
     let mut tally = Tally::default();
     for output in outputs {
         tally.accept(output);
@@ -169,8 +178,34 @@ fn summary_of(outputs: &[Output], filtered: bool, unwanted: u64) -> String {
         stopped_by: StoppedBy::Signal,
         output_dropped: 0,
         filtered,
+        pods,
     };
     summary(&of, Paint::new(false))
+}
+
+#[test]
+fn selected_pods_are_counted_and_named_when_they_were_silent() {
+    let of = |ever, now| {
+        Some(SelectedPods {
+            words: "pods with app=cart".into(),
+            positive: true,
+            ever,
+            now,
+        })
+    };
+    let text = summary_of_pods(&[], true, 5, of(3, 1));
+    for part in [
+        "pods         3 traced, 1 at the end: pods with app=cart",
+        "3 selected pods had no connection that carried anything: pods with app=cart",
+        "5 sockets were in use that the filter does not want",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let text = summary_of_pods(&[], true, 0, of(0, 0));
+    assert!(
+        text.contains("no pod was there to be traced: pods with app=cart"),
+        "{text}"
+    );
 }
 
 #[test]

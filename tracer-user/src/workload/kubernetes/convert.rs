@@ -153,6 +153,7 @@ impl Told {
             node: self.spec.node_name.clone(),
             addresses,
             host_network: self.spec.host_network,
+            is_specified: true,
             started: started.map_or(0, |time| time.0.as_second()),
             containers: containers(&self.spec, &self.status),
             labels,
@@ -412,6 +413,10 @@ mod tests {
     fn null_fields_are_as_missing_ones() {
         let told = json!({ "metadata": { "labels": null, "ownerReferences": null, "annotations": null },
             "spec": { "containers": null }, "status": { "containerStatuses": null, "podIPs": null } });
-        assert_eq!(pod(told), Pod::default());
+        let nothing = Pod {
+            is_specified: true,
+            ..Pod::default()
+        };
+        assert_eq!(pod(told), nothing);
     }
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod convert;
+mod find;
 pub mod state;
 mod watch;
 
@@ -54,7 +55,7 @@ pub struct Source {
     pub waiting: Arc<Waiting>,
     /// The node's name.
     pub node: Arc<str>,
-    asks_api: bool,
+    access: Option<Access>,
     _alive: Arc<tokio::sync::watch::Sender<()>>,
 }
 
@@ -62,7 +63,7 @@ impl Source {
     /// The API server is asked, for the pods of the node of this name.
     #[must_use]
     pub const fn asks_api(&self) -> bool {
-        self.asks_api
+        self.access.is_some()
     }
 }
 
@@ -75,7 +76,7 @@ impl Source {
             state: Arc::default(),
             waiting: Arc::default(),
             node: "n1".into(),
-            asks_api: false,
+            access: None,
             _alive: Arc::new(tokio::sync::watch::channel(()).0),
         }
     }
@@ -109,7 +110,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
         state: Arc::clone(&shared.state),
         waiting: Arc::clone(&shared.waiting),
         node: node.as_str().into(),
-        asks_api: access.is_some(),
+        access: access.clone(),
         _alive: Arc::new(alive),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

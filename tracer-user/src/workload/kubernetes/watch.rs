@@ -117,7 +117,7 @@ async fn list(client: &Client, node: &str, shared: &Shared) -> Result<String, Tr
     }
 }
 
-async fn part(client: &Client, path: &str) -> Result<List, Trouble> {
+pub(super) async fn part(client: &Client, path: &str) -> Result<List, Trouble> {
     let response = client
         .send(request(path)?)
         .await
@@ -212,7 +212,7 @@ fn request(path: &str) -> Result<Request<Body>, Trouble> {
 }
 
 /// As RFC 3986 has it in a query.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

@@ -21,6 +21,8 @@ pub struct Membership {
     /// told of no more. By uid.
     decided: HashMap<String, Part>,
     members: BTreeSet<u64>,
+    /// The pods of which something is traced, by uid.
+    traced: HashSet<String>,
     version: Option<u64>,
     counts: Counts,
 }
@@ -32,6 +34,8 @@ pub struct Counts {
     pub matching: usize,
     /// That are meant and have a cgroup that is a member (or, where only some are excluded, is not one).
     pub traced: usize,
+    /// The same at any time since the start.
+    pub ever: u64,
     /// Members that had no room.
     pub beyond: usize,
     /// All pods of this node were told at least once.
@@ -67,6 +71,7 @@ impl Membership {
             cgroups: PodCgroups::below(root),
             decided: HashMap::new(),
             members: BTreeSet::new(),
+            traced: HashSet::new(),
             version: None,
             counts: Counts::default(),
         }
@@ -120,7 +125,10 @@ impl Membership {
         self.cgroups.refresh(&|_| by_container);
         self.decide();
         let (members, traced) = self.wanted();
-        self.counts.traced = traced;
+        let new = traced.difference(&self.traced).count();
+        self.counts.ever += u64::try_from(new).unwrap_or(0);
+        self.counts.traced = traced.len();
+        self.traced = traced;
         self.counts.matching = self
             .pods
             .all()
@@ -159,8 +167,8 @@ impl Membership {
         }
     }
 
-    /// The ids that have to be members, and of how many pods something is traced.
-    fn wanted(&mut self) -> (BTreeSet<u64>, usize) {
+    /// The ids that have to be members, and the pods of which something is traced.
+    fn wanted(&mut self) -> (BTreeSet<u64>, HashSet<String>) {
         let mut members = BTreeSet::new();
         let mut traced = HashSet::new();
         let positive = self.selection.is_positive();
@@ -171,19 +179,18 @@ impl Membership {
                 Some(Part::None) | None => false,
             };
             if is_meant {
-                traced.insert(cgroup.pod_uid.as_str());
+                traced.insert(cgroup.pod_uid.clone());
             }
             // Where only some are excluded, one of which nothing is known may be one of them.
             if is_meant == positive {
                 members.insert(*id);
             }
         }
-        let n_traced = traced.len();
         self.counts.beyond = members.len().saturating_sub(limits::SELECTED_CGROUPS);
         while members.len() > limits::SELECTED_CGROUPS {
             members.pop_last();
         }
-        (members, n_traced)
+        (members, traced)
     }
 }
 
@@ -281,6 +288,7 @@ mod tests {
         assert_eq!((change.add, change.remove), (vec![cart], vec![]));
         let counts = membership.counts();
         assert_eq!((counts.matching, counts.traced, counts.known), (2, 1, true));
+        assert_eq!(counts.ever, 1);
         assert!(membership.is_waiting());
         // The third one's cgroup is made.
         let third = host.make(3, "");
@@ -338,10 +346,6 @@ mod tests {
         host.pods
             .put(pod(1, "shop", &[("app", app), ("envoy", envoy)]));
         assert_eq!(membership.refresh().add, [app_id]);
-        // Started anew, with an id that is not known yet: nothing else is taken for it.
-        host.pods
-            .put(pod(1, "shop", &[("app", ""), ("envoy", envoy)]));
-        assert_eq!(membership.refresh().remove, [app_id]);
     }
 
     #[test]
@@ -352,13 +356,16 @@ mod tests {
             containers: named(&["app"]),
             ..of_shop()
         });
-        host.pods.replace([pod(1, "shop", &[("app", "")])]);
+        let alone = |id: &str| Pod {
+            is_specified: true,
+            ..pod(1, "shop", &[("app", id)])
+        };
+        host.pods.replace([alone("")]);
         assert_eq!(membership.refresh().add, [whole]);
-        // The container's own cgroup is a member before the pod's is none: there is no gap between them.
         let app = host.make(1, IDS[0]);
         assert_eq!(membership.refresh().add, [app]);
-        host.pods.put(pod(1, "shop", &[("app", IDS[0])]));
-        assert_eq!(membership.refresh().remove, [whole]);
+        host.pods.put(alone(IDS[0]));
+        assert!(membership.refresh().is_empty());
     }
 
     #[test]

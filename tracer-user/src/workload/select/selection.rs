@@ -111,7 +111,7 @@ impl Selection {
             .partition(|container| self.containers.contains(&container.name));
         // Before they are started, and when they are started anew, their ids are not known yet. Where the pod
         // has no other container that need not be waited for.
-        if others.is_empty() && named.iter().any(|container| container.id.is_empty()) {
+        if others.is_empty() && pod.is_specified {
             return Part::Whole;
         }
         Part::Containers(
@@ -313,15 +313,19 @@ mod tests {
             &[("app", ""), ("envoy", "e1")],
         );
         assert_eq!(app.part(&starting), Part::Containers(Vec::new()));
-        // Alone in its pod it can be taken for it.
-        let alone = pod("shop", "cart-1", ("app", "cart"), &[("app", "")]);
-        assert_eq!(app.part(&alone), Part::Whole);
+        // Alone in its pod the pod can be taken for it, if it is known to be alone.
+        let alone = pod("shop", "cart-1", ("app", "cart"), &[("app", "a1")]);
+        assert_eq!(app.part(&alone), Part::Containers(named(&["a1"])));
+        let specified = Pod {
+            is_specified: true,
+            ..alone
+        };
+        assert_eq!(app.part(&specified), Part::Whole);
         let both = Selection {
             containers: named(&["app", "envoy"]),
             ..Selection::default()
         };
         assert_eq!(both.part(&cart()), Part::Containers(named(&["a1", "e1"])));
-        assert_eq!(both.part(&starting), Part::Whole);
         assert_eq!(Selection::default().part(&cart()), Part::Whole);
     }
 

@@ -1,0 +1,66 @@
+//! The pod of a connection end, in every line that names one. The same keys everywhere; all null where there is no
+//! pod, or its names are not known.
+
+use std::sync::Arc;
+
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+
+use crate::pipeline::HopEnd;
+use crate::workload::belongs::Belongs;
+use crate::workload::pod::Workload;
+
+/// `namespace`, `pod` and so on, to be flattened into what they are said of.
+pub(in crate::export) struct PodFields {
+    named: Option<Arc<Workload>>,
+    belongs: Belongs,
+}
+
+impl PodFields {
+    /// Of a connection end.
+    pub(in crate::export) fn new(belongs: &Belongs) -> Self {
+        Self {
+            named: belongs.workload(),
+            belongs: belongs.clone(),
+        }
+    }
+
+    /// Of the other end of a proxy's connection: what is known of it where that end is followed too, else by its
+    /// address.
+    pub(super) fn of_peer(end: &HopEnd) -> Self {
+        let own = end.peer.as_deref().map(|peer| &peer.workload);
+        Self::new(
+            own.filter(|own| own.in_pod())
+                .unwrap_or(&end.info.peer_workload),
+        )
+    }
+
+    /// Of a peer; None where no pod is known.
+    pub(super) fn of_address(belongs: &Belongs) -> Option<Self> {
+        belongs.workload().map(|named| Self {
+            named: Some(named),
+            belongs: belongs.clone(),
+        })
+    }
+}
+
+impl Serialize for PodFields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let named = self.named.as_deref();
+        let name = |of: fn(&Workload) -> &str| named.map(of).filter(|name| !name.is_empty());
+        let id = |id: &'_ str| (!id.is_empty()).then(|| id.to_owned());
+        let mut fields = serializer.serialize_struct("pod", 8)?;
+        fields.serialize_field("namespace", &name(|of| &of.namespace))?;
+        fields.serialize_field("pod", &name(|of| &of.pod))?;
+        fields.serialize_field("container", &name(|of| &of.container))?;
+        fields.serialize_field("node", &name(|of| &of.node))?;
+        fields.serialize_field("owner_kind", &name(|of| &of.owner.kind))?;
+        fields.serialize_field("owner", &name(|of| &of.owner.name))?;
+        fields.serialize_field(
+            "pod_uid",
+            &id(self.belongs.pod_uid()).or(name(|of| &of.pod_uid).map(str::to_owned)),
+        )?;
+        fields.serialize_field("container_id", &id(self.belongs.container_id()))?;
+        fields.end()
+    }
+}

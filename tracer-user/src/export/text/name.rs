@@ -1,0 +1,100 @@
+//! What ends of connections are called: their process and, where there is one, their pod.
+
+use super::printable;
+use crate::pipeline::ConnectionInfo;
+use crate::workload::belongs::Belongs;
+
+/// `comm[pid]`.
+pub(super) fn process(comm: &str, pid: u32) -> String {
+    if pid == 0 && comm.is_empty() {
+        // A file tells no process.
+        return "client end".to_owned();
+    }
+    format!("{}[{pid}]", printable(comm))
+}
+
+/// `comm[pid]` in `width` columns: the name gives way, the id never.
+pub(super) fn fitted_process(comm: &str, pid: u32, width: usize) -> String {
+    if pid == 0 && comm.is_empty() {
+        return "-".to_owned();
+    }
+    let id = format!("[{pid}]");
+    let name: String = printable(comm)
+        .chars()
+        .take(width.saturating_sub(id.len()))
+        .collect();
+    format!("{name}{id}")
+}
+
+/// `comm[pid]`, or `comm[pid] in shop/cart-7d9f (container app)`; `pid` is the process that was seen last.
+pub(super) fn end(info: &ConnectionInfo, pid: u32) -> String {
+    let process = process(&info.comm, pid);
+    let Some(pod) = pod(&info.workload) else {
+        return process;
+    };
+    let workload = info.workload.workload();
+    match workload.filter(|workload| !workload.container.is_empty()) {
+        Some(workload) => format!(
+            "{process} in {pod} (container {})",
+            printable(&workload.container)
+        ),
+        None => format!("{process} in {pod}"),
+    }
+}
+
+/// The address of the other end, with its pod where it names one: `10.0.0.7:8080 (shop/cart-7d9f)`.
+pub(super) fn peer(info: &ConnectionInfo) -> String {
+    match pod(&info.peer_workload) {
+        Some(pod) => format!("{} ({pod})", info.peer),
+        None => info.peer.to_string(),
+    }
+}
+
+/// `shop/cart-7d9f`; while the names are not known, the pod's uid. None where there is no pod.
+pub(super) fn pod(belongs: &Belongs) -> Option<String> {
+    if let Some(workload) = belongs.workload() {
+        return Some(format!(
+            "{}/{}",
+            printable(&workload.namespace),
+            printable(&workload.pod)
+        ));
+    }
+    match belongs.pod_uid() {
+        "" => None,
+        uid => Some(format!("pod {uid}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::export::sample;
+    use crate::workload::pod::Workload;
+
+    #[test]
+    fn ends_in_pods_are_called_by_pod_and_container() {
+        let mut info = sample::connection();
+        assert_eq!(end(&info, info.pid), "node[4242]");
+        assert_eq!(peer(&info), "127.0.0.1:8080");
+        info.workload = Belongs::to_pod("uid-1", "c1");
+        assert_eq!(end(&info, info.pid), "node[4242] in pod uid-1");
+        let workload = |container: &str| {
+            Arc::new(Workload {
+                namespace: "shop".into(),
+                pod: "cart-7d9f".into(),
+                container: container.into(),
+                ..Workload::default()
+            })
+        };
+        info.workload.name(workload(""));
+        assert_eq!(end(&info, 7), "node[7] in shop/cart-7d9f");
+        info.workload.name(workload("app"));
+        assert_eq!(end(&info, 7), "node[7] in shop/cart-7d9f (container app)");
+        info.peer_workload = Belongs::to_address();
+        assert_eq!(peer(&info), "127.0.0.1:8080");
+        info.peer_workload.name(workload(""));
+        assert_eq!(peer(&info), "127.0.0.1:8080 (shop/cart-7d9f)");
+    }
+}

@@ -1,0 +1,99 @@
+//! A pod by name, on whichever node it is, and what somebody else was told of the pods of this one.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::time::timeout;
+
+use super::Source;
+use super::access::unreachable;
+use super::convert::{List, Told};
+use super::state::Trouble;
+use super::watch::{escaped, part};
+use crate::workload::pod::Pod;
+
+/// How long somebody waits for the answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+impl Source {
+    /// The pod of this name, on whichever node it is: asks the API server once, and waits for its answer. None
+    /// when there is none, or nobody to ask.
+    ///
+    /// # Errors
+    /// It does not answer, or not so.
+    pub fn find(&self, namespace: &str, name: &str) -> Result<Option<Pod>, Trouble> {
+        let Some(access) = &self.access else {
+            return Ok(None);
+        };
+        let path = format!(
+            "/api/v1/namespaces/{}/pods?fieldSelector=metadata.name%3D{}",
+            escaped(namespace),
+            escaped(name)
+        );
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| unreachable(&error.to_string()))?;
+        let found = runtime.block_on(timeout(ANSWER, async {
+            part(&access.client().await?, &path).await
+        }));
+        let list = found.map_err(|_| unreachable("no answer in time"))??;
+        Ok(list.items.into_iter().next().map(Told::pod))
+    }
+
+    /// Takes what somebody else was told of this node's pods: a pod or a list of them, in JSON as kubectl prints
+    /// it. What the API server tells this program itself counts for more.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn told(&self, json: &str) -> anyhow::Result<()> {
+        let pods =
+            pods(json).context("these are no pods as kubectl get --output json prints them")?;
+        if !self.pods.is_complete() {
+            self.pods.replace(pods);
+            self.waiting.name(&self.pods);
+        }
+        Ok(())
+    }
+}
+
+fn pods(json: &str) -> anyhow::Result<Vec<Pod>> {
+    let value: serde_json::Value = serde_json::from_str(json)?;
+    if value.get("items").is_some() {
+        let list: List = serde_json::from_value(value)?;
+        return Ok(list.items.into_iter().map(Told::pod).collect());
+    }
+    let one: Told = serde_json::from_value(value)?;
+    if one.uid().is_empty() {
+        bail!("no pod has no uid");
+    }
+    Ok(vec![one.pod()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: &str =
+        r#"{"kind":"Pod","metadata":{"name":"cart-1","namespace":"shop","uid":"u1"}}"#;
+
+    #[test]
+    fn pod_and_list_of_pods_are_taken_until_the_api_server_has_told() {
+        let list =
+            format!(r#"{{"kind":"List","items":[{POD}],"metadata":{{"resourceVersion":""}}}}"#);
+        for json in [POD, &list] {
+            let source = Source::of_test();
+            source.told(json).unwrap();
+            assert_eq!(source.pods.by_uid("u1").unwrap().name, "cart-1");
+            assert!(source.pods.is_complete());
+        }
+        let source = Source::of_test();
+        source.pods.replace([]);
+        source.told(POD).unwrap();
+        assert!(source.pods.is_empty());
+        for wrong in ["", "[]", "{\"items\":3}"] {
+            assert!(source.told(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(source.find("shop", "cart-1"), Ok(None));
+    }
+}
