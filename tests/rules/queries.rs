@@ -26,7 +26,10 @@ const EMPTY: &[(&str, &str)] = &[
         "A run of a kernel program",
         "kernel.bpf_stats_enabled is off",
     ),
-    ("Pods known", "nobody is asked for pods outside of a cluster"),
+    (
+        "Pods known",
+        "nobody is asked for pods outside of a cluster",
+    ),
     ("Who names pods", "likewise"),
     ("Waiting in 5 minutes", "nothing waits for long"),
     ("Not decoded", "everything was decoded: the first query"),
