@@ -12,10 +12,13 @@ mod metrics;
 mod monitoring;
 mod outages;
 mod packaging;
+mod plugin;
 mod rights;
 mod rolling;
 mod runner;
+mod runtime;
 mod selection;
+mod served;
 mod setting;
 mod workload;
 
@@ -57,6 +60,14 @@ const TESTS: &[Test] = &[
         selection::refusals,
     ),
     Test(
+        "kubectl_h2trace_that_is_interrupted_or_killed_ends_its_trace_and_leaves_nothing",
+        plugin::ended_from_outside,
+    ),
+    Test(
+        "serve_traces_no_selected_pod_before_the_pods_are_known_and_then_those_alone",
+        served::known_and_unknown,
+    ),
+    Test(
         "each_right_that_is_taken_away_is_missed_and_said",
         rights::taken_away,
     ),
@@ -69,12 +80,16 @@ const TESTS: &[Test] = &[
         churn::names_are_right_and_nothing_leaks,
     ),
     Test(
-        "while_the_api_server_is_away_or_silent_tracing_goes_on_and_names_stay",
-        outages::of_the_api,
+        "the_container_runtime_names_pods_where_nobody_else_does",
+        runtime::names_pods,
     ),
     Test(
-        "a_container_that_starts_anew_while_the_api_server_is_away_is_named_by_the_runtime",
-        outages::of_the_api_with_the_runtime_to_ask,
+        "the_container_runtime_names_a_container_that_starts_while_the_api_server_is_gone",
+        runtime::stands_in,
+    ),
+    Test(
+        "while_the_api_server_is_away_or_silent_tracing_goes_on_and_names_stay",
+        outages::of_the_api,
     ),
     Test(
         "a_restart_of_the_kubelet_changes_nothing",

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tracer_tests::{eventually, scaled};
 
-use crate::packaging::process_of;
 use crate::setting::{NAMESPACE, SOON, Setting, Tracer};
 use crate::workload::{Deployment, Pod};
 
 /// How long the API server is away: with --full, as long as an upgrade of a control plane may take.
 fn outage() -> Duration {
-    scaled(Duration::from_secs(15), Duration::from_secs(600))
+    scaled(Duration::from_secs(6), Duration::from_secs(600))
 }
 
 /// A server and a client that never stops calling it.
@@ -124,49 +123,6 @@ pub(crate) fn of_the_api(setting: &mut Setting) {
     let again = Traffic::start(setting, "outage-over");
     again.goes_on(setting, &tracer);
     again.end(setting);
-    traffic.end(setting);
-}
-
-/// A container that is started anew while the API server is away: only the runtime can tell its name.
-pub(crate) fn of_the_api_with_the_runtime_to_ask(setting: &mut Setting) {
-    let tracer = setting.tracer_with(&json!({ "cri": { "enabled": true } }));
-    let traffic = Traffic::start(setting, "outage-cri");
-    traffic.goes_on(setting, &tracer);
-    let client = [
-        "get",
-        "pod",
-        &traffic.client.name,
-        "--namespace",
-        traffic.namespace,
-    ];
-    let pod = setting.json(&client);
-    setting.cluster.stop_api();
-    says(
-        setting,
-        &tracer,
-        "ready; pods are named by the container runtime since ",
-    );
-    let pid = process_of(setting, &pod);
-    // SAFETY: kill(2) has no memory effects; the process is the client of this cluster's pod, found by its cgroup.
-    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
-    let mut last = 0.0;
-    // What the first container counted stays, and the new one's is added.
-    let started = eventually(SOON, || {
-        let metrics = setting.metrics(&tracer);
-        let names = [
-            ("namespace", traffic.namespace),
-            ("pod", traffic.client.name.as_str()),
-            ("container", "client-container"),
-        ];
-        let now = metrics.sum("h2trace_connections_total", &names);
-        last = now;
-        now >= 2.0
-    });
-    assert!(started, "connections of the client's containers: {last}");
-    traffic.goes_on(setting, &tracer);
-    setting.cluster.start_api();
-    says(setting, &tracer, "ready; pods are named by the API server");
-    traffic.goes_on(setting, &tracer);
     traffic.end(setting);
 }
 

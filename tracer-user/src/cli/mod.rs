@@ -29,6 +29,9 @@ use self::args::{Cli, Command};
 /// Exit status of every error.
 pub const ERROR: u8 = 2;
 
+/// Exit status of a run that was not let end in order, as shells number it for SIGINT.
+const INTERRUPTED: i32 = 130;
+
 /// Parses the arguments, runs the command, prints the error if there is one.
 #[must_use]
 pub fn main() -> ExitCode {
