@@ -48,6 +48,10 @@ const TESTS: &[Test] = &[
         filter::through_the_daemon_set,
     ),
     Test(
+        "kubectl_h2trace_that_is_interrupted_or_killed_ends_its_trace_and_leaves_nothing",
+        plugin::ended_from_outside,
+    ),
+    Test(
         "kubectl_h2trace_on_one_pod_tells_of_it_alone_through_a_job_and_leaves_nothing",
         filter::through_a_job,
     ),
