@@ -16,7 +16,9 @@ mod plugin;
 mod rights;
 mod rolling;
 mod runner;
+mod runtime;
 mod selection;
+mod served;
 mod setting;
 mod workload;
 
@@ -62,6 +64,10 @@ const TESTS: &[Test] = &[
         selection::refusals,
     ),
     Test(
+        "serve_traces_no_selected_pod_before_the_pods_are_known_and_then_those_alone",
+        served::known_and_unknown,
+    ),
+    Test(
         "each_right_that_is_taken_away_is_missed_and_said",
         rights::taken_away,
     ),
@@ -72,6 +78,14 @@ const TESTS: &[Test] = &[
     Test(
         "pods_that_come_and_go_in_numbers_keep_their_names_and_leave_no_memory_behind",
         churn::names_are_right_and_nothing_leaks,
+    ),
+    Test(
+        "the_container_runtime_names_pods_where_nobody_else_does",
+        runtime::names_pods,
+    ),
+    Test(
+        "the_container_runtime_names_a_container_that_starts_while_the_api_server_is_gone",
+        runtime::stands_in,
     ),
     Test(
         "while_the_api_server_is_away_or_silent_tracing_goes_on_and_names_stay",

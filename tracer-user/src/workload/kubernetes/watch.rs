@@ -193,7 +193,8 @@ fn answers(shared: &Shared) {
     let lost = matches!(shared.state.api(), super::state::Reach::Lost { .. });
     if shared.state.api_answers() {
         if lost {
-            tracing::info!("the API server names pods again");
+            // Who was told that it was gone is told this too.
+            tracing::warn!("the API server names pods again");
         } else {
             tracing::debug!(n_pods = shared.pods.len(), "the API server names pods");
         }
