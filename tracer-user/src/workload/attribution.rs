@@ -216,9 +216,9 @@ mod tests {
                     .in_pod()
             );
         }
-        if own.is_some() {
+        if let Some(own) = own {
             let pods = names.pods.as_ref().unwrap();
-            let known = pods.ids.known(own.unwrap()).is_some() || pods.hosts.len() == 1;
+            let known = pods.ids.known(own).is_some() || pods.hosts.len() == 1;
             assert!(known, "it is looked up each time");
         }
     }
