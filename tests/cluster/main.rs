@@ -12,11 +12,13 @@ mod metrics;
 mod monitoring;
 mod outages;
 mod packaging;
+mod plugin;
 mod rights;
 mod rolling;
 mod runner;
 mod runtime;
 mod selection;
+mod served;
 mod setting;
 mod workload;
 
@@ -56,6 +58,14 @@ const TESTS: &[Test] = &[
     Test(
         "a_pod_that_cannot_be_traced_here_is_said_with_the_reason",
         selection::refusals,
+    ),
+    Test(
+        "kubectl_h2trace_that_is_interrupted_or_killed_ends_its_trace_and_leaves_nothing",
+        plugin::ended_from_outside,
+    ),
+    Test(
+        "serve_traces_no_selected_pod_before_the_pods_are_known_and_then_those_alone",
+        served::known_and_unknown,
     ),
     Test(
         "each_right_that_is_taken_away_is_missed_and_said",

@@ -116,6 +116,12 @@ impl Pods {
         self.read().version
     }
 
+    /// The container runtime has told of all pods that run, one after the other. From then on the directory is
+    /// complete.
+    pub fn complete(&self) {
+        self.write().complete = true;
+    }
+
     /// All pods of the node were told at least once.
     #[must_use]
     pub fn is_complete(&self) -> bool {

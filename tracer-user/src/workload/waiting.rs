@@ -75,6 +75,11 @@ impl Waiting {
         });
     }
 
+    /// A pod is there that nobody has told of. The container runtime is asked soon if the API server does not answer.
+    pub fn ask(&self) {
+        self.more.notify_one();
+    }
+
     /// Names containers by what the container runtime says, until the API server tells more.
     pub fn name_by_runtime(&self, pods: &Pods) {
         for unnamed in lock(&self.containers).iter() {

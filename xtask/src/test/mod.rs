@@ -312,6 +312,7 @@ impl Gate<'_> {
             bail!("the tests in tests/cluster are missing");
         }
         self.own_task(&[&["setup", "--only"], CLUSTER_PIECES].concat())?;
+        self.own_task(&["manifests", "--check"])?;
         self.own_task(&["image"])?;
         let ran = demo::target(self.root).join("cluster-tests-that-ran");
         std::fs::remove_file(&ran).ok();

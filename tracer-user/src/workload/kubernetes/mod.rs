@@ -14,6 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use self::access::Access;
+pub use self::find::ask_once;
 use self::state::State;
 use super::cri::Runtime;
 use super::pods::Pods;

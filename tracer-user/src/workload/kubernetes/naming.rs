@@ -112,5 +112,6 @@ fn take(told: Vec<super::super::pod::Pod>, connected: bool, api: bool, shared: &
     for pod in told.clone() {
         shared.pods.learn(pod);
     }
+    shared.pods.complete();
     shared.waiting.name(&shared.pods);
 }

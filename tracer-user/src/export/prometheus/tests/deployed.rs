@@ -39,7 +39,8 @@ fn names(query: &str) -> impl Iterator<Item = (&str, &str)> {
         let len = rest.find(|c| !part(c)).unwrap_or(rest.len());
         let (name, rest) = rest.split_at(len);
         let is_first = !query[..at].ends_with(part);
-        (is_first && name.contains(['_', ':'])).then_some((name, rest))
+        let is_name = name.contains(['_', ':']) && !name.ends_with([':', '_']);
+        (is_first && is_name).then_some((name, rest))
     })
 }
 
