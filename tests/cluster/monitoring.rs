@@ -89,13 +89,14 @@ pub(crate) fn by_discovery(setting: &mut Setting) {
     let shown = incident::run(setting, "monitored");
     let cut = "sum by (namespace, pod, owner) (h2trace_findings_total{kind=~\"proxy_.*\", verdict=\"anomaly\"})";
     let mut result = Vec::new();
+    let n_failed = shown.n_failed.to_string();
     let whole = eventually(Duration::from_secs(20), || {
         result = query(setting, cut);
         let of_envoy = result
             .iter()
             .find(|series| series["metric"]["pod"] == shown.envoy.name.as_str());
         of_envoy.is_some_and(|series| {
-            series["metric"]["owner"] == "envoy" && series["value"][1] == shown.n_failed.to_string()
+            series["metric"]["owner"] == "envoy" && series["value"][1] == n_failed.as_str()
         })
     });
     assert!(
