@@ -23,9 +23,6 @@ use crate::workload::attribution::Names;
 use crate::workload::kubernetes;
 use crate::workload::select::{Keeper, Membership, Selected};
 
-/// Exit status after a second signal, as shells number it for SIGINT.
-const INTERRUPTED: i32 = 130;
-
 /// What the tracer is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -304,7 +301,7 @@ pub fn until_done(source: Box<dyn Source>, plan: Plan, web: Option<Web>) -> anyh
                 }
                 () = signals.next() => {
                     if asked {
-                        std::process::exit(INTERRUPTED);
+                        std::process::exit(super::INTERRUPTED);
                     }
                     asked = true;
                     stop.ask(drain.thread());

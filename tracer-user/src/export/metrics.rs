@@ -166,7 +166,7 @@ metrics! {
         "Streams with header fields that stood in table entries older than the attach or lost (tier T0)";
     SELF_ENDS = Gauge "h2trace_self_ends" []
         "Connection ends (process and container of a pod) that have series now";
-    SELF_UNNAMED = Gauge "h2trace_self_unnamed_connections" []
+    SELF_UNNAMED = Gauge "h2trace_self_connections_without_names" []
         "Connections in pods whose names are not known: shown as unknown once they are that for 10 s";
     SELF_LIMIT_HITS = Counter "h2trace_self_limit_hits_total" ["limit"]
         "Times a bound of the tracer was reached, by the bound";

@@ -83,9 +83,19 @@ impl Names {
             self.known.clear();
         }
         let name = comm(pid);
-        self.known.insert(pid, (now, name.clone()));
+        // What starts a container is about to become the container's own program.
+        if !name.as_deref().is_some_and(is_starting) {
+            self.known.insert(pid, (now, name.clone()));
+        }
         name
     }
+}
+
+/// The names that runc, crun and youki have until they execute the container's program.
+fn is_starting(comm: &str) -> bool {
+    ["runc:[", "crun", "youki:["]
+        .iter()
+        .any(|name| comm.starts_with(name))
 }
 
 /// Its executable; None when it is gone, has none (a kernel thread), or may not be read.

@@ -93,9 +93,7 @@ pub(super) struct Run {
 impl Load {
     /// Runs h2load; every call has to succeed.
     pub(super) fn run(self, server: &Server, folder: &Path) -> anyhow::Result<Run> {
-        let body = folder.join("request.bin");
-        std::fs::write(&body, request(self.response))
-            .with_context(|| format!("cannot write {}", body.display()))?;
+        let body = body(folder, self.response)?;
         let log = folder.join("h2load.log");
         // h2load appends; the file is from the run before, or not there at all.
         std::fs::remove_file(&log).ok();
@@ -110,15 +108,8 @@ impl Load {
             "-n",
             &self.calls.to_string(),
         ]);
-        h2load.args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
-        h2load
-            .arg("-d")
-            .arg(&body)
-            .arg(format!("--log-file={}", log.display()));
-        h2load.arg(format!(
-            "http://{}/grpc.testing.TestService/UnaryCall",
-            server.address
-        ));
+        h2load.arg(format!("--log-file={}", log.display()));
+        grpc(&mut h2load, server, &body);
         let output = h2load
             .output()
             .context("cannot run h2load (\"cargo xtask setup\" installs it, or apt-get install nghttp2-client)")?;
@@ -136,6 +127,23 @@ impl Load {
             p99_us: p99(&log).context("h2load wrote no times")?,
         })
     }
+}
+
+/// Writes the request's body into a file.
+pub(super) fn body(folder: &Path, response: u32) -> anyhow::Result<PathBuf> {
+    let body = folder.join("request.bin");
+    std::fs::write(&body, request(response))
+        .with_context(|| format!("cannot write {}", body.display()))?;
+    Ok(body)
+}
+
+/// Makes h2load's requests unary calls.
+pub(super) fn grpc(h2load: &mut Command, server: &Server, body: &Path) {
+    h2load.args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
+    h2load.arg("-d").arg(body).arg(format!(
+        "http://{}/grpc.testing.TestService/UnaryCall",
+        server.address
+    ));
 }
 
 /// A gRPC message `SimpleRequest { response_size }` with its prefix.

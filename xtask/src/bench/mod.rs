@@ -15,6 +15,7 @@ use load::{Load, Run, Server};
 use tracer::{Mode, Statistics, Tracer};
 
 mod load;
+mod pods;
 mod tracer;
 
 /// What `cargo xtask bench` takes.
@@ -39,6 +40,10 @@ pub(crate) struct Options {
     /// Measure what the labels of pods and methods cost instead: series, bytes and memory, without root
     #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline"])]
     cardinality: bool,
+
+    /// Measure what serve takes on a node of 250 pods instead: processor time and memory
+    #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline", "cardinality"])]
+    serve_pods: bool,
 }
 
 /// Bytes of the responses of the throughput runs.
@@ -67,6 +72,10 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     let folder = demo::target(root).join("bench");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
+    if options.serve_pods {
+        pods::run(root, &binary, &folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let server = Server::start(root)?;
     let trace = |mode| Tracer::start(&binary, &folder, mode, &[std::process::id(), server.pid()]);
 

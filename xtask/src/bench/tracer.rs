@@ -1,5 +1,6 @@
 //! The tracer under measurement, and the kernel's statistics of its programs.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,6 +61,19 @@ impl Tracer {
         mode: Mode,
         pids: &[u32],
     ) -> anyhow::Result<Tracer> {
+        let filter = pids
+            .iter()
+            .flat_map(|pid| ["--pid".into(), pid.to_string().into()]);
+        Self::start_with(binary, folder, mode, &filter.collect::<Vec<_>>())
+    }
+
+    /// The same with any filter.
+    pub(super) fn start_with(
+        binary: &Path,
+        folder: &Path,
+        mode: Mode,
+        filter: &[OsString],
+    ) -> anyhow::Result<Tracer> {
         let ready = folder.join("ready");
         std::fs::remove_file(&ready).ok();
         let output = folder.join("trace.jsonl");
@@ -74,9 +88,7 @@ impl Tracer {
             Mode::Trace => command.args(["trace", "--output", "json"]),
         };
         command.arg("--ready-file").arg(&ready);
-        for pid in pids {
-            command.args(["--pid", &pid.to_string()]);
-        }
+        command.args(filter);
         let child = command
             .stdin(Stdio::null())
             .stdout(file)
@@ -99,6 +111,21 @@ impl Tracer {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(tracer)
+    }
+
+    /// Its pid.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it serves its metrics.
+    pub(super) fn address(&self, folder: &Path) -> anyhow::Result<String> {
+        let ready = std::fs::read_to_string(folder.join("ready"))?;
+        let ready: Value = serde_json::from_str(&ready).context("the ready file is no JSON")?;
+        let address = ready["listen"].as_str();
+        Ok(address
+            .context("the ready file names no address")?
+            .to_owned())
     }
 
     /// The statistics of its kernel programs, from what the kernel tells of its file descriptors

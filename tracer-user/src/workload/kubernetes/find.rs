@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::time::timeout;
 
-use super::Source;
-use super::access::unreachable;
+use super::access::{Access, unreachable};
 use super::convert::{List, Told};
 use super::state::Trouble;
 use super::watch::{escaped, part};
+use super::{Settings, Source, node_name};
 use crate::workload::pod::Pod;
 
 /// How long somebody waits for the answer.
@@ -34,9 +34,8 @@ impl Source {
             .enable_all()
             .build()
             .map_err(|error| unreachable(&error.to_string()))?;
-        let found = runtime.block_on(timeout(ANSWER, async {
-            part(&access.client().await?, &path).await
-        }));
+        let ask = async { part(&access.client().await?, &path).await };
+        let found = runtime.block_on(async { timeout(ANSWER, ask).await });
         let list = found.map_err(|_| unreachable("no answer in time"))??;
         Ok(list.items.into_iter().next().map(Told::pod))
     }
@@ -55,6 +54,32 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Asks the API server once for a pod of this node, as the service account of this pod: what forbids or prevents that.
+/// None outside of a pod.
+#[must_use]
+pub fn ask_once(settings: &Settings) -> Option<Result<(), Trouble>> {
+    std::env::var_os("KUBERNETES_SERVICE_HOST")?;
+    let path = format!(
+        "/api/v1/pods?limit=1&fieldSelector=spec.nodeName%3D{}",
+        escaped(&node_name(settings))
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return Some(Err(unreachable(&error.to_string()))),
+    };
+    let asked = runtime.block_on(timeout(ANSWER, async {
+        part(&Access::ServiceAccount.client().await?, &path).await
+    }));
+    Some(
+        asked
+            .unwrap_or_else(|_| Err(unreachable("no answer in time")))
+            .map(drop),
+    )
 }
 
 fn pods(json: &str) -> anyhow::Result<Vec<Pod>> {

@@ -3,13 +3,17 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cgroups::PodCgroups;
 use super::selection::{Part, Selection};
 use crate::kernel::CgroupKind;
 use crate::limits;
 use crate::workload::pods::Pods;
+use crate::workload::waiting::Waiting;
+
+/// How long somebody is asked for a pod that nobody has told of: its cgroup may be left from long ago.
+const ASKED_FOR: Duration = Duration::from_secs(10);
 
 /// The members, kept up to date with the pods and with the cgroups that there are.
 #[derive(Debug)]
@@ -17,6 +21,10 @@ pub struct Membership {
     selection: Selection,
     pods: Arc<Pods>,
     cgroups: PodCgroups,
+    /// Who is asked for pods that nobody has told of.
+    waiting: Option<Arc<Waiting>>,
+    /// Such pods that have a cgroup, since when. By uid.
+    unknown: HashMap<String, Instant>,
     /// What was meant of each pod whose cgroup is there: it counts until that is gone, also when the pod is
     /// told of no more. By uid.
     decided: HashMap<String, Part>,
@@ -69,12 +77,21 @@ impl Membership {
             selection,
             pods,
             cgroups: PodCgroups::below(root),
+            waiting: None,
+            unknown: HashMap::new(),
             decided: HashMap::new(),
             members: BTreeSet::new(),
             traced: HashSet::new(),
             version: None,
             counts: Counts::default(),
         }
+    }
+
+    /// Asks there for pods that have a cgroup and that nobody has told of.
+    #[must_use]
+    pub fn asking(mut self, waiting: Arc<Waiting>) -> Self {
+        self.waiting = Some(waiting);
+        self
     }
 
     /// What a member is: wanted, or excluded.
@@ -158,12 +175,22 @@ impl Membership {
             .map(|cgroup| cgroup.pod_uid.as_str())
             .collect();
         self.decided.retain(|uid, _| uids.contains(uid.as_str()));
+        self.unknown.retain(|uid, _| uids.contains(uid.as_str()));
+        let now = Instant::now();
+        let mut asks = false;
         for uid in uids {
             // A pod that is told of no more may still have processes.
             if let Some(pod) = self.pods.by_uid(uid) {
+                self.unknown.remove(uid);
                 self.decided
                     .insert(uid.to_owned(), self.selection.part(&pod));
+            } else if !self.decided.contains_key(uid) {
+                let since = self.unknown.entry(uid.to_owned()).or_insert(now);
+                asks |= now.duration_since(*since) < ASKED_FOR;
             }
+        }
+        if let (true, Some(waiting)) = (asks, &self.waiting) {
+            waiting.ask();
         }
     }
 

@@ -148,7 +148,10 @@ fn pod_is_not_shown_before_it_has_its_name_and_nothing_is_lost() {
     close(&mut exporter, &short);
     second(&mut exporter, 2);
     assert_eq!(n_series(&exported(&exporter)), 0);
-    assert_series(&exported(&exporter), "h2trace_self_unnamed_connections 1");
+    assert_series(
+        &exported(&exporter),
+        "h2trace_self_connections_without_names 1",
+    );
 
     belongs.name(Arc::new(workload("cart-1")));
     own.name(Arc::new(workload("cart-1")));
@@ -168,7 +171,10 @@ fn pod_is_not_shown_before_it_has_its_name_and_nothing_is_lost() {
     assert!(!text.contains("pod=\"unknown\""), "{text}");
     assert_series(&text, "h2trace_self_ends 1");
     second(&mut exporter, 4);
-    assert_series(&exported(&exporter), "h2trace_self_unnamed_connections 0");
+    assert_series(
+        &exported(&exporter),
+        "h2trace_self_connections_without_names 0",
+    );
 }
 
 #[test]
