@@ -64,10 +64,6 @@ const TESTS: &[Test] = &[
         selection::refusals,
     ),
     Test(
-        "kubectl_h2trace_that_is_interrupted_or_killed_ends_its_trace_and_leaves_nothing",
-        plugin::ended_from_outside,
-    ),
-    Test(
         "serve_traces_no_selected_pod_before_the_pods_are_known_and_then_those_alone",
         served::known_and_unknown,
     ),
