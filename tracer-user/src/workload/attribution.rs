@@ -194,7 +194,9 @@ impl PodNames {
         if host.is_some_and(|at| now.duration_since(*at) < HOST_AGE) {
             return None;
         }
-        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+        let text = process::sees_host_processes()
+            .then(|| std::fs::read_to_string(format!("/proc/{pid}/cgroup")))
+            .and_then(Result::ok);
         if let Some(text) = &text {
             let path = container::v2_path(text);
             let confirmed = path.is_some_and(|path| self.ids.confirms(cgroup, path));
