@@ -4,5 +4,7 @@ mod binary;
 mod explain;
 mod generate;
 mod help;
+mod plugin;
 mod refusal;
 mod replay;
+mod rights;

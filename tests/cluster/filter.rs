@@ -1,5 +1,6 @@
 //! One pod, ad hoc: `kubectl h2trace` on the server's pod while other pods talk too.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,14 +15,14 @@ const TRAFFIC: &str = "filtered";
 const FOR: Duration = Duration::from_secs(5);
 
 /// Two servers and two clients: one pair is traced, the other talks much more.
-struct Pairs {
-    server: Pod,
+pub(crate) struct Pairs {
+    pub(crate) server: Pod,
     client: Pod,
     others: [Pod; 2],
 }
 
 impl Pairs {
-    fn start(setting: &Setting) -> Self {
+    pub(crate) fn start(setting: &Setting) -> Self {
         setting.namespace(TRAFFIC);
         let server = setting.deploy(&Deployment::server(TRAFFIC, "wanted"));
         let target = format!("{}:50051", server.address);
@@ -46,16 +47,22 @@ impl Pairs {
     }
 }
 
-/// `kubectl h2trace trace` on a pod for a while: its lines.
-#[track_caller]
-fn plugin(setting: &Setting, pod: &Pod, more: &[&str]) -> Vec<Value> {
+/// `kubectl h2trace trace` on a pod, for ever.
+pub(crate) fn plugin_command(setting: &Setting, pod: &Pod) -> Command {
     let plugin = workspace().join("tracer-user/deploy/kubectl-h2trace");
     let mut command = setting.cluster.client_command(&plugin, User::Admin);
     command.env("H2TRACE_KUBECTL", installed("kubernetes").join("kubectl"));
     command.args(["trace", &pod.name, "--namespace", &pod.namespace]);
-    command.args(["--tracer-namespace", NAMESPACE]);
+    command.args(["--tracer-namespace", NAMESPACE, "--output", "json"]);
+    command
+}
+
+/// `kubectl h2trace trace` on a pod for a while: its lines.
+#[track_caller]
+fn plugin(setting: &Setting, pod: &Pod, more: &[&str]) -> Vec<Value> {
+    let mut command = plugin_command(setting, pod);
     command.args(more);
-    command.args(["--output", "json", "--for", &format!("{}s", FOR.as_secs())]);
+    command.args(["--for", &format!("{}s", FOR.as_secs())]);
     let lines = said(&mut command, "").unwrap_or_else(|why| panic!("kubectl h2trace: {why}"));
     lines
         .lines()
@@ -109,7 +116,7 @@ fn tells_of_one_alone(pairs: &Pairs, lines: &[Value]) {
 
 /// Nothing of the plug-in is left in the cluster: no Job, no pod, no process.
 #[track_caller]
-fn nothing_is_left(setting: &Setting) {
+pub(crate) fn nothing_is_left(setting: &Setting) {
     let mut left = String::new();
     let gone = eventually(SOON, || {
         let jobs = setting.json(&[

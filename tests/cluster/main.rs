@@ -12,9 +12,13 @@ mod metrics;
 mod monitoring;
 mod outages;
 mod packaging;
+mod plugin;
 mod rights;
 mod rolling;
 mod runner;
+mod runtime;
+mod selection;
+mod served;
 mod setting;
 mod workload;
 
@@ -44,8 +48,24 @@ const TESTS: &[Test] = &[
         filter::through_the_daemon_set,
     ),
     Test(
+        "kubectl_h2trace_that_is_interrupted_or_killed_ends_its_trace_and_leaves_nothing",
+        plugin::ended_from_outside,
+    ),
+    Test(
         "kubectl_h2trace_on_one_pod_tells_of_it_alone_through_a_job_and_leaves_nothing",
         filter::through_a_job,
+    ),
+    Test(
+        "selected_pods_alone_are_traced_and_one_that_starts_later_from_its_first_request_on",
+        selection::selected_alone,
+    ),
+    Test(
+        "a_pod_that_cannot_be_traced_here_is_said_with_the_reason",
+        selection::refusals,
+    ),
+    Test(
+        "serve_traces_no_selected_pod_before_the_pods_are_known_and_then_those_alone",
+        served::known_and_unknown,
     ),
     Test(
         "each_right_that_is_taken_away_is_missed_and_said",
@@ -58,6 +78,14 @@ const TESTS: &[Test] = &[
     Test(
         "pods_that_come_and_go_in_numbers_keep_their_names_and_leave_no_memory_behind",
         churn::names_are_right_and_nothing_leaks,
+    ),
+    Test(
+        "the_container_runtime_names_pods_where_nobody_else_does",
+        runtime::names_pods,
+    ),
+    Test(
+        "the_container_runtime_names_a_container_that_starts_while_the_api_server_is_gone",
+        runtime::stands_in,
     ),
     Test(
         "while_the_api_server_is_away_or_silent_tracing_goes_on_and_names_stay",

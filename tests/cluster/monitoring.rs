@@ -89,19 +89,21 @@ pub(crate) fn by_discovery(setting: &mut Setting) {
     let shown = incident::run(setting, "monitored");
     let cut = "sum by (namespace, pod, owner) (h2trace_findings_total{kind=~\"proxy_.*\", verdict=\"anomaly\"})";
     let mut result = Vec::new();
-    eventually(Duration::from_secs(20), || {
+    let n_failed = shown.n_failed.to_string();
+    let whole = eventually(Duration::from_secs(20), || {
         result = query(setting, cut);
-        result
+        let of_envoy = result
             .iter()
-            .any(|series| text(&series["metric"]["pod"]) == shown.envoy.name)
+            .find(|series| series["metric"]["pod"] == shown.envoy.name.as_str());
+        of_envoy.is_some_and(|series| {
+            series["metric"]["owner"] == "envoy" && series["value"][1] == n_failed.as_str()
+        })
     });
-    let of_envoy: Vec<&Value> = result
-        .iter()
-        .filter(|series| series["metric"]["pod"] == shown.envoy.name.as_str())
-        .collect();
-    assert_eq!(of_envoy.len(), 1, "{result:?}");
-    assert_eq!(of_envoy[0]["metric"]["owner"], "envoy");
-    assert_eq!(of_envoy[0]["value"][1], shown.n_failed.to_string());
+    assert!(
+        whole,
+        "{} findings about {}: {result:?}",
+        shown.n_failed, shown.envoy.name
+    );
     picture(setting);
     setting
         .cluster

@@ -49,7 +49,7 @@ const CASES: &[Case] = &[
         name: "no-role",
         take: |spec| spec["serviceAccountName"] = json!("default"),
         command: "serve",
-        says: &["403", "get, list and watch on pods"],
+        says: &["403", "verbs [get, list, watch]"],
     },
     Case {
         name: "no-token",

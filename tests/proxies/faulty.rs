@@ -284,6 +284,51 @@ fn p6_a_cancel_is_not_passed_on() {
 }
 
 #[test]
+fn p6_an_answer_is_kept_until_the_client_gives_up() {
+    parts!();
+    let mut calls = Calls::new(Mode::Unary, 5).at_once(5);
+    (calls.deadline_ms, calls.id_prefix) = (7_000, "kept");
+    let clients = [small(), (Peer::GrpcJs1_14, calls)];
+    let outcome = run("keep-answer", Peer::GrpcGo1_85, None, &clients);
+    assert_eq!(outcome.broken, failed_ids(&outcome.calls));
+    assert_eq!(outcome.broken, ids(&outcome, "kept"));
+    outcome.assert_only("proxy_left_client_waiting", &outcome.broken);
+}
+
+/// One thread passes what it read together on in the other order, and calls are all alike: no join is certain and
+/// wrong.
+#[test]
+fn a_batch_that_is_passed_on_in_another_order_is_not_joined_wrongly() {
+    parts!();
+    for arguments in [&["--reorder"][..], &["--reorder", "--answers-together"]] {
+        let mut calls = large("c");
+        calls.id_field = Some(NOT_COMPARED);
+        let outcome = Setup {
+            arguments,
+            server: Peer::GrpcGo1_85,
+            first: None,
+            clients: &[(Peer::GrpcJs1_14, calls)],
+            then: Duration::ZERO,
+        }
+        .run();
+        assert!(failed_ids(&outcome.calls).is_empty());
+        let (mut wrong, mut sure) = (0, 0);
+        for hop in &outcome.trace.hops {
+            let down = hop.downstream();
+            if hop.confidence() == Some("ambiguous") || hop.upstream().is_empty() {
+                continue;
+            }
+            sure += 1;
+            wrong += usize::from(hop.upstream().iter().any(|up| id(up) != id(&down)));
+        }
+        let n = outcome.trace.hops.len();
+        println!("{arguments:?}: {n} requests, {sure} joined and certain, {wrong} of them wrong");
+        assert_eq!(wrong, 0, "{arguments:?}");
+        outcome.trace.assert_healthy();
+    }
+}
+
+#[test]
 fn p7_a_retry_hides_a_failure_and_a_hedged_call_is_no_failure() {
     parts!();
     let first = Some(Peer::ResetServer);

@@ -286,3 +286,10 @@ pub const CGROUPS_SEARCHED: usize = 65_536;
 /// The first line of standard input of a run that is held by it (`--held-by-stdin`): the pods of a node. A longer one
 /// is refused.
 pub const HELD_LINE: usize = 32 << 20;
+
+/// Bytes of one answer of the container runtime, which itself sends no more than 16 MiB. A larger one is an error.
+pub const CRI_ANSWER_BYTES: usize = 16 << 20;
+
+/// Processes that were in no pod within the last second, where v1 has cgroups too. Beyond it all are forgotten, and
+/// looked up again.
+pub const HOSTS_KNOWN: usize = 4_096;

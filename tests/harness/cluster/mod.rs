@@ -218,12 +218,40 @@ impl Cluster {
     /// When that fails.
     #[track_caller]
     pub fn load_archive(&self, archive: &std::path::Path) {
-        let mut ctr = self.place.command("ctr");
-        ctr.args(["--address", node::CONTAINERD, "--namespace", "k8s.io"]);
-        ctr.args(["images", "import"]).arg(archive);
-        if let Err(why) = said(&mut ctr, "") {
+        if let Err(why) = self.ctr(&["images", "import", &archive.display().to_string()]) {
             panic!("cannot load {}: {why}", archive.display());
         }
+    }
+
+    /// Runs `ctr`, the client of the node's containerd, among what Kubernetes runs there.
+    ///
+    /// # Errors
+    /// What it says when it fails.
+    pub fn ctr(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut ctr = self.place.command("ctr");
+        ctr.args(["--address", node::CONTAINERD, "--namespace", "k8s.io"]);
+        said(ctr.args(arguments), "")
+    }
+
+    /// The socket of the node's containerd, as it is seen from outside.
+    #[must_use]
+    pub fn runtime_socket(&self) -> std::path::PathBuf {
+        let holder = self.place.holder();
+        format!("/proc/{holder}/root{}", node::CONTAINERD).into()
+    }
+
+    /// Does it on a thread inside: threads that it starts have the network from there.
+    ///
+    /// # Panics
+    /// When the namespace is gone.
+    pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        self.place.inside(act)
+    }
+
+    /// What a client of the API is configured with, as the administrator; for a program outside too.
+    #[must_use]
+    pub fn kubeconfig(&self) -> std::path::PathBuf {
+        self.api.credentials().kubeconfig(User::Admin).into()
     }
 
     /// Writes a script that runs its arguments inside, as the administrator; its path.

@@ -133,18 +133,30 @@ impl Place {
     /// # Panics
     /// When the namespace is gone.
     pub fn connect(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
+        // A socket stays in the namespace that its thread was in.
+        self.inside(|| TcpStream::connect_timeout(&address, CONNECT))
+    }
+
+    /// Does it on a thread inside: threads that it starts have the network from there.
+    ///
+    /// # Panics
+    /// When the namespace is gone.
+    pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let path = format!("/proc/{}/ns/net", self.holder);
         let namespace = std::fs::File::open(&path)
             .unwrap_or_else(|error| panic!("cannot open {path}: {error}"));
-        // A socket stays in the namespace that its thread was in.
-        let connecting = std::thread::spawn(move || {
+        let acting = move || {
             // SAFETY: setns(2) has no memory effects; it moves this thread alone, which ends below.
-            if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            TcpStream::connect_timeout(&address, CONNECT)
-        });
-        connecting.join().expect("connecting does not panic")
+            let moved = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+            assert_eq!(moved, 0, "{path}: {}", std::io::Error::last_os_error());
+            act()
+        };
+        std::thread::scope(|scope| {
+            scope
+                .spawn(acting)
+                .join()
+                .expect("it does not panic inside")
+        })
     }
 }
 

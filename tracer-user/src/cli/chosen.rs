@@ -1,5 +1,6 @@
 //! The pods that were chosen: found before the trace begins, or said why not.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -95,11 +96,10 @@ fn named_by(source: Option<&Source>) -> anyhow::Result<&Source> {
 
 fn membership(scope: &Scope, source: &Source) -> anyhow::Result<Membership> {
     let root = cgroup::mount_point().ok_or(CgroupError::NoHierarchy)?;
-    Ok(Membership::new(
-        scope.selection.clone(),
-        std::sync::Arc::clone(&source.pods),
-        root,
-    ))
+    Ok(
+        Membership::new(scope.selection.clone(), Arc::clone(&source.pods), root)
+            .asking(Arc::clone(&source.waiting)),
+    )
 }
 
 /// Until all pods of the node are known.
@@ -118,6 +118,11 @@ fn wait(source: &Source) -> anyhow::Result<()> {
             }
             _ if began.elapsed() > PATIENCE => Some(match source.state.cri() {
                 Reach::Lost { why, .. } => why.said,
+                _ if !source.asks_api() => format!(
+                    "no API server is asked, and no container runtime answered within {} s (give --kubeconfig \
+                     PATH, or run it in h2trace's own pod: kubectl h2trace)",
+                    PATIENCE.as_secs()
+                ),
                 _ => format!("no answer within {} s", PATIENCE.as_secs()),
             }),
             _ => None,

@@ -5,13 +5,16 @@ use std::process::ExitCode;
 use super::args::{DoctorArgs, Format};
 use crate::export::text::Paint;
 use crate::kernel::doctor::{Check, Report, examine};
+use crate::workload::kubernetes;
+use crate::workload::kubernetes::state::Trouble;
 
 /// Examines and prints. Exit status 2 when h2trace cannot trace here.
 ///
 /// # Errors
 /// The report cannot be printed.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let report = examine();
+    let mut report = examine();
+    report.checks.extend(names_of_pods());
     let printed = match args.output {
         Format::Text => text(&report, super::output::terminal().0),
         Format::Json => json(&report)?,
@@ -22,6 +25,34 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(super::ERROR)
     })
+}
+
+/// In a pod: whether the API server tells the names of pods.
+fn names_of_pods() -> Option<Check> {
+    let settings = kubernetes::Settings {
+        node_name: std::env::var("H2TRACE_NODE_NAME").ok(),
+        ..kubernetes::Settings::default()
+    };
+    Some(as_check(kubernetes::ask_once(&settings)?))
+}
+
+fn as_check(asked: Result<(), Trouble>) -> Check {
+    let (ok, remedy) = match asked {
+        Ok(()) => (true, String::new()),
+        Err(trouble) => (false, trouble.to_string()),
+    };
+    Check {
+        name: "names of pods".to_owned(),
+        ok,
+        // Tracing goes on without them.
+        needed: false,
+        found: match ok {
+            true => "told by the API server",
+            false => "not told by the API server",
+        }
+        .to_owned(),
+        remedy,
+    }
 }
 
 fn json(report: &Report) -> anyhow::Result<String> {
@@ -95,6 +126,16 @@ fn state(check: &Check, paint: Paint) -> String {
 mod tests {
     use super::*;
     use crate::kernel::doctor::Rung;
+
+    #[test]
+    fn pods_without_names_are_said_with_the_cause() {
+        let check = as_check(Err(Trouble {
+            reason: kubernetes::state::Reason::Forbidden,
+            said: "the API server forbids it".into(),
+        }));
+        assert!(!check.ok && !check.needed && check.remedy.contains("forbids"));
+        assert_eq!(as_check(Ok(())).remedy, "");
+    }
 
     #[test]
     fn what_is_missing_stands_out_with_its_remedy() {

@@ -28,6 +28,10 @@ pub fn by_stdin() -> anyhow::Result<String> {
         .name("h2trace-held".to_owned())
         .spawn(move || {
             follow(io::stdin().lock(), &sender);
+            if !catches_signals() {
+                // Nothing is traced yet.
+                std::process::exit(super::INTERRUPTED);
+            }
             // As the first signal of a person does; the second one is not needed.
             // SAFETY: kill(2) has no preconditions; the process is this one.
             unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
@@ -44,6 +48,16 @@ pub fn by_stdin() -> anyhow::Result<String> {
         ),
         Err(RecvTimeoutError::Disconnected) => bail!("standard input cannot be watched"),
     }
+}
+
+/// A signal ends the run in order, and not this process at once.
+fn catches_signals() -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: nothing is changed, and `action` has room for what is there.
+    let done =
+        unsafe { libc::sigaction(libc::SIGTERM, std::ptr::null(), action.as_mut_ptr()) == 0 };
+    // SAFETY: zero is a value of every field, and the call has filled it.
+    done && unsafe { action.assume_init() }.sa_sigaction != libc::SIG_DFL
 }
 
 /// Hands on the first line, and reads on to the end. Returns only when there was a first line.

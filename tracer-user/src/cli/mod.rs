@@ -18,7 +18,7 @@ pub mod session;
 pub mod show;
 pub mod trace;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -28,6 +28,9 @@ use self::args::{Cli, Command};
 
 /// Exit status of every error.
 pub const ERROR: u8 = 2;
+
+/// Exit status of a run that was not let end in order, as shells number it for SIGINT.
+const INTERRUPTED: i32 = 130;
 
 /// Parses the arguments, runs the command, prints the error if there is one.
 #[must_use]
@@ -139,6 +142,8 @@ fn log_to_stderr(kernel_log: bool) {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
+            // Colours are for people: a pod's log is read by programs too.
+            .with_ansi(io::stderr().is_terminal())
             .with_target(false)
             .try_init(),
     );

@@ -7,7 +7,8 @@ use super::Part;
 use super::part::REQUEST_ID;
 use crate::anomaly::kind::{Finding, Verdict};
 use crate::connection::Endpoint;
-use crate::pipeline::{ConnectionInfo, Output, Sink};
+use crate::hop::{Attempt, Hop};
+use crate::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
 use crate::stream::record::{Seen, StreamRecord};
 
 /// A stream as it was seen at one end of its connection.
@@ -33,10 +34,43 @@ impl SeenStream {
             .iter()
             .any(|finding| finding.verdict >= Verdict::Suspicious)
     }
+}
 
-    /// The response came to its end with trailers that say grpc-status 0.
-    pub(super) fn is_complete(&self) -> bool {
-        self.record.trailers == Seen::Value(()) && self.record.grpc_status == Seen::Value(0)
+/// The response came to its end with trailers that say grpc-status 0.
+pub(super) fn is_complete(record: &StreamRecord) -> bool {
+    record.trailers == Seen::Value(()) && record.grpc_status == Seen::Value(0)
+}
+
+/// A request at the proxy, as h2trace joined its two sides.
+#[derive(Clone, Debug)]
+pub(super) struct SeenHop {
+    /// Both sides.
+    pub(super) request: Box<Hop<HopEnd>>,
+    /// What was found about what the proxy made of it.
+    pub(super) findings: Vec<Finding>,
+}
+
+impl SeenHop {
+    /// The call's `x-request-id`.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        let shown = &self.request.downstream.record.shown;
+        shown.get(REQUEST_ID).map(String::as_str)
+    }
+
+    /// The stream to the server whose response was passed on.
+    pub(super) fn upstream(&self) -> Option<&StreamRecord> {
+        self.request.serving().and_then(Attempt::record)
+    }
+
+    /// h2trace says that the proxy broke it.
+    pub(super) fn is_flagged(&self) -> bool {
+        self.flagged().next().is_some()
+    }
+
+    /// What h2trace found to be wrong.
+    pub(super) fn flagged(&self) -> impl Iterator<Item = &Finding> {
+        let findings = self.findings.iter();
+        findings.filter(|finding| finding.verdict >= Verdict::Suspicious)
     }
 }
 
@@ -44,6 +78,7 @@ impl SeenStream {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SeenStreams {
     streams: Vec<SeenStream>,
+    hops: Vec<SeenHop>,
     n_losses: u64,
 }
 
@@ -57,6 +92,10 @@ impl Sink for SeenStreams {
             } => self.streams.push(SeenStream {
                 info: Arc::clone(info),
                 record: Arc::clone(record),
+                findings: findings.clone(),
+            }),
+            Output::Hop { request, findings } => self.hops.push(SeenHop {
+                request: request.clone(),
                 findings: findings.clone(),
             }),
             Output::Loss(loss) if !loss.hides_traffic() => {}
@@ -80,6 +119,12 @@ impl SeenStreams {
     /// Adds what the kernel programs lost.
     pub(super) fn add_losses(&mut self, n: u64) {
         self.n_losses += n;
+    }
+
+    /// The requests at the proxy.
+    pub(super) fn hops(&self) -> impl Iterator<Item = &SeenHop> {
+        let at_proxy = |hop: &&SeenHop| hop.request.downstream.tag.info.comm == Part::Proxy.comm();
+        self.hops.iter().filter(at_proxy)
     }
 
     /// The streams seen at `part`'s sockets where it is the `role`, by their `x-request-id`.

@@ -14,6 +14,9 @@ use super::process;
 use crate::kernel::event::Address;
 use crate::limits;
 
+/// How long a process is believed to be in no pod.
+const HOST_AGE: Duration = Duration::from_secs(1);
+
 /// How long connections from one address share what is known of it.
 const PEER_AGE: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,9 @@ struct PodNames {
     /// All connections of one container share what they are told.
     containers: HashMap<(String, String), Belongs>,
     peers: HashMap<IpAddr, Peer>,
+    /// Processes that were in no pod a moment ago, by id and v2 cgroup: where v1 has hierarchies too, the cgroup
+    /// alone does not say it.
+    hosts: HashMap<(u32, u64), Instant>,
 }
 
 #[derive(Debug)]
@@ -51,6 +57,7 @@ impl Names {
                 ids: ContainerIds::default(),
                 containers: HashMap::new(),
                 peers: HashMap::new(),
+                hosts: HashMap::new(),
             }),
         }
     }
@@ -109,7 +116,14 @@ impl PodNames {
             Some(Is::Host) => return None,
             None => {}
         }
-        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+        let now = Instant::now();
+        let host = self.hosts.get(&(pid, cgroup));
+        if host.is_some_and(|at| now.duration_since(*at) < HOST_AGE) {
+            return None;
+        }
+        let text = process::sees_host_processes()
+            .then(|| std::fs::read_to_string(format!("/proc/{pid}/cgroup")))
+            .and_then(Result::ok);
         if let Some(text) = &text {
             let path = container::v2_path(text);
             let confirmed = path.is_some_and(|path| self.ids.confirms(cgroup, path));
@@ -125,7 +139,16 @@ impl PodNames {
                     self.ids.learn(cgroup, Is::Host);
                     return None;
                 }
-                (None, true) => return container::of_process(text),
+                (None, true) => {
+                    let found = container::of_process(text);
+                    if found.is_none() {
+                        if self.hosts.len() >= limits::HOSTS_KNOWN {
+                            self.hosts.clear();
+                        }
+                        self.hosts.insert((pid, cgroup), now);
+                    }
+                    return found;
+                }
                 (_, false) => {}
             }
         }
@@ -182,7 +205,24 @@ mod tests {
         assert!(!names.workload(std::process::id(), 0).in_pod());
         let source = Source::of_test();
         let mut names = Names::new(Some(source));
-        assert!(!names.workload(std::process::id(), 0).in_pod());
+        for cgroup in [0, 1] {
+            assert!(!names.workload(std::process::id(), cgroup).in_pod());
+        }
+        // As the kernel says it.
+        let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = container::v2_path(&text).and_then(|path| super::super::cgroup::id_of(path).ok());
+        for _ in 0..2 {
+            assert!(
+                !names
+                    .workload(std::process::id(), own.unwrap_or(1))
+                    .in_pod()
+            );
+        }
+        if let Some(own) = own {
+            let pods = names.pods.as_ref().unwrap();
+            let known = pods.ids.known(own).is_some() || pods.hosts.len() == 1;
+            assert!(known, "it is looked up each time");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ struct Known {
     gone: VecDeque<(Instant, Arc<Pod>)>,
     version: u64,
     complete: bool,
+    addresses_stale: bool,
     beyond: u64,
     containers_beyond: u64,
 }
@@ -36,6 +37,7 @@ impl Pods {
         let mut before = std::mem::take(&mut *known);
         known.version = before.version + 1;
         known.complete = true;
+        known.addresses_stale = before.addresses_stale;
         known.beyond = before.beyond;
         known.containers_beyond = before.containers_beyond;
         known.gone = std::mem::take(&mut before.gone);
@@ -64,7 +66,9 @@ impl Pods {
     /// containers that it has not told of yet.
     pub fn learn(&self, pod: Pod) {
         let mut known = self.write();
-        let Some(earlier) = known.by_uid.get(&pod.uid).cloned() else {
+        // It may have been taken for gone.
+        let earlier = known.by_uid.get(&pod.uid).cloned();
+        let Some(earlier) = earlier.or_else(|| known.lately(|other| other.uid == pod.uid)) else {
             known.version += 1;
             known.put(pod);
             return;
@@ -88,10 +92,10 @@ impl Pods {
                 None => better.containers.push(container),
             }
         }
-        if better.addresses.is_empty() && !known.complete {
+        if better.addresses.is_empty() {
             better.addresses = pod.addresses;
         }
-        if better != *earlier {
+        if better != *earlier || !known.by_uid.contains_key(&pod.uid) {
             known.version += 1;
             known.put(better);
         }
@@ -112,6 +116,12 @@ impl Pods {
         self.read().version
     }
 
+    /// The container runtime has told of all pods that run, one after the other. From then on the directory is
+    /// complete.
+    pub fn complete(&self) {
+        self.write().complete = true;
+    }
+
     /// All pods of the node were told at least once.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -126,6 +136,12 @@ impl Pods {
         pod.or_else(|| known.lately(|pod| pod.uid == uid))
     }
 
+    /// The pod with this uid has not gone.
+    #[must_use]
+    pub fn lives(&self, uid: &str) -> bool {
+        self.read().by_uid.contains_key(uid)
+    }
+
     /// The pod that has this container, by the container's id; also shortly after it has gone.
     #[must_use]
     pub fn by_container(&self, id: &str) -> Option<Arc<Pod>> {
@@ -137,9 +153,21 @@ impl Pods {
     }
 
     /// The pod that has this address for itself.
+    /// None while nobody tells of changes: addresses are given to other pods.
     #[must_use]
     pub fn by_address(&self, address: IpAddr) -> Option<Arc<Pod>> {
-        self.read().by_address.get(&address).cloned()
+        let known = self.read();
+        let pod = known.by_address.get(&address);
+        pod.filter(|_| !known.addresses_stale).cloned()
+    }
+
+    /// Nobody tells of changes any more, or somebody does again.
+    pub fn set_stale(&self, stale: bool) {
+        let mut known = self.write();
+        if known.addresses_stale != stale {
+            known.addresses_stale = stale;
+            known.version += 1;
+        }
     }
 
     /// A pod had this address until a moment ago, and has none now.
@@ -477,5 +505,25 @@ mod tests {
         assert!(pods.read().learnt.is_empty());
         pods.learn(pod("u9", "alone", "c9", "10.0.0.9"));
         assert_eq!(pods.by_container("c9").unwrap().name, "alone");
+        assert!(pods.lives("u9"));
+        // Taken for gone, and there again: what was known of it still counts.
+        pods.remove("u1");
+        assert!(!pods.lives("u1"));
+        pods.learn(pod("u1", "other name", "c3", "10.0.0.1"));
+        assert!(pods.lives("u1"));
+        assert_eq!(pods.by_container("c3").unwrap().name, "cart");
+    }
+
+    #[test]
+    fn addresses_name_nobody_while_nobody_tells_of_changes() {
+        let pods = Pods::default();
+        pods.put(pod("u1", "cart", "c1", "10.0.0.1"));
+        let version = pods.version();
+        pods.set_stale(true);
+        assert!(pods.version() > version);
+        assert_eq!(name_at(&pods, "10.0.0.1"), None);
+        assert!(pods.by_uid("u1").is_some() && pods.by_container("c1").is_some());
+        pods.set_stale(false);
+        assert_eq!(name_at(&pods, "10.0.0.1").as_deref(), Some("cart"));
     }
 }

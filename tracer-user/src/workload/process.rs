@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -73,6 +74,9 @@ pub struct Names {
 impl Names {
     /// The name of process `pid`, when it can be told.
     pub fn process(&mut self, pid: u32) -> Option<String> {
+        if !sees_host_processes() {
+            return None;
+        }
         let now = Instant::now();
         if let Some((at, name)) = self.known.get(&pid)
             && now.duration_since(*at) < NAME_AGE
@@ -83,15 +87,33 @@ impl Names {
             self.known.clear();
         }
         let name = comm(pid);
-        self.known.insert(pid, (now, name.clone()));
+        // What starts a container is about to become the container's own program.
+        if !name.as_deref().is_some_and(is_starting) {
+            self.known.insert(pid, (now, name.clone()));
+        }
         name
     }
+}
+
+/// The names that runc, crun and youki have until they execute the container's program.
+fn is_starting(comm: &str) -> bool {
+    ["runc:[", "crun", "youki:["]
+        .iter()
+        .any(|name| comm.starts_with(name))
 }
 
 /// Its executable; None when it is gone, has none (a kernel thread), or may not be read.
 #[must_use]
 pub fn exe(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+/// `/proc` is of the processes that the kernel programs tell of. Otherwise a number means one process there and another
+/// one here. Looked up once.
+#[must_use]
+pub fn sees_host_processes() -> bool {
+    static SEEN: OnceLock<bool> = OnceLock::new();
+    *SEEN.get_or_init(in_initial_pid_namespace)
 }
 
 /// False when this process lives in a pid namespace of its own: the kernel programs then see other

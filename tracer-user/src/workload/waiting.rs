@@ -75,6 +75,34 @@ impl Waiting {
         });
     }
 
+    /// A pod is there that nobody has told of. The container runtime is asked soon if the API server does not answer.
+    pub fn ask(&self) {
+        self.more.notify_one();
+    }
+
+    /// Names containers by what the container runtime says, until the API server tells more.
+    pub fn name_by_runtime(&self, pods: &Pods) {
+        for unnamed in lock(&self.containers).iter() {
+            let Some(belongs) = unnamed.belongs.upgrade() else {
+                continue;
+            };
+            let Some(pod) = pods.by_container(belongs.container_id()) else {
+                continue;
+            };
+            let told = Workload::of(&pod, belongs.container_id());
+            let workload = match belongs.workload() {
+                // What the API server says of the pod is better.
+                Some(known) if known.container.is_empty() => Workload {
+                    container: told.container,
+                    ..Workload::clone(&known)
+                },
+                Some(_) => continue,
+                None => told,
+            };
+            belongs.name(Arc::new(workload));
+        }
+    }
+
     /// How long the container that came last has waited by now; None when none waits.
     #[must_use]
     pub fn youngest(&self) -> Option<Duration> {
@@ -244,6 +272,31 @@ mod tests {
             assert_eq!(names(&belongs), told("pod-u1", "app"));
         }
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn container_runtime_names_what_the_api_server_has_not_told_and_that_names_it_better() {
+        let (pods, of_runtime, waiting) = (Pods::default(), Pods::default(), Waiting::default());
+        let (early, late) = (Belongs::to_pod("u1", "c1"), Belongs::to_pod("u2", "c2"));
+        let owned = |pod: Pod| Pod {
+            owner: super::super::pod::Owner {
+                kind: "Deployment".into(),
+                name: "cart".into(),
+            },
+            ..pod
+        };
+        pods.put(owned(pod("u2", "", "10.0.0.2")));
+        waiting.container(&early, &pods);
+        waiting.container(&late, &pods);
+        of_runtime.replace([pod("u1", "c1", "10.0.0.1"), pod("u2", "c2", "10.0.0.2")]);
+        waiting.name_by_runtime(&of_runtime);
+        assert_eq!(names(&early), told("pod-u1", "app"));
+        assert_eq!(early.workload().unwrap().owner.name, "");
+        assert_eq!(names(&late), told("pod-u2", "app"));
+        assert_eq!(late.workload().unwrap().owner.name, "cart");
+        pods.put(owned(pod("u1", "c1", "10.0.0.1")));
+        waiting.name(&pods);
+        assert_eq!(early.workload().unwrap().owner.name, "cart");
     }
 
     #[test]

@@ -89,6 +89,7 @@ const NODE: &[Package] = &[
     package("crun", "crun"),
     package("containernetworking-plugins", "/usr/lib/cni/bridge"),
     package("buildah", "buildah"),
+    package("libcap2-bin", "setcap"),
     package("busybox-static", "/usr/share/doc/busybox-static"),
     package("iproute2", "ip"),
     package("openssl", "openssl"),
@@ -237,7 +238,7 @@ pub(super) fn all() -> Vec<Piece> {
         ),
         Piece {
             name: "node-programs",
-            what: "containerd, runc, crun, CNI plug-ins, buildah, busybox, openssl, Chromium (system packages)",
+            what: "containerd, runc, crun, CNI plug-ins, buildah, setcap, busybox, openssl, Chromium (system packages)",
             without: NO_CLUSTER,
             built_with: &[],
             kind: Kind::Packages(NODE),

@@ -312,12 +312,13 @@ impl Gate<'_> {
             bail!("the tests in tests/cluster are missing");
         }
         self.own_task(&[&["setup", "--only"], CLUSTER_PIECES].concat())?;
+        self.own_task(&["manifests", "--check"])?;
         self.own_task(&["image"])?;
         let ran = demo::target(self.root).join("cluster-tests-that-ran");
         std::fs::remove_file(&ran).ok();
         let mut tests = command::cargo(self.root);
         tests.args(["test", "--locked", "--package", "tracer-tests"]);
-        tests.args(["--test", "cluster"]);
+        tests.args(["--test", "kubernetes", "--test", "cluster"]);
         tests.env("H2TRACE_LIVE_COUNT", &ran);
         if self.full {
             tests.env("H2TRACE_SCALE", "full");

@@ -5,6 +5,7 @@
 //! window is used up, passes resets on both ways with their codes. A defect shows only where its condition holds,
 //! and each request that it broke is printed.
 
+mod batch;
 mod pass;
 mod request;
 mod response;
@@ -37,6 +38,8 @@ pub enum Defect {
     IgnoreCancel,
     /// A failure of the server is told as a response with grpc-status 14.
     Synthesize,
+    /// The answer to a call with a deadline is kept until the client gives up.
+    KeepAnswer,
     /// Any grpc-status becomes 0.
     StatusToZero,
 }
@@ -53,6 +56,12 @@ struct Arguments {
     /// With `first`: both get the request at once, and the one that answers first is passed on.
     #[arg(long)]
     hedge: bool,
+    /// Requests that come within two milliseconds are passed on together, the last first.
+    #[arg(long)]
+    reorder: bool,
+    /// With `reorder`: their answers are passed back together too, in the order they came.
+    #[arg(long)]
+    answers_together: bool,
     #[arg(long, value_enum, default_value = "none")]
     defect: Defect,
 }
@@ -66,6 +75,8 @@ pub struct Proxy {
     pub upstream: Server,
     pub first: Option<Server>,
     pub hedge: bool,
+    pub requests: Option<batch::Batch>,
+    pub answers: Option<batch::Batch>,
     pub defect: Defect,
 }
 
@@ -116,6 +127,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         upstream,
         first,
         hedge: arguments.hedge,
+        requests: arguments.reorder.then(|| batch::Batch::new(true)),
+        answers: arguments
+            .answers_together
+            .then(|| batch::Batch::new(false)),
         defect: arguments.defect,
     };
     let listener = TcpListener::bind(arguments.listen).await?;

@@ -33,6 +33,10 @@ pub async fn on(proxy: Proxy, asked: Request<RecvStream>, mut respond: SendRespo
     let defect = proxy.defect;
     // An answer counts as early only when the client's END_STREAM had not come.
     let whole = Arc::new(AtomicBool::new(body.is_end_stream()));
+    if let Some(batch) = &proxy.requests {
+        batch.turn().await;
+    }
+    let has_deadline = ask.headers().contains_key("grpc-timeout");
     let Ok(mut server) = proxy.upstream.clone().ready().await else {
         return respond.send_reset(Reason::INTERNAL_ERROR);
     };
@@ -69,18 +73,34 @@ pub async fn on(proxy: Proxy, asked: Request<RecvStream>, mut respond: SendRespo
             }
         }
     };
+    if let Some(batch) = &proxy.answers {
+        batch.turn().await;
+    }
+    if defect == Defect::KeepAnswer
+        && has_deadline
+        && let Ok(answer) = answer
+    {
+        drain(answer).await;
+        request::gone(&mut respond).await;
+        return say(&id, "keep-answer");
+    }
     if told {
         if let Ok(answer) = answer {
-            let mut body = answer.into_body();
-            while let Some(Ok(data)) = body.data().await {
-                drop(body.flow_control().release_capacity(data.len()));
-            }
+            drain(answer).await;
         }
         return;
     }
     let early = move || whole.load(Ordering::Relaxed);
     if let End::ClientGone = back(&proxy, answer, &mut respond, &id, early).await {
         stop.send(Reason::CANCEL).ok();
+    }
+}
+
+/// Reads all of an answer, for nobody.
+async fn drain(answer: Response<RecvStream>) {
+    let mut body = answer.into_body();
+    while let Some(Ok(data)) = body.data().await {
+        drop(body.flow_control().release_capacity(data.len()));
     }
 }
 

@@ -22,7 +22,7 @@ pub struct PodArgs {
     )]
     pub pod: Vec<PodName>,
 
-    /// Only pods with these labels, as for kubectl: app=checkout,tier!=db,env in (a,b),!canary
+    /// Only pods with all of these labels, as for kubectl: app=checkout,tier!=db,env in (a,b),!canary
     #[arg(
         long,
         env = "H2TRACE_SELECTOR",

@@ -2,17 +2,17 @@
 //!
 //! It is written for somebody who has never heard of h2trace, in 100 columns.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Part;
 use super::children::Said;
 use super::part::RESPONSE_MESSAGE;
-use super::seen::{SeenStream, SeenStreams};
-use crate::anomaly::kind::Verdict;
+use super::seen::{SeenHop, SeenStreams, is_complete};
 use crate::connection::Endpoint;
 use crate::export::text::grouped;
 use crate::export::text::sides::{self, signed};
-use crate::stream::record::{OpenMessage, Reset, ResponsePhase};
+use crate::hop::Confidence;
+use crate::stream::record::{OpenMessage, Reset, ResponsePhase, StreamRecord};
 
 /// Samples of metrics that are shown at most.
 const METRICS: usize = 12;
@@ -149,51 +149,46 @@ fn statements(out: &mut Vec<String>, scene: &Scene<'_>) {
     }
 }
 
-/// The call that shows the defect best: cut inside its message, if there is one.
-fn telling_call<'a>(scene: &Scene<'a>) -> Option<(&'a str, &'a SeenStream, &'a SeenStream)> {
-    let left = scene.seen.at(Part::Proxy, Endpoint::Server);
-    let right = scene.seen.at(Part::Proxy, Endpoint::Client);
-    let mut broken = left
-        .iter()
-        .filter(|(_, stream)| stream.is_flagged())
-        .filter_map(|(id, stream)| {
-            let upstream = right.get(id)?;
-            Some((*id, *stream, *upstream))
-        });
-    let first = broken.next()?;
-    let is_cut_inside = |stream: &SeenStream| {
-        stream.record.response_phase == Some(ResponsePhase::Rm)
-            && stream.record.response.data_bytes > 0
+/// The request that shows the defect best: cut inside its message, if there is one.
+fn telling_request<'a>(scene: &Scene<'a>) -> Option<&'a SeenHop> {
+    let is_cut_inside = |hop: &&SeenHop| {
+        let down = &hop.request.downstream.record;
+        down.response_phase == Some(ResponsePhase::Rm) && down.response.data_bytes > 0
     };
-    if is_cut_inside(first.1) {
-        return Some(first);
-    }
-    Some(
-        broken
-            .find(|(_, stream, _)| is_cut_inside(stream))
-            .unwrap_or(first),
-    )
+    let broken = || scene.seen.hops().filter(|hop| hop.is_flagged());
+    broken().find(is_cut_inside).or_else(|| broken().next())
 }
 
 fn one_call(out: &mut Vec<String>, scene: &Scene<'_>) {
-    let Some((request_id, left, right)) = telling_call(scene) else {
+    let Some(hop) = telling_request(scene) else {
         return;
     };
+    let Some(upstream) = hop.upstream() else {
+        return;
+    };
+    let downstream = &hop.request.downstream.record;
     heading(
         out,
         &format!(
-            "What h2trace saw: one of the failed calls ({request_id}), on both sides of the proxy"
+            "What h2trace saw: one of the failed calls ({}), on both sides of the proxy",
+            hop.request_id().unwrap_or("?")
         ),
     );
     out.push("  (window: the DATA bytes that the proxy may still send on the stream, and on the connection)".to_owned());
-    sides::write(out, &left.record, &right.record);
+    sides::write(out, downstream, upstream);
     out.push(String::new());
-    wrap(out, &verdict_on(left, right));
-    for finding in left
-        .findings
-        .iter()
-        .filter(|finding| finding.verdict >= Verdict::Suspicious)
-    {
+    if let Some(join) = hop.request.join {
+        wrap(
+            out,
+            &format!(
+                "That the two streams are one request h2trace found by itself: joined by {}, confidence {}.",
+                join.by.as_str(),
+                join.confidence.as_str()
+            ),
+        );
+    }
+    wrap(out, &verdict_on(downstream, upstream));
+    for finding in hop.flagged() {
         wrap(
             out,
             &format!(
@@ -207,10 +202,10 @@ fn one_call(out: &mut Vec<String>, scene: &Scene<'_>) {
 }
 
 /// What happened to the call, with its numbers.
-fn verdict_on(left: &SeenStream, right: &SeenStream) -> String {
-    let whole = right.record.response.data_bytes;
-    let passed = left.record.response.data_bytes;
-    let mut text = if right.is_complete() {
+fn verdict_on(left: &StreamRecord, right: &StreamRecord) -> String {
+    let whole = right.response.data_bytes;
+    let passed = left.response.data_bytes;
+    let mut text = if is_complete(right) {
         format!(
             "The server's response was complete: {} bytes and its trailers, grpc-status 0.",
             grouped(whole)
@@ -229,7 +224,7 @@ fn verdict_on(left: &SeenStream, right: &SeenStream) -> String {
     if let Some(OpenMessage {
         promised: Some(promised),
         got,
-    }) = left.record.response.messages.open
+    }) = left.response.messages.open
     {
         text.push_str(&format!(
             " (the client was promised {} bytes of message and got {})",
@@ -239,7 +234,6 @@ fn verdict_on(left: &SeenStream, right: &SeenStream) -> String {
     }
     text.push('.');
     let cut = left
-        .record
         .resets
         .iter()
         .find(|reset| reset.sender == Endpoint::Server);
@@ -286,7 +280,7 @@ fn comparison(out: &mut Vec<String>, scene: &Scene<'_>) -> bool {
     let n_calls = scene.said.client.calls.len();
     let n_upstream_complete = upstream
         .values()
-        .filter(|stream| stream.is_complete())
+        .filter(|stream| is_complete(&stream.record))
         .count();
     let n_upstream_flagged = upstream
         .values()
@@ -315,6 +309,11 @@ fn comparison(out: &mut Vec<String>, scene: &Scene<'_>) -> bool {
     out.push(format!(
         "                      {n_upstream_complete:>4} of {} were complete between proxy and server",
         upstream.len()
+    ));
+    let joins = joins(scene);
+    out.push(format!(
+        "                      {:>4} of {} were joined on both sides of the proxy{}",
+        joins.n_joined, joins.n_requests, joins.how
     ));
     if n_benign_resets > 0 {
         out.push(format!(
@@ -353,6 +352,19 @@ fn comparison(out: &mut Vec<String>, scene: &Scene<'_>) -> bool {
             "h2trace saw {n_upstream_complete} complete and {n_upstream_flagged} broken calls between proxy and server"
         ));
     }
+    let named: BTreeSet<&str> = scene
+        .seen
+        .hops()
+        .filter(|hop| hop.is_flagged())
+        .filter_map(SeenHop::request_id)
+        .collect();
+    if named != failed {
+        wrong.push(format!(
+            "of {} requests h2trace says that the proxy broke them, and {} calls failed",
+            named.len(),
+            failed.len()
+        ));
+    }
     if !wrong.is_empty() && scene.seen.n_losses() > 0 {
         wrong.push(format!(
             "h2trace lost sight {} times",
@@ -377,6 +389,34 @@ fn comparison(out: &mut Vec<String>, scene: &Scene<'_>) -> bool {
         wrap(out, conclusion);
     }
     wrong.is_empty()
+}
+
+/// How h2trace joined the two sides of the proxy.
+struct Joins {
+    n_requests: usize,
+    n_joined: usize,
+    /// `: 60 by request_id`.
+    how: String,
+}
+
+fn joins(scene: &Scene<'_>) -> Joins {
+    let mut by: BTreeMap<&str, usize> = BTreeMap::new();
+    for join in scene.seen.hops().filter_map(|hop| hop.request.join) {
+        let how = match join.confidence {
+            Confidence::Ambiguous => join.confidence.as_str(),
+            _ => join.by.as_str(),
+        };
+        *by.entry(how).or_default() += 1;
+    }
+    let how: Vec<String> = by.iter().map(|(how, n)| format!("{n} by {how}")).collect();
+    Joins {
+        n_requests: scene.seen.hops().count(),
+        n_joined: by.values().sum(),
+        how: match how.is_empty() {
+            true => String::new(),
+            false => format!(": {}", how.join(", ")),
+        },
+    }
 }
 
 fn metrics(out: &mut Vec<String>, exposition: &str) {

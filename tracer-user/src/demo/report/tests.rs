@@ -3,12 +3,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::*;
-use crate::anomaly::kind::{Finding, Kind};
+use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::ConnectionId;
 use crate::demo::part::{Call, ClientReport, PREFIX, ProxyReport, ServerReport};
 use crate::frame::{ErrorCode, StreamId};
+use crate::hop::{Attempt, By, Hop, HopStream, Join, PlaceKey};
 use crate::kernel::event::{Address, Opened, Timestamp};
-use crate::pipeline::{ConnectionInfo, Output, Protocol, Sink as _};
+use crate::pipeline::{ConnectionInfo, HopEnd, Output, Protocol, Sink as _};
 use crate::stream::record::{
     Half, Messages, Moment, Outcome, RequestPhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
 };
@@ -186,6 +187,52 @@ fn cut_finding(record: &StreamRecord) -> Finding {
     }
 }
 
+/// A request at the proxy with both its sides.
+fn hop(number: u32, cut_at: Option<u64>) -> Output {
+    let side = |role, connection, cut_at| HopStream {
+        tag: HopEnd {
+            info: info(Part::Proxy, role),
+            findings: Vec::new(),
+            peer: None,
+        },
+        record: Arc::new(StreamRecord {
+            connection: ConnectionId(connection),
+            ..stream(role, number, cut_at)
+        }),
+    };
+    let join = Join {
+        by: By::RequestId,
+        confidence: Confidence::Id,
+    };
+    let request = Hop {
+        proxy: PlaceKey::Process(1),
+        downstream: side(Endpoint::Server, 1, cut_at),
+        upstream: vec![Attempt {
+            connection: ConnectionId(2),
+            stream_id: StreamId(number * 2 - 1),
+            began_at: Timestamp(0),
+            join,
+            stream: Some(side(Endpoint::Client, 2, None)),
+        }],
+        join: Some(join),
+        others: Vec::new(),
+        others_known: true,
+        other_side: None,
+        passes_on: true,
+        at: Timestamp(0),
+    };
+    let down = &request.downstream.record;
+    let finding = Finding {
+        kind: Kind::ProxyTruncatedCompleteResponse,
+        summary: "the proxy got the whole response".to_owned(),
+        ..cut_finding(down)
+    };
+    Output::Hop {
+        findings: cut_at.map(|_| finding).into_iter().collect(),
+        request: Box::new(request),
+    }
+}
+
 /// `n` calls on both hops; those in `cut` arrive with 9,925 bytes.
 fn seen(n: u32, cut: &[u32]) -> SeenStreams {
     let mut out = SeenStreams::default();
@@ -205,6 +252,7 @@ fn seen(n: u32, cut: &[u32]) -> SeenStreams {
                 findings,
             });
         }
+        out.accept(&hop(number, cut.contains(&number).then_some(9_925)));
     }
     out
 }
@@ -255,6 +303,19 @@ fn the_same_failed_calls_on_both_sides_are_agreement() {
         text.contains("2 of 6 broke between client and proxy: the same calls"),
         "{text}"
     );
+}
+
+#[test]
+fn how_the_two_sides_were_joined_is_said() {
+    let (text, _) = report(&said(6, &[2, 5]), &seen(6, &[2, 5]));
+    for sentence in [
+        "6 of 6 were joined on both sides of the proxy: 6 by request_id",
+        "joined by request_id, confidence id.",
+        "Finding proxy_truncated_complete_response (anomaly)",
+    ] {
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(sentence), "{sentence}\n{text}");
+    }
 }
 
 #[test]

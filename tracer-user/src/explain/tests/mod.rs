@@ -73,7 +73,9 @@ fn every_metric_and_finding_that_a_page_names_exists() {
                 let labels: Vec<&str> = compared.chain(grouped).collect();
                 for label in labels {
                     let known = METRICS.iter().any(|metric| {
-                        query.contains(metric.name) && metric.labels.contains(&label)
+                        let ends = metric.about.labels();
+                        query.contains(metric.name)
+                            && (metric.labels.contains(&label) || ends.contains(&label))
                     });
                     assert!(known, "{query}: {label}");
                 }

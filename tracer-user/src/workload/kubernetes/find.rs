@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::time::timeout;
 
-use super::Source;
-use super::access::unreachable;
+use super::access::{Access, unreachable};
 use super::convert::{List, Told};
 use super::state::Trouble;
 use super::watch::{escaped, part};
+use super::{Settings, Source, node_name};
 use crate::workload::pod::Pod;
 
 /// How long somebody waits for the answer.
@@ -30,14 +30,7 @@ impl Source {
             escaped(namespace),
             escaped(name)
         );
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| unreachable(&error.to_string()))?;
-        let found = runtime.block_on(timeout(ANSWER, async {
-            part(&access.client().await?, &path).await
-        }));
-        let list = found.map_err(|_| unreachable("no answer in time"))??;
+        let list = ask(access, &path)?;
         Ok(list.items.into_iter().next().map(Told::pod))
     }
 
@@ -55,6 +48,30 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Asks the API server once for a pod of this node, as the service account of this pod: what forbids or prevents that.
+/// None outside of a pod.
+#[must_use]
+pub fn ask_once(settings: &Settings) -> Option<Result<(), Trouble>> {
+    std::env::var_os("KUBERNETES_SERVICE_HOST")?;
+    let path = format!(
+        "/api/v1/pods?limit=1&fieldSelector=spec.nodeName%3D{}",
+        escaped(&node_name(settings))
+    );
+    Some(ask(&Access::ServiceAccount, &path).map(drop))
+}
+
+/// One question, and its answer.
+fn ask(access: &Access, path: &str) -> Result<List, Trouble> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| unreachable(&error.to_string()))?;
+    let ask = async { part(&access.client().await?, path).await };
+    // The clock of the time limit is that of the runtime.
+    let answer = runtime.block_on(async { timeout(ANSWER, ask).await });
+    answer.map_err(|_| unreachable("no answer in time"))?
 }
 
 fn pods(json: &str) -> anyhow::Result<Vec<Pod>> {

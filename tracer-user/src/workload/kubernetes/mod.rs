@@ -4,6 +4,7 @@
 mod access;
 mod convert;
 mod find;
+mod naming;
 pub mod state;
 mod watch;
 
@@ -13,7 +14,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use self::access::Access;
+pub use self::find::ask_once;
 use self::state::State;
+use super::cri::Runtime;
 use super::pods::Pods;
 use super::waiting::Waiting;
 
@@ -113,19 +116,21 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
         access: access.clone(),
         _alive: Arc::new(alive),
     };
+    let socket = settings.cri_socket.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime that asks for pods")?;
     std::thread::Builder::new()
         .name("h2trace-pods".to_owned())
-        .spawn(move || runtime.block_on(run(access, node, shared, gone)))
+        .spawn(move || runtime.block_on(run(access, socket, node, shared, gone)))
         .context("cannot start the thread that asks for pods")?;
     Ok(Some(source))
 }
 
 async fn run(
     access: Option<Access>,
+    socket: Option<PathBuf>,
     node: String,
     shared: Shared,
     mut gone: tokio::sync::watch::Receiver<()>,
@@ -136,10 +141,12 @@ async fn run(
             None => std::future::pending().await,
         }
     };
+    let cri = naming::run(Runtime::new(socket, &node), access.is_some(), &shared);
     tokio::select! {
         // Ends when the last source is dropped.
         _ = gone.changed() => {}
         () = api => {}
+        () = cri => {}
     }
 }
 

@@ -21,7 +21,7 @@ use crate::limits;
 
 /// How long one watch lasts. Also how long it takes at most until a connection that died without a word is
 /// noticed.
-const WATCH: Duration = Duration::from_secs(120);
+const WATCH: Duration = Duration::from_secs(45);
 
 /// How much later than asked for the API server may end a watch.
 const WATCH_GRACE: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ const PART: u32 = 250;
 pub(super) async fn run(access: &Access, node: &str, shared: &Shared) {
     shared.state.api_asked();
     let mut pause = PAUSE_MIN;
-    // Where the watch goes on; None: with a list.
+    // Where a watch goes on after one that lasted its time; None: with a list.
     let mut version = None;
     loop {
         match follow(access, node, shared, &mut version).await {
@@ -58,6 +58,8 @@ pub(super) async fn run(access: &Access, node: &str, shared: &Shared) {
                 if shared.state.api().connected() {
                     pause = PAUSE_MIN;
                 }
+                // Pods that went meanwhile may have been forgotten: what is there is listed anew.
+                version = None;
                 let said = why.to_string();
                 if shared.state.api_fails(why) {
                     tracing::warn!(
@@ -109,6 +111,12 @@ async fn list(client: &Client, node: &str, shared: &Shared) -> Result<String, Tr
         pods.extend(part.items.into_iter().take(room).map(Told::pod));
         more = part.metadata.more;
         if more.is_empty() || room == 0 {
+            if pods.is_empty() {
+                // A tracer that runs in a pod is in the list itself.
+                tracing::warn!(
+                    "the API server knows no pod of node {node} (if this node has another name, give --node-name NAME)"
+                );
+            }
             shared.pods.replace(pods);
             answers(shared);
             shared.waiting.name(&shared.pods);
@@ -191,7 +199,8 @@ fn answers(shared: &Shared) {
     let lost = matches!(shared.state.api(), super::state::Reach::Lost { .. });
     if shared.state.api_answers() {
         if lost {
-            tracing::info!("the API server names pods again");
+            // Who was told that it was gone is told this too.
+            tracing::warn!("the API server names pods again");
         } else {
             tracing::debug!(n_pods = shared.pods.len(), "the API server names pods");
         }

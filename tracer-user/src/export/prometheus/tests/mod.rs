@@ -37,6 +37,8 @@ fn taken(line: &str) -> (String, BTreeMap<String, String>, String) {
 
 fn after_sample() -> Exporter {
     let mut exporter = Exporter::new().unwrap();
+    let pods = crate::workload::kubernetes::Source::of_test();
+    exporter.show_pods(pods).unwrap();
     for output in sample::outputs() {
         exporter.accept(&output);
     }
@@ -81,10 +83,10 @@ fn every_kind_of_output_is_counted() {
         r#"h2trace_connections_ended_with_open_streams_total{cause="peer_reset",comm="node",role="client"} 1"#
             .to_owned(),
         r#"h2trace_go_aways_total{code="ENHANCE_YOUR_CALM",comm="node",role="client",sender="server"} 1"#.to_owned(),
-        r#"h2trace_hop_requests_total{comm="envoy",join="unique_field"} 1"#.to_owned(),
-        r#"h2trace_hop_missing_bytes_total{comm="envoy"} 531"#.to_owned(),
-        r#"h2trace_hop_reset_codes_total{code_in="none",code_out="NO_ERROR",comm="envoy",towards="client"} 1"#.to_owned(),
-        r#"h2trace_findings_total{comm="envoy",kind="proxy_truncated_complete_response",role="server",verdict="anomaly"} 1"#
+        r#"h2trace_hop_requests_total{comm="envoy",container="envoy",namespace="shop",owner="gateway",owner_kind="Deployment",pod="gateway-5c",join="unique_field"} 1"#.to_owned(),
+        r#"h2trace_hop_missing_bytes_total{comm="envoy",container="envoy",namespace="shop",owner="gateway",owner_kind="Deployment",pod="gateway-5c"} 531"#.to_owned(),
+        r#"h2trace_hop_reset_codes_total{code_in="none",code_out="NO_ERROR",comm="envoy",container="envoy",namespace="shop",owner="gateway",owner_kind="Deployment",pod="gateway-5c",towards="client"} 1"#.to_owned(),
+        r#"h2trace_findings_total{comm="envoy",container="envoy",namespace="shop",owner="gateway",owner_kind="Deployment",pod="gateway-5c",kind="proxy_truncated_complete_response",role="server",verdict="anomaly"} 1"#
             .to_owned(),
         format!("h2trace_streams_opened_total{{{end}}} 4"),
         r#"h2trace_streams_ended_total{comm="node",outcome="ok",role="client"} 1"#.to_owned(),
@@ -113,6 +115,10 @@ fn every_kind_of_output_is_counted() {
         "h2trace_self_hpack_unseen_total 1".to_owned(),
         r#"h2trace_self_limit_hits_total{limit="streams"} 1"#.to_owned(),
         "h2trace_self_output_dropped_total 4".to_owned(),
+        "h2trace_self_pods 0".to_owned(),
+        r#"h2trace_self_pods_source{source="none"} 1"#.to_owned(),
+        r#"h2trace_self_pods_source{source="api"} 0"#.to_owned(),
+        r#"h2trace_self_pod_watch_errors_total{reason="forbidden"} 0"#.to_owned(),
         r#"h2trace_self_program_attached{program="h2t_sock_send"} 1"#.to_owned(),
         r#"h2trace_self_program_run_seconds_total{program="h2t_sock_send"} 1.5"#.to_owned(),
     ] {

@@ -1,0 +1,265 @@
+//! What is missing is named, with the remedy on a host and in Kubernetes: one capability, bpf(2) itself, the user
+//! namespace, the host's process ids and cgroups. Each is taken away for real, which takes root.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use super::binary::{Said, command, path, said_by};
+
+/// A trace of nothing, that ends at once: nobody uses port 1.
+const TRACE: [&str; 5] = ["trace", "--port", "1", "--for", "100ms"];
+
+/// Taking rights away takes root; says so otherwise.
+fn is_root() -> bool {
+    // SAFETY: geteuid(2) has no preconditions.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    if !is_root {
+        println!("SKIPPED: taking rights away takes root: run the tests with sudo");
+    }
+    is_root
+}
+
+/// h2trace behind another program that takes something away.
+fn behind(program: &str, arguments: &[&str], h2trace: &[&str]) -> Said {
+    let mut outer = Command::new(program);
+    outer.args(arguments).arg(path()).args(h2trace);
+    said_by(outer)
+}
+
+/// With these capabilities and no others.
+fn with(capabilities: &str, h2trace: &[&str]) -> Said {
+    let bounding = format!("--bounding-set=-all,{capabilities}");
+    behind("setpriv", &[&bounding, "--no-new-privs"], h2trace)
+}
+
+/// What doctor says of one thing, with its remedy if there is one.
+#[track_caller]
+fn doctor_on(said: &Said, name: &str) -> String {
+    let mut lines = said.stdout.lines().skip_while(|line| !line.contains(name));
+    let found = lines.next();
+    let found = found.unwrap_or_else(|| panic!("nothing on {name} in\n{}", said.stdout));
+    match lines.next() {
+        Some(remedy) if remedy.contains("->") => format!("{found}\n{remedy}"),
+        _ => found.to_owned(),
+    }
+}
+
+#[test]
+fn one_missing_capability_is_named_alone() {
+    if !is_root() {
+        return;
+    }
+    for (held, missing, to_add, other) in [
+        ("+perfmon", "CAP_BPF missing", "add BPF to", "CAP_PERFMON"),
+        ("+bpf", "CAP_PERFMON missing", "add PERFMON to", "CAP_BPF"),
+    ] {
+        let said = with(held, &TRACE);
+        let remedy = format!("{to_add} securityContext.capabilities.add");
+        said.assert_refused(&[missing, "run \"sudo ", &remedy]);
+        assert!(!said.stderr.contains(other), "{}", said.stderr);
+        let doctor = with(held, &["doctor"]);
+        assert_eq!(doctor.status, Some(2));
+        let name = missing.split(' ').next().unwrap_or_default();
+        let line = doctor_on(&doctor, name);
+        assert!(line.contains("MISSING") && line.contains(&remedy), "{line}");
+    }
+}
+
+#[test]
+fn two_capabilities_are_enough() {
+    if !is_root() {
+        return;
+    }
+    let said = with("+bpf,+perfmon", &TRACE);
+    assert_eq!(said.status, Some(0), "{}", said.stderr);
+    let doctor = with("+bpf,+perfmon", &["doctor"]);
+    assert_eq!(doctor.status, Some(0), "{}", doctor.stdout);
+    let line = doctor_on(&doctor, "CAP_SYS_PTRACE");
+    assert!(line.contains("less") && line.contains("--netns"), "{line}");
+}
+
+#[test]
+fn capabilities_that_are_not_left_to_the_user_have_their_own_remedy() {
+    if !is_root() {
+        return;
+    }
+    // As a container of another user is started, when its file has no capabilities.
+    let given = [
+        "--bounding-set=-all,+bpf,+perfmon",
+        "--reuid=65532",
+        "--regid=65532",
+        "--clear-groups",
+        "--no-new-privs",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    // Where that user may go, and the tests' own folder is perhaps not.
+    let copy = folder.path().join("h2trace");
+    std::fs::copy(path(), &copy).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let mut outer = Command::new("setpriv");
+    outer.args(given).arg(&copy).args(TRACE);
+    said_by(outer).assert_refused(&[
+        "CAP_BPF and CAP_PERFMON missing",
+        "securityContext.runAsUser: 0",
+        "lost its capabilities",
+    ]);
+}
+
+#[test]
+fn capabilities_of_a_file_are_made_effective() {
+    if !is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("h2trace");
+    std::fs::copy(path(), &copy).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let set = Command::new("setcap")
+        .arg("cap_bpf,cap_perfmon=p")
+        .arg(&copy)
+        .output();
+    if !set.is_ok_and(|set| set.status.success()) {
+        println!("SKIPPED: setcap is missing, or the temporary folder keeps no file capabilities");
+        return;
+    }
+    let mut outer = Command::new("setpriv");
+    outer.args(["--reuid=65532", "--regid=65532", "--clear-groups"]);
+    outer.arg(&copy).args(TRACE);
+    let said = said_by(outer);
+    assert_eq!(said.status, Some(0), "{}", said.stderr);
+}
+
+/// Makes bpf(2) fail with EPERM in this process and its children, as a container runtime's default profile does
+/// that does not know CAP_BPF.
+fn forbid_bpf() -> std::io::Result<()> {
+    /// `BPF_LD | BPF_W | BPF_ABS`, `BPF_JMP | BPF_JEQ | BPF_K`, `BPF_RET | BPF_K` (linux/bpf_common.h).
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let errno = u32::try_from(libc::EPERM).unwrap_or_default();
+    let number = u32::try_from(libc::SYS_bpf).unwrap_or_default();
+    // `struct seccomp_data` begins with the number of the system call.
+    let mut program = [
+        op(LOAD, 0, 0, 0),
+        op(JUMP_IF_EQUAL, 0, 1, number),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | errno),
+        op(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: 4,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: `filter` and the program that it points to outlive the calls.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const filter,
+            ) == 0
+    };
+    if done {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
+
+#[test]
+fn seccomp_that_forbids_bpf_is_named() {
+    if !is_root() {
+        return;
+    }
+    let refused = |arguments: &[&str]| {
+        let mut h2trace = command(arguments);
+        // SAFETY: the closure makes system calls alone, and allocates nothing.
+        unsafe { h2trace.pre_exec(forbid_bpf) };
+        said_by(h2trace)
+    };
+    let remedy = "securityContext.seccompProfile";
+    refused(&TRACE).assert_refused(&["a seccomp profile forbids bpf(2)", remedy]);
+    let doctor = refused(&["doctor"]);
+    assert_eq!(doctor.status, Some(2), "{}", doctor.stdout);
+    let line = doctor_on(&doctor, "bpf(2)");
+    assert!(line.contains("MISSING") && line.contains(remedy), "{line}");
+}
+
+#[test]
+fn user_namespace_is_named() {
+    if !is_root() {
+        return;
+    }
+    let unshare = ["--user", "--map-root-user"];
+    let said = behind("unshare", &unshare, &TRACE);
+    if said.stderr.contains("unshare:") {
+        println!("SKIPPED: no user namespaces here: {}", said.stderr.trim());
+        return;
+    }
+    said.assert_refused(&["user namespace", "hostUsers"]);
+}
+
+#[test]
+fn pid_namespace_of_its_own_is_named() {
+    if !is_root() {
+        return;
+    }
+    let unshare = ["--pid", "--fork", "--mount-proc"];
+    let doctor = behind("unshare", &unshare, &["doctor"]);
+    let line = doctor_on(&doctor, "process ids of the host");
+    assert!(
+        line.contains("less") && line.contains("hostPID: true"),
+        "{line}"
+    );
+    behind("unshare", &unshare, &["trace", "--pid", "1"]).assert_refused(&["hostPID: true"]);
+}
+
+#[test]
+fn cgroups_that_are_not_the_hosts_are_named() {
+    if !is_root() {
+        return;
+    }
+    // Every v2 hierarchy is unmounted, in a mount namespace of its own.
+    let script = "awk '$3 == \"cgroup2\" { print $2 }' /proc/mounts | xargs -r umount --lazy && exec \"$0\" doctor";
+    let mut hidden = Command::new("unshare");
+    hidden.args(["--mount", "sh", "-c", script]).arg(path());
+    let doctor = said_by(hidden);
+    let line = doctor_on(&doctor, "cgroups of the host");
+    assert!(
+        line.contains("less") && line.contains("no v2 hierarchy") && line.contains("hostPath"),
+        "{line}"
+    );
+}
+
+#[test]
+fn pod_without_a_service_account_is_said_to_have_no_names() {
+    let mut doctor = command(&["doctor"]);
+    // As every container is started by a kubelet; the token is not there.
+    doctor
+        .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        .env("KUBERNETES_SERVICE_PORT", "1");
+    let said = said_by(doctor);
+    let line = doctor_on(&said, "names of pods  ");
+    assert!(
+        line.contains("less") && line.contains("no service account's token"),
+        "{line}"
+    );
+    assert!(
+        !said_by(command(&["doctor"]))
+            .stdout
+            .contains("names of pods  "),
+        "nobody is asked outside of a pod"
+    );
+}
+
+#[test]
+fn held_run_needs_its_holder() {
+    for what in [&["trace"][..], &["record", "--include-payload", "-w", "-"]] {
+        let arguments = [what, &["--held-by-stdin", "--port", "1"]].concat();
+        // The tests' programs have an empty standard input.
+        super::binary::h2trace(&arguments)
+            .assert_refused(&["standard input ended before the trace began"]);
+    }
+}

@@ -1,0 +1,74 @@
+//! `kubectl h2trace` that is interrupted or killed: its trace ends with it, and nothing of it is left.
+
+use std::os::unix::process::CommandExt as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tracer_tests::eventually;
+use tracer_tests::process::Process;
+
+use crate::filter::{Pairs, nothing_is_left, plugin_command};
+use crate::setting::{SOON, Setting};
+
+/// How a person, a machine or the network ends it.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// Ctrl-C: the terminal sends SIGINT to all of its processes.
+    Interrupt,
+    /// SIGTERM to the plugin alone.
+    Terminate,
+    /// SIGKILL to the plugin alone: kubectl lives on.
+    Kill,
+    /// SIGKILL to all of its processes at once, as when the machine goes.
+    KillAll,
+}
+
+const ENDS: [End; 4] = [End::Interrupt, End::Terminate, End::Kill, End::KillAll];
+
+pub(crate) fn ended_from_outside(setting: &mut Setting) {
+    setting.tracer_with(&json!({}));
+    let pairs = Pairs::start(setting);
+    for end in ENDS {
+        ends_with_it(setting, &pairs, end, &[]);
+    }
+    for end in ENDS {
+        ends_with_it(setting, &pairs, end, &["--no-daemon-set"]);
+    }
+}
+
+fn ends_with_it(setting: &Setting, pairs: &Pairs, end: End, more: &[&str]) {
+    println!("    {end:?} {more:?}");
+    let mut command = plugin_command(setting, &pairs.server);
+    let mut plugin = Process::start("kubectl h2trace", command.args(more).process_group(0));
+    plugin.wait_for_line(0, SOON, |line| {
+        line.contains("\"type\":\"stream\"").then_some(())
+    });
+    let group = plugin.pid().cast_signed();
+    let (to, signal) = match end {
+        End::Interrupt => (-group, libc::SIGINT),
+        End::Terminate => (group, libc::SIGTERM),
+        End::Kill => (group, libc::SIGKILL),
+        End::KillAll => (-group, libc::SIGKILL),
+    };
+    // SAFETY: kill(2) has no memory effects; the group was made for our child, which is not waited for yet.
+    unsafe { libc::kill(to, signal) };
+    let status = plugin.wait(Duration::from_secs(30));
+    if matches!(end, End::Interrupt | End::Terminate) {
+        assert!(
+            status.success(),
+            "{end:?} {more:?}: {status}{}",
+            plugin.complaint()
+        );
+        let summary = plugin.lines().iter().any(|line| {
+            serde_json::from_str::<Value>(line).is_ok_and(|line| line["type"] == "summary")
+        });
+        assert!(summary, "{end:?} {more:?}: no summary at the end");
+    } else {
+        // Kubernetes removes the Job some time after it has ended.
+        eventually(SOON, || {
+            let jobs = setting.json(&["get", "jobs", "--all-namespaces"]);
+            jobs["items"].as_array().is_some_and(Vec::is_empty)
+        });
+    }
+    nothing_is_left(setting);
+}
