@@ -267,8 +267,9 @@ pub(crate) fn refusals(setting: &mut Setting) {
     assert!(said.contains("no pod") && said.contains(&right), "{said}");
     let said = refused(setting, &["--pod", &right, "--container", "app"]);
     assert!(said.contains("target-container"), "{said}");
-    // Asked on another node.
-    let mut elsewhere = command_at(setting, "another-node", &["--pod", &right]);
+    // Asked on another node, whose container runtime does not have it.
+    let there = ["--pod", &right, "--cri-socket", "/nowhere"];
+    let mut elsewhere = command_at(setting, "another-node", &there);
     let said = said_of(&mut elsewhere);
     let node = setting.cluster.node_name();
     assert!(

@@ -111,6 +111,12 @@ async fn list(client: &Client, node: &str, shared: &Shared) -> Result<String, Tr
         pods.extend(part.items.into_iter().take(room).map(Told::pod));
         more = part.metadata.more;
         if more.is_empty() || room == 0 {
+            if pods.is_empty() {
+                // A tracer that runs in a pod is in the list itself.
+                tracing::warn!(
+                    "the API server knows no pod of node {node} (if this node has another name, give --node-name NAME)"
+                );
+            }
             shared.pods.replace(pods);
             answers(shared);
             shared.waiting.name(&shared.pods);

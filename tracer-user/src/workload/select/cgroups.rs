@@ -34,6 +34,8 @@ pub struct PodCgroups {
     watched: HashMap<PathBuf, WatchDescriptor>,
     /// A watch that was asked for is not there.
     unwatched: bool,
+    /// The last search did not come to its end.
+    cut_short: bool,
     searched_at: Option<Instant>,
 }
 
@@ -62,6 +64,7 @@ impl PodCgroups {
             watch,
             watched: HashMap::new(),
             unwatched: false,
+            cut_short: false,
             searched_at: None,
         }
     }
@@ -70,6 +73,12 @@ impl PodCgroups {
     #[must_use]
     pub const fn found(&self) -> &BTreeMap<u64, ContainerCgroup> {
         &self.found
+    }
+
+    /// There are more cgroups than are searched ([`limits::CGROUPS_SEARCHED`]).
+    #[must_use]
+    pub const fn is_cut_short(&self) -> bool {
+        self.cut_short
     }
 
     /// New cgroups are told, and need not be looked for.
@@ -168,10 +177,11 @@ impl PodCgroups {
     fn search(&mut self) {
         let mut unvisited = vec![(self.root.clone(), 0)];
         let mut visited = 0;
+        self.cut_short = false;
         while let Some((directory, depth)) = unvisited.pop() {
             visited += 1;
             if visited > limits::CGROUPS_SEARCHED {
-                tracing::debug!("more cgroups than are searched for pods");
+                self.cut_short = true;
                 return;
             }
             for entry in directories(&directory).unwrap_or_default() {

@@ -44,7 +44,7 @@ pub struct Counts {
     pub traced: usize,
     /// The same at any time since the start.
     pub ever: u64,
-    /// Members that had no room.
+    /// Members that had no room, and one when not all cgroups were searched.
     pub beyond: usize,
     /// All pods of this node were told at least once.
     pub known: bool,
@@ -139,8 +139,13 @@ impl Membership {
         self.version = Some(self.pods.version());
         self.counts.known = self.pods.is_complete();
         let by_container = !self.selection.containers.is_empty();
-        self.cgroups.refresh(&|_| by_container);
-        self.decide();
+        let decided = &self.decided;
+        self.cgroups
+            .refresh(&|uid| by_container && decided.get(uid) != Some(&Part::None));
+        if self.decide() && by_container {
+            // Their containers were not looked for.
+            self.version = None;
+        }
         let (members, traced) = self.wanted();
         let new = traced.difference(&self.traced).count();
         self.counts.ever += u64::try_from(new).unwrap_or(0);
@@ -166,8 +171,8 @@ impl Membership {
         change
     }
 
-    /// What is meant of each pod whose cgroup is there.
-    fn decide(&mut self) {
+    /// What is meant of each pod whose cgroup is there. True when one is meant now of which nothing was.
+    fn decide(&mut self) -> bool {
         let uids: HashSet<&str> = self
             .cgroups
             .found()
@@ -177,13 +182,15 @@ impl Membership {
         self.decided.retain(|uid, _| uids.contains(uid.as_str()));
         self.unknown.retain(|uid, _| uids.contains(uid.as_str()));
         let now = Instant::now();
-        let mut asks = false;
+        let (mut asks, mut is_new) = (false, false);
         for uid in uids {
             // A pod that is told of no more may still have processes.
             if let Some(pod) = self.pods.by_uid(uid) {
                 self.unknown.remove(uid);
-                self.decided
-                    .insert(uid.to_owned(), self.selection.part(&pod));
+                let part = self.selection.part(&pod);
+                let is_meant = part != Part::None;
+                let before = self.decided.insert(uid.to_owned(), part);
+                is_new |= is_meant && before == Some(Part::None);
             } else if !self.decided.contains_key(uid) {
                 let since = self.unknown.entry(uid.to_owned()).or_insert(now);
                 asks |= now.duration_since(*since) < ASKED_FOR;
@@ -192,6 +199,7 @@ impl Membership {
         if let (true, Some(waiting)) = (asks, &self.waiting) {
             waiting.ask();
         }
+        is_new
     }
 
     /// The ids that have to be members, and the pods of which something is traced.
@@ -213,7 +221,8 @@ impl Membership {
                 members.insert(*id);
             }
         }
-        self.counts.beyond = members.len().saturating_sub(limits::SELECTED_CGROUPS);
+        self.counts.beyond = members.len().saturating_sub(limits::SELECTED_CGROUPS)
+            + usize::from(self.cgroups.is_cut_short());
         while members.len() > limits::SELECTED_CGROUPS {
             members.pop_last();
         }
@@ -373,6 +382,17 @@ mod tests {
         host.pods
             .put(pod(1, "shop", &[("app", app), ("envoy", envoy)]));
         assert_eq!(membership.refresh().add, [app_id]);
+        // What is of no interest is not looked into, until it is.
+        host.pods
+            .put(pod(1, "bank", &[("app", app), ("envoy", envoy)]));
+        assert_eq!(membership.refresh().remove, [app_id]);
+        assert!(membership.refresh().is_empty());
+        host.pods
+            .put(pod(1, "shop", &[("app", app), ("envoy", envoy)]));
+        membership.refresh();
+        assert!(membership.wait(Duration::ZERO));
+        membership.refresh();
+        assert!(membership.members().contains(&app_id));
     }
 
     #[test]
