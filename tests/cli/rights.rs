@@ -234,6 +234,27 @@ fn cgroups_that_are_not_the_hosts_are_named() {
 }
 
 #[test]
+fn pod_without_a_service_account_is_said_to_have_no_names() {
+    let mut doctor = command(&["doctor"]);
+    // As every container is started by a kubelet; the token is not there.
+    doctor
+        .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        .env("KUBERNETES_SERVICE_PORT", "1");
+    let said = said_by(doctor);
+    let line = doctor_on(&said, "names of pods  ");
+    assert!(
+        line.contains("less") && line.contains("no service account's token"),
+        "{line}"
+    );
+    assert!(
+        !said_by(command(&["doctor"]))
+            .stdout
+            .contains("names of pods  "),
+        "nobody is asked outside of a pod"
+    );
+}
+
+#[test]
 fn held_run_needs_its_holder() {
     for what in [&["trace"][..], &["record", "--include-payload", "-w", "-"]] {
         let arguments = [what, &["--held-by-stdin", "--port", "1"]].concat();

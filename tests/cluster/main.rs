@@ -48,6 +48,10 @@ const TESTS: &[Test] = &[
         filter::through_the_daemon_set,
     ),
     Test(
+        "kubectl_h2trace_that_is_interrupted_or_killed_ends_its_trace_and_leaves_nothing",
+        plugin::ended_from_outside,
+    ),
+    Test(
         "kubectl_h2trace_on_one_pod_tells_of_it_alone_through_a_job_and_leaves_nothing",
         filter::through_a_job,
     ),
@@ -58,10 +62,6 @@ const TESTS: &[Test] = &[
     Test(
         "a_pod_that_cannot_be_traced_here_is_said_with_the_reason",
         selection::refusals,
-    ),
-    Test(
-        "kubectl_h2trace_that_is_interrupted_or_killed_ends_its_trace_and_leaves_nothing",
-        plugin::ended_from_outside,
     ),
     Test(
         "serve_traces_no_selected_pod_before_the_pods_are_known_and_then_those_alone",

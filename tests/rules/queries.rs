@@ -225,7 +225,7 @@ fn shots(prometheus: &Prometheus) {
     ] {
         let address = &prometheus.address;
         let url = format!(
-            "http://{address}/query?g0.expr={}&g0.tab=graph&g0.range_input=2m",
+            "http://{address}/classic/graph?g0.expr={}&g0.tab=0&g0.range_input=2m",
             encoded(query)
         );
         let mut chromium = Command::new("chromium");
@@ -243,7 +243,7 @@ fn shots(prometheus: &Prometheus) {
         let status = chromium.status().expect("cannot run chromium");
         assert!(status.success(), "chromium ended with {status}");
     }
-    let url = format!("http://{}/alerts", prometheus.address);
+    let url = format!("http://{}/classic/alerts", prometheus.address);
     let mut chromium = Command::new("chromium");
     chromium.args([
         "--headless",

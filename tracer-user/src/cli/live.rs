@@ -20,8 +20,8 @@ use crate::kernel::{CgroupKind, DRAIN_MAX, Options, Tracer};
 use crate::pipeline::{self, Loss, Output, Pipeline, Sink};
 use crate::stream::table::Shown;
 use crate::workload::attribution::Names;
-use crate::workload::kubernetes;
 use crate::workload::select::{Keeper, Membership, Selected};
+use crate::workload::{kubernetes, process};
 
 /// What the tracer is started with.
 #[derive(Clone, Debug)]
@@ -149,6 +149,12 @@ pub fn start(
         chosen
     });
     let mut tracer = Tracer::start(&options)?;
+    if !process::sees_host_processes() {
+        tracing::warn!(
+            "the host's processes are not seen: each is called by the name of the thread that opened its connection \
+             (run h2trace on the host; in Kubernetes set hostPID: true)"
+        );
+    }
     let keeper = match (chosen, tracer.take_live_cgroups()) {
         (Some(chosen), Some(maps)) => Some(
             Keeper::start(chosen, maps, selected.clone())

@@ -100,6 +100,7 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
             content_length: None,
             header_list: 180,
             header_list_limit: None,
+            headers_nth: 0,
             tid: 4_243,
         },
         response: Half {
@@ -119,6 +120,7 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
             content_length: None,
             header_list: 180,
             header_list_limit: None,
+            headers_nth: 0,
             tid: 4_243,
         },
         request_phase: Some(RequestPhase::Q2),

@@ -2,13 +2,66 @@
 //! was wrong once it may have been wrong for all.
 
 use super::place::{Down, Place};
-use super::{Attempt, Confidence};
+use super::{Attempt, By, Confidence};
+use crate::kernel::event::Timestamp;
+
+/// Requests that a request's answer is compared with, at most.
+const LOOKED_AT: usize = 32;
+
+/// The answer to a request that order gave its upstream stream: where it came from and went, and when.
+struct Answer {
+    connections: (u64, u64),
+    came: (Timestamp, u32),
+    went: (Timestamp, u32),
+}
+
+impl Answer {
+    fn of<T>(key: u64, down: &Down<T>) -> Option<Answer> {
+        let [attempt] = down.attempts.as_slice() else {
+            return None;
+        };
+        let is_ordered = attempt.join.by == By::Order;
+        let (went, came) = (
+            down.ended.as_ref()?,
+            attempt.record().filter(|_| is_ordered)?,
+        );
+        Some(Answer {
+            connections: (key >> 31, attempt.connection.0),
+            came: came.response.headers_place()?,
+            went: went.record.response.headers_place()?,
+        })
+    }
+
+    fn contradicts(&self, other: &Answer) -> bool {
+        let (came, went) = (self.came.cmp(&other.came), self.went.cmp(&other.went));
+        self.connections == other.connections && came.is_ne() && came == went.reverse()
+    }
+}
 
 impl<T> Place<T> {
     /// A request and the upstream stream that order gave it cannot belong together.
     pub(super) fn contradicted(&mut self, key: u64) {
         self.order.was_broken();
         self.doubt_period_of(key);
+    }
+
+    /// The answers of this request and of one that was read with it were passed back in another order than they
+    /// came: a proxy with one thread does not, so that it was the requests that were passed on in another order.
+    pub(super) fn is_inverted(&self, key: u64) -> bool {
+        let Some(down) = self.downs.get(&key).filter(|down| down.in_company) else {
+            return false;
+        };
+        let Some(own) = Answer::of(key, down) else {
+            return false;
+        };
+        let members = self.periods.members(down.period_id()).unwrap_or_default();
+        members.iter().rev().take(LOOKED_AT).any(|other| {
+            let beside = self
+                .downs
+                .get(other)
+                .and_then(|down| Answer::of(*other, down));
+            beside.is_some_and(|beside| own.contradicts(&beside))
+        })
     }
 
     pub(super) fn doubt_period_of(&mut self, key: u64) {

@@ -167,10 +167,11 @@ impl<T> Hops<T> {
         }
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
         if let Some(key) = ready
-            && known
+            && (known
                 .downs
                 .get(&key)
                 .is_some_and(|down| is_contradicted(down))
+                || known.is_inverted(key))
         {
             known.contradicted(key);
         }

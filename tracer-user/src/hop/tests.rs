@@ -436,3 +436,44 @@ fn what_order_decided_does_not_wait_longer_than_for_those_that_were_read_with_it
         [0, 0, 0, 4]
     );
 }
+
+#[test]
+fn answers_that_are_passed_back_in_another_order_than_they_came_make_the_requests_ambiguous() {
+    let like = record();
+    let mut hops: Hops<()> = Hops::default();
+    hops.connected(PROXY, Side::Downstream);
+    hops.connected(PROXY, Side::Upstream);
+    let fields = [(":method", "GET"), (":path", "/a")];
+    for side in [Side::Downstream, Side::Upstream] {
+        for n in 0..4 {
+            hops.requested(PROXY, side, &opening(side, n, 11, 5, &fields));
+        }
+    }
+    // All answers came in one call and left in one: only their order in it tells. The last request had been
+    // passed on first, so that the first upstream stream is its own.
+    for side in [Side::Upstream, Side::Downstream] {
+        for nth in 0..4 {
+            let n = match side {
+                Side::Upstream => nth,
+                Side::Downstream => 3 - nth,
+            };
+            let mut record = like.clone();
+            record.connection = ConnectionId(connection(side, 11));
+            record.stream_id = StreamId(2 * n + 1);
+            (record.first_at, record.last_at) = (Timestamp(5), Timestamp(20));
+            (record.response.headers_at, record.response.end_stream_at) = match side {
+                Side::Upstream => (Some(Timestamp(10)), Some(Timestamp(10))),
+                Side::Downstream => (Some(Timestamp(20)), Some(Timestamp(20))),
+            };
+            record.response.headers_nth = 10 + nth;
+            hops.ended(PROXY, side, Timestamp(20), record.into(), ());
+        }
+    }
+    hops.finish(Timestamp(u64::MAX));
+    let decided: Vec<_> = std::iter::from_fn(|| hops.poll()).collect();
+    assert_eq!(decided.len(), 4);
+    for hop in decided {
+        let confidence = hop.join.map(|join| join.confidence);
+        assert_eq!(confidence, Some(Confidence::Ambiguous));
+    }
+}

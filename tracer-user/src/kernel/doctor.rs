@@ -220,7 +220,7 @@ fn bpf(checks: &mut Vec<Check>) {
 fn of_the_host(checks: &mut Vec<Check>) {
     let ok = process::in_initial_pid_namespace();
     checks.push(Check {
-        name: "process ids of the host (names of processes and pods, --pid)".to_owned(),
+        name: "process ids of the host (names of processes, --pid)".to_owned(),
         ok,
         needed: false,
         found: if ok {
@@ -229,7 +229,11 @@ fn of_the_host(checks: &mut Vec<Check>) {
             "a pid namespace of its own"
         }
         .to_owned(),
-        remedy: remedy(ok, "run on the host; in Kubernetes set hostPID: true"),
+        remedy: remedy(
+            ok,
+            "run on the host; in Kubernetes set hostPID: true; without it a process is called by the name of the \
+             thread that opened its connection",
+        ),
     });
     let root = cgroup::mount_point();
     let ok = root.as_deref().is_some_and(is_root_cgroup);

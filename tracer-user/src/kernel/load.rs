@@ -9,6 +9,8 @@ use aya::{
 };
 use tracer_ebpf::config::{Config, SYSCALL_MAX, filter};
 
+use crate::workload::process;
+
 use super::{
     btf::{Btf, BtfError},
     doctor,
@@ -239,7 +241,8 @@ fn config(options: &Options, btf: &Btf) -> Result<Config, StartError> {
     Ok(Config {
         filter: options.filter.bits(),
         full_payload: u32::from(options.full_payload),
-        own_tgid: if options.exclude_self {
+        // In a pid namespace of its own this process has another number than the kernel programs see.
+        own_tgid: if options.exclude_self && process::sees_host_processes() {
             std::process::id()
         } else {
             0

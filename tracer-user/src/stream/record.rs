@@ -161,6 +161,9 @@ pub enum EndStreamOn {
 pub struct Half {
     /// When its (final) HEADERS went by.
     pub headers_at: Option<Timestamp>,
+    /// Their place among the header blocks of the connection, both ways: frames that one call brought have one
+    /// time. 0 unknown.
+    pub headers_nth: u32,
     /// DATA payload without padding.
     pub data_bytes: u64,
     /// False when a gap may have hidden DATA: `data_bytes` is a lower bound.
@@ -189,6 +192,20 @@ pub struct Half {
     pub header_list_limit: Option<u32>,
     /// Thread of the observed process that sent or received the HEADERS.
     pub tid: u32,
+}
+
+impl Half {
+    /// The block that went by now is the `nth` of the connection: its HEADERS, if they have no place yet.
+    pub(in crate::stream) fn place_headers(&mut self, nth: u32) {
+        if self.headers_at.is_some() && self.headers_nth == 0 {
+            self.headers_nth = nth;
+        }
+    }
+
+    /// Which of the HEADERS of one connection came first.
+    pub(crate) fn headers_place(&self) -> Option<(Timestamp, u32)> {
+        Some((self.headers_at?, self.headers_nth))
+    }
 }
 
 /// A rule for header fields or message prefixes that an endpoint broke on a stream.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -73,6 +74,9 @@ pub struct Names {
 impl Names {
     /// The name of process `pid`, when it can be told.
     pub fn process(&mut self, pid: u32) -> Option<String> {
+        if !sees_host_processes() {
+            return None;
+        }
         let now = Instant::now();
         if let Some((at, name)) = self.known.get(&pid)
             && now.duration_since(*at) < NAME_AGE
@@ -102,6 +106,14 @@ fn is_starting(comm: &str) -> bool {
 #[must_use]
 pub fn exe(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+/// `/proc` is of the processes that the kernel programs tell of. Otherwise a number means one process there and another
+/// one here. Looked up once.
+#[must_use]
+pub fn sees_host_processes() -> bool {
+    static SEEN: OnceLock<bool> = OnceLock::new();
+    *SEEN.get_or_init(in_initial_pid_namespace)
 }
 
 /// False when this process lives in a pid namespace of its own: the kernel programs then see other

@@ -312,7 +312,7 @@ fn comparison(out: &mut Vec<String>, scene: &Scene<'_>) -> bool {
     ));
     let joins = joins(scene);
     out.push(format!(
-        "                      {:>4} of {} requests at the proxy were joined with their streams to the server{}",
+        "                      {:>4} of {} were joined on both sides of the proxy{}",
         joins.n_joined, joins.n_requests, joins.how
     ));
     if n_benign_resets > 0 {

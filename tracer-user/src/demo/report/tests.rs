@@ -309,7 +309,7 @@ fn the_same_failed_calls_on_both_sides_are_agreement() {
 fn how_the_two_sides_were_joined_is_said() {
     let (text, _) = report(&said(6, &[2, 5]), &seen(6, &[2, 5]));
     for sentence in [
-        "6 of 6 requests at the proxy were joined with their streams to the server: 6 by request_id",
+        "6 of 6 were joined on both sides of the proxy: 6 by request_id",
         "joined by request_id, confidence id.",
         "Finding proxy_truncated_complete_response (anomaly)",
     ] {

@@ -70,6 +70,8 @@ pub struct StreamTable {
     over: bool,
     /// What stands for longer than it should.
     looks: Looks,
+    /// Header blocks so far.
+    n_blocks: u32,
     /// Nobody asks for [`StreamEvent::Requested`].
     openings_off: bool,
     out: VecDeque<StreamEvent>,
@@ -98,6 +100,7 @@ impl StreamTable {
             watch: Watch::new(from_start),
             over: false,
             looks: Looks::default(),
+            n_blocks: 0,
             openings_off: false,
             out: VecDeque::new(),
         }
@@ -351,6 +354,8 @@ impl StreamTable {
         let may_open = sender == Endpoint::Client
             && (!self.ids.may_be_unseen(id) || !end_stream || content::shows_request(block));
         self.header_lists.on_block(sender, id, block);
+        self.n_blocks = self.n_blocks.wrapping_add(1).max(1);
+        let nth = self.n_blocks;
         if !self.follow(id, sender, may_open, context) {
             return;
         }
@@ -365,6 +370,7 @@ impl StreamTable {
                 self.on(id, context, |stream, env| {
                     stream.heed(sender, "HEADERS", view, context.at);
                     stream.request_headers(block, end_stream, env);
+                    stream.request.half.place_headers(nth);
                 });
                 if begun(self) {
                     self.ids.on_open(id);
@@ -384,6 +390,7 @@ impl StreamTable {
                 self.on(id, context, |stream, env| {
                     stream.heed(sender, "HEADERS", view, context.at);
                     stream.response_headers(block, end_stream, env);
+                    stream.response.half.place_headers(nth);
                 });
             }
         }

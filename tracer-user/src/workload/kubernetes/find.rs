@@ -30,13 +30,7 @@ impl Source {
             escaped(namespace),
             escaped(name)
         );
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| unreachable(&error.to_string()))?;
-        let ask = async { part(&access.client().await?, &path).await };
-        let found = runtime.block_on(async { timeout(ANSWER, ask).await });
-        let list = found.map_err(|_| unreachable("no answer in time"))??;
+        let list = ask(access, &path)?;
         Ok(list.items.into_iter().next().map(Told::pod))
     }
 
@@ -65,21 +59,19 @@ pub fn ask_once(settings: &Settings) -> Option<Result<(), Trouble>> {
         "/api/v1/pods?limit=1&fieldSelector=spec.nodeName%3D{}",
         escaped(&node_name(settings))
     );
+    Some(ask(&Access::ServiceAccount, &path).map(drop))
+}
+
+/// One question, and its answer.
+fn ask(access: &Access, path: &str) -> Result<List, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return Some(Err(unreachable(&error.to_string()))),
-    };
-    let asked = runtime.block_on(timeout(ANSWER, async {
-        part(&Access::ServiceAccount.client().await?, &path).await
-    }));
-    Some(
-        asked
-            .unwrap_or_else(|_| Err(unreachable("no answer in time")))
-            .map(drop),
-    )
+        .build()
+        .map_err(|error| unreachable(&error.to_string()))?;
+    let ask = async { part(&access.client().await?, path).await };
+    // The clock of the time limit is that of the runtime.
+    let answer = runtime.block_on(async { timeout(ANSWER, ask).await });
+    answer.map_err(|_| unreachable("no answer in time"))?
 }
 
 fn pods(json: &str) -> anyhow::Result<Vec<Pod>> {
