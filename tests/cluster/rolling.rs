@@ -100,6 +100,15 @@ pub(crate) fn under_traffic(setting: &mut Setting) {
         "kernel programs of the old tracer are left: {left:?}"
     );
 
+    // What it could not see, because the connection is older than it, it tells.
+    let unseen = setting
+        .metrics(&new)
+        .sum("h2trace_self_hpack_unseen_total", &[]);
+    assert!(
+        unseen > 0.0,
+        "the new tracer came late, and does not say so"
+    );
+
     // No call suffered, and none was counted twice: what both have counted is no more than what was made.
     let new_count = counted(setting, &new);
     std::thread::sleep(Duration::from_secs(1));

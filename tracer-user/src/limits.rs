@@ -293,3 +293,7 @@ pub const CRI_ANSWER_BYTES: usize = 16 << 20;
 /// Processes that were in no pod within the last second, where v1 has cgroups too. Beyond it all are forgotten, and
 /// looked up again.
 pub const HOSTS_KNOWN: usize = 4_096;
+
+/// Connection ends opened lately that wait for the other end of their connection, which may be of this node too. Those
+/// beyond it are named by their address alone.
+pub const ENDS_KNOWN: usize = 4_096;

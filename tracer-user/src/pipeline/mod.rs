@@ -35,14 +35,10 @@ pub trait Names {
     /// The name of process `pid`, when it can be told.
     fn process(&mut self, pid: u32) -> Option<String>;
 
-    /// The pod of process `pid` in the v2 cgroup `cgroup` (0: unknown).
-    fn workload(&mut self, _pid: u32, _cgroup: u64) -> Belongs {
-        Belongs::to_host()
-    }
-
-    /// The pod at the other end of a connection, by its address.
-    fn peer(&mut self, _peer: &Address) -> Belongs {
-        Belongs::to_host()
+    /// The pods of both ends of a connection, the own one first: that of process `pid` in the v2 cgroup `cgroup` (0:
+    /// unknown), and that at the other end as far as the addresses (own, other) tell.
+    fn workloads(&mut self, _pid: u32, _cgroup: u64, _addresses: [&Address; 2]) -> [Belongs; 2] {
+        [Belongs::to_host(), Belongs::to_host()]
     }
 }
 
@@ -230,11 +226,11 @@ impl Pipeline {
             .names
             .process(event.task.pid)
             .unwrap_or_else(|| open.comm.clone());
-        let workload = self
-            .settings
-            .names
-            .workload(event.task.pid, event.task.cgroup);
-        let peer_workload = self.settings.names.peer(&open.peer);
+        let [workload, peer_workload] = self.settings.names.workloads(
+            event.task.pid,
+            event.task.cgroup,
+            [&open.local, &open.peer],
+        );
         let info = ConnectionInfo {
             id,
             role: None,

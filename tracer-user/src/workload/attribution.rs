@@ -3,7 +3,7 @@
 //! yet is named later, by what watches the pods.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::belongs::Belongs;
@@ -20,6 +20,9 @@ const HOST_AGE: Duration = Duration::from_secs(1);
 /// How long connections from one address share what is known of it.
 const PEER_AGE: Duration = Duration::from_secs(1);
 
+/// How long the other end of a connection may take to be opened too.
+const ENDS_AGE: Duration = Duration::from_secs(10);
+
 /// Names processes and, where there are pods, pods.
 #[derive(Debug)]
 pub struct Names {
@@ -34,6 +37,7 @@ struct PodNames {
     /// All connections of one container share what they are told.
     containers: HashMap<(String, String), Belongs>,
     peers: HashMap<IpAddr, Peer>,
+    ends: Ends,
     /// Processes that were in no pod a moment ago, by id and v2 cgroup: where v1 has hierarchies too, the cgroup
     /// alone does not say it.
     hosts: HashMap<(u32, u64), Instant>,
@@ -52,13 +56,7 @@ impl Names {
     pub fn new(source: Option<Source>) -> Names {
         Names {
             processes: process::Names::default(),
-            pods: source.map(|source| PodNames {
-                source,
-                ids: ContainerIds::default(),
-                containers: HashMap::new(),
-                peers: HashMap::new(),
-                hosts: HashMap::new(),
-            }),
+            pods: source.map(PodNames::new),
         }
     }
 }
@@ -68,22 +66,97 @@ impl crate::pipeline::Names for Names {
         self.processes.process(pid)
     }
 
-    fn workload(&mut self, pid: u32, cgroup: u64) -> Belongs {
+    fn workloads(&mut self, pid: u32, cgroup: u64, [local, peer]: [&Address; 2]) -> [Belongs; 2] {
         match &mut self.pods {
-            Some(pods) => pods.workload(pid, cgroup),
-            None => Belongs::to_host(),
+            Some(pods) => pods.workloads(pid, cgroup, [local, peer]),
+            None => [Belongs::to_host(), Belongs::to_host()],
         }
     }
+}
 
-    fn peer(&mut self, peer: &Address) -> Belongs {
-        match (&mut self.pods, peer) {
-            (Some(pods), Address::Inet(address)) => pods.peer(address.ip().to_canonical()),
-            _ => Belongs::to_host(),
+/// Both ends of connections that were opened lately: where both are of this node, each knows the other for sure.
+#[derive(Debug, Default)]
+struct Ends(HashMap<[SocketAddr; 2], End>);
+
+#[derive(Debug)]
+struct End {
+    at: Instant,
+    own: Belongs,
+    peer: Belongs,
+}
+
+impl Ends {
+    /// The end that sees this connection from its other side. Each is found once.
+    fn take(&mut self, [local, peer]: [SocketAddr; 2]) -> Option<End> {
+        let end = self.0.remove(&[peer, local])?;
+        (end.at.elapsed() < ENDS_AGE).then_some(end)
+    }
+
+    fn put(&mut self, addresses: [SocketAddr; 2], end: End) {
+        if self.0.len() >= limits::ENDS_KNOWN {
+            self.0.retain(|_, end| end.at.elapsed() < ENDS_AGE);
+        }
+        if self.0.len() < limits::ENDS_KNOWN {
+            self.0.insert(addresses, end);
         }
     }
 }
 
 impl PodNames {
+    fn new(source: Source) -> PodNames {
+        PodNames {
+            source,
+            ids: ContainerIds::default(),
+            containers: HashMap::new(),
+            peers: HashMap::new(),
+            ends: Ends::default(),
+            hosts: HashMap::new(),
+        }
+    }
+
+    #[cfg(test)]
+    fn known_as(&mut self, cgroup: u64, pod_uid: &str, container_id: &str) {
+        let found = container::ContainerCgroup {
+            pod_uid: pod_uid.into(),
+            container_id: container_id.into(),
+            qos: None,
+            runtime: container::Runtime::Unknown,
+        };
+        self.ids.learn(cgroup, Is::Container(found));
+    }
+
+    fn workloads(&mut self, pid: u32, cgroup: u64, addresses: [&Address; 2]) -> [Belongs; 2] {
+        let own = self.workload(pid, cgroup);
+        let [Address::Inet(local), Address::Inet(peer)] = addresses else {
+            return [own, Belongs::to_host()];
+        };
+        let canonical = |at: &SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+        let addresses = [canonical(local), canonical(peer)];
+        let [_, peer_address] = addresses;
+        // The same loopback addresses are in use in every network namespace.
+        if peer_address.ip().is_loopback() || peer_address.ip().is_unspecified() {
+            return [own, Belongs::to_host()];
+        }
+        if let Some(other) = self.ends.take(addresses) {
+            if own.in_pod() {
+                self.source.waiting.is_end(&other.peer, &own);
+            }
+            return [own, other.own];
+        }
+        // One of its own for each connection: what the other end says is of this one alone.
+        let peer = match self.peer(peer_address.ip()) {
+            known if known.workload().is_some() => known,
+            unknown => unknown.apart(),
+        };
+        let end = End {
+            at: Instant::now(),
+            own: own.clone(),
+            peer: peer.clone(),
+        };
+        self.ends.put(addresses, end);
+        [own, peer]
+    }
+
     fn workload(&mut self, pid: u32, cgroup: u64) -> Belongs {
         let Some(found) = self.find(pid, cgroup) else {
             return Belongs::to_host();
@@ -161,9 +234,6 @@ impl PodNames {
     }
 
     fn peer(&mut self, address: IpAddr) -> Belongs {
-        if address.is_loopback() || address.is_unspecified() {
-            return Belongs::to_host();
-        }
         let version = self.source.pods.version();
         let now = Instant::now();
         if let Some(peer) = self.peers.get(&address)
@@ -194,29 +264,36 @@ impl PodNames {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::pod::{Container, Pod};
     use super::*;
     use crate::pipeline::Names as _;
+
+    fn own_end(names: &mut Names, cgroup: u64) -> Belongs {
+        let [own, _peer] = names.workloads(
+            std::process::id(),
+            cgroup,
+            [&Address::Unknown, &Address::Unknown],
+        );
+        own
+    }
 
     #[test]
     fn own_process_is_of_the_host_where_no_pod_is() {
         let mut names = Names::new(None);
         assert!(names.process(std::process::id()).is_some());
-        assert!(!names.workload(std::process::id(), 0).in_pod());
+        assert!(!own_end(&mut names, 0).in_pod());
         let source = Source::of_test();
         let mut names = Names::new(Some(source));
         for cgroup in [0, 1] {
-            assert!(!names.workload(std::process::id(), cgroup).in_pod());
+            assert!(!own_end(&mut names, cgroup).in_pod());
         }
         // As the kernel says it.
         let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
         let own = container::v2_path(&text).and_then(|path| super::super::cgroup::id_of(path).ok());
         for _ in 0..2 {
-            assert!(
-                !names
-                    .workload(std::process::id(), own.unwrap_or(1))
-                    .in_pod()
-            );
+            assert!(!own_end(&mut names, own.unwrap_or(1)).in_pod());
         }
         if let Some(own) = own {
             let pods = names.pods.as_ref().unwrap();
@@ -225,28 +302,70 @@ mod tests {
         }
     }
 
+    fn at(address: &str) -> Address {
+        Address::Inet(address.parse().unwrap())
+    }
+
     #[test]
-    fn peers_share_what_is_known_of_their_address_until_a_pod_changes() {
+    fn peers_are_named_by_their_address_also_when_it_is_told_later() {
         let source = Source::of_test();
-        let pods = std::sync::Arc::clone(&source.pods);
-        let waiting = std::sync::Arc::clone(&source.waiting);
+        let pods = Arc::clone(&source.pods);
+        let waiting = Arc::clone(&source.waiting);
         let mut names = Names::new(Some(source));
-        let at = |address: &str| Address::Inet(address.parse().unwrap());
-        let early = names.peer(&at("10.0.0.1:5000"));
-        let again = names.peer(&at("[::ffff:10.0.0.1]:5001"));
+        let mut peer_of = |local: &str, peer: &str| {
+            let [_own, peer] = names.workloads(0, 0, [&at(local), &at(peer)]);
+            peer
+        };
+        let early = peer_of("10.0.0.9:80", "10.0.0.1:5000");
+        let again = peer_of("[::ffff:10.0.0.9]:80", "[::ffff:10.0.0.1]:5001");
         pods.put(Pod {
             name: "cart".into(),
             addresses: vec!["10.0.0.1".parse().unwrap()],
-            containers: vec![Container::default()],
             ..Pod::default()
         });
-        let late = names.peer(&at("10.0.0.1:5002"));
+        let late = peer_of("10.0.0.9:80", "10.0.0.1:5002");
         assert_eq!(late.workload().unwrap().pod, "cart");
         assert!(early.workload().is_none());
         waiting.name(&pods);
         assert_eq!(early.workload(), late.workload());
         assert_eq!(again.workload(), late.workload());
-        assert!(!names.peer(&at("127.0.0.1:1")).in_pod());
-        assert!(!names.peer(&Address::Unix("/run/x".into())).in_pod());
+        assert!(!peer_of("127.0.0.1:2", "127.0.0.1:1").in_pod());
+        let [_, unix] =
+            names.workloads(0, 0, [&at("10.0.0.9:80"), &Address::Unix("/run/x".into())]);
+        assert!(!unix.in_pod());
+    }
+
+    #[test]
+    fn two_ends_of_this_node_know_each_other_whatever_their_addresses_say() {
+        let source = Source::of_test();
+        let (pods, waiting) = (Arc::clone(&source.pods), Arc::clone(&source.waiting));
+        let mut names = PodNames::new(source);
+        let ends = [at("10.0.0.1:5000"), at("10.0.0.2:80")];
+        let [here, there] = ends.each_ref();
+        names.known_as(7, "u1", "c1");
+        names.known_as(8, "u2", "c2");
+        let [client, server_seen] = names.workloads(0, 7, [here, there]);
+        let [server, client_seen] = names.workloads(0, 8, [there, here]);
+        let pod = |uid: &str, id: &str| Pod {
+            uid: uid.into(),
+            name: format!("pod-{uid}"),
+            // The node's own: it names nobody.
+            host_network: true,
+            containers: vec![Container {
+                name: "app".into(),
+                id: id.into(),
+            }],
+            ..Pod::default()
+        };
+        pods.replace([pod("u1", "c1"), pod("u2", "c2")]);
+        waiting.name(&pods);
+        assert_eq!(client.workload().unwrap().pod, "pod-u1");
+        assert_eq!(client_seen.workload(), client.workload());
+        assert_eq!(server.workload().unwrap().pod, "pod-u2");
+        assert_eq!(server_seen.workload(), server.workload());
+        assert!(names.ends.0.is_empty());
+        // Another connection from there, of a process of the host.
+        let [_, other] = names.workloads(0, 8, [there, &at("10.0.0.1:6000")]);
+        assert!(!other.in_pod());
     }
 }

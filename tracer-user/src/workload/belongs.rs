@@ -14,6 +14,8 @@ struct Place {
     pod_uid: String,
     container_id: String,
     named: RwLock<Option<Arc<Workload>>>,
+    /// What several share; what is told to one of them alone counts more.
+    shared: Option<Arc<Place>>,
 }
 
 impl Belongs {
@@ -30,6 +32,18 @@ impl Belongs {
             pod_uid: pod_uid.to_owned(),
             container_id: container_id.to_owned(),
             named: RwLock::new(None),
+            shared: None,
+        })))
+    }
+
+    /// The same, but what is told to this one the others do not know.
+    #[must_use]
+    pub fn apart(&self) -> Belongs {
+        Belongs(Some(Arc::new(Place {
+            pod_uid: self.pod_uid().to_owned(),
+            container_id: self.container_id().to_owned(),
+            named: RwLock::new(None),
+            shared: self.0.clone(),
         })))
     }
 
@@ -83,7 +97,9 @@ impl Belongs {
 impl Place {
     fn named(&self) -> Option<Arc<Workload>> {
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
-        named.clone()
+        let own = named.clone();
+        drop(named);
+        own.or_else(|| self.shared.as_ref()?.named())
     }
 }
 
@@ -116,6 +132,24 @@ mod tests {
         }));
         assert_eq!(early.workload().unwrap().pod, "cart-1");
         assert_eq!((early.pod_uid(), early.container_id()), ("uid-1", "c1"));
+    }
+
+    #[test]
+    fn what_is_told_to_one_apart_the_others_do_not_know() {
+        let pod = |name: &str| {
+            Arc::new(Workload {
+                pod: name.into(),
+                ..Workload::default()
+            })
+        };
+        let shared = Belongs::to_address();
+        let (one, other) = (shared.apart(), shared.apart());
+        one.name(pod("cart"));
+        assert!(shared.workload().is_none() && other.workload().is_none() && !other.in_pod());
+        shared.name(pod("node"));
+        assert_eq!(one.workload().unwrap().pod, "cart");
+        assert_eq!(other.workload().unwrap().pod, "node");
+        assert!(!Belongs::to_host().apart().in_pod());
     }
 
     #[test]

@@ -70,13 +70,17 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// The container `id` of `pod`; an empty id is none of its containers.
+    /// The container `id` of `pod`; an empty id is none of its containers. An id that is not known yet is that of the
+    /// only container, where there is but one.
     #[must_use]
     pub fn of(pod: &Pod, id: &str) -> Workload {
-        let container = pod
-            .containers
-            .iter()
-            .find(|container| !id.is_empty() && container.id == id);
+        let mut all = pod.containers.iter();
+        let known = all.clone().find(|container| container.id == id);
+        let alone = || {
+            let first = all.next()?;
+            all.all(|other| other.name == first.name).then_some(first)
+        };
+        let container = known.or_else(alone).filter(|_| !id.is_empty());
         Workload {
             namespace: pod.namespace.clone(),
             pod: pod.name.clone(),
@@ -85,6 +89,38 @@ impl Workload {
             container_id: id.to_owned(),
             node: pod.node.clone(),
             owner: pod.owner.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_is_named_by_its_id_or_by_being_the_only_one() {
+        let pod = |containers: &[(&str, &str)]| Pod {
+            containers: containers
+                .iter()
+                .map(|&(name, id)| Container {
+                    name: name.into(),
+                    id: id.into(),
+                })
+                .collect(),
+            ..Pod::default()
+        };
+        for (containers, id, want) in [
+            (&[("app", "c1"), ("envoy", "c2")][..], "c2", "envoy"),
+            (&[("app", ""), ("envoy", "")], "c2", ""),
+            (&[("app", ""), ("envoy", "c2")], "c1", ""),
+            // The kubelet has not told its id yet, or tells the one before a restart.
+            (&[("app", "")], "c1", "app"),
+            (&[("app", "c2"), ("app", "c1")], "c3", "app"),
+            (&[("app", "c1")], "", ""),
+            (&[], "c1", ""),
+        ] {
+            let found = Workload::of(&pod(containers), id);
+            assert_eq!(found.container, want, "{containers:?} {id}");
         }
     }
 }

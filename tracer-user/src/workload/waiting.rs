@@ -22,6 +22,8 @@ pub struct Waiting {
     containers: Mutex<VecDeque<Unnamed>>,
     /// Apart from the containers: there may be very many of them, most are no pod's.
     addresses: Mutex<VecDeque<Unnamed>>,
+    /// Peers whose own end is known, which is not named yet.
+    ends: Mutex<VecDeque<(WeakBelongs, Belongs)>>,
     /// Something new waits.
     pub(super) more: Notify,
     beyond: AtomicU64,
@@ -54,13 +56,44 @@ impl Waiting {
             belongs.name(Arc::new(Workload::of(&pod, "")));
             return belongs;
         }
+        let belongs = Belongs::to_address();
         // An address that was given back may be another pod's soon: nobody could say whose it was now.
         if pods.was_given_back(address) {
-            return Belongs::to_host();
+            return belongs;
         }
-        let belongs = Belongs::to_address();
         self.wait(&belongs, Some((address, unix_seconds())));
         belongs
+    }
+
+    /// The other end of a connection turned out to be `own`: it is named as that is.
+    pub fn is_end(&self, peer: &Belongs, own: &Belongs) {
+        let Some(weak) = peer.downgrade() else {
+            return;
+        };
+        if let Some(workload) = own.workload() {
+            let fully = !workload.container.is_empty();
+            peer.name(workload);
+            if fully {
+                return;
+            }
+        }
+        let mut ends = lock(&self.ends);
+        if ends.len() >= limits::WORKLOADS_WAITING {
+            self.beyond.fetch_add(1, Ordering::Relaxed);
+            ends.pop_front();
+        }
+        ends.push_back((weak, own.clone()));
+    }
+
+    fn name_ends(&self) {
+        lock(&self.ends).retain(|(peer, own)| {
+            let (Some(peer), Some(workload)) = (peer.upgrade(), own.workload()) else {
+                return peer.is_alive();
+            };
+            let fully = !workload.container.is_empty();
+            peer.name(workload);
+            !fully
+        });
     }
 
     /// Names what can be named by now.
@@ -73,6 +106,7 @@ impl Waiting {
             let belongs = unnamed.belongs.upgrade();
             belongs.is_some_and(|belongs| !unnamed.name_address(&belongs, pods))
         });
+        self.name_ends();
     }
 
     /// A pod is there that nobody has told of. The container runtime is asked soon if the API server does not answer.
@@ -101,6 +135,7 @@ impl Waiting {
             };
             belongs.name(Arc::new(workload));
         }
+        self.name_ends();
     }
 
     /// How long the container that came last has waited by now; None when none waits.
@@ -174,14 +209,14 @@ impl Unnamed {
             return self.is_over();
         };
         // A pod that the kubelet took on later cannot have been the peer.
-        if pod.started <= opened && !self.is_over() {
+        if pod.started <= opened && !self.is_over() && belongs.workload().is_none() {
             belongs.name(Arc::new(Workload::of(&pod, "")));
         }
         true
     }
 }
 
-fn lock(queue: &Mutex<VecDeque<Unnamed>>) -> MutexGuard<'_, VecDeque<Unnamed>> {
+fn lock<T>(queue: &Mutex<VecDeque<T>>) -> MutexGuard<'_, VecDeque<T>> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -224,10 +259,16 @@ mod tests {
             uid: uid.into(),
             namespace: "shop".into(),
             name: format!("pod-{uid}"),
-            containers: vec![Container {
-                name: "app".into(),
-                id: container.into(),
-            }],
+            containers: vec![
+                Container {
+                    name: "app".into(),
+                    id: container.into(),
+                },
+                Container {
+                    name: "envoy".into(),
+                    id: String::new(),
+                },
+            ],
             addresses: vec![address.parse().unwrap()],
             ..Pod::default()
         }
@@ -342,6 +383,27 @@ mod tests {
         pods.put(pod("u2", "c2", "10.0.0.1"));
         waiting.name(&pods);
         assert_eq!(names(&between), None);
+    }
+
+    #[test]
+    fn peer_whose_own_end_is_seen_is_named_as_that() {
+        let (pods, waiting) = (Pods::default(), Waiting::default());
+        let own = Belongs::to_pod("u1", "c1");
+        let peer = waiting.address("10.0.0.1".parse().unwrap(), &pods);
+        waiting.container(&own, &pods);
+        waiting.is_end(&peer, &own);
+        assert_eq!(names(&peer), None);
+        pods.put(pod("u1", "", "10.0.0.9"));
+        waiting.name(&pods);
+        assert_eq!(names(&peer), told("pod-u1", ""));
+        pods.put(pod("u1", "c1", "10.0.0.9"));
+        waiting.name(&pods);
+        assert_eq!(names(&peer), told("pod-u1", "app"));
+        assert!(lock(&waiting.ends).is_empty());
+        let late = Belongs::to_address();
+        waiting.is_end(&late, &own);
+        assert_eq!(names(&late), told("pod-u1", "app"));
+        assert!(lock(&waiting.ends).is_empty());
     }
 
     #[test]
