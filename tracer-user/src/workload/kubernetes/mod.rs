@@ -184,9 +184,10 @@ fn access(settings: &Settings) -> anyhow::Result<Option<Option<Access>>> {
         ),
         Mode::Api => Ok(Some(api)),
         Mode::Auto if api.is_some() => Ok(Some(api)),
-        Mode::Auto => {
-            Ok((settings.cri_socket.is_some() || super::cgroup::has_pods()).then_some(None))
-        }
+        // Cgroups of pods alone are no node: they may be left from one.
+        Mode::Auto => Ok((settings.cri_socket.is_some()
+            || super::cgroup::has_pods() && Runtime::is_there())
+        .then_some(None)),
     }
 }
 
