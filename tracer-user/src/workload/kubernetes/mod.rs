@@ -117,13 +117,14 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
         _alive: Arc::new(alive),
     };
     let socket = settings.cri_socket.clone();
+    let must = settings.mode == Mode::Cri;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime that asks for pods")?;
     std::thread::Builder::new()
         .name("h2trace-pods".to_owned())
-        .spawn(move || runtime.block_on(run(access, socket, node, shared, gone)))
+        .spawn(move || runtime.block_on(run(access, socket, must, node, shared, gone)))
         .context("cannot start the thread that asks for pods")?;
     Ok(Some(source))
 }
@@ -131,6 +132,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
 async fn run(
     access: Option<Access>,
     socket: Option<PathBuf>,
+    must: bool,
     node: String,
     shared: Shared,
     mut gone: tokio::sync::watch::Receiver<()>,
@@ -141,7 +143,8 @@ async fn run(
             None => std::future::pending().await,
         }
     };
-    let cri = naming::run(Runtime::new(socket, &node), access.is_some(), &shared);
+    let runtime = Runtime::new(socket, &node);
+    let cri = naming::run(runtime, access.is_some(), must, &shared);
     tokio::select! {
         // Ends when the last source is dropped.
         _ = gone.changed() => {}
