@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tracer_tests::{eventually, scaled};
 
+use crate::maps;
+use crate::rolling::pid_of;
 use crate::setting::{SOON, Setting, Tracer};
 use crate::workload::{Deployment, SERVER};
 
@@ -44,16 +46,32 @@ pub(crate) fn names_are_right_and_nothing_leaks(setting: &mut Setting) {
         let want = n_calls as f64;
         assert_eq!(seen.get(&name).copied(), Some(want), "calls of {name}");
     }
-    // Gone pods' connections and streams are gone; memory is what it was, but for what allocators keep.
+    // Gone pods' connections and streams are gone, in the kernel's maps too; memory is what it was, but for what
+    // allocators keep. Other programs of the machine have sockets that come and go meanwhile.
+    let slack = (n_pods - WAVE) / 2;
     let mut after = footprint(setting, &tracer);
+    let grown = |after: &Footprint| -> Vec<String> {
+        let kept = |name: &String| before.entries.get(name).copied().unwrap_or_default();
+        let more = after
+            .entries
+            .iter()
+            .filter(|(name, n)| **n > kept(name) + slack);
+        more.map(|(name, n)| format!("{name}: {} entries, then {n}", kept(name)))
+            .collect()
+    };
     eventually(SOON, || {
         after = footprint(setting, &tracer);
-        after.connections <= before.connections
+        after.connections <= before.connections && grown(&after).is_empty()
     });
     println!("before {before:?}\nafter  {after:?}");
     assert!(
         after.connections <= before.connections,
         "connections pile up"
+    );
+    assert!(
+        grown(&after).is_empty(),
+        "map entries pile up: {:?}",
+        grown(&after)
     );
     assert!(
         after.resident <= before.resident + 16.0 * 1024.0 * 1024.0,
@@ -136,10 +154,12 @@ fn wave(
         .kubectl(&[delete.as_slice(), &["--wait=false"]].concat());
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Footprint {
     connections: f64,
     resident: f64,
+    /// Of the kernel's maps.
+    entries: BTreeMap<String, usize>,
 }
 
 fn footprint(setting: &Setting, tracer: &Tracer) -> Footprint {
@@ -147,5 +167,6 @@ fn footprint(setting: &Setting, tracer: &Tracer) -> Footprint {
     Footprint {
         connections: metrics.sum("h2trace_live_connections", &[]),
         resident: metrics.sum("process_resident_memory_bytes", &[]),
+        entries: maps::entries(pid_of(setting, tracer)),
     }
 }

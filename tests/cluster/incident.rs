@@ -93,9 +93,21 @@ pub(crate) fn in_three_pods(setting: &mut Setting) {
     let mut metrics = setting.metrics(&tracer);
     #[expect(clippy::cast_precision_loss, reason = "a thousand at most")]
     let (n_calls, n_failed) = (shown.n_calls as f64, shown.n_failed as f64);
+    // Both ends of both hops.
+    let ends = [
+        (client, "client", "the client's"),
+        (envoy, "server", "the client's"),
+        (envoy, "client", "the server's"),
+        (server, "server", "the server's"),
+    ];
+    let ended = |metrics: &Metrics, pod: &Pod, role: &str| {
+        let here = [("namespace", NAMESPACE), ("pod", &pod.name), ("role", role)];
+        metrics.sum("h2trace_streams_ended_total", &here)
+    };
     eventually(SETTLE, || {
         metrics = setting.metrics(&tracer);
-        found(&metrics) >= n_failed
+        let whole = |(pod, role, _): &(&Pod, &str, &str)| ended(&metrics, pod, role) >= n_calls;
+        found(&metrics) >= n_failed && ends.iter().all(whole)
     });
     assert_eq!(
         found(&metrics),
@@ -103,22 +115,16 @@ pub(crate) fn in_three_pods(setting: &mut Setting) {
         "findings that name Envoy's pod, and calls that failed"
     );
 
-    // Both ends of both hops, each with all calls, and all names right.
-    for (pod, role, hop) in [
-        (client, "client", "the client's"),
-        (envoy, "server", "the client's"),
-        (envoy, "client", "the server's"),
-        (server, "server", "the server's"),
-    ] {
-        let here = [
-            ("namespace", NAMESPACE),
-            ("pod", pod.name.as_str()),
-            ("role", role),
-        ];
-        let streams: Vec<&Sample> = metrics.with("h2trace_streams_ended_total", &here).collect();
-        let sum: f64 = streams.iter().map(|sample| sample.value).sum();
-        assert_eq!(sum, n_calls, "{hop} hop at {} as {role}", pod.name);
-        for sample in streams {
+    // Each with all calls, and all names right.
+    for (pod, role, hop) in ends {
+        assert_eq!(
+            ended(&metrics, pod, role),
+            n_calls,
+            "{hop} hop at {} as {role}",
+            pod.name
+        );
+        let here = [("pod", pod.name.as_str()), ("role", role)];
+        for sample in metrics.with("h2trace_streams_ended_total", &here) {
             has_the_names_of(sample, pod);
         }
     }

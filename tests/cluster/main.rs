@@ -8,6 +8,7 @@ mod churn;
 mod filter;
 mod incident;
 mod manifests;
+mod maps;
 mod metrics;
 mod monitoring;
 mod outages;

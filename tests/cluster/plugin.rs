@@ -4,8 +4,8 @@ use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tracer_tests::eventually;
 use tracer_tests::process::Process;
+use tracer_tests::{eventually, scaled};
 
 use crate::filter::{Pairs, nothing_is_left, plugin_command};
 use crate::setting::{SOON, Setting};
@@ -28,11 +28,12 @@ const ENDS: [End; 4] = [End::Interrupt, End::Terminate, End::Kill, End::KillAll]
 pub(crate) fn ended_from_outside(setting: &mut Setting) {
     setting.tracer_with(&json!({}));
     let pairs = Pairs::start(setting);
-    for end in ENDS {
-        ends_with_it(setting, &pairs, end, &[]);
+    // Each takes ten seconds or so: all eight with --full.
+    for end in scaled(&[End::Interrupt, End::KillAll][..], &ENDS) {
+        ends_with_it(setting, &pairs, *end, &[]);
     }
-    for end in ENDS {
-        ends_with_it(setting, &pairs, end, &["--no-daemon-set"]);
+    for end in scaled(&[End::Kill][..], &ENDS) {
+        ends_with_it(setting, &pairs, *end, &["--no-daemon-set"]);
     }
 }
 

@@ -33,7 +33,8 @@ fn programs_of_the_kernel() -> BTreeSet<u32> {
         .collect()
 }
 
-fn pid_of(setting: &Setting, tracer: &Tracer) -> u32 {
+/// The process of h2trace.
+pub(crate) fn pid_of(setting: &Setting, tracer: &Tracer) -> u32 {
     let pod = setting.json(&["get", "pod", &tracer.name, "--namespace", NAMESPACE]);
     process_of(setting, &pod)
 }

@@ -46,7 +46,7 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
         closing_line(0, 0, tests.len() + 1, began.elapsed());
         return ExitCode::SUCCESS;
     }
-    let mut failed = Vec::new();
+    let (mut failed, mut n_run) = (Vec::new(), 0);
     let Ok(mut setting) = catch_unwind(Setting::make) else {
         println!("test the_cluster_starts ... FAILED");
         closing_line(0, 1, 0, began.elapsed());
@@ -56,6 +56,7 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
         let started = Instant::now();
         note_that_it_runs();
         println!("---- {name}");
+        n_run += 1;
         let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut setting)));
         let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
         println!(
@@ -64,7 +65,12 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
         );
         if outcome.is_err() {
             failed.push(*name);
+            // The tests after it are to have a whole cluster.
+            let mended = catch_unwind(AssertUnwindSafe(|| setting.cluster.mend()));
             println!("{}", setting.diagnosis());
+            if mended.is_err() {
+                break;
+            }
         }
     }
     let (name, folder) = (
@@ -84,7 +90,7 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
     if !failed.is_empty() {
         println!("\nfailures:\n    {}", failed.join("\n    "));
     }
-    let passed = chosen.len() + 1 - failed.len();
+    let passed = n_run + 1 - failed.len();
     closing_line(passed, failed.len(), 0, began.elapsed());
     if failed.is_empty() {
         ExitCode::SUCCESS

@@ -48,6 +48,11 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where the static binary is built to.
+pub(crate) fn static_binary(root: &Path) -> anyhow::Result<PathBuf> {
+    Ok(demo::target(root).join(host()?).join("release/h2trace"))
+}
+
 /// Builds the static binary.
 fn binary(root: &Path) -> anyhow::Result<PathBuf> {
     let triple = host()?;
@@ -59,7 +64,7 @@ fn binary(root: &Path) -> anyhow::Result<PathBuf> {
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
     println!("{}", command::shown(&cargo));
     command::run(&mut cargo)?;
-    let binary = demo::target(root).join(&triple).join("release/h2trace");
+    let binary = static_binary(root)?;
     let bytes =
         std::fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
     match has_interpreter(&bytes) {

@@ -185,6 +185,23 @@ impl Cluster {
         self.api.wait_until_ready();
     }
 
+    /// Brings back what a test that failed has left stopped.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn mend(&mut self) {
+        self.pause_api(false);
+        if !self.api.server().is_some_and(Daemon::is_running) {
+            self.start_api();
+        }
+        if !self.containerd.as_mut().is_some_and(Daemon::is_running) {
+            self.start_containerd();
+        }
+        if !self.kubelet.as_mut().is_some_and(Daemon::is_running) {
+            self.start_kubelet();
+        }
+    }
+
     /// The node's name.
     #[must_use]
     pub fn node_name(&self) -> &'static str {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{command, demo, privilege};
+use crate::{command, demo, image, privilege};
 use count::Count;
 
 mod count;
@@ -317,9 +317,13 @@ impl Gate<'_> {
         let ran = demo::target(self.root).join("cluster-tests-that-ran");
         std::fs::remove_file(&ran).ok();
         let mut tests = command::cargo(self.root);
-        tests.args(["test", "--locked", "--package", "tracer-tests"]);
+        tests.args(["test", "--locked", "--no-fail-fast"]);
+        tests.args(["--package", "tracer-tests"]);
         tests.args(["--test", "kubernetes", "--test", "cluster"]);
-        tests.env("H2TRACE_LIVE_COUNT", &ran);
+        // On the host too it is the program of the image that is tested.
+        tests
+            .env("H2TRACE_BINARY", image::static_binary(self.root)?)
+            .env("H2TRACE_LIVE_COUNT", &ran);
         if self.full {
             tests.env("H2TRACE_SCALE", "full");
         }
