@@ -146,11 +146,10 @@ async fn run(
     };
     let cri = async {
         if mode == Mode::Told {
-            naming::nobody(&shared).await;
-        } else {
-            let must = mode == Mode::Cri;
-            naming::run(Runtime::new(socket, &node), access.is_some(), must, &shared).await;
+            return naming::nobody(&shared).await;
         }
+        let (runtime, must) = (Runtime::new(socket, &node), mode == Mode::Cri);
+        naming::run(runtime, access.is_some(), must, &shared).await;
     };
     tokio::select! {
         // Ends when the last source is dropped.
