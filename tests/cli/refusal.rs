@@ -188,7 +188,8 @@ fn kernel_without_btf_is_named() {
         return;
     }
     let mut hidden = Command::new("unshare");
-    let script = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" trace --pid $$";
+    let script =
+        "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" trace --pid $$ --kubernetes off";
     hidden.args(["--mount", "sh", "-c", script]).arg(path());
     said_by(hidden).assert_refused(&["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF=y"]);
 }

@@ -7,7 +7,15 @@ use std::process::Command;
 use super::binary::{Said, command, path, said_by};
 
 /// A trace of nothing, that ends at once: nobody uses port 1.
-const TRACE: [&str; 5] = ["trace", "--port", "1", "--for", "100ms"];
+const TRACE: [&str; 7] = [
+    "trace",
+    "--port",
+    "1",
+    "--for",
+    "100ms",
+    "--kubernetes",
+    "off",
+];
 
 /// Taking rights away takes root; says so otherwise.
 fn is_root() -> bool {

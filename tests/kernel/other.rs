@@ -42,7 +42,8 @@ fn other_protocols_are_named_once_and_never_copied() {
         }
     }
     assert_eq!(capture.count(Counter::SocketsOther), 8);
-    assert_eq!(capture.count(Counter::CallsSkipped), 4 * 18);
+    // And those of other processes of this machine, if there are any.
+    assert!(capture.count(Counter::CallsSkipped) >= 4 * 18);
     capture.assert_no_loss(&[]);
 }
 
@@ -183,14 +184,12 @@ fn datagrams_and_pipes_are_nobodys_business() {
     let (a, b) = std::os::unix::net::UnixDatagram::pair().expect("pair");
     a.send(PREFACE).expect("send");
     b.recv(&mut [0; 100]).expect("receive");
-    assert!(
-        capture
-            .tracer
-            .counters()
-            .expect("counters")
-            .iter()
-            .all(|&n| n == 0)
-    );
+    // Other processes of this machine may use sockets meanwhile: those are looked at, and not wanted.
+    for counter in Counter::ALL {
+        if !matches!(counter, Counter::SocketsUnwanted | Counter::CallsSkipped) {
+            assert_eq!(capture.count(counter), 0, "{}", counter.name().0);
+        }
+    }
 }
 
 #[test]
@@ -210,14 +209,12 @@ fn the_own_process_is_excluded_on_demand() {
         &[PREFACE.to_vec(), settings()].concat(),
     );
     assert!(!capture.knows(&client) && !capture.knows(&server));
-    assert!(
-        capture
-            .tracer
-            .counters()
-            .expect("counters")
-            .iter()
-            .all(|&n| n == 0)
-    );
+    // Other processes of this machine may use sockets meanwhile: those are looked at, and not wanted.
+    for counter in Counter::ALL {
+        if !matches!(counter, Counter::SocketsUnwanted | Counter::CallsSkipped) {
+            assert_eq!(capture.count(counter), 0, "{}", counter.name().0);
+        }
+    }
 }
 
 /// A process that is neither this one nor above it.

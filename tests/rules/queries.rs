@@ -147,9 +147,11 @@ fn every_query_of_dashboard_and_rules_gives_data() {
     assert!(eventually(SETTLE, up), "nothing is scraped");
     traffic.happen();
     // The hops of the last calls are over some time after them, and a rate wants two samples.
-    let dropped = "h2trace:findings:increase5m{kind=\"proxy_dropped_trailers\"}";
-    let settled = || !prometheus.query(dropped).is_empty();
-    assert!(eventually(SETTLE, settled), "no finding about the proxy");
+    for kind in ["proxy_dropped_trailers", "proxy_lost_bytes"] {
+        let found = format!("h2trace:findings:increase5m{{kind=\"{kind}\"}}");
+        let settled = || !prometheus.query(&found).is_empty();
+        assert!(eventually(SETTLE, settled), "no {kind}");
+    }
     std::thread::sleep(Duration::from_secs(5));
 
     let dashboard = dashboard();
@@ -205,56 +207,8 @@ fn every_query_of_dashboard_and_rules_gives_data() {
         queries(&dashboard).len(),
         rules.len()
     );
-    shots(&prometheus);
-}
-
-/// Pictures of Prometheus' own graphs, for people: into the folder that `H2TRACE_SHOTS` names.
-fn shots(prometheus: &Prometheus) {
-    let Some(folder) = std::env::var_os("H2TRACE_SHOTS") else {
-        return;
-    };
-    for (name, query) in [
-        (
-            "findings",
-            "sum by (comm, kind) (h2trace:findings:increase5m)",
-        ),
-        (
-            "outcomes",
-            "sum by (outcome) (rate(h2trace_streams_ended_total[30s]))",
-        ),
-    ] {
-        let address = &prometheus.address;
-        let url = format!(
-            "http://{address}/classic/graph?g0.expr={}&g0.tab=0&g0.range_input=2m",
-            encoded(query)
-        );
-        let mut chromium = Command::new("chromium");
-        chromium.args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--virtual-time-budget=8000",
-        ]);
-        chromium.arg("--window-size=1400,900");
-        let file = std::path::Path::new(&folder).join(format!("{name}.png"));
-        chromium
-            .arg(format!("--screenshot={}", file.display()))
-            .arg(url);
-        let status = chromium.status().expect("cannot run chromium");
-        assert!(status.success(), "chromium ended with {status}");
-    }
-    let url = format!("http://{}/classic/alerts", prometheus.address);
-    let mut chromium = Command::new("chromium");
-    chromium.args([
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--virtual-time-budget=8000",
-    ]);
-    chromium.arg("--window-size=1400,1400");
-    let file = std::path::Path::new(&folder).join("alerts.png");
-    chromium
-        .arg(format!("--screenshot={}", file.display()))
-        .arg(url);
-    chromium.status().expect("cannot run chromium");
+    println!(
+        "lost: {:?}",
+        prometheus.query("h2trace_self_events_lost_total > 0")
+    );
 }

@@ -1,4 +1,4 @@
-//! Traffic that has something for (almost) every panel: the incident, a proxy that drops trailers, errors, cancels,
+//! Traffic that has something for (almost) every panel: the incident, proxies with defects, errors, cancels,
 //! connections that are not HTTP/2, and a server that is killed.
 
 use std::io::{Read as _, Write as _};
@@ -24,7 +24,8 @@ pub(crate) struct Traffic {
     server: Server,
     doomed: Server,
     envoy: Envoy,
-    faulty: Running,
+    /// One that drops trailers, and one that drops what it holds back.
+    faulty: [Running; 2],
     clients: Vec<Client>,
     waiting: Client,
 }
@@ -40,13 +41,15 @@ impl Traffic {
             hide_ids: false,
         };
         let envoy = Envoy::start(options, server.port());
-        let faulty = Running::start(&server.address, &["--defect", "end-for-trailers"]);
+        let faulty = ["end-for-trailers", "forget-tail"]
+            .map(|defect| Running::start(&server.address, &["--defect", defect]));
         let mut incident = Calls::new(Mode::Unary, 500).at_once(50).bytes(16, 11_000);
         incident.think_ms = 3;
         let large = Calls::new(Mode::Unary, 200).at_once(50).bytes(16, 40_000);
         let clients = vec![
             Client::start(Peer::GrpcJs1_12, &envoy.address, &incident),
-            Client::start(Peer::GrpcJs1_12, &faulty.address, &large),
+            Client::start(Peer::GrpcJs1_12, &faulty[0].address, &large),
+            Client::start(Peer::GrpcJs1_12, &faulty[1].address, &large),
             Client::start(
                 Peer::GrpcGo1_85,
                 &server.address,
@@ -75,7 +78,8 @@ impl Traffic {
     pub(crate) fn pids(&self) -> Vec<u32> {
         let mut pids = vec![std::process::id(), self.waiting.pid()];
         pids.extend([self.server.pid(), self.doomed.pid()]);
-        pids.extend([self.envoy.pid(), self.faulty.pid()]);
+        pids.push(self.envoy.pid());
+        pids.extend(self.faulty.iter().map(Running::pid));
         pids.extend(self.clients.iter().map(Client::pid));
         pids
     }
@@ -92,7 +96,7 @@ impl Traffic {
         }
         self.doomed.process.end(libc::SIGKILL);
         self.waiting.wait_until_done(RUN);
-        self.clients[2].close();
+        self.clients[3].close();
     }
 }
 

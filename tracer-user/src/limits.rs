@@ -143,6 +143,10 @@ pub const HOP_HELD_NS: u64 = 5_000_000_000;
 /// that one thread read together, where work is known not to move from thread to thread.)
 pub const HOP_SETTLE_NS: u64 = 200_000_000;
 
+/// How long a request that order was decisive for is kept at most after both its sides have ended, in event time,
+/// while others that the thread read with it have not.
+pub const HOP_COMPANY_NS: u64 = 1_000_000_000;
+
 /// Upstream streams of one request that are kept. Counter `hop_attempts`.
 pub const HOP_ATTEMPTS: usize = 16;
 

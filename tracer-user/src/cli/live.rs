@@ -53,7 +53,7 @@ impl Settings {
     /// From the arguments.
     ///
     /// # Errors
-    /// A header name is none, or carries a credential; who is to name pods cannot be asked.
+    /// A header name is none, or carries a credential.
     pub fn new(args: &CommonArgs, scope: &Scope) -> anyhow::Result<Self> {
         Ok(Self {
             options: Options {
@@ -63,23 +63,27 @@ impl Settings {
                 ..Options::default()
             },
             shown: Arc::new(Shown::with(&args.header.header)?),
-            pods: pods(&args.kubernetes)?,
+            pods: None,
         })
     }
-}
 
-/// Starts asking who names pods, if there is anybody to ask.
-fn pods(args: &KubernetesArgs) -> anyhow::Result<Option<kubernetes::Source>> {
-    let source = kubernetes::start(&args.settings())?;
-    if let Some(source) = source.as_ref().filter(|source| source.asks_api())
-        && args.node_name.is_none()
-    {
-        super::say(&format!(
-            "this node is taken to be {} at the API server, by the host's name (--node-name NAME)",
-            source.node
-        ));
+    /// Starts asking who names pods, if there is anybody to ask. When nothing else can go wrong any more: what is
+    /// said of it would stand before the error.
+    ///
+    /// # Errors
+    /// Who is to name pods cannot be asked.
+    pub fn with_pods(mut self, args: &KubernetesArgs) -> anyhow::Result<Self> {
+        self.pods = kubernetes::start(&args.settings())?;
+        if let Some(source) = self.pods.as_ref().filter(|source| source.asks_api())
+            && args.node_name.is_none()
+        {
+            super::say(&format!(
+                "this node is taken to be {} at the API server, by the host's name (--node-name NAME)",
+                source.node
+            ));
+        }
+        Ok(self)
     }
-    Ok(source)
 }
 
 /// Listens beside the pipeline: to the kernel side's events, and to what the pipeline says.

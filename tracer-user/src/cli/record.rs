@@ -51,6 +51,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let settings = live::Settings::new(&args.trace.common, &scope)?.with_payload(RING_BYTES);
     let ready = ReadyFile::prepare(args.trace.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
+    let settings = settings.with_pods(&args.trace.common.kubernetes)?;
     let chosen = trace::chosen(&scope, &settings, told.as_deref())?;
     let name = args.write.display().to_string();
     let to_stdout = args.write == Path::new("-");

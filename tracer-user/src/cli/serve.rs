@@ -30,6 +30,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let listen = listener.local_addr()?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
+    let settings = settings.with_pods(&args.common.kubernetes)?;
     let exporter = Exporter::new()?;
     let scrape = exporter.scrape();
     let heartbeat = Arc::new(Heartbeat::new());

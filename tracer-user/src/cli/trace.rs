@@ -36,6 +36,7 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let settings = live::Settings::new(&args.common, &scope)?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
+    let settings = settings.with_pods(&args.common.kubernetes)?;
     let chosen = chosen(&scope, &settings, told.as_deref())?;
     let source = live::start(&settings, chosen, &scope.selected, None)?;
     super::say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));

@@ -122,7 +122,7 @@ impl<T> Place<T> {
     /// All requests that were read in this period are over: those of them that nothing more can be said of.
     pub(super) fn settled(&self, period: u64, into: &mut Vec<u64>) {
         into.clear();
-        if !self.periods.is_over(period) || !self.order.is_steady() {
+        if !self.periods.is_over(period) {
             return;
         }
         let is_settled = |key: &&u64| {

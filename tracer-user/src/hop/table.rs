@@ -20,8 +20,9 @@ pub struct Hops<T> {
     pub(super) places: Map<PlaceKey, Place<T>>,
     /// Requests whose upstream side had not ended with them, and until when it is waited for.
     waiting: BinaryHeap<Reverse<(Timestamp, PlaceKey, u64)>>,
-    /// Requests that are over and wait for those beside them, and until when, in the order they were over.
-    settling: VecDeque<(Timestamp, PlaceKey, u64)>,
+    /// Requests that are over and wait for those beside them, and until when, in the order they were over: those
+    /// that wait a little, and those whose company is not over.
+    settling: [VecDeque<(Timestamp, PlaceKey, u64)>; 2],
     settled: Vec<u64>,
     n_streams: usize,
     /// What processes speak at either side that is not followed, whether or not they are known as places yet.
@@ -39,7 +40,7 @@ impl<T> Default for Hops<T> {
         Hops {
             places: Map::default(),
             waiting: BinaryHeap::new(),
-            settling: VecDeque::new(),
+            settling: Default::default(),
             settled: Vec::new(),
             n_streams: 0,
             unfollowed: Map::default(),
@@ -189,10 +190,16 @@ impl<T> Hops<T> {
                 // Where several cannot be told apart but by order, those that end with it have a word in it.
                 known.over(key);
                 self.settle(place, period, at);
-                let is_left = self.places.get(&place);
-                if is_left.is_some_and(|known| known.downs.contains_key(&key)) {
-                    let due = due(limits::HOP_SETTLE_NS);
-                    self.settling.push_back((due, place, key));
+                if let Some(down) = self.places.get(&place).and_then(|p| p.downs.get(&key)) {
+                    let [soon, later] = &mut self.settling;
+                    let may_be_said = down.in_company && !down.is_ambiguous();
+                    let known = self.places.get(&place);
+                    let is_open = known.is_some_and(|known| !known.periods.is_over(period));
+                    let (queue, wait) = match may_be_said && is_open {
+                        true => (later, limits::HOP_COMPANY_NS),
+                        false => (soon, limits::HOP_SETTLE_NS),
+                    };
+                    queue.push_back((due(wait), place, key));
                 }
             } else {
                 self.decide(place, key, at);
@@ -202,14 +209,24 @@ impl<T> Hops<T> {
         self.forget_if_empty(place);
     }
 
-    /// Decides what waited for others of this period, if none of them is to come.
+    /// Decides what waited for others of this period, now or soon, if none of them is to come.
     fn settle(&mut self, place: PlaceKey, period: u64, at: Timestamp) {
+        let Some(known) = self.places.get(&place) else {
+            return;
+        };
         let mut settled = std::mem::take(&mut self.settled);
-        if let Some(known) = self.places.get(&place) {
-            known.settled(period, &mut settled);
-        }
+        known.settled(period, &mut settled);
+        let is_steady = known.order.is_steady();
+        let due = Timestamp(at.0.saturating_add(limits::HOP_SETTLE_NS));
         for key in settled.drain(..) {
-            self.decide(place, key, at);
+            match is_steady {
+                true => self.decide(place, key, at),
+                // Work that moves from thread to thread may still show.
+                false => {
+                    let [soon, _] = &mut self.settling;
+                    soon.push_back((due, place, key));
+                }
+            }
         }
         self.settled = settled;
     }
@@ -234,20 +251,22 @@ impl<T> Hops<T> {
             self.decide(place, key, now);
             self.forget_if_empty(place);
         }
-        while let Some((due, place, key)) = self.settling.front().copied() {
-            if due > now {
-                break;
+        for which in 0..self.settling.len() {
+            while let Some(queue) = self.settling.get_mut(which)
+                && let Some((due, place, key)) = queue.front().copied()
+                && due <= now
+            {
+                queue.pop_front();
+                self.decide(place, key, now);
+                self.forget_if_empty(place);
             }
-            self.settling.pop_front();
-            self.decide(place, key, now);
-            self.forget_if_empty(place);
         }
     }
 
     /// The trace ends: nothing more is to come.
     pub fn finish(&mut self, now: Timestamp) {
         let waiting = std::mem::take(&mut self.waiting).into_iter();
-        let settling = std::mem::take(&mut self.settling).into_iter();
+        let settling = std::mem::take(&mut self.settling).into_iter().flatten();
         let mut all: Vec<_> = waiting.map(|Reverse(due)| due).chain(settling).collect();
         all.sort_unstable();
         for (_, place, key) in all {

@@ -477,3 +477,31 @@ fn answers_that_are_passed_back_in_another_order_than_they_came_make_the_request
         assert_eq!(confidence, Some(Confidence::Ambiguous));
     }
 }
+
+#[test]
+fn a_request_waits_for_one_that_was_read_with_it_and_takes_longer() {
+    let like = record();
+    let mut hops: Hops<()> = Hops::default();
+    hops.connected(PROXY, Side::Downstream);
+    hops.connected(PROXY, Side::Upstream);
+    let fields = [(":method", "GET"), (":path", "/a")];
+    for side in [Side::Downstream, Side::Upstream] {
+        for n in 0..2 {
+            hops.requested(PROXY, side, &opening(side, n, 11, 5, &fields));
+        }
+    }
+    let mut end = |n: u32, at: u64| {
+        for (side, at) in [(Side::Upstream, at), (Side::Downstream, at + 5)] {
+            let mut record = like.clone();
+            record.connection = ConnectionId(connection(side, 11));
+            record.stream_id = StreamId(2 * n + 1);
+            (record.first_at, record.last_at) = (Timestamp(5), Timestamp(at));
+            record.response.headers_at = Some(Timestamp(at));
+            hops.ended(PROXY, side, Timestamp(at), record.into(), ());
+        }
+        hops.advance(Timestamp(at + 2 * limits::HOP_SETTLE_NS));
+        std::iter::from_fn(|| hops.poll().map(|hop| *hop)).collect::<Vec<_>>()
+    };
+    assert_eq!(end(0, 10).len(), 0, "told before the other one had ended");
+    assert_eq!(end(1, 3 * limits::HOP_SETTLE_NS).len(), 2);
+}

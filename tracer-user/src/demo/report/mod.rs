@@ -437,13 +437,18 @@ fn metrics(out: &mut Vec<String>, exposition: &str) {
             above = name;
         }
         let mut line = format!("{value:>8}  {{");
-        for (n, label) in labels.split(',').enumerate() {
+        // What is not in a pod has no name for it.
+        let labels: Vec<&str> = labels
+            .split(',')
+            .filter(|label| !label.ends_with("=\"\""))
+            .collect();
+        for (n, label) in labels.iter().enumerate() {
             // One more for the comma or the brace that follows.
             if line.chars().count() + label.chars().count() + 1 > WIDTH {
                 out.push(std::mem::replace(&mut line, " ".repeat(11)));
             }
             line.push_str(label);
-            line.push(if n + 1 < labels.split(',').count() {
+            line.push(if n + 1 < labels.len() {
                 ','
             } else {
                 '}'

@@ -27,8 +27,8 @@ const HOPELESS_EVERY: Duration = Duration::from_secs(30);
 /// How long addresses are believed when nobody tells of changes.
 const STALE: Duration = Duration::from_secs(10);
 
-/// Asks for ever. `api`: the API server is asked too.
-pub(super) async fn run(mut runtime: Runtime, api: bool, shared: &Shared) {
+/// Asks for ever. `api`: the API server is asked too. `must`: there must be a runtime.
+pub(super) async fn run(mut runtime: Runtime, api: bool, must: bool, shared: &Shared) {
     let mut told_at = Instant::now();
     loop {
         let connected = shared.state.api().connected();
@@ -38,7 +38,7 @@ pub(super) async fn run(mut runtime: Runtime, api: bool, shared: &Shared) {
         };
         let mut asked = false;
         let socket = runtime.socket();
-        if !api && socket.is_none() {
+        if must && socket.is_none() {
             fails(shared, Runtime::missing());
         }
         if wanted && let Some(socket) = socket {
@@ -68,6 +68,13 @@ pub(super) async fn run(mut runtime: Runtime, api: bool, shared: &Shared) {
             }
         }
     }
+}
+
+/// Asks nobody: what was told at the beginning is what there is, and is soon old.
+pub(super) async fn nobody(shared: &Shared) {
+    tokio::time::sleep(STALE).await;
+    shared.pods.set_stale(true);
+    std::future::pending().await;
 }
 
 fn fails(shared: &Shared, why: Trouble) {
