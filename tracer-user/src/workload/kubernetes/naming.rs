@@ -74,7 +74,7 @@ pub(super) async fn run(mut runtime: Runtime, api: bool, must: bool, shared: &Sh
 pub(super) async fn nobody(shared: &Shared) {
     tokio::time::sleep(STALE).await;
     shared.pods.set_stale(true);
-    std::future::pending().await;
+    std::future::pending::<()>().await;
 }
 
 fn fails(shared: &Shared, why: Trouble) {
