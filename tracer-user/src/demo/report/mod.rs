@@ -448,11 +448,7 @@ fn metrics(out: &mut Vec<String>, exposition: &str) {
                 out.push(std::mem::replace(&mut line, " ".repeat(11)));
             }
             line.push_str(label);
-            line.push(if n + 1 < labels.len() {
-                ','
-            } else {
-                '}'
-            });
+            line.push(if n + 1 < labels.len() { ',' } else { '}' });
         }
         out.push(line);
     }
