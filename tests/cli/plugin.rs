@@ -152,7 +152,7 @@ fn without_a_daemon_set_a_job_is_made_and_taken_away() {
         "      nodeName: \"node-7\"",
         "  namespace: \"kube-system\"",
         "          image: \"registry/h2trace:9\"",
-        "          args: [\"trace\", \"--held-by-stdin\", \"--pod\", \"shop/cart-1\", \"--header\", \"a \\\"b\\\" \\\\c\", \"--kubernetes=cri\"]",
+        "          args: [\"trace\", \"--held-by-stdin\", \"--pod\", \"shop/cart-1\", \"--header\", \"a \\\"b\\\" \\\\c\", \"--kubernetes=told\"]",
         "              add: [\"BPF\",\"PERFMON\"]",
     ] {
         assert!(

@@ -87,7 +87,10 @@ pub(crate) fn stands_in(setting: &mut Setting) {
     // Over the node's network, as a tracer in a pod asks.
     let source = setting.cluster.inside(|| kubernetes::start(&settings));
     let source = source.unwrap().unwrap();
-    assert!(eventually(SOON, || known(&source, &server.name).is_some()));
+    // The runtime may tell of it first, and knows no owner.
+    eventually(SOON, || {
+        known(&source, &server.name).is_some_and(|pod| !pod.owner.name.is_empty())
+    });
     let before = known(&source, &server.name).unwrap();
     assert_eq!(
         (before.owner.kind.as_str(), before.owner.name.as_str()),

@@ -73,9 +73,19 @@ impl Node {
 }
 
 impl Drop for Node {
+    /// Also what a test left that failed.
     fn drop(&mut self) {
-        for name in ["kubepods/burstable", "kubepods"] {
-            drop(fs::remove_dir(self.root.path.join(name)));
+        self.root.leave();
+        clear(&self.root.path);
+    }
+}
+
+/// Removes the cgroups below one.
+fn clear(cgroup: &Path) {
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            clear(&entry.path());
+            drop(fs::remove_dir(entry.path()));
         }
     }
 }

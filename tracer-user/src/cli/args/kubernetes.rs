@@ -45,6 +45,9 @@ pub enum NamedBy {
     Api,
     /// The container runtime alone
     Cri,
+    /// Nobody but the program that holds this run by its standard input
+    #[value(hide = true)]
+    Told,
 }
 
 impl KubernetesArgs {
@@ -57,6 +60,7 @@ impl KubernetesArgs {
                 NamedBy::Off => Mode::Off,
                 NamedBy::Api => Mode::Api,
                 NamedBy::Cri => Mode::Cri,
+                NamedBy::Told => Mode::Told,
             },
             node_name: self.node_name.clone().filter(|name| !name.is_empty()),
             kubeconfig: self.kubeconfig.clone(),

@@ -54,6 +54,11 @@ impl Runtime {
         }
     }
 
+    /// Something listens at one of the usual places.
+    pub(super) fn is_there() -> bool {
+        SOCKETS.iter().any(|socket| Path::new(socket).exists())
+    }
+
     /// The socket to be asked; None when nothing listens at the usual places.
     pub(super) fn socket(&self) -> Option<PathBuf> {
         if let Some(socket) = &self.socket {

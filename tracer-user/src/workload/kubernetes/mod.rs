@@ -32,6 +32,8 @@ pub enum Mode {
     Api,
     /// The container runtime alone.
     Cri,
+    /// Nobody: [`Source::told`] says what there is to know.
+    Told,
 }
 
 /// What it is started with.
@@ -116,23 +118,22 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
         access: access.clone(),
         _alive: Arc::new(alive),
     };
-    let socket = settings.cri_socket.clone();
-    let must = settings.mode == Mode::Cri;
+    let (mode, socket) = (settings.mode, settings.cri_socket.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime that asks for pods")?;
     std::thread::Builder::new()
         .name("h2trace-pods".to_owned())
-        .spawn(move || runtime.block_on(run(access, socket, must, node, shared, gone)))
+        .spawn(move || runtime.block_on(run(mode, access, socket, node, shared, gone)))
         .context("cannot start the thread that asks for pods")?;
     Ok(Some(source))
 }
 
 async fn run(
+    mode: Mode,
     access: Option<Access>,
     socket: Option<PathBuf>,
-    must: bool,
     node: String,
     shared: Shared,
     mut gone: tokio::sync::watch::Receiver<()>,
@@ -143,8 +144,13 @@ async fn run(
             None => std::future::pending().await,
         }
     };
-    let runtime = Runtime::new(socket, &node);
-    let cri = naming::run(runtime, access.is_some(), must, &shared);
+    let cri = async {
+        if mode == Mode::Told {
+            return naming::nobody(&shared).await;
+        }
+        let (runtime, must) = (Runtime::new(socket, &node), mode == Mode::Cri);
+        naming::run(runtime, access.is_some(), must, &shared).await;
+    };
     tokio::select! {
         // Ends when the last source is dropped.
         _ = gone.changed() => {}
@@ -159,7 +165,7 @@ fn access(settings: &Settings) -> anyhow::Result<Option<Option<Access>>> {
     let configured = settings.kubeconfig.as_deref();
     if let Some(path) = configured
         && !path.is_file()
-        && !matches!(settings.mode, Mode::Off | Mode::Cri)
+        && !matches!(settings.mode, Mode::Off | Mode::Cri | Mode::Told)
     {
         bail!(
             "cannot read kubeconfig {} (give another with --kubeconfig PATH)",
@@ -171,15 +177,16 @@ fn access(settings: &Settings) -> anyhow::Result<Option<Option<Access>>> {
         .or_else(|| in_pod.then_some(Access::ServiceAccount));
     match settings.mode {
         Mode::Off => Ok(None),
-        Mode::Cri => Ok(Some(None)),
+        Mode::Cri | Mode::Told => Ok(Some(None)),
         Mode::Api if api.is_none() => bail!(
             "nothing says where the API server is (run h2trace in a pod, or give --kubeconfig PATH)"
         ),
         Mode::Api => Ok(Some(api)),
         Mode::Auto if api.is_some() => Ok(Some(api)),
-        Mode::Auto => {
-            Ok((settings.cri_socket.is_some() || super::cgroup::has_pods()).then_some(None))
-        }
+        // Cgroups of pods alone are no node: they may be left from one.
+        Mode::Auto => Ok((settings.cri_socket.is_some()
+            || super::cgroup::has_pods() && Runtime::is_there())
+        .then_some(None)),
     }
 }
 

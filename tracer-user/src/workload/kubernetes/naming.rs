@@ -70,6 +70,13 @@ pub(super) async fn run(mut runtime: Runtime, api: bool, must: bool, shared: &Sh
     }
 }
 
+/// Asks nobody: what was told at the beginning is what there is, and is soon old.
+pub(super) async fn nobody(shared: &Shared) {
+    tokio::time::sleep(STALE).await;
+    shared.pods.set_stale(true);
+    std::future::pending::<()>().await;
+}
+
 fn fails(shared: &Shared, why: Trouble) {
     let said = why.to_string();
     if shared.state.cri_fails(why) {
