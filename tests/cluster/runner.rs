@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tracer_tests::cluster::ClusterParts;
+use tracer_tests::eventually;
 use tracer_tests::skip::{Need, Privileges, note_that_it_runs};
 
 use crate::setting::{Setting, image_archive};
@@ -78,7 +79,12 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
         setting.cluster.place.folder().to_owned(),
     );
     drop(setting);
-    let left = left_behind(&name, &folder);
+    // What was killed is a zombie until the machine's init looks after it.
+    let mut left = Vec::new();
+    eventually(Duration::from_secs(20), || {
+        left = left_behind(&name, &folder);
+        left.is_empty()
+    });
     println!(
         "test {NOTHING_LEFT} ... {}",
         if left.is_empty() { "ok" } else { "FAILED" }
