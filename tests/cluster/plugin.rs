@@ -40,6 +40,15 @@ pub(crate) fn ended_from_outside(setting: &mut Setting) {
 fn ends_with_it(setting: &Setting, pairs: &Pairs, end: End, more: &[&str]) {
     println!("    {end:?} {more:?}");
     let mut command = plugin_command(setting, &pairs.server);
+    // A shell leaves SIGINT ignored to what it starts in the background, these tests perhaps, and no sh can catch
+    // what was ignored when it began. A terminal's programs begin without that.
+    let take_signals = || {
+        // SAFETY: signal(2) is async-signal-safe, and the default action needs no handler.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+        Ok(())
+    };
+    // SAFETY: the closure only calls signal(2).
+    unsafe { command.pre_exec(take_signals) };
     let mut plugin = Process::start("kubectl h2trace", command.args(more).process_group(0));
     plugin.wait_for_line(0, SOON, |line| {
         line.contains("\"type\":\"stream\"").then_some(())
