@@ -130,11 +130,12 @@ fn one_line(rendered: &str) -> String {
 /// The program's own messages go to stderr: `H2TRACE_LOG` says which (`warn`, `h2trace=debug`, ...).
 fn log_to_stderr(kernel_log: bool) {
     use tracing_subscriber::EnvFilter;
-    // The kernel programs' messages come under the name of their crate.
+    // The kernel programs' messages come under the name of their crate. The client of the API server would tell each
+    // failed attempt of an outage: who names pods says once that it fails, and once that it is over.
     let default = if kernel_log {
-        "warn,tracer_ebpf=trace"
+        "warn,kube_client=off,tracer_ebpf=trace"
     } else {
-        "warn"
+        "warn,kube_client=off"
     };
     let filter = EnvFilter::try_from_env("H2TRACE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     // Fails only when there is a subscriber already: then that one is used.
