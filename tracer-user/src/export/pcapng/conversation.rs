@@ -78,6 +78,8 @@ pub(super) struct Conversation {
     pub(super) comments: Vec<String>,
     /// The connection ends of the pipeline that belong to it.
     pub(super) ids: Vec<ConnectionId>,
+    /// That of the end whose bytes are written.
+    pub(super) owner: Option<ConnectionId>,
     /// Their sockets; the one whose bytes are written is first.
     pub(super) keys: Vec<SocketKey>,
     /// Under which it can be found: its two addresses, the network namespace where it matters.
@@ -123,6 +125,7 @@ impl Conversation {
             queued: BTreeSet::new(),
             comments: Vec::new(),
             ids: Vec::new(),
+            owner: None,
             keys: Vec::new(),
             tuple: None,
             unix: None,
@@ -183,15 +186,42 @@ impl Conversation {
             }
             Opened::Active | Opened::Unseen => OWNER,
         };
-        self.owner_first = match self.place {
-            Place::Real(_) => true,
-            Place::MadeUp(_) => self.client == OWNER,
-        };
+        self.place_owner();
         if self.from_start {
             for side in &mut self.sides {
                 side.next = Some(0);
             }
         }
+    }
+
+    fn place_owner(&mut self) {
+        self.owner_first = match self.place {
+            Place::Real(_) => true,
+            Place::MadeUp(_) => self.client == OWNER,
+        };
+    }
+
+    /// The pipeline knows the role of an end. Where addresses are made up and nobody saw the beginning, the first
+    /// bytes may have misled: true if the two sides' places changed, and with them the packets that wait.
+    pub(super) fn correct(&mut self, info: &ConnectionInfo) -> bool {
+        let Some(role) = info.role else {
+            return false;
+        };
+        let (own, other) = match self.owner == Some(info.id) {
+            true => (OWNER, PEER),
+            false => (PEER, OWNER),
+        };
+        let client = match role {
+            Endpoint::Client => own,
+            Endpoint::Server => other,
+        };
+        let made_up = matches!(self.place, Place::MadeUp(_));
+        if !made_up || self.from_start || self.written || self.client == client {
+            return false;
+        }
+        self.client = client;
+        self.place_owner();
+        true
     }
 
     fn side(&self, side: usize) -> Side {

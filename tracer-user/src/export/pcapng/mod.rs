@@ -222,6 +222,9 @@ impl Recorder {
         let number = socket.conversation;
         if let Some(conversation) = self.conversations.get_mut(&number) {
             conversation.ids.push(id);
+            if conversation.keys.first() == Some(key) {
+                conversation.owner = Some(id);
+            }
             self.ids.insert(id, number);
         }
     }
@@ -300,8 +303,9 @@ impl Recorder {
         number
     }
 
-    /// The other end of a connection that is known. If this is the client's, and nothing of the other stands in
-    /// the file, this one is written in its stead: replay shows a connection from the client's end too.
+    /// The other end of a connection that is known. If this is the client's, or more was seen of it, and nothing
+    /// of the other stands in the file, this one is written in its stead: replay shows a connection from the
+    /// client's end too.
     fn join(&mut self, number: u64, key: SocketKey, at: Timestamp, open: &Open) {
         let Some(conversation) = self.conversations.get_mut(&number) else {
             return;
@@ -520,6 +524,13 @@ impl Recorder {
         let Some(conversation) = self.conversations.get_mut(&number) else {
             return;
         };
+        if conversation.correct(info) {
+            for key in &conversation.queued {
+                if let Some(packet) = self.queue.get_mut(key) {
+                    segment::turn(&mut packet.bytes);
+                }
+            }
+        }
         if self.server_ports.len() < SERVER_PORTS_MAX {
             self.server_ports.extend(conversation.server_port(info));
         }

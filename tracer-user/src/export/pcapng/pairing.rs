@@ -9,10 +9,12 @@ use crate::kernel::event::{Address, Open, Opened, SocketKey};
 /// Addresses that are made up are of 127/8, far from those that are used: servers stand at 127.255.0.1, by port;
 /// clients at 127.254.x.y.
 const SERVER: Ipv4Addr = Ipv4Addr::new(127, 255, 0, 1);
-/// The first port of a made-up server, and of a made-up client.
+/// The first port of a made-up server.
 const FIRST_PORT: u16 = 20_000;
-/// Ports of one made-up address.
-const PORTS: u64 = 40_000;
+/// The first port of a made-up client: readers who did not see the beginning take the lower one for the server's.
+const FIRST_CLIENT_PORT: u16 = 30_000;
+/// Clients' ports of one made-up address.
+const PORTS: u64 = 30_000;
 /// Paths of AF_UNIX sockets whose port is remembered; the port of one beyond may stand for another one too.
 const PATHS_MAX: usize = 4_096;
 
@@ -70,7 +72,7 @@ impl Pairing {
         };
         let number = self.next_made_up;
         self.next_made_up += 1;
-        let client_port = FIRST_PORT + u16::try_from(number % PORTS).unwrap_or(0);
+        let client_port = FIRST_CLIENT_PORT + u16::try_from(number % PORTS).unwrap_or(0);
         let [.., high, low] = (number / PORTS).to_be_bytes();
         let client = SocketAddr::new(Ipv4Addr::new(127, 254, high, low).into(), client_port);
         let server = SocketAddr::new(SERVER.into(), port);
@@ -125,6 +127,13 @@ impl Pairing {
             after.tuple = Some((peer, local, netns));
             self.by_tuple.insert((peer, local, netns), after.number);
         }
+        if let Some((own, peer)) = before.unix {
+            self.by_unix.remove(&own);
+            self.by_unix_peer.remove(&peer);
+            after.unix = Some((peer, own));
+            self.by_unix.insert(peer, after.number);
+            self.by_unix_peer.insert(own, after.number);
+        }
     }
 
     /// Nothing more comes of a conversation.
@@ -151,11 +160,11 @@ fn pair(a: SocketAddr, b: SocketAddr) -> [SocketAddr; 2] {
     if a <= b { [a, b] } else { [b, a] }
 }
 
-/// The end of `open` is the client's, the one that is known is not, and nothing of it is in the file yet.
+/// The end of `open` is the client's and the one that is known is not, or it alone was seen from the start; and
+/// nothing of the conversation is in the file yet.
 pub(super) fn is_better(known: &Conversation, open: &Open) -> bool {
-    let is_whole = open.from_start && known.from_start;
     let is_client = open.opened == Opened::Active && known.opened == Opened::Passive;
-    is_whole && is_client && !known.written && !known.over
+    open.from_start && (is_client || !known.from_start) && !known.written && !known.over
 }
 
 /// The place as the other end has it.

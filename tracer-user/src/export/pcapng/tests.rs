@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Recorder, Settings};
 use crate::anomaly::kind::Verdict;
+use crate::connection::Endpoint;
 use crate::export::clock::WallClock;
 use crate::export::sample;
 use crate::kernel::capture::{Capture, Reassembly};
@@ -354,6 +355,68 @@ fn unix_connection_gets_addresses_and_says_so() {
     let server: SocketAddr = "127.255.0.1:20000".parse().unwrap();
     assert_eq!(seen[0].ends.as_ref().unwrap().1, Address::Inet(server));
     assert!(has(&file, "an AF_UNIX connection, unix:/run/x.sock"));
+}
+
+/// The server's end speaks first, and nobody knows whether that is the beginning; the client's preface is.
+#[test]
+fn end_that_was_seen_from_the_start_is_written_in_the_other_s_stead() {
+    let mut play = Play::new();
+    let open = Open {
+        from_start: false,
+        ..unix(2)
+    };
+    play.open(1, open);
+    play.bytes(1, Direction::Tx, 0, SETTINGS);
+    play.open(2, unix(1));
+    play.bytes(2, Direction::Tx, 0, &hello());
+    play.bytes(1, Direction::Rx, 0, &hello());
+    play.bytes(2, Direction::Rx, 0, SETTINGS);
+    // It is the other end now that tells when this one is closed.
+    play.end(1, EndCause::Eof);
+    let seen = read(&play.file());
+    assert_eq!(seen.len(), 1);
+    assert!(seen[0].from_start);
+    assert_eq!(
+        (&seen[0].sent[..], &seen[0].received[..]),
+        (&hello()[..], SETTINGS)
+    );
+    assert_eq!(play.recorder.counts().payload_bytes, 33 + 9);
+    assert_eq!(seen[0].causes.last(), Some(&EndCause::Closed));
+}
+
+/// Without addresses and from the middle, the server's SETTINGS (RFC 9113 section 3.4) look like anybody's.
+#[test]
+fn unix_connection_from_the_middle_is_shown_from_the_client_s_end_too() {
+    for late in [false, true] {
+        let mut play = Play::new();
+        let open = Open {
+            from_start: false,
+            ..unix(2)
+        };
+        play.open(1, open);
+        play.bytes(1, Direction::Tx, 0, SETTINGS);
+        play.bytes(1, Direction::Rx, 0, &hello());
+        if late {
+            play.recorder.advance(Timestamp(play.at + 1_000 * MS));
+        }
+        let sample = info_of(&mut play, 1);
+        let mut info = (*sample).clone();
+        info.role = Some(Endpoint::Server);
+        play.recorder.accept(&Output::Connection(Arc::new(info)));
+        play.bytes(1, Direction::Tx, 9, SETTINGS);
+        let seen = read(&play.file());
+        assert_eq!(seen.len(), 1);
+        let (sent, received) = (hello(), SETTINGS.repeat(2));
+        let said = (&seen[0].sent[..], &seen[0].received[..]);
+        if late {
+            // What stands in the file stays as it is.
+            assert_eq!(said, (&received[..], &sent[..]));
+            continue;
+        }
+        assert_eq!(said, (&sent[..], &received[..]));
+        let server: SocketAddr = "127.255.0.1:20000".parse().unwrap();
+        assert_eq!(seen[0].ends.as_ref().unwrap().1, Address::Inet(server));
+    }
 }
 
 #[test]
