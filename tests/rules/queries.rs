@@ -146,6 +146,18 @@ fn every_query_of_dashboard_and_rules_gives_data() {
     let up = || !prometheus.query("h2trace_self_build_info").is_empty();
     assert!(eventually(SETTLE, up), "nothing is scraped");
     traffic.happen();
+    let counted = || {
+        let errors = "h2trace_grpc_status_total{grpc_code!=\"OK\"}";
+        let resets = "h2trace_resets_total{verdict!=\"benign\"}";
+        [errors, resets]
+            .iter()
+            .all(|series| !prometheus.query(series).is_empty())
+    };
+    assert!(
+        eventually(SETTLE, counted),
+        "errors and resets are not scraped"
+    );
+    traffic.happen_again();
     // The hops of the last calls are over some time after them, and a rate wants two samples.
     for kind in ["proxy_dropped_trailers", "proxy_lost_bytes"] {
         let found = format!("h2trace:findings:increase5m{{kind=\"{kind}\"}}");
@@ -193,10 +205,8 @@ fn every_query_of_dashboard_and_rules_gives_data() {
         assert_eq!(rule["health"], "ok", "{name}: {rule}");
         if rule["type"] == "recording" {
             let known = UNRECORDED.iter().any(|(silent, _)| silent == name);
-            assert!(
-                known || !prometheus.query(name).is_empty(),
-                "{name} has no data"
-            );
+            let recorded = || !prometheus.query(name).is_empty();
+            assert!(known || eventually(SETTLE, recorded), "{name} has no data");
         } else {
             let known = SILENT.iter().any(|(silent, _)| silent == name);
             assert_eq!(rule["state"] == "firing", !known, "{name}: {rule}");

@@ -27,6 +27,8 @@ pub(crate) struct Traffic {
     /// One that drops trailers, and one that drops what it holds back.
     faulty: [Running; 2],
     clients: Vec<Client>,
+    /// The same once more.
+    again: Vec<Client>,
     waiting: Client,
 }
 
@@ -46,21 +48,24 @@ impl Traffic {
         let mut incident = Calls::new(Mode::Unary, 500).at_once(50).bytes(16, 11_000);
         incident.think_ms = 3;
         let large = Calls::new(Mode::Unary, 200).at_once(50).bytes(16, 40_000);
-        let clients = vec![
-            Client::start(Peer::GrpcJs1_12, &envoy.address, &incident),
-            Client::start(Peer::GrpcJs1_12, &faulty[0].address, &large),
-            Client::start(Peer::GrpcJs1_12, &faulty[1].address, &large),
-            Client::start(
-                Peer::GrpcGo1_85,
-                &server.address,
-                &Calls::new(Mode::Status, 200),
-            ),
-            Client::start(
-                Peer::GrpcGo1_85,
-                &server.address,
-                &Calls::new(Mode::Cancel, 100),
-            ),
-        ];
+        let clients = || {
+            vec![
+                Client::start(Peer::GrpcJs1_12, &envoy.address, &incident),
+                Client::start(Peer::GrpcJs1_12, &faulty[0].address, &large),
+                Client::start(Peer::GrpcJs1_12, &faulty[1].address, &large),
+                Client::start(
+                    Peer::GrpcGo1_85,
+                    &server.address,
+                    &Calls::new(Mode::Status, 200),
+                ),
+                Client::start(
+                    Peer::GrpcGo1_85,
+                    &server.address,
+                    &Calls::new(Mode::Cancel, 100),
+                ),
+            ]
+        };
+        let (clients, again) = (clients(), clients());
         let mut slow = Calls::new(Mode::ServerStream, 4).at_once(4);
         (slow.messages, slow.interval_us) = (1_000, 500_000);
         let waiting = Client::start(Peer::GrpcGo1_85, &doomed.address, &slow);
@@ -70,6 +75,7 @@ impl Traffic {
             envoy,
             faulty,
             clients,
+            again,
             waiting,
         }
     }
@@ -80,23 +86,35 @@ impl Traffic {
         pids.extend([self.server.pid(), self.doomed.pid()]);
         pids.push(self.envoy.pid());
         pids.extend(self.faulty.iter().map(Running::pid));
-        pids.extend(self.clients.iter().map(Client::pid));
+        let clients = self.clients.iter().chain(&self.again);
+        pids.extend(clients.map(Client::pid));
         pids
     }
 
     /// Everything happens; the channels stay open.
     pub(crate) fn happen(&mut self) {
         self.waiting.go();
-        for client in &mut self.clients {
-            client.go();
-        }
+        run(&mut self.clients);
         say_tls();
-        for client in &self.clients {
-            client.wait_until_done(RUN);
-        }
         self.doomed.process.end(libc::SIGKILL);
         self.waiting.wait_until_done(RUN);
         self.clients[3].close();
+    }
+
+    /// The clients' calls happen once more: what began and ended between two scrapes was counted, but at no rate,
+    /// because no sample of it is 0.
+    pub(crate) fn happen_again(&mut self) {
+        run(&mut self.again);
+    }
+}
+
+/// All their calls, at once.
+fn run(clients: &mut [Client]) {
+    for client in &mut *clients {
+        client.go();
+    }
+    for client in clients {
+        client.wait_until_done(RUN);
     }
 }
 
