@@ -61,7 +61,7 @@ enum Step {
     Clippy,
     /// Documentation, warnings are errors
     Doc,
-    /// The release binary, which the tests after it drive
+    /// The static release binary, as the image has it, which the tests after it drive
     Release,
     /// Unit tests, decoder tests on captures, command line tests
     Unit,
@@ -198,10 +198,7 @@ impl Gate<'_> {
                 self.own_task(&task)?;
             }
             Step::Ebpf => return self.ebpf(),
-            Step::Release => self.cargo(
-                &["build", "--release", "--locked", "--package", "tracer-user"],
-                &[],
-            )?,
+            Step::Release => self.own_task(&["image", "--binary-only"])?,
             Step::Live => self.live()?,
             Step::Cluster => self.cluster()?,
             Step::Sizes => self.sizes()?,
@@ -255,7 +252,7 @@ impl Gate<'_> {
                 black_box.args(["--test", name]);
             }
         }
-        black_box.env("H2TRACE_BINARY", demo::release_binary(self.root));
+        black_box.env("H2TRACE_BINARY", image::static_binary(self.root)?);
         // Repeatable: what new random cases find is looked for with --full, not in a gate that others wait for.
         if !self.full && std::env::var_os(PROPERTY_SEED).is_none() {
             units.env(PROPERTY_SEED, "1");
@@ -286,7 +283,7 @@ impl Gate<'_> {
                 "tracer-tests",
             ]);
             live.args(["--test", name, "--", "--test-threads=1"]);
-            live.env("H2TRACE_BINARY", demo::release_binary(self.root))
+            live.env("H2TRACE_BINARY", image::static_binary(self.root)?)
                 .env("H2TRACE_LIVE_COUNT", &ran);
             if self.full {
                 live.env("H2TRACE_SCALE", "full");
@@ -320,7 +317,6 @@ impl Gate<'_> {
         tests.args(["test", "--locked", "--no-fail-fast"]);
         tests.args(["--package", "tracer-tests"]);
         tests.args(["--test", "kubernetes", "--test", "cluster"]);
-        // On the host too it is the program of the image that is tested.
         tests
             .env("H2TRACE_BINARY", image::static_binary(self.root)?)
             .env("H2TRACE_LIVE_COUNT", &ran);
@@ -363,7 +359,7 @@ impl Gate<'_> {
     fn sizes(&self) -> anyhow::Result<()> {
         println!(
             "    h2trace           {}",
-            size(&demo::release_binary(self.root))?
+            size(&image::static_binary(self.root)?)?
         );
         let mut objects: Vec<_> = std::fs::read_dir(self.root.join("tracer-ebpf"))
             .context("cannot read tracer-ebpf")?
