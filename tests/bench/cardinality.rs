@@ -23,6 +23,7 @@ use h2trace::workload::pod::{Owner, Workload};
 use tracer_tests::conversation::records::{self, Observed};
 use tracer_tests::conversation::{Conversation, Plan, Side};
 use tracer_tests::heap::{self, Heap};
+use tracer_tests::measure::processor_time;
 
 #[global_allocator]
 static HEAP: Heap = Heap;
@@ -75,19 +76,6 @@ fn call() -> (ConnectionInfo, StreamRecord) {
         _ => None,
     });
     call.expect("the pipeline tells of a stream")
-}
-
-/// How long this thread has run on a processor.
-fn processor_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: clock_gettime(2) writes one timespec, and `time` is one.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(failed, 0, "the kernel counts no processor time");
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A connection end of a pod, as long as names of real ones are.

@@ -18,6 +18,7 @@ use h2trace::kernel::event::{
 };
 use h2trace::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
 use h2trace::stream::table::Shown;
+use tracer_tests::measure::processor_time;
 
 /// Requests of a run; each is a stream at either side.
 const REQUESTS: u32 = 40_000;
@@ -328,13 +329,6 @@ fn nothing() -> What<'static> {
         tx_offset: None,
         rx_offset: None,
     })
-}
-
-/// How long this thread has run on a processor.
-fn processor_time() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("a Linux with /proc");
-    let ns = text.split(' ').next().and_then(|ns| ns.parse().ok());
-    Duration::from_nanos(ns.expect("nanoseconds"))
 }
 
 fn main() {

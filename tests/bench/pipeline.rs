@@ -22,6 +22,7 @@ use tempfile::TempDir;
 use tracer_tests::conversation::pcap::{self, Captured};
 use tracer_tests::conversation::records::{self, Observed, Record};
 use tracer_tests::conversation::{Conversation, PREFACE, Plan, Side};
+use tracer_tests::measure::processor_time;
 use tracer_tests::skip::{Need as _, Program};
 use tracer_tests::tracer::binary;
 
@@ -153,19 +154,6 @@ fn in_process(records: &[Record], streams: u32, shown: &Arc<Shown>) -> f64 {
             return took.as_secs_f64() / f64::from(n);
         }
     }
-}
-
-/// How long this thread has run on a processor.
-fn processor_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: clock_gettime(2) writes one timespec, and `time` is one.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(failed, 0, "the kernel counts no processor time");
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// What a program took, in seconds.

@@ -25,7 +25,7 @@ pub(crate) fn names_are_right_and_nothing_leaks(setting: &mut Setting) {
     let tracer = setting.tracer_with(&json!({}));
     setting.namespace(NAMESPACE);
     let server = setting.deploy(&Deployment::server(NAMESPACE, "server"));
-    let target = format!("{}:50051", server.address);
+    let target = server.target();
     let n_pods = scaled(40, 200);
     let began = Instant::now();
     let mut seen: BTreeMap<String, f64> = BTreeMap::new();

@@ -8,44 +8,11 @@ use tracer_tests::cluster::{User, said};
 use tracer_tests::peer::installed;
 use tracer_tests::{eventually, workspace};
 
+use crate::pairs::{Pairs, TRAFFIC, silent_about};
 use crate::setting::{NAMESPACE, SOON, Setting, text};
-use crate::workload::{Deployment, Pod};
+use crate::workload::Pod;
 
-const TRAFFIC: &str = "filtered";
 const FOR: Duration = Duration::from_secs(5);
-
-/// Two servers and two clients: one pair is traced, the other talks much more.
-pub(crate) struct Pairs {
-    pub(crate) server: Pod,
-    client: Pod,
-    others: [Pod; 2],
-}
-
-impl Pairs {
-    pub(crate) fn start(setting: &Setting) -> Self {
-        setting.namespace(TRAFFIC);
-        let server = setting.deploy(&Deployment::server(TRAFFIC, "wanted"));
-        let target = format!("{}:50051", server.address);
-        let client = setting.deploy(&Deployment::busy_client(TRAFFIC, "caller", &target));
-        let other = setting.deploy(&Deployment::server(TRAFFIC, "unwanted"));
-        let target = format!("{}:50051", other.address);
-        let loud = [
-            "--busy",
-            "--concurrency",
-            "4",
-            "--think-ms",
-            "5",
-            "--response-bytes",
-            "50000",
-        ];
-        let loud = setting.deploy(&Deployment::client(TRAFFIC, "loud", &target, &loud));
-        Pairs {
-            server,
-            client,
-            others: [other, loud],
-        }
-    }
-}
 
 /// `kubectl h2trace trace` on a pod, for ever.
 pub(crate) fn plugin_command(setting: &Setting, pod: &Pod) -> Command {
@@ -77,16 +44,7 @@ fn tells_of_one_alone(pairs: &Pairs, lines: &[Value]) {
         .filter(|line| line["type"] == "stream")
         .collect();
     assert!(streams.len() > 20, "{} streams were told", streams.len());
-    for line in lines {
-        let whole = line.to_string();
-        for other in &pairs.others {
-            assert!(
-                !whole.contains(&other.name) && !whole.contains(&format!("{}:", other.address)),
-                "{} is told of: {whole}",
-                other.name
-            );
-        }
-    }
+    silent_about(lines, &pairs.others.each_ref());
     let told = lines
         .iter()
         .filter(|line| line["type"] == "connection")
@@ -144,7 +102,7 @@ pub(crate) fn nothing_is_left(setting: &Setting) {
 
 pub(crate) fn through_the_daemon_set(setting: &mut Setting) {
     setting.tracer_with(&json!({}));
-    let pairs = Pairs::start(setting);
+    let pairs = Pairs::start(setting, TRAFFIC);
     let lines = plugin(setting, &pairs.server, &[]);
     tells_of_one_alone(&pairs, &lines);
     nothing_is_left(setting);
@@ -152,7 +110,7 @@ pub(crate) fn through_the_daemon_set(setting: &mut Setting) {
 
 pub(crate) fn through_a_job(setting: &mut Setting) {
     // The pairs of the test before, if they are there.
-    let pairs = Pairs::start(setting);
+    let pairs = Pairs::start(setting, TRAFFIC);
     let lines = plugin(setting, &pairs.server, &["--no-daemon-set"]);
     tells_of_one_alone(&pairs, &lines);
     nothing_is_left(setting);

@@ -13,6 +13,7 @@ mod metrics;
 mod monitoring;
 mod outages;
 mod packaging;
+mod pairs;
 mod plugin;
 mod rights;
 mod rolling;

@@ -24,7 +24,7 @@ impl Traffic {
     fn start(setting: &Setting, namespace: &'static str) -> Self {
         setting.namespace(namespace);
         let server = setting.deploy(&Deployment::server(namespace, "server"));
-        let target = format!("{}:50051", server.address);
+        let target = server.target();
         let client = setting.deploy(&Deployment::busy_client(namespace, "client", &target));
         Traffic {
             namespace,

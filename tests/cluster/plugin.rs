@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tracer_tests::process::Process;
 use tracer_tests::{eventually, scaled};
 
-use crate::filter::{Pairs, nothing_is_left, plugin_command};
+use crate::filter::{nothing_is_left, plugin_command};
+use crate::pairs::{Pairs, TRAFFIC};
 use crate::setting::{SOON, Setting};
 
 /// How a person, a machine or the network ends it.
@@ -27,7 +28,7 @@ const ENDS: [End; 4] = [End::Interrupt, End::Terminate, End::Kill, End::KillAll]
 
 pub(crate) fn ended_from_outside(setting: &mut Setting) {
     setting.tracer_with(&json!({}));
-    let pairs = Pairs::start(setting);
+    let pairs = Pairs::start(setting, TRAFFIC);
     // Each takes ten seconds or so: all eight with --full.
     for end in scaled(&[End::Interrupt, End::KillAll][..], &ENDS) {
         ends_with_it(setting, &pairs, *end, &[]);

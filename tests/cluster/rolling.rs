@@ -43,7 +43,7 @@ pub(crate) fn under_traffic(setting: &mut Setting) {
     let old = setting.tracer_with(&json!({}));
     setting.namespace(TRAFFIC);
     let server = setting.deploy(&Deployment::server(TRAFFIC, "server"));
-    let target = format!("{}:50051", server.address);
+    let target = server.target();
     let client = setting.deploy(&Deployment::busy_client(TRAFFIC, "client", &target));
     let counted = |setting: &Setting, tracer: &Tracer| {
         let names = [

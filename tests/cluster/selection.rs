@@ -10,8 +10,9 @@ use tracer_tests::cluster::{User, said};
 use tracer_tests::process::Process;
 use tracer_tests::{eventually, tracer};
 
+use crate::pairs::{Pairs, silent_about};
 use crate::setting::{SOON, Setting};
-use crate::workload::{Deployment, Pod};
+use crate::workload::Deployment;
 
 const NAMESPACE: &str = "selected";
 /// How long the traced pods talk.
@@ -81,22 +82,6 @@ fn of_type<'a>(lines: &'a [Value], wanted: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["type"] == wanted).collect()
 }
 
-/// Nothing is told of these pods.
-#[track_caller]
-fn silent_about(lines: &[Value], others: &[&Pod]) {
-    for line in lines {
-        let whole = line.to_string();
-        for other in others {
-            let address = format!("{}:", other.address);
-            assert!(
-                !whole.contains(&other.name) && !whole.contains(&address),
-                "{} is told of: {whole}",
-                other.name
-            );
-        }
-    }
-}
-
 fn kernel(lines: &[Value]) -> impl Fn(&str) -> u64 {
     let summary = of_type(lines, "summary").first().copied().cloned();
     let kernel = summary.expect("a summary")["kernel"].clone();
@@ -107,40 +92,28 @@ fn kernel(lines: &[Value]) -> impl Fn(&str) -> u64 {
 }
 
 pub(crate) fn selected_alone(setting: &mut Setting) {
-    setting.namespace(NAMESPACE);
-    let server = setting.deploy(&Deployment::server(NAMESPACE, "wanted"));
-    let target = format!("{}:50051", server.address);
-    let client = setting.deploy(&Deployment::busy_client(NAMESPACE, "caller", &target));
-    let other = setting.deploy(&Deployment::server(NAMESPACE, "unwanted"));
-    let other_target = format!("{}:50051", other.address);
-    let loud = [
-        "--busy",
-        "--concurrency",
-        "4",
-        "--think-ms",
-        "5",
-        "--response-bytes",
-        "50000",
-    ];
-    let loud = setting.deploy(&Deployment::client(NAMESPACE, "loud", &other_target, &loud));
-    by_name(setting, &server, &client, &[&other, &loud]);
-    by_labels(setting, &target, &[&server, &client, &other, &loud]);
+    let pairs = Pairs::start(setting, NAMESPACE);
+    by_name(setting, &pairs);
+    by_labels(setting, &pairs);
     let gone = ["delete", "namespace", NAMESPACE, "--wait=false"];
     setting.cluster.kubectl(&gone);
 }
 
-fn by_name(setting: &Setting, server: &Pod, client: &Pod, others: &[&Pod]) {
-    let name = format!("{NAMESPACE}/{}", server.name);
+fn by_name(setting: &Setting, pairs: &Pairs) {
+    let name = format!("{NAMESPACE}/{}", pairs.server.name);
     let container = ["--container", "wanted-container"];
     let trace = Trace::start(setting, &[&["--pod", &name], &container[..]].concat());
     std::thread::sleep(TALK);
     let lines = trace.finish();
-    silent_about(&lines, others);
+    silent_about(&lines, &pairs.others.each_ref());
     let streams = of_type(&lines, "stream");
     assert!(streams.len() > 20, "{} streams", streams.len());
     for stream in &streams {
         assert_eq!(stream["role"], "server", "{stream}");
-        assert!(stream.to_string().contains(&client.address), "{stream}");
+        assert!(
+            stream.to_string().contains(&pairs.client.address),
+            "{stream}"
+        );
     }
     let kernel = kernel(&lines);
     println!(
@@ -158,7 +131,7 @@ fn by_name(setting: &Setting, server: &Pod, client: &Pod, others: &[&Pod]) {
     assert_eq!(of_type(&lines, "summary")[0]["pods"]["traced"], 1);
 }
 
-fn by_labels(setting: &Setting, target: &str, before: &[&Pod]) {
+fn by_labels(setting: &Setting, pairs: &Pairs) {
     let selector = [
         "--selector",
         "app in (later,latest),!canary",
@@ -180,7 +153,8 @@ fn by_labels(setting: &Setting, target: &str, before: &[&Pod]) {
     let calls = ["--calls", "3", "--response-bytes", "100"];
     let mut told = Vec::new();
     for (n, name) in ["later", "latest"].into_iter().enumerate() {
-        let pod = setting.deploy(&Deployment::client(NAMESPACE, name, target, &calls));
+        let target = pairs.server.target();
+        let pod = setting.deploy(&Deployment::client(NAMESPACE, name, &target, &calls));
         let made = setting.calls_of(&pod, SOON);
         assert!(made.len() >= 3);
         assert!(
@@ -205,7 +179,8 @@ fn by_labels(setting: &Setting, target: &str, before: &[&Pod]) {
             .iter()
             .all(|line| line["role"] == "client")
     );
-    silent_about(&lines, &before[1..]);
+    let [other, loud] = &pairs.others;
+    silent_about(&lines, &[&pairs.client, other, loud]);
     let told = of_later(&lines);
     assert_eq!(told.len(), 6, "{told:?}");
     for stream in &told {

@@ -75,7 +75,7 @@ impl Served {
 fn traffic(setting: &Setting, namespace: &'static str) -> [Pod; 2] {
     setting.namespace(namespace);
     let server = setting.deploy(&Deployment::server(namespace, "server"));
-    let target = format!("{}:50051", server.address);
+    let target = server.target();
     let client = setting.deploy(&Deployment::busy_client(namespace, "client", &target));
     [server, client]
 }

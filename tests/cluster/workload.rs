@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tracer_tests::call::Call;
 use tracer_tests::cluster::Image;
-use tracer_tests::eventually;
 use tracer_tests::peer::{Peer, installed};
 use tracer_tests::skip::Program;
-use tracer_tests::workspace;
+use tracer_tests::{eventually, scaled, workspace};
 
 use crate::setting::{SOON, Setting, text};
 
@@ -136,6 +135,13 @@ pub(crate) struct Pod {
     pub(crate) deployment: String,
 }
 
+impl Pod {
+    /// Where it listens, if it is a server's.
+    pub(crate) fn target(&self) -> String {
+        format!("{}:50051", self.address)
+    }
+}
+
 impl Setting {
     /// Makes a namespace, unless it is there.
     pub(crate) fn namespace(&self, name: &str) {
@@ -155,7 +161,8 @@ impl Setting {
     #[track_caller]
     pub(crate) fn pod_of(&self, namespace: &str, deployment: &str) -> Pod {
         let mut found = None;
-        eventually(SOON, || {
+        // After minutes without the API server, controllers and kubelet try again at long intervals.
+        eventually(scaled(SOON, 5 * SOON), || {
             found = self.pods(namespace).iter().find_map(|pod| {
                 let ours = pod["metadata"]["labels"]["app"] == deployment;
                 let running = pod["status"]["containerStatuses"][0]["ready"] == true;

@@ -10,6 +10,7 @@ pub mod conversation;
 pub mod envoy;
 pub mod faulty_proxy;
 pub mod heap;
+pub mod measure;
 pub mod peer;
 pub mod process;
 pub mod program;

@@ -135,7 +135,7 @@ impl ContainerIds {
         self.parents = cgroup::pod_parents();
         self.bases.clone_from(&self.parents);
         for parent in &self.parents {
-            for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            for entry in cgroup::folders_in(parent) {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
                 let name = name.strip_suffix(".slice").unwrap_or(&name);
@@ -160,13 +160,7 @@ impl ContainerIds {
         let Some(next) = depth.checked_sub(1) else {
             return;
         };
-        let Ok(entries) = fs::read_dir(directory) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
+        for entry in cgroup::folders_in(directory) {
             let Some(left) = room.checked_sub(1) else {
                 return;
             };
