@@ -77,7 +77,9 @@ fn take(pipeline: &mut Pipeline, event: &Event<'_>, in_pieces: bool, said: &mut 
     }
     let mut offset = bytes.offset;
     let mut boundary = bytes.boundary;
+    let mut any = false;
     let mut piece = |total: u32, encoded: &[u8]| {
+        any = true;
         let event = Event {
             what: What::Bytes(Bytes {
                 offset,
@@ -92,9 +94,7 @@ fn take(pipeline: &mut Pipeline, event: &Event<'_>, in_pieces: bool, said: &mut 
         boundary = Boundary::Unknown;
         pipeline.handle(&event, said);
     };
-    let mut any = false;
     for segment in bytes.segments() {
-        any = true;
         match segment {
             Segment::Bytes(copied) => {
                 for part in copied.chunks(7) {
@@ -106,6 +106,7 @@ fn take(pipeline: &mut Pipeline, event: &Event<'_>, in_pieces: bool, said: &mut 
             Segment::Hole(len) => piece(len, &(len | 1 << 31).to_le_bytes()),
         }
     }
+    // Nothing but empty segments is an event too: it says that nothing passed up to its offset.
     if !any {
         pipeline.handle(event, said);
     }

@@ -53,6 +53,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 30, value_name = "N")]
     seconds: u32,
 
+    /// So many inputs for each target at most, however fast the machine is
+    #[arg(long, value_name = "N")]
+    inputs: Option<u32>,
+
     /// Begin with the seeds alone, without what earlier runs found
     #[arg(long)]
     fresh: bool,
@@ -181,6 +185,7 @@ impl Fuzz<'_> {
             .arg(format!("-artifact_prefix={}/", crashes.display()))
             .args(["-print_final_stats=1", "-rss_limit_mb=1024"])
             .args(options.seed.map(|seed| format!("-seed={seed}")))
+            .args(options.inputs.map(|inputs| format!("-runs={inputs}")))
             .arg(&found)
             .arg(self.seeds(name))
             .stdout(Stdio::null())

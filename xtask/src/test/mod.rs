@@ -31,8 +31,11 @@ pub(crate) struct Options {
 /// What proptest reads its seed from.
 const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
 
-/// How long each fuzz target runs in the gate.
-const FUZZ_SECONDS: &str = "10";
+/// How many inputs each fuzz target gets in the gate: about 10 seconds of the slowest one. A number and not a time,
+/// so that a fast machine tries nothing that a slow one did not.
+const FUZZ_INPUTS: &str = "8000";
+/// And how long it may take at most.
+const FUZZ_SECONDS: &str = "120";
 
 /// What the tests in the cluster need of the set-up.
 const CLUSTER_PIECES: &[&str] = &[
@@ -194,8 +197,9 @@ impl Gate<'_> {
             Step::Unit => self.unit()?,
             // Repeatable, as the properties are: new inputs are looked for by "cargo xtask fuzz".
             Step::Fuzz => {
-                let task = ["fuzz", "--fresh", "--seed", "1", "--seconds", FUZZ_SECONDS];
-                self.own_task(&task)?;
+                let task = ["fuzz", "--fresh", "--seed", "1"];
+                let bounds = ["--inputs", FUZZ_INPUTS, "--seconds", FUZZ_SECONDS];
+                self.own_task(&[&task[..], &bounds].concat())?;
             }
             Step::Ebpf => return self.ebpf(),
             Step::Release => self.own_task(&["image", "--binary-only"])?,
