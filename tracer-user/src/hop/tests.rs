@@ -47,11 +47,29 @@ fn record() -> StreamRecord {
     script.one()
 }
 
-/// What the join makes of these events. `planted`: the request's number in a field that the hops share.
-fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> {
+/// A process with a connection on either side.
+fn proxy() -> Hops<()> {
     let mut hops = Hops::default();
     hops.connected(PROXY, Side::Downstream);
     hops.connected(PROXY, Side::Upstream);
+    hops
+}
+
+/// The trace is over: so many requests were decided, and each is ambiguous.
+#[track_caller]
+fn ends_with_ambiguous(mut hops: Hops<()>, n: usize) {
+    hops.finish(Timestamp(u64::MAX));
+    let decided: Vec<_> = std::iter::from_fn(|| hops.poll()).collect();
+    assert_eq!(decided.len(), n);
+    for hop in decided {
+        let confidence = hop.join.map(|join| join.confidence);
+        assert_eq!(confidence, Some(Confidence::Ambiguous));
+    }
+}
+
+/// What the join makes of these events. `planted`: the request's number in a field that the hops share.
+fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> {
+    let mut hops = proxy();
     let mut opened = std::collections::BTreeMap::new();
     let mut at = 0;
     for event in events {
@@ -218,9 +236,7 @@ proptest! {
 
 #[test]
 fn what_waits_is_bounded_and_what_is_let_go_is_counted() {
-    let mut hops: Hops<()> = Hops::default();
-    hops.connected(PROXY, Side::Downstream);
-    hops.connected(PROXY, Side::Upstream);
+    let mut hops = proxy();
     let n = u32::try_from(limits::HOP_WAITING).unwrap() + 10;
     for n in 0..n {
         let fields = [(":path", "/a")];
@@ -290,9 +306,7 @@ fn a_request_that_was_held_back_makes_those_beside_it_ambiguous_also_when_they_e
 #[test]
 fn where_threads_take_turns_on_a_connection_order_says_nothing() {
     let like = record();
-    let mut hops: Hops<()> = Hops::default();
-    hops.connected(PROXY, Side::Downstream);
-    hops.connected(PROXY, Side::Upstream);
+    let mut hops = proxy();
     let fields = [(":method", "GET"), (":path", "/a")];
     for (n, tid) in [(0, 11), (1, 12)] {
         let mut opening = opening(Side::Downstream, n, tid, 5, &fields);
@@ -323,21 +337,13 @@ fn where_threads_take_turns_on_a_connection_order_says_nothing() {
         (record.first_at, record.last_at) = (Timestamp(5), Timestamp(20));
         hops.ended(PROXY, side, Timestamp(20), record.into(), ());
     }
-    hops.finish(Timestamp(u64::MAX));
-    let decided: Vec<_> = std::iter::from_fn(|| hops.poll().map(|hop| *hop)).collect();
-    assert_eq!(decided.len(), 2);
-    for hop in decided {
-        let confidence = hop.join.map(|join| join.confidence);
-        assert_eq!(confidence, Some(Confidence::Ambiguous));
-    }
+    ends_with_ambiguous(hops, 2);
 }
 
 #[test]
 fn which_of_several_new_connections_is_up_first_says_nothing_of_order() {
     let like = record();
-    let mut hops: Hops<()> = Hops::default();
-    hops.connected(PROXY, Side::Downstream);
-    hops.connected(PROXY, Side::Upstream);
+    let mut hops = proxy();
     let fields = [(":method", "GET"), (":path", "/a")];
     for n in 0..3 {
         hops.requested(
@@ -368,13 +374,7 @@ fn which_of_several_new_connections_is_up_first_says_nothing_of_order() {
             2 * n + 1,
         );
     }
-    hops.finish(Timestamp(u64::MAX));
-    let decided: Vec<_> = std::iter::from_fn(|| hops.poll().map(|hop| *hop)).collect();
-    assert_eq!(decided.len(), 3);
-    for hop in decided {
-        let confidence = hop.join.map(|join| join.confidence);
-        assert_eq!(confidence, Some(Confidence::Ambiguous));
-    }
+    ends_with_ambiguous(hops, 3);
 }
 
 #[test]
@@ -404,9 +404,7 @@ fn what_order_decided_does_not_wait_longer_than_for_those_that_were_read_with_it
     let like = record();
     let n = limits::HOP_STEADY;
     let numbers: Vec<u32> = (0..4).collect();
-    let mut hops: Hops<()> = Hops::default();
-    hops.connected(PROXY, Side::Downstream);
-    hops.connected(PROXY, Side::Upstream);
+    let mut hops = proxy();
     let fields = [(":method", "GET"), (":path", "/a")];
     let mut told = Vec::new();
     for first in (0..n).step_by(4) {
@@ -440,9 +438,7 @@ fn what_order_decided_does_not_wait_longer_than_for_those_that_were_read_with_it
 #[test]
 fn answers_that_are_passed_back_in_another_order_than_they_came_make_the_requests_ambiguous() {
     let like = record();
-    let mut hops: Hops<()> = Hops::default();
-    hops.connected(PROXY, Side::Downstream);
-    hops.connected(PROXY, Side::Upstream);
+    let mut hops = proxy();
     let fields = [(":method", "GET"), (":path", "/a")];
     for side in [Side::Downstream, Side::Upstream] {
         for n in 0..4 {
@@ -469,21 +465,13 @@ fn answers_that_are_passed_back_in_another_order_than_they_came_make_the_request
             hops.ended(PROXY, side, Timestamp(20), record.into(), ());
         }
     }
-    hops.finish(Timestamp(u64::MAX));
-    let decided: Vec<_> = std::iter::from_fn(|| hops.poll()).collect();
-    assert_eq!(decided.len(), 4);
-    for hop in decided {
-        let confidence = hop.join.map(|join| join.confidence);
-        assert_eq!(confidence, Some(Confidence::Ambiguous));
-    }
+    ends_with_ambiguous(hops, 4);
 }
 
 #[test]
 fn a_request_waits_for_one_that_was_read_with_it_and_takes_longer() {
     let like = record();
-    let mut hops: Hops<()> = Hops::default();
-    hops.connected(PROXY, Side::Downstream);
-    hops.connected(PROXY, Side::Upstream);
+    let mut hops = proxy();
     let fields = [(":method", "GET"), (":path", "/a")];
     for side in [Side::Downstream, Side::Upstream] {
         for n in 0..2 {

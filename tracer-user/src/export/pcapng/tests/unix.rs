@@ -22,6 +22,18 @@ fn unix(peer: u64) -> Open {
     }
 }
 
+/// A server's end, of which the first bytes are known and not whether they are.
+fn server_speaks() -> Play {
+    let mut play = Play::new();
+    let open = Open {
+        from_start: false,
+        ..unix(2)
+    };
+    play.open(1, open);
+    play.bytes(1, Direction::Tx, 0, SETTINGS);
+    play
+}
+
 #[test]
 fn unix_connection_gets_addresses_and_says_so() {
     let mut play = Play::new();
@@ -49,13 +61,7 @@ fn unix_connection_gets_addresses_and_says_so() {
 /// The server's end speaks first, and nobody knows whether that is the beginning; the client's preface is.
 #[test]
 fn end_that_was_seen_from_the_start_is_written_in_the_other_s_stead() {
-    let mut play = Play::new();
-    let open = Open {
-        from_start: false,
-        ..unix(2)
-    };
-    play.open(1, open);
-    play.bytes(1, Direction::Tx, 0, SETTINGS);
+    let mut play = server_speaks();
     play.open(2, unix(1));
     play.bytes(2, Direction::Tx, 0, &hello());
     play.bytes(1, Direction::Rx, 0, &hello());
@@ -77,13 +83,7 @@ fn end_that_was_seen_from_the_start_is_written_in_the_other_s_stead() {
 #[test]
 fn unix_connection_from_the_middle_is_shown_from_the_client_s_end_too() {
     for late in [false, true] {
-        let mut play = Play::new();
-        let open = Open {
-            from_start: false,
-            ..unix(2)
-        };
-        play.open(1, open);
-        play.bytes(1, Direction::Tx, 0, SETTINGS);
+        let mut play = server_speaks();
         play.bytes(1, Direction::Rx, 0, &hello());
         if late {
             play.recorder.advance(Timestamp(play.at + 1_000 * MS));
