@@ -4,7 +4,7 @@ use tracer_tests::call::{Call, Calls, Mode};
 use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::require;
 use tracer_tests::skip::Privileges;
-use tracer_tests::trace::{Stream, Trace};
+use tracer_tests::trace::{Stream, Trace, call_ids};
 use tracer_tests::tracer::Tracer;
 
 use crate::{RUN, SETTLE};
@@ -399,6 +399,10 @@ fn a_drain_with_goaway_fails_no_call_and_is_no_anomaly() {
             |call: &Call| peers.0 == Peer::Tonic && call.message == "operation was canceled";
         let (unsent, sent): (Vec<_>, Vec<_>) = seen.calls.iter().partition(|call| is_unsent(call));
         assert!(unsent.len() < 10, "{} requests not sent", unsent.len());
+        let on_the_wire = call_ids(seen.trace.streams.iter(), |_| true);
+        for call in unsent {
+            assert!(!on_the_wire.contains(&call.id), "it was sent: {call:?}");
+        }
         let failed: Vec<_> = sent.iter().filter(|call| call.code != 0).collect();
         assert!(
             failed.is_empty(),
