@@ -171,6 +171,16 @@ fn a_peeked_byte_is_not_a_received_one() {
     capture.assert_no_loss(&[]);
 }
 
+/// Other processes of this machine may use sockets meanwhile: those are looked at, and not wanted.
+#[track_caller]
+fn assert_nothing_was_wanted(capture: &Capture) {
+    for counter in Counter::ALL {
+        if !matches!(counter, Counter::SocketsUnwanted | Counter::CallsSkipped) {
+            assert_eq!(capture.count(counter), 0, "{}", counter.name().0);
+        }
+    }
+}
+
 #[test]
 fn datagrams_and_pipes_are_nobodys_business() {
     if !possible() {
@@ -184,12 +194,7 @@ fn datagrams_and_pipes_are_nobodys_business() {
     let (a, b) = std::os::unix::net::UnixDatagram::pair().expect("pair");
     a.send(PREFACE).expect("send");
     b.recv(&mut [0; 100]).expect("receive");
-    // Other processes of this machine may use sockets meanwhile: those are looked at, and not wanted.
-    for counter in Counter::ALL {
-        if !matches!(counter, Counter::SocketsUnwanted | Counter::CallsSkipped) {
-            assert_eq!(capture.count(counter), 0, "{}", counter.name().0);
-        }
-    }
+    assert_nothing_was_wanted(&capture);
 }
 
 #[test]
@@ -209,12 +214,7 @@ fn the_own_process_is_excluded_on_demand() {
         &[PREFACE.to_vec(), settings()].concat(),
     );
     assert!(!capture.knows(&client) && !capture.knows(&server));
-    // Other processes of this machine may use sockets meanwhile: those are looked at, and not wanted.
-    for counter in Counter::ALL {
-        if !matches!(counter, Counter::SocketsUnwanted | Counter::CallsSkipped) {
-            assert_eq!(capture.count(counter), 0, "{}", counter.name().0);
-        }
-    }
+    assert_nothing_was_wanted(&capture);
 }
 
 /// A process that is neither this one nor above it.

@@ -158,7 +158,7 @@ fn pod_parents_below(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     let Some(next) = depth.checked_sub(1) else {
         return;
     };
-    for entry in folders_in(directory) {
+    for entry in folders_in(directory).into_iter().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name == "kubepods" || name == "kubepods.slice" || name.ends_with("-kubepods.slice") {
@@ -174,13 +174,17 @@ fn path_below(directory: &Path, id: u64, depth: usize) -> Option<PathBuf> {
         return Some(directory.to_owned());
     }
     let next = depth.checked_sub(1)?;
-    folders_in(directory).find_map(|entry| path_below(&entry.path(), id, next))
+    folders_in(directory)
+        .ok()?
+        .find_map(|entry| path_below(&entry.path(), id, next))
 }
 
-/// The folders in one, if it can be read: cgroups, whose other entries are their files.
-pub(super) fn folders_in(directory: &Path) -> impl Iterator<Item = fs::DirEntry> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+/// The cgroups right below one: its folders. Its other entries are its files.
+pub(super) fn folders_in(
+    directory: &Path,
+) -> io::Result<impl Iterator<Item = fs::DirEntry> + use<>> {
+    let entries = fs::read_dir(directory)?.flatten();
+    Ok(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())))
 }
 
 /// The magic number of the file system that holds `path`.

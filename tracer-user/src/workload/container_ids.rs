@@ -135,7 +135,7 @@ impl ContainerIds {
         self.parents = cgroup::pod_parents();
         self.bases.clone_from(&self.parents);
         for parent in &self.parents {
-            for entry in cgroup::folders_in(parent) {
+            for entry in cgroup::folders_in(parent).into_iter().flatten() {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
                 let name = name.strip_suffix(".slice").unwrap_or(&name);
@@ -160,7 +160,7 @@ impl ContainerIds {
         let Some(next) = depth.checked_sub(1) else {
             return;
         };
-        for entry in cgroup::folders_in(directory) {
+        for entry in cgroup::folders_in(directory).into_iter().flatten() {
             let Some(left) = room.checked_sub(1) else {
                 return;
             };

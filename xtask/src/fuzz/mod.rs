@@ -61,7 +61,8 @@ pub(crate) struct Options {
     #[arg(long)]
     fresh: bool,
 
-    /// Make the same inputs again: with the same program and the same seeds, the same number makes the same
+    /// Begin with the same random number: the inputs are alike, though not the same, because the coverage that steers
+    /// them is not the same in each run
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u32>,
 

@@ -31,8 +31,8 @@ pub(crate) struct Options {
 /// What proptest reads its seed from.
 const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
 
-/// How many inputs each fuzz target gets in the gate: about 10 seconds of the slowest one. A number and not a time,
-/// so that a fast machine tries nothing that a slow one did not.
+/// How many inputs each fuzz target gets in the gate: about 10 seconds of the slowest one. A number and not a time, so
+/// that a fast machine tries no more than a slow one.
 const FUZZ_INPUTS: &str = "8000";
 /// And how long it may take at most.
 const FUZZ_SECONDS: &str = "120";
@@ -195,7 +195,8 @@ impl Gate<'_> {
                 self.cargo(&["doc", "--locked", "--workspace", "--no-deps"], &flags)?;
             }
             Step::Unit => self.unit()?,
-            // Repeatable, as the properties are: new inputs are looked for by "cargo xtask fuzz".
+            // From the same seeds, and as much on any machine. The inputs are not quite the same each time: the
+            // coverage that steers them depends on the keys of hash maps, which are random.
             Step::Fuzz => {
                 let task = ["fuzz", "--fresh", "--seed", "1"];
                 let bounds = ["--inputs", FUZZ_INPUTS, "--seconds", FUZZ_SECONDS];

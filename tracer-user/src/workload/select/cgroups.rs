@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::{self, DirEntry};
-use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +11,7 @@ use std::time::{Duration, Instant};
 use inotify::{Inotify, WatchDescriptor, WatchMask};
 
 use crate::limits;
+use crate::workload::cgroup::folders_in;
 use crate::workload::container::{ContainerCgroup, of_path};
 
 /// How deep below the root the kubelet's own cgroup may be.
@@ -134,7 +133,7 @@ impl PodCgroups {
         while let Some(parent) = parents.pop() {
             // Watched before it is read, so that nothing is missed between the two.
             self.watch(&parent);
-            let Ok(entries) = directories(&parent) else {
+            let Ok(entries) = folders_in(&parent) else {
                 self.parents.remove(&parent);
                 continue;
             };
@@ -164,7 +163,7 @@ impl PodCgroups {
     }
 
     fn containers(&self, pod: &Path, found: &mut BTreeMap<u64, ContainerCgroup>) {
-        for entry in directories(pod).unwrap_or_default() {
+        for entry in folders_in(pod).into_iter().flatten() {
             if let Some(container) = self.pod_at(&pod.join(entry.file_name()))
                 && !container.container_id.is_empty()
             {
@@ -184,7 +183,7 @@ impl PodCgroups {
                 self.cut_short = true;
                 return;
             }
-            for entry in directories(&directory).unwrap_or_default() {
+            for entry in folders_in(&directory).into_iter().flatten() {
                 let path = directory.join(entry.file_name());
                 if self.pod_at(&path).is_some() {
                     self.parents.insert(directory.clone());
@@ -246,16 +245,10 @@ fn holds_pods(path: &Path) -> bool {
     }
 }
 
-/// The directories in one.
-fn directories(path: &Path) -> io::Result<Vec<DirEntry>> {
-    Ok(fs::read_dir(path)?
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const UID: &str = "2c48913c-b29f-11e7-9350-020968147796";
