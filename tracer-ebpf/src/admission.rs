@@ -48,18 +48,20 @@ fn kind(sk: u64) -> Option<(u16, bool)> {
 
 /// Makes the entry of a socket at its first call, or judges it anew (`known` has its opening).
 /// None when the call is of no interest.
-#[inline(always)]
-pub(crate) fn admit(s: &mut Scratch, returned: u32) -> Option<*mut Socket> {
+#[inline(never)]
+pub(crate) fn admit(s: &mut Scratch) -> Option<&'static mut Socket> {
     let sk = s.sk;
     let tgid = (s.task >> 32) as u32;
     let (family, is_tcp) = kind(sk)?;
     // The kernel's own sockets (NFS, iSCSI) have no file; the task at hand does not own their bytes.
-    let inode = kernel_struct::inode(sk)?;
+    let file = kernel_struct::file(sk)?;
+    let inode = kernel_struct::inode_of(file)?;
     // SAFETY: plain data, for which zero is a value.
     s.fresh = unsafe { core::mem::zeroed() };
     let fresh = &mut s.fresh;
     fresh.born_ns = s.at_ns;
     fresh.inode = inode;
+    fresh.file = file;
     fresh.epoch = filter::epoch();
     fresh.tgid = tgid;
     fresh.family = family;
@@ -69,7 +71,7 @@ pub(crate) fn admit(s: &mut Scratch, returned: u32) -> Option<*mut Socket> {
         fresh.walks[0].mode = mode::SEEK;
         fresh.walks[1].mode = mode::SEEK;
         if is_tcp {
-            place(s, returned)?;
+            place(s)?;
         }
     } else {
         fresh.verdict = verdict::UNWANTED;
@@ -80,13 +82,22 @@ pub(crate) fn admit(s: &mut Scratch, returned: u32) -> Option<*mut Socket> {
             count::bump(Counter::SocketsUnwanted);
         }
         used(sk);
-        return SOCKETS.get_ptr_mut(sk);
+        return entry(sk);
     }
-    let other = SOCKETS.get_ptr_mut(sk);
+    let other = entry(sk);
     if other.is_none() {
         count::bump(Counter::SocketTableFull);
     }
     other
+}
+
+/// The entry of a socket.
+#[inline(always)]
+fn entry(sk: u64) -> Option<&'static mut Socket> {
+    // SAFETY: the entry's memory stays mapped; see `call::finished` for one that LRU gives away meanwhile.
+    SOCKETS
+        .get_ptr_mut(sk)
+        .map(|socket| unsafe { &mut *socket })
 }
 
 /// From now on its beginning may have gone by: an entry that was dropped is made anew for what follows.
@@ -115,8 +126,9 @@ fn used(sk: u64) {
 ///
 /// field: struct tcp_sock: write_seq, copied_seq, snd_una, rcv_nxt, bytes_acked, bytes_received.
 #[inline(always)]
-fn place(s: &mut Scratch, returned: u32) -> Option<()> {
+fn place(s: &mut Scratch) -> Option<()> {
     let sk = s.sk;
+    let returned = s.returned;
     let state: u8 = field(sk, config!(offsets.sock_state))?;
     let Some(write_seq) = needed::<u32>(sk, config!(offsets.tcp_write_seq)) else {
         return Some(());

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
     counter::Counter,
-    event::{cause, class, confidence, direction, family::UNIX},
+    event::{cause, class, confidence, direction, family::UNIX, unseen},
 };
 
 use crate::{
@@ -33,7 +33,10 @@ const TCP_ESTABLISHED: u8 = 1;
 const EMPTY_MAX: u32 = 16;
 
 /// A socket call had finished: `returned` bytes, or minus the error.
-#[inline(always)]
+///
+/// The functions below that are not inlined have a stack frame of their own: kernels before 6.13, and all on
+/// arm64, allow 512 bytes along a chain of calls, and what is inlined here would be spilled all at once.
+#[inline(never)]
 pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
     let epoch = filter::epoch();
     if epoch == 0 {
@@ -105,26 +108,27 @@ pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
     s.direction = towards as u32;
     s.sk = sk;
     s.task = task;
+    s.returned = returned as u32;
+    s.flags = flags;
     // SAFETY: no arguments.
     s.at_ns = unsafe { bpf_ktime_get_ns() };
     if returned == 0 {
         if let Some(socket) = known {
             // SAFETY: as above.
-            ended(s, unsafe { &mut *socket }, towards);
+            ended(s, unsafe { &mut *socket });
         }
     } else {
         let socket = match known {
-            Some(socket) => Some(socket),
+            // SAFETY: as above.
+            Some(socket) => Some(unsafe { &mut *socket }),
             None => {
                 forget(sk, stale);
-                admission::admit(s, returned as u32)
+                admission::admit(s)
             }
         };
         if let Some(socket) = socket {
-            // SAFETY: as above.
-            let socket = unsafe { &mut *socket };
             if socket.verdict != verdict::UNWANTED {
-                exclusively(s, socket, returned as u32, flags, towards);
+                exclusively(s, socket);
             }
         }
     }
@@ -157,15 +161,17 @@ fn failed(sk: u64, socket: &mut Socket, returned: i32, towards: u8, task: u64) {
 }
 
 /// A receive returned 0: the end of the stream, unless nothing was asked for.
-#[inline(always)]
-fn ended(s: &mut Scratch, socket: &mut Socket, towards: u8) {
+#[inline(never)]
+fn ended(s: &mut Scratch, socket: &mut Socket) {
+    let towards = s.direction as u8;
     if socket.multi != 0 {
         user_memory::reset_multi(s.task);
     }
     if towards != direction::RX || socket.told & (told::OPEN | told::EOF) != told::OPEN {
         return;
     }
-    if user_memory::locate(s, 0) {
+    s.file = socket.file;
+    if user_memory::locate(s) {
         skip_empty(s);
         if s.chunk_len == 0 {
             return;
@@ -187,9 +193,13 @@ fn skip_empty(s: &mut Scratch) {
 }
 
 /// One task at a time walks one direction.
-#[inline(always)]
-fn exclusively(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, towards: u8) {
-    let way = (towards & 1) as usize;
+#[inline(never)]
+fn exclusively(s: &mut Scratch, socket: &mut Socket) {
+    let returned = s.returned;
+    let way = (s.direction & 1) as usize;
+    s.file = socket.file;
+    // Before anything that may leave: of recvmmsg and sendmmsg each message counts.
+    let located = user_memory::locate(s);
     let busy = &raw mut socket.busy[way];
     let missed = &raw mut socket.missed[way];
     // SAFETY: a word of the map's value.
@@ -211,7 +221,7 @@ fn exclusively(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, 
     s.begun = 0;
     s.remaining = returned;
     count::bump(Counter::Calls);
-    bytes(s, socket, returned, flags, way);
+    bytes(s, socket, way, located);
     if socket.born_ns == s.born_ns {
         socket.walks[way] = s.walk;
         if s.confidence > socket.confidence {
@@ -223,7 +233,7 @@ fn exclusively(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, 
         if s.class != 0 {
             unrecognised(s, socket);
         } else if s.desync != 0 {
-            desynchronised(s, socket, towards);
+            desynchronised(s, socket);
             socket.walks[way] = s.walk;
         }
     }
@@ -232,7 +242,7 @@ fn exclusively(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, 
 }
 
 /// The bytes are no HTTP/2.
-#[inline(always)]
+#[inline(never)]
 fn unrecognised(s: &mut Scratch, socket: &mut Socket) {
     if s.class == class::HTTP1 {
         socket.verdict = verdict::HTTP1;
@@ -259,8 +269,9 @@ fn unrecognised(s: &mut Scratch, socket: &mut Socket) {
 }
 
 /// The walker lost its place.
-#[inline(always)]
-fn desynchronised(s: &mut Scratch, socket: &mut Socket, towards: u8) {
+#[inline(never)]
+fn desynchronised(s: &mut Scratch, socket: &mut Socket) {
+    let towards = s.direction as u8;
     count::bump(Counter::Desync);
     debug!(
         (),
@@ -278,7 +289,8 @@ fn desynchronised(s: &mut Scratch, socket: &mut Socket, towards: u8) {
 ///
 /// field: struct tcp_sock.write_seq, copied_seq.
 #[inline(always)]
-fn unhooked(s: &mut Scratch, socket: &mut Socket, returned: u32, way: usize) -> Option<u32> {
+fn unhooked(s: &mut Scratch, socket: &mut Socket, way: usize) -> Option<u32> {
+    let returned = s.returned;
     if socket.placed == 0 {
         let missed = &raw mut socket.missed[way & 1];
         // SAFETY: a word of the map's value.
@@ -320,8 +332,8 @@ fn unhooked(s: &mut Scratch, socket: &mut Socket, returned: u32, way: usize) -> 
 
 /// Everything about one call's bytes.
 #[inline(always)]
-fn bytes(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, way: usize) {
-    let Some(before) = unhooked(s, socket, returned, way) else {
+fn bytes(s: &mut Scratch, socket: &mut Socket, way: usize, located: bool) {
+    let Some(before) = unhooked(s, socket, way) else {
         return;
     };
     if before != 0 {
@@ -332,12 +344,8 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, way: u
         s.walk.offset = s.walk.offset.wrapping_add(before as u64);
     }
     // MSG_TRUNC: TCP counts the bytes and throws them away.
-    let located = if flags & MSG_TRUNC != 0 && way == direction::RX as usize {
-        false
-    } else {
-        user_memory::locate(s, returned as i32)
-    };
-    if located {
+    let thrown_away = s.flags & MSG_TRUNC != 0 && way == direction::RX as usize;
+    if located && !thrown_away {
         skip_empty(s);
         if s.multi != 0 {
             socket.multi = 1;
@@ -351,23 +359,22 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, way: u
                     s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
                     s.walk.mode = mode::SEEK;
                     if socket.verdict == verdict::HTTP2 {
-                        count::add(Counter::BytesSeen, returned as u64);
+                        count::add(Counter::BytesSeen, s.returned as u64);
                     }
                     return;
                 }
-                Recognised::Other(class) => {
-                    s.class = class;
-                    if class == class::HTTP1 {
-                        record::unrecognised(s, class, true);
+                Recognised::Other => {
+                    if s.class == class::HTTP1 {
+                        record::unrecognised(s, class::HTTP1, true);
                     }
                     s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
                     return;
                 }
             }
         }
-        count::add(Counter::BytesSeen, returned as u64);
+        count::add(Counter::BytesSeen, s.returned as u64);
         record::begin(s);
-        frame_walk::walk_call(0);
+        frame_walk::walk_call();
         if s.class != 0 {
             // The preface or the first frame was none: what was gathered means nothing.
             s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
@@ -393,20 +400,36 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, returned: u32, flags: u32, way: u
         record::flush(s);
         return;
     }
+    if thrown_away {
+        s.unseen = unseen::THROWN_AWAY;
+    }
+    count_unseen(s);
     announce(s, socket);
     if s.walk.mode == mode::START || s.walk.mode == mode::SEEK {
         count::bump(Counter::NoBuffer);
         frame_walk::lose(&mut s.walk);
-        s.walk.offset = s.walk.offset.wrapping_add(returned as u64);
-        return;
+    } else {
+        count::add(Counter::BytesSeen, s.returned as u64);
     }
-    count::add(Counter::BytesSeen, returned as u64);
     record::begin(s);
     rest(s);
     if s.desync != 0 {
         count::bump(Counter::NoBuffer);
     }
     record::flush(s);
+}
+
+/// Counts the bytes of a call whose buffer is not known, by reason.
+#[inline(always)]
+fn count_unseen(s: &Scratch) {
+    let counter = match s.unseen {
+        unseen::IO_URING => Counter::UnseenIoUring,
+        unseen::SPLICE => Counter::UnseenSplice,
+        unseen::COMPAT => Counter::UnseenCompat,
+        unseen::THROWN_AWAY => Counter::UnseenThrownAway,
+        _ => Counter::UnseenOther,
+    };
+    count::add(counter, s.returned as u64);
 }
 
 /// What remains of the call is a hole.
@@ -425,7 +448,7 @@ fn lost_place(s: &mut Scratch, socket: &mut Socket, way: usize) {
     let was_walking = s.walk.mode != mode::START && s.walk.mode != mode::SEEK;
     if was_walking {
         socket.walks[way & 1].offset = s.walk.offset;
-        desynchronised(s, socket, way as u8);
+        desynchronised(s, socket);
     } else {
         frame_walk::lose(&mut s.walk);
     }
@@ -434,7 +457,7 @@ fn lost_place(s: &mut Scratch, socket: &mut Socket, way: usize) {
 /// Writes the OPEN record of a socket before anything else is told of it. It counts as told only when it
 /// stands in the ring: of two tasks at the first calls of both directions, both may write it, and none
 /// writes something else before it.
-#[inline(always)]
+#[inline(never)]
 fn announce(s: &mut Scratch, socket: &mut Socket) {
     if socket.told & told::OPEN == 0 {
         debug!(

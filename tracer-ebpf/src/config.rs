@@ -38,6 +38,12 @@ pub mod access {
     pub const MSGHDR: u8 = 3;
     /// (fd, mmsghdr[], vlen): recvmmsg, sendmmsg.
     pub const MMSGHDR: u8 = 4;
+    /// sendfile, splice, vmsplice, tee: no user's buffer.
+    pub const SPLICE: u8 = 5;
+    /// io_uring_enter: whose operation it was is not known.
+    pub const IO_URING: u8 = 6;
+    /// Bit beside one of the above: the call sends. Without it, it receives.
+    pub const SENDS: u8 = 0x10;
 }
 
 /// One more than the largest system call number that [`Config::syscalls`] can hold.
@@ -107,6 +113,10 @@ pub struct Offsets {
     pub regs_arg1: u32,
     /// `struct pt_regs`: its third argument (x86: `dx`, arm64: `regs[2]`).
     pub regs_arg2: u32,
+    /// `struct pt_regs`: its fifth argument (x86: `r8`, arm64: `regs[4]`).
+    pub regs_arg4: u32,
+    /// `struct pt_regs`: where the call's result comes to stand (x86: `ax`, arm64: `regs[0]`).
+    pub regs_result: u32,
     /// `struct pt_regs`: the word that tells 32-bit calls apart (x86: `cs`, arm64: `pstate`).
     pub regs_mode: u32,
     /// `struct task_struct.tgid` (pid_t).
@@ -115,6 +125,20 @@ pub struct Offsets {
     pub task_signal: u32,
     /// `struct signal_struct.live` (atomic_t: threads of the process that have not exited).
     pub signal_live: u32,
+    /// `struct task_struct.files` (pointer to `struct files_struct`).
+    pub task_files: u32,
+    /// `struct task_struct.io_uring` (pointer; null unless the task ever used io_uring). Absent without CONFIG_IO_URING.
+    pub task_io_uring: u32,
+    /// `struct task_struct.flags` (u32).
+    pub task_flags: u32,
+    /// `struct task_struct.ptrace` (u32): not 0 while a debugger is attached.
+    pub task_ptrace: u32,
+    /// x86: `struct task_struct.thread_info.status` (u32), whose bit TS_COMPAT tells a 32-bit call.
+    pub task_status: u32,
+    /// `struct files_struct.fdt` (pointer to `struct fdtable`).
+    pub files_fdt: u32,
+    /// `struct fdtable.fd` (pointer to an array of pointers to `struct file`).
+    pub fdtable_fd: u32,
 }
 
 impl Offsets {
@@ -150,10 +174,19 @@ impl Offsets {
         regs_arg0: NO_FIELD,
         regs_arg1: NO_FIELD,
         regs_arg2: NO_FIELD,
+        regs_arg4: NO_FIELD,
+        regs_result: NO_FIELD,
         regs_mode: NO_FIELD,
         task_tgid: NO_FIELD,
         task_signal: NO_FIELD,
         signal_live: NO_FIELD,
+        task_files: NO_FIELD,
+        task_io_uring: NO_FIELD,
+        task_flags: NO_FIELD,
+        task_ptrace: NO_FIELD,
+        task_status: NO_FIELD,
+        files_fdt: NO_FIELD,
+        fdtable_fd: NO_FIELD,
     };
 }
 
@@ -173,12 +206,17 @@ pub struct Config {
     pub compat_mask: u32,
     /// ... equals this (x86: code segment 0x23; arm64: the PSTATE bit for AArch32).
     pub compat_value: u32,
+    /// 1: [`Offsets::regs_result`] holds -ENOSYS from a call's beginning to its end (x86). 0: it holds the first
+    /// argument (arm64).
+    pub result_is_enosys: u32,
+    /// Padding, zero.
+    pub _pad: u32,
     /// Kernel field offsets.
     pub offsets: Offsets,
     /// What each system call does with memory, by number: values of [`access`].
     pub syscalls: [u8; SYSCALL_MAX],
 }
-const _: () = assert!(size_of::<Config>() == 24 + size_of::<Offsets>() + SYSCALL_MAX);
+const _: () = assert!(size_of::<Config>() == 32 + size_of::<Offsets>() + SYSCALL_MAX);
 
 impl Config {
     /// Before user space has written it: nothing is known, nothing is traced.
@@ -189,6 +227,8 @@ impl Config {
         wake_above: 0,
         compat_mask: 0,
         compat_value: 1,
+        result_is_enosys: 0,
+        _pad: 0,
         offsets: Offsets::NONE,
         syscalls: [access::NONE; SYSCALL_MAX],
     };

@@ -23,7 +23,7 @@ pub enum Counter {
     StepLimit = 6,
     /// Loss: one call had more iovecs than the loop bound.
     IovecLimit = 7,
-    /// Loss: bytes without a user buffer outside DATA (sendfile, splice, io_uring).
+    /// Loss: calls without a known buffer, so that the place among the frames was lost.
     NoBuffer = 8,
     /// Loss: bytes that passed between two calls without a hook (splice from a socket).
     Unhooked = 9,
@@ -43,10 +43,20 @@ pub enum Counter {
     CallsSkipped = 16,
     /// Loss: a needed kernel field is unknown (see `h2trace doctor`).
     NoField = 17,
+    /// Bytes of HTTP/2 sockets or sockets still undecided that io_uring moved, whose buffer is not known.
+    UnseenIoUring = 18,
+    /// Likewise: bytes that sendfile or splice moved.
+    UnseenSplice = 19,
+    /// Likewise: bytes of 32-bit system calls.
+    UnseenCompat = 20,
+    /// Likewise: bytes that MSG_TRUNC threw away.
+    UnseenThrownAway = 21,
+    /// Likewise: bytes of other system calls, or of one whose descriptor shows another file by now.
+    UnseenOther = 22,
 }
 
 /// Number of counters: the size of the map.
-pub const COUNTERS: u32 = 18;
+pub const COUNTERS: u32 = 23;
 
 impl Counter {
     /// All of them, in the order of their indices.
@@ -69,6 +79,11 @@ impl Counter {
         Counter::Peeks,
         Counter::CallsSkipped,
         Counter::NoField,
+        Counter::UnseenIoUring,
+        Counter::UnseenSplice,
+        Counter::UnseenCompat,
+        Counter::UnseenThrownAway,
+        Counter::UnseenOther,
     ];
 
     /// Name as a label value, and whether it counts something lost.
@@ -93,6 +108,11 @@ impl Counter {
             Counter::Peeks => ("peeks", false),
             Counter::CallsSkipped => ("calls_skipped", false),
             Counter::NoField => ("no_field", true),
+            Counter::UnseenIoUring => ("unseen_io_uring", false),
+            Counter::UnseenSplice => ("unseen_splice", false),
+            Counter::UnseenCompat => ("unseen_compat", false),
+            Counter::UnseenThrownAway => ("unseen_thrown_away", false),
+            Counter::UnseenOther => ("unseen_other", false),
         }
     }
 }

@@ -148,8 +148,10 @@ pub struct Bytes {
     pub partial: [u8; 9],
     /// How sure the kernel's frame walker is: one of [`confidence`].
     pub confidence: u8,
+    /// Why the bytes of this call could not be looked at; one of [`unseen`].
+    pub unseen: u8,
     /// Padding, zero.
-    pub _pad: [u8; 5],
+    pub _pad: [u8; 4],
     /// `to_boundary != 0` inside a DATA frame: its stream id; else 0. Lets a reader that lost bytes
     /// count the rest of a frame whose header it never saw.
     pub in_frame_stream: u32,
@@ -173,6 +175,22 @@ pub mod confidence {
     pub const PLAUSIBLE: u8 = 1;
     /// Late attach: what is here looks like frames, but too few were seen yet.
     pub const TENTATIVE: u8 = 0;
+}
+
+/// Values of [`Bytes::unseen`]: why the user's buffer of a call is not known, so that all its bytes are a hole.
+pub mod unseen {
+    /// The buffer is known.
+    pub const NONE: u8 = 0;
+    /// The operation was io_uring's, or may have been: the task's registers are those of another call.
+    pub const IO_URING: u8 = 1;
+    /// sendfile or splice: the bytes were in no user's buffer.
+    pub const SPLICE: u8 = 2;
+    /// A 32-bit system call.
+    pub const COMPAT: u8 = 3;
+    /// MSG_TRUNC: the kernel threw the bytes away.
+    pub const THROWN_AWAY: u8 = 4;
+    /// Another system call than those whose buffers are known, or one of another descriptor.
+    pub const OTHER: u8 = 5;
 }
 
 /// Values of [`End::cause`].

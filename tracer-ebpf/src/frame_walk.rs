@@ -85,7 +85,7 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
 /// such a function once, on its own, and not anew for each way that leads to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn walk_call(_unused: u64) -> u64 {
+pub(crate) extern "C" fn walk_call() -> u64 {
     // SAFETY: the callback uses the scratch space alone.
     let steps = unsafe { bpf_loop(STEPS, step as *mut c_void, core::ptr::null_mut(), 0) };
     steps as u64

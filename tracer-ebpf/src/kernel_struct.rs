@@ -9,7 +9,7 @@ pub(crate) fn field<T: Copy>(base: u64, offset: u32) -> Option<T> {
     if offset == NO_FIELD || base == 0 {
         return None;
     }
-    let mut value = core::mem::MaybeUninit::<T>::zeroed();
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the helper writes `size_of::<T>()` bytes or fails; `T` is plain data.
     unsafe {
         let result = bpf_probe_read_kernel(
@@ -25,14 +25,28 @@ pub(crate) fn field<T: Copy>(base: u64, offset: u32) -> Option<T> {
     }
 }
 
-/// field: struct sock.sk_socket -> struct socket.file -> struct file.f_inode -> struct inode.i_ino.
+/// field: struct sock.sk_socket -> struct socket.file.
 /// None for a socket without a file: the kernel's own, which no user buffer belongs to.
 #[inline(always)]
-pub(crate) fn inode(sk: u64) -> Option<u64> {
+pub(crate) fn file(sk: u64) -> Option<u64> {
     let socket: u64 = field(sk, config!(offsets.sock_socket))?;
-    let file: u64 = field(socket, config!(offsets.socket_file))?;
+    match field(socket, config!(offsets.socket_file)) {
+        Some(0) => None,
+        file => file,
+    }
+}
+
+/// field: struct file.f_inode -> struct inode.i_ino.
+#[inline(always)]
+pub(crate) fn inode_of(file: u64) -> Option<u64> {
     let inode: u64 = field(file, config!(offsets.file_inode))?;
     field(inode, config!(offsets.inode_ino))
+}
+
+/// The inode number of a socket that has a file.
+#[inline(always)]
+pub(crate) fn inode(sk: u64) -> Option<u64> {
+    inode_of(file(sk)?)
 }
 
 /// field: struct sock.__sk_common.skc_net -> struct net.ns.inum. 0 when unknown.

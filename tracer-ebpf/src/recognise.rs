@@ -18,13 +18,14 @@ const CALLS_MAX: u8 = 32;
 const HTTP1_CALLS_MAX: u8 = 16;
 
 /// What was recognised.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recognised {
     /// The walker knows where it stands.
     Frames,
     /// Nothing; perhaps in the next call.
     Nothing,
-    /// Another protocol: one of `event::class`.
-    Other(u8),
+    /// Another protocol; [`Scratch::class`] says which.
+    Other,
 }
 
 /// Reads the first bytes of the call; how many.
@@ -45,7 +46,7 @@ fn peek(s: &mut Scratch) -> u32 {
 }
 
 /// True when all of the first `n` bytes, 24 at most, are the preface's.
-#[inline(always)]
+#[inline(never)]
 fn begins_preface(s: &Scratch, n: u32) -> bool {
     let mut different = 0;
     let mut i = 0;
@@ -56,7 +57,7 @@ fn begins_preface(s: &Scratch, n: u32) -> bool {
     different == 0
 }
 
-#[inline(always)]
+#[inline(never)]
 fn class_of(s: &Scratch, n: u32) -> u8 {
     let [b0, b1, b2, b3, ..] = s.peek;
     if n >= 3 && b0 >= 0x14 && b0 <= 0x17 && b1 == 3 && b2 <= 4 {
@@ -83,6 +84,12 @@ fn class_of(s: &Scratch, n: u32) -> u8 {
 }
 
 #[inline(always)]
+fn other(s: &mut Scratch, class: u8) -> Recognised {
+    s.class = class;
+    Recognised::Other
+}
+
+#[inline(always)]
 fn to_preface(s: &mut Scratch) -> Recognised {
     s.walk.mode = mode::PREFACE;
     s.walk.left = 24;
@@ -90,7 +97,7 @@ fn to_preface(s: &mut Scratch) -> Recognised {
 }
 
 /// At the first byte of a call, mode START or SEEK. `socket` is the call's.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
     let n = peek(s);
     if n == 0 {
@@ -122,7 +129,7 @@ pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
             s.walk.trusted = trusted::FROM_START;
             return Recognised::Frames;
         }
-        return Recognised::Other(class_of(s, n));
+        return other(s, class_of(s, n));
     }
     if is_frame {
         s.walk.mode = mode::HEADER;
@@ -151,11 +158,11 @@ pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
     }
     let class = class_of(s, n);
     if class != class::OTHER {
-        return Recognised::Other(class);
+        return other(s, class);
     }
     socket.calls += 1;
     if socket.calls >= CALLS_MAX {
-        Recognised::Other(class::OTHER)
+        other(s, class::OTHER)
     } else {
         Recognised::Nothing
     }

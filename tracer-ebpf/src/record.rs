@@ -80,7 +80,7 @@ fn header(s: &Scratch, kind: u8, len: u32) -> Header {
 }
 
 /// Begins a BYTES record at the walker's place.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn begin(s: &mut Scratch) {
     let walk = &s.walk;
     let (to_boundary, partial_len, in_frame) = match walk.mode {
@@ -96,7 +96,8 @@ pub(crate) fn begin(s: &mut Scratch) {
         partial_len,
         partial: walk.partial,
         confidence: s.confidence,
-        _pad: [0; 5],
+        unseen: s.unseen,
+        _pad: [0; 4],
         in_frame_stream: if in_frame { walk.stream } else { 0 },
         in_frame_type: if in_frame {
             walk.frame_type
@@ -235,7 +236,7 @@ fn write_word(s: &mut Scratch, word: u32) {
 ///
 /// field: struct sock.__sk_common: skc_num, skc_dport, skc_rcv_saddr, skc_daddr, skc_v6_rcv_saddr,
 /// skc_v6_daddr; struct unix_sock: peer, addr; struct unix_address: len, name.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn open(s: &mut Scratch, family: u16, opened: u8, from_start: u8, inode: u64) {
     let len = HEADER + size_of::<Open>() as u32;
     let head = header(s, kind::OPEN, len);
@@ -316,7 +317,7 @@ unsafe fn unix_names(sk: u64, open: *mut Open) {
 }
 
 /// Writes an UNRECOGNISED record; for HTTP/1 with the beginning of the call.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn unrecognised(s: &mut Scratch, class: u8, copied: bool) {
     let start = HEADER + size_of::<Unrecognised>() as u32;
     let mut len = 0;
@@ -366,7 +367,9 @@ struct EndRecord {
 }
 
 /// Writes an END record for a socket; `task` is 0 where the current task has nothing to do with it.
-#[inline(always)]
+///
+/// On the stack, because it may interrupt a call that is at work in the scratch space: in a frame of its own.
+#[inline(never)]
 pub(crate) fn end(sk: u64, socket: &Socket, cause: u8, towards: u8, task: u64) {
     let record = EndRecord {
         header: Header {

@@ -123,6 +123,8 @@ pub(crate) struct Socket {
     pub(crate) born_ns: u64,
     /// Its inode number: tells a reused AF_UNIX address apart.
     pub(crate) inode: u64,
+    /// Its `struct file`: tells a call on this socket from one on another descriptor.
+    pub(crate) file: u64,
     /// The filter's epoch when it was judged.
     pub(crate) epoch: u32,
     /// The process it was judged for.
@@ -154,7 +156,7 @@ pub(crate) struct Socket {
     /// Where each direction stands, by `event::direction`.
     pub(crate) walks: [Walk; 2],
 }
-const _: () = assert!(size_of::<Socket>() == 200);
+const _: () = assert!(size_of::<Socket>() == 208);
 
 /// Key of `MESSAGES`.
 #[repr(C)]
@@ -273,6 +275,16 @@ pub(crate) struct Scratch {
     pub(crate) searched: u32,
     /// 1: the call is recvmmsg or sendmmsg.
     pub(crate) multi: u32,
+    /// What the call returned, in bytes.
+    pub(crate) returned: u32,
+    /// Its MSG_ flags.
+    pub(crate) flags: u32,
+    /// The socket's `struct file`.
+    pub(crate) file: u64,
+    /// One of `event::unseen`.
+    pub(crate) unseen: u8,
+    /// Padding.
+    pub(crate) _pad: [u8; 7],
     /// Where a search found a frame.
     pub(crate) found: u32,
     /// The direction at hand, while the call is walked.

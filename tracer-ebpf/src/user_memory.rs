@@ -2,13 +2,20 @@
 //!
 //! The hooks run at the end of the call, inside the system call: its number and arguments still stand
 //! in the task's saved registers, so nothing has to be carried from its beginning.
+//!
+//! But not every socket operation is the work of the system call whose registers these are. io_uring completes
+//! receives and sends as task work at the exit of whatever call comes next, in workers that carry a copy of somebody's
+//! registers, and in threads that have none; a debugger's stop at a call's beginning runs task work too. So a buffer
+//! is known only if the task is inside the call, the call goes the same way as the socket's bytes, and its descriptor
+//! is this socket's file. Else the bytes are a hole with a reason ([`unseen`]).
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task_btf, bpf_probe_read_user, bpf_task_pt_regs,
 };
 use tracer_ebpf::{
-    config::{SYSCALL_MAX, access},
+    config::{NO_FIELD, SYSCALL_MAX, access},
     counter::Counter,
+    event::{direction, unseen},
 };
 
 use crate::{
@@ -45,13 +52,99 @@ pub(crate) fn read<T: Copy>(address: u64) -> Option<T> {
     }
 }
 
-/// What the current system call does with memory: one of [`access`].
+/// x86: `TS_COMPAT` of `thread_info.status`, set for `int 0x80` too, whatever the code segment.
+const TS_COMPAT: u32 = 2;
+/// `PF_IO_WORKER` of `task_struct.flags`: a worker of io_uring.
+const PF_IO_WORKER: u32 = 0x10;
+const ENOSYS: i64 = 38;
+
+/// Is the current system call a 32-bit one? Its numbers and structs are others.
 #[inline(always)]
-fn access_of(registers: u64) -> u8 {
-    let compat: u32 = field(registers, config!(offsets.regs_mode)).unwrap_or(0);
-    if compat & config!(compat_mask) == config!(compat_value) {
+fn is_compat(task: u64, registers: u64) -> bool {
+    let mode: u32 = field(registers, config!(offsets.regs_mode)).unwrap_or(0);
+    let status: u32 = field(task, config!(offsets.task_status)).unwrap_or(0);
+    mode & config!(compat_mask) == config!(compat_value) || status & TS_COMPAT != 0
+}
+
+/// Is the task inside the system call whose registers these are? From a call's beginning to its end x86 keeps -ENOSYS
+/// where the result will stand (`entry_SYSCALL_64`, `copy_thread` puts 0 there), arm64 the first argument.
+#[inline(always)]
+fn inside(registers: u64) -> bool {
+    let Some(result) = field::<u64>(registers, config!(offsets.regs_result)) else {
+        return false;
+    };
+    if config!(result_is_enosys) != 0 {
+        return result as i64 == -ENOSYS;
+    }
+    field::<u64>(registers, config!(offsets.regs_arg0)) == Some(result)
+}
+
+/// The file behind the current call's descriptor, its first argument.
+///
+/// field: struct task_struct.files -> struct files_struct.fdt -> struct fdtable.fd
+#[inline(always)]
+fn file_of_call(task: u64, registers: u64) -> Option<u64> {
+    let files: u64 = field(task, config!(offsets.task_files))?;
+    let table: u64 = field(files, config!(offsets.files_fdt))?;
+    let array: u64 = field(table, config!(offsets.fdtable_fd))?;
+    let descriptor: u32 = field(registers, config!(offsets.regs_arg0))?;
+    if array == 0 {
+        return None;
+    }
+    field(array.wrapping_add(descriptor as u64 * 8), 0)
+}
+
+/// Has the task, or the task whose worker it is, anything to do with io_uring?
+#[inline(always)]
+fn uses_io_uring(task: u64) -> bool {
+    let context: u64 = field(task, config!(offsets.task_io_uring)).unwrap_or(0);
+    let flags: u32 = field(task, config!(offsets.task_flags)).unwrap_or(0);
+    context != 0 || flags & PF_IO_WORKER != 0
+}
+
+/// What the current system call does with this socket's bytes in memory: one of [`access`], or NONE, and then
+/// [`Scratch::unseen`] says why.
+#[inline(always)]
+fn access_of(s: &mut Scratch, task: u64, registers: u64) -> u8 {
+    if is_compat(task, registers) {
+        s.unseen = unseen::COMPAT;
         return access::NONE;
     }
+    let entry = table_entry(registers);
+    let access = entry & !access::SENDS;
+    let io_uring = uses_io_uring(task);
+    s.unseen = if access == access::IO_URING || io_uring {
+        unseen::IO_URING
+    } else if access == access::SPLICE {
+        unseen::SPLICE
+    } else {
+        unseen::OTHER
+    };
+    if access == access::SPLICE && inside(registers) {
+        s.unseen = unseen::SPLICE;
+    }
+    if access == access::NONE || access >= access::SPLICE || !inside(registers) {
+        return access::NONE;
+    }
+    let sends = entry & access::SENDS != 0;
+    if sends != (s.direction == direction::TX as u32) {
+        return access::NONE;
+    }
+    // A debugger's stop at the beginning of a call runs task work while everything looks like the call itself.
+    let stopped: u32 = field(task, config!(offsets.task_ptrace)).unwrap_or(0);
+    if io_uring && stopped != 0 {
+        return access::NONE;
+    }
+    if config!(offsets.fdtable_fd) != NO_FIELD && file_of_call(task, registers) != Some(s.file) {
+        return access::NONE;
+    }
+    s.unseen = unseen::NONE;
+    access
+}
+
+/// The table's entry of the current system call.
+#[inline(always)]
+fn table_entry(registers: u64) -> u8 {
     let Some(number) = field::<u32>(registers, config!(offsets.regs_nr)) else {
         count::bump(Counter::NoField);
         return access::NONE;
@@ -73,16 +166,19 @@ fn access_of(registers: u64) -> u8 {
 
 /// Finds the user's buffers of the current call. False when there are none that are known: the bytes
 /// are a hole.
-#[inline(always)]
-pub(crate) fn locate(s: &mut Scratch, returned: i32) -> bool {
+#[inline(never)]
+pub(crate) fn locate(s: &mut Scratch) -> bool {
     s.chunk = 0;
     s.chunk_len = 0;
     s.iovec = 0;
     s.iovecs = 0;
     s.multi = 0;
     // SAFETY: the current task is there; in a kernel thread its registers are zero.
-    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as u64;
-    let access = access_of(registers);
+    let (task, registers) = unsafe {
+        let task = bpf_get_current_task_btf();
+        (task as u64, bpf_task_pt_regs(task) as u64)
+    };
+    let access = access_of(s, task, registers);
     if access == access::NONE {
         return false;
     }
@@ -108,7 +204,18 @@ pub(crate) fn locate(s: &mut Scratch, returned: i32) -> bool {
         access::MSGHDR => message(s, first),
         _ => {
             s.multi = 1;
-            let index = next_message(s, first, second as u32, returned);
+            // A timeout ends recvmmsg without a call of the hook: which message comes next is not certain.
+            let timeout: u64 = field(registers, config!(offsets.regs_arg4)).unwrap_or(0);
+            if s.direction == direction::RX as u32 && timeout != 0 && second > 1 {
+                s.unseen = unseen::OTHER;
+                return false;
+            }
+            let count = if second > IOVEC_MAX {
+                IOVEC_MAX
+            } else {
+                second
+            };
+            let index = next_message(s, first, count as u32);
             message(s, first + index as u64 * MMSGHDR)
         }
     }
@@ -133,7 +240,7 @@ fn message(s: &mut Scratch, address: u64) -> bool {
 /// recvmmsg and sendmmsg fire the hook once a message: which one is this? The call ends at an error,
 /// at the last message, or (sendmmsg) at a message that was sent in part: see [`cut_short`].
 #[inline(always)]
-fn next_message(s: &Scratch, vector: u64, count: u32, returned: i32) -> u32 {
+fn next_message(s: &Scratch, vector: u64, count: u32) -> u32 {
     let tid = s.task as u32;
     let mut index = 0;
     // SAFETY: the entry belongs to this thread; LRU reuse at worst misplaces one message.
@@ -144,7 +251,7 @@ fn next_message(s: &Scratch, vector: u64, count: u32, returned: i32) -> u32 {
     }
     let next = index + 1;
     // An absent entry is what both calls want in the end; failing to make one loses a message.
-    if returned <= 0 || next >= count {
+    if s.returned == 0 || next >= count {
         let _gone = MULTI.remove(tid);
     } else if MULTI
         .insert(

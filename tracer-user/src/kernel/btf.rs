@@ -54,7 +54,7 @@ pub struct Btf {
 }
 
 /// The structs that [`Btf::offsets`] asks for.
-const STRUCTS: [&str; 13] = [
+const STRUCTS: [&str; 15] = [
     "sock",
     "net",
     "socket",
@@ -66,6 +66,8 @@ const STRUCTS: [&str; 13] = [
     "pt_regs",
     "task_struct",
     "signal_struct",
+    "files_struct",
+    "fdtable",
     "sock_common",
     "ns_common",
 ];
@@ -296,26 +298,42 @@ pub const FIELDS: &[Field] = &[
     #[cfg(target_arch = "x86_64")]
     field!("pt_regs", "orig_ax", regs_nr, true),
     #[cfg(target_arch = "x86_64")]
-    field!("pt_regs", "di", regs_arg0, false),
+    field!("pt_regs", "di", regs_arg0, true),
     #[cfg(target_arch = "x86_64")]
     field!("pt_regs", "si", regs_arg1, true),
     #[cfg(target_arch = "x86_64")]
     field!("pt_regs", "dx", regs_arg2, true),
     #[cfg(target_arch = "x86_64")]
+    field!("pt_regs", "r8", regs_arg4, true),
+    #[cfg(target_arch = "x86_64")]
+    field!("pt_regs", "ax", regs_result, true),
+    #[cfg(target_arch = "x86_64")]
+    field!("task_struct", "thread_info.status", task_status, false),
+    #[cfg(target_arch = "x86_64")]
     field!("pt_regs", "cs", regs_mode, false),
     #[cfg(target_arch = "aarch64")]
     field!("pt_regs", "syscallno", regs_nr, true),
     #[cfg(target_arch = "aarch64")]
-    field!("pt_regs", "orig_x0", regs_arg0, false),
+    field!("pt_regs", "orig_x0", regs_arg0, true),
     #[cfg(target_arch = "aarch64")]
     field!("pt_regs", "regs", regs_arg1, true, 8),
     #[cfg(target_arch = "aarch64")]
     field!("pt_regs", "regs", regs_arg2, true, 16),
     #[cfg(target_arch = "aarch64")]
+    field!("pt_regs", "regs", regs_arg4, true, 32),
+    #[cfg(target_arch = "aarch64")]
+    field!("pt_regs", "regs", regs_result, true),
+    #[cfg(target_arch = "aarch64")]
     field!("pt_regs", "pstate", regs_mode, false),
     field!("task_struct", "tgid", task_tgid, false),
     field!("task_struct", "signal", task_signal, false),
     field!("signal_struct", "live", signal_live, false),
+    field!("task_struct", "files", task_files, true),
+    field!("task_struct", "io_uring", task_io_uring, false),
+    field!("task_struct", "flags", task_flags, false),
+    field!("task_struct", "ptrace", task_ptrace, false),
+    field!("files_struct", "fdt", files_fdt, true),
+    field!("fdtable", "fd", fdtable_fd, true),
 ];
 
 #[cfg(test)]

@@ -250,6 +250,8 @@ fn config(options: &Options, btf: &Btf) -> Result<Config, StartError> {
         wake_above: ring_bytes(options.ring_bytes) / 4,
         compat_mask: syscall::COMPAT_MASK,
         compat_value: syscall::COMPAT_VALUE,
+        result_is_enosys: syscall::RESULT_IS_ENOSYS,
+        _pad: 0,
         offsets,
         syscalls,
     })

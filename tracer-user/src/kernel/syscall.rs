@@ -1,22 +1,30 @@
 //! What each system call does with the user's memory, by number, for the architecture of this build.
 
-use tracer_ebpf::config::access::{BUFFER, IOVEC, MMSGHDR, MSGHDR};
+use tracer_ebpf::config::access::{BUFFER, IO_URING, IOVEC, MMSGHDR, MSGHDR, SENDS, SPLICE};
 
-/// (number, access) of every call whose buffers are known.
+/// (number, access) of every call whose buffers are known, or are known to be none.
 pub(super) const TABLE: &[(i64, u8)] = &[
     (libc::SYS_read, BUFFER),
-    (libc::SYS_write, BUFFER),
+    (libc::SYS_write, SENDS | BUFFER),
     (libc::SYS_recvfrom, BUFFER),
-    (libc::SYS_sendto, BUFFER),
+    (libc::SYS_sendto, SENDS | BUFFER),
     (libc::SYS_readv, IOVEC),
-    (libc::SYS_writev, IOVEC),
+    (libc::SYS_writev, SENDS | IOVEC),
     (libc::SYS_preadv2, IOVEC),
-    (libc::SYS_pwritev2, IOVEC),
+    (libc::SYS_pwritev2, SENDS | IOVEC),
     (libc::SYS_recvmsg, MSGHDR),
-    (libc::SYS_sendmsg, MSGHDR),
+    (libc::SYS_sendmsg, SENDS | MSGHDR),
     (libc::SYS_recvmmsg, MMSGHDR),
-    (libc::SYS_sendmmsg, MMSGHDR),
+    (libc::SYS_sendmmsg, SENDS | MMSGHDR),
+    (libc::SYS_sendfile, SPLICE),
+    (libc::SYS_splice, SPLICE),
+    (libc::SYS_vmsplice, SPLICE),
+    (libc::SYS_tee, SPLICE),
+    (libc::SYS_io_uring_enter, IO_URING),
 ];
+
+/// Where a call's result will stand, x86 keeps -ENOSYS until it is there; arm64 keeps the first argument.
+pub(super) const RESULT_IS_ENOSYS: u32 = cfg!(target_arch = "x86_64") as u32;
 
 /// A call is a 32-bit one when the mode word and this ...
 #[cfg(target_arch = "x86_64")]

@@ -10,6 +10,8 @@ use anyhow::{Context as _, bail};
 
 use crate::command;
 
+mod stack;
+
 /// What `build-ebpf` can be told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -45,6 +47,7 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
             .arg(&stripped)
             .arg(&built),
     )?;
+    stack::check(&objdump, &stripped)?;
     let object = root.join(OBJECT);
     if !options.check {
         std::fs::copy(&stripped, &object).with_context(|| format!("cannot write {OBJECT}"))?;
