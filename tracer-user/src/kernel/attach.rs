@@ -232,14 +232,41 @@ impl Tracer {
     }
 }
 
+/// A program that was loaded to see whether it can be, and the instructions that the verifier looked at to prove it
+/// (None: this kernel does not say; it does since 5.16).
+pub(super) type Tried = (&'static str, Result<Option<u32>, StartError>);
+
+/// Loads every program that this kernel has a tracepoint for, and unloads it: nothing is attached.
+///
+/// # Errors
+/// The maps cannot be made.
+pub(super) fn try_programs(btf: &Btf) -> Result<Vec<Tried>, StartError> {
+    let mut ebpf = load::load(&Options::default(), btf)?;
+    let here = PROBES
+        .iter()
+        .filter(|probe| btf.has_tracepoint(probe.tracepoint));
+    Ok(here
+        .map(|probe| {
+            let tried = load_program(&mut ebpf, probe.tracepoint).map(|program| {
+                let info = program.info().ok();
+                info.and_then(|info| info.verified_instruction_count())
+            });
+            (probe.tracepoint, tried)
+        })
+        .collect())
+}
+
 /// Is a program of this number in the kernel? For tests, and after a crash.
 #[must_use]
 pub fn is_loaded(id: u32) -> bool {
     aya::programs::loaded_programs().any(|info| info.is_ok_and(|info| info.id() == id))
 }
 
-/// Loads one program into the kernel and attaches it.
-fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), StartError> {
+/// Loads one program into the kernel, where the verifier proves it.
+fn load_program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut RawTracePoint, StartError> {
     let program: &mut RawTracePoint = ebpf
         .program_mut(name)
         .ok_or(aya::programs::ProgramError::NotLoaded)
@@ -251,6 +278,12 @@ fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), StartError> {
     program
         .load()
         .map_err(|error| load::program_error(name, error))?;
+    Ok(program)
+}
+
+/// Loads one program into the kernel and attaches it.
+fn attach(ebpf: &mut Ebpf, name: &'static str) -> Result<(), StartError> {
+    let program = load_program(ebpf, name)?;
     program.attach(name).map_err(|error| StartError::Attach {
         program: name,
         error,

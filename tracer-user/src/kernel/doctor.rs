@@ -7,8 +7,9 @@ use caps::Capability;
 use serde::Serialize;
 
 use super::{
-    attach::PROBES,
+    attach::{self, PROBES},
     btf::{Btf, FIELDS, VMLINUX},
+    load::StartError,
     rights::{self, NEEDED},
 };
 use crate::workload::{cgroup, process};
@@ -70,7 +71,8 @@ fn read(path: &str) -> Option<String> {
         .map(|text| text.trim().to_owned())
 }
 
-/// Looks at everything. Needs no privileges.
+/// Looks at everything. Needs no privileges; with those that tracing needs, every program is loaded into the kernel and
+/// unloaded, because only the verifier knows whether it takes them.
 #[must_use]
 pub fn examine() -> Report {
     let btf = Btf::of_kernel();
@@ -124,6 +126,9 @@ pub fn examine() -> Report {
                     "report this kernel to h2trace: its structs are not known yet",
                 ),
             });
+        }
+        if checks.iter().all(|check| check.ok || !check.needed) {
+            programs(&mut checks, btf);
         }
     }
     of_the_host(&mut checks);
@@ -214,6 +219,50 @@ fn bpf(checks: &mut Vec<Check>) {
             false => remedy(tried.is_ok(), "grant the capabilities that are missing"),
         },
     });
+}
+
+/// Every program, as the verifier judges it.
+fn programs(checks: &mut Vec<Check>, btf: &Btf) {
+    let remedy_of = |error: &StartError| match error {
+        StartError::Verifier { .. } => {
+            "report this kernel to h2trace, with what h2trace trace says on it".to_owned()
+        }
+        _ => "see what is said beside it".to_owned(),
+    };
+    let tried = match attach::try_programs(btf) {
+        Ok(tried) => tried,
+        Err(error) => {
+            checks.push(Check {
+                name: "kernel programs".to_owned(),
+                ok: false,
+                needed: true,
+                found: error.to_string(),
+                remedy: remedy_of(&error),
+            });
+            return;
+        }
+    };
+    for (name, tried) in tried {
+        let needed = PROBES.iter().any(|p| p.tracepoint == name && p.needed);
+        checks.push(Check {
+            name: format!("program {name}"),
+            ok: tried.is_ok(),
+            needed,
+            found: match &tried {
+                Ok(Some(n)) => format!("loaded, {n} instructions verified"),
+                Ok(None) => "loaded".to_owned(),
+                Err(StartError::Verifier { error, log, .. }) => {
+                    // The last line is a count of instructions on some kernels, the reason on others.
+                    let lines = log.rsplit(" | ");
+                    let mut reasons = lines.filter(|line| !line.starts_with("processed "));
+                    let reason = reasons.next().unwrap_or_default();
+                    format!("refused by the verifier: {error}: {reason}")
+                }
+                Err(error) => error.to_string(),
+            },
+            remedy: tried.as_ref().err().map(remedy_of).unwrap_or_default(),
+        });
+    }
 }
 
 /// What h2trace has to see of the host when it runs in a container.
