@@ -6,6 +6,7 @@
 
 mod command;
 mod go;
+mod kernel;
 mod packages;
 mod piece;
 mod recipe;

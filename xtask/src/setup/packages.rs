@@ -51,20 +51,34 @@ pub(super) fn missing(packages: &'static [Package]) -> Vec<&'static str> {
 /// A fresh machine has no lists of packages, or old ones: when something is not offered, they are brought up
 /// to date, once.
 pub(super) fn candidates(names: &[&'static str]) -> Option<Vec<&'static str>> {
-    static UPDATED: Once = Once::new();
     if !exists("apt-get") {
         return None;
     }
     let found = offered(names)?;
-    if found.len() == names.len() || !(root() || exists("sudo")) {
+    if found.len() == names.len() {
         return Some(found);
+    }
+    update_once();
+    offered(names)
+}
+
+/// Brings apt's lists of packages up to date, the first time that it is asked to, and where it may.
+pub(super) fn update_once() {
+    static UPDATED: Once = Once::new();
+    if !exists("apt-get") || !(root() || exists("sudo")) {
+        return;
     }
     UPDATED.call_once(|| {
         println!("setup: apt does not know every package yet; updating its lists");
         // What still is not there afterwards is said by the caller.
         let _said = output(privileged("apt-get").args(["update", "-q"]));
     });
-    offered(names)
+}
+
+/// Whether apt can fetch this package here.
+pub(super) fn is_offered(name: &str) -> bool {
+    output(Command::new("apt-cache").args(["policy", name]))
+        .is_some_and(|policy| has_candidate(&policy, name))
 }
 
 fn offered(names: &[&'static str]) -> Option<Vec<&'static str>> {

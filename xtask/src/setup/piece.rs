@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::Places;
+use super::kernel;
 use super::packages::{self, Package, package};
 use super::recipe::{self, BPF_LINKER, Build, Recipe};
 
@@ -46,6 +47,8 @@ enum Kind {
         version: &'static str,
         recipe: Recipe,
     },
+    /// A kernel, the newest of its series that apt offers, in a folder of the cache.
+    Kernel { series: &'static str },
 }
 
 const PROGRAMS: &[Package] = &[
@@ -94,6 +97,11 @@ const NODE: &[Package] = &[
     package("iproute2", "ip"),
     package("openssl", "openssl"),
     package("chromium", "chromium"),
+];
+
+const QEMU: &[Package] = &[
+    package("qemu-system-x86", "qemu-system-x86_64"),
+    package("dpkg", "dpkg-deb"),
 ];
 
 const BPF: &[Package] = &[
@@ -288,7 +296,26 @@ pub(super) fn all() -> Vec<Piece> {
             "3.9.1",
             recipe::prometheus,
         ),
+        Piece {
+            name: "qemu",
+            what: "QEMU for x86-64 (a system package)",
+            without: "no other kernel than this machine's is tested",
+            built_with: &[],
+            kind: Kind::Packages(QEMU),
+        },
+        of_kernel("kernel-6.12", "6.12"),
+        of_kernel("kernel-6.1", "6.1"),
     ]
+}
+
+fn of_kernel(name: &'static str, series: &'static str) -> Piece {
+    Piece {
+        name,
+        what: "Debian's newest kernel of this series for clouds, and a static busybox; unpacked, not installed",
+        without: "this kernel is not tested",
+        built_with: &[],
+        kind: Kind::Kernel { series },
+    }
 }
 
 impl Piece {
@@ -313,6 +340,15 @@ impl Piece {
                 };
                 Ok(State::Missing(how))
             }
+            Kind::Kernel { series } => {
+                if self.folder(places)?.join(".complete").exists() {
+                    return Ok(State::Ready);
+                }
+                Ok(match kernel::offered(series) {
+                    Some(name) => State::Missing(format!("fetches {name}")),
+                    None => State::Unavailable(format!("apt offers no kernel {series}")),
+                })
+            }
         }
     }
 
@@ -334,32 +370,39 @@ impl Piece {
             }
             Kind::Folder {
                 version, recipe, ..
-            } => {
-                let folder = self.folder(places)?;
-                if folder.exists() {
-                    // Left by an installation that did not end.
-                    fs::remove_dir_all(&folder)
-                        .with_context(|| format!("cannot remove {}", folder.display()))?;
-                }
-                fs::create_dir_all(&folder)
-                    .with_context(|| format!("cannot make {}", folder.display()))?;
+            } => self.fill(places, |folder| {
                 recipe(&Build {
                     places,
-                    folder: &folder,
+                    folder,
                     log: &log,
                     version,
-                })?;
-                fs::write(folder.join(".complete"), "")?;
-                Ok(())
+                })
+            }),
+            Kind::Kernel { series } => {
+                self.fill(places, |folder| kernel::fetch(series, folder, &log))
             }
         }
     }
 
+    /// Makes its folder anew. It is in place when all of it is there.
+    fn fill(&self, places: &Places, with: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let folder = self.folder(places)?;
+        if folder.exists() {
+            // Left by an installation that did not end.
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        with(&folder)?;
+        fs::write(folder.join(".complete"), "")?;
+        Ok(())
+    }
+
     /// Makes the tests see it (or no longer see an older one).
     pub(super) fn link(&self, places: &Places) -> Result<()> {
-        let Kind::Folder { .. } = self.kind else {
+        if !matches!(self.kind, Kind::Folder { .. } | Kind::Kernel { .. }) {
             return Ok(());
-        };
+        }
         let folder = self.folder(places)?;
         let link = places.links.join(self.name);
         if fs::read_link(&link).is_ok_and(|to| to == folder) {
@@ -375,12 +418,14 @@ impl Piece {
     }
 
     fn folder(&self, places: &Places) -> Result<PathBuf> {
-        let Kind::Folder { pins, version, .. } = &self.kind else {
-            bail!("{} is no folder", self.name)
+        let (pins, version): (&[&str], &str) = match &self.kind {
+            Kind::Folder { pins, version, .. } => (pins, version),
+            Kind::Kernel { series } => (&[], series),
+            Kind::Packages(_) | Kind::BpfToolchain(_) => bail!("{} is no folder", self.name),
         };
         let mut fingerprint = Fingerprint::new();
         fingerprint.add(version.as_bytes());
-        for pin in *pins {
+        for pin in pins {
             fingerprint.add_path(&places.sources().join(pin))?;
         }
         Ok(places
