@@ -23,6 +23,9 @@ pub(crate) struct Options {
     binary_only: bool,
 }
 
+/// Compiler flags for a program that needs no loader and no libraries.
+pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
+
 const DOCKERFILE: &str = "tracer-user/deploy/Dockerfile";
 
 /// The stage of the Dockerfile that compiles, and where it leaves the program.
@@ -61,14 +64,20 @@ fn binary(root: &Path) -> anyhow::Result<PathBuf> {
     cargo
         .args(["build", "--release", "--locked", "--package", "tracer-user"])
         .args(["--target", &triple])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        .env("RUSTFLAGS", STATIC);
     println!("{}", command::shown(&cargo));
     command::run(&mut cargo)?;
     let binary = static_binary(root)?;
+    assert_static(&binary)?;
+    Ok(binary)
+}
+
+/// Fails when a program would not start in an empty root.
+pub(crate) fn assert_static(binary: &Path) -> anyhow::Result<()> {
     let bytes =
-        std::fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+        std::fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
     match has_interpreter(&bytes) {
-        Some(false) => Ok(binary),
+        Some(false) => Ok(()),
         Some(true) => bail!(
             "{} is linked dynamically: it would not start in an empty image",
             binary.display()
@@ -78,7 +87,7 @@ fn binary(root: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The target that this machine's compiler builds for.
-fn host() -> anyhow::Result<String> {
+pub(crate) fn host() -> anyhow::Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let said = Command::new(rustc)
         .arg("-vV")

@@ -14,6 +14,7 @@ mod demo;
 mod fuzz;
 mod image;
 mod incident;
+mod kernels;
 mod manifests;
 mod privilege;
 mod setup;

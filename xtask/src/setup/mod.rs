@@ -143,6 +143,21 @@ pub(crate) fn run(options: &Options, root: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The folder of a piece that is in place.
+///
+/// # Errors
+/// When neither the cache nor a home is known.
+pub(crate) fn folder_of(root: &Path, name: &str) -> Result<Option<PathBuf>> {
+    let folder = Places::new(root)?.links.join(name);
+    Ok(folder.is_dir().then_some(folder))
+}
+
+/// Whether there is a piece of this name.
+#[cfg(test)]
+pub(crate) fn has_piece(name: &str) -> bool {
+    piece::all().iter().any(|piece| piece.name == name)
+}
+
 /// What `piece` is built with, and could not be installed.
 fn lacks(
     piece: &Piece,

@@ -10,11 +10,11 @@ use crate::command;
 
 /// Tests by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Count {
+pub(crate) struct Count {
     /// Passed.
-    pub(super) passed: u64,
+    pub(crate) passed: u64,
     /// Failed.
-    pub(super) failed: u64,
+    pub(crate) failed: u64,
 }
 
 impl AddAssign for Count {
@@ -26,7 +26,7 @@ impl AddAssign for Count {
 
 impl Count {
     /// Reads a line like `test result: ok. 9 passed; 0 failed; 0 ignored; ...`.
-    fn of_line(line: &str) -> Option<Count> {
+    pub(crate) fn of_line(line: &str) -> Option<Count> {
         let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
         let number = |word: &str| {
             counts
@@ -41,7 +41,7 @@ impl Count {
     }
 
     /// The last line of the gate. A step that fails without a failed test counts as one.
-    pub(super) fn closing_line(self, a_step_failed: bool) -> String {
+    pub(crate) fn closing_line(self, a_step_failed: bool) -> String {
         let failed = if a_step_failed {
             self.failed.max(1)
         } else {
@@ -52,7 +52,7 @@ impl Count {
 }
 
 /// Runs a test runner, shows what it prints, and counts.
-pub(super) fn run(
+pub(crate) fn run(
     tests: &mut Command,
     out: &mut impl Write,
 ) -> anyhow::Result<(Count, ExitStatus)> {

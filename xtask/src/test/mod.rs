@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
-use crate::{command, demo, image, privilege};
+use crate::{command, demo, image, kernels, privilege};
 use count::Count;
 
-mod count;
+pub(crate) mod count;
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
@@ -23,7 +23,11 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "only")]
     cluster: bool,
 
-    /// Bigger live tests (sets H2TRACE_SCALE=full), and new random cases of the properties
+    /// Only the tests on other kernels, under QEMU: installs what they need, builds, boots
+    #[arg(long, conflicts_with_all = ["only", "cluster"])]
+    kernels: bool,
+
+    /// Bigger live tests (sets H2TRACE_SCALE=full), all tests on other kernels, and new random cases of the properties
     #[arg(long)]
     full: bool,
 }
@@ -74,6 +78,8 @@ enum Step {
     Ebpf,
     /// Real programs, real sockets, the real kernel
     Live,
+    /// Other kernels than this machine's, under QEMU
+    Kernels,
     /// h2trace's image in a real Kubernetes cluster of one node
     Cluster,
     /// Sizes of the kernel object and the binary
@@ -81,7 +87,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 12] = [
+    const ALL: [Step; 13] = [
         Step::Setup,
         Step::Fmt,
         Step::Tidy,
@@ -92,6 +98,7 @@ impl Step {
         Step::Fuzz,
         Step::Ebpf,
         Step::Live,
+        Step::Kernels,
         Step::Cluster,
         Step::Sizes,
     ];
@@ -112,16 +119,20 @@ enum Outcome {
 
 /// Runs the gate. Exit status 1 when a step fails, 2 when the gate cannot run.
 pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
-    let wanted = |step: Step| match options.cluster {
-        true => step == Step::Cluster,
-        false => options.only.is_empty() || options.only.contains(&step),
+    let wanted = |step: Step| match (options.cluster, options.kernels) {
+        (true, _) => step == Step::Cluster,
+        // They boot the static binary.
+        (_, true) => step == Step::Release || step == Step::Kernels,
+        _ => options.only.is_empty() || options.only.contains(&step),
     };
     if (wanted(Step::Live) || wanted(Step::Cluster))
         && let Some(refusal) =
             privilege::refuse("test", "runs live tests, which load kernel programs")
     {
         eprintln!("what needs no privileges:");
-        eprintln!("    cargo xtask test --only fmt tidy clippy doc unit fuzz release sizes");
+        eprintln!(
+            "    cargo xtask test --only fmt tidy clippy doc unit fuzz release sizes kernels"
+        );
         return Ok(refusal);
     }
 
@@ -205,6 +216,7 @@ impl Gate<'_> {
             Step::Ebpf => return self.ebpf(),
             Step::Release => self.own_task(&["image", "--binary-only"])?,
             Step::Live => self.live()?,
+            Step::Kernels => return self.kernels(),
             Step::Cluster => self.cluster()?,
             Step::Sizes => self.sizes()?,
         }
@@ -308,6 +320,32 @@ impl Gate<'_> {
         Ok(())
     }
 
+    /// Guests with other kernels. They need no privileges here.
+    fn kernels(&mut self) -> anyhow::Result<Outcome> {
+        let pieces = kernels::pieces();
+        let pieces = pieces.iter().map(String::as_str);
+        self.own_task(
+            &["setup", "--only"]
+                .into_iter()
+                .chain(pieces)
+                .collect::<Vec<_>>(),
+        )?;
+        let report = kernels::run(self.root, self.full)?;
+        self.total += report.count;
+        if report.count.failed > 0 {
+            bail!("{} failed on other kernels", report.count.failed);
+        }
+        let absent = report.absent.join(" and ");
+        match (report.absent.is_empty(), is_ci()) {
+            (true, _) => Ok(Outcome::Done),
+            (false, true) => bail!("kernel {absent} is not installed"),
+            (false, false) if report.booted > 0 => Ok(Outcome::Done),
+            (false, false) => Ok(Outcome::Skipped(format!(
+                "no kernel is installed: {absent}"
+            ))),
+        }
+    }
+
     /// A real cluster, with the image as users build it.
     fn cluster(&mut self) -> anyhow::Result<()> {
         if !self.has_tests("cluster") {
@@ -351,9 +389,7 @@ impl Gate<'_> {
     }
 
     fn ebpf(&self) -> anyhow::Result<Outcome> {
-        let is_ci =
-            std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
-        if !has_program("bpf-linker") && !is_ci {
+        if !has_program("bpf-linker") && !is_ci() {
             let why = "bpf-linker is missing (\"cargo xtask setup\" installs it where it can)";
             return Ok(Outcome::Skipped(why.to_owned()));
         }
@@ -384,6 +420,11 @@ impl Gate<'_> {
         }
         Ok(())
     }
+}
+
+/// On CI what cannot run is a failure.
+fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
 fn echo(command: &Command) {

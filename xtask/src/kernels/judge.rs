@@ -1,0 +1,518 @@
+//! Holds what a guest showed against what its kernel has to show.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::console::Ran;
+use super::guest::Boot;
+use super::steps::{ABSENT, CORE, DEMO, DOCTOR, LOG, TESTS};
+use super::{Expected, Kernel};
+use crate::test::count::Count;
+
+/// The check that is no step: that the guest came up, and went down by itself.
+const BOOT: &str = "boot";
+
+/// How many lines of a failed step are shown.
+const TAIL: usize = 40;
+
+/// What h2trace says with its exit status: all is well; an error.
+const WELL: u32 = 0;
+const ERROR: u32 = 2;
+
+/// What came of a guest.
+pub(super) struct Verdict {
+    series: &'static str,
+    release: String,
+    took: Duration,
+    checks: Vec<Check>,
+    /// What was not run, and why.
+    skipped: Vec<String>,
+    /// What doctor says of each kernel program.
+    programs: Vec<String>,
+}
+
+/// One thing that a guest had to show.
+struct Check {
+    name: &'static str,
+    /// Why not, when it did not.
+    failure: Option<String>,
+    took: Duration,
+    /// This check, or the tests that it is made of.
+    count: Count,
+}
+
+impl Check {
+    fn new(name: &'static str, took: Duration, outcome: Result<(), String>) -> Self {
+        let count = Count {
+            passed: u64::from(outcome.is_ok()),
+            failed: u64::from(outcome.is_err()),
+        };
+        Check {
+            name,
+            failure: outcome.err(),
+            took,
+            count,
+        }
+    }
+}
+
+/// Judges a guest. `all`: more than the core of the kernel tests was run.
+pub(super) fn judge(kernel: &Kernel, all: bool, boot: &Boot) -> Verdict {
+    let console = &boot.console;
+    let of = |name| {
+        console
+            .step(name)
+            .ok_or_else(|| "it was not begun".to_owned())
+    };
+    let took = |name| console.step(name).map_or(Duration::ZERO, |step| step.took);
+    let mut checks = vec![Check::new(BOOT, console.booted, booted(kernel, boot))];
+    let doctor = of(DOCTOR).and_then(|ran| doctor(&kernel.expected, ran));
+    checks.push(Check::new(DOCTOR, took(DOCTOR), doctor));
+    let demo = of(DEMO).and_then(|ran| demo(&kernel.expected, ran));
+    checks.push(Check::new(DEMO, took(DEMO), demo));
+    let mut skipped = Vec::new();
+    match kernel.expected {
+        Expected::Traces => {
+            checks.push(match of(TESTS) {
+                Ok(ran) => tests(all, ran),
+                Err(_) => {
+                    let why = "they were not begun, as the step before them failed";
+                    Check::new(TESTS, Duration::ZERO, Err(why.to_owned()))
+                }
+            });
+            skipped.extend(not_run(all));
+        }
+        Expected::Refuses { missing } => skipped.push(format!(
+            "the kernel tests (this kernel has no {})",
+            missing.join(" and no ")
+        )),
+    }
+    let log = of(LOG).and_then(|ran| ended_with(WELL, ran));
+    checks.push(Check::new(LOG, took(LOG), log));
+    let of_doctor = console.step(DOCTOR).map_or(&[][..], |step| &step.lines);
+    Verdict {
+        series: kernel.series,
+        release: console.release.clone().unwrap_or_default(),
+        took: boot.took,
+        checks,
+        skipped,
+        programs: of_doctor
+            .iter()
+            .filter(|line| line.contains("program ") && line.contains("instructions"))
+            .map(|line| line.trim().to_owned())
+            .collect(),
+    }
+}
+
+/// It came up with everything mounted, as the kernel that was wanted, and went down by itself.
+fn booted(kernel: &Kernel, boot: &Boot) -> Result<(), String> {
+    let console = &boot.console;
+    let series = format!("{}.", kernel.series);
+    if let Some(broken) = console.broken.first() {
+        return Err(broken.clone());
+    }
+    match &console.release {
+        None => return Err("the init script did not come to its first step".to_owned()),
+        Some(release) if !release.starts_with(&series) => {
+            return Err(format!("it is kernel {release}"));
+        }
+        Some(_) => {}
+    }
+    match (boot.was_ended, console.is_complete) {
+        (true, _) => Err("it was ended at its time limit".to_owned()),
+        (false, false) => Err("it went down before its last step".to_owned()),
+        (false, true) => Ok(()),
+    }
+}
+
+fn doctor(expected: &Expected, ran: &Ran) -> Result<(), String> {
+    match expected {
+        Expected::Traces => ended_with(WELL, ran),
+        Expected::Refuses { missing } => {
+            ended_with(ERROR, ran)?;
+            let silent = missing
+                .iter()
+                .find(|name| !ran.says(&["MISSING", &format!("tracepoint {name}")]));
+            silent.map_or(Ok(()), |name| {
+                Err(format!("it does not name {name} as MISSING"))
+            })
+        }
+    }
+}
+
+fn demo(expected: &Expected, ran: &Ran) -> Result<(), String> {
+    match expected {
+        Expected::Traces => ended_with(WELL, ran),
+        Expected::Refuses { missing } => {
+            ended_with(ERROR, ran)?;
+            match missing.iter().any(|name| ran.says(&[name])) {
+                true => Ok(()),
+                false => Err(format!("it names none of {}", missing.join(", "))),
+            }
+        }
+    }
+}
+
+fn ended_with(wanted: u32, ran: &Ran) -> Result<(), String> {
+    match ran.status {
+        Some(status) if status == wanted => Ok(()),
+        Some(status) => {
+            // The last one: h2trace's own, or the test runner's.
+            let is_error =
+                |line: &&String| line.starts_with("h2trace: ") || line.starts_with("error");
+            let said = ran.lines.iter().rfind(is_error);
+            let said = said.map_or_else(String::new, |line| format!(": {line}"));
+            let killed = if status == 137 {
+                " (its time limit)"
+            } else {
+                ""
+            };
+            Err(format!("exit status {status}{killed}, not {wanted}{said}"))
+        }
+        None => Err("it did not end".to_owned()),
+    }
+}
+
+/// Tests pass when all that were asked for ran, none skipped itself, and none failed.
+fn tests(all: bool, ran: &Ran) -> Check {
+    let result = ran.lines.iter().find_map(|line| {
+        let filtered = number_before(line, " filtered out")?;
+        Some((Count::of_line(line)?, filtered))
+    });
+    let outcome = ended_with(WELL, ran).and_then(|()| {
+        let (count, filtered) = result.ok_or("it has no result line")?;
+        if let Some(line) = ran.lines.iter().find(|line| is_of_a_skipped_test(line)) {
+            return Err(format!("a test skipped itself: {line}"));
+        }
+        let (is, should) = match all {
+            true => (filtered, ABSENT.len()),
+            false => (count.passed, CORE.len()),
+        };
+        match usize::try_from(is) == Ok(should) {
+            true => Ok(()),
+            false if all => Err(format!("{is} tests were left out, not {should}")),
+            false => Err(format!("{is} tests ran, not {should}")),
+        }
+    });
+    let mut check = Check::new(TESTS, ran.took, outcome);
+    if let Some((count, _)) = result {
+        check.count = Count {
+            passed: count.passed,
+            failed: count.failed.max(check.count.failed),
+        };
+    }
+    check
+}
+
+/// What tests of this project print when they cannot run.
+fn is_of_a_skipped_test(line: &str) -> bool {
+    line.starts_with("skipped: ") || line.starts_with("SKIPPED: ")
+}
+
+fn number_before(line: &str, word: &str) -> Option<u64> {
+    let (before, _) = line.split_once(word)?;
+    before.rsplit(' ').next()?.parse().ok()
+}
+
+/// The kernel tests that no guest runs, or not without `--full`.
+fn not_run(all: bool) -> Vec<String> {
+    if all {
+        return ABSENT
+            .iter()
+            .map(|(name, lacks)| format!("{name} (the guest has no {lacks})"))
+            .collect();
+    }
+    vec!["the kernel tests outside the core (--full runs them)".to_owned()]
+}
+
+impl Verdict {
+    /// All checks and tests of it.
+    pub(super) fn count(&self) -> Count {
+        let mut total = Count::default();
+        for check in &self.checks {
+            total += check.count;
+        }
+        total
+    }
+
+    /// What it did, as a test runner would say it; of a failed check also the end of its output.
+    pub(super) fn print(&self, boot: &Boot, log: &Path) {
+        for check in &self.checks {
+            let how = check.failure.as_ref().map_or("ok", |_| "FAILED");
+            println!(
+                "test {}::{} ... {how} ({:.1} s)",
+                self.series,
+                check.name,
+                check.took.as_secs_f64()
+            );
+        }
+        for check in self.checks.iter().filter(|check| check.failure.is_some()) {
+            println!(
+                "\n---- {}::{}: {}",
+                self.series,
+                check.name,
+                check.failure.as_deref().unwrap_or_default()
+            );
+            let lines = match boot.console.step(check.name) {
+                Some(step) => step.lines.clone(),
+                None if check.name == BOOT => lines_of(log),
+                None => continue,
+            };
+            for line in &lines[lines.len().saturating_sub(TAIL)..] {
+                println!("    | {line}");
+            }
+        }
+        let count = self.count();
+        let word = if count.failed > 0 { "FAILED" } else { "ok" };
+        println!(
+            "\ntest result: {word}. {} passed; {} failed; its console is in {}\n",
+            count.passed,
+            count.failed,
+            log.display()
+        );
+    }
+
+    /// For the end of the step: a line of the kernel, and one of each of its programs.
+    pub(super) fn closing(&self) -> Vec<String> {
+        let said = |check: &Check| match &check.failure {
+            Some(why) => format!("{} FAILED ({})", check.name, shortened(why)),
+            None if check.name == TESTS => format!("{} {} passed", check.count.passed, check.name),
+            None => format!("{} as it has to be", check.name),
+        };
+        let checks: Vec<_> = self.checks.iter().map(said).collect();
+        let mut line = format!(
+            "{}: {}, {} s: {}",
+            self.series,
+            match self.release.as_str() {
+                "" => "not booted",
+                release => release,
+            },
+            self.took.as_secs(),
+            checks.join(", ")
+        );
+        for what in &self.skipped {
+            line += &format!("; skipped: {what}");
+        }
+        let programs = self.programs.iter().map(|line| format!("    {line}"));
+        std::iter::once(line).chain(programs).collect()
+    }
+}
+
+/// A reason that is not longer than a line or two: all of it stands above.
+fn shortened(why: &str) -> String {
+    const MOST: usize = 240;
+    match why.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{} ...", &why[..at]),
+        None => why.to_owned(),
+    }
+}
+
+fn lines_of(log: &Path) -> Vec<String> {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::console::Console;
+    use super::*;
+
+    const NEW: Kernel = Kernel {
+        series: "6.12",
+        expected: Expected::Traces,
+    };
+    const OLD: Kernel = Kernel {
+        series: "6.1",
+        expected: Expected::Refuses {
+            missing: &["sock_send_length", "sock_recv_length"],
+        },
+    };
+
+    /// A guest that printed this; each step is (name, output, status).
+    fn boot(release: &str, steps: &[(&str, &str, u32)]) -> Boot {
+        let mut console = Console::default();
+        let mut text = format!("@@h2trace-guest release {release}\n");
+        for (name, output, status) in steps {
+            text += &format!(
+                "@@h2trace-guest begin {name}\n{output}\n@@h2trace-guest end {name} {status}\n"
+            );
+        }
+        text += "@@h2trace-guest complete\n";
+        for line in text.lines() {
+            console.line(Duration::ZERO, line);
+        }
+        Boot {
+            console,
+            took: Duration::from_secs(40),
+            was_ended: false,
+        }
+    }
+
+    fn failures(kernel: &Kernel, boot: &Boot) -> Vec<String> {
+        let verdict = judge(kernel, false, boot);
+        let failed = verdict.checks.into_iter().filter_map(|check| {
+            let why = check.failure?;
+            Some(format!("{}: {why}", check.name))
+        });
+        failed.collect()
+    }
+
+    fn result(passed: usize, failed: usize) -> String {
+        format!(
+            "test result: ok. {passed} passed; {failed} failed; 0 ignored; 0 measured; 40 filtered out; finished in 1s"
+        )
+    }
+
+    #[test]
+    fn kernel_that_traces_passes_with_its_programs_told() {
+        let core = result(CORE.len(), 0);
+        let doctor = "ok  program sock_recv_length: loaded, 42355 instructions verified";
+        let boot = boot(
+            "6.12.117+deb12-cloud-amd64",
+            &[
+                (DOCTOR, doctor, 0),
+                (DEMO, "the same 5 calls", 0),
+                (TESTS, &core, 0),
+                (LOG, "", 0),
+            ],
+        );
+        assert_eq!(failures(&NEW, &boot), <[String; 0]>::default());
+        let verdict = judge(&NEW, false, &boot);
+        let passed = 4 + CORE.len() as u64;
+        assert_eq!(verdict.count(), Count { passed, failed: 0 });
+        let closing = verdict.closing();
+        assert!(closing[0].starts_with("6.12: 6.12.117+deb12-cloud-amd64, 40 s: boot as it"));
+        assert!(closing[0].contains("; skipped: the kernel tests outside the core"));
+        assert_eq!(closing[1], format!("    {doctor}"));
+    }
+
+    #[test]
+    fn each_thing_that_is_not_as_it_has_to_be_is_a_failure_of_its_own() {
+        let core = result(CORE.len(), 0);
+        let refused = "h2trace: cannot load the kernel program sock_recv_length";
+        for (release, steps, want) in [
+            (
+                "6.12.1",
+                vec![
+                    (DOCTOR, "", 2),
+                    (DEMO, refused, 2),
+                    (TESTS, &*core, 0),
+                    (LOG, "Oops", 1),
+                ],
+                vec![
+                    "doctor: exit status 2, not 0".to_owned(),
+                    format!("demo: exit status 2, not 0: {refused}"),
+                    "kernel-log: exit status 1, not 0".to_owned(),
+                ],
+            ),
+            (
+                "6.1.9",
+                vec![(DOCTOR, "", 0), (DEMO, "", 137), (LOG, "", 0)],
+                vec![
+                    "boot: it is kernel 6.1.9".to_owned(),
+                    "demo: exit status 137 (its time limit), not 0".to_owned(),
+                    "kernel-tests: they were not begun, as the step before them failed".to_owned(),
+                ],
+            ),
+        ] {
+            assert_eq!(failures(&NEW, &boot(release, &steps)), want);
+        }
+    }
+
+    #[test]
+    fn tests_that_skip_themselves_or_are_too_few_fail() {
+        let with = |output: &str, status| {
+            let steps = [
+                (DOCTOR, "", 0),
+                (DEMO, "", 0),
+                (TESTS, output, status),
+                (LOG, "", 0),
+            ];
+            let boot = boot("6.12.1", &steps);
+            let count = judge(&NEW, false, &boot).count();
+            (failures(&NEW, &boot), count.failed)
+        };
+        let few = result(CORE.len() - 1, 0);
+        assert_eq!(
+            with(&few, 0),
+            (
+                vec![format!(
+                    "kernel-tests: {} tests ran, not {}",
+                    CORE.len() - 1,
+                    CORE.len()
+                )],
+                1
+            )
+        );
+        let skipped = format!("skipped: no privileges\n{}", result(CORE.len(), 0));
+        let (why, failed) = with(&skipped, 0);
+        assert!(why[0].contains("skipped itself") && failed == 1, "{why:?}");
+        let broken = result(CORE.len() - 3, 3);
+        assert_eq!(
+            with(&broken, 101),
+            (vec!["kernel-tests: exit status 101, not 0".to_owned()], 3)
+        );
+        assert_eq!(
+            with("panicked", 0),
+            (vec!["kernel-tests: it has no result line".to_owned()], 1)
+        );
+    }
+
+    #[test]
+    fn kernel_without_hooks_has_to_be_refused_by_name() {
+        let doctor = "  MISSING  tracepoint sock_send_length  missing\n  MISSING  tracepoint sock_recv_length  missing";
+        let demo = "h2trace: kernel 6.1.0 has no tracepoint sock_recv_length";
+        let good = boot(
+            "6.1.0-56-cloud-amd64",
+            &[(DOCTOR, doctor, 2), (DEMO, demo, 2), (LOG, "", 0)],
+        );
+        assert_eq!(failures(&OLD, &good), <[String; 0]>::default());
+        let closing = judge(&OLD, false, &good).closing();
+        assert!(
+            closing[0].ends_with(
+                "skipped: the kernel tests (this kernel has no sock_send_length and no sock_recv_length)"
+            ),
+            "{closing:?}"
+        );
+        let half =
+            "  MISSING  tracepoint sock_send_length  missing\n  ok  tracepoint sock_recv_length";
+        let vague = "h2trace: no such file";
+        let bad = boot(
+            "6.1.0-56-cloud-amd64",
+            &[(DOCTOR, half, 2), (DEMO, vague, 2), (LOG, "", 0)],
+        );
+        assert_eq!(
+            failures(&OLD, &bad),
+            [
+                "doctor: it does not name sock_recv_length as MISSING",
+                "demo: it names none of sock_send_length, sock_recv_length"
+            ]
+        );
+        let traces = boot(
+            "6.1.0-56-cloud-amd64",
+            &[(DOCTOR, "", 0), (DEMO, "", 0), (LOG, "", 0)],
+        );
+        assert_eq!(failures(&OLD, &traces).len(), 2);
+    }
+
+    #[test]
+    fn guest_that_stopped_or_was_ended_failed() {
+        let steps = [(DOCTOR, "", 0), (DEMO, "", 0)];
+        let mut stopped = boot("6.12.1", &steps);
+        stopped.console.is_complete = false;
+        assert_eq!(
+            failures(&NEW, &stopped)[0],
+            "boot: it went down before its last step"
+        );
+        stopped.was_ended = true;
+        assert_eq!(
+            failures(&NEW, &stopped)[0],
+            "boot: it was ended at its time limit"
+        );
+        stopped.console.broken.push("no loopback".to_owned());
+        assert_eq!(failures(&NEW, &stopped)[0], "boot: no loopback");
+    }
+}

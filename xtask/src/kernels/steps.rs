@@ -1,0 +1,156 @@
+//! What a guest runs, and which of the kernel tests.
+
+use std::time::Duration;
+
+use super::Expected;
+
+/// The tests of `tests/kernel` that run in every guest, by their whole names, and what each shows on another kernel.
+///
+/// They need no program but their own. A test loads the kernel programs once or more, and an emulated processor takes
+/// seconds for each load: so these are tests whose outcome depends on the kernel's version, that load them once.
+/// `cargo xtask test --kernels --full` runs all but [`ABSENT`].
+pub(super) const CORE: [(&str, &str); 11] = [
+    (
+        "ways::data_is_counted_and_not_copied",
+        "the walk over frames, and what is copied of DATA",
+    ),
+    (
+        "ways::threads_that_share_a_connection_are_seen",
+        "sockets that several tasks use at once",
+    ),
+    (
+        "ends::a_close_in_order_tells_who_closed_first",
+        "TCP states, from the tracepoint inet_sock_set_state",
+    ),
+    (
+        "ends::a_reset_is_told_at_both_ends",
+        "the tracepoints tcp_send_reset and tcp_receive_reset, whose arguments changed between versions",
+    ),
+    (
+        "ends::the_end_of_a_unix_socket_is_told_by_a_receive",
+        "AF_UNIX sockets, whose end no tracepoint tells",
+    ),
+    (
+        "ends::a_reused_address_is_another_socket",
+        "the end of a socket's memory, from tcp_destroy_sock",
+    ),
+    (
+        "late::a_direction_in_the_middle_of_long_data_finds_the_next_frame",
+        "the search for a frame, the longest loop",
+    ),
+    (
+        "late::bytes_spliced_from_a_socket_show_as_a_gap_and_cost_the_place",
+        "splice(2), which passes no hook",
+    ),
+    (
+        "late::sendfile_within_data_is_a_normal_hole",
+        "sendfile(2), which the kernel sends in another way since 6.5",
+    ),
+    (
+        "losses::a_call_of_thousands_of_frames_is_walked_to_its_end",
+        "a call that is walked in several goes",
+    ),
+    (
+        "pods::pod_added_later_is_traced_from_its_first_byte_and_until_it_is_removed",
+        "the cgroups of a task",
+    ),
+];
+
+/// The tests of `tests/kernel` that cannot run in a guest, and what they lack.
+pub(super) const ABSENT: [(&str, &str); 2] = [
+    (
+        "other::children_of_a_process_are_traced",
+        "bash, whose /dev/tcp busybox has not",
+    ),
+    (
+        "pods_later::first_request_of_a_pod_that_starts_later_is_seen_whole_and_nobody_elses",
+        "curl and nghttpd",
+    ),
+];
+
+/// What runs in a guest, one after the other.
+pub(super) struct Step {
+    /// Its name on the console.
+    pub(super) name: &'static str,
+    /// The program and its arguments: words without spaces and quotes.
+    pub(super) command: Vec<&'static str>,
+    /// It is ended after so long.
+    pub(super) limit: Duration,
+    /// It is not begun when the step before it failed.
+    pub(super) depends: bool,
+}
+
+/// Names of steps.
+pub(super) const DOCTOR: &str = "doctor";
+pub(super) const DEMO: &str = "demo";
+pub(super) const TESTS: &str = "kernel-tests";
+pub(super) const LOG: &str = "kernel-log";
+
+/// The steps of a guest. Their limits are for what hangs: several times what they take on a busy machine.
+pub(super) fn of(expected: &Expected, all: bool) -> Vec<Step> {
+    let step = |name, command, seconds| Step {
+        name,
+        command,
+        limit: Duration::from_secs(seconds),
+        depends: false,
+    };
+    let mut steps = vec![
+        step(DOCTOR, vec!["h2trace", "doctor"], 120),
+        step(DEMO, vec!["h2trace", "demo", "--calls", "20"], 300),
+    ];
+    if matches!(expected, Expected::Traces) {
+        let limit = if all { 2_400 } else { 900 };
+        // A program that does not load fails the demo, and would fail each of the tests after a long time.
+        steps.push(Step {
+            depends: true,
+            ..step(TESTS, tests(all), limit)
+        });
+    }
+    steps.push(step(LOG, vec!["look-into-the-kernels-log"], 30));
+    steps
+}
+
+/// The test program and its arguments.
+fn tests(all: bool) -> Vec<&'static str> {
+    let mut command = vec!["kernel-tests"];
+    // What a test that passes has printed tells whether it skipped itself.
+    command.extend(["--test-threads=1", "--show-output", "--exact"]);
+    if all {
+        command.extend(ABSENT.iter().flat_map(|(name, _)| ["--skip", name]));
+    } else {
+        command.extend(CORE.iter().map(|(name, _)| name));
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_test_that_is_named_here_is_there() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kernel");
+        for (name, _) in CORE.into_iter().chain(ABSENT) {
+            let (module, function) = name.split_once("::").unwrap();
+            let text = std::fs::read_to_string(folder.join(format!("{module}.rs"))).unwrap();
+            let head = format!("#[test]\nfn {function}() {{");
+            assert!(text.contains(&head), "no {head:?} in {module}.rs");
+        }
+        for (name, _) in CORE {
+            assert!(ABSENT.iter().all(|(absent, _)| *absent != name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_hooks_runs_no_kernel_tests() {
+        let names =
+            |expected| -> Vec<_> { of(&expected, false).iter().map(|step| step.name).collect() };
+        assert_eq!(names(Expected::Traces), [DOCTOR, DEMO, TESTS, LOG]);
+        assert_eq!(
+            names(Expected::Refuses { missing: &[] }),
+            [DOCTOR, DEMO, LOG]
+        );
+    }
+}
