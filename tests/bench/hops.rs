@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use h2trace::kernel::event::{
+use h2trace::event::{
     Address, Boundary, Bytes, Confidence, Direction, Event, Open, Opened, SocketKey, Task,
     Timestamp, What,
 };
@@ -324,8 +324,8 @@ fn run(records: &[Record], joins: bool, shown: &Arc<Shown>) -> Duration {
 }
 
 fn nothing() -> What<'static> {
-    What::End(h2trace::kernel::event::End {
-        cause: h2trace::kernel::event::EndCause::Closed,
+    What::End(h2trace::event::End {
+        cause: h2trace::event::EndCause::Closed,
         tx_offset: None,
         rx_offset: None,
     })

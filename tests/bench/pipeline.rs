@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use h2trace::anomaly::kind::Verdict;
-use h2trace::kernel::decode::decode;
-use h2trace::kernel::event::Timestamp;
+use h2trace::event::Timestamp;
+use h2trace::event::decode::decode;
 use h2trace::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
 use h2trace::stream::table::Shown;
 use tempfile::TempDir;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use h2trace::workload::belongs::Belongs;
+use h2trace::attribution::Belongs;
 use h2trace::workload::kubernetes::state::{Reach, Told};
 use h2trace::workload::kubernetes::{self, Mode, Settings, Source};
 use h2trace::workload::pod::Pod;

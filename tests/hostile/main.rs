@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use h2trace::kernel::event::{
+use h2trace::event::{
     Address, Boundary, Bytes, Confidence, Direction, Event, Open, Opened, SocketKey, Task,
     Timestamp, What,
 };

@@ -2,10 +2,8 @@
 
 use std::{fs, os::fd::AsRawFd, os::unix::fs::MetadataExt, path::PathBuf, process};
 
-use h2trace::kernel::{
-    CgroupKind, Filter, LiveCgroups, Options,
-    event::{Direction, EndCause},
-};
+use h2trace::event::{Direction, EndCause};
+use h2trace::kernel::{CgroupKind, Filter, LiveCgroups, Options};
 use h2trace::workload::cgroup;
 use tracer_ebpf::counter::Counter;
 

@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use h2trace::kernel::{CgroupKind, event::Direction};
+use h2trace::event::Direction;
+use h2trace::kernel::CgroupKind;
 use h2trace::workload::pod::{Container, Pod};
 use h2trace::workload::pods::Pods;
 use h2trace::workload::select::{Keeper, Membership, Selected, Selection};

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use h2trace::workload::belongs::Belongs;
+use h2trace::attribution::Belongs;
 use tracer_tests::cluster::{ApiParts, User};
 use tracer_tests::{eventually, require};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use h2trace::workload::belongs::Belongs;
+use h2trace::attribution::Belongs;
 use h2trace::workload::kubernetes::state::{Reach, Reason, Told};
 use tracer_tests::cluster::{ApiParts, User};
 use tracer_tests::{eventually, require};

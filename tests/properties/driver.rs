@@ -4,9 +4,9 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use h2trace::anomaly::kind::{Finding, Verdict};
+use h2trace::event::decode::decode;
+use h2trace::event::{Event, Timestamp};
 use h2trace::kernel::capture::{Capture, CaptureError, Reassembly};
-use h2trace::kernel::decode::decode;
-use h2trace::kernel::event::{Event, Timestamp};
 use h2trace::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
 use h2trace::stream::record::{Outcome, StreamRecord};
 use h2trace::stream::table::Shown;

@@ -4,13 +4,15 @@
 //! The data path, one folder a stage, in this order:
 //!
 //! ```text
-//! kernel -> connection -> frame -> stream -> hop -> anomaly -> export
+//! kernel -> event -> connection -> frame -> stream -> hop -> anomaly -> export
 //! ```
 //!
-//! A stage may use the stages before it, never one after it. `connection`, `frame`, `stream`, `hop`
+//! A stage may use the stages before it, never one after it. `event`, `connection`, `frame`, `stream`, `hop`
 //! and `anomaly` are pure: no I/O, no async, no clock (time comes in with the event), no logging of
 //! payload. Only [`pipeline`] joins them.
 
+pub mod attribution;
+pub mod event;
 pub mod limits;
 
 pub mod anomaly;

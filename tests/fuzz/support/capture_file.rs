@@ -5,7 +5,7 @@
 use std::io::{Cursor, Read, Write as _};
 
 use h2trace::kernel::capture::{Capture, Reassembly};
-use h2trace::kernel::event::Timestamp;
+use h2trace::event::Timestamp;
 use h2trace::pipeline::Frames;
 use tracer_tests::conversation::Random;
 

@@ -5,7 +5,7 @@
 
 use h2trace::frame::head::frame_type;
 use h2trace::frame::{DataPiece, Fault, Frame, FrameReader, Start, Step, Violation};
-use h2trace::kernel::event::Boundary;
+use h2trace::event::Boundary;
 use h2trace::limits;
 use tracer_tests::conversation::Random;
 

@@ -3,8 +3,8 @@
 //!
 //! Input: for each record a control byte, its length (two bytes, little-endian), its bytes.
 
-use h2trace::kernel::decode::decode;
-use h2trace::kernel::event::{Boundary, Bytes, Event, Segment, Timestamp, What};
+use h2trace::event::decode::decode;
+use h2trace::event::{Boundary, Bytes, Event, Segment, Timestamp, What};
 use h2trace::pipeline::{Frames, Pipeline};
 
 use crate::bounded;

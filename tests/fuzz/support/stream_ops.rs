@@ -12,7 +12,7 @@ use h2trace::frame::head::Head;
 use h2trace::frame::{
     DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Step, StreamId, Violation,
 };
-use h2trace::kernel::event::Timestamp;
+use h2trace::event::Timestamp;
 use h2trace::limits;
 use h2trace::stream::record::StreamEvent;
 use h2trace::stream::table::{Context, Shown, StreamTable};

@@ -1,8 +1,8 @@
 //! The closed list of findings.
 
 use crate::connection::{ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::{ErrorCode, StreamId};
-use crate::kernel::event::Timestamp;
 use crate::stream::record::{Moment, RequestPhase, ResponsePhase, Tier, Windows};
 
 /// How bad it is.

@@ -20,12 +20,12 @@ use super::output::Printer;
 use super::ready::ReadyFile;
 use super::trace;
 use crate::connection::ConnectionId;
+use crate::event::{Event, SocketKey, Timestamp};
 use crate::export::clock::WallClock;
 use crate::export::pcapng::{Counts, Recorder, Settings, Taken};
 use crate::export::tally::StoppedBy;
 use crate::export::text::count;
 use crate::kernel;
-use crate::kernel::event::{Event, SocketKey, Timestamp};
 use crate::limits;
 use crate::pipeline::{Output, Sink};
 

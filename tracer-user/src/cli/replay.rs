@@ -12,13 +12,13 @@ use anyhow::Context as _;
 use super::args::{Format, Headers, ReplayArgs, Show};
 use super::output;
 use super::show::Wanted;
+use crate::event::Timestamp;
 use crate::export::clock::WallClock;
 use crate::export::diagnosis::Diagnosis;
 use crate::export::json::Json;
 use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
 use crate::export::text::{Text, count};
 use crate::kernel::capture::{Capture, CaptureError, Counts, Reassembly};
-use crate::kernel::event::Timestamp;
 use crate::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
 use crate::stream::table::Shown;
 

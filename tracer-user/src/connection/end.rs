@@ -1,7 +1,7 @@
 //! When has a connection ended, and who ended it?
 
 use super::ConnectionEnd;
-use crate::kernel::event::{EndCause, Timestamp};
+use crate::event::{EndCause, Timestamp};
 use crate::limits::{CONNECTION_LINGER_NS, HALF_CLOSED_QUIET_NS};
 
 /// Follows the signs of a connection's end. The first sign is the cause; the last decides when nothing
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_lost_place_is_no_end() {
         let mut ending = Ending::default();
-        ending.sign(EndCause::Desync(crate::kernel::event::Direction::Tx), T);
+        ending.sign(EndCause::Desync(crate::event::Direction::Tx), T);
         assert!(!ending.begun());
     }
 }

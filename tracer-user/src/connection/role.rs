@@ -1,7 +1,7 @@
 //! Who is the client? Evidence from how the connection was opened and from what its frames say.
 
 use super::Endpoint;
-use crate::kernel::event::{Direction, Opened};
+use crate::event::{Direction, Opened};
 
 /// What is known of the observed end's role. Only proof is taken, never a guess by port number.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::kernel::event::{SocketKey, Timestamp};
+use crate::event::{SocketKey, Timestamp};
 
 /// Connections by socket, at most `capacity` of them.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Label values: closed sets, and what of open ones may be shown.
 
 use crate::connection::Endpoint;
-use crate::kernel::event::OtherProtocol;
+use crate::event::OtherProtocol;
 use crate::pipeline::Protocol;
 use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::anomaly::Rules;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::event::{Address, Opened, OtherProtocol, Timestamp};
 use crate::frame::{ErrorCode, StreamId};
 use crate::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, PlaceKey};
-use crate::kernel::event::{Address, Opened, OtherProtocol, Timestamp};
 use crate::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol};
 use crate::stream::condition::FlowNotes;
 use crate::stream::record::{
@@ -17,9 +17,8 @@ use crate::stream::record::{
     ResponsePhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
 };
 
+use crate::attribution::{Belongs, Owner, Workload};
 use crate::stream::user_agent::UserAgent;
-use crate::workload::belongs::Belongs;
-use crate::workload::pod::{Owner, Workload};
 
 const START: u64 = 1_000_000_000;
 

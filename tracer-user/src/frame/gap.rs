@@ -1,6 +1,6 @@
 //! Lost bytes: what can still be known, and where reading goes on.
 
-use crate::kernel::event::Boundary;
+use crate::event::Boundary;
 
 use super::data::Data;
 use super::head::{Head, frame_type};

@@ -1,7 +1,7 @@
 //! What is kept of a request's opening while its other side is looked for: little, since very many are.
 
 use super::ids::Ids;
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::stream::digest::Opening;
 
 /// The opening of a stream that a process serves.

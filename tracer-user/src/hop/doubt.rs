@@ -3,7 +3,7 @@
 
 use super::place::{Down, Place};
 use super::{Attempt, By, Confidence};
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 
 /// Requests that a request's answer is compared with, at most.
 const LOOKED_AT: usize = 32;

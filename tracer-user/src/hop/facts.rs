@@ -2,8 +2,8 @@
 
 use super::{Attempt, Hop, OtherSide};
 use crate::connection::{ConnectionEnd, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
-use crate::kernel::event::Timestamp;
 use crate::stream::record::{RequestPhase, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord};
 
 /// How a stream came to its end, as the proxy's two sides need it told: by whom.

@@ -36,8 +36,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::connection::{ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::StreamId;
-use crate::kernel::event::Timestamp;
 use crate::stream::record::StreamRecord;
 pub use facts::{EndStreamLag, Ended, ended};
 pub use table::Hops;

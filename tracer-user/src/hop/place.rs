@@ -11,7 +11,7 @@ use super::order::Order;
 use super::period::{self, Periods};
 use super::shared::{self, Shared};
 use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Side};
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::limits;
 use crate::stream::digest::Opening;
 use crate::stream::record::StreamRecord;

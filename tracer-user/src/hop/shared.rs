@@ -85,9 +85,9 @@ mod tests {
     use std::sync::Arc;
 
     use crate::connection::ConnectionId;
+    use crate::event::Timestamp;
     use crate::frame::StreamId;
     use crate::hop::{Hop, Hops, PlaceKey, Side};
-    use crate::kernel::event::Timestamp;
     use crate::stream::digest::{FieldsDigest, Opening};
     use crate::stream::script::{C, S, Script, block};
 

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::{Confidence, Hop, Hops, PlaceKey, Side};
 use crate::connection::ConnectionId;
+use crate::event::Timestamp;
 use crate::frame::StreamId;
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::digest::{FieldsDigest, Opening};
 use crate::stream::record::StreamRecord;

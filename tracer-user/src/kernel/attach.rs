@@ -10,11 +10,11 @@ use aya::{
 use aya_log::EbpfLogger;
 use tracer_ebpf::{config::filter, counter::COUNTERS};
 
+use crate::event::{Event, decode::decode};
+
 use super::{
     btf::Btf,
-    decode::decode,
     doctor,
-    event::Event,
     load::{self, Filter, Options, StartError},
     members::{LiveCgroups, Members},
 };

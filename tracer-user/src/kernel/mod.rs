@@ -3,9 +3,7 @@
 mod attach;
 pub mod btf;
 pub mod capture;
-pub mod decode;
 pub mod doctor;
-pub mod event;
 mod load;
 mod members;
 mod process;

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::output::{FieldSeen, FrameSeen};
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::head::{Head, flag, frame_type};
 use crate::frame::{Field, Frame, HeaderBlock, Step, StreamId, Violation};
-use crate::kernel::event::Timestamp;
 use crate::stream::shown::Shown;
 
 /// Which frames the pipeline tells.

@@ -1,8 +1,8 @@
 //! One direction of a connection end: where its bytes stand, and its frame reader.
 
 use crate::connection::order::{Continuity, Order};
+use crate::event::{Boundary, Bytes, Segment};
 use crate::frame::{FrameReader, Start};
-use crate::kernel::event::{Boundary, Bytes, Segment};
 
 /// One direction: where its bytes stand, and its reader once the first ones came.
 #[derive(Default)]

@@ -18,14 +18,14 @@ use std::sync::Arc;
 pub use frames::Frames;
 pub use output::{ConnectionInfo, FieldSeen, FrameSeen, HopEnd, Loss, Output, Protocol, Sink};
 
+use crate::attribution::Belongs;
 use crate::connection::ConnectionId;
 use crate::connection::table::Table;
-use crate::kernel::event::{
+use crate::event::{
     Address, EndCause, Event, Open, Opened, OtherProtocol, SocketKey, Timestamp, What,
 };
 use crate::limits;
 use crate::stream::table::Shown;
-use crate::workload::belongs::Belongs;
 use conn::Conn;
 use later::Later;
 

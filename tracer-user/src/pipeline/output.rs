@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::anomaly::kind::{Finding, Kind};
+use crate::attribution::Belongs;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::event::{Address, Opened, OtherProtocol, Process, Timestamp};
 use crate::frame::head::Head;
 use crate::frame::{Frame, Violation};
 use crate::hop::{Hop, Lone};
-use crate::kernel::event::{Address, Opened, OtherProtocol, Process, Timestamp};
 use crate::stream::record::{GoAway, StreamRecord};
-use crate::workload::belongs::Belongs;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

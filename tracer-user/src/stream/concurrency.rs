@@ -1,6 +1,6 @@
 //! How many streams are open, against SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 section 5.1.2).
 
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::stream::condition::{
     CROSSING_GRACE_NS, OverCap, REOPENED_AT_ONCE_NS, SATURATION_NS, SATURATION_REOPENED, Standing,
 };

@@ -4,7 +4,7 @@
 //! A condition is told while it stands, not when the stream ends: what hangs does not end.
 
 use crate::connection::{ConnectionId, Endpoint};
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::stream::record::StreamRecord;
 
 /// How long a sender with more to send must have no window, and get none, to be called stalled. Slow

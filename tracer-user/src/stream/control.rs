@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::StreamId;
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::pair::Pair;
 

@@ -7,8 +7,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
 
 use crate::connection::ConnectionId;
+use crate::event::Timestamp;
 use crate::frame::{HeaderBlock, StreamId};
-use crate::kernel::event::Timestamp;
 use crate::limits;
 
 /// Two random words, the same for one run.

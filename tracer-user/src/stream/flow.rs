@@ -1,8 +1,8 @@
 //! Flow-control windows of both directions (RFC 9113 sections 5.2 and 6.9).
 
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::StreamId;
-use crate::kernel::event::Timestamp;
 use crate::stream::condition::{CROSSING_GRACE_NS, FlowBreach};
 use crate::stream::pair::Pair;
 use crate::stream::settings::Acks;

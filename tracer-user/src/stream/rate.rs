@@ -4,8 +4,8 @@
 //! is counted whole wherever the windows lie. Nothing grows: some counters for each connection.
 
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::StreamId;
-use crate::kernel::event::Timestamp;
 use crate::stream::pair::Pair;
 
 /// Length of one window, in event time.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::{ErrorCode, StreamId};
-use crate::kernel::event::Timestamp;
 use crate::stream::condition::{Condition, FlowNotes};
 use crate::stream::control::{Pings, UnansweredPing};
 use crate::stream::digest::Opening;

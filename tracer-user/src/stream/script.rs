@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::head::Head;
 use crate::frame::{
     DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Step, StreamId, Violation,
 };
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::record::{StreamEvent, StreamRecord};
 use crate::stream::table::{Context, Shown, StreamTable};

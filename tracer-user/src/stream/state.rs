@@ -17,8 +17,8 @@
 //! is a request half that a PUSH_PROMISE ended and a response half still Idle.
 
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
-use crate::kernel::event::Timestamp;
 use crate::stream::record::EndStreamOn;
 
 /// One direction of a stream. A state holds only what is true in it.

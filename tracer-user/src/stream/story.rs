@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::connection::Endpoint;
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::limits;
 use crate::stream::record::{Moment, Windows};
 

@@ -1,8 +1,8 @@
 //! Rules of RFC 9113 that an endpoint broke, and what the other made of it.
 
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::{ErrorCode, StreamId};
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::pair::Pair;
 

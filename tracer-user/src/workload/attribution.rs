@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::belongs::Belongs;
 use super::container;
 use super::container_ids::{ContainerIds, Is};
 use super::kubernetes::Source;
 use super::process;
-use crate::kernel::event::Address;
+use crate::attribution::Belongs;
+use crate::event::Address;
 use crate::limits;
 
 /// How long a process is believed to be in no pod.

@@ -1,7 +1,6 @@
 //! Which workload a process or a cgroup is: what `/proc`, the cgroup file system and Kubernetes say.
 
 pub mod attribution;
-pub mod belongs;
 pub mod cgroup;
 pub mod container;
 mod container_ids;

@@ -1,16 +1,9 @@
-//! Pods as Kubernetes names them, and the part of one that a connection end belongs to.
+//! Pods as Kubernetes names them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// What made a pod and keeps it running.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Owner {
-    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job` or another kind; empty for a pod of its own.
-    pub kind: String,
-    /// Its name. Of a Deployment's pod it is the Deployment's, not the ReplicaSet's.
-    pub name: String,
-}
+use crate::attribution::{Owner, Workload};
 
 /// A container of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,31 +43,12 @@ pub struct Pod {
     pub containers: Vec<Container>,
 }
 
-/// Where a connection end belongs to in Kubernetes: its labels in metrics and its keys in JSON.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Workload {
-    /// The pod's namespace.
-    pub namespace: String,
-    /// The pod's name.
-    pub pod: String,
-    /// The pod's uid.
-    pub pod_uid: String,
-    /// The container's name; empty while it is not known, and at a peer that is known by its address alone.
-    pub container: String,
-    /// The container's id; empty as the name is.
-    pub container_id: String,
-    /// The node.
-    pub node: String,
-    /// What made the pod.
-    pub owner: Owner,
-}
-
-impl Workload {
-    /// The container `id` of `pod`; an empty id is none of its containers. An id that is not known yet is that of the
+impl Pod {
+    /// Its container `id` as the workload of a connection end; an empty id is none of its containers. An id that is not known yet is that of the
     /// only container, where there is but one.
     #[must_use]
-    pub fn of(pod: &Pod, id: &str) -> Workload {
-        let mut all = pod.containers.iter();
+    pub fn workload(&self, id: &str) -> Workload {
+        let mut all = self.containers.iter();
         let known = all.clone().find(|container| container.id == id);
         let alone = || {
             let first = all.next()?;
@@ -82,13 +56,13 @@ impl Workload {
         };
         let container = known.or_else(alone).filter(|_| !id.is_empty());
         Workload {
-            namespace: pod.namespace.clone(),
-            pod: pod.name.clone(),
-            pod_uid: pod.uid.clone(),
+            namespace: self.namespace.clone(),
+            pod: self.name.clone(),
+            pod_uid: self.uid.clone(),
             container: container.map_or_else(String::new, |container| container.name.clone()),
             container_id: id.to_owned(),
-            node: pod.node.clone(),
-            owner: pod.owner.clone(),
+            node: self.node.clone(),
+            owner: self.owner.clone(),
         }
     }
 }
@@ -119,7 +93,7 @@ mod tests {
             (&[("app", "c1")], "", ""),
             (&[], "c1", ""),
         ] {
-            let found = Workload::of(&pod(containers), id);
+            let found = pod(containers).workload(id);
             assert_eq!(found.container, want, "{containers:?} {id}");
         }
     }

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
-use super::belongs::{Belongs, WeakBelongs};
-use super::pod::Workload;
 use super::pods::Pods;
+use crate::attribution::{Belongs, WeakBelongs, Workload};
 use crate::limits;
 
 /// How long an address waits for its pod. What comes later may be another pod's.
@@ -53,7 +52,7 @@ impl Waiting {
     pub fn address(&self, address: IpAddr, pods: &Pods) -> Belongs {
         if let Some(pod) = pods.by_address(address) {
             let belongs = Belongs::to_pod(&pod.uid, "");
-            belongs.name(Arc::new(Workload::of(&pod, "")));
+            belongs.name(Arc::new(pod.workload("")));
             return belongs;
         }
         let belongs = Belongs::to_address();
@@ -123,7 +122,7 @@ impl Waiting {
             let Some(pod) = pods.by_container(belongs.container_id()) else {
                 continue;
             };
-            let told = Workload::of(&pod, belongs.container_id());
+            let told = pod.workload(belongs.container_id());
             let workload = match belongs.workload() {
                 // What the API server says of the pod is better.
                 Some(known) if known.container.is_empty() => Workload {
@@ -210,7 +209,7 @@ impl Unnamed {
         };
         // A pod that the kubelet took on later cannot have been the peer.
         if pod.started <= opened && !self.is_over() && belongs.workload().is_none() {
-            belongs.name(Arc::new(Workload::of(&pod, "")));
+            belongs.name(Arc::new(pod.workload("")));
         }
         true
     }
@@ -234,7 +233,7 @@ fn name_container(belongs: &Belongs, pods: &Pods) -> Named {
     let Some(pod) = pod.or_else(|| pods.by_container(id)) else {
         return Named::No;
     };
-    let workload = Workload::of(&pod, id);
+    let workload = pod.workload(id);
     let fully = !workload.container.is_empty() || id.is_empty();
     let known = belongs.workload();
     // A container that was named keeps its name when its pod knows a newer one only.
@@ -320,7 +319,7 @@ mod tests {
         let (pods, of_runtime, waiting) = (Pods::default(), Pods::default(), Waiting::default());
         let (early, late) = (Belongs::to_pod("u1", "c1"), Belongs::to_pod("u2", "c2"));
         let owned = |pod: Pod| Pod {
-            owner: super::super::pod::Owner {
+            owner: crate::attribution::Owner {
                 kind: "Deployment".into(),
                 name: "cart".into(),
             },

@@ -6,8 +6,8 @@ use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::flow_control::Said;
 use crate::anomaly::rules::{finding, words};
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
-use crate::kernel::event::Timestamp;
 use crate::stream::condition::OverCap;
 use crate::stream::record::StreamRecord;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::{finding, on_connection, ping, protocol, words};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
-use crate::kernel::event::Timestamp;
 use crate::limits;
 
 use crate::stream::initiator;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::{finding, words};
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
-use crate::kernel::event::Timestamp;
 use crate::stream::condition::{FlowBreach, FlowFault, Stall, WindowOf};
 use crate::stream::record::{OpenMessage, Outcome, StreamRecord, Windows};
 

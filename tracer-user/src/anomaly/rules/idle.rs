@@ -8,8 +8,8 @@ use crate::anomaly::rules::flow_control::Said;
 use crate::anomaly::rules::shape::Shapes;
 use crate::anomaly::rules::{finding, words};
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::record::{Outcome, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord, Tier};
 

@@ -22,9 +22,9 @@ mod words;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::{ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::hop::Hop;
-use crate::kernel::event::Timestamp;
 use crate::stream::condition::{Condition, Standing};
 use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 

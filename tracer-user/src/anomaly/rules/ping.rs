@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::{on_connection, words};
 use crate::connection::{ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
-use crate::kernel::event::Timestamp;
 use crate::stream::control::{Pings, UnansweredPing};
 use crate::stream::record::{BeforeGoAway, GoAway};
 

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::{header_list, on_connection};
 use crate::connection::{ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::record::GoAway;
 

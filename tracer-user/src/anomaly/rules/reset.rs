@@ -160,7 +160,7 @@ fn judge_one(record: &StreamRecord, reset: &Reset) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::event::Timestamp;
+    use crate::event::Timestamp;
     use crate::stream::record::Windows;
 
     fn reset(

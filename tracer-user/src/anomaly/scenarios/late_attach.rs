@@ -332,7 +332,7 @@ proptest! {
         }
         match traced_to_the_end {
             true => drop(script.close(ConnectionEnd::PeerReset)),
-            false => script.table.trace_ended(crate::kernel::event::Timestamp(script.now)),
+            false => script.table.trace_ended(crate::event::Timestamp(script.now)),
         }
         prop_assert_eq!(script.table.live(), 0);
         let mut rules = Rules::new();

@@ -2,9 +2,9 @@
 
 use crate::anomaly::Rules;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
+use crate::event::Timestamp;
 use crate::frame::HeaderBlock;
 use crate::hop::{Hop, Hops, PlaceKey, Side};
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::condition::Standing;
 use crate::stream::record::{StreamEvent, StreamRecord};

@@ -3,8 +3,8 @@
 use super::{Judged, is, judge};
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::{ConnectionEnd, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::{ErrorCode, Fault, HeaderBlock, Step, StreamId};
-use crate::kernel::event::Timestamp;
 use crate::stream::record::{Outcome, RequestPhase, ResponsePhase, Seen, Tier};
 use crate::stream::script::*;
 

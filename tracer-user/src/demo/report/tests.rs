@@ -6,9 +6,9 @@ use super::*;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::ConnectionId;
 use crate::demo::part::{Call, ClientReport, PREFIX, ProxyReport, ServerReport};
+use crate::event::{Address, Opened, Timestamp};
 use crate::frame::{ErrorCode, StreamId};
 use crate::hop::{Attempt, By, Hop, HopStream, Join, PlaceKey};
-use crate::kernel::event::{Address, Opened, Timestamp};
 use crate::pipeline::{ConnectionInfo, HopEnd, Output, Protocol, Sink as _};
 use crate::stream::record::{
     Half, Messages, Moment, Outcome, RequestPhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
@@ -29,8 +29,8 @@ fn info(part: Part, role: Endpoint) -> Arc<ConnectionInfo> {
         local: address.clone(),
         peer: address,
         peer_process: None,
-        workload: crate::workload::belongs::Belongs::to_host(),
-        peer_workload: crate::workload::belongs::Belongs::to_host(),
+        workload: crate::attribution::Belongs::to_host(),
+        peer_workload: crate::attribution::Belongs::to_host(),
         opened: Opened::Active,
         beginning_seen: true,
         upgraded: false,

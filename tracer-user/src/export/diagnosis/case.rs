@@ -6,7 +6,7 @@ use super::report::{CaseReport, Process};
 use super::{hit, process};
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::Endpoint;
-use crate::kernel::event::Address;
+use crate::event::Address;
 use crate::limits;
 use crate::pipeline::ConnectionInfo;
 

@@ -22,9 +22,9 @@ pub use self::report::{
 use super::early_complete;
 use crate::anomaly::kind::{Finding, Verdict};
 use crate::connection::{ConnectionId, Endpoint};
+use crate::event::Address;
 use crate::frame::StreamId;
 use crate::hop::{Ended, Hop, PlaceKey, ended};
-use crate::kernel::event::Address;
 use crate::limits;
 use crate::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
 use crate::stream::record::{Outcome, StreamRecord};

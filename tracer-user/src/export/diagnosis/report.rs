@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::anomaly::kind::{Kind, Verdict};
+use crate::attribution::Belongs;
 use crate::connection::Endpoint;
 use crate::export::json::pod::PodFields;
 use crate::pipeline::ConnectionInfo;
 use crate::stream::record::StreamRecord;
-use crate::workload::belongs::Belongs;
 
 /// All of it.
 #[derive(Clone, Debug, Default, Serialize)]

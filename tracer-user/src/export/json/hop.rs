@@ -6,11 +6,11 @@ use super::line::{Head, MomentFields, Stream, known, moments, ms, shown};
 use super::pod::PodFields;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::Endpoint;
+use crate::event::Address;
 use crate::export::clock::WallClock;
 use crate::frame::ErrorCode;
 use crate::hop::facts::{early_response, reset_by};
 use crate::hop::{Attempt, EndStreamLag, Hop, HopStream, Join, Lone};
-use crate::kernel::event::Address;
 use crate::pipeline::{ConnectionInfo, HopEnd};
 use crate::stream::record::Seen;
 

@@ -8,11 +8,11 @@ use super::hop::FindingHop;
 use super::pod::PodFields;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::{ConnectionEnd, Endpoint};
+use crate::event::{Address, Opened, Timestamp};
 use crate::export::clock::{WallClock, WallTime, monotonic_now};
 use crate::export::{duration_ns, early_complete, first_byte_ns, labels};
 use crate::frame::ErrorCode;
 use crate::hop::Hop;
-use crate::kernel::event::{Address, Opened, Timestamp};
 use crate::pipeline::{ConnectionInfo, HopEnd, Loss};
 use crate::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, RequestPhase, Reset, ResponsePhase,

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
+use crate::attribution::{Belongs, Workload};
 use crate::pipeline::HopEnd;
-use crate::workload::belongs::Belongs;
-use crate::workload::pod::Workload;
 
 /// `namespace`, `pod` and so on, to be flattened into what they are said of.
 pub(in crate::export) struct PodFields {

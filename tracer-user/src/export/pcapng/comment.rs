@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use super::Counts;
 use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
+use crate::event::{Opened, Process};
 use crate::export::text::count;
 use crate::kernel::capture::{EndNote, whose};
-use crate::kernel::event::{Opened, Process};
 use crate::pipeline::ConnectionInfo;
 
 /// Who wrote the file.

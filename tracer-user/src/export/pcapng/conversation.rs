@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::segment::{Segment, flag};
 use crate::connection::{ConnectionId, Endpoint};
-use crate::kernel::event::{Address, Direction, Opened, SocketKey, Timestamp};
+use crate::event::{Address, Direction, Opened, SocketKey, Timestamp};
 use crate::pipeline::ConnectionInfo;
 
 /// The side that is observed: it sends [`Direction::Tx`].

@@ -2,7 +2,7 @@
 
 use super::Recorder;
 use super::conversation::{Conversation, OWNER, PEER};
-use crate::kernel::event::{Direction, End, EndCause, SocketKey, Timestamp};
+use crate::event::{Direction, End, EndCause, SocketKey, Timestamp};
 
 impl Recorder {
     pub(super) fn end(&mut self, key: SocketKey, at: Timestamp, end: &End) {

@@ -34,10 +34,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use crate::anomaly::kind::{Finding, Verdict};
 use crate::connection::ConnectionId;
 use crate::connection::table::Table;
-use crate::export::clock::WallClock;
-use crate::kernel::event::{
+use crate::event::{
     Bytes, Direction, Event, Open, OtherProtocol, Segment, SocketKey, Timestamp, Unrecognised, What,
 };
+use crate::export::clock::WallClock;
 use crate::limits;
 use crate::pipeline::{ConnectionInfo, Output, Protocol, Sink};
 use conversation::{Conversation, sender};

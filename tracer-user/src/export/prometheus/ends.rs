@@ -9,7 +9,7 @@ use super::names::{self, Names};
 use super::room::Room;
 use super::times::Times;
 use crate::connection::ConnectionId;
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::limits;
 use crate::pipeline::ConnectionInfo;
 

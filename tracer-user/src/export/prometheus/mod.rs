@@ -38,7 +38,7 @@ use super::metrics::{About, METRICS};
 use super::{early_complete, metrics};
 use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::limits;
 use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
 use crate::stream::record::{StreamRecord, Tier};

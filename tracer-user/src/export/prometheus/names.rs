@@ -1,9 +1,9 @@
 //! The labels of a connection end.
 
+use crate::attribution::Belongs;
 use crate::export::labels::{OTHER, UNKNOWN};
 use crate::export::metrics::END_LABELS;
 use crate::pipeline::ConnectionInfo;
-use crate::workload::belongs::Belongs;
 
 /// Where the pod stands in [`END_LABELS`].
 const POD: usize = 2;

@@ -1,8 +1,8 @@
 //! What ends of connections are called: their process and, where there is one, their pod.
 
 use super::printable;
+use crate::attribution::Belongs;
 use crate::pipeline::ConnectionInfo;
-use crate::workload::belongs::Belongs;
 
 /// `comm[pid]`.
 pub(super) fn process(comm: &str, pid: u32) -> String {
@@ -70,8 +70,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::attribution::Workload;
     use crate::export::sample;
-    use crate::workload::pod::Workload;
 
     #[test]
     fn ends_in_pods_are_called_by_pod_and_container() {

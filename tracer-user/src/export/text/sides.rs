@@ -3,8 +3,8 @@
 use super::name;
 use super::unit::grouped;
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::hop::{Confidence, Hop, Lone, OtherSide};
-use crate::kernel::event::Timestamp;
 use crate::pipeline::HopEnd;
 use crate::stream::record::{Moment, StreamRecord};
 

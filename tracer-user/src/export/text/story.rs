@@ -3,7 +3,7 @@
 
 use super::{Paint, bytes, printable};
 use crate::connection::Endpoint;
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::stream::record::{Moment, Windows};
 
 /// Columns between the two endpoints.

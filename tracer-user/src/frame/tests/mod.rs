@@ -7,7 +7,7 @@ pub(super) use super::{
     DataHead, DataPiece, ErrorCode, Fault, Frame, FrameReader, HeaderBlock, PREFACE, Priority,
     Start, Step, StreamId,
 };
-pub(super) use crate::kernel::event::Boundary;
+pub(super) use crate::event::Boundary;
 pub(super) use crate::limits;
 
 pub(super) use flag::{ACK, END_HEADERS, END_STREAM, PADDED};

@@ -9,7 +9,7 @@ use super::link::LinkType;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::process::Options;
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::limits;
 
 /// RFC 1952 section 2.3.1.

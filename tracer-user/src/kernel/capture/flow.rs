@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::tcp::Segment;
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::limits;
 
 /// Further ahead than this no sequence number is believed: the largest window (RFC 7323 section 2.3).

@@ -3,7 +3,7 @@
 use super::Endian;
 use super::file::{CaptureError, Found, Input};
 use super::link::LinkType;
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 
 /// Times in microseconds.
 const MICROSECONDS: u32 = 0xa1b2_c3d4;

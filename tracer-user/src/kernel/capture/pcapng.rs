@@ -4,7 +4,7 @@
 use super::Endian;
 use super::file::{CaptureError, Found, Input};
 use super::link::LinkType;
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::limits;
 
 /// Section Header Block; the same in either byte order.

@@ -11,7 +11,7 @@
 use std::net::SocketAddr;
 
 use super::Endian;
-use crate::kernel::event::{Opened, Process};
+use crate::event::{Opened, Process};
 
 /// Bytes of a process's name at most, in a comment that is believed. The kernel's are of 15.
 const NAME_MAX: usize = 64;

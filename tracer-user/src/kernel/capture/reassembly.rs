@@ -8,7 +8,7 @@ use super::file::Packet;
 use super::ip::{self, Carried, Datagram};
 use super::link;
 use super::tcp::Segment;
-use crate::kernel::event::{Event, Timestamp};
+use crate::event::{Event, Timestamp};
 use crate::limits;
 
 /// What was in the capture.

@@ -8,11 +8,11 @@ use crate::connection::end::Ending;
 use crate::connection::role::Role;
 use crate::connection::upgrade::{self, UpgradeRequest};
 use crate::connection::{ConnectionId, Endpoint};
-use crate::frame::{Fault, Frame, Step};
-use crate::kernel::event::{
+use crate::event::{
     Bytes, Confidence, Direction, End, EndCause, Open, OtherProtocol, Segment, SocketKey, Task,
     Timestamp, Unrecognised,
 };
+use crate::frame::{Fault, Frame, Step};
 use crate::limits;
 use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;

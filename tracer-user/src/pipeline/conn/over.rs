@@ -1,7 +1,7 @@
 //! A connection's end, and what may have gone by unseen before it.
 
 use super::Conn;
-use crate::kernel::event::{Boundary, Direction, Timestamp};
+use crate::event::{Boundary, Direction, Timestamp};
 use crate::pipeline::Sink;
 use crate::pipeline::later::Later;
 use crate::stream::table::Context;

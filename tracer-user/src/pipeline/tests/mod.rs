@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Live, NoNames, Output, Pipeline, Protocol, Settings, Sink};
 use crate::connection::{ConnectionEnd, Endpoint};
-use crate::kernel::event::{
+use crate::event::{
     Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
     OtherProtocol, SocketKey, Task, Timestamp, Unrecognised, What,
 };

@@ -2,8 +2,8 @@
 
 use super::Stream;
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
-use crate::kernel::event::Timestamp;
 use crate::stream::record::Seen;
 use crate::stream::state::{End, HalfState, rule};
 use crate::stream::violation::{Answer, Conduct, Offence, OffenceKind};

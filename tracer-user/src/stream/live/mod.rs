@@ -9,8 +9,8 @@ mod telling;
 pub(super) use conduct::View;
 
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::{DataHead, DataPiece, ErrorCode, HeaderBlock, StreamId};
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::condition::FlowNotes;
 use crate::stream::content::{self, Content};

@@ -1,7 +1,7 @@
 //! What of a stream stands for longer than it should.
 
 use crate::connection::Endpoint;
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::stream::condition::{
     FlowBreach, FlowFault, LEFT_OPEN_NS, RESPONSE_OVERDUE_NS, Stall, Standing, WINDOW_STALL_NS,
     WindowOf,

@@ -2,8 +2,8 @@
 
 use super::StreamTable;
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::{ErrorCode, StreamId};
-use crate::kernel::event::Timestamp;
 use crate::stream::concurrency::Concurrency;
 use crate::stream::condition::{
     Condition, FlowBreach, FlowFault, Stall, Standing, WINDOW_STALL_NS, WindowOf,

@@ -2,9 +2,9 @@
 
 use super::StreamTable;
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::head::{Head, frame_type};
 use crate::frame::{ErrorCode, Frame, HeaderBlock, Priority, Step, StreamId, Violation};
-use crate::kernel::event::Timestamp;
 use crate::stream::ids::initiator;
 use crate::stream::live::View;
 use crate::stream::rate::{self, Counted, Flood, FloodKind};

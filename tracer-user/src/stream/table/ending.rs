@@ -2,8 +2,8 @@
 
 use super::{EVERY_STREAM, StreamTable};
 use crate::connection::{ConnectionEnd, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::StreamId;
-use crate::kernel::event::Timestamp;
 use crate::stream::ids::initiator;
 use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Context, DOUBT_LOOK_NS, StreamTable};
+use crate::event::Timestamp;
 use crate::frame::StreamId;
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::end;
 use crate::stream::live::Env;

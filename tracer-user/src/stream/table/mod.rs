@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::{Fault, Frame, HeaderBlock, Settings, Step, StreamId};
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::content;
 use crate::stream::digest::{FieldsDigest, Opening};

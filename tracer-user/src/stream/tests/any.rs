@@ -6,11 +6,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::{
     DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Priority, Step, StreamId,
     Violation,
 };
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::record::StreamEvent;
 use crate::stream::script::{C, S};

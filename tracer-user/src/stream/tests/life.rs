@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::context;
 use crate::connection::ConnectionEnd;
+use crate::event::Timestamp;
 use crate::frame::{DataHead, DataPiece, ErrorCode, Frame, Step, StreamId};
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::record::{Outcome, RequestPhase, ResponsePhase, Seen, StreamEnd, Tier};
 use crate::stream::script::*;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::context;
 use crate::connection::ConnectionEnd;
+use crate::event::Timestamp;
 use crate::frame::{DataPiece, ErrorCode, Fault, Frame, Step, StreamId};
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::record::{
     Outcome, RequestPhase, ResponsePhase, Seen, StreamEnd, StreamEvent, Windows,

@@ -1,6 +1,6 @@
 //! The table as a whole.
 
-use crate::kernel::event::Timestamp;
+use crate::event::Timestamp;
 use crate::stream::table::Context;
 
 mod any;

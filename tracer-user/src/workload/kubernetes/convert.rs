@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
-use super::super::pod::{Container, Owner, Pod};
+use super::super::pod::{Container, Pod};
+use crate::attribution::Owner;
 
 /// An answer to a list of pods.
 #[derive(Debug, Deserialize)]

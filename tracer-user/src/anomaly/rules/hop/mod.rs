@@ -11,10 +11,10 @@ mod words;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
 use crate::hop::facts::cut_at;
 use crate::hop::{Ended, Hop, ended};
-use crate::kernel::event::Timestamp;
 use crate::stream::record::{StreamRecord, Tier};
 
 /// What was found of a request.

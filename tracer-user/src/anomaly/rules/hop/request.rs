@@ -3,10 +3,10 @@
 use super::{Found, Upstream, words};
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
 use crate::hop::facts::{cut_at, reset_by, transcoded};
 use crate::hop::{Ended, ended};
-use crate::kernel::event::Timestamp;
 use crate::limits;
 use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
 

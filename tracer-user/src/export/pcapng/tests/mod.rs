@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::{Recorder, Settings};
 use crate::anomaly::kind::Verdict;
-use crate::export::clock::WallClock;
-use crate::export::sample;
-use crate::kernel::capture::{Capture, Reassembly};
-use crate::kernel::event::{
+use crate::event::{
     Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
     OtherProtocol, Segment, SocketKey, Task, Timestamp, Unrecognised, What,
 };
+use crate::export::clock::WallClock;
+use crate::export::sample;
+use crate::kernel::capture::{Capture, Reassembly};
 use crate::pipeline::{Output, Sink as _};
 
 mod unix;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{MS, Play, SETTINGS, has, hello, info_of, read};
 use crate::connection::Endpoint;
-use crate::kernel::event::{Address, Direction, EndCause, Open, Opened, Timestamp};
+use crate::event::{Address, Direction, EndCause, Open, Opened, Timestamp};
 use crate::pipeline::{Output, Sink as _};
 
 fn unix(peer: u64) -> Open {

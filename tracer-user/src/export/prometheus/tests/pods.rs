@@ -1,10 +1,9 @@
 //! Series of pods: under their names, whenever these come, and never too many of them.
 
 use super::*;
+use crate::attribution::{Belongs, Owner, Workload};
 use crate::connection::{ConnectionEnd, ConnectionId};
 use crate::pipeline::HopEnd;
-use crate::workload::belongs::Belongs;
-use crate::workload::pod::{Owner, Workload};
 
 /// A second, in ns.
 const SECOND: u64 = 1_000_000_000;

@@ -9,7 +9,7 @@ use super::flow::{Flow, Placed};
 use super::process::EndNote;
 use super::reassembly::Counts;
 use super::tcp::Segment;
-use crate::kernel::event::{
+use crate::event::{
     Address, Direction, End, EndCause, Event, Open, Opened, OtherProtocol, Process, SocketKey,
     Task, Timestamp, Unrecognised, What,
 };

@@ -2,11 +2,9 @@
 
 use super::verdict::{Verdict, verdict};
 use super::{Connection, Out};
+use crate::event::{Boundary, Bytes, Confidence, Direction, Event, OtherProtocol, Timestamp, What};
 use crate::kernel::capture::flow::Run;
 use crate::kernel::capture::recognise::{First, PREFACE, asks_for_h2c, first, header_section};
-use crate::kernel::event::{
-    Boundary, Bytes, Confidence, Direction, Event, OtherProtocol, Timestamp, What,
-};
 use crate::limits;
 
 /// Added to the offsets of a direction whose beginning was not seen although the connection's was:

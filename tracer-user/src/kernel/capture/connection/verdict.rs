@@ -1,8 +1,8 @@
 //! What the first bytes of both directions say together.
 
+use crate::event::{Direction, OtherProtocol};
 use crate::kernel::capture::flow::Run;
 use crate::kernel::capture::recognise::{First, PREFACE, first, header_section, proxy_header};
-use crate::kernel::event::{Direction, OtherProtocol};
 
 /// What the first bytes of a connection say.
 pub(super) enum Verdict {

@@ -14,7 +14,7 @@ use super::build::{
 use super::recognise::PREFACE;
 use super::{Capture, CaptureError, Counts, Reassembly};
 use crate::connection::{ConnectionEnd, Endpoint};
-use crate::kernel::event::{OtherProtocol, Timestamp};
+use crate::event::{OtherProtocol, Timestamp};
 use crate::pipeline::{FrameSeen, Frames, NoNames, Output, Pipeline, Protocol, Settings, Sink};
 use crate::stream::record::{Outcome, StreamRecord};
 use crate::stream::table::Shown;

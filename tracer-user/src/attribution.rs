@@ -1,9 +1,35 @@
-//! A handle to the workload that a connection end belongs to, which may get its name later: a connection
+//! The workload that a connection end belongs to, and a handle to it, which may get its name later: a connection
 //! is often opened before the API server has told of its container.
 
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
-use super::pod::Workload;
+/// What made a pod and keeps it running.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job` or another kind; empty for a pod of its own.
+    pub kind: String,
+    /// Its name. Of a Deployment's pod it is the Deployment's, not the ReplicaSet's.
+    pub name: String,
+}
+
+/// Where a connection end belongs to in Kubernetes: its labels in metrics and its keys in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Workload {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's uid.
+    pub pod_uid: String,
+    /// The container's name; empty while it is not known, and at a peer that is known by its address alone.
+    pub container: String,
+    /// The container's id; empty as the name is.
+    pub container_id: String,
+    /// The node.
+    pub node: String,
+    /// What made the pod.
+    pub owner: Owner,
+}
 
 /// What a connection end belongs to. Clones are one: what is told to one of them, all of them know.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +113,8 @@ impl Belongs {
     }
 
     /// What does not keep the place alive: None for the host, which is no place.
-    pub(super) fn downgrade(&self) -> Option<WeakBelongs> {
+    #[must_use]
+    pub fn downgrade(&self) -> Option<WeakBelongs> {
         self.0
             .as_ref()
             .map(|place| WeakBelongs(Arc::downgrade(place)))
@@ -105,14 +132,18 @@ impl Place {
 
 /// A handle as long as somebody else has one.
 #[derive(Clone, Debug)]
-pub(super) struct WeakBelongs(Weak<Place>);
+pub struct WeakBelongs(Weak<Place>);
 
 impl WeakBelongs {
-    pub(super) fn upgrade(&self) -> Option<Belongs> {
+    /// The handle, unless everybody has dropped theirs.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Belongs> {
         self.0.upgrade().map(|place| Belongs(Some(place)))
     }
 
-    pub(super) fn is_alive(&self) -> bool {
+    /// Somebody still has a handle.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
         self.0.strong_count() > 0
     }
 }

@@ -3,6 +3,8 @@
 //! The wire form is in `tracer_ebpf::event`. Whatever source the bytes have (ring buffer, capture
 //! file, a test), they enter the pipeline as these events.
 
+pub mod decode;
+
 use std::net::SocketAddr;
 
 /// Nanoseconds of CLOCK_MONOTONIC (`bpf_ktime_get_ns`). The only notion of time in the pure stages.

@@ -7,7 +7,7 @@ use tracer_ebpf::event::{
     confidence, family, kind, opened,
 };
 
-use super::event::{
+use super::{
     Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
     OtherProtocol, Segment, SocketKey, Task, Timestamp, Unrecognised, What,
 };
