@@ -9,16 +9,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use h2trace::anomaly::kind::{Finding, Kind};
-use h2trace::attribution::{Belongs, Owner, Workload};
-use h2trace::connection::{ConnectionEnd, ConnectionId, Endpoint};
-use h2trace::event::Timestamp;
-use h2trace::event::decode::decode;
 use h2trace::export::prometheus::Exporter;
-use h2trace::limits;
-use h2trace::pipeline::{ConnectionInfo, NoNames, Output, Pipeline, Settings, Sink};
-use h2trace::stream::record::{Seen, StreamRecord, Windows};
-use h2trace::stream::table::Shown;
+use h2trace_core::anomaly::kind::{Finding, Kind};
+use h2trace_core::attribution::{Belongs, Owner, Workload};
+use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use h2trace_core::event::Timestamp;
+use h2trace_core::event::decode::decode;
+use h2trace_core::limits;
+use h2trace_core::pipeline::{ConnectionInfo, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::stream::record::{Seen, StreamRecord, Windows};
+use h2trace_core::stream::table::Shown;
 use tracer_tests::conversation::records::{self, Observed};
 use tracer_tests::conversation::{Conversation, Plan, Side};
 use tracer_tests::heap::{self, Heap};
@@ -156,7 +156,7 @@ fn finding(kind: Kind) -> Vec<Finding> {
         tier: kind.tier(),
         connection: ConnectionId(0),
         role: None,
-        stream_id: h2trace::frame::StreamId(1),
+        stream_id: h2trace_core::frame::StreamId(1),
         at: Timestamp(0),
         sender: None,
         code: None,

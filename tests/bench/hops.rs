@@ -12,12 +12,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use h2trace::event::{
+use h2trace_core::event::{
     Address, Boundary, Bytes, Confidence, Direction, Event, Open, Opened, SocketKey, Task,
     Timestamp, What,
 };
-use h2trace::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
-use h2trace::stream::table::Shown;
+use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::stream::table::Shown;
 use tracer_tests::measure::processor_time;
 
 /// Requests of a run; each is a stream at either side.
@@ -324,8 +324,8 @@ fn run(records: &[Record], joins: bool, shown: &Arc<Shown>) -> Duration {
 }
 
 fn nothing() -> What<'static> {
-    What::End(h2trace::event::End {
-        cause: h2trace::event::EndCause::Closed,
+    What::End(h2trace_core::event::End {
+        cause: h2trace_core::event::EndCause::Closed,
         tx_offset: None,
         rx_offset: None,
     })

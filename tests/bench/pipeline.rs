@@ -13,11 +13,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use h2trace::anomaly::kind::Verdict;
-use h2trace::event::Timestamp;
-use h2trace::event::decode::decode;
-use h2trace::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
-use h2trace::stream::table::Shown;
+use h2trace_core::anomaly::kind::Verdict;
+use h2trace_core::event::Timestamp;
+use h2trace_core::event::decode::decode;
+use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::stream::table::Shown;
 use tempfile::TempDir;
 use tracer_tests::conversation::pcap::{self, Captured};
 use tracer_tests::conversation::records::{self, Observed, Record};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use h2trace::attribution::Belongs;
 use h2trace::workload::kubernetes::state::{Reach, Told};
 use h2trace::workload::kubernetes::{self, Mode, Settings, Source};
 use h2trace::workload::pod::Pod;
+use h2trace_core::attribution::Belongs;
 use tracer_tests::eventually;
 
 use crate::setting::{SOON, Setting, text};

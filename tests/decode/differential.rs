@@ -1,6 +1,6 @@
 //! Our HPACK decoder against one that others wrote.
 
-use h2trace::frame::hpack::Decoder;
+use h2trace_core::frame::hpack::Decoder;
 use proptest::prelude::*;
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;

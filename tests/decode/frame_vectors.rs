@@ -1,7 +1,7 @@
 //! http2-frame-test-case: one frame a file, and the error that each bad one must raise.
 
-use h2trace::frame::head::DEFAULT_MAX_FRAME_SIZE;
-use h2trace::frame::{DataPiece, Frame, FrameReader, Start, Step};
+use h2trace_core::frame::head::DEFAULT_MAX_FRAME_SIZE;
+use h2trace_core::frame::{DataPiece, Frame, FrameReader, Start, Step};
 use serde_json::Value;
 
 use super::{frame, hex, json_files, vectors};

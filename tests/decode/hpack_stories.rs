@@ -1,7 +1,7 @@
 //! hpack-test-case: header blocks of other encoders, one table a story.
 
-use h2trace::frame::hpack::Decoder;
-use h2trace::frame::{Field, Frame, FrameReader, Start, Step};
+use h2trace_core::frame::hpack::Decoder;
+use h2trace_core::frame::{Field, Frame, FrameReader, Start, Step};
 use serde_json::Value;
 
 use super::{frame, hex, json_files, vectors};

@@ -4,13 +4,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use h2trace::event::{
+use h2trace_core::event::{
     Address, Boundary, Bytes, Confidence, Direction, Event, Open, Opened, SocketKey, Task,
     Timestamp, What,
 };
-use h2trace::limits;
-use h2trace::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
-use h2trace::stream::table::Shown;
+use h2trace_core::limits;
+use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::stream::table::Shown;
 use tracer_tests::conversation::PREFACE;
 use tracer_tests::heap::{Heap, peak_of};
 

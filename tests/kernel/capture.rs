@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use h2trace::event::{
+use h2trace::kernel::{Filter, Options, Tracer};
+use h2trace_core::event::{
     Boundary, Confidence, Direction, EndCause, Event, Open, OtherProtocol, Segment, SocketKey, What,
 };
-use h2trace::kernel::{Filter, Options, Tracer};
 use tracer_ebpf::counter::Counter;
 
 /// One test at a time: each traces the whole process.

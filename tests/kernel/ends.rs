@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use h2trace::event::{Direction, EndCause};
+use h2trace_core::event::{Direction, EndCause};
 
 use super::{
     capture::{Capture, Seen, assert_is, possible},
@@ -21,7 +21,7 @@ fn opening() -> Vec<u8> {
 fn connection(
     capture: &mut Capture,
     kind: &str,
-) -> (OwnedFd, OwnedFd, [h2trace::event::SocketKey; 2]) {
+) -> (OwnedFd, OwnedFd, [h2trace_core::event::SocketKey; 2]) {
     let (client, server) = pair(kind);
     exchange(&client, &server, ("write", "read"), &opening());
     exchange(&server, &client, ("write", "read"), &settings());
@@ -29,7 +29,7 @@ fn connection(
     (client, server, keys)
 }
 
-fn ends<'a>(seen: &'a [Seen], key: &h2trace::event::SocketKey) -> &'a [EndCause] {
+fn ends<'a>(seen: &'a [Seen], key: &h2trace_core::event::SocketKey) -> &'a [EndCause] {
     &seen.iter().find(|s| s.key == *key).expect("seen").ends
 }
 

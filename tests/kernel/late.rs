@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use h2trace::event::{Confidence, Direction, EndCause, OtherProtocol};
+use h2trace_core::event::{Confidence, Direction, EndCause, OtherProtocol};
 use tracer_ebpf::counter::Counter;
 
 use super::{

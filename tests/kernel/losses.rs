@@ -2,8 +2,8 @@
 
 use std::os::fd::AsRawFd;
 
-use h2trace::event::Direction;
 use h2trace::kernel::Options;
+use h2trace_core::event::Direction;
 use tracer_ebpf::counter::Counter;
 
 use super::{
@@ -49,7 +49,7 @@ fn a_full_ring_is_counted_and_what_follows_is_in_place() {
         stream.starts.last(),
         Some(&(
             tail as u64,
-            h2trace::event::Boundary::At {
+            h2trace_core::event::Boundary::At {
                 after: 0,
                 frame_type: 0xff,
                 flags: 0,
@@ -66,7 +66,7 @@ fn records_tell_where_the_next_frame_begins() {
     if !possible() {
         return;
     }
-    use h2trace::event::Boundary;
+    use h2trace_core::event::Boundary;
     let mut capture = Capture::start();
     let (client, server) = pair("ipv4");
     let opening = [PREFACE.to_vec(), settings()].concat();

@@ -5,8 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use h2trace::event::{Confidence, Direction, OtherProtocol};
 use h2trace::kernel::{Filter, Options, Tracer};
+use h2trace_core::event::{Confidence, Direction, OtherProtocol};
 use tracer_ebpf::counter::Counter;
 
 use super::{

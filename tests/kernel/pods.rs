@@ -2,9 +2,9 @@
 
 use std::{fs, os::fd::AsRawFd, os::unix::fs::MetadataExt, path::PathBuf, process};
 
-use h2trace::event::{Direction, EndCause};
 use h2trace::kernel::{CgroupKind, Filter, LiveCgroups, Options};
 use h2trace::workload::cgroup;
+use h2trace_core::event::{Direction, EndCause};
 use tracer_ebpf::counter::Counter;
 
 use super::{

@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use h2trace::event::Direction;
 use h2trace::kernel::CgroupKind;
 use h2trace::workload::pod::{Container, Pod};
 use h2trace::workload::pods::Pods;
 use h2trace::workload::select::{Keeper, Membership, Selected, Selection};
+use h2trace_core::event::Direction;
 use tracer_ebpf::counter::Counter;
 use tracer_tests::skip::Program;
 use tracer_tests::{eventually, free_port, require};

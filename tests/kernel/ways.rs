@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use h2trace::event::{Address, Confidence, Direction, Opened};
+use h2trace_core::event::{Address, Confidence, Direction, Opened};
 
 use super::{
     capture::{Capture, assert_is, copied, inode, possible},

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use h2trace::attribution::Belongs;
+use h2trace_core::attribution::Belongs;
 use tracer_tests::cluster::{ApiParts, User};
 use tracer_tests::{eventually, require};
 

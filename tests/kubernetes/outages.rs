@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use h2trace::attribution::Belongs;
 use h2trace::workload::kubernetes::state::{Reach, Reason, Told};
+use h2trace_core::attribution::Belongs;
 use tracer_tests::cluster::{ApiParts, User};
 use tracer_tests::{eventually, require};
 

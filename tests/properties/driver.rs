@@ -3,13 +3,13 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use h2trace::anomaly::kind::{Finding, Verdict};
-use h2trace::event::decode::decode;
-use h2trace::event::{Event, Timestamp};
 use h2trace::kernel::capture::{Capture, CaptureError, Reassembly};
-use h2trace::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
-use h2trace::stream::record::{Outcome, StreamRecord};
-use h2trace::stream::table::Shown;
+use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::event::decode::decode;
+use h2trace_core::event::{Event, Timestamp};
+use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::stream::record::{Outcome, StreamRecord};
+use h2trace_core::stream::table::Shown;
 use proptest::prelude::*;
 use tracer_tests::conversation::Side;
 use tracer_tests::conversation::records::Record;

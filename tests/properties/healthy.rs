@@ -1,7 +1,7 @@
 //! Conversations that break no rule.
 
-use h2trace::pipeline::Output;
-use h2trace::stream::record::Outcome;
+use h2trace_core::pipeline::Output;
+use h2trace_core::stream::record::Outcome;
 use proptest::prelude::*;
 use tracer_tests::conversation::pcap::{self, Captured};
 use tracer_tests::conversation::records::{self, Observed, Record};

@@ -5,8 +5,8 @@
 use std::io::{Cursor, Read, Write as _};
 
 use h2trace::kernel::capture::{Capture, Reassembly};
-use h2trace::event::Timestamp;
-use h2trace::pipeline::Frames;
+use h2trace_core::event::Timestamp;
+use h2trace_core::pipeline::Frames;
 use tracer_tests::conversation::Random;
 
 use crate::said::{Said, pipeline};

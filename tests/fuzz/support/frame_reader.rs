@@ -3,10 +3,10 @@
 //!
 //! Input: start, how many operations, three bytes for each (what; where; how long), then the wire.
 
-use h2trace::frame::head::frame_type;
-use h2trace::frame::{DataPiece, Fault, Frame, FrameReader, Start, Step, Violation};
-use h2trace::event::Boundary;
-use h2trace::limits;
+use h2trace_core::frame::head::frame_type;
+use h2trace_core::frame::{DataPiece, Fault, Frame, FrameReader, Start, Step, Violation};
+use h2trace_core::event::Boundary;
+use h2trace_core::limits;
 use tracer_tests::conversation::Random;
 
 use crate::{bounded, seed};
@@ -185,12 +185,12 @@ fn check_frame(frame: &Frame) {
     match frame {
         Frame::Headers { block, .. } | Frame::PushPromise { block, .. } => {
             let part = |part: &Option<bytes::Bytes>| part.as_ref().map_or(0, bytes::Bytes::len);
-            let size = |field: &h2trace::frame::Field| part(&field.name) + part(&field.value) + 32;
+            let size = |field: &h2trace_core::frame::Field| part(&field.name) + part(&field.value) + 32;
             let kept: usize = block.fields.iter().map(size).sum();
             assert!(kept <= limits::HEADER_LIST, "{kept} bytes of fields");
             assert!(kept as u64 <= block.list_size);
             let unseen =
-                |field: &h2trace::frame::Field| field.name.is_none() || field.value.is_none();
+                |field: &h2trace_core::frame::Field| field.name.is_none() || field.value.is_none();
             assert!(!block.complete || !block.fields.iter().any(unseen));
         }
         Frame::GoAway { debug, .. } => assert!(debug.len() <= limits::GOAWAY_DEBUG),

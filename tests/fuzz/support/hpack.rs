@@ -4,9 +4,9 @@
 //! Input: where the late decoder begins; then blocks with their length (one byte) before them. Length 255:
 //! the next byte is a new limit of the table.
 
-use h2trace::frame::Field;
-use h2trace::frame::hpack::Decoder;
-use h2trace::limits;
+use h2trace_core::frame::Field;
+use h2trace_core::frame::hpack::Decoder;
+use h2trace_core::limits;
 
 use crate::bounded;
 

@@ -3,9 +3,9 @@
 //!
 //! Input: for each record a control byte, its length (two bytes, little-endian), its bytes.
 
-use h2trace::event::decode::decode;
-use h2trace::event::{Boundary, Bytes, Event, Segment, Timestamp, What};
-use h2trace::pipeline::{Frames, Pipeline};
+use h2trace_core::event::decode::decode;
+use h2trace_core::event::{Boundary, Bytes, Event, Segment, Timestamp, What};
+use h2trace_core::pipeline::{Frames, Pipeline};
 
 use crate::bounded;
 use crate::said::{Said, pipeline};

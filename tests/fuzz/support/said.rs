@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use h2trace::anomaly::kind::{Finding, Verdict};
+use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace::export::clock::WallClock;
 use h2trace::export::json::Json;
 use h2trace::export::text::{COLUMNS, Paint, Text};
-use h2trace::limits;
-use h2trace::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
-use h2trace::stream::record::StreamRecord;
-use h2trace::stream::table::Shown;
+use h2trace_core::limits;
+use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::stream::record::StreamRecord;
+use h2trace_core::stream::table::Shown;
 
 /// Checks what it is told, and prints it.
 pub struct Said {
@@ -66,7 +66,7 @@ impl Sink for Said {
 impl Said {
     /// The trace is over: every stream has ended, and what was printed can be read.
     pub fn over(&mut self, pipeline: &Pipeline) {
-        assert_eq!(pipeline.live(), h2trace::pipeline::Live::default());
+        assert_eq!(pipeline.live(), h2trace_core::pipeline::Live::default());
         assert!(
             self.open.values().all(|open| *open == 0),
             "a stream never ended"

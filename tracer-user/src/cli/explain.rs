@@ -4,17 +4,17 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use h2trace_core::anomaly::kind::Kind;
+use h2trace_core::limits;
+use h2trace_core::stream::record::Tier;
 use serde::Serialize;
 
 use super::args::{ExplainArgs, Format};
 use super::output;
-use crate::anomaly::kind::Kind;
 use crate::explain::page::{Group, Item, Page};
 use crate::explain::search::{Closeness, Found, Match, find, nearest};
 use crate::explain::{mostly_said_of, page, said_of};
 use crate::export::text::{COLUMNS, Paint, wrapped};
-use crate::limits;
-use crate::stream::record::Tier;
 
 /// Findings that are listed for one question.
 const LISTED: usize = 8;

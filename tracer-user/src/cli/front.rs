@@ -1,10 +1,11 @@
 //! How outputs are printed.
 
+use h2trace_core::pipeline::{Output, Sink};
+
 use crate::export::diagnosis::Diagnosis;
 use crate::export::json::Json;
 use crate::export::tally::Summary;
 use crate::export::text::Text;
-use crate::pipeline::{Output, Sink};
 
 /// How outputs are printed.
 pub enum Front {

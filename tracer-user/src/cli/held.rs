@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::limits;
+use h2trace_core::limits;
 
 /// Whoever made the run comes this soon to hold it, or never.
 const COMES_WITHIN: Duration = Duration::from_secs(60);

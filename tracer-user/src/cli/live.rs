@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
+use h2trace_core::connection::ConnectionId;
+use h2trace_core::event::{Event, SocketKey, Timestamp};
+use h2trace_core::pipeline::{self, Loss, Output, Pipeline, Sink};
+use h2trace_core::stream::table::Shown;
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_ebpf::counter::COUNTERS;
 
 use super::args::{CommonArgs, KubernetesArgs};
 use super::scope::Scope;
 use super::session::{self, Ended, Plan, Source, Stop};
-use crate::connection::ConnectionId;
-use crate::event::{Event, SocketKey, Timestamp};
 use crate::export::clock::monotonic_now;
 use crate::export::http::{self, Heartbeat};
 use crate::export::prometheus::{ProgramRuns, Scrape};
 use crate::export::tally::StoppedBy;
 use crate::kernel::{CgroupKind, DRAIN_MAX, Options, Tracer};
-use crate::pipeline::{self, Loss, Output, Pipeline, Sink};
-use crate::stream::table::Shown;
 use crate::workload::attribution::Names;
 use crate::workload::select::{Keeper, Membership, Selected};
 use crate::workload::{kubernetes, process};

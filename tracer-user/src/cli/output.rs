@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
+use h2trace_core::limits;
+
 use crate::export::text::{COLUMNS, Paint};
-use crate::limits;
 
 /// How standard output is to be painted, and how many columns it has.
 #[must_use]

@@ -12,6 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
+use h2trace_core::connection::ConnectionId;
+use h2trace_core::event::{Event, SocketKey, Timestamp};
+use h2trace_core::limits;
+use h2trace_core::pipeline::{Output, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::args::RecordArgs;
@@ -19,15 +23,11 @@ use super::live::{self, Tap};
 use super::output::Printer;
 use super::ready::ReadyFile;
 use super::trace;
-use crate::connection::ConnectionId;
-use crate::event::{Event, SocketKey, Timestamp};
 use crate::export::clock::WallClock;
 use crate::export::pcapng::{Counts, Recorder, Settings, Taken};
 use crate::export::tally::StoppedBy;
 use crate::export::text::count;
 use crate::kernel;
-use crate::limits;
-use crate::pipeline::{Output, Sink};
 
 /// Every byte goes through the ring: at 1 GB/s this is 64 ms of it.
 const RING_BYTES: u32 = 64 << 20;

@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use h2trace_core::event::Timestamp;
+use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::stream::table::Shown;
 
 use super::args::{Format, Headers, ReplayArgs, Show};
 use super::output;
 use super::show::Wanted;
-use crate::event::Timestamp;
 use crate::export::clock::WallClock;
 use crate::export::diagnosis::Diagnosis;
 use crate::export::json::Json;
 use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
 use crate::export::text::{Text, count};
 use crate::kernel::capture::{Capture, CaptureError, Counts, Reassembly};
-use crate::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
-use crate::stream::table::Shown;
 
 /// Bytes of printed lines that are gathered before they are written.
 const WRITE_AT_ONCE: usize = 64 * 1024;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use h2trace_core::pipeline::{Output, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::chosen;
@@ -19,7 +20,6 @@ use crate::export::prometheus::{Exporter, ProgramRuns};
 use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
 use crate::export::text::count;
 use crate::kernel::DRAIN_MAX;
-use crate::pipeline::{Output, Sink};
 use crate::workload::kubernetes;
 
 /// How long the loop sleeps when the ring is empty (DESIGN.md 3.4: a short timer instead of wakeups).
@@ -399,8 +399,9 @@ mod tests {
     use std::collections::VecDeque;
     use std::io::Read as _;
 
+    use h2trace_core::anomaly::kind::Verdict;
+
     use super::*;
-    use crate::anomaly::kind::Verdict;
     use crate::cli::args::Show;
     use crate::export::clock::WallClock;
     use crate::export::json::Json;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use h2trace_core::pipeline::Output;
+
 use super::args::Show;
-use crate::pipeline::Output;
 
 /// What `--show` asked for.
 #[derive(Clone, Debug)]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::stream::shown::Shown;
 use tracer_ebpf::counter::Counter;
 
 use super::Part;
@@ -11,8 +13,6 @@ use super::seen::SeenStreams;
 use crate::export::clock::monotonic_now;
 use crate::export::prometheus::Exporter;
 use crate::kernel::{Filter, Options, Tracer};
-use crate::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
-use crate::stream::shown::Shown;
 use crate::workload::process;
 
 /// Ends of connections at which every call is seen: the client's, the proxy's two and the server's.

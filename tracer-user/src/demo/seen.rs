@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::connection::Endpoint;
+use h2trace_core::hop::{Attempt, Hop};
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
+use h2trace_core::stream::record::{Seen, StreamRecord};
+
 use super::Part;
 use super::part::REQUEST_ID;
-use crate::anomaly::kind::{Finding, Verdict};
-use crate::connection::Endpoint;
-use crate::hop::{Attempt, Hop};
-use crate::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
-use crate::stream::record::{Seen, StreamRecord};
 
 /// A stream as it was seen at one end of its connection.
 #[derive(Clone, Debug)]

@@ -11,9 +11,10 @@ pub mod search;
 #[cfg(test)]
 mod tests;
 
+use h2trace_core::anomaly::kind::Kind;
+
 use self::page::{Page, PageError};
 use self::said::{SAID, Said};
-use crate::anomaly::kind::Kind;
 
 macro_rules! pages {
     ($($kind:ident $name:literal,)+) => {

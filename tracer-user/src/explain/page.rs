@@ -16,7 +16,7 @@
 //!
 //! Sections stand in this order. An item begins with `- `; its further lines are indented by two.
 
-use crate::anomaly::kind::Kind;
+use h2trace_core::anomaly::kind::Kind;
 
 /// What findings have in common, for the list of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

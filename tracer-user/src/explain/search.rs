@@ -3,8 +3,9 @@
 //! Texts are compared word by word, without regard to case and punctuation. In a text of the
 //! catalogue `<N>` stands for a number, `<X>` for any word, and `...` for some words.
 
+use h2trace_core::anomaly::kind::Kind;
+
 use super::said::{By, SAID, Said};
-use crate::anomaly::kind::Kind;
 
 /// How a text of the catalogue was found in what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

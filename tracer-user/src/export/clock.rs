@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::event::Timestamp;
+use h2trace_core::event::Timestamp;
 
 const NS_PER_S: u64 = 1_000_000_000;
 

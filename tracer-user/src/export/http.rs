@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use h2trace_core::limits;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
@@ -17,7 +18,6 @@ use tokio::sync::Semaphore;
 
 use super::clock::WallTime;
 use super::prometheus::Scrape;
-use crate::limits;
 use crate::workload::kubernetes::state::{Reach, State, Told};
 
 /// How long a client may take for the head of a request.

@@ -1,9 +1,9 @@
 //! Label values: closed sets, and what of open ones may be shown.
 
-use crate::connection::Endpoint;
-use crate::event::OtherProtocol;
-use crate::pipeline::Protocol;
-use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
+use h2trace_core::connection::Endpoint;
+use h2trace_core::event::OtherProtocol;
+use h2trace_core::pipeline::Protocol;
+use h2trace_core::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
 
 /// What stands for a value beyond a bound.
 pub const OTHER: &str = "other";

@@ -14,7 +14,7 @@ pub mod text;
 #[cfg(test)]
 pub(crate) mod sample;
 
-use crate::stream::record::{StreamEnd, StreamRecord};
+use h2trace_core::stream::record::{StreamEnd, StreamRecord};
 
 /// From a stream's first frame to its last in ns; None when its beginning or its end was not seen.
 #[must_use]
@@ -45,6 +45,6 @@ pub fn early_complete(record: &StreamRecord) -> bool {
         Some(request_end) => request_end > response_end,
         None => record
             .request_phase
-            .is_some_and(|phase| phase < crate::stream::record::RequestPhase::Q2),
+            .is_some_and(|phase| phase < h2trace_core::stream::record::RequestPhase::Q2),
     }
 }

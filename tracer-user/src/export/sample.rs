@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::anomaly::Rules;
-use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
-use crate::event::{Address, Opened, OtherProtocol, Timestamp};
-use crate::frame::{ErrorCode, StreamId};
-use crate::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, PlaceKey};
-use crate::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol};
-use crate::stream::condition::FlowNotes;
-use crate::stream::record::{
+use h2trace_core::anomaly::Rules;
+use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
+use h2trace_core::attribution::{Belongs, Owner, Workload};
+use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use h2trace_core::event::{Address, Opened, OtherProtocol, Timestamp};
+use h2trace_core::frame::{ErrorCode, StreamId};
+use h2trace_core::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, PlaceKey};
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol};
+use h2trace_core::stream::condition::FlowNotes;
+use h2trace_core::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, Outcome, RequestPhase, Reset,
     ResponsePhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
 };
-
-use crate::attribution::{Belongs, Owner, Workload};
-use crate::stream::user_agent::UserAgent;
+use h2trace_core::stream::user_agent::UserAgent;
 
 const START: u64 = 1_000_000_000;
 
@@ -143,7 +142,7 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
         end: StreamEnd::Complete,
         outcome: Outcome::Ok,
         tier: Tier::T1,
-        conduct: crate::stream::violation::Conduct::default(),
+        conduct: h2trace_core::stream::violation::Conduct::default(),
         story: Vec::new(),
     }
 }

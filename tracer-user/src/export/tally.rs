@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::pipeline::{Output, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::labels;
-use crate::anomaly::kind::{Finding, Verdict};
-use crate::pipeline::{Output, Sink};
 
 /// Counts outputs by their closed sets.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use tracer_ebpf::{config::filter, counter::COUNTERS};
 
-use crate::event::{Event, decode::decode};
+use h2trace_core::event::{Event, decode::decode};
 
 use super::{
     btf::Btf,

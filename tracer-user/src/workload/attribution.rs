@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use h2trace_core::attribution::Belongs;
+use h2trace_core::event::Address;
+use h2trace_core::limits;
+
 use super::container;
 use super::container_ids::{ContainerIds, Is};
 use super::kubernetes::Source;
 use super::process;
-use crate::attribution::Belongs;
-use crate::event::Address;
-use crate::limits;
 
 /// How long a process is believed to be in no pod.
 const HOST_AGE: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ impl Names {
     }
 }
 
-impl crate::pipeline::Names for Names {
+impl h2trace_core::pipeline::Names for Names {
     fn process(&mut self, pid: u32) -> Option<String> {
         self.processes.process(pid)
     }
@@ -266,9 +267,10 @@ impl PodNames {
 mod tests {
     use std::sync::Arc;
 
+    use h2trace_core::pipeline::Names as _;
+
     use super::super::pod::{Container, Pod};
     use super::*;
-    use crate::pipeline::Names as _;
 
     fn own_end(names: &mut Names, cgroup: u64) -> Belongs {
         let [own, _peer] = names.workloads(

@@ -7,9 +7,10 @@ use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use h2trace_core::limits;
+
 use super::cgroup;
 use super::container::{self, ContainerCgroup};
-use crate::limits;
 
 /// The cgroups are walked at most this often in a second: it takes some milliseconds on a full node.
 const WALKS_PER_SECOND: u32 = 10;

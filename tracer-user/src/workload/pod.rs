@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::attribution::{Owner, Workload};
+use h2trace_core::attribution::{Owner, Workload};
 
 /// A container of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use h2trace_core::limits;
+
 use super::pod::Pod;
-use crate::limits;
 
 /// The directory of pods.
 #[derive(Debug, Default)]

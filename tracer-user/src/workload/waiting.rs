@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use h2trace_core::attribution::{Belongs, WeakBelongs, Workload};
+use h2trace_core::limits;
 use tokio::sync::Notify;
 
 use super::pods::Pods;
-use crate::attribution::{Belongs, WeakBelongs, Workload};
-use crate::limits;
 
 /// How long an address waits for its pod. What comes later may be another pod's.
 const ADDRESS_WAIT: Duration = Duration::from_secs(10);
@@ -319,7 +319,7 @@ mod tests {
         let (pods, of_runtime, waiting) = (Pods::default(), Pods::default(), Waiting::default());
         let (early, late) = (Belongs::to_pod("u1", "c1"), Belongs::to_pod("u2", "c2"));
         let owned = |pod: Pod| Pod {
-            owner: crate::attribution::Owner {
+            owner: h2trace_core::attribution::Owner {
                 kind: "Deployment".into(),
                 name: "cart".into(),
             },

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use crate::anomaly::kind::Verdict;
+use h2trace_core::anomaly::kind::Verdict;
 
 /// Header fields beyond the allow-list.
 #[derive(Args, Clone, Debug, Default)]

@@ -4,15 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use h2trace_core::connection::Endpoint;
+use h2trace_core::hop::Confidence;
+use h2trace_core::stream::record::{OpenMessage, Reset, ResponsePhase, StreamRecord};
+
 use super::Part;
 use super::children::Said;
 use super::part::RESPONSE_MESSAGE;
 use super::seen::{SeenHop, SeenStreams, is_complete};
-use crate::connection::Endpoint;
 use crate::export::text::grouped;
 use crate::export::text::sides::{self, signed};
-use crate::hop::Confidence;
-use crate::stream::record::{OpenMessage, Reset, ResponsePhase, StreamRecord};
 
 /// Samples of metrics that are shown at most.
 const METRICS: usize = 12;

@@ -2,18 +2,19 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::*;
-use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::connection::ConnectionId;
-use crate::demo::part::{Call, ClientReport, PREFIX, ProxyReport, ServerReport};
-use crate::event::{Address, Opened, Timestamp};
-use crate::frame::{ErrorCode, StreamId};
-use crate::hop::{Attempt, By, Hop, HopStream, Join, PlaceKey};
-use crate::pipeline::{ConnectionInfo, HopEnd, Output, Protocol, Sink as _};
-use crate::stream::record::{
+use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
+use h2trace_core::connection::ConnectionId;
+use h2trace_core::event::{Address, Opened, Timestamp};
+use h2trace_core::frame::{ErrorCode, StreamId};
+use h2trace_core::hop::{Attempt, By, Hop, HopStream, Join, PlaceKey};
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Protocol, Sink as _};
+use h2trace_core::stream::record::{
     Half, Messages, Moment, Outcome, RequestPhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
 };
-use crate::stream::user_agent::UserAgent;
+use h2trace_core::stream::user_agent::UserAgent;
+
+use super::*;
+use crate::demo::part::{Call, ClientReport, PREFIX, ProxyReport, ServerReport};
 
 const WHOLE: u64 = (PREFIX + RESPONSE_MESSAGE) as u64;
 
@@ -29,8 +30,8 @@ fn info(part: Part, role: Endpoint) -> Arc<ConnectionInfo> {
         local: address.clone(),
         peer: address,
         peer_process: None,
-        workload: crate::attribution::Belongs::to_host(),
-        peer_workload: crate::attribution::Belongs::to_host(),
+        workload: h2trace_core::attribution::Belongs::to_host(),
+        peer_workload: h2trace_core::attribution::Belongs::to_host(),
         opened: Opened::Active,
         beginning_seen: true,
         upgraded: false,
@@ -151,7 +152,7 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
         timeout: None,
         shown: BTreeMap::from([("x-request-id".to_owned(), format!("demo-{number:04}"))]),
         resets,
-        flow: crate::stream::condition::FlowNotes::default(),
+        flow: h2trace_core::stream::condition::FlowNotes::default(),
         end: if cut_at.is_some() {
             StreamEnd::Reset
         } else {
@@ -163,7 +164,7 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
             Outcome::Ok
         },
         tier: Tier::T1,
-        conduct: crate::stream::violation::Conduct::default(),
+        conduct: h2trace_core::stream::violation::Conduct::default(),
         story,
     }
 }

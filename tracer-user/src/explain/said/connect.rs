@@ -1,7 +1,8 @@
 //! What connect-es prints.
 
+use h2trace_core::anomaly::kind::Kind;
+
 use super::{By, Said};
-use crate::anomaly::kind::Kind;
 
 /// connect-es.
 pub(super) static CONNECT_ES: &[Said] = &[

@@ -1,7 +1,8 @@
 //! What Envoy prints. Details and names of counters were found in the binary of Envoy 1.40.0.
 
+use h2trace_core::anomaly::kind::Kind;
+
 use super::{By, Said};
-use crate::anomaly::kind::Kind;
 
 /// Response code details (%RESPONSE_CODE_DETAILS%).
 pub(super) static DETAILS: &[Said] = &[

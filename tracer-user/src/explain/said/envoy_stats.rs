@@ -1,7 +1,8 @@
 //! Counters and gauges of Envoy. Their names were found in the binary of Envoy 1.40.0.
 
+use h2trace_core::anomaly::kind::Kind;
+
 use super::{By, Said};
-use crate::anomaly::kind::Kind;
 
 /// Counters and gauges.
 pub(super) static STATS: &[Said] = &[

@@ -1,7 +1,8 @@
 //! What grpc-go and the HTTP/2 of Go print. Read from grpc-go 1.70.0 and 1.85.0.
 
+use h2trace_core::anomaly::kind::Kind;
+
 use super::{By, Said};
-use crate::anomaly::kind::Kind;
 
 /// grpc-go.
 pub(super) static GRPC_GO: &[Said] = &[

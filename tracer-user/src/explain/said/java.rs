@@ -1,7 +1,8 @@
 //! What grpc-java prints. Read from grpc-java 1.76.0.
 
+use h2trace_core::anomaly::kind::Kind;
+
 use super::{By, Said};
-use crate::anomaly::kind::Kind;
 
 /// grpc-java.
 pub(super) static GRPC_JAVA: &[Said] = &[

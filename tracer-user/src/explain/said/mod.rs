@@ -10,7 +10,7 @@ mod java;
 mod node;
 mod other;
 
-use crate::anomaly::kind::Kind;
+use h2trace_core::anomaly::kind::Kind;
 
 /// Who prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! What grpc-js and Node's HTTP/2 print. Read from grpc-js 1.12.6 and 1.14.7.
 
+use h2trace_core::anomaly::kind::Kind;
+
 use super::{By, Said};
-use crate::anomaly::kind::Kind;
 
 /// grpc-js.
 pub(super) static GRPC_JS: &[Said] = &[

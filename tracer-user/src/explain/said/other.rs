@@ -1,7 +1,8 @@
 //! What grpc-core, the crate h2, nginx, haproxy and linkerd print.
 
+use h2trace_core::anomaly::kind::Kind;
+
 use super::{By, Said};
-use crate::anomaly::kind::Kind;
 
 /// grpc-core: grpcio and others.
 pub(super) static GRPC_CORE: &[Said] = &[

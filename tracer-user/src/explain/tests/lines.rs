@@ -1,6 +1,6 @@
 //! Lines of logs as programs write them, with the strings of the catalogue in them.
 
-use crate::anomaly::kind::Kind as K;
+use h2trace_core::anomaly::kind::Kind as K;
 
 /// A line as it stands in a log, and the finding that matters most for it.
 pub(super) const LINES: &[(&str, K)] = &[

@@ -2,11 +2,12 @@
 
 mod lines;
 
+use h2trace_core::anomaly::kind::Kind as K;
+
 use super::page::{Item, Page};
 use super::said::SAID;
 use super::search::{Closeness, find, nearest};
 use super::*;
-use crate::anomaly::kind::Kind as K;
 use crate::export::metrics::METRICS;
 
 /// Queries are printed behind four spaces, on one line of 100.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
+use h2trace_core::connection::Endpoint;
+use h2trace_core::event::Address;
+use h2trace_core::limits;
+use h2trace_core::pipeline::ConnectionInfo;
+
 use super::report::{CaseReport, Process};
 use super::{hit, process};
-use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::connection::Endpoint;
-use crate::event::Address;
-use crate::limits;
-use crate::pipeline::ConnectionInfo;
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

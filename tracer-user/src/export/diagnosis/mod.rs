@@ -14,20 +14,21 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::connection::{ConnectionId, Endpoint};
+use h2trace_core::event::Address;
+use h2trace_core::frame::StreamId;
+use h2trace_core::hop::{Ended, Hop, PlaceKey, ended};
+use h2trace_core::limits;
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
+use h2trace_core::stream::record::{Outcome, StreamRecord};
+
 use self::case::{Broken, Case, CaseKey, End};
 use self::proxy::ProxyCase;
 pub use self::report::{
     Advice, Agent, CaseReport, Codes, Cut, Directly, Example, Process, ProxyReport, Report,
 };
 use super::early_complete;
-use crate::anomaly::kind::{Finding, Verdict};
-use crate::connection::{ConnectionId, Endpoint};
-use crate::event::Address;
-use crate::frame::StreamId;
-use crate::hop::{Ended, Hop, PlaceKey, ended};
-use crate::limits;
-use crate::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
-use crate::stream::record::{Outcome, StreamRecord};
 
 type StreamKey = (ConnectionId, StreamId);
 

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
+use h2trace_core::connection::Endpoint;
+use h2trace_core::event::Address;
+use h2trace_core::frame::ErrorCode;
+use h2trace_core::hop::{Confidence, Ended, Hop, PlaceKey, ended};
+use h2trace_core::limits;
+use h2trace_core::pipeline::HopEnd;
+use h2trace_core::stream::record::{RequestPhase, ResponsePhase, Seen, StreamRecord};
+
 use super::report::{Agent, Codes, Cut, Directly, Example, Process, ProxyReport};
 use super::{advice, hit};
-use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::connection::Endpoint;
-use crate::event::Address;
-use crate::frame::ErrorCode;
-use crate::hop::{Confidence, Ended, Hop, PlaceKey, ended};
-use crate::limits;
-use crate::pipeline::HopEnd;
-use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamRecord};
 
 /// The server's response was complete, and the client did not get all of it.
 const CUT: [Kind; 3] = [

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use h2trace_core::anomaly::kind::{Kind, Verdict};
+use h2trace_core::attribution::Belongs;
+use h2trace_core::connection::Endpoint;
+use h2trace_core::pipeline::ConnectionInfo;
+use h2trace_core::stream::record::StreamRecord;
 use serde::{Serialize, Serializer};
 
-use crate::anomaly::kind::{Kind, Verdict};
-use crate::attribution::Belongs;
-use crate::connection::Endpoint;
 use crate::export::json::pod::PodFields;
-use crate::pipeline::ConnectionInfo;
-use crate::stream::record::StreamRecord;
 
 /// All of it.
 #[derive(Clone, Debug, Default, Serialize)]

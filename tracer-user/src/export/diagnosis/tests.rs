@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use h2trace_core::pipeline::Output;
+
 use super::super::sample;
 use super::super::text::{COLUMNS, Paint, Text};
 use super::*;
 use crate::export::clock::WallClock;
-use crate::pipeline::Output;
 
 fn gathered(outputs: &[Output]) -> Report {
     let mut diagnosis = Diagnosis::default();

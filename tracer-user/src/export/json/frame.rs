@@ -1,11 +1,11 @@
 //! Lines of type `frame`: of files only.
 
+use h2trace_core::frame::Frame;
+use h2trace_core::pipeline::{ConnectionInfo, FieldSeen, FrameSeen};
 use serde::Serialize;
 
 use super::line::Head;
 use crate::export::clock::WallClock;
-use crate::frame::Frame;
-use crate::pipeline::{ConnectionInfo, FieldSeen, FrameSeen};
 
 /// A line of type `frame`. What a frame of its type does not have is left out.
 #[derive(Serialize)]

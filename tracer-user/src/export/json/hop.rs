@@ -1,18 +1,19 @@
 //! Lines of type `hop`, and what a finding about a request at a proxy says of both its sides.
 
+use h2trace_core::anomaly::kind::{Finding, Kind};
+use h2trace_core::connection::Endpoint;
+use h2trace_core::event::Address;
+use h2trace_core::frame::ErrorCode;
+use h2trace_core::hop::{
+    Attempt, EndStreamLag, Hop, HopStream, Join, Lone, early_response, reset_by,
+};
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd};
+use h2trace_core::stream::record::Seen;
 use serde::Serialize;
 
 use super::line::{Head, MomentFields, Stream, known, moments, ms, shown};
 use super::pod::PodFields;
-use crate::anomaly::kind::{Finding, Kind};
-use crate::connection::Endpoint;
-use crate::event::Address;
 use crate::export::clock::WallClock;
-use crate::frame::ErrorCode;
-use crate::hop::facts::{early_response, reset_by};
-use crate::hop::{Attempt, EndStreamLag, Hop, HopStream, Join, Lone};
-use crate::pipeline::{ConnectionInfo, HopEnd};
-use crate::stream::record::Seen;
 
 /// A line of type `hop`.
 #[derive(Serialize)]

@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use h2trace_core::anomaly::kind::{Finding, Kind};
+use h2trace_core::connection::{ConnectionEnd, Endpoint};
+use h2trace_core::event::{Address, Opened, Timestamp};
+use h2trace_core::frame::ErrorCode;
+use h2trace_core::hop::Hop;
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss};
+use h2trace_core::stream::record::{
+    EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, RequestPhase, Reset, ResponsePhase,
+    Seen, StreamEnd, StreamRecord, Windows,
+};
 use serde::{Serialize, Serializer};
 
 use super::hop::FindingHop;
 use super::pod::PodFields;
-use crate::anomaly::kind::{Finding, Kind};
-use crate::connection::{ConnectionEnd, Endpoint};
-use crate::event::{Address, Opened, Timestamp};
 use crate::export::clock::{WallClock, WallTime, monotonic_now};
 use crate::export::{duration_ns, early_complete, first_byte_ns, labels};
-use crate::frame::ErrorCode;
-use crate::hop::Hop;
-use crate::pipeline::{ConnectionInfo, HopEnd, Loss};
-use crate::stream::record::{
-    EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, RequestPhase, Reset, ResponsePhase,
-    Seen, StreamEnd, StreamRecord, Windows,
-};
 
 /// The version of the lines' form. Keys are added without a new version; none is taken away or changed.
 const VERSION: u32 = 1;

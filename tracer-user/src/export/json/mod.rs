@@ -8,6 +8,8 @@ mod line;
 pub(in crate::export) mod pod;
 mod summary;
 
+use h2trace_core::anomaly::kind::Verdict;
+use h2trace_core::pipeline::{Output, Sink};
 use serde::Serialize;
 
 use self::diagnosis::DiagnosisLine;
@@ -18,8 +20,6 @@ use self::summary::SummaryLine;
 use super::clock::WallClock;
 use super::diagnosis::Report;
 use super::tally::Summary;
-use crate::anomaly::kind::Verdict;
-use crate::pipeline::{Output, Sink};
 
 /// The JSON Schema (draft 2020-12) of every line.
 pub const SCHEMA: &str = include_str!("schema.json");

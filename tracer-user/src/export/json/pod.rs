@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use crate::attribution::{Belongs, Workload};
-use crate::pipeline::HopEnd;
+use h2trace_core::attribution::{Belongs, Workload};
+use h2trace_core::pipeline::HopEnd;
 
 /// `namespace`, `pod` and so on, to be flattened into what they are said of.
 pub(in crate::export) struct PodFields {

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use h2trace_core::anomaly::kind::Finding;
+use h2trace_core::connection::Endpoint;
+use h2trace_core::event::{Opened, Process};
+use h2trace_core::pipeline::ConnectionInfo;
+
 use super::Counts;
-use crate::anomaly::kind::Finding;
-use crate::connection::Endpoint;
-use crate::event::{Opened, Process};
 use crate::export::text::count;
 use crate::kernel::capture::{EndNote, whose};
-use crate::pipeline::ConnectionInfo;
 
 /// Who wrote the file.
 pub(super) const APPLICATION: &str = concat!("h2trace ", env!("CARGO_PKG_VERSION"));

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use h2trace_core::connection::{ConnectionId, Endpoint};
+use h2trace_core::event::{Address, Direction, Opened, SocketKey, Timestamp};
+use h2trace_core::pipeline::ConnectionInfo;
+
 use super::segment::{Segment, flag};
-use crate::connection::{ConnectionId, Endpoint};
-use crate::event::{Address, Direction, Opened, SocketKey, Timestamp};
-use crate::pipeline::ConnectionInfo;
 
 /// The side that is observed: it sends [`Direction::Tx`].
 pub(super) const OWNER: usize = 0;

@@ -1,8 +1,9 @@
 //! How conversations end: FIN and RST stand behind everything that their receiver still read.
 
+use h2trace_core::event::{Direction, End, EndCause, SocketKey, Timestamp};
+
 use super::Recorder;
 use super::conversation::{Conversation, OWNER, PEER};
-use crate::event::{Direction, End, EndCause, SocketKey, Timestamp};
 
 impl Recorder {
     pub(super) fn end(&mut self, key: SocketKey, at: Timestamp, end: &End) {

@@ -31,15 +31,16 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::anomaly::kind::{Finding, Verdict};
-use crate::connection::ConnectionId;
-use crate::connection::table::Table;
-use crate::event::{
+use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::connection::ConnectionId;
+use h2trace_core::connection::table::Table;
+use h2trace_core::event::{
     Bytes, Direction, Event, Open, OtherProtocol, Segment, SocketKey, Timestamp, Unrecognised, What,
 };
+use h2trace_core::limits;
+use h2trace_core::pipeline::{ConnectionInfo, Output, Protocol, Sink};
+
 use crate::export::clock::WallClock;
-use crate::limits;
-use crate::pipeline::{ConnectionInfo, Output, Protocol, Sink};
 use conversation::{Conversation, sender};
 use pairing::Pairing;
 

@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
+use h2trace_core::event::{Address, Open, Opened, SocketKey};
+
 use super::conversation::{Conversation, Place, Tuple, tuple};
-use crate::event::{Address, Open, Opened, SocketKey};
 
 /// Addresses that are made up are of 127/8, far from those that are used: servers stand at 127.255.0.1, by port;
 /// clients at 127.254.x.y.

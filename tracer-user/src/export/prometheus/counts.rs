@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::connection::Endpoint;
+use h2trace_core::stream::record::{Outcome, Reset, Seen, StreamEnd, StreamRecord};
+
 use super::room::Room;
 use super::series::Series;
 use super::text::Family;
 use super::times::{ByRole, ROLES, role_index};
-use crate::anomaly::kind::{Finding, Verdict};
-use crate::connection::Endpoint;
 use crate::export::labels::{self, OTHER, UNKNOWN};
 use crate::export::{early_complete, metrics};
-use crate::stream::record::{Outcome, Reset, Seen, StreamEnd, StreamRecord};
 
 /// Number of outcomes.
 const OUTCOMES: usize = Outcome::Unknown as usize + 1;

@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use h2trace_core::connection::ConnectionId;
+use h2trace_core::event::Timestamp;
+use h2trace_core::limits;
+use h2trace_core::pipeline::ConnectionInfo;
+
 use super::counts::EndCounts;
 use super::names::{self, Names};
 use super::room::Room;
 use super::times::Times;
-use crate::connection::ConnectionId;
-use crate::event::Timestamp;
-use crate::limits;
-use crate::pipeline::ConnectionInfo;
 
 /// One end, shared with what is scraping.
 #[derive(Debug)]

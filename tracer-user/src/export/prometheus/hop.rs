@@ -1,14 +1,15 @@
 //! Requests at proxies.
 
+use h2trace_core::anomaly::kind::{Finding, Kind};
+use h2trace_core::frame::ErrorCode;
+use h2trace_core::hop::{Hop, Lone};
+use h2trace_core::pipeline::HopEnd;
+
 use super::Exporter;
 use super::counts::EndCounts;
 use super::room::Room;
 use super::series::Series;
 use super::times::role_index;
-use crate::anomaly::kind::{Finding, Kind};
-use crate::frame::ErrorCode;
-use crate::hop::{Hop, Lone};
-use crate::pipeline::HopEnd;
 
 impl Exporter {
     /// Counts a stream of a proxy whose request was not seen.

@@ -22,6 +22,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use h2trace_core::anomaly::kind::Finding;
+use h2trace_core::connection::Endpoint;
+use h2trace_core::event::Timestamp;
+use h2trace_core::limits;
+use h2trace_core::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
+use h2trace_core::stream::record::{StreamRecord, Tier};
+use h2trace_core::stream::user_agent::UserAgent;
 use prometheus::{Counter, Encoder as _, Gauge, IntCounter, Opts, Registry, TextEncoder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracer_ebpf::counter::{COUNTERS, Counter as KernelCounter};
@@ -36,13 +43,6 @@ use self::vectors::{Registration, Vectors};
 use super::labels::{self, OTHER};
 use super::metrics::{About, METRICS};
 use super::{early_complete, metrics};
-use crate::anomaly::kind::Finding;
-use crate::connection::Endpoint;
-use crate::event::Timestamp;
-use crate::limits;
-use crate::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
-use crate::stream::record::{StreamRecord, Tier};
-use crate::stream::user_agent::UserAgent;
 
 /// What the kernel says of one of its programs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! The labels of a connection end.
 
-use crate::attribution::Belongs;
+use h2trace_core::attribution::Belongs;
+use h2trace_core::pipeline::ConnectionInfo;
+
 use crate::export::labels::{OTHER, UNKNOWN};
 use crate::export::metrics::END_LABELS;
-use crate::pipeline::ConnectionInfo;
 
 /// Where the pod stands in [`END_LABELS`].
 const POD: usize = 2;

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use h2trace_core::limits;
 use prometheus::IntCounter;
 
 use super::series::Series;
 use super::vectors::Vectors;
-use crate::limits;
 
 /// What did not find room: the role's place (None: the end's own), the series, and by how much it rises.
 pub(super) type Spilled = (Option<usize>, Series, u64);

@@ -1,6 +1,7 @@
 //! Series of a connection end that come into being when something of their sort happens first.
 
-use crate::anomaly::kind::{Finding, Kind, Verdict};
+use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
+
 use crate::export::metrics;
 
 /// One of them: its metric, and the values of the metric's own labels but the role.

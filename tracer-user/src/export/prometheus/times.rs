@@ -2,11 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use h2trace_core::connection::Endpoint;
+use h2trace_core::stream::record::StreamRecord;
+
 use super::room::Room;
 use super::text::Family;
-use crate::connection::Endpoint;
 use crate::export::{duration_ns, first_byte_ns, labels, metrics};
-use crate::stream::record::StreamRecord;
 
 /// Upper bounds of the two histograms in seconds: from a call on one host to a long-lived stream.
 const BOUNDS: [f64; 17] = [

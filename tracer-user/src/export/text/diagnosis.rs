@@ -1,10 +1,11 @@
 //! What broke and what to change, in plain words and within [`COLUMNS`] columns.
 
+use h2trace_core::anomaly::kind::{Kind, Verdict};
+use h2trace_core::connection::Endpoint;
+use h2trace_core::frame::ErrorCode;
+
 use super::{COLUMNS, Paint, counted, grouped, name, printable, sides, wrapped};
-use crate::anomaly::kind::{Kind, Verdict};
-use crate::connection::Endpoint;
 use crate::export::diagnosis::{Advice, CaseReport, Codes, Process, ProxyReport, Report};
-use crate::frame::ErrorCode;
 
 /// Cases of one hop that are told; the others are counted.
 const CASES: usize = 8;

@@ -1,9 +1,10 @@
 //! One line a frame: of files only.
 
+use h2trace_core::frame::Frame;
+use h2trace_core::frame::head::{flag, frame_type};
+use h2trace_core::pipeline::{ConnectionInfo, FrameSeen};
+
 use crate::export::clock::WallClock;
-use crate::frame::Frame;
-use crate::frame::head::{flag, frame_type};
-use crate::pipeline::{ConnectionInfo, FrameSeen};
 
 /// The line, and below it the fields of a header block.
 pub(super) fn lines(clock: WallClock, info: &ConnectionInfo, seen: &FrameSeen) -> Vec<String> {

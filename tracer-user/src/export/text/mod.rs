@@ -13,15 +13,16 @@ pub use self::paint::Paint;
 pub use self::summary::summary;
 pub use self::unit::{bytes, count, counted, duration, grouped, wrapped};
 
+use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::connection::Endpoint;
+use h2trace_core::frame::StreamId;
+use h2trace_core::hop::{Attempt, Hop};
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol, Sink};
+use h2trace_core::stream::record::{GoAway, Moment, Outcome, Seen, StreamRecord};
+
 use super::clock::WallClock;
 use super::diagnosis::Report;
 use super::{duration_ns, labels};
-use crate::anomaly::kind::{Finding, Verdict};
-use crate::connection::Endpoint;
-use crate::frame::StreamId;
-use crate::hop::{Attempt, Hop};
-use crate::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol, Sink};
-use crate::stream::record::{GoAway, Moment, Outcome, Seen, StreamRecord};
 
 /// Columns that a line fits into, however narrow the terminal is.
 pub const COLUMNS: usize = 100;

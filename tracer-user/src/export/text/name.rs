@@ -1,8 +1,9 @@
 //! What ends of connections are called: their process and, where there is one, their pod.
 
+use h2trace_core::attribution::Belongs;
+use h2trace_core::pipeline::ConnectionInfo;
+
 use super::printable;
-use crate::attribution::Belongs;
-use crate::pipeline::ConnectionInfo;
 
 /// `comm[pid]`.
 pub(super) fn process(comm: &str, pid: u32) -> String {
@@ -69,8 +70,9 @@ pub(super) fn pod(belongs: &Belongs) -> Option<String> {
 mod tests {
     use std::sync::Arc;
 
+    use h2trace_core::attribution::Workload;
+
     use super::*;
-    use crate::attribution::Workload;
     use crate::export::sample;
 
     #[test]

@@ -1,12 +1,13 @@
 //! One request on both hops of a proxy, frame by frame, side by side.
 
+use h2trace_core::connection::Endpoint;
+use h2trace_core::event::Timestamp;
+use h2trace_core::hop::{Confidence, Hop, Lone, OtherSide};
+use h2trace_core::pipeline::HopEnd;
+use h2trace_core::stream::record::{Moment, StreamRecord};
+
 use super::name;
 use super::unit::grouped;
-use crate::connection::Endpoint;
-use crate::event::Timestamp;
-use crate::hop::{Confidence, Hop, Lone, OtherSide};
-use crate::pipeline::HopEnd;
-use crate::stream::record::{Moment, StreamRecord};
 
 /// Width of a column of frames. Two of them, and the time, make 100 columns.
 const COLUMN: usize = 44;

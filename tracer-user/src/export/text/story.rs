@@ -1,10 +1,11 @@
 //! The story of a stream as a sequence diagram: the client on the left, the server on the right, and
 //! beside every moment what its sender might still send.
 
+use h2trace_core::connection::Endpoint;
+use h2trace_core::event::Timestamp;
+use h2trace_core::stream::record::{Moment, Windows};
+
 use super::{Paint, bytes, printable};
-use crate::connection::Endpoint;
-use crate::event::Timestamp;
-use crate::stream::record::{Moment, Windows};
 
 /// Columns between the two endpoints.
 const SPAN: usize = 52;

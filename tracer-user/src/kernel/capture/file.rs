@@ -3,14 +3,14 @@
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use h2trace_core::event::Timestamp;
+use h2trace_core::limits;
 
 use super::Endian;
 use super::link::LinkType;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
 use super::process::Options;
-use crate::event::Timestamp;
-use crate::limits;
 
 /// RFC 1952 section 2.3.1.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];

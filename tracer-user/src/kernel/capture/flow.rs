@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use h2trace_core::event::Timestamp;
+use h2trace_core::limits;
+
 use super::tcp::Segment;
-use crate::event::Timestamp;
-use crate::limits;
 
 /// Further ahead than this no sequence number is believed: the largest window (RFC 7323 section 2.3).
 const FURTHEST: u64 = 1 << 30;

@@ -1,9 +1,10 @@
 //! The pcap format (draft-ietf-opsawg-pcap): a 24-byte header, then records.
 
+use h2trace_core::event::Timestamp;
+
 use super::Endian;
 use super::file::{CaptureError, Found, Input};
 use super::link::LinkType;
-use crate::event::Timestamp;
 
 /// Times in microseconds.
 const MICROSECONDS: u32 = 0xa1b2_c3d4;

@@ -1,11 +1,12 @@
 //! The pcapng format (draft-ietf-opsawg-pcapng): sections of blocks; interfaces with their own link
 //! type and clock.
 
+use h2trace_core::event::Timestamp;
+use h2trace_core::limits;
+
 use super::Endian;
 use super::file::{CaptureError, Found, Input};
 use super::link::LinkType;
-use crate::event::Timestamp;
-use crate::limits;
 
 /// Section Header Block; the same in either byte order.
 pub(super) const SECTION_HEADER: u32 = 0x0a0d_0d0a;

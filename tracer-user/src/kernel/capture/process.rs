@@ -10,8 +10,9 @@
 
 use std::net::SocketAddr;
 
+use h2trace_core::event::{Opened, Process};
+
 use super::Endian;
-use crate::event::{Opened, Process};
 
 /// Bytes of a process's name at most, in a comment that is believed. The kernel's are of 15.
 const NAME_MAX: usize = 64;

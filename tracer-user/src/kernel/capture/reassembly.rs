@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
+use h2trace_core::event::{Event, Timestamp};
+use h2trace_core::limits;
+
 use super::connection::{Connection, Out};
 use super::file::Packet;
 use super::ip::{self, Carried, Datagram};
 use super::link;
 use super::tcp::Segment;
-use crate::event::{Event, Timestamp};
-use crate::limits;
 
 /// What was in the capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl Reassembly {
         self.waiting
     }
 
-    /// The time up to which the pipeline may [`advance`](crate::pipeline::Pipeline::advance).
+    /// The time up to which the pipeline may [`advance`](h2trace_core::pipeline::Pipeline::advance).
     #[must_use]
     pub fn settled(&self) -> Timestamp {
         if self.deadlines.is_empty() {

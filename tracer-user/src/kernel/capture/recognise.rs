@@ -1,6 +1,6 @@
 //! What do the first bytes of a direction look like?
 
-use crate::event::OtherProtocol;
+use h2trace_core::event::OtherProtocol;
 
 /// The client's connection preface (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::limits;
+use h2trace_core::limits;
 
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(5);

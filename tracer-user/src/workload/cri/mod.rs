@@ -8,11 +8,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use h2trace_core::limits;
+
 use self::client::Client;
 use self::messages::{All, Containers, Sandbox, Sandboxes, StatusIs, StatusOf};
 use super::kubernetes::state::{Reason, Trouble};
 use super::pod::{Container, Pod};
-use crate::limits;
 
 /// Where the usual runtimes listen.
 const SOCKETS: [&str; 3] = [

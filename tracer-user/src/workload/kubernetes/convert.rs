@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use h2trace_core::attribution::Owner;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 use super::super::pod::{Container, Pod};
-use crate::attribution::Owner;
 
 /// An answer to a list of pods.
 #[derive(Debug, Deserialize)]

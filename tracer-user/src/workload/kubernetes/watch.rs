@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use h2trace_core::limits;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
@@ -17,7 +18,6 @@ use super::Shared;
 use super::access::{Access, answered, trouble, unreachable};
 use super::convert::{List, Told};
 use super::state::{Reason, Trouble};
-use crate::limits;
 
 /// How long one watch lasts. Also how long it takes at most until a connection that died without a word is
 /// noticed.

@@ -8,9 +8,9 @@ use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use h2trace_core::limits;
 use inotify::{Inotify, WatchDescriptor, WatchMask};
 
-use crate::limits;
 use crate::workload::cgroup::folders_in;
 use crate::workload::container::{ContainerCgroup, of_path};
 

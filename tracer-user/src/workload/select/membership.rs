@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use h2trace_core::limits;
+
 use super::cgroups::PodCgroups;
 use super::selection::{Part, Selection};
 use crate::kernel::CgroupKind;
-use crate::limits;
 use crate::workload::pods::Pods;
 use crate::workload::waiting::Waiting;
 

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Recorder, Settings};
-use crate::anomaly::kind::Verdict;
-use crate::event::{
+use h2trace_core::anomaly::kind::Verdict;
+use h2trace_core::event::{
     Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
     OtherProtocol, Segment, SocketKey, Task, Timestamp, Unrecognised, What,
 };
+use h2trace_core::pipeline::{Output, Sink as _};
+
+use super::{Recorder, Settings};
 use crate::export::clock::WallClock;
 use crate::export::sample;
 use crate::kernel::capture::{Capture, Reassembly};
-use crate::pipeline::{Output, Sink as _};
 
 mod unix;
 
@@ -410,7 +411,7 @@ fn connection_that_does_not_speak_http_2_leaves_nothing() {
     assert!(!has(&file, "GET /"));
 }
 
-fn info_of(play: &mut Play, sk: u64) -> Arc<crate::pipeline::ConnectionInfo> {
+fn info_of(play: &mut Play, sk: u64) -> Arc<h2trace_core::pipeline::ConnectionInfo> {
     let info = sample::outputs()
         .into_iter()
         .find_map(|output| match output {

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use h2trace_core::connection::Endpoint;
+use h2trace_core::event::{Address, Direction, EndCause, Open, Opened, Timestamp};
+use h2trace_core::pipeline::{Output, Sink as _};
+
 use super::{MS, Play, SETTINGS, has, hello, info_of, read};
-use crate::connection::Endpoint;
-use crate::event::{Address, Direction, EndCause, Open, Opened, Timestamp};
-use crate::pipeline::{Output, Sink as _};
 
 fn unix(peer: u64) -> Open {
     Open {

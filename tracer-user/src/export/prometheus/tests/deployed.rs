@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::anomaly::kind::Kind;
+use h2trace_core::anomaly::kind::Kind;
+
 use crate::export::metrics::METRICS;
 
 const RULES: &str = include_str!(concat!(

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use h2trace_core::anomaly::kind::Verdict;
+use h2trace_core::frame::ErrorCode;
+use h2trace_core::stream::record::{Reset, ResponsePhase};
+
 use super::super::metrics::METRICS;
 use super::super::sample;
 use super::counts::verdict_of;
 use super::*;
-use crate::anomaly::kind::Verdict;
-use crate::frame::ErrorCode;
-use crate::stream::record::{Reset, ResponsePhase};
 
 mod deployed;
 mod pods;
@@ -130,11 +131,11 @@ fn every_kind_of_output_is_counted() {
 fn all_metrics_of_the_table_are_registered_and_no_other() {
     let exporter = after_sample();
     let early = StreamRecord {
-        request: crate::stream::record::Half {
+        request: h2trace_core::stream::record::Half {
             end_stream_at: None,
             ..Default::default()
         },
-        request_phase: Some(crate::stream::record::RequestPhase::Q1),
+        request_phase: Some(h2trace_core::stream::record::RequestPhase::Q1),
         ..sample::complete(99)
     };
     let mut exporter = exporter;

@@ -1,9 +1,10 @@
 //! Series of pods: under their names, whenever these come, and never too many of them.
 
+use h2trace_core::attribution::{Belongs, Owner, Workload};
+use h2trace_core::connection::{ConnectionEnd, ConnectionId};
+use h2trace_core::pipeline::HopEnd;
+
 use super::*;
-use crate::attribution::{Belongs, Owner, Workload};
-use crate::connection::{ConnectionEnd, ConnectionId};
-use crate::pipeline::HopEnd;
 
 /// A second, in ns.
 const SECOND: u64 = 1_000_000_000;

@@ -5,15 +5,16 @@ mod verdict;
 
 use std::net::SocketAddr;
 
+use h2trace_core::event::{
+    Address, Direction, End, EndCause, Event, Open, Opened, OtherProtocol, Process, SocketKey,
+    Task, Timestamp, Unrecognised, What,
+};
+use h2trace_core::limits;
+
 use super::flow::{Flow, Placed};
 use super::process::EndNote;
 use super::reassembly::Counts;
 use super::tcp::Segment;
-use crate::event::{
-    Address, Direction, End, EndCause, Event, Open, Opened, OtherProtocol, Process, SocketKey,
-    Task, Timestamp, Unrecognised, What,
-};
-use crate::limits;
 use speech::Speech;
 
 /// Where events go, and what is counted on the way.

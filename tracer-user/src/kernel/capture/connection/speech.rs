@@ -1,11 +1,14 @@
 //! What a connection speaks, and its bytes as events once that is known.
 
+use h2trace_core::event::{
+    Boundary, Bytes, Confidence, Direction, Event, OtherProtocol, Timestamp, What,
+};
+use h2trace_core::limits;
+
 use super::verdict::{Verdict, verdict};
 use super::{Connection, Out};
-use crate::event::{Boundary, Bytes, Confidence, Direction, Event, OtherProtocol, Timestamp, What};
 use crate::kernel::capture::flow::Run;
 use crate::kernel::capture::recognise::{First, PREFACE, asks_for_h2c, first, header_section};
-use crate::limits;
 
 /// Added to the offsets of a direction whose beginning was not seen although the connection's was:
 /// nothing may take its first byte here for its very first one.

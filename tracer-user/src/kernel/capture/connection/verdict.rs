@@ -1,6 +1,7 @@
 //! What the first bytes of both directions say together.
 
-use crate::event::{Direction, OtherProtocol};
+use h2trace_core::event::{Direction, OtherProtocol};
+
 use crate::kernel::capture::flow::Run;
 use crate::kernel::capture::recognise::{First, PREFACE, first, header_section, proxy_header};
 

@@ -7,17 +7,20 @@ mod tcp;
 
 use std::sync::Arc;
 
+use h2trace_core::connection::{ConnectionEnd, Endpoint};
+use h2trace_core::event::{OtherProtocol, Timestamp};
+use h2trace_core::pipeline::{
+    FrameSeen, Frames, NoNames, Output, Pipeline, Protocol, Settings, Sink,
+};
+use h2trace_core::stream::record::{Outcome, StreamRecord};
+use h2trace_core::stream::table::Shown;
+
 use super::build::{
     CLIENT, Frame, MS, SERVER, START_NS, Talk, enhanced_packet, interface, pcap,
     pcap_of_nanoseconds, section,
 };
 use super::recognise::PREFACE;
 use super::{Capture, CaptureError, Counts, Reassembly};
-use crate::connection::{ConnectionEnd, Endpoint};
-use crate::event::{OtherProtocol, Timestamp};
-use crate::pipeline::{FrameSeen, Frames, NoNames, Output, Pipeline, Protocol, Settings, Sink};
-use crate::stream::record::{Outcome, StreamRecord};
-use crate::stream::table::Shown;
 
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -125,7 +128,7 @@ impl Replayed {
 
     /// Findings that accuse somebody.
     fn loud(&self) -> Vec<&'static str> {
-        use crate::anomaly::kind::Verdict;
+        use h2trace_core::anomaly::kind::Verdict;
         let mut loud = Vec::new();
         for output in &self.out {
             let findings = match output {

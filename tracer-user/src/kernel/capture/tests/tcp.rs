@@ -247,7 +247,7 @@ fn what_waits_for_a_lost_segment_is_bounded() {
     talk.lose(CLIENT, 1);
     // Nobody acknowledges anything, and nothing is ever sent again.
     let chunk = message(1, 60_000, false);
-    let sent = 4 * crate::limits::CAPTURE_WAITING;
+    let sent = 4 * h2trace_core::limits::CAPTURE_WAITING;
     let mut file = talk.pcap();
     let mut reassembly = Reassembly::new(None);
     let mut most = 0;
@@ -265,8 +265,8 @@ fn what_waits_for_a_lost_segment_is_bounded() {
         reassembly.packet(&packet, &mut |_| {});
         most = most.max(reassembly.waiting_bytes());
     }
-    assert!(most > crate::limits::CAPTURE_WAITING / 2);
-    assert!(most <= crate::limits::CAPTURE_WAITING);
+    assert!(most > h2trace_core::limits::CAPTURE_WAITING / 2);
+    assert!(most <= h2trace_core::limits::CAPTURE_WAITING);
     assert_eq!(reassembly.counts().limit_waiting, 1);
 }
 

@@ -39,7 +39,7 @@ use crate::connection::{ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::stream::record::StreamRecord;
-pub use facts::{EndStreamLag, Ended, ended};
+pub use facts::{EndStreamLag, Ended, early_response, ended, reset_by};
 pub use table::Hops;
 
 /// What may be a proxy.

@@ -2,7 +2,7 @@
 
 /// What a content-type says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stream) enum Media {
+pub(crate) enum Media {
     /// `application/grpc`, with or without `+proto` and the like.
     Grpc,
     /// `application/grpc-web*`: trailers travel in the body.
@@ -13,7 +13,7 @@ pub(in crate::stream) enum Media {
 
 impl Media {
     /// Reads a content-type's value.
-    pub(in crate::stream) fn of(value: &[u8]) -> Media {
+    pub(crate) fn of(value: &[u8]) -> Media {
         let media = essence(value);
         let Some(rest) = strip_prefix_ignore_case(media, b"application/grpc") else {
             return Media::Other;
@@ -27,7 +27,7 @@ impl Media {
 }
 
 /// The media type alone, without parameters.
-pub(in crate::stream) fn essence(value: &[u8]) -> &[u8] {
+pub(crate) fn essence(value: &[u8]) -> &[u8] {
     let media = value.split(|b| *b == b';').next().unwrap_or_default();
     media.trim_ascii()
 }

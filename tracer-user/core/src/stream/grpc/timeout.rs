@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads the field's value; None if it is none.
-pub(in crate::stream) fn parse(value: &[u8]) -> Option<Duration> {
+pub(crate) fn parse(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;

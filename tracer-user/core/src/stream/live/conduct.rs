@@ -10,19 +10,19 @@ use crate::stream::violation::{Answer, Conduct, Offence, OffenceKind};
 
 /// What is known of the sender of a frame.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::stream) struct View {
+pub(crate) struct View {
     /// Every frame of it was seen.
-    pub(in crate::stream) certain: bool,
+    pub(crate) certain: bool,
     /// It breaks rules again and again, and that is told: single frames are not.
-    pub(in crate::stream) told_as_flood: bool,
+    pub(crate) told_as_flood: bool,
     /// It has certainly processed its peer's reset of the stream.
-    pub(in crate::stream) processed_reset: bool,
+    pub(crate) processed_reset: bool,
 }
 
 impl Stream {
     /// HEADERS or DATA of `sender`, before anything is made of it. Only the order of its sender's own
     /// frames decides: how the frames of the two ends are ordered is not known so exactly.
-    pub(in crate::stream) fn heed(
+    pub(crate) fn heed(
         &mut self,
         sender: Endpoint,
         frame: &'static str,
@@ -62,12 +62,12 @@ impl Stream {
     }
 
     /// A PUSH_PROMISE came on the stream. True when it is a gRPC call, which takes none.
-    pub(in crate::stream) fn takes_no_push(&self) -> bool {
+    pub(crate) fn takes_no_push(&self) -> bool {
         self.content.grpc() == Seen::Value(())
     }
 
     /// `sender` broke a rule on the stream.
-    pub(in crate::stream) fn offend(
+    pub(crate) fn offend(
         &mut self,
         kind: OffenceKind,
         sender: Endpoint,
@@ -92,7 +92,7 @@ impl Stream {
     }
 
     /// How its endpoints behave, to note something.
-    pub(in crate::stream) fn conduct_mut(&mut self) -> &mut Conduct {
+    pub(crate) fn conduct_mut(&mut self) -> &mut Conduct {
         self.conduct.get_or_insert_default()
     }
 }

@@ -8,7 +8,7 @@ use crate::stream::table::Context;
 
 /// The DATA frame that is going by.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::stream) struct Progress {
+pub(crate) struct Progress {
     /// Its data so far.
     pub(super) bytes: u64,
     /// Messages that had begun before it.
@@ -17,17 +17,17 @@ pub(in crate::stream) struct Progress {
 
 /// One direction of a stream.
 #[derive(Clone, Debug)]
-pub(in crate::stream) struct Direction {
+pub(crate) struct Direction {
     /// Where it is in the life of a stream.
-    pub(in crate::stream) state: HalfState,
+    pub(crate) state: HalfState,
     /// What is handed on in the end.
-    pub(in crate::stream) half: Half,
+    pub(crate) half: Half,
     /// Its gRPC messages.
-    pub(in crate::stream) messages: MessageReader,
+    pub(crate) messages: MessageReader,
     /// What its sender may still send on the stream.
-    pub(in crate::stream) window: Window,
+    pub(crate) window: Window,
     /// The DATA frame that is going by.
-    pub(in crate::stream) frame: Option<Progress>,
+    pub(crate) frame: Option<Progress>,
 }
 
 impl Direction {

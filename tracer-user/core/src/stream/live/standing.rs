@@ -24,7 +24,7 @@ pub(super) struct Told {
 impl Stream {
     /// `sender` is in the middle of a message and not in the middle of a frame: it has more to send and
     /// does not. (What waits at a message boundary can't be seen.)
-    pub(in crate::stream) fn waits_to_send(&self, sender: Endpoint) -> bool {
+    pub(crate) fn waits_to_send(&self, sender: Endpoint) -> bool {
         let direction = self.direction(sender);
         direction.messages.inside()
             && direction.frame.is_none()
@@ -33,12 +33,12 @@ impl Stream {
     }
 
     /// The response is complete, and the request is not.
-    pub(in crate::stream) fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         self.finished_at.is_none() && self.response.state.end_stream_sent()
     }
 
     /// Who waits for which window, for so long that it is stalled.
-    pub(in crate::stream) fn stalled(&self, now: Timestamp, flow: &Flow) -> Option<Stall> {
+    pub(crate) fn stalled(&self, now: Timestamp, flow: &Flow) -> Option<Stall> {
         [Client, Server].into_iter().find_map(|sender| {
             let (window, since) = self.waits_for_window(sender, flow)?;
             (now.since(since) >= WINDOW_STALL_NS).then_some(Stall {
@@ -61,7 +61,7 @@ impl Stream {
     }
 
     /// A window of this stream is against the rules, and when that is certain.
-    pub(in crate::stream) fn breach_due(&self) -> Option<Timestamp> {
+    pub(crate) fn breach_due(&self) -> Option<Timestamp> {
         let due = |sender| Some(self.direction(sender).window.breach()?.due());
         match (due(Client), due(Server)) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -70,7 +70,7 @@ impl Stream {
     }
 
     /// What is to be told now. `next`: lowered to the time of what may be to be told next.
-    pub(in crate::stream) fn take_standing(
+    pub(crate) fn take_standing(
         &mut self,
         now: Timestamp,
         flow: &Flow,
@@ -134,7 +134,7 @@ impl Stream {
     }
 
     /// The end that suffers it has said FLOW_CONTROL_ERROR: no crossing frame explains it.
-    pub(in crate::stream) fn answered_breach(&mut self, by: Endpoint) {
+    pub(crate) fn answered_breach(&mut self, by: Endpoint) {
         for (sender, too_large) in [(by.peer(), false), (by, true)] {
             if let Some(breach) = self
                 .direction_mut(sender)
@@ -147,7 +147,7 @@ impl Stream {
     }
 
     /// The window of what `sender` sends is against the rules: who did that. The first one is kept.
-    pub(in crate::stream) fn fault(
+    pub(crate) fn fault(
         &mut self,
         sender: Endpoint,
         breach: Breach,
@@ -172,7 +172,7 @@ impl Stream {
 }
 
 /// Who broke the rule about the window of what `sender` sends.
-pub(in crate::stream) const fn fault(
+pub(crate) const fn fault(
     sender: Endpoint,
     breach: Breach,
     window: WindowOf,

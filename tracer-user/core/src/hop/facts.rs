@@ -152,7 +152,8 @@ impl<T> Attempt<T> {
 }
 
 /// The first reset of this endpoint.
-pub(crate) fn reset_by(record: &StreamRecord, sender: Endpoint) -> Option<&Reset> {
+#[must_use]
+pub fn reset_by(record: &StreamRecord, sender: Endpoint) -> Option<&Reset> {
     record.resets.iter().find(|reset| reset.sender == sender)
 }
 
@@ -180,7 +181,9 @@ pub(crate) fn trailers_dropped(down: &StreamRecord, up: &StreamRecord) -> bool {
         && (down.grpc == Seen::Value(()) || down.response_phase != Some(ResponsePhase::R3))
 }
 
-pub(crate) fn early_response(up: &StreamRecord) -> bool {
+/// The server ended its response before the request had ended.
+#[must_use]
+pub fn early_response(up: &StreamRecord) -> bool {
     let Some(response_end) = up.response.end_stream_at else {
         return false;
     };

@@ -31,7 +31,7 @@ impl Stream {
     }
 
     /// The rules that message prefixes broke, where a content-type says that they are gRPC's.
-    pub(in crate::stream) fn check_prefixes(&mut self) {
+    pub(crate) fn check_prefixes(&mut self) {
         for sender in [Endpoint::Client, Endpoint::Server] {
             let messages = &self.direction_mut(sender).messages;
             let (odd_flag, compressed) = (messages.odd_flag(), messages.compressed());

@@ -196,7 +196,7 @@ pub struct Half {
 
 impl Half {
     /// The block that went by now is the `nth` of the connection: its HEADERS, if they have no place yet.
-    pub(in crate::stream) fn place_headers(&mut self, nth: u32) {
+    pub(crate) fn place_headers(&mut self, nth: u32) {
         if self.headers_at.is_some() && self.headers_nth == 0 {
             self.headers_nth = nth;
         }

@@ -58,23 +58,13 @@ impl Conn {
     }
 
     /// This connection has to go for another one.
-    pub(in crate::pipeline) fn evict(
-        &mut self,
-        now: Timestamp,
-        later: &mut Later,
-        sink: &mut dyn Sink,
-    ) {
+    pub(crate) fn evict(&mut self, now: Timestamp, later: &mut Later, sink: &mut dyn Sink) {
         self.loss(now, "limit_connections", None, sink);
         self.finish(now, later, sink);
     }
 
     /// The trace ends.
-    pub(in crate::pipeline) fn finish(
-        &mut self,
-        now: Timestamp,
-        later: &mut Later,
-        sink: &mut dyn Sink,
-    ) {
+    pub(crate) fn finish(&mut self, now: Timestamp, later: &mut Later, sink: &mut dyn Sink) {
         self.streams.advance(now);
         if self.ending.begun() {
             let (why, at) = self.ending.verdict(now);

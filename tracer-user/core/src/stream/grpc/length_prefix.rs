@@ -24,7 +24,7 @@ const BOUNDARY: Place = Place::Prefix {
 
 /// Follows the messages of one direction of one stream through bytes and counted holes.
 #[derive(Clone, Debug)]
-pub(in crate::stream) struct MessageReader {
+pub(crate) struct MessageReader {
     place: Place,
     n_complete: u64,
     n_begun: u64,
@@ -35,7 +35,7 @@ pub(in crate::stream) struct MessageReader {
 
 impl MessageReader {
     /// A reader that does not know where messages begin, until [`MessageReader::begin`].
-    pub(in crate::stream) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         MessageReader {
             place: Place::Lost,
             n_complete: 0,
@@ -47,22 +47,22 @@ impl MessageReader {
     }
 
     /// The next byte is the first one of the direction.
-    pub(in crate::stream) const fn begin(&mut self) {
+    pub(crate) const fn begin(&mut self) {
         self.place = BOUNDARY;
     }
 
     /// Boundaries are unknown from here on.
-    pub(in crate::stream) const fn lose(&mut self) {
+    pub(crate) const fn lose(&mut self) {
         self.place = Place::Lost;
     }
 
     /// Messages begun (their prefix is whole).
-    pub(in crate::stream) const fn n_begun(&self) -> u64 {
+    pub(crate) const fn n_begun(&self) -> u64 {
         self.n_begun
     }
 
     /// Length of the message that was begun as the `nth`, if it was kept.
-    pub(in crate::stream) fn size(&self, nth: u64) -> Option<u32> {
+    pub(crate) fn size(&self, nth: u64) -> Option<u32> {
         usize::try_from(nth)
             .ok()
             .and_then(|nth| self.sizes.get(nth))
@@ -70,22 +70,22 @@ impl MessageReader {
     }
 
     /// Boundaries are known.
-    pub(in crate::stream) const fn known(&self) -> bool {
+    pub(crate) const fn known(&self) -> bool {
         !matches!(self.place, Place::Lost)
     }
 
     /// Where a prefix had to be stood one whose Compressed-Flag is neither 0 nor 1.
-    pub(in crate::stream) const fn odd_flag(&self) -> bool {
+    pub(crate) const fn odd_flag(&self) -> bool {
         self.odd_flag
     }
 
     /// A message had Compressed-Flag 1.
-    pub(in crate::stream) const fn compressed(&self) -> bool {
+    pub(crate) const fn compressed(&self) -> bool {
         self.compressed
     }
 
     /// Inside a message or a prefix.
-    pub(in crate::stream) const fn inside(&self) -> bool {
+    pub(crate) const fn inside(&self) -> bool {
         match self.place {
             Place::Prefix { have, .. } => have > 0,
             Place::Message { .. } => true,
@@ -94,12 +94,12 @@ impl MessageReader {
     }
 
     /// Whole messages.
-    pub(in crate::stream) const fn n_complete(&self) -> u64 {
+    pub(crate) const fn n_complete(&self) -> u64 {
         self.n_complete
     }
 
     /// Bytes that were copied.
-    pub(in crate::stream) fn bytes(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.place {
                 Place::Lost => return,
@@ -141,7 +141,7 @@ impl MessageReader {
     }
 
     /// Bytes that were counted only.
-    pub(in crate::stream) fn hole(&mut self, mut n: u32) {
+    pub(crate) fn hole(&mut self, mut n: u32) {
         while n > 0 {
             match self.place {
                 Place::Lost => return,
@@ -155,7 +155,7 @@ impl MessageReader {
     }
 
     /// What is known.
-    pub(in crate::stream) fn messages(&self) -> Messages {
+    pub(crate) fn messages(&self) -> Messages {
         Messages {
             complete: self.n_complete,
             open: self.open(),
@@ -165,7 +165,7 @@ impl MessageReader {
     }
 
     /// The message that was begun and is not whole.
-    pub(in crate::stream) fn open(&self) -> Option<OpenMessage> {
+    pub(crate) fn open(&self) -> Option<OpenMessage> {
         match self.place {
             Place::Prefix { have: 0, .. } | Place::Lost => None,
             Place::Prefix { have, .. } => Some(OpenMessage {

@@ -34,7 +34,7 @@ struct Waiting {
     context: Context,
 }
 
-pub(in crate::pipeline) struct Conn {
+pub(crate) struct Conn {
     key: SocketKey,
     /// As it was when it was opened; `Arc`ed anew when the protocol and the role are known.
     info: Arc<ConnectionInfo>,
@@ -57,11 +57,11 @@ pub(in crate::pipeline) struct Conn {
     ending: Ending,
     last_bytes: Timestamp,
     /// The earliest wake-up of this connection that stands in the pipeline's heap.
-    pub(in crate::pipeline) scheduled: Option<Timestamp>,
+    pub(crate) scheduled: Option<Timestamp>,
 }
 
 impl Conn {
-    pub(in crate::pipeline) fn new(
+    pub(crate) fn new(
         key: SocketKey,
         info: ConnectionInfo,
         open: &Open,
@@ -94,37 +94,37 @@ impl Conn {
     }
 
     /// Nobody asks for the openings of its streams.
-    pub(in crate::pipeline) fn without_openings(&mut self) {
+    pub(crate) fn without_openings(&mut self) {
         self.streams.without_openings();
     }
 
-    pub(in crate::pipeline) fn id(&self) -> ConnectionId {
+    pub(crate) fn id(&self) -> ConnectionId {
         self.info.id
     }
 
-    pub(in crate::pipeline) fn live(&self) -> Live {
+    pub(crate) fn live(&self) -> Live {
         Live {
             connections: usize::from(self.announced),
             streams: self.streams.live(),
         }
     }
 
-    pub(in crate::pipeline) fn unix_peer(&self) -> Option<u64> {
+    pub(crate) fn unix_peer(&self) -> Option<u64> {
         (self.unix_peer_sk != 0).then_some(self.unix_peer_sk)
     }
 
-    pub(in crate::pipeline) fn is_unix(&self, sk: u64) -> bool {
+    pub(crate) fn is_unix(&self, sk: u64) -> bool {
         self.unix_peer_sk != 0 && self.key.sk == sk
     }
 
     /// The other end read end of file: this end was closed by its owner.
-    pub(in crate::pipeline) fn closed_by_owner(&mut self, at: Timestamp) {
+    pub(crate) fn closed_by_owner(&mut self, at: Timestamp) {
         self.ending.sign(EndCause::LocalClose, at);
         self.ending.sign(EndCause::Closed, at);
     }
 
     /// When something may have finished next.
-    pub(in crate::pipeline) fn next_due(&self) -> Option<Timestamp> {
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let ending = self.ending.due(self.last_bytes);
         let streams = self.streams.next_due();
         match (ending, streams) {
@@ -133,7 +133,7 @@ impl Conn {
         }
     }
 
-    pub(in crate::pipeline) fn bytes(
+    pub(crate) fn bytes(
         &mut self,
         at: Timestamp,
         task: Task,
@@ -188,7 +188,7 @@ impl Conn {
     }
 
     /// The first bytes are not HTTP/2. True when nothing of this connection is worth following.
-    pub(in crate::pipeline) fn unrecognised(
+    pub(crate) fn unrecognised(
         &mut self,
         at: Timestamp,
         unrecognised: &Unrecognised<'_>,
@@ -243,13 +243,7 @@ impl Conn {
         }
     }
 
-    pub(in crate::pipeline) fn end(
-        &mut self,
-        at: Timestamp,
-        end: &End,
-        later: &mut Later,
-        sink: &mut dyn Sink,
-    ) {
+    pub(crate) fn end(&mut self, at: Timestamp, end: &End, later: &mut Later, sink: &mut dyn Sink) {
         if let EndCause::Desync(direction) = end.cause {
             if self.foreign {
                 return;
@@ -275,7 +269,7 @@ impl Conn {
     }
 
     /// Time passes. True when the connection is over.
-    pub(in crate::pipeline) fn advance(
+    pub(crate) fn advance(
         &mut self,
         now: Timestamp,
         later: &mut Later,
@@ -296,7 +290,7 @@ impl Conn {
 
     /// All connections together have `excess` streams too many: this one, the last to open one, gives
     /// up its oldest.
-    pub(in crate::pipeline) fn relieve(
+    pub(crate) fn relieve(
         &mut self,
         excess: usize,
         at: Timestamp,

@@ -2,7 +2,7 @@
 
 /// What a grpc-status field says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::stream) enum GrpcStatus {
+pub(crate) enum GrpcStatus {
     /// A number of 0 to 16 without leading zeros.
     WellFormed(u32),
     /// A number, but not of that form.
@@ -13,7 +13,7 @@ pub(in crate::stream) enum GrpcStatus {
 
 impl GrpcStatus {
     /// Reads the field's value.
-    pub(in crate::stream) fn of(value: &[u8]) -> GrpcStatus {
+    pub(crate) fn of(value: &[u8]) -> GrpcStatus {
         let number = match value {
             [] => None,
             digits if digits.iter().all(u8::is_ascii_digit) => std::str::from_utf8(digits)
