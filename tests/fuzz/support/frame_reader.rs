@@ -3,9 +3,9 @@
 //!
 //! Input: start, how many operations, three bytes for each (what; where; how long), then the wire.
 
+use h2trace_core::event::Boundary;
 use h2trace_core::frame::head::frame_type;
 use h2trace_core::frame::{DataPiece, Fault, Frame, FrameReader, Start, Step, Violation};
-use h2trace_core::event::Boundary;
 use h2trace_core::limits;
 use tracer_tests::conversation::Random;
 
@@ -185,7 +185,8 @@ fn check_frame(frame: &Frame) {
     match frame {
         Frame::Headers { block, .. } | Frame::PushPromise { block, .. } => {
             let part = |part: &Option<bytes::Bytes>| part.as_ref().map_or(0, bytes::Bytes::len);
-            let size = |field: &h2trace_core::frame::Field| part(&field.name) + part(&field.value) + 32;
+            let size =
+                |field: &h2trace_core::frame::Field| part(&field.name) + part(&field.value) + 32;
             let kept: usize = block.fields.iter().map(size).sum();
             assert!(kept <= limits::HEADER_LIST, "{kept} bytes of fields");
             assert!(kept as u64 <= block.list_size);

@@ -1,10 +1,14 @@
 //! What the fuzz targets do with their input. Each asserts more than that nothing panics.
 
+#[cfg(feature = "program")]
 pub mod capture_file;
 pub mod frame_reader;
 pub mod hpack;
+#[cfg(feature = "program")]
 pub mod kernel_event;
+#[cfg(feature = "program")]
 pub mod said;
+pub mod sound;
 pub mod stream_ops;
 
 use tracer_tests::heap::{self, Heap};

@@ -1,16 +1,16 @@
-//! What came out of a pipeline, and what must hold of it.
+//! What came out of a pipeline, and how it is printed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace::export::clock::WallClock;
 use h2trace::export::json::Json;
 use h2trace::export::text::{COLUMNS, Paint, Text};
-use h2trace_core::limits;
+use h2trace_core::anomaly::kind::Verdict;
 use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
-use h2trace_core::stream::record::StreamRecord;
 use h2trace_core::stream::table::Shown;
+
+use crate::sound::{finding_is_sound, record_is_sound};
 
 /// Checks what it is told, and prints it.
 pub struct Said {
@@ -84,39 +84,6 @@ impl Said {
         let control = |c: char| c.is_control() && c != '\n';
         assert!(!text.contains(control), "a control character: {text:?}");
     }
-}
-
-/// Holds for every record.
-pub fn record_is_sound(record: &StreamRecord) {
-    assert!(record.resets.len() <= limits::RESETS);
-    assert!(record.story.len() <= limits::STORY_MOMENTS);
-    assert!(record.first_at <= record.last_at, "{record:?}");
-    for half in [&record.request, &record.response] {
-        assert!(half.messages.sizes.len() <= limits::MESSAGE_SIZES);
-    }
-    for value in record.shown.values() {
-        assert!(value.len() <= limits::SHOWN_VALUE);
-    }
-    let secret = |name: &String| name.contains("cookie") || name == "authorization";
-    assert!(!record.shown.keys().any(secret));
-}
-
-/// Holds for every finding.
-pub fn finding_is_sound(finding: &Finding) {
-    let allowed = finding.kind.verdicts();
-    assert!(
-        finding.verdict == Verdict::Unknown || allowed.contains(&finding.verdict),
-        "{} may not be {}",
-        finding.kind.as_str(),
-        finding.verdict.as_str()
-    );
-    assert!(!finding.summary.is_empty());
-    assert!(
-        !finding.summary.contains(char::is_control),
-        "{:?}",
-        finding.summary
-    );
-    assert!(finding.story.len() <= limits::STORY_MOMENTS);
 }
 
 /// A pipeline that knows no names.

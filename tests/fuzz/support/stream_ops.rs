@@ -8,17 +8,17 @@ use bytes::Bytes;
 use h2trace_core::anomaly::Rules;
 use h2trace_core::anomaly::kind::Verdict;
 use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
+use h2trace_core::event::Timestamp;
 use h2trace_core::frame::head::Head;
 use h2trace_core::frame::{
     DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Step, StreamId, Violation,
 };
-use h2trace_core::event::Timestamp;
 use h2trace_core::limits;
 use h2trace_core::stream::record::StreamEvent;
 use h2trace_core::stream::table::{Context, Shown, StreamTable};
 
 use crate::bounded;
-use crate::said::{finding_is_sound, record_is_sound};
+use crate::sound::{finding_is_sound, record_is_sound};
 
 /// Something that happens on the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,17 @@
 //! A stage may use the stages before it, never one after it. All of them are pure: no I/O, no async, no clock (time
 //! comes in with the event), no logging. Only [`pipeline`] joins them. [`attribution`] and [`limits`] are below all.
 #![forbid(unsafe_code)]
+// Bytes from the wire never panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
 
 pub mod attribution;
 pub mod limits;

@@ -25,6 +25,9 @@ const TARGETS: [&str; 5] = [
     "kernel_event",
 ];
 
+/// Those of them that need the program; the others need its core alone.
+const OF_PROGRAM: [&str; 2] = ["capture_file", "kernel_event"];
+
 /// What makes rustc count edges for libFuzzer (as `cargo-fuzz` has it, but for the sanitizers, which need
 /// nightly).
 const RUSTFLAGS: &str = "--cfg fuzzing \
@@ -145,6 +148,9 @@ impl Fuzz<'_> {
         cargo.args(["--release", "--target", &self.host]);
         for name in wanted {
             cargo.args(["--bin", name]);
+        }
+        if !wanted.iter().any(|name| OF_PROGRAM.contains(name)) {
+            cargo.arg("--no-default-features");
         }
         command::run(
             cargo

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     fn code(text: &str) -> String {
-        Source::new("tracer-user/src/frame/x.rs", text.as_bytes()).code
+        Source::new("tracer-user/core/src/frame/x.rs", text.as_bytes()).code
     }
 
     #[test]

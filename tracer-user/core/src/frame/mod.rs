@@ -3,16 +3,6 @@
 //! The reader never fails as a whole. What the peer did wrong is a [`Violation`] (data, on its way to
 //! stage 6); what we could not see is a [`Fault`] (on its way to the tracer's own metrics).
 
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )
-)]
-
 use bytes::Bytes;
 
 pub mod head;

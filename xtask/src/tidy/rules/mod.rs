@@ -2,28 +2,32 @@
 
 use super::source::{Source, has_word, is_word};
 
-/// The stages in the order of the data path. Each may use those before it.
-const ORDER: [&str; 8] = [
-    "kernel",
-    "connection",
-    "frame",
-    "stream",
-    "hop",
-    "anomaly",
-    "pipeline",
-    "export",
+/// The pure stages. That they cannot name the binary crate, async or the kernel is up to the compiler.
+const CORE: &str = "tracer-user/core/src/";
+
+/// The binary crate.
+const BINARY: &str = "tracer-user/src/";
+
+/// The folders of a crate in an order: each may use those before it.
+const ORDERS: [(&str, &[&str]); 2] = [
+    (
+        CORE,
+        &[
+            "attribution",
+            "event",
+            "connection",
+            "frame",
+            "stream",
+            "hop",
+            "anomaly",
+            "pipeline",
+        ],
+    ),
+    (BINARY, &["kernel", "export", "explain", "cli"]),
 ];
 
-/// What stands on the stages.
-const ABOVE: [&str; 3] = ["explain", "cli", "demo"];
-
-/// Stages without I/O, async and clock.
-const PURE: [&str; 5] = ["connection", "frame", "stream", "hop", "anomaly"];
-
-/// What a pure stage may not name.
-const IMPURE: [&str; 12] = [
-    "tokio",
-    "aya",
+/// What a pure stage may not name of the standard library.
+const IMPURE: [&str; 9] = [
     "std::fs",
     "std::net",
     "std::io",
@@ -33,7 +37,6 @@ const IMPURE: [&str; 12] = [
     "println",
     "eprintln",
     "print",
-    "tracing",
 ];
 
 /// What must not stand anywhere, tests included.
@@ -74,8 +77,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let mut out = Vec::new();
     for source in sources {
         pure_stages_are_pure(source, &mut out);
-        no_stage_names_a_later_one(source, &mut out);
-        bytes_of_the_wire_never_panic(source, &mut out);
+        no_folder_names_a_later_one(source, &mut out);
         nothing_is_unfinished(source, &mut out);
         files_are_short(source, &mut out);
         no_trailing_whitespace(source, &mut out);
@@ -87,22 +89,17 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
     out
 }
 
-/// The stage that a file belongs to.
-fn stage(source: &Source) -> Option<&str> {
-    let below = source.path.strip_prefix("tracer-user/src/")?;
+/// The folder of the crate at `root` that a file belongs to.
+fn folder<'a>(source: &'a Source, root: &str) -> Option<&'a str> {
+    let below = source.path.strip_prefix(root)?;
     below
         .split('/')
         .next()
         .map(|name| name.strip_suffix(".rs").unwrap_or(name))
 }
 
-fn is_pure(source: &Source) -> bool {
-    stage(source).is_some_and(|stage| PURE.contains(&stage))
-        || source.path == "tracer-user/src/kernel/event.rs"
-}
-
 fn pure_stages_are_pure(source: &Source, out: &mut Vec<String>) {
-    if !is_pure(source) {
+    if !source.path.starts_with(CORE) {
         return;
     }
     for (number, line) in source.code_lines() {
@@ -119,22 +116,20 @@ fn pure_stages_are_pure(source: &Source, out: &mut Vec<String>) {
     }
 }
 
-fn no_stage_names_a_later_one(source: &Source, out: &mut Vec<String>) {
-    let Some(own) = stage(source).and_then(|stage| ORDER.iter().position(|name| *name == stage))
-    else {
-        return;
-    };
-    for (line, name) in crate_names(&source.code) {
-        if ORDER
-            .iter()
-            .skip(own + 1)
-            .chain(&ABOVE)
-            .any(|later| *later == name)
-        {
-            out.push(format!(
-                "{}:{line}: {} names the later stage {name}",
-                source.path, ORDER[own]
-            ));
+fn no_folder_names_a_later_one(source: &Source, out: &mut Vec<String>) {
+    for (root, order) in ORDERS {
+        let own =
+            folder(source, root).and_then(|folder| order.iter().position(|name| *name == folder));
+        let Some(own) = own else {
+            continue;
+        };
+        for (line, name) in crate_names(&source.code) {
+            if order.iter().skip(own + 1).any(|later| *later == name) {
+                out.push(format!(
+                    "{}:{line}: {} names {name}, which comes after it",
+                    source.path, order[own]
+                ));
+            }
         }
     }
 }
@@ -176,25 +171,6 @@ fn crate_names(code: &str) -> Vec<(usize, String)> {
         names.push((line, name));
     }
     names
-}
-
-fn bytes_of_the_wire_never_panic(source: &Source, out: &mut Vec<String>) {
-    if !is_pure(source) {
-        return;
-    }
-    for (number, line) in source.code_lines() {
-        for call in [
-            ".unwrap()",
-            ".expect(",
-            ".unwrap_err()",
-            "panic!",
-            "unreachable!",
-        ] {
-            if line.contains(call) {
-                out.push(format!("{}:{number}: {call} in a pure stage", source.path));
-            }
-        }
-    }
 }
 
 fn nothing_is_unfinished(source: &Source, out: &mut Vec<String>) {
@@ -276,7 +252,7 @@ fn programs_name_their_hook(source: &Source, out: &mut Vec<String>) {
 }
 
 fn every_limit_is_used(sources: &[Source], out: &mut Vec<String>) {
-    const LIMITS: &str = "tracer-user/src/limits.rs";
+    const LIMITS: &str = "tracer-user/core/src/limits.rs";
     let Some(limits) = sources.iter().find(|source| source.path == LIMITS) else {
         return;
     };
@@ -299,8 +275,8 @@ fn findings_and_metrics_are_in_the_readme(sources: &[Source], out: &mut Vec<Stri
         return;
     };
     for source in sources {
-        let is_kinds = source.path == "tracer-user/src/anomaly/kind.rs";
-        let is_export = stage(source) == Some("export") && !source.code.is_empty();
+        let is_kinds = source.path == "tracer-user/core/src/anomaly/kind.rs";
+        let is_export = folder(source, BINARY) == Some("export") && !source.code.is_empty();
         if !is_kinds && !is_export {
             continue;
         }
