@@ -2,8 +2,9 @@
 
 use std::{fs, os::fd::AsRawFd, os::unix::fs::MetadataExt, path::PathBuf, process};
 
-use h2trace::kernel::{CgroupKind, Filter, LiveCgroups, Options};
+use h2trace::kernel::{Filter, LiveCgroups, Options};
 use h2trace::workload::cgroup;
+use h2trace::workload::select::CgroupKind;
 use h2trace_core::event::{Direction, EndCause};
 use tracer_ebpf::counter::Counter;
 

@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use h2trace::kernel::CgroupKind;
+use h2trace::session::{Keeper, Selected};
 use h2trace::workload::pod::{Container, Pod};
 use h2trace::workload::pods::Pods;
-use h2trace::workload::select::{Keeper, Membership, Selected, Selection};
+use h2trace::workload::select::{CgroupKind, Membership, Selection};
 use h2trace_core::event::Direction;
 use tracer_ebpf::counter::Counter;
 use tracer_tests::skip::Program;

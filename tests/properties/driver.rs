@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use h2trace::kernel::capture::{Capture, CaptureError, Reassembly};
+use h2trace::capture::{Capture, CaptureError, Reassembly};
 use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::event::decode::decode;
 use h2trace_core::event::{Event, Timestamp};

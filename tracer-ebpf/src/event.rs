@@ -1,4 +1,4 @@
-//! Ring-buffer records, written by the kernel programs, read by `tracer-user/src/kernel/event.rs`.
+//! Ring-buffer records, written by the kernel programs, read by `tracer-user/core/src/event`.
 //!
 //! Every record starts with a [`Header`]; `kind` says what follows. A record is never larger than
 //! [`RECORD_MAX`] bytes.

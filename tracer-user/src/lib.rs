@@ -4,16 +4,28 @@
 //! The data path:
 //!
 //! ```text
-//! kernel -> h2trace_core::pipeline -> export
+//! kernel, capture -> h2trace_core::pipeline -> diagnosis, export
 //! ```
 //!
-//! What is between the kernel's records and the outputs is pure, and a crate of its own: [`h2trace_core`].
+//! What is between the records and the outputs is pure, and a crate of its own: [`h2trace_core`]. [`session`] joins all
+//! of it to a run, [`cli`] is the command line. The modules below stand in an order: each may use those before it.
+
+pub mod unit;
+
+pub mod workload;
+
+pub mod kernel;
+
+pub mod capture;
+
+pub mod diagnosis;
 
 pub mod export;
-pub mod kernel;
-pub mod workload;
 
 pub mod explain;
 
-pub mod cli;
+pub mod session;
+
 pub mod demo;
+
+pub mod cli;

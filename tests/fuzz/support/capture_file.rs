@@ -4,7 +4,7 @@
 
 use std::io::{Cursor, Read, Write as _};
 
-use h2trace::kernel::capture::{Capture, Reassembly};
+use h2trace::capture::{Capture, Reassembly};
 use h2trace_core::event::Timestamp;
 use h2trace_core::pipeline::Frames;
 use tracer_tests::conversation::Random;

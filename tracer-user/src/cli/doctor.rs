@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::args::{DoctorArgs, Format};
 use crate::export::text::Paint;
 use crate::kernel::doctor::{Check, Report, examine};
+use crate::session::{ERROR, output};
 use crate::workload::kubernetes;
 use crate::workload::kubernetes::state::Trouble;
 
@@ -16,14 +17,14 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut report = examine();
     report.checks.extend(names_of_pods());
     let printed = match args.output {
-        Format::Text => text(&report, super::output::terminal().0),
+        Format::Text => text(&report, output::terminal().0),
         Format::Json => json(&report)?,
     };
     super::print(printed.as_bytes())?;
     Ok(if report.works {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(super::ERROR)
+        ExitCode::from(ERROR)
     })
 }
 

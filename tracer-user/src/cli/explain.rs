@@ -10,11 +10,11 @@ use h2trace_core::stream::record::Tier;
 use serde::Serialize;
 
 use super::args::{ExplainArgs, Format};
-use super::output;
 use crate::explain::page::{Group, Item, Page};
 use crate::explain::search::{Closeness, Found, Match, find, nearest};
 use crate::explain::{mostly_said_of, page, said_of};
 use crate::export::text::{COLUMNS, Paint, wrapped};
+use crate::session::output;
 
 /// Findings that are listed for one question.
 const LISTED: usize = 8;

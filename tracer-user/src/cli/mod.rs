@@ -1,21 +1,13 @@
 //! The command line. Exit status: 0 well, 1 when `--fail-on` found something, 2 error.
 
 pub mod args;
-pub mod chosen;
 pub mod doctor;
 pub mod explain;
-pub mod front;
 pub mod generate;
-pub mod held;
-pub mod live;
-pub mod output;
 pub mod ready;
 pub mod record;
 pub mod replay;
-pub mod scope;
 pub mod serve;
-pub mod session;
-pub mod show;
 pub mod trace;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -25,12 +17,8 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use self::args::{Cli, Command};
-
-/// Exit status of every error.
-pub const ERROR: u8 = 2;
-
-/// Exit status of a run that was not let end in order, as shells number it for SIGINT.
-const INTERRUPTED: i32 = 130;
+use crate::session::ERROR;
+use crate::session::output::say;
 
 /// Parses the arguments, runs the command, prints the error if there is one.
 #[must_use]
@@ -63,11 +51,6 @@ fn fail(message: &str) -> ExitCode {
     let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
     say(&line);
     ExitCode::from(ERROR)
-}
-
-/// Prints a line on stderr. A closed stderr is no reason to stop.
-pub(crate) fn say(line: &str) {
-    drop(writeln!(io::stderr().lock(), "h2trace: {line}"));
 }
 
 /// Prints `text` on stdout. That its reader has gone is no error.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::ServeArgs;
-use super::chosen;
-use super::front::Front;
-use super::live;
 use super::ready::ReadyFile;
-use super::scope::Scope;
-use super::session::Plan;
-use super::show::Wanted;
 use crate::export::http::{self, Heartbeat};
 use crate::export::prometheus::Exporter;
 use crate::kernel;
+use crate::session::chosen;
+use crate::session::front::Front;
+use crate::session::live;
+use crate::session::output::say;
+use crate::session::run::Plan;
+use crate::session::show::Wanted;
 
 /// A server's log needs less of it than a person does.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
@@ -24,13 +24,13 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
 /// # Errors
 /// The port is in use, what is named does not exist, privileges are missing, or the kernel refuses.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let scope = Scope::new(&args.filter)?;
-    let settings = live::Settings::new(&args.common, &scope)?.counting_only();
+    let scope = args.filter.scope()?;
+    let settings = args.common.settings(&scope)?.counting_only();
     let listener = http::bind(args.listen)?;
     let listen = listener.local_addr()?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
-    let settings = settings.with_pods(&args.common.kubernetes)?;
+    let settings = settings.with_pods(args.common.kubernetes.start()?);
     let exporter = Exporter::new()?;
     let scrape = exporter.scrape();
     let heartbeat = Arc::new(Heartbeat::new());
@@ -41,11 +41,11 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let chosen = chosen::later(&scope, settings.pods.as_ref())?;
     let source = live::start(&settings, chosen, &scope.selected, None)?;
     if let Some(why) = chosen::unknown(&scope, settings.pods.as_ref()) {
-        super::say(&why);
+        say(&why);
         heartbeat.set_waiting(Some(why));
     }
     heartbeat.set_attached(true);
-    super::say(&format!(
+    say(&format!(
         "tracing {}; metrics on http://{listen}/metrics",
         scope.in_words()
     ));

@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use super::args::{Format, Show, TraceArgs};
-use super::chosen;
-use super::front::Front;
-use super::held;
-use super::live;
-use super::output::{self, Printer};
+use super::args::{Format, TraceArgs};
 use super::ready::ReadyFile;
-use super::scope::Scope;
-use super::session::Plan;
-use super::show::Wanted;
 use crate::export::clock::WallClock;
 use crate::export::http::Heartbeat;
 use crate::export::json::Json;
 use crate::export::text::Text;
 use crate::kernel;
+use crate::session::chosen;
+use crate::session::front::Front;
+use crate::session::held;
+use crate::session::live;
+use crate::session::output::{self, Printer, say};
+use crate::session::run::Plan;
+use crate::session::scope::Scope;
+use crate::session::show::{Show, Wanted};
 use crate::workload::select::Membership;
 
 /// A quiet trace shows that it is alive this often.
@@ -33,13 +33,13 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let scope = scope(args)?;
     let told = told_by_holder(args)?;
-    let settings = live::Settings::new(&args.common, &scope)?;
+    let settings = args.common.settings(&scope)?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
-    let settings = settings.with_pods(&args.common.kubernetes)?;
+    let settings = settings.with_pods(args.common.kubernetes.start()?);
     let chosen = chosen(&scope, &settings, told.as_deref())?;
     let source = live::start(&settings, chosen, &scope.selected, None)?;
-    super::say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
+    say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
     ready.write(None)?;
     let plan = plan(args, scope, &settings, Printer::stdout());
     let ended = live::until_done(source, plan, None)?;
@@ -67,7 +67,7 @@ pub(super) fn chosen(
 
 /// What is to be traced: never everything by accident.
 pub(super) fn scope(args: &TraceArgs) -> anyhow::Result<Scope> {
-    let scope = Scope::new(&args.filter)?;
+    let scope = args.filter.scope()?;
     if scope.is_all() && !args.all {
         bail!(
             "say what to trace: --pid, --comm, --cgroup, --netns, --port, or --pod, --namespace, --selector (or --all for \

@@ -1,7 +1,6 @@
 //! Stage 7: findings and streams become metrics, text and JSON.
 
 pub mod clock;
-pub mod diagnosis;
 pub mod http;
 pub mod json;
 pub mod labels;
@@ -32,19 +31,4 @@ pub fn first_byte_ns(record: &StreamRecord) -> Option<u64> {
             .headers_at?
             .since(record.request.headers_at?),
     )
-}
-
-/// The response was complete before the request was (RFC 9113 section 8.1). False where the request's
-/// side of the story was not seen.
-#[must_use]
-pub fn early_complete(record: &StreamRecord) -> bool {
-    let Some(response_end) = record.response.end_stream_at else {
-        return false;
-    };
-    match record.request.end_stream_at {
-        Some(request_end) => request_end > response_end,
-        None => record
-            .request_phase
-            .is_some_and(|phase| phase < h2trace_core::stream::record::RequestPhase::Q2),
-    }
 }

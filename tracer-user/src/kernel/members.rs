@@ -8,6 +8,7 @@ use aya::{
 };
 
 use super::load::{Filter, StartError, take};
+use crate::workload::select::CgroupKind;
 
 /// The filter's members, in the maps.
 pub(super) struct Members {
@@ -37,15 +38,6 @@ impl Epoch {
 
 fn raise(epoch: &Mutex<Epoch>) -> Result<(), StartError> {
     epoch.lock().unwrap_or_else(PoisonError::into_inner).raise()
-}
-
-/// What a cgroup is a member of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CgroupKind {
-    /// [`Filter::pods`]: it is wanted.
-    Pod,
-    /// [`Filter::excluded`]: it is not.
-    Excluded,
 }
 
 /// The members of [`Filter::pods`] and [`Filter::excluded`], which change while the programs run. May be used

@@ -2,7 +2,6 @@
 
 mod attach;
 pub mod btf;
-pub mod capture;
 pub mod doctor;
 mod load;
 mod members;
@@ -12,4 +11,4 @@ mod syscall;
 
 pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loaded};
 pub use load::{Filter, Options, PIDS_MAX, RING_BYTES, StartError, check_privileges};
-pub use members::{CgroupKind, LiveCgroups};
+pub use members::LiveCgroups;

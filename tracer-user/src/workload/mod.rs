@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod container;
 mod container_ids;
 mod cri;
+pub(crate) mod fields;
 pub mod kubernetes;
 pub mod netns;
 pub mod pod;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::workload::kubernetes::{Mode, Settings};
+use crate::session::output::say;
+use crate::workload::kubernetes::{self, Mode, Settings, Source};
 
 /// Who names pods.
 #[derive(Args, Clone, Debug, Default)]
@@ -66,5 +67,23 @@ impl KubernetesArgs {
             kubeconfig: self.kubeconfig.clone(),
             cri_socket: self.cri_socket.clone(),
         }
+    }
+
+    /// Starts asking who names pods, if there is anybody to ask. When nothing else can go wrong any more: what is
+    /// said of it would stand before the error.
+    ///
+    /// # Errors
+    /// Who is to name pods cannot be asked.
+    pub fn start(&self) -> anyhow::Result<Option<Source>> {
+        let pods = kubernetes::start(&self.settings())?;
+        if let Some(source) = pods.as_ref().filter(|source| source.asks_api())
+            && self.node_name.is_none()
+        {
+            say(&format!(
+                "this node is taken to be {} at the API server, by the host's name (--node-name NAME)",
+                source.node
+            ));
+        }
+        Ok(pods)
     }
 }

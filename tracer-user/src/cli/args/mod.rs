@@ -1,6 +1,8 @@
 //! The arguments as they are given. Their doc comments are the help.
 
+mod common;
 mod explain;
+mod filter;
 mod kubernetes;
 mod pods;
 mod report;
@@ -11,15 +13,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::common::CommonArgs;
 pub use self::explain::ExplainArgs;
+pub use self::filter::FilterArgs;
 pub use self::kubernetes::{KubernetesArgs, NamedBy};
 pub use self::pods::PodArgs;
 pub use self::report::{FailOn, Findings, Format, HeaderArgs, ReportArgs};
 use crate::demo::DemoArgs;
-use crate::kernel::RING_BYTES;
-use crate::workload::process::COMM_MAX;
-
-const MIB: u32 = 1024 * 1024;
+use crate::session::show::Show;
 
 /// Follows every HTTP/2 and gRPC stream of this host from the kernel and names the hop that broke it.
 ///
@@ -75,80 +76,6 @@ impl Command {
             | Command::Generate(_) => false,
         }
     }
-}
-
-/// What is traced. Different options are joined by "and", values of one option by "or".
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "What to trace (different options: and; several values: or)")]
-pub struct FilterArgs {
-    /// Only this process and its children
-    #[arg(
-        long,
-        env = "H2TRACE_PID",
-        value_name = "PID",
-        value_delimiter = ',',
-        hide_env = true
-    )]
-    pub pid: Vec<u32>,
-
-    /// Only processes of this name (/proc/PID/comm, at most 15 bytes)
-    #[arg(
-        long, env = "H2TRACE_COMM", value_name = "NAME", value_delimiter = ',', hide_env = true,
-        value_parser = comm
-    )]
-    pub comm: Vec<String>,
-
-    /// Only processes of this v2 cgroup and those below it: a path, or an id
-    #[arg(long, env = "H2TRACE_CGROUP", value_name = "PATH|ID", hide_env = true)]
-    pub cgroup: Vec<String>,
-
-    /// Only this network namespace: pid:PROCESS, a file such as /run/netns/NAME, or an inode number
-    #[arg(
-        long,
-        env = "H2TRACE_NETNS",
-        value_name = "NETNS",
-        value_delimiter = ',',
-        hide_env = true
-    )]
-    pub netns: Vec<String>,
-
-    /// Only TCP connections with this port at either end
-    #[arg(
-        long, env = "H2TRACE_PORT", value_name = "PORT", value_delimiter = ',', hide_env = true,
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
-    pub port: Vec<u16>,
-
-    #[expect(missing_docs, reason = "clap would print it as help")]
-    #[command(flatten)]
-    pub pods: PodArgs,
-}
-
-/// What both tracing commands take.
-#[derive(Args, Clone, Debug, Default)]
-pub struct CommonArgs {
-    #[expect(missing_docs, reason = "clap would print it as help")]
-    #[command(flatten)]
-    pub header: HeaderArgs,
-
-    /// Write this file as soon as the first byte would be seen
-    #[arg(long, env = "H2TRACE_READY_FILE", value_name = "PATH", hide_env = true)]
-    pub ready_file: Option<PathBuf>,
-
-    /// Size of the ring that the kernel hands its records over with, in MiB: a power of 2
-    #[arg(
-        long, env = "H2TRACE_RING_MIB", value_name = "MIB", default_value_t = RING_BYTES / MIB, hide_env = true,
-        value_parser = ring_mib
-    )]
-    pub ring_mib: u32,
-
-    /// Print the kernel programs' own debug messages (when they were built with them)
-    #[arg(long, env = "H2TRACE_KERNEL_LOG", hide_env = true)]
-    pub kernel_log: bool,
-
-    #[expect(missing_docs, reason = "clap would print it as help")]
-    #[command(flatten)]
-    pub kubernetes: KubernetesArgs,
 }
 
 /// `h2trace serve`
@@ -346,21 +273,6 @@ pub enum Generated {
     Metrics,
 }
 
-/// What replay prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Show {
-    /// Connections: seen, ended, GOAWAY, and what could not be decoded
-    Connections,
-    /// Every frame
-    Frames,
-    /// Every stream that ended
-    Streams,
-    /// Both sides of every request that a proxy passed on
-    Hops,
-    /// What was found
-    Findings,
-}
-
 /// What trace prints. Single frames are not told live: the kernel programs copy no payload for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ShowLive {
@@ -393,24 +305,6 @@ pub enum Headers {
     Allowed,
     /// All of them, credentials too
     All,
-}
-
-fn comm(given: &str) -> Result<String, String> {
-    match given.len() {
-        0 => Err("a process name is not empty".to_owned()),
-        1..=COMM_MAX => Ok(given.to_owned()),
-        _ => Err(format!(
-            "the kernel keeps {COMM_MAX} bytes of a name: give {:?}",
-            given.get(..COMM_MAX).unwrap_or("the first 15 of them")
-        )),
-    }
-}
-
-fn ring_mib(given: &str) -> Result<u32, String> {
-    match given.parse::<u32>() {
-        Ok(mib) if mib.is_power_of_two() && mib <= 1024 => Ok(mib),
-        _ => Err("give a power of 2 from 1 to 1024".to_owned()),
-    }
 }
 
 /// A number of bytes, with or without its unit.
@@ -499,14 +393,6 @@ mod tests {
         for wrong in ["", "m", "1", "1.5g", "3t", "-1m", "99999999999999999999g"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn process_names_are_as_long_as_the_kernel_keeps_them() {
-        assert_eq!(comm("envoy"), Ok("envoy".to_owned()));
-        assert_eq!(comm("exactly15bytes!"), Ok("exactly15bytes!".to_owned()));
-        assert!(comm("").is_err());
-        assert!(comm("a-name-that-is-cut").is_err_and(|why| why.contains("\"a-name-that-is-\"")));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::Part;
 use super::children::Said;
 use super::part::RESPONSE_MESSAGE;
 use super::seen::{SeenHop, SeenStreams, is_complete};
-use crate::export::text::grouped;
 use crate::export::text::sides::{self, signed};
+use crate::unit::grouped;
 
 /// Samples of metrics that are shown at most.
 const METRICS: usize = 12;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::line::Head;
+use crate::diagnosis::Report;
 use crate::export::clock::{WallClock, monotonic_now};
-use crate::export::diagnosis::Report;
 
 /// The line of type `diagnosis`.
 #[derive(Serialize)]

@@ -12,8 +12,8 @@ use h2trace_core::stream::record::Seen;
 use serde::Serialize;
 
 use super::line::{Head, MomentFields, Stream, known, moments, ms, shown};
-use super::pod::PodFields;
 use crate::export::clock::WallClock;
+use crate::workload::fields::PodFields;
 
 /// A line of type `hop`.
 #[derive(Serialize)]

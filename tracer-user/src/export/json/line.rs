@@ -6,7 +6,7 @@ use h2trace_core::anomaly::kind::{Finding, Kind};
 use h2trace_core::connection::{ConnectionEnd, Endpoint};
 use h2trace_core::event::{Address, Opened, Timestamp};
 use h2trace_core::frame::ErrorCode;
-use h2trace_core::hop::Hop;
+use h2trace_core::hop::{Hop, early_response};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss};
 use h2trace_core::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, RequestPhase, Reset, ResponsePhase,
@@ -15,9 +15,9 @@ use h2trace_core::stream::record::{
 use serde::{Serialize, Serializer};
 
 use super::hop::FindingHop;
-use super::pod::PodFields;
 use crate::export::clock::{WallClock, WallTime, monotonic_now};
-use crate::export::{duration_ns, early_complete, first_byte_ns, labels};
+use crate::export::{duration_ns, first_byte_ns, labels};
+use crate::workload::fields::PodFields;
 
 /// The version of the lines' form. Keys are added without a new version; none is taken away or changed.
 const VERSION: u32 = 1;
@@ -387,7 +387,7 @@ impl<'a> Stream<'a> {
             },
             request_end_on: end_on(&record.request),
             response_end_on: end_on(&record.response),
-            early_complete: early_complete(record),
+            early_complete: early_response(record),
             outcome: record.outcome.as_str(),
             tier: record.tier.as_str(),
             beginning_seen: record.beginning_seen,

@@ -5,7 +5,6 @@ mod diagnosis;
 mod frame;
 mod hop;
 mod line;
-pub(in crate::export) mod pod;
 mod summary;
 
 use h2trace_core::anomaly::kind::Verdict;
@@ -18,8 +17,8 @@ use self::hop::HopLine;
 use self::line::{Connection, FindingLine, LossLine, Stream};
 use self::summary::SummaryLine;
 use super::clock::WallClock;
-use super::diagnosis::Report;
 use super::tally::Summary;
+use crate::diagnosis::Report;
 
 /// The JSON Schema (draft 2020-12) of every line.
 pub const SCHEMA: &str = include_str!("schema.json");

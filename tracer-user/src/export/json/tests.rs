@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 
-use super::super::diagnosis::Diagnosis;
 use super::super::sample;
 use super::super::tally::{Kernel, StoppedBy, Tally};
 use super::*;
+use crate::diagnosis::Diagnosis;
 
 fn lines(shown_from: Verdict) -> Vec<Value> {
     let mut json = Json::new(WallClock::with_boot(1_735_689_600_000_000_000), shown_from);

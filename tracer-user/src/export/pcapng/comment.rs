@@ -8,8 +8,8 @@ use h2trace_core::event::{Opened, Process};
 use h2trace_core::pipeline::ConnectionInfo;
 
 use super::Counts;
-use crate::export::text::count;
-use crate::kernel::capture::{EndNote, whose};
+use crate::capture::{EndNote, whose};
+use crate::unit::count;
 
 /// Who wrote the file.
 pub(super) const APPLICATION: &str = concat!("h2trace ", env!("CARGO_PKG_VERSION"));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::connection::Endpoint;
+use h2trace_core::hop::early_response;
 use h2trace_core::stream::record::{Outcome, Reset, Seen, StreamEnd, StreamRecord};
 
 use super::room::Room;
@@ -12,7 +13,7 @@ use super::series::Series;
 use super::text::Family;
 use super::times::{ByRole, ROLES, role_index};
 use crate::export::labels::{self, OTHER, UNKNOWN};
-use crate::export::{early_complete, metrics};
+use crate::export::metrics;
 
 /// Number of outcomes.
 const OUTCOMES: usize = Outcome::Unknown as usize + 1;
@@ -204,7 +205,7 @@ impl RoleCounts {
         }
         self.request_bytes += record.request.data_bytes;
         self.response_bytes += record.response.data_bytes;
-        if early_complete(record) {
+        if early_response(record) {
             self.early += 1;
         }
         if record.grpc == Seen::Value(()) {

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use h2trace_core::anomaly::kind::Finding;
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Timestamp;
+use h2trace_core::hop::early_response;
 use h2trace_core::limits;
 use h2trace_core::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
 use h2trace_core::stream::record::{StreamRecord, Tier};
@@ -41,8 +42,8 @@ use self::text::Family;
 use self::times::role_index;
 use self::vectors::{Registration, Vectors};
 use super::labels::{self, OTHER};
+use super::metrics;
 use super::metrics::{About, METRICS};
-use super::{early_complete, metrics};
 
 /// What the kernel says of one of its programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -387,7 +388,7 @@ impl Exporter {
             self.vectors.hpack_unseen.inc();
         }
         // Both ends of a connection may be followed: it is counted where requests are answered.
-        if record.role == Some(Endpoint::Server) && early_complete(record) {
+        if record.role == Some(Endpoint::Server) && early_response(record) {
             let family = [record.user_agent.as_str()];
             let late = &self.vectors.late_end_stream;
             late.with_label_values(&family).inc();

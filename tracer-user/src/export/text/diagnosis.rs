@@ -4,8 +4,9 @@ use h2trace_core::anomaly::kind::{Kind, Verdict};
 use h2trace_core::connection::Endpoint;
 use h2trace_core::frame::ErrorCode;
 
-use super::{COLUMNS, Paint, counted, grouped, name, printable, sides, wrapped};
-use crate::export::diagnosis::{Advice, CaseReport, Codes, Process, ProxyReport, Report};
+use super::{COLUMNS, Paint, name, printable, sides, wrapped};
+use crate::diagnosis::{Advice, CaseReport, Codes, Process, ProxyReport, Report};
+use crate::unit::{counted, grouped};
 
 /// Cases of one hop that are told; the others are counted.
 const CASES: usize = 8;

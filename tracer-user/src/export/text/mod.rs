@@ -7,11 +7,11 @@ mod paint;
 pub(crate) mod sides;
 mod story;
 mod summary;
-mod unit;
+mod wrap;
 
 pub use self::paint::Paint;
 pub use self::summary::summary;
-pub use self::unit::{bytes, count, counted, duration, grouped, wrapped};
+pub use self::wrap::wrapped;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::connection::Endpoint;
@@ -21,8 +21,9 @@ use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol, Sin
 use h2trace_core::stream::record::{GoAway, Moment, Outcome, Seen, StreamRecord};
 
 use super::clock::WallClock;
-use super::diagnosis::Report;
 use super::{duration_ns, labels};
+use crate::diagnosis::Report;
+use crate::unit::{bytes, count, duration};
 
 /// Columns that a line fits into, however narrow the terminal is.
 pub const COLUMNS: usize = 100;

@@ -7,7 +7,7 @@ use h2trace_core::pipeline::HopEnd;
 use h2trace_core::stream::record::{Moment, StreamRecord};
 
 use super::name;
-use super::unit::grouped;
+use crate::unit::grouped;
 
 /// Width of a column of frames. Two of them, and the time, make 100 columns.
 const COLUMN: usize = 44;

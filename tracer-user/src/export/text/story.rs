@@ -5,7 +5,8 @@ use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Timestamp;
 use h2trace_core::stream::record::{Moment, Windows};
 
-use super::{Paint, bytes, printable};
+use super::{Paint, printable};
+use crate::unit::bytes;
 
 /// Columns between the two endpoints.
 const SPAN: usize = 52;
@@ -71,7 +72,7 @@ fn moment_line(into: &mut String, start: Timestamp, moment: &Moment, paint: Pain
         ),
     );
     if let Some(below) = below {
-        for part in super::unit::wrapped(&below, SPAN - 4) {
+        for part in super::wrapped(&below, SPAN - 4) {
             line(into, &format!("{:TIME$}|   {part:<w$} |", "", w = SPAN - 4));
         }
     }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{COLUMNS, Paint, bytes, count, duration};
+use super::{COLUMNS, Paint};
 use crate::export::tally::{StoppedBy, Summary};
+use crate::unit::{bytes, count, duration};
 
 /// Columns of what a line is about.
 const NAME: usize = 12;

@@ -9,7 +9,6 @@ use h2trace_core::limits;
 
 use super::cgroups::PodCgroups;
 use super::selection::{Part, Selection};
-use crate::kernel::CgroupKind;
 use crate::workload::pods::Pods;
 use crate::workload::waiting::Waiting;
 
@@ -34,6 +33,15 @@ pub struct Membership {
     traced: HashSet<String>,
     version: Option<u64>,
     counts: Counts,
+}
+
+/// What a cgroup is a member of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupKind {
+    /// Of those that are wanted.
+    Pod,
+    /// Of those that are not.
+    Excluded,
 }
 
 /// How many pods.

@@ -5,15 +5,12 @@
 //! selection   which pods and containers are meant
 //! cgroups     the cgroups of pods that there are on this host
 //! membership  the two together: what has to be in the kernel's maps
-//! keeper      keeps it there while the programs run
 //! ```
 
 pub mod cgroups;
-pub mod keeper;
 pub mod labels;
 pub mod membership;
 pub mod selection;
 
-pub use self::keeper::{Keeper, Selected};
-pub use self::membership::Membership;
+pub use self::membership::{CgroupKind, Membership};
 pub use self::selection::{PodName, Selection};

@@ -75,7 +75,7 @@ fn an_address_type_is_no_io_and_a_socket_is() {
         breaches(&[(event, "use std::net::SocketAddr;\n")]),
         Vec::<String>::new()
     );
-    assert_breach(&[(event, "use std::net::UdpSocket;\n")], "std::net");
+    assert_breach(&[(event, "use std::net::UdpSocket;\n")], "UdpSocket");
 }
 
 #[test]

@@ -10,9 +10,9 @@ use h2trace_core::event::{
 use h2trace_core::pipeline::{Output, Sink as _};
 
 use super::{Recorder, Settings};
+use crate::capture::{Capture, Reassembly};
 use crate::export::clock::WallClock;
 use crate::export::sample;
-use crate::kernel::capture::{Capture, Reassembly};
 
 mod unix;
 

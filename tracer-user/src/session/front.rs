@@ -2,7 +2,7 @@
 
 use h2trace_core::pipeline::{Output, Sink};
 
-use crate::export::diagnosis::Diagnosis;
+use crate::diagnosis::Diagnosis;
 use crate::export::json::Json;
 use crate::export::tally::Summary;
 use crate::export::text::Text;
@@ -18,6 +18,15 @@ pub enum Front {
 }
 
 impl Front {
+    /// Bytes that wait to be taken.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Front::Silent => 0,
+            Front::Text(text) => text.len(),
+            Front::Json(json) => json.len(),
+        }
+    }
+
     pub(super) fn take(&mut self) -> Vec<u8> {
         match self {
             Front::Silent => Vec::new(),

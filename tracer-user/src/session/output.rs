@@ -1,6 +1,6 @@
-//! Standard output on a thread of its own: a slow reader must not hold up the drain loop.
+//! Standard output on a thread of its own, so that a slow reader does not hold up the drain loop; and standard error.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -9,6 +9,11 @@ use std::thread::JoinHandle;
 use h2trace_core::limits;
 
 use crate::export::text::{COLUMNS, Paint};
+
+/// Prints a line on stderr. A closed stderr is no reason to stop.
+pub(crate) fn say(line: &str) {
+    drop(writeln!(io::stderr().lock(), "h2trace: {line}"));
+}
 
 /// How standard output is to be painted, and how many columns it has.
 #[must_use]

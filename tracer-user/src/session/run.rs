@@ -10,16 +10,16 @@ use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::chosen;
 use super::front::Front;
-use super::output::Printer;
+use super::output::{self, Printer};
 use super::scope::Scope;
 use super::show::Wanted;
+use crate::diagnosis::Diagnosis;
 use crate::export::clock::monotonic_now;
-use crate::export::diagnosis::Diagnosis;
 use crate::export::http::Heartbeat;
 use crate::export::prometheus::{Exporter, ProgramRuns};
 use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
-use crate::export::text::count;
 use crate::kernel::DRAIN_MAX;
+use crate::unit::count;
 use crate::workload::kubernetes;
 
 /// How long the loop sleeps when the ring is empty (DESIGN.md 3.4: a short timer instead of wakeups).
@@ -315,7 +315,7 @@ impl Session {
         let counts = self.plan.scope.selected.counts();
         let unknown = chosen::unknown(&self.plan.scope, self.plan.pods.as_ref());
         if unknown.is_none() && self.plan.heartbeat.is_waiting() {
-            super::say(&format!("now tracing {}", self.plan.scope.in_words()));
+            output::say(&format!("now tracing {}", self.plan.scope.in_words()));
         }
         self.plan.heartbeat.set_waiting(unknown);
         if let Some(exporter) = self.plan.exporter.as_mut() {
@@ -343,7 +343,7 @@ impl Session {
             return;
         }
         self.printed_at = now;
-        super::say(&format!(
+        output::say(&format!(
             "tracing {}: {}, {} so far, {} lost",
             self.plan.scope.in_words(),
             count(
@@ -402,10 +402,10 @@ mod tests {
     use h2trace_core::anomaly::kind::Verdict;
 
     use super::*;
-    use crate::cli::args::Show;
     use crate::export::clock::WallClock;
     use crate::export::json::Json;
     use crate::export::sample;
+    use crate::session::show::Show;
 
     /// Hands out one batch a drain; then nothing, for ever.
     struct Recorded {

@@ -10,7 +10,7 @@ use h2trace_core::pipeline::ConnectionInfo;
 use h2trace_core::stream::record::StreamRecord;
 use serde::{Serialize, Serializer};
 
-use crate::export::json::pod::PodFields;
+use crate::workload::fields::PodFields;
 
 /// All of it.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -18,7 +18,7 @@ use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::connection::{ConnectionId, Endpoint};
 use h2trace_core::event::Address;
 use h2trace_core::frame::StreamId;
-use h2trace_core::hop::{Ended, Hop, PlaceKey, ended};
+use h2trace_core::hop::{Ended, Hop, PlaceKey, early_response, ended};
 use h2trace_core::limits;
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
 use h2trace_core::stream::record::{Outcome, StreamRecord};
@@ -28,7 +28,6 @@ use self::proxy::ProxyCase;
 pub use self::report::{
     Advice, Agent, CaseReport, Codes, Cut, Directly, Example, Process, ProxyReport, Report,
 };
-use super::early_complete;
 
 type StreamKey = (ConnectionId, StreamId);
 
@@ -140,7 +139,7 @@ impl Diagnosis {
         self.n_anomalies += n_anomalies;
         if let Some(role) = info.role {
             self.count(info, role, n_anomalies > 0);
-            if early_complete(record)
+            if early_response(record)
                 && let Some(n) = self.n_early.get_mut(role.index())
             {
                 *n += 1;

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::membership::{Change, Counts, Membership};
-use crate::kernel::{CgroupKind, LiveCgroups};
+use crate::kernel::LiveCgroups;
+use crate::workload::select::membership::{Change, Counts};
+use crate::workload::select::{CgroupKind, Membership};
 
 /// How long it may take until a pod that was told of is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

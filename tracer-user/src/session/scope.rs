@@ -1,14 +1,13 @@
-//! What is traced: the arguments looked up, and said in words.
+//! What is traced, and how that is said in words.
 
-use anyhow::bail;
 use tracer_ebpf::config::filter;
 
-use super::args::FilterArgs;
+use super::Selected;
 use crate::export::tally::SelectedPods;
-use crate::export::text::count;
 use crate::kernel::Filter;
-use crate::workload::select::{Selected, Selection};
-use crate::workload::{cgroup, netns, process};
+use crate::unit::count;
+use crate::workload::process;
+use crate::workload::select::Selection;
 
 /// The filter, with all names resolved.
 #[derive(Clone, Debug, Default)]
@@ -20,51 +19,10 @@ pub struct Scope {
     /// How many those are, while it runs.
     pub selected: Selected,
     /// The cgroups as they were named.
-    cgroup_names: Vec<String>,
+    pub cgroup_names: Vec<String>,
 }
 
 impl Scope {
-    /// Looks everything up.
-    ///
-    /// # Errors
-    /// A process does not exist, a cgroup or network namespace cannot be read; with the remedy.
-    pub fn new(args: &FilterArgs) -> anyhow::Result<Self> {
-        for pid in &args.pid {
-            process::check(*pid)?;
-        }
-        if !args.pid.is_empty() && !process::in_initial_pid_namespace() {
-            bail!(
-                "--pid needs the host's process ids, and h2trace runs in a pid namespace of its own \
-                 (run it on the host, with hostPID: true, or use --cgroup)"
-            );
-        }
-        let selection = args.pods.selection().map_err(anyhow::Error::msg)?;
-        let none_yet = |is_filtered: bool| is_filtered.then(Vec::new);
-        let filter = Filter {
-            pids: args.pid.clone(),
-            cgroups: args
-                .cgroup
-                .iter()
-                .map(|given| cgroup::id_of(given))
-                .collect::<Result<_, _>>()?,
-            pods: none_yet(selection.is_positive()),
-            excluded: none_yet(!selection.is_positive() && !selection.is_empty()),
-            netns: args
-                .netns
-                .iter()
-                .map(|given| netns::inode_of(given))
-                .collect::<Result<_, _>>()?,
-            ports: args.port.clone(),
-            comms: args.comm.clone(),
-        };
-        Ok(Self {
-            filter,
-            selection,
-            selected: Selected::default(),
-            cgroup_names: args.cgroup.clone(),
-        })
-    }
-
     /// True when nothing is filtered, but for what is excluded.
     #[must_use]
     pub fn is_all(&self) -> bool {
@@ -194,12 +152,5 @@ mod tests {
         };
         assert!(!selected.is_all());
         assert_eq!(selected.in_words(), "0 pods of namespace shop and port 80");
-        let own = FilterArgs {
-            pid: vec![std::process::id()],
-            ..FilterArgs::default()
-        };
-        let scope = Scope::new(&own).unwrap();
-        assert_eq!(scope.filter.pids, [std::process::id()]);
-        assert!(scope.in_words().contains("process"));
     }
 }

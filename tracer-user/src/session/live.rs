@@ -11,16 +11,15 @@ use h2trace_core::stream::table::Shown;
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_ebpf::counter::COUNTERS;
 
-use super::args::{CommonArgs, KubernetesArgs};
-use super::scope::Scope;
-use super::session::{self, Ended, Plan, Source, Stop};
+use super::run::{self, Ended, Plan, Source, Stop};
+use super::{Keeper, Selected};
 use crate::export::clock::monotonic_now;
 use crate::export::http::{self, Heartbeat};
 use crate::export::prometheus::{ProgramRuns, Scrape};
 use crate::export::tally::StoppedBy;
-use crate::kernel::{CgroupKind, DRAIN_MAX, Options, Tracer};
+use crate::kernel::{DRAIN_MAX, Options, Tracer};
 use crate::workload::attribution::Names;
-use crate::workload::select::{Keeper, Membership, Selected};
+use crate::workload::select::{CgroupKind, Membership};
 use crate::workload::{kubernetes, process};
 
 /// What the tracer is started with.
@@ -50,39 +49,11 @@ impl Settings {
         self
     }
 
-    /// From the arguments.
-    ///
-    /// # Errors
-    /// A header name is none, or carries a credential.
-    pub fn new(args: &CommonArgs, scope: &Scope) -> anyhow::Result<Self> {
-        Ok(Self {
-            options: Options {
-                filter: scope.filter.clone(),
-                ring_bytes: args.ring_mib * 1024 * 1024,
-                kernel_log: args.kernel_log,
-                ..Options::default()
-            },
-            shown: Arc::new(Shown::with(&args.header.header)?),
-            pods: None,
-        })
-    }
-
-    /// Starts asking who names pods, if there is anybody to ask. When nothing else can go wrong any more: what is
-    /// said of it would stand before the error.
-    ///
-    /// # Errors
-    /// Who is to name pods cannot be asked.
-    pub fn with_pods(mut self, args: &KubernetesArgs) -> anyhow::Result<Self> {
-        self.pods = kubernetes::start(&args.settings())?;
-        if let Some(source) = self.pods.as_ref().filter(|source| source.asks_api())
-            && args.node_name.is_none()
-        {
-            super::say(&format!(
-                "this node is taken to be {} at the API server, by the host's name (--node-name NAME)",
-                source.node
-            ));
-        }
-        Ok(self)
+    /// Pods are named by `pods`.
+    #[must_use]
+    pub fn with_pods(mut self, pods: Option<kubernetes::Source>) -> Self {
+        self.pods = pods;
+        self
     }
 }
 
@@ -299,7 +270,7 @@ pub fn until_done(source: Box<dyn Source>, plan: Plan, web: Option<Web>) -> anyh
             .name("h2trace-drain".to_owned())
             .spawn(move || {
                 // The other side waits for this, and only for this.
-                drop(sender.send(session::run(source, plan, &of_thread)));
+                drop(sender.send(run::run(source, plan, &of_thread)));
             })?;
         let mut server =
             web.map(|web| tokio::spawn(http::serve(web.listener, web.scrape, web.heartbeat)));

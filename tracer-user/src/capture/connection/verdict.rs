@@ -2,8 +2,8 @@
 
 use h2trace_core::event::{Direction, OtherProtocol};
 
-use crate::kernel::capture::flow::Run;
-use crate::kernel::capture::recognise::{First, PREFACE, first, header_section, proxy_header};
+use crate::capture::flow::Run;
+use crate::capture::recognise::{First, PREFACE, first, header_section, proxy_header};
 
 /// What the first bytes of a connection say.
 pub(super) enum Verdict {

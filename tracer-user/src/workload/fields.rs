@@ -10,14 +10,14 @@ use h2trace_core::attribution::{Belongs, Workload};
 use h2trace_core::pipeline::HopEnd;
 
 /// `namespace`, `pod` and so on, to be flattened into what they are said of.
-pub(in crate::export) struct PodFields {
+pub(crate) struct PodFields {
     named: Option<Arc<Workload>>,
     belongs: Belongs,
 }
 
 impl PodFields {
     /// Of a connection end.
-    pub(in crate::export) fn new(belongs: &Belongs) -> Self {
+    pub(crate) fn new(belongs: &Belongs) -> Self {
         Self {
             named: belongs.workload(),
             belongs: belongs.clone(),
@@ -26,7 +26,7 @@ impl PodFields {
 
     /// Of the other end of a proxy's connection: what is known of it where that end is followed too, else by its
     /// address.
-    pub(super) fn of_peer(end: &HopEnd) -> Self {
+    pub(crate) fn of_peer(end: &HopEnd) -> Self {
         let own = end.peer.as_deref().map(|peer| &peer.workload);
         Self::new(
             own.filter(|own| own.in_pod())
@@ -35,7 +35,7 @@ impl PodFields {
     }
 
     /// Of a peer; None where no pod is known.
-    pub(super) fn of_address(belongs: &Belongs) -> Option<Self> {
+    pub(crate) fn of_address(belongs: &Belongs) -> Option<Self> {
         belongs.workload().map(|named| Self {
             named: Some(named),
             belongs: belongs.clone(),

@@ -2,9 +2,24 @@
 
 use std::sync::Arc;
 
+use clap::ValueEnum;
+
 use h2trace_core::pipeline::Output;
 
-use super::args::Show;
+/// What replay prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Show {
+    /// Connections: seen, ended, GOAWAY, and what could not be decoded
+    Connections,
+    /// Every frame
+    Frames,
+    /// Every stream that ended
+    Streams,
+    /// Both sides of every request that a proxy passed on
+    Hops,
+    /// What was found
+    Findings,
+}
 
 /// What `--show` asked for.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! What to change, with what this run has seen that calls for it. Of `explain`, but by evidence.
 
 use super::report::{Advice, Agent, ProxyReport};
-use crate::export::text::{counted, grouped};
+use crate::unit::{counted, grouped};
 
 /// The first grpc-js that sends END_STREAM with the message (grpc/grpc-node#3031).
 const GRPC_JS_MENDED: [u32; 3] = [1, 14, 3];

@@ -18,15 +18,15 @@ use super::tcp::Segment;
 use speech::Speech;
 
 /// Where events go, and what is counted on the way.
-pub(in crate::kernel::capture) struct Out<'a> {
-    pub(in crate::kernel::capture) take: &'a mut dyn FnMut(&Event<'_>),
-    pub(in crate::kernel::capture) counts: &'a mut Counts,
+pub(in crate::capture) struct Out<'a> {
+    pub(in crate::capture) take: &'a mut dyn FnMut(&Event<'_>),
+    pub(in crate::capture) counts: &'a mut Counts,
     /// Space for the wire form of segments.
-    pub(in crate::kernel::capture) encoded: &'a mut Vec<u8>,
+    pub(in crate::capture) encoded: &'a mut Vec<u8>,
 }
 
 /// A connection.
-pub(in crate::kernel::capture) struct Connection {
+pub(in crate::capture) struct Connection {
     key: SocketKey,
     /// The two ends; the client's is first once `client_first` says so.
     ends: [SocketAddr; 2],
@@ -52,7 +52,7 @@ pub(in crate::kernel::capture) struct Connection {
 
 impl Connection {
     /// A connection whose first packet seen is `segment`, sent by `ends[side]`.
-    pub(in crate::kernel::capture) fn new(
+    pub(in crate::capture) fn new(
         number: u64,
         ends: [SocketAddr; 2],
         side: usize,
@@ -96,7 +96,7 @@ impl Connection {
     }
 
     /// The file says whose an end is. As it may also say who is the client, say it before anything else.
-    pub(in crate::kernel::capture) fn note(&mut self, note: EndNote) {
+    pub(in crate::capture) fn note(&mut self, note: EndNote) {
         let Some(end) = self.ends.iter().position(|end| *end == note.address) else {
             return;
         };
@@ -127,7 +127,7 @@ impl Connection {
     }
 
     /// Does a packet belong to another connection between the same ports?
-    pub(in crate::kernel::capture) fn is_another(
+    pub(in crate::capture) fn is_another(
         &self,
         side: usize,
         segment: &Segment<'_>,
@@ -148,7 +148,7 @@ impl Connection {
     }
 
     /// When to call [`Connection::expire`].
-    pub(in crate::kernel::capture) fn deadline(&self) -> Option<Timestamp> {
+    pub(in crate::capture) fn deadline(&self) -> Option<Timestamp> {
         let [a, b] = &self.flows;
         match (a.deadline(), b.deadline()) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -157,16 +157,16 @@ impl Connection {
     }
 
     /// In the order they were seen first.
-    pub(in crate::kernel::capture) fn number(&self) -> u64 {
+    pub(in crate::capture) fn number(&self) -> u64 {
         self.key.sk
     }
 
-    pub(in crate::kernel::capture) fn waiting_bytes(&self) -> usize {
+    pub(in crate::capture) fn waiting_bytes(&self) -> usize {
         self.flows.iter().map(Flow::waiting_bytes).sum()
     }
 
     /// Takes a packet of `ends[side]`.
-    pub(in crate::kernel::capture) fn segment(
+    pub(in crate::capture) fn segment(
         &mut self,
         side: usize,
         segment: &Segment<'_>,
@@ -209,14 +209,14 @@ impl Connection {
     }
 
     /// Stops waiting for what should have come by `now`.
-    pub(in crate::kernel::capture) fn expire(&mut self, now: Timestamp, out: &mut Out<'_>) {
+    pub(in crate::capture) fn expire(&mut self, now: Timestamp, out: &mut Out<'_>) {
         while self.deadline().is_some_and(|deadline| deadline <= now) {
             self.give_up(now, out);
         }
     }
 
     /// Stops waiting for what is missing first.
-    pub(in crate::kernel::capture) fn give_up(&mut self, now: Timestamp, out: &mut Out<'_>) {
+    pub(in crate::capture) fn give_up(&mut self, now: Timestamp, out: &mut Out<'_>) {
         let [a, b] = &self.flows;
         // One without a deadline waits for nothing, and any deadline comes before that, the end of time too.
         let side = match (a.deadline(), b.deadline()) {
@@ -236,7 +236,7 @@ impl Connection {
     }
 
     /// The capture ends, or this connection has to go for another one.
-    pub(in crate::kernel::capture) fn finish(&mut self, at: Timestamp, out: &mut Out<'_>) {
+    pub(in crate::capture) fn finish(&mut self, at: Timestamp, out: &mut Out<'_>) {
         if self.over.is_some() {
             return;
         }
@@ -247,7 +247,7 @@ impl Connection {
     }
 
     /// Another connection has taken its place: it must have ended.
-    pub(in crate::kernel::capture) fn replaced(&mut self, at: Timestamp, out: &mut Out<'_>) {
+    pub(in crate::capture) fn replaced(&mut self, at: Timestamp, out: &mut Out<'_>) {
         if self.over.is_some() {
             return;
         }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use h2trace_core::pipeline::Output;
 
-use super::super::sample;
-use super::super::text::{COLUMNS, Paint, Text};
 use super::*;
 use crate::export::clock::WallClock;
+use crate::export::sample;
+use crate::export::text::{COLUMNS, Paint, Text};
 
 fn gathered(outputs: &[Output]) -> Report {
     let mut diagnosis = Diagnosis::default();

@@ -7,8 +7,8 @@ use h2trace_core::limits;
 
 use super::verdict::{Verdict, verdict};
 use super::{Connection, Out};
-use crate::kernel::capture::flow::Run;
-use crate::kernel::capture::recognise::{First, PREFACE, asks_for_h2c, first, header_section};
+use crate::capture::flow::Run;
+use crate::capture::recognise::{First, PREFACE, asks_for_h2c, first, header_section};
 
 /// Added to the offsets of a direction whose beginning was not seen although the connection's was:
 /// nothing may take its first byte here for its very first one.

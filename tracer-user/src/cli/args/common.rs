@@ -1,0 +1,67 @@
+//! What both tracing commands take.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use h2trace_core::stream::table::Shown;
+
+use super::{HeaderArgs, KubernetesArgs};
+use crate::kernel::{Options, RING_BYTES};
+use crate::session::live::Settings;
+use crate::session::scope::Scope;
+
+const MIB: u32 = 1024 * 1024;
+
+/// What both tracing commands take.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CommonArgs {
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub header: HeaderArgs,
+
+    /// Write this file as soon as the first byte would be seen
+    #[arg(long, env = "H2TRACE_READY_FILE", value_name = "PATH", hide_env = true)]
+    pub ready_file: Option<PathBuf>,
+
+    /// Size of the ring that the kernel hands its records over with, in MiB: a power of 2
+    #[arg(
+        long, env = "H2TRACE_RING_MIB", value_name = "MIB", default_value_t = RING_BYTES / MIB, hide_env = true,
+        value_parser = ring_mib
+    )]
+    pub ring_mib: u32,
+
+    /// Print the kernel programs' own debug messages (when they were built with them)
+    #[arg(long, env = "H2TRACE_KERNEL_LOG", hide_env = true)]
+    pub kernel_log: bool,
+
+    #[expect(missing_docs, reason = "clap would print it as help")]
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
+}
+
+impl CommonArgs {
+    /// What the tracer is started with; nobody names pods yet.
+    ///
+    /// # Errors
+    /// A header name is none, or carries a credential.
+    pub fn settings(&self, scope: &Scope) -> anyhow::Result<Settings> {
+        Ok(Settings {
+            options: Options {
+                filter: scope.filter.clone(),
+                ring_bytes: self.ring_mib * MIB,
+                kernel_log: self.kernel_log,
+                ..Options::default()
+            },
+            shown: Arc::new(Shown::with(&self.header.header)?),
+            pods: None,
+        })
+    }
+}
+
+fn ring_mib(given: &str) -> Result<u32, String> {
+    match given.parse::<u32>() {
+        Ok(mib) if mib.is_power_of_two() && mib <= 1024 => Ok(mib),
+        _ => Err("give a power of 2 from 1 to 1024".to_owned()),
+    }
+}

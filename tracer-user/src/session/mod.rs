@@ -1,0 +1,21 @@
+//! What runs a trace: live from the kernel programs, or from a capture file.
+
+pub mod chosen;
+pub mod front;
+pub mod held;
+pub mod keeper;
+pub mod live;
+pub mod output;
+pub mod recording;
+pub mod replay;
+pub mod run;
+pub mod scope;
+pub mod show;
+
+pub use self::keeper::{Keeper, Selected};
+
+/// Exit status of every error.
+pub const ERROR: u8 = 2;
+
+/// Exit status of a run that was not let end in order, as shells number it for SIGINT.
+const INTERRUPTED: i32 = 130;

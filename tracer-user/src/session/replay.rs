@@ -1,0 +1,211 @@
+//! A run over a capture file: through the same pipeline, as fast as its reader takes what is printed.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use h2trace_core::event::Timestamp;
+use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::stream::table::Shown;
+
+use super::front::Front;
+use super::output::say;
+use super::show::Wanted;
+use crate::capture::{Capture, CaptureError, Counts, Reassembly};
+use crate::diagnosis::Diagnosis;
+use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
+use crate::unit::count;
+
+/// Bytes of printed lines that are gathered before they are written.
+const WRITE_AT_ONCE: usize = 64 * 1024;
+
+/// Packets between two looks at what has finished.
+const ADVANCE_EVERY: u64 = 64;
+
+/// What a run does.
+pub struct Plan {
+    /// How outputs are printed.
+    pub front: Front,
+    /// What of them.
+    pub wanted: Wanted,
+    /// Header fields whose values may be kept.
+    pub shown: Arc<Shown>,
+    /// What is told of single frames.
+    pub frames: Frames,
+    /// Only TCP connections with this port at either end.
+    pub port: Option<u16>,
+}
+
+/// A run that is over.
+pub struct Replayed {
+    /// What came out.
+    pub tally: Tally,
+    /// Why the file was not read to its end.
+    pub error: Option<CaptureError>,
+}
+
+/// Puts a whole capture through a pipeline; prints what comes out on standard output, and what of the file could not
+/// be used on standard error.
+///
+/// # Errors
+/// Standard output takes nothing any more.
+pub fn run(capture: Capture<'_>, plan: Plan) -> io::Result<Replayed> {
+    let settings = Settings {
+        shown: plan.shown,
+        names: Box::new(NoNames),
+    };
+    let mut pipeline = Pipeline::new(settings).telling(plan.frames);
+    let mut out = Printed {
+        front: plan.front,
+        wanted: plan.wanted,
+        tally: Tally::default(),
+        diagnosis: Diagnosis::default(),
+        written: Ok(()),
+    };
+    let mut reassembly = Reassembly::new(plan.port);
+    let read = replay(capture, &mut reassembly, &mut pipeline, &mut out);
+    let duration = match read.first_at {
+        Some(first) => Duration::from_nanos(read.last_at.since(first)),
+        None => Duration::ZERO,
+    };
+    out.summary(duration, plan.port.is_some());
+    out.flush();
+    out.written?;
+    warn(reassembly.counts());
+    Ok(Replayed {
+        tally: out.tally,
+        error: read.error,
+    })
+}
+
+/// How far a file was read.
+struct Progress {
+    first_at: Option<Timestamp>,
+    last_at: Timestamp,
+    error: Option<CaptureError>,
+}
+
+/// Puts a whole capture through the pipeline.
+fn replay(
+    mut capture: Capture<'_>,
+    reassembly: &mut Reassembly,
+    pipeline: &mut Pipeline,
+    out: &mut Printed,
+) -> Progress {
+    let mut read = Progress {
+        first_at: None,
+        last_at: Timestamp(0),
+        error: None,
+    };
+    while out.written.is_ok() {
+        let packet = match capture.packet() {
+            Ok(Some(packet)) => packet,
+            Ok(None) => break,
+            Err(error) => {
+                read.error = Some(error);
+                break;
+            }
+        };
+        read.first_at.get_or_insert(packet.at);
+        read.last_at = read.last_at.max(packet.at);
+        reassembly.packet(&packet, &mut |event| pipeline.handle(event, out));
+        if packet.number % ADVANCE_EVERY == 0 {
+            pipeline.advance(reassembly.settled(), out);
+        }
+    }
+    reassembly.finish(&mut |event| pipeline.handle(event, out));
+    pipeline.finish(read.last_at, out);
+    read
+}
+
+/// Says what of the file could not be used.
+fn warn(counts: &Counts) {
+    let mut parts = Vec::new();
+    let mut part = |n: u64, one: &str, many: &str| {
+        if n > 0 {
+            parts.push(count(n, one, many));
+        }
+    };
+    part(
+        counts.lost_bytes,
+        "payload byte is missing",
+        "payload bytes are missing",
+    );
+    part(
+        counts.cut_bytes,
+        "payload byte was cut by the snapshot length",
+        "payload bytes were cut by the snapshot length",
+    );
+    part(
+        counts.fragments,
+        "IP fragment was not put together",
+        "IP fragments were not put together",
+    );
+    part(
+        counts.foreign_link,
+        "packet is of a link type that is not decoded",
+        "packets are of a link type that is not decoded",
+    );
+    part(
+        counts.implausible,
+        "segment has an impossible sequence number",
+        "segments have an impossible sequence number",
+    );
+    part(
+        counts.limit_connections,
+        "connection was let go for others",
+        "connections were let go for others",
+    );
+    if !parts.is_empty() {
+        say(&format!(
+            "of {} packets: {}",
+            counts.packets,
+            parts.join(", ")
+        ));
+    }
+}
+
+/// Prints what is wanted, in order, and waits for a slow reader.
+struct Printed {
+    front: Front,
+    wanted: Wanted,
+    tally: Tally,
+    diagnosis: Diagnosis,
+    written: io::Result<()>,
+}
+
+impl Printed {
+    fn summary(&mut self, duration: Duration, filtered: bool) {
+        let kernel = Kernel::default();
+        let summary = Summary {
+            tally: &self.tally,
+            kernel: &kernel,
+            duration,
+            stopped_by: StoppedBy::EndOfFile,
+            output_dropped: 0,
+            filtered,
+            pods: None,
+        };
+        self.front.summary(&summary, &self.diagnosis);
+    }
+
+    fn flush(&mut self) {
+        let lines = self.front.take();
+        if self.written.is_ok() {
+            let mut stdout = io::stdout().lock();
+            self.written = stdout.write_all(&lines).and_then(|()| stdout.flush());
+        }
+    }
+}
+
+impl Sink for Printed {
+    fn accept(&mut self, output: &Output) {
+        self.tally.accept(output);
+        self.diagnosis.accept(output);
+        let front = &mut self.front;
+        self.wanted.pass(output, &mut |output| front.accept(output));
+        if self.front.len() >= WRITE_AT_ONCE {
+            self.flush();
+        }
+    }
+}
