@@ -8,6 +8,96 @@
 //!
 //! A stage may use the stages before it, never one after it. All of them are pure: no I/O, no async, no clock (time
 //! comes in with the event), no logging. Only [`pipeline`] joins them. [`attribution`] and [`limits`] are below all.
+//!
+//! Bytes of both directions in, findings out:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
+//! use h2trace_core::event::{
+//!     Address, Boundary, Bytes, Confidence, Direction, Event, Open, Opened, SocketKey, Task, Timestamp, What,
+//! };
+//! use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+//! use h2trace_core::stream::table::Shown;
+//!
+//! #[derive(Default)]
+//! struct Findings(Vec<Finding>);
+//!
+//! impl Sink for Findings {
+//!     fn accept(&mut self, output: &Output) {
+//!         match output {
+//!             Output::Stream { findings, .. } => self.0.extend(findings.iter().cloned()),
+//!             Output::Finding { finding, .. } => self.0.push(finding.clone()),
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//!
+//! fn event(at: u64, what: What<'_>) -> Event<'_> {
+//!     Event {
+//!         at: Timestamp(at),
+//!         socket: SocketKey { sk: 1, born_ns: 1 },
+//!         task: Task { pid: 7, tid: 7, cgroup: 0 },
+//!         what,
+//!     }
+//! }
+//!
+//! /// One call of `send` or `recv`. In wire form the length of a segment stands before its bytes.
+//! fn call(at: u64, direction: Direction, bytes: &[u8], pipeline: &mut Pipeline, out: &mut Findings) {
+//!     let total = bytes.len() as u32;
+//!     let encoded = [&total.to_le_bytes(), bytes].concat();
+//!     let bytes = Bytes {
+//!         direction,
+//!         offset: 0,
+//!         total,
+//!         boundary: Boundary::Unknown,
+//!         confidence: Confidence::Preface,
+//!         encoded: &encoded,
+//!     };
+//!     pipeline.handle(&event(at, What::Bytes(bytes)), out);
+//! }
+//!
+//! fn frame(frame_type: u8, flags: u8, stream_id: u8, payload: &[u8]) -> Vec<u8> {
+//!     let head = [0, 0, payload.len() as u8, frame_type, flags, 0, 0, 0, stream_id];
+//!     [&head, payload].concat()
+//! }
+//!
+//! let mut pipeline = Pipeline::new(Settings { shown: Arc::new(Shown::default()), names: Box::new(NoNames) });
+//! let mut out = Findings::default();
+//! let open = Open {
+//!     opened: Opened::Active,
+//!     from_start: true,
+//!     local: Address::Inet("127.0.0.1:40000".parse()?),
+//!     peer: Address::Inet("127.0.0.1:8080".parse()?),
+//!     netns: 0,
+//!     inode: 0,
+//!     unix_peer_sk: 0,
+//!     comm: "client".to_owned(),
+//!     peer_process: None,
+//! };
+//! pipeline.handle(&event(1_000, What::Open(Box::new(open))), &mut out);
+//!
+//! let request = [
+//!     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+//!     frame(4, 0, 0, &[]),                          // SETTINGS
+//!     frame(1, 5, 1, b"\x82\x86\x84\x01\x04host"), // HEADERS, END_STREAM: GET / of host
+//! ];
+//! call(2_000, Direction::Tx, &request.concat(), &mut pipeline, &mut out);
+//! let response = [
+//!     frame(4, 0, 0, &[]),                          // SETTINGS
+//!     frame(1, 4, 1, b"\x88"),                      // HEADERS: 200
+//!     frame(0, 0, 1, b"half of it"),                // DATA
+//!     frame(3, 0, 1, &[0, 0, 0, 2]),                // RST_STREAM, INTERNAL_ERROR
+//! ];
+//! call(3_000, Direction::Rx, &response.concat(), &mut pipeline, &mut out);
+//! pipeline.finish(Timestamp(1_000_000_000), &mut out);
+//!
+//! let [finding] = &out.0[..] else { panic!("{:?}", out.0) };
+//! assert_eq!((finding.kind, finding.verdict), (Kind::ResponseCutByReset, Verdict::Anomaly));
+//! println!("{}", finding.summary);
+//! # Ok::<(), std::net::AddrParseError>(())
+//! ```
 #![forbid(unsafe_code)]
 // Bytes from the wire never panic.
 #![cfg_attr(
