@@ -179,7 +179,7 @@ impl<'a> Module<'a> {
 
 /// A Go that is new enough: the system's (which fetches a newer toolchain of itself from 1.21 on),
 /// or for an older one the toolchain's module, which any Go can download.
-fn go(build: &Build<'_>) -> Result<PathBuf> {
+pub(super) fn go(build: &Build<'_>) -> Result<PathBuf> {
     let version = output(Command::new("go").args(["env", "GOVERSION"])).context("cannot run go")?;
     let minor: u32 = version
         .trim()

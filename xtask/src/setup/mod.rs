@@ -10,6 +10,7 @@ mod kernel;
 mod packages;
 mod piece;
 mod recipe;
+mod stories;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

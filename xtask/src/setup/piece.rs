@@ -244,6 +244,15 @@ pub(super) fn all() -> Vec<Piece> {
             "1",
             recipe::faulty_proxy,
         ),
+        folder(
+            "stories",
+            "header blocks and frames of other encoders: Go's, nghttp2's, Netty's, h2's, httlib-hpack's, PyPI's hpack and hyperframe's",
+            "the decoder tests fail",
+            LANG,
+            &["stories", "../decode/fields"],
+            "1",
+            recipe::stories,
+        ),
         Piece {
             name: "node-programs",
             what: "containerd, runc, crun, CNI plug-ins, buildah, setcap, busybox, openssl, Chromium (system packages)",

@@ -1,7 +1,7 @@
 //! How each piece is fetched and built.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -12,6 +12,8 @@ use super::command::{output, step};
 pub(super) use super::go::{
     HELM, KUBECONFORM, etcd, grpc_go, helm, kubeconform, kubernetes, prometheus,
 };
+
+pub(super) use super::stories::stories;
 
 /// Fills the folder of a piece.
 pub(super) type Recipe = fn(&Build<'_>) -> Result<()>;
@@ -53,13 +55,27 @@ pub(super) fn bpf_linker(log: &Path) -> Result<()> {
 
 pub(super) fn grpcio(build: &Build<'_>) -> Result<()> {
     let sources = build.places.sources();
+    let python = venv(build, build.folder, "grpcio/requirements.txt")?;
+    let generated = build.folder.join("generated");
+    fs::create_dir(&generated)?;
+    let mut protoc = Command::new(&python);
+    protoc
+        .args(["-m", "grpc_tools.protoc", "-I"])
+        .arg(sources.join("proto"));
+    protoc
+        .arg("--python_out")
+        .arg(&generated)
+        .arg(sources.join("proto/test_service.proto"));
+    step(&mut protoc, build.log)
+}
+
+/// Makes a venv with what a file of ours asks for; gives its Python.
+pub(super) fn venv(build: &Build<'_>, folder: &Path, requirements: &str) -> Result<PathBuf> {
     step(
-        Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(build.folder),
+        Command::new("python3").args(["-m", "venv"]).arg(folder),
         build.log,
     )?;
-    let python = build.folder.join("bin/python");
+    let python = folder.join("bin/python");
     let pip = [
         "-m",
         "pip",
@@ -73,20 +89,10 @@ pub(super) fn grpcio(build: &Build<'_>) -> Result<()> {
     step(
         Command::new(&python)
             .args(pip)
-            .arg(sources.join("grpcio/requirements.txt")),
+            .arg(build.places.sources().join(requirements)),
         build.log,
     )?;
-    let generated = build.folder.join("generated");
-    fs::create_dir(&generated)?;
-    let mut protoc = Command::new(&python);
-    protoc
-        .args(["-m", "grpc_tools.protoc", "-I"])
-        .arg(sources.join("proto"));
-    protoc
-        .arg("--python_out")
-        .arg(&generated)
-        .arg(sources.join("proto/test_service.proto"));
-    step(&mut protoc, build.log)
+    Ok(python)
 }
 
 pub(super) fn envoy(build: &Build<'_>) -> Result<()> {
@@ -124,12 +130,17 @@ pub(super) fn node(build: &Build<'_>) -> Result<()> {
 }
 
 pub(super) fn grpc_java(build: &Build<'_>) -> Result<()> {
+    maven(build, build.folder, "grpc-java/pom.xml")
+}
+
+/// Compiles a project of ours into a folder: `classes`, and what they need in `lib`.
+pub(super) fn maven(build: &Build<'_>, folder: &Path, project: &str) -> Result<()> {
     let mut maven = Command::new("mvn");
     maven
         .args(["-B", "-ntp", "-q", "-f"])
-        .arg(build.places.sources().join("grpc-java/pom.xml"));
+        .arg(build.places.sources().join(project));
     maven
-        .arg(format!("-Dpeer.build={}", build.folder.display()))
+        .arg(format!("-Dpeer.build={}", folder.display()))
         .arg("compile");
     step(&mut maven, build.log)
 }
@@ -142,7 +153,8 @@ pub(super) fn faulty_proxy(build: &Build<'_>) -> Result<()> {
     crate_of_its_own(build, "faulty-proxy", "faulty-proxy")
 }
 
-fn crate_of_its_own(build: &Build<'_>, source: &str, program: &str) -> Result<()> {
+/// Builds a program that is a workspace of its own.
+pub(super) fn crate_of_its_own(build: &Build<'_>, source: &str, program: &str) -> Result<()> {
     let target = build.folder.join("build");
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--release", "--locked", "--manifest-path"]);
