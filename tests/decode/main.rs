@@ -1,59 +1,56 @@
-//! Decoding against what others wrote: test vectors of other implementations, an independent decoder.
+//! Decoding against what others wrote: header blocks of other encoders, frames of another library, an independent
+//! decoder, and the examples of the RFCs.
 
 mod differential;
-mod frame_vectors;
-mod hpack_stories;
+mod fields;
+mod frames;
+mod representations;
+mod stories;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// A folder of the test vectors. They stand beside the project, or where `H2TRACE_VECTORS` says; without
-/// them the tests that need them are skipped, and say so.
-fn vectors(folder: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("H2TRACE_VECTORS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors"),
-        PathBuf::from,
+/// What is tested.
+use h2trace_core::{frame as reader, limits};
+
+/// What others made at set-up.
+///
+/// # Panics
+/// When it is not there: no test passes without it.
+fn made() -> PathBuf {
+    let folder = tracer_tests::peer::installed("stories");
+    assert!(
+        folder.is_dir(),
+        "{} is not there; `cargo xtask setup --only stories` makes it",
+        folder.display()
     );
-    let path = root.join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    println!("SKIPPED: no test vectors at {}", path.display());
-    None
+    folder
 }
 
-/// The JSON files below a folder, by path.
-fn json_files(folder: &Path) -> Vec<(String, Value)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(json_files(&path));
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
-            let text = std::fs::read_to_string(&path).unwrap();
-            found.push((
-                path.display().to_string(),
-                serde_json::from_str(&text).unwrap(),
-            ));
-        }
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    found
+/// A file of JSON that stands beside these tests, or was made at set-up.
+fn json(path: &Path) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("decode")
+        .join(path);
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn hex(text: &Value) -> Vec<u8> {
-    let digits = text.as_str().unwrap().as_bytes();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
+/// Octets from hex, spaces between them or not.
+fn octets(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex
+        .chars()
+        .filter(|c| *c != ' ')
+        .map(|c| c.to_digit(16).unwrap() as u8)
+        .collect();
+    let (pairs, rest) = digits.as_chunks::<2>();
+    assert!(rest.is_empty(), "half an octet at the end");
+    pairs.iter().map(|[high, low]| high << 4 | low).collect()
 }
 
-/// A frame's bytes.
+/// A frame's octets.
 fn frame(frame_type: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     bytes.extend([frame_type, flags]);
