@@ -36,11 +36,11 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub calls: u32,
 
-    /// Calls that it has in flight at once
+    /// Calls in flight at once
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub in_flight: u32,
 
-    /// The same with a proxy that keeps what it holds: no call fails, and h2trace flags nothing
+    /// Use a proxy without the defect: no call fails, and h2trace flags nothing
     #[arg(long)]
     pub healthy: bool,
 

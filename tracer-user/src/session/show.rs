@@ -15,9 +15,9 @@ pub enum Show {
     Frames,
     /// Every stream that ended
     Streams,
-    /// Both sides of every request that a proxy passed on
+    /// Both sides of every request at a proxy
     Hops,
-    /// What was found
+    /// Findings
     Findings,
 }
 

@@ -20,18 +20,18 @@ pub struct CommonArgs {
     #[command(flatten)]
     pub header: HeaderArgs,
 
-    /// Write this file as soon as the first byte would be seen
+    /// Create this file once tracing is active
     #[arg(long, env = "H2TRACE_READY_FILE", value_name = "PATH", hide_env = true)]
     pub ready_file: Option<PathBuf>,
 
-    /// Size of the ring that the kernel hands its records over with, in MiB: a power of 2
+    /// Size of the ring that carries records from the kernel to user space, in MiB: a power of 2
     #[arg(
         long, env = "H2TRACE_RING_MIB", value_name = "MIB", default_value_t = RING_BYTES / MIB, hide_env = true,
         value_parser = ring_mib
     )]
     pub ring_mib: u32,
 
-    /// Print the kernel programs' own debug messages (when they were built with them)
+    /// Print debug messages of the kernel programs (if they were built with them)
     #[arg(long, env = "H2TRACE_KERNEL_LOG", hide_env = true)]
     pub kernel_log: bool,
 

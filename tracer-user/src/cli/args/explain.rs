@@ -10,7 +10,7 @@ use super::Format;
     after_help = "Examples:\n  h2trace explain\n  h2trace explain missing_trailers\n  h2trace explain \"Received RST_STREAM with code 0\""
 )]
 pub struct ExplainArgs {
-    /// A finding's name, or an error text as an application or proxy printed it; without: all findings
+    /// A finding's name, or an error text as an application or proxy printed it; if omitted, all findings
     #[arg(value_name = "WORDS")]
     pub words: Vec<String>,
 

@@ -11,7 +11,7 @@ use crate::workload::kubernetes::{self, Mode, Settings, Source};
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Kubernetes")]
 pub struct KubernetesArgs {
-    /// Who names pods
+    /// Where pod names come from
     #[arg(
         long,
         env = "H2TRACE_KUBERNETES",
@@ -21,15 +21,15 @@ pub struct KubernetesArgs {
     )]
     pub kubernetes: NamedBy,
 
-    /// This node's name at the API server; without it, the host's name
+    /// This node's name at the API server; by default the host's name
     #[arg(long, env = "H2TRACE_NODE_NAME", value_name = "NAME", hide_env = true)]
     pub node_name: Option<String>,
 
-    /// Where the API server is, as for kubectl; without it, what the pod's service account says
+    /// Where the API server is, as for kubectl; by default from the pod's service account
     #[arg(long, env = "H2TRACE_KUBECONFIG", value_name = "PATH", hide_env = true)]
     pub kubeconfig: Option<PathBuf>,
 
-    /// The container runtime's socket; without it, containerd's or CRI-O's
+    /// The container runtime's socket; by default containerd's or CRI-O's
     #[arg(long, env = "H2TRACE_CRI_SOCKET", value_name = "PATH", hide_env = true)]
     pub cri_socket: Option<PathBuf>,
 }
@@ -37,14 +37,14 @@ pub struct KubernetesArgs {
 /// Who names pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum NamedBy {
-    /// The API server and the container runtime, on a node of Kubernetes
+    /// The API server and the container runtime, on a Kubernetes node
     #[default]
     Auto,
-    /// Nobody
+    /// Nowhere
     Off,
-    /// The API server, and the container runtime for what that has not told yet
+    /// The API server, and the container runtime for what it has not reported yet
     Api,
-    /// The container runtime alone
+    /// The container runtime only
     Cri,
     /// Nobody but the program that holds this run by its standard input
     #[value(hide = true)]

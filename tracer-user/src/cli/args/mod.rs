@@ -24,9 +24,9 @@ use crate::session::show::Show;
 
 /// Follows every HTTP/2 and gRPC stream of this host from the kernel and names the hop that broke it.
 ///
-/// Nothing is changed on the applications: no proxy, no restart, no packet capture.
-/// Every long option can be given in the environment too: --ready-file as H2TRACE_READY_FILE.
-/// Exit status: 0 well, 1 when --fail-on found something, 2 error.
+/// It needs no change to your applications: no proxy, no restart, no packet capture.
+/// Every long option can also be given in the environment: --ready-file as H2TRACE_READY_FILE.
+/// Exit status: 0 on success, 1 when --fail-on found something, 2 on error.
 #[derive(Debug, Parser)]
 #[command(
     name = "h2trace",
@@ -43,21 +43,21 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Trace for ever and serve Prometheus metrics: /metrics, /healthz, /readyz
+    /// Trace continuously and serve Prometheus metrics: /metrics, /healthz, /readyz
     Serve(ServeArgs),
-    /// Trace some processes now: a line a stream, and the story of what broke
+    /// Trace some processes now: one line per stream, and what broke, frame by frame
     Trace(TraceArgs),
-    /// Trace and write everything into a pcapng file that Wireshark opens, bodies too
+    /// Trace and write everything to a pcapng file for Wireshark, bodies included
     Record(RecordArgs),
-    /// Decode a capture file (pcap, pcapng, gzip or not) the same way; needs no privileges
+    /// Decode a capture file (pcap, pcapng, gzip or not) in the same way; needs no privileges
     Replay(ReplayArgs),
-    /// Say what this kernel and these privileges allow, and the remedy for what is missing
+    /// Print what this kernel and these privileges allow, and the remedy for what is missing
     Doctor(DoctorArgs),
-    /// What a finding means, what causes it and what to do; or what an error text may come from
+    /// Explain a finding: what it means, what causes it, what to do; or find the causes of an error text
     Explain(ExplainArgs),
-    /// Show it: a gRPC call that a proxy breaks, traced live, explained frame by frame
+    /// See it work: a gRPC call that a proxy breaks, traced live and explained frame by frame
     Demo(DemoArgs),
-    /// Print shell completions, man pages, the JSON schema or the table of metrics
+    /// Print shell completions, man pages, the JSON Schema or the table of metrics
     Generate(GenerateArgs),
 }
 
@@ -114,7 +114,7 @@ pub struct TraceArgs {
     )]
     pub limit: Option<u64>,
 
-    /// What to print; without it connections, streams and findings (and hops with --output json)
+    /// What to print; by default connections, streams and findings (and hops with --output json)
     #[arg(
         long,
         env = "H2TRACE_SHOW",
@@ -124,7 +124,7 @@ pub struct TraceArgs {
     )]
     pub show: Vec<ShowLive>,
 
-    /// Say what broke and what to change this often, when something broke since (and at the end)
+    /// Print a diagnosis at this interval if something broke since the last one (and at the end)
     #[arg(
         long, env = "H2TRACE_REPORT_EVERY", value_name = "DURATION", default_value = "30s",
         value_parser = duration, hide_env = true
@@ -169,11 +169,11 @@ pub struct RecordArgs {
     )]
     pub write: PathBuf,
 
-    /// Yes, the file may hold bodies and credentials of the traced processes
+    /// Confirm that the file may hold bodies and credentials of the traced processes
     #[arg(long, env = "H2TRACE_INCLUDE_PAYLOAD", hide_env = true)]
     pub include_payload: bool,
 
-    /// Stop when the file would become larger than this: 500k, 100m, 2g
+    /// Stop before the file becomes larger than this: 500k, 100m, 2g
     #[arg(
         long, env = "H2TRACE_MAX_SIZE", value_name = "SIZE", default_value = "1g", hide_env = true,
         value_parser = size
@@ -203,7 +203,7 @@ pub struct ReplayArgs {
     )]
     pub show: Vec<Show>,
 
-    /// Which header values to print: those that carry no credential, or all of them (it is your file)
+    /// Which header values to print: those on the allow-list, or all of them (the file is yours)
     #[arg(
         long,
         env = "H2TRACE_HEADERS",
@@ -267,7 +267,7 @@ pub enum Generated {
         #[arg(long, value_name = "DIRECTORY")]
         dir: Option<PathBuf>,
     },
-    /// The JSON Schema of the lines of trace --output json
+    /// The JSON Schema of the lines that --output json prints
     Schema,
     /// The table of all metrics, in Markdown
     Metrics,
@@ -280,9 +280,9 @@ pub enum ShowLive {
     Connections,
     /// Every stream that ended
     Streams,
-    /// Both sides of every request that a proxy passed on
+    /// Both sides of every request at a proxy
     Hops,
-    /// What was found
+    /// Findings
     Findings,
 }
 
@@ -300,10 +300,10 @@ impl From<ShowLive> for Show {
 /// Which header values are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Headers {
-    /// Those of the allow-list and of --header
+    /// Those on the allow-list, and those that --header adds
     #[default]
     Allowed,
-    /// All of them, credentials too
+    /// All of them, credentials included
     All,
 }
 

@@ -42,7 +42,7 @@ pub struct PodArgs {
     )]
     pub namespace: Vec<String>,
 
-    /// No pods of this namespace
+    /// Exclude pods of this namespace
     #[arg(
         long,
         env = "H2TRACE_EXCLUDE_NAMESPACE",
@@ -53,7 +53,7 @@ pub struct PodArgs {
     )]
     pub exclude_namespace: Vec<String>,
 
-    /// Of each pod only the container of this name
+    /// Only the container of this name in each pod
     #[arg(
         long,
         env = "H2TRACE_CONTAINER",

@@ -34,7 +34,7 @@ pub struct ReportArgs {
     )]
     pub output: Format,
 
-    /// Which findings to print: what is bad, or benign, expected and unknown ones too
+    /// Which findings to print
     #[arg(
         long,
         env = "H2TRACE_FINDINGS",
@@ -44,7 +44,7 @@ pub struct ReportArgs {
     )]
     pub findings: Findings,
 
-    /// Exit with status 1 when there was a finding as bad as this
+    /// Exit with status 1 if there was a finding at least this bad
     #[arg(
         long,
         env = "H2TRACE_FAIL_ON",
