@@ -60,9 +60,10 @@ const IMPURE: [&str; 12] = [
 const UNFINISHED: [&str; 4] = ["todo!", "unimplemented!", "#[ignore", "FIXME"];
 
 /// What may stand at the top level; the licences beside them.
-const TOP_LEVEL: [&str; 10] = [
+const TOP_LEVEL: [&str; 11] = [
     ".cargo",
     ".ci",
+    ".github",
     ".gitignore",
     "Cargo.lock",
     "Cargo.toml",
@@ -101,7 +102,6 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
         programs_name_their_hook(source, &mut out);
     }
     every_limit_is_used(sources, &mut out);
-    findings_and_metrics_are_in_the_readme(sources, &mut out);
     top_level_is_agreed(sources, &mut out);
     out
 }
@@ -281,50 +281,6 @@ fn every_limit_is_used(sources: &[Source], out: &mut Vec<String>) {
             out.push(format!("{LIMITS}:{number}: {name} is not used"));
         }
     }
-}
-
-fn findings_and_metrics_are_in_the_readme(sources: &[Source], out: &mut Vec<String>) {
-    let Some(readme) = sources.iter().find(|source| source.path == "README.md") else {
-        return;
-    };
-    for source in sources {
-        let is_kinds = source.path == "tracer-user/core/src/anomaly/kind.rs";
-        let is_export = folder(source, BINARY) == Some("export") && !source.code.is_empty();
-        if !is_kinds && !is_export {
-            continue;
-        }
-        // The names stand in strings, which `code` has blanked; its length tells where the tests begin.
-        for (number, (line, code)) in source.text.lines().zip(source.code.lines()).enumerate() {
-            if code.trim().is_empty() && !line.trim().starts_with('"') {
-                continue;
-            }
-            for name in literals(line) {
-                let is_kind =
-                    is_kinds && line.contains(&format!(" = \"{name}\",")) && is_name(name);
-                let is_metric = is_export && name.starts_with("h2trace_") && is_name(name);
-                if (is_kind || is_metric) && !has_word(&readme.text, name) {
-                    out.push(format!(
-                        "{}:{}: {name} has no row in README.md",
-                        source.path,
-                        number + 1
-                    ));
-                }
-            }
-        }
-    }
-}
-
-/// The string literals of a line.
-fn literals(line: &str) -> impl Iterator<Item = &str> {
-    line.split('"').skip(1).step_by(2)
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && !text.ends_with('_')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn top_level_is_agreed(sources: &[Source], out: &mut Vec<String>) {
