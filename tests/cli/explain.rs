@@ -14,13 +14,20 @@ fn lines(arguments: &[&str]) -> Vec<Value> {
         .collect()
 }
 
+fn page_of_findings() -> String {
+    let page = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tracer-user/docs/findings.md"
+    );
+    std::fs::read_to_string(page).unwrap()
+}
+
 #[test]
-fn list_has_the_findings_of_the_readme() {
+fn list_has_the_findings_of_their_page() {
     let said = h2trace(&["explain"]);
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
-    let readme =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let (_, table) = readme.split_once("| finding |").unwrap();
+    let page = page_of_findings();
+    let (_, table) = page.split_once("| finding |").unwrap();
     let rows: Vec<&str> = table
         .lines()
         .skip(2)
@@ -149,10 +156,9 @@ fn unknown_words_are_refused_with_the_nearest_name() {
 }
 
 #[test]
-fn readme_shows_what_is_printed() {
-    let readme =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let (_, section) = readme.split_once("\n## Explain\n").unwrap();
+fn page_of_findings_shows_what_is_printed() {
+    let page = page_of_findings();
+    let (_, section) = page.split_once("\n## Explain\n").unwrap();
     let (_, sample) = section.split_once("```text\n").unwrap();
     let (sample, _) = sample.split_once("```\n").unwrap();
     let said = h2trace(&["explain", "Received RST_STREAM with code 0"]);

@@ -92,10 +92,13 @@ fn schema_describes_every_type_of_line() {
 }
 
 #[test]
-fn readme_has_the_row_of_every_metric() {
+fn page_of_metrics_has_the_row_of_every_metric() {
     let said = h2trace(&["generate", "metrics"]);
-    let readme =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let page = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tracer-user/docs/metrics.md"
+    );
+    let page = std::fs::read_to_string(page).unwrap();
     let rows: Vec<&str> = said
         .stdout
         .lines()
@@ -104,8 +107,8 @@ fn readme_has_the_row_of_every_metric() {
     assert!(rows.len() > 30, "{}", said.stdout);
     for row in rows {
         assert!(
-            readme.lines().any(|line| line == row),
-            "README.md lacks {row}"
+            page.lines().any(|line| line == row),
+            "metrics.md lacks {row}"
         );
     }
 }
