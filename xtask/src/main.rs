@@ -11,6 +11,7 @@ mod cluster;
 mod command;
 mod compare_tshark;
 mod demo;
+mod docs;
 mod fuzz;
 mod image;
 mod incident;
@@ -59,6 +60,8 @@ enum Task {
     Image(image::Options),
     /// Write the plain manifests, and the kubectl plugin's, from the Helm chart
     Manifests(manifests::Options),
+    /// Write the tables in tracer-user/docs from the code
+    Docs(docs::Options),
     /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
     CompareTshark(compare_tshark::Options),
 }
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Task::Cluster(options) => cluster::run(&options, &root),
         Task::Image(options) => image::run(&options, &root),
         Task::Manifests(options) => manifests::run(&options, &root),
+        Task::Docs(options) => docs::run(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),
     };
     result.unwrap_or_else(|error| {

@@ -204,6 +204,7 @@ impl Gate<'_> {
             Step::Doc => {
                 let flags = [("RUSTDOCFLAGS", "-D warnings")];
                 self.cargo(&["doc", "--locked", "--workspace", "--no-deps"], &flags)?;
+                self.own_task(&["docs", "--check"])?;
             }
             Step::Unit => self.unit()?,
             // From the same seeds, and as much on any machine. The inputs are not quite the same each time: the
