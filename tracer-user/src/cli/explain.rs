@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::args::{ExplainArgs, Format};
 use crate::explain::page::{Group, Item, Page};
 use crate::explain::search::{Closeness, Found, Match, find, nearest};
-use crate::explain::{mostly_said_of, page, said_of};
+use crate::explain::{main_messages_of, messages_of, page};
 use crate::export::text::{COLUMNS, Paint, wrapped};
 use crate::session::output;
 
@@ -39,7 +39,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             kinds: Kind::ALL.to_vec(),
         })?,
         (question, format) => {
-            let found = find(question);
+            let found = find(question)?;
             if found.kinds.is_empty() {
                 let near = match nearest(question) {
                     Some(kind) => format!("the nearest finding is {}", kind.as_str()),
@@ -132,7 +132,7 @@ fn text(question: &str, found: &Found, paint: Paint) -> anyhow::Result<String> {
         out.push('\n');
     }
     if let Some(first) = found.kinds.first() {
-        out.push_str(&full(&page(*first)?, paint));
+        out.push_str(&full(&page(*first)?, paint)?);
     }
     Ok(out)
 }
@@ -143,23 +143,23 @@ fn of_match(found: &Match, paint: Paint) -> String {
         Closeness::Part => "prints (yours is a part of it)",
         Closeness::Similar => "prints (yours is like it)",
     };
-    let by = found.said.by.as_str();
+    let emitter = &found.message.emitter;
     let mut out = String::new();
     paragraph(
         &mut out,
-        &paint.bold(&format!("{by} {how}: {}", found.text)),
+        &paint.bold(&format!("{emitter} {how}: {}", found.text)),
         "",
         "  ",
     );
     paragraph(
         &mut out,
-        &format!("Proves: {}", found.said.proves),
+        &format!("Proves: {}", found.message.proves),
         "  ",
         "  ",
     );
     paragraph(
         &mut out,
-        &format!("Does not prove: {}", found.said.leaves_open),
+        &format!("Does not prove: {}", found.message.does_not_prove),
         "  ",
         "  ",
     );
@@ -167,7 +167,7 @@ fn of_match(found: &Match, paint: Paint) -> String {
 }
 
 /// A whole page.
-fn full(page: &Page, paint: Paint) -> String {
+fn full(page: &Page, paint: Paint) -> anyhow::Result<String> {
     let mut out = String::new();
     let verdicts: Vec<&str> = page
         .kind
@@ -193,21 +193,21 @@ fn full(page: &Page, paint: Paint) -> String {
             "  ",
         );
     });
-    let said = mostly_said_of(page.kind);
-    if !said.is_empty() || !page.applications.is_empty() {
+    let messages = main_messages_of(page.kind)?;
+    if !messages.is_empty() || !page.applications.is_empty() {
         section("What applications print", &|out| {
-            for said in &said {
-                let by = format!("  {:<13} ", said.by.as_str());
-                for (n, text) in shown(said.texts).iter().enumerate() {
+            for message in &messages {
+                let emitter = format!("  {:<13} ", message.emitter);
+                for (n, text) in shown(&message.texts).iter().enumerate() {
                     let first = if n == 0 {
-                        by.as_str()
+                        emitter.as_str()
                     } else {
                         "                "
                     };
                     paragraph(out, text, first, "                  ");
                 }
             }
-            if !said.is_empty() && !page.applications.is_empty() {
+            if !messages.is_empty() && !page.applications.is_empty() {
                 out.push('\n');
             }
             paragraphs(out, &page.applications);
@@ -229,19 +229,19 @@ fn full(page: &Page, paint: Paint) -> String {
         }
     });
     section("References", &|out| items(out, &page.references));
-    out
+    Ok(out)
 }
 
 /// The texts that are not a part of another one of them.
-fn shown(texts: &'static [&'static str]) -> Vec<&'static str> {
+fn shown(texts: &[String]) -> Vec<&str> {
     texts
         .iter()
-        .copied()
+        .map(String::as_str)
         .filter(|text| !text.contains("...") || texts.len() == 1)
         .filter(|text| {
             !texts
                 .iter()
-                .any(|other| other != text && other.contains(text))
+                .any(|other| other != text && other.contains(*text))
         })
         .collect()
 }
@@ -280,7 +280,7 @@ fn paragraph(out: &mut String, text: &str, first: &str, rest: &str) {
     }
 }
 
-/// A text of the catalogue, as a line of JSON.
+/// A known message that was found, as a line of JSON.
 #[derive(Serialize)]
 struct MatchLine {
     v: u32,
@@ -318,7 +318,7 @@ struct PageLine {
 #[derive(Serialize)]
 struct Prints {
     by: &'static str,
-    texts: &'static [&'static str],
+    texts: &'static [String],
 }
 
 /// The texts that were found, best first, and then the pages, likeliest first.
@@ -328,24 +328,29 @@ fn json(found: &Found) -> anyhow::Result<String> {
         let line = MatchLine {
             v: 1,
             line_type: "match",
-            by: found.said.by.as_str(),
+            by: &found.message.emitter,
             text: found.text,
             closeness: found.closeness.as_str(),
-            proves: found.said.proves,
-            does_not_prove: found.said.leaves_open,
-            kinds: found.said.kinds.iter().map(|kind| kind.as_str()).collect(),
+            proves: &found.message.proves,
+            does_not_prove: &found.message.does_not_prove,
+            kinds: found
+                .message
+                .kinds
+                .iter()
+                .map(|kind| kind.as_str())
+                .collect(),
         };
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
     }
     for kind in &found.kinds {
-        let line = page_line(page(*kind)?);
+        let line = page_line(page(*kind)?)?;
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
     }
     Ok(out)
 }
 
-fn page_line(page: Page) -> PageLine {
-    PageLine {
+fn page_line(page: Page) -> anyhow::Result<PageLine> {
+    Ok(PageLine {
         v: 1,
         line_type: "page",
         kind: page.kind.as_str(),
@@ -358,10 +363,11 @@ fn page_line(page: Page) -> PageLine {
             .map(|verdict| verdict.as_str())
             .collect(),
         tier: page.kind.tier().as_str(),
-        prints: said_of(page.kind)
-            .map(|said| Prints {
-                by: said.by.as_str(),
-                texts: said.texts,
+        prints: messages_of(page.kind)?
+            .into_iter()
+            .map(|message| Prints {
+                by: &message.emitter,
+                texts: &message.texts,
             })
             .collect(),
         needs: page.needs,
@@ -378,7 +384,7 @@ fn page_line(page: Page) -> PageLine {
             })
             .collect(),
         references: page.references,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -390,14 +396,11 @@ mod tests {
         let paint = Paint::new(false);
         let mut texts = vec![list(paint).unwrap()];
         for kind in Kind::ALL {
-            texts.push(full(&page(*kind).unwrap(), paint));
+            texts.push(full(&page(*kind).unwrap(), paint).unwrap());
         }
-        for said in crate::explain::said::SAID
-            .iter()
-            .flat_map(|table| table.iter())
-        {
-            for said in said.texts {
-                texts.push(text(said, &find(said), paint).unwrap());
+        for message in crate::explain::messages::all().unwrap() {
+            for asked in &message.texts {
+                texts.push(text(asked, &find(asked).unwrap(), paint).unwrap());
             }
         }
         for line in texts.iter().flat_map(|text| text.lines()) {
@@ -423,7 +426,7 @@ mod tests {
     #[test]
     fn page_has_every_section() {
         for kind in Kind::ALL {
-            let text = full(&page(*kind).unwrap(), Paint::new(false));
+            let text = full(&page(*kind).unwrap(), Paint::new(false)).unwrap();
             for heading in [
                 "What it means",
                 "What must be seen",

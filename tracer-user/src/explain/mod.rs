@@ -2,19 +2,18 @@
 //! behind `h2trace explain`, and the search from an application's error text to the findings.
 //!
 //! The pages are text files, one a finding (`pages/NAME.md`), built into the binary. What
-//! applications print stands in one place, [`said`], so that a page and a search never disagree.
+//! applications print stands in one place, [`messages`], so that a page and a search never disagree.
 
+pub mod messages;
 pub mod page;
-pub mod said;
 pub mod search;
 
 #[cfg(test)]
 mod tests;
 
-use h2trace_core::anomaly::kind::Kind;
-
+use self::messages::{KnownMessage, MessagesError};
 use self::page::{Page, PageError};
-use self::said::{SAID, Said};
+use h2trace_core::anomaly::kind::Kind;
 
 macro_rules! pages {
     ($($kind:ident $name:literal,)+) => {
@@ -106,20 +105,27 @@ pub fn page(kind: Kind) -> Result<Page, PageError> {
 }
 
 /// What applications, proxies and libraries print when this happens, as far as it is known.
-pub fn said_of(kind: Kind) -> impl Iterator<Item = &'static Said> {
-    SAID.iter()
-        .flat_map(|table| table.iter())
-        .filter(move |said| said.kinds.contains(&kind))
+///
+/// # Errors
+/// A file of messages is malformed (a test holds that none is).
+pub fn messages_of(kind: Kind) -> Result<Vec<&'static KnownMessage>, &'static MessagesError> {
+    let all = messages::all()?;
+    Ok(all
+        .iter()
+        .filter(|message| message.kinds.contains(&kind))
+        .collect())
 }
 
 /// The same, without those that mostly come from other findings.
-#[must_use]
-pub fn mostly_said_of(kind: Kind) -> Vec<&'static Said> {
-    let mostly: Vec<&Said> = said_of(kind)
-        .filter(|said| said.kinds.iter().take(2).any(|first| *first == kind))
+///
+/// # Errors
+/// A file of messages is malformed (a test holds that none is).
+pub fn main_messages_of(kind: Kind) -> Result<Vec<&'static KnownMessage>, &'static MessagesError> {
+    let all = messages_of(kind)?;
+    let main: Vec<&KnownMessage> = all
+        .iter()
+        .copied()
+        .filter(|message| message.kinds.iter().take(2).any(|first| *first == kind))
         .collect();
-    if mostly.is_empty() {
-        return said_of(kind).collect();
-    }
-    mostly
+    Ok(if main.is_empty() { all } else { main })
 }

@@ -89,7 +89,7 @@ pub struct Page {
     pub needs: String,
     /// What it means: paragraphs.
     pub meaning: Vec<String>,
-    /// What applications show of it, beside the texts of the catalogue: paragraphs.
+    /// What applications show of it, beside the known messages: paragraphs.
     pub applications: Vec<String>,
     /// What usually causes it.
     pub causes: Vec<String>,

@@ -1,13 +1,12 @@
 //! From what was typed or copied from a log to findings.
 //!
-//! Texts are compared word by word, without regard to case and punctuation. In a text of the
-//! catalogue `<N>` stands for a number, `<X>` for any word, and `...` for some words.
+//! Texts are compared word by word, without regard to case and punctuation. In a known message
+//! `<N>` stands for a number, `<X>` for any word, and `...` for some words.
 
+use super::messages::{self, KnownMessage, MessagesError};
 use h2trace_core::anomaly::kind::Kind;
 
-use super::said::{By, SAID, Said};
-
-/// How a text of the catalogue was found in what was asked.
+/// How a known message was found in what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Closeness {
     /// All of the text stands in it.
@@ -30,12 +29,12 @@ impl Closeness {
     }
 }
 
-/// One text of the catalogue that was found.
+/// One known message that was found.
 #[derive(Clone, Copy, Debug)]
 pub struct Match {
-    /// What is known of the text.
-    pub said: &'static Said,
-    /// The text, with its placeholders.
+    /// What is known of it.
+    pub message: &'static KnownMessage,
+    /// Its text, with placeholders.
     pub text: &'static str,
     /// How close it is.
     pub closeness: Closeness,
@@ -45,7 +44,7 @@ pub struct Match {
 /// What was found for a question.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The texts of the catalogue, best first.
+    /// The known messages, best first.
     pub matches: Vec<Match>,
     /// The findings, likeliest first.
     pub kinds: Vec<Kind>,
@@ -60,8 +59,10 @@ const MATCHES: usize = 4;
 const GAP: usize = 12;
 
 /// What the words may be about. Nothing is found when there are no kinds in the answer.
-#[must_use]
-pub fn find(question: &str) -> Found {
+///
+/// # Errors
+/// A file of messages is malformed (a test holds that none is).
+pub fn find(question: &str) -> Result<Found, &'static MessagesError> {
     let words = words_of(question);
     let mut found = Found::default();
     // A name: `missing_trailers`, `Missing-Trailers`, `missing trailers`; or names within a line of h2trace.
@@ -72,19 +73,19 @@ pub fn find(question: &str) -> Found {
         .join("_");
     if let Some(kind) = by_name(&joined) {
         found.kinds.push(kind);
-        return found;
+        return Ok(found);
     }
     for kind in words.iter().filter_map(|word| by_name(&word.lower)) {
         push(&mut found.kinds, kind);
     }
-    found.matches = matches(&words);
-    for kind in found.matches.iter().flat_map(|found| found.said.kinds) {
+    found.matches = matches(&words)?;
+    for kind in found.matches.iter().flat_map(|found| &found.message.kinds) {
         push(&mut found.kinds, *kind);
     }
     if found.kinds.is_empty() {
         found.kinds = by_keyword(&words);
     }
-    found
+    Ok(found)
 }
 
 /// The finding whose name is closest to what was typed, if one is close.
@@ -127,11 +128,12 @@ fn push(kinds: &mut Vec<Kind>, kind: Kind) {
 }
 
 /// The texts that are found in the closest way in which any is found.
-fn matches(words: &[Word]) -> Vec<Match> {
+fn matches(words: &[Word]) -> Result<Vec<Match>, &'static MessagesError> {
+    let known = messages::all()?;
     let all = |how: Comparison| -> Vec<Match> {
-        SAID.iter()
-            .flat_map(|table| table.iter())
-            .filter_map(|said| best(said, words, how))
+        known
+            .iter()
+            .filter_map(|message| best(message, words, how))
             .collect()
     };
     let mut found = all(exactly);
@@ -141,11 +143,11 @@ fn matches(words: &[Word]) -> Vec<Match> {
     if let Some(closest) = found.iter().map(|found| found.closeness).min() {
         found.retain(|found| found.closeness == closest);
     }
-    // A stable sort: of equals the first of the catalogue stays first.
+    // A stable sort: of equals the first of the files stays first.
     found.sort_by_key(|found| std::cmp::Reverse(found.score));
     let general = |n: usize, general: &Match| {
         found.iter().take(n).any(|better| {
-            better.said.by == general.said.by
+            better.message.emitter == general.message.emitter
                 && exactly(&pattern(general.text), &words_of(better.text))
                     .is_some_and(|(closeness, _)| closeness == Closeness::Whole)
         })
@@ -158,19 +160,19 @@ fn matches(words: &[Word]) -> Vec<Match> {
         .map(|(_, of_all)| *of_all)
         .collect();
     telling.truncate(MATCHES);
-    telling
+    Ok(telling)
 }
 
-fn best(said: &'static Said, words: &[Word], how: Comparison) -> Option<Match> {
-    let of_texts = said.texts.iter().filter_map(|text| {
+fn best(message: &'static KnownMessage, words: &[Word], how: Comparison) -> Option<Match> {
+    let of_texts = message.texts.iter().filter_map(|text| {
         let pattern = pattern(text);
-        let (closeness, score) = if said.by == By::EnvoyFlag {
+        let (closeness, score) = if message.is_flag {
             flag(text, words)?
         } else {
             how(&pattern, words)?
         };
         Some(Match {
-            said,
+            message,
             text,
             closeness,
             score,
@@ -267,7 +269,7 @@ struct Word {
     lower: String,
 }
 
-/// A word of a text of the catalogue.
+/// A word of a known message.
 #[derive(Debug, PartialEq, Eq)]
 enum Token {
     Word(String),

@@ -1,4 +1,4 @@
-//! Lines of logs as programs write them, with the strings of the catalogue in them.
+//! Lines of logs as programs write them, with known messages in them.
 
 use h2trace_core::anomaly::kind::Kind as K;
 

@@ -2,13 +2,17 @@
 
 mod lines;
 
-use h2trace_core::anomaly::kind::Kind as K;
-
+use super::messages::{self, MessagesError};
 use super::page::{Item, Page};
-use super::said::SAID;
-use super::search::{Closeness, find, nearest};
+use super::search::{self, Closeness, Found, nearest};
 use super::*;
+use h2trace_core::anomaly::kind::Kind as K;
 use crate::export::metrics::METRICS;
+
+/// What is found for a question.
+fn find(question: &str) -> Found {
+    search::find(question).unwrap()
+}
 
 /// Queries are printed behind four spaces, on one line of 100.
 const QUERY: usize = 95;
@@ -22,7 +26,7 @@ fn every_page_parses_and_its_first_query_counts_the_finding() {
             kind.as_str()
         );
         assert_eq!(page.seen.first(), Some(&Item::Query(own)));
-        let silent = said_of(*kind).next().is_none();
+        let silent = messages_of(*kind).unwrap().is_empty();
         assert!(
             !silent || !page.applications.is_empty(),
             "{}: what do applications show?",
@@ -99,10 +103,10 @@ fn pages_that_break_the_format_are_refused() {
     ] {
         let bad = good.replacen(from, to, 1);
         assert_ne!(bad, good, "{from}");
-        let said = Page::parse(K::MissingTrailers, &bad)
+        let error = Page::parse(K::MissingTrailers, &bad)
             .unwrap_err()
             .to_string();
-        assert!(said.contains(why), "{from}: {said}");
+        assert!(error.contains(why), "{from}: {error}");
     }
     assert!(Page::parse(K::MissingTrailers, "").is_err());
     let (head, _) = good.split_once("## References").unwrap();
@@ -110,24 +114,40 @@ fn pages_that_break_the_format_are_refused() {
 }
 
 #[test]
-fn catalogue_is_whole() {
-    for said in SAID.iter().flat_map(|table| table.iter()) {
-        assert!(!said.texts.is_empty() && !said.kinds.is_empty(), "{said:?}");
+fn every_known_message_is_whole_and_found_by_its_own_text() {
+    let mut seen = std::collections::HashSet::new();
+    for message in messages::all().unwrap() {
         assert!(
-            said.proves.ends_with('.') && said.leaves_open.ends_with('.'),
-            "{said:?}"
+            !message.texts.is_empty() && !message.kinds.is_empty(),
+            "{message:?}"
         );
-        for (n, kind) in said.kinds.iter().enumerate() {
-            assert!(!said.kinds[..n].contains(kind), "{said:?}: {kind:?} twice");
+        assert!(
+            !message.emitter.is_empty() && !message.source.is_empty(),
+            "{message:?}"
+        );
+        assert!(
+            message.proves.ends_with('.') && message.does_not_prove.ends_with('.'),
+            "{message:?}"
+        );
+        for (n, kind) in message.kinds.iter().enumerate() {
+            assert!(
+                !message.kinds[..n].contains(kind),
+                "{message:?}: {kind:?} twice"
+            );
         }
         // Each of its texts leads to what it says first.
-        for text in said.texts {
+        for text in &message.texts {
+            assert!(
+                seen.insert((&message.emitter, text.to_lowercase())),
+                "{}: {text:?} twice",
+                message.emitter
+            );
             let asked = text
                 .replace("<N>", "17")
                 .replace("<X>", "WORD")
                 .replace("...", "and so on");
             let found = find(&asked);
-            if found.kinds == said.kinds[..1] {
+            if found.kinds == message.kinds[..1] {
                 // The words are the finding's name too.
                 continue;
             }
@@ -139,11 +159,35 @@ fn catalogue_is_whole() {
                 "{text}"
             );
             assert!(
-                found.kinds.contains(&said.kinds[0]),
+                found.kinds.contains(&message.kinds[0]),
                 "{text}: {:?}",
                 found.kinds
             );
         }
+    }
+}
+
+#[test]
+fn files_of_messages_that_break_the_form_are_refused() {
+    let good = "emitter = \"a\"\nsource = \"a 1.0\"\n[[message]]\ntexts = [\"b\"]\nproves = \"C.\"\n\
+         does_not_prove = \"D.\"\nfindings = [\"missing_trailers\"]\n";
+    let parsed = messages::parse("a", good).unwrap();
+    assert_eq!(parsed[0].kinds, [K::MissingTrailers]);
+    assert_eq!(parsed[0].source, "a 1.0");
+    let unknown = good.replace("missing_trailers", "missing_trailer");
+    assert!(matches!(
+        messages::parse("a", &unknown),
+        Err(MessagesError::Finding { name, .. }) if name == "missing_trailer"
+    ));
+    for (from, to) in [
+        ("proves", "prove"),
+        ("emitter", "by"),
+        ("does_not_prove = \"D.\"\n", ""),
+        ("[\"b\"]", "\"b\""),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{from}");
+        assert!(messages::parse("a", &bad).is_err(), "{from}");
     }
 }
 
@@ -203,7 +247,7 @@ fn texts_are_found_with_other_case_numbers_and_slips() {
         find(asked)
             .matches
             .first()
-            .map(|found| (found.said.texts[0], found.closeness))
+            .map(|found| (found.message.texts[0].as_str(), found.closeness))
     };
     let go = "server closed the stream without sending trailers";
     assert_eq!(
