@@ -99,6 +99,50 @@ fn error_text_leads_to_what_it_proves_and_to_the_findings() {
 }
 
 #[test]
+fn only_a_whole_text_proves_anything() {
+    let whole = h2trace(&[
+        "explain",
+        "server closed the stream without sending trailers",
+    ]);
+    assert!(whole.stdout.contains("\n  Proves: "), "{}", whole.stdout);
+    for part in [
+        "closed the stream without",
+        "server closed stream witout sending trailer",
+    ] {
+        let said = h2trace(&["explain", part]);
+        assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
+        assert!(!said.stdout.contains("  Proves: "), "{}", said.stdout);
+        assert!(
+            said.stdout.contains("  If it is the same, it proves: "),
+            "{}",
+            said.stdout
+        );
+        let found = lines(&["explain", "-o", "json", part]);
+        assert_eq!(found[0]["type"], "match");
+        assert!(found[0].get("proves").is_none(), "{}", found[0]);
+        assert!(found[0]["would_prove"].is_string(), "{}", found[0]);
+    }
+}
+
+#[test]
+fn sizes_that_are_text_are_decoded() {
+    let text = "upstream sent too large http2 frame: 4740180 while reading response header";
+    let said = h2trace(&["explain", text]);
+    let line = "4740180 is the text \"HTT\", as in \"HTTP/1.1\"";
+    assert!(
+        said.stdout.lines().any(|of_all| of_all == line),
+        "{}",
+        said.stdout
+    );
+    let found = lines(&["explain", "-o", "json", text]);
+    let decoded = found.iter().find(|line| line["type"] == "decoded").unwrap();
+    assert_eq!(decoded["part"], "4740180");
+    assert_eq!(decoded["kinds"][0], "not_http2");
+    let page = found.iter().find(|line| line["type"] == "page").unwrap();
+    assert_eq!(page["kind"], "not_http2");
+}
+
+#[test]
 fn json_has_the_texts_and_then_the_pages() {
     let found = lines(&[
         "explain",

@@ -7,9 +7,9 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
-use h2trace_core::anomaly::kind::Kind;
 use h2trace::cli::args::Cli;
 use h2trace::export::{json, metrics};
+use h2trace_core::anomaly::kind::Kind;
 use serde_json::{Map, Value};
 
 fn main() -> anyhow::Result<()> {

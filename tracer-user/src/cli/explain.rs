@@ -4,20 +4,23 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use h2trace_core::anomaly::kind::Kind;
-use h2trace_core::limits;
-use h2trace_core::stream::record::Tier;
 use serde::Serialize;
 
 use super::args::{ExplainArgs, Format};
+use crate::explain::decode::Decoded;
 use crate::explain::page::{Group, Item, Page};
 use crate::explain::search::{Closeness, Found, Match, find, nearest};
 use crate::explain::{main_messages_of, messages_of, page};
 use crate::export::text::{COLUMNS, Paint, wrapped};
 use crate::session::output;
+use h2trace_core::anomaly::kind::Kind;
+use h2trace_core::limits;
+use h2trace_core::stream::record::Tier;
 
 /// Findings that are listed for one question.
 const LISTED: usize = 8;
+/// Known messages that are printed on one page.
+const PRINTED: usize = 16;
 
 /// Prints the list, or what the words are about. Words that are about nothing are an error.
 ///
@@ -35,8 +38,8 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let printed = match (question.trim(), args.output) {
         ("", Format::Text) => list(output::terminal().0)?,
         ("", Format::Json) => json(&Found {
-            matches: Vec::new(),
             kinds: Kind::ALL.to_vec(),
+            ..Found::default()
         })?,
         (question, format) => {
             let found = find(question)?;
@@ -114,8 +117,12 @@ fn text(question: &str, found: &Found, paint: Paint) -> anyhow::Result<String> {
         out.push_str(&of_match(found, paint));
         out.push('\n');
     }
+    for decoded in &found.decoded {
+        out.push_str(&of_decoded(decoded, paint));
+        out.push('\n');
+    }
     if found.kinds.len() > 1 {
-        let heading = if found.matches.is_empty() {
+        let heading = if found.matches.is_empty() && found.decoded.is_empty() {
             format!("Findings about {question:?}:")
         } else {
             "It may come from these findings, likeliest first:".to_owned()
@@ -151,9 +158,14 @@ fn of_match(found: &Match, paint: Paint) -> String {
         "",
         "  ",
     );
+    // A text that is only like it may be another one: then nothing is proven.
+    let proves = match found.closeness {
+        Closeness::Whole => "Proves",
+        Closeness::Part | Closeness::Similar => "If it is the same, it proves",
+    };
     paragraph(
         &mut out,
-        &format!("Proves: {}", found.message.proves),
+        &format!("{proves}: {}", found.message.proves),
         "  ",
         "  ",
     );
@@ -163,6 +175,18 @@ fn of_match(found: &Match, paint: Paint) -> String {
         "  ",
         "  ",
     );
+    out
+}
+
+fn of_decoded(decoded: &Decoded, paint: Paint) -> String {
+    let mut out = String::new();
+    paragraph(
+        &mut out,
+        &paint.bold(&format!("{} is {}", decoded.part, decoded.is)),
+        "",
+        "  ",
+    );
+    paragraph(&mut out, decoded.means, "  ", "  ");
     out
 }
 
@@ -196,7 +220,7 @@ fn full(page: &Page, paint: Paint) -> anyhow::Result<String> {
     let messages = main_messages_of(page.kind)?;
     if !messages.is_empty() || !page.applications.is_empty() {
         section("What applications print", &|out| {
-            for message in &messages {
+            for message in messages.iter().take(PRINTED) {
                 let emitter = format!("  {:<13} ", message.emitter);
                 for (n, text) in shown(&message.texts).iter().enumerate() {
                     let first = if n == 0 {
@@ -206,6 +230,10 @@ fn full(page: &Page, paint: Paint) -> anyhow::Result<String> {
                     };
                     paragraph(out, text, first, "                  ");
                 }
+            }
+            if let Some(more) = messages.len().checked_sub(PRINTED + 1) {
+                let more = format!("and {} more (--output json has all)", more + 1);
+                paragraph(out, &more, "  ", "  ");
             }
             if !messages.is_empty() && !page.applications.is_empty() {
                 out.push('\n');
@@ -289,8 +317,26 @@ struct MatchLine {
     by: &'static str,
     text: &'static str,
     closeness: &'static str,
-    proves: &'static str,
+    /// Only of a whole text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proves: Option<&'static str>,
+    /// Of a text that is only like it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_prove: Option<&'static str>,
     does_not_prove: &'static str,
+    kinds: Vec<&'static str>,
+    source: &'static str,
+}
+
+/// What else the words carry, as a line of JSON.
+#[derive(Serialize)]
+struct DecodedLine<'a> {
+    v: u32,
+    #[serde(rename = "type")]
+    line_type: &'static str,
+    part: &'a str,
+    is: &'a str,
+    means: &'static str,
     kinds: Vec<&'static str>,
 }
 
@@ -325,13 +371,15 @@ struct Prints {
 fn json(found: &Found) -> anyhow::Result<String> {
     let mut out = String::new();
     for found in &found.matches {
+        let is_whole = found.closeness == Closeness::Whole;
         let line = MatchLine {
             v: 1,
             line_type: "match",
             by: &found.message.emitter,
             text: found.text,
             closeness: found.closeness.as_str(),
-            proves: &found.message.proves,
+            proves: is_whole.then_some(found.message.proves.as_str()),
+            would_prove: (!is_whole).then_some(found.message.proves.as_str()),
             does_not_prove: &found.message.does_not_prove,
             kinds: found
                 .message
@@ -339,6 +387,18 @@ fn json(found: &Found) -> anyhow::Result<String> {
                 .iter()
                 .map(|kind| kind.as_str())
                 .collect(),
+            source: &found.message.source,
+        };
+        writeln!(out, "{}", serde_json::to_string(&line)?)?;
+    }
+    for decoded in &found.decoded {
+        let line = DecodedLine {
+            v: 1,
+            line_type: "decoded",
+            part: &decoded.part,
+            is: &decoded.is,
+            means: decoded.means,
+            kinds: decoded.kinds.iter().map(|kind| kind.as_str()).collect(),
         };
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
     }
@@ -399,9 +459,8 @@ mod tests {
             texts.push(full(&page(*kind).unwrap(), paint).unwrap());
         }
         for message in crate::explain::messages::all().unwrap() {
-            for asked in &message.texts {
-                texts.push(text(asked, &find(asked).unwrap(), paint).unwrap());
-            }
+            let asked = &message.texts[0];
+            texts.push(text(asked, &find(asked).unwrap(), paint).unwrap());
         }
         for line in texts.iter().flat_map(|text| text.lines()) {
             assert!(line.chars().count() <= COLUMNS, "{line}");

@@ -4,9 +4,11 @@
 //! The pages are text files, one a finding (`pages/NAME.md`), built into the binary. What
 //! applications print stands in one place, [`messages`], so that a page and a search never disagree.
 
+pub mod decode;
 pub mod messages;
 pub mod page;
 pub mod search;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -116,7 +118,7 @@ pub fn messages_of(kind: Kind) -> Result<Vec<&'static KnownMessage>, &'static Me
         .collect())
 }
 
-/// The same, without those that mostly come from other findings.
+/// The same, without those that mostly come from other findings, the surest first.
 ///
 /// # Errors
 /// A file of messages is malformed (a test holds that none is).
@@ -127,5 +129,8 @@ pub fn main_messages_of(kind: Kind) -> Result<Vec<&'static KnownMessage>, &'stat
         .copied()
         .filter(|message| message.kinds.iter().take(2).any(|first| *first == kind))
         .collect();
-    Ok(if main.is_empty() { all } else { main })
+    let mut main = if main.is_empty() { all } else { main };
+    // Those that come from it first of all.
+    main.sort_by_key(|message| message.kinds.first() != Some(&kind));
+    Ok(main)
 }

@@ -3,7 +3,12 @@
 //! Texts are compared word by word, without regard to case and punctuation. In a known message
 //! `<N>` stands for a number, `<X>` for any word, and `...` for some words.
 
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::decode::{self, Decoded};
 use super::messages::{self, KnownMessage, MessagesError};
+use super::words::{Word, has_any, is_separator, words_of};
 use h2trace_core::anomaly::kind::Kind;
 
 /// How a known message was found in what was asked.
@@ -39,6 +44,15 @@ pub struct Match {
     /// How close it is.
     pub closeness: Closeness,
     score: usize,
+    /// The words of the question that it covers.
+    span: (usize, usize),
+}
+
+impl Match {
+    /// It says what failed by itself.
+    fn is_specific(&self) -> bool {
+        self.closeness == Closeness::Whole && !self.message.is_wrapper && !self.message.is_flag
+    }
 }
 
 /// What was found for a question.
@@ -46,17 +60,50 @@ pub struct Match {
 pub struct Found {
     /// The known messages, best first.
     pub matches: Vec<Match>,
+    /// What else the words carry: bytes, codes, a status.
+    pub decoded: Vec<Decoded>,
     /// The findings, likeliest first.
     pub kinds: Vec<Kind>,
 }
 
-/// How close a text is to the words, and how much that says.
-type Comparison = fn(&[Token], &[Word]) -> Option<(Closeness, usize)>;
+/// A text of a known message, prepared.
+struct Pattern {
+    message: &'static KnownMessage,
+    text: &'static str,
+    tokens: Vec<Token>,
+}
+
+/// How a text is found in the words: how close it is, how much that says, and where it stands.
+type Comparison = fn(&[Token], &[Word]) -> Option<(Closeness, usize, Range<usize>)>;
+
+static PATTERNS: LazyLock<Result<Vec<Pattern>, &'static MessagesError>> = LazyLock::new(|| {
+    let texts = messages::all()?.iter().flat_map(|message| {
+        message.texts.iter().map(move |text| Pattern {
+            message,
+            text,
+            tokens: pattern(text),
+        })
+    });
+    Ok(texts.collect())
+});
 
 /// Texts that are shown for one question.
 const MATCHES: usize = 4;
 /// Words that `...` stands for, at most.
 const GAP: usize = 12;
+/// A question of so many words may be no more than flags.
+const SHORT: usize = 3;
+/// Words that say that a line is of Envoy's access log.
+const ACCESS_LOG: [&str; 8] = [
+    "flag",
+    "flags",
+    "response_flags",
+    "responseflags",
+    "envoy",
+    "istio",
+    "http",
+    "response_code_details",
+];
 
 /// What the words may be about. Nothing is found when there are no kinds in the answer.
 ///
@@ -79,13 +126,90 @@ pub fn find(question: &str) -> Result<Found, &'static MessagesError> {
         push(&mut found.kinds, kind);
     }
     found.matches = matches(&words)?;
-    for kind in found.matches.iter().flat_map(|found| &found.message.kinds) {
-        push(&mut found.kinds, *kind);
+    let foreign = decode::foreign_bytes(question, &words);
+    let codes: Vec<Decoded> = decode::codes(&words)
+        .into_iter()
+        .filter(|code| !says(&found.matches, &words, code.word))
+        .collect();
+    let status = decode::status(&words).filter(|status| {
+        let known = codes.len() + foreign.len() > 0 || found.matches.iter().any(Match::is_specific);
+        !known || status.kinds.contains(&Kind::DeadlineReset)
+    });
+    for kind in in_order(&found, &foreign, &codes, status.as_ref()) {
+        push(&mut found.kinds, kind);
     }
+    found.decoded = foreign;
+    found.decoded.extend(codes);
+    found.decoded.extend(status);
     if found.kinds.is_empty() {
         found.kinds = by_keyword(&words);
     }
     Ok(found)
+}
+
+/// Bytes of another protocol say most. A text knows the place and its code the reason: what both say
+/// comes first; then the code, if the text has a place for it. A status says least, but more than a
+/// text that is only similar.
+fn in_order(
+    found: &Found,
+    foreign: &[Decoded],
+    codes: &[Decoded],
+    status: Option<&Decoded>,
+) -> Vec<Kind> {
+    let of = |decoded: &[Decoded]| -> Vec<Kind> {
+        let kinds = decoded.iter().flat_map(|decoded| decoded.kinds);
+        kinds.copied().collect()
+    };
+    let of_matches = |wanted: fn(&Match) -> bool| -> Vec<Kind> {
+        let wanted = found.matches.iter().filter(|found| wanted(found));
+        wanted
+            .flat_map(|found| &found.message.kinds)
+            .copied()
+            .collect()
+    };
+    let of_codes = of(codes);
+    let specific = of_matches(Match::is_specific);
+    let both = specific.iter().filter(|kind| of_codes.contains(kind));
+    let has_place = |code: &Decoded| {
+        found.matches.iter().any(|found| {
+            found.closeness == Closeness::Whole && (found.span.0..found.span.1).contains(&code.word)
+        })
+    };
+    let (first, second) = if codes.iter().any(has_place) {
+        (&of_codes, &specific)
+    } else {
+        (&specific, &of_codes)
+    };
+    let mut kinds = of(foreign);
+    kinds.extend(both);
+    kinds.extend(first);
+    kinds.extend(second);
+    kinds.extend(status.iter().flat_map(|status| status.kinds));
+    kinds.extend(of_matches(|_| true));
+    let mut once = Vec::new();
+    for kind in kinds {
+        push(&mut once, kind);
+    }
+    once
+}
+
+/// A whole text has this word in it.
+fn covers(matches: &[Match], at: usize) -> bool {
+    matches.iter().any(|found| {
+        found.closeness == Closeness::Whole && (found.span.0..found.span.1).contains(&at)
+    })
+}
+
+/// A whole text says this word itself, not only with a placeholder.
+fn says(matches: &[Match], words: &[Word], at: usize) -> bool {
+    matches.iter().any(|found| {
+        covers(std::slice::from_ref(found), at)
+            && words.get(at).is_some_and(|word| {
+                pattern(found.text)
+                    .iter()
+                    .any(|token| matches!(token, Token::Word(own) if *own == word.lower))
+            })
+    })
 }
 
 /// The finding whose name is closest to what was typed, if one is close.
@@ -129,102 +253,155 @@ fn push(kinds: &mut Vec<Kind>, kind: Kind) {
 
 /// The texts that are found in the closest way in which any is found.
 fn matches(words: &[Word]) -> Result<Vec<Match>, &'static MessagesError> {
-    let known = messages::all()?;
-    let all = |how: Comparison| -> Vec<Match> {
-        known
-            .iter()
-            .filter_map(|message| best(message, words, how))
-            .collect()
+    let patterns = match &*PATTERNS {
+        Ok(patterns) => patterns,
+        Err(error) => return Err(error),
     };
-    let mut found = all(exactly);
+    let mut found = best(patterns, words, exactly);
     if found.is_empty() {
-        found = all(nearly);
+        found = best(patterns, words, nearly);
     }
     if let Some(closest) = found.iter().map(|found| found.closeness).min() {
         found.retain(|found| found.closeness == closest);
     }
     // A stable sort: of equals the first of the files stays first.
     found.sort_by_key(|found| std::cmp::Reverse(found.score));
-    let general = |n: usize, general: &Match| {
-        found.iter().take(n).any(|better| {
-            better.message.emitter == general.message.emitter
-                && exactly(&pattern(general.text), &words_of(better.text))
-                    .is_some_and(|(closeness, _)| closeness == Closeness::Whole)
-        })
-    };
-    // What a better one of the same program says already is left out.
-    let mut telling: Vec<Match> = found
-        .iter()
-        .enumerate()
-        .filter(|(n, of_all)| !general(*n, of_all))
-        .map(|(_, of_all)| *of_all)
-        .collect();
+    // What a better one says already is left out.
+    let mut telling: Vec<Match> = Vec::new();
+    for found in found {
+        let said = telling.iter().any(|better| {
+            better.closeness == Closeness::Whole
+                && better.span.0 <= found.span.0
+                && found.span.1 <= better.span.1
+                && better.score > found.score
+        });
+        if !said {
+            telling.push(found);
+        }
+    }
     telling.truncate(MATCHES);
     Ok(telling)
 }
 
-fn best(message: &'static KnownMessage, words: &[Word], how: Comparison) -> Option<Match> {
-    let of_texts = message.texts.iter().filter_map(|text| {
-        let pattern = pattern(text);
-        let (closeness, score) = if message.is_flag {
-            flag(text, words)?
+/// The best text of each message.
+fn best(patterns: &'static [Pattern], words: &[Word], how: Comparison) -> Vec<Match> {
+    let mut all: Vec<Match> = Vec::new();
+    for pattern in patterns {
+        let compared = if pattern.message.is_flag {
+            flag(pattern.text, words)
         } else {
-            how(&pattern, words)?
+            how(&pattern.tokens, words)
         };
-        Some(Match {
-            message,
-            text,
+        let Some((closeness, score, span)) = compared else {
+            continue;
+        };
+        let found = Match {
+            message: pattern.message,
+            text: pattern.text,
             closeness,
             score,
-        })
-    });
-    // The closest, then the longest.
-    of_texts.min_by_key(|found| (found.closeness, std::cmp::Reverse(found.score)))
+            span: (span.start, span.end),
+        };
+        match all.last_mut() {
+            Some(last) if std::ptr::eq(last.message, found.message) => {
+                // The closest, then the longest.
+                if (found.closeness, last.score) < (last.closeness, found.score) {
+                    *last = found;
+                }
+            }
+            _ => all.push(found),
+        }
+    }
+    all
 }
 
-/// A flag is two or more capitals as a word of its own; everything else is better than that.
-fn flag(text: &str, words: &[Word]) -> Option<(Closeness, usize)> {
-    words
-        .iter()
-        .any(|word| word.given == text)
-        .then_some((Closeness::Whole, 1))
+/// A flag is two or more capitals as a word of its own, in a line of an access log or in a short
+/// question; everything else is better than that.
+fn flag(text: &str, words: &[Word]) -> Option<(Closeness, usize, Range<usize>)> {
+    let at = words.iter().position(|word| word.given == text)?;
+    let is_log = words.len() <= SHORT
+        || has_any(words, &ACCESS_LOG)
+        || words.iter().any(|word| {
+            word.lower == "0"
+                || (word.lower.len() == 3 && word.number().is_some_and(|n| (200..600).contains(&n)))
+        });
+    is_log.then(|| (Closeness::Whole, 1, at..at + 1))
 }
 
 /// The text stands in the words, or the words in the text.
-fn exactly(pattern: &[Token], words: &[Word]) -> Option<(Closeness, usize)> {
-    let whole = (0..words.len()).any(|at| begins(pattern, words.get(at..).unwrap_or_default()));
-    if whole {
-        return Some((Closeness::Whole, pattern.iter().map(Token::weight).sum()));
+fn exactly(pattern: &[Token], words: &[Word]) -> Option<(Closeness, usize, Range<usize>)> {
+    let whole = (0..words.len()).find_map(|at| {
+        let length = begins(pattern, words.get(at..).unwrap_or_default())?;
+        Some(at..at + length)
+    });
+    if let Some(span) = whole {
+        return Some((
+            Closeness::Whole,
+            pattern.iter().map(Token::weight).sum(),
+            span,
+        ));
     }
     let telling = words.len() > 1 || words.iter().any(|word| word.lower.contains('_'));
-    (telling && is_part(words, pattern))
-        .then(|| (Closeness::Part, words.len() * 100 / pattern.len().max(1)))
+    (telling && is_part(words, pattern)).then(|| {
+        (
+            Closeness::Part,
+            words.len() * 100 / pattern.len().max(1),
+            0..words.len(),
+        )
+    })
 }
 
-/// Three words at least, and three quarters of them, stand in the words.
-fn nearly(pattern: &[Token], words: &[Word]) -> Option<(Closeness, usize)> {
-    let literals = pattern
+/// Most of the text's own words stand in the words, in their order and close together: three quarters,
+/// and four of them or all.
+fn nearly(pattern: &[Token], words: &[Word]) -> Option<(Closeness, usize, Range<usize>)> {
+    let own: Vec<&str> = pattern
         .iter()
-        .filter(|token| matches!(token, Token::Word(_)))
+        .filter_map(|token| match token {
+            Token::Word(own) => Some(own.as_str()),
+            _ => None,
+        })
+        .collect();
+    let enough = |n: usize| own.len() >= 3 && n * 4 >= own.len() * 3 && (n >= 4 || n == own.len());
+    let known = words
+        .iter()
+        .filter(|word| own.iter().any(|own| is_almost(own, word)))
         .count();
-    let in_order = common(pattern, words);
-    (literals >= 3 && in_order >= 3 && in_order * 4 >= pattern.len() * 3)
-        .then_some((Closeness::Similar, in_order * 100 / pattern.len().max(1)))
+    if !enough(known.min(own.len())) {
+        return None;
+    }
+    let width = pattern.len() * 2;
+    let (in_order, at) = (0..words.len())
+        .map(|at| {
+            let window = words
+                .get(at..(at + width).min(words.len()))
+                .unwrap_or_default();
+            (common(&own, window), at)
+        })
+        .max_by_key(|(in_order, at)| (*in_order, std::cmp::Reverse(*at)))?;
+    enough(in_order).then(|| {
+        (
+            Closeness::Similar,
+            in_order * 100 / own.len().max(1),
+            at..(at + width).min(words.len()),
+        )
+    })
 }
 
-/// The words begin with the pattern.
-fn begins(pattern: &[Token], words: &[Word]) -> bool {
+/// The words begin with the pattern: how many of them.
+fn begins(pattern: &[Token], words: &[Word]) -> Option<usize> {
     let Some((token, pattern)) = pattern.split_first() else {
-        return true;
+        return Some(0);
     };
     if *token == Token::Gap {
-        return (0..=GAP.min(words.len()))
-            .any(|skipped| begins(pattern, words.get(skipped..).unwrap_or_default()));
+        return (0..=GAP.min(words.len())).find_map(|skipped| {
+            Some(skipped + begins(pattern, words.get(skipped..).unwrap_or_default())?)
+        });
     }
-    match words.split_first() {
-        Some((word, words)) => token.is(word) && begins(pattern, words),
-        None => false,
+    let (word, words) = words.split_first()?;
+    if !token.is(word) {
+        return None;
     }
+    Some(1 + begins(pattern, words)?)
 }
 
 /// The words stand in the pattern, one after the other, and not only for its placeholders.
@@ -241,9 +418,9 @@ fn is_part(words: &[Word], pattern: &[Token]) -> bool {
 }
 
 /// Length of the longest common subsequence, with a slip of the finger allowed in long words.
-fn common(pattern: &[Token], words: &[Word]) -> usize {
+fn common(own: &[&str], words: &[Word]) -> usize {
     let mut above = vec![0; words.len() + 1];
-    for token in pattern {
+    for own in own {
         let mut row = vec![0];
         for (at, word) in words.iter().enumerate() {
             let left = row.last().copied().unwrap_or(0);
@@ -251,7 +428,7 @@ fn common(pattern: &[Token], words: &[Word]) -> usize {
                 above.get(at).copied().unwrap_or(0),
                 above.get(at + 1).copied().unwrap_or(0),
             );
-            row.push(if token.is_almost(word) {
+            row.push(if is_almost(own, word) {
                 diagonal + 1
             } else {
                 up.max(left)
@@ -262,11 +439,11 @@ fn common(pattern: &[Token], words: &[Word]) -> usize {
     above.last().copied().unwrap_or(0)
 }
 
-/// A word of the question.
-#[derive(Debug)]
-struct Word {
-    given: String,
-    lower: String,
+fn is_almost(own: &str, word: &Word) -> bool {
+    own == word.lower
+        || (own.len() >= 7
+            && own.len().abs_diff(word.lower.len()) <= 2
+            && distance(own, &word.lower) <= 2)
 }
 
 /// A word of a known message.
@@ -296,13 +473,6 @@ impl Token {
         }
     }
 
-    fn is_almost(&self, word: &Word) -> bool {
-        match self {
-            Token::Word(own) if own.len() >= 7 => distance(own, &word.lower) <= 2,
-            _ => self.is(word),
-        }
-    }
-
     /// How much a word says: names with an underscore say more than others.
     fn weight(&self) -> usize {
         match self {
@@ -312,20 +482,6 @@ impl Token {
             Token::Any | Token::Gap => 1,
         }
     }
-}
-
-fn is_separator(c: char) -> bool {
-    !(c.is_alphanumeric() || c == '_')
-}
-
-fn words_of(text: &str) -> Vec<Word> {
-    text.split(is_separator)
-        .filter(|word| !word.is_empty())
-        .map(|word| Word {
-            given: word.to_owned(),
-            lower: word.to_lowercase(),
-        })
-        .collect()
 }
 
 fn pattern(text: &str) -> Vec<Token> {

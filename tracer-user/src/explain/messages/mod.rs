@@ -15,11 +15,25 @@ const FILES: &[(&str, &str)] = &[
     ("grpc_js", include_str!("grpc_js.toml")),
     ("node", include_str!("node.toml")),
     ("connect_es", include_str!("connect_es.toml")),
+    ("connect_go", include_str!("connect_go.toml")),
     ("grpc_go", include_str!("grpc_go.toml")),
+    ("grpc_go_setup", include_str!("grpc_go_setup.toml")),
     ("go_http2", include_str!("go_http2.toml")),
     ("grpc_java", include_str!("grpc_java.toml")),
+    ("netty", include_str!("netty.toml")),
+    ("armeria", include_str!("armeria.toml")),
+    ("okhttp", include_str!("okhttp.toml")),
+    ("java_other", include_str!("java_other.toml")),
     ("grpc_core", include_str!("grpc_core.toml")),
     ("h2", include_str!("h2.toml")),
+    ("tonic", include_str!("tonic.toml")),
+    ("python", include_str!("python.toml")),
+    ("dotnet", include_str!("dotnet.toml")),
+    ("dart_swift", include_str!("dart_swift.toml")),
+    ("php_ruby", include_str!("php_ruby.toml")),
+    ("curl", include_str!("curl.toml")),
+    ("nghttp2", include_str!("nghttp2.toml")),
+    ("browsers", include_str!("browsers.toml")),
     ("envoy_details", include_str!("envoy_details.toml")),
     ("envoy_answers", include_str!("envoy_answers.toml")),
     ("envoy_stats", include_str!("envoy_stats.toml")),
@@ -27,6 +41,9 @@ const FILES: &[(&str, &str)] = &[
     ("nginx", include_str!("nginx.toml")),
     ("haproxy", include_str!("haproxy.toml")),
     ("linkerd", include_str!("linkerd.toml")),
+    ("meshes", include_str!("meshes.toml")),
+    ("clouds", include_str!("clouds.toml")),
+    ("proxies", include_str!("proxies.toml")),
 ];
 
 static ALL: LazyLock<Result<Vec<KnownMessage>, MessagesError>> = LazyLock::new(|| {
@@ -52,6 +69,8 @@ pub struct KnownMessage {
     pub kinds: Vec<Kind>,
     /// Where the text was read: a project, with versions or an issue where they are known.
     pub source: String,
+    /// It says that something failed, and the words behind it say what.
+    pub is_wrapper: bool,
     /// Its texts are response flags of Envoy: capitals that stand as a word of their own.
     pub is_flag: bool,
 }
@@ -100,10 +119,14 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
+    /// Of this message, if the file has those of several.
+    emitter: Option<String>,
     texts: Vec<String>,
     proves: String,
     does_not_prove: String,
     findings: Vec<String>,
+    #[serde(default)]
+    wrapper: bool,
     source: Option<String>,
 }
 
@@ -123,7 +146,7 @@ pub(super) fn parse(file: &'static str, text: &str) -> Result<Vec<KnownMessage>,
         .into_iter()
         .map(|entry| {
             Ok(KnownMessage {
-                emitter: content.emitter.clone(),
+                emitter: entry.emitter.unwrap_or_else(|| content.emitter.clone()),
                 texts: entry.texts,
                 proves: entry.proves,
                 does_not_prove: entry.does_not_prove,
@@ -133,6 +156,7 @@ pub(super) fn parse(file: &'static str, text: &str) -> Result<Vec<KnownMessage>,
                     .map(finding)
                     .collect::<Result<_, _>>()?,
                 source: entry.source.unwrap_or_else(|| content.source.clone()),
+                is_wrapper: entry.wrapper,
                 is_flag: content.response_flags,
             })
         })

@@ -1,13 +1,14 @@
 //! The pages' format, and the way from real lines of logs to findings.
 
+mod decode;
 mod lines;
 
 use super::messages::{self, MessagesError};
 use super::page::{Item, Page};
 use super::search::{self, Closeness, Found, nearest};
 use super::*;
-use h2trace_core::anomaly::kind::Kind as K;
 use crate::export::metrics::METRICS;
+use h2trace_core::anomaly::kind::Kind as K;
 
 /// What is found for a question.
 fn find(question: &str) -> Found {
@@ -267,10 +268,18 @@ fn texts_are_found_with_other_case_numbers_and_slips() {
         first("promised 1 bytes in enveloped message, got 0 bytes"),
         Some((connect, Closeness::Whole))
     );
+    // No text is only like another for a few common words.
+    for asked in ["connection refused by peer", "error from the server"] {
+        assert_ne!(
+            first(asked).map(|(_, closeness)| closeness),
+            Some(Closeness::Similar),
+            "{asked}"
+        );
+    }
     // A code of its own is not the code of another text.
     let js = "Received RST_STREAM with code <N>";
     assert_eq!(
-        first("Received RST_STREAM with code 9"),
+        first("Received RST_STREAM with code 10"),
         Some((js, Closeness::Whole))
     );
 }
@@ -282,6 +291,11 @@ fn flags_are_capitals_of_their_own() {
         Some(&K::ConnectionLostStreams)
     );
     assert!(find("uc").matches.is_empty());
+    assert!(
+        find("a long report about a shop in Washington DC")
+            .matches
+            .is_empty()
+    );
     // The details say more than the flag.
     let line = "\"POST /a.B/C HTTP/2\" 200 UR upstream_reset_after_response_started{remote_reset} - 16 9925";
     assert_eq!(find(line).kinds.first(), Some(&K::ResponseCutByReset));
