@@ -197,6 +197,12 @@ fn skip_empty(s: &mut Scratch) {
 fn exclusively(s: &mut Scratch, socket: &mut Socket) {
     let returned = s.returned;
     let way = (s.direction & 1) as usize;
+    // First of all: another task's call moves it on.
+    s.sequence = if socket.placed != 0 {
+        sequence(s, way)
+    } else {
+        None
+    };
     s.file = socket.file;
     // Before anything that may leave: of recvmmsg and sendmmsg each message counts.
     let located = user_memory::locate(s);
@@ -284,10 +290,21 @@ fn desynchronised(s: &mut Scratch, socket: &mut Socket) {
     }
 }
 
-/// Bytes that went by since the last call of this direction without a hook; None when another task's
-/// call has already been placed behind this one.
+/// Where a direction stands in the TCP sequence space.
 ///
 /// field: struct tcp_sock.write_seq, copied_seq.
+#[inline(always)]
+fn sequence(s: &Scratch, way: usize) -> Option<u32> {
+    let offset = if way == direction::TX as usize {
+        config!(offsets.tcp_write_seq)
+    } else {
+        config!(offsets.tcp_copied_seq)
+    };
+    field(s.sk, offset)
+}
+
+/// Bytes that went by since the last call of this direction without a hook; None when another task's
+/// call has already been placed behind this one.
 #[inline(always)]
 fn unhooked(s: &mut Scratch, socket: &mut Socket, way: usize) -> Option<u32> {
     let returned = s.returned;
@@ -300,12 +317,7 @@ fn unhooked(s: &mut Scratch, socket: &mut Socket, way: usize) -> Option<u32> {
             unsafe { exchange(missed, 0) as u32 }
         });
     }
-    let offset = if way == direction::TX as usize {
-        config!(offsets.tcp_write_seq)
-    } else {
-        config!(offsets.tcp_copied_seq)
-    };
-    let Some(now) = field::<u32>(s.sk, offset) else {
+    let Some(now) = s.sequence else {
         return Some(0);
     };
     if s.walk.unplaced != 0 {
@@ -408,9 +420,10 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, way: usize, located: bool) {
     if s.walk.mode == mode::START || s.walk.mode == mode::SEEK {
         count::bump(Counter::NoBuffer);
         frame_walk::lose(&mut s.walk);
-    } else {
-        count::add(Counter::BytesSeen, s.returned as u64);
+        s.walk.offset = s.walk.offset.wrapping_add(s.returned as u64);
+        return;
     }
+    count::add(Counter::BytesSeen, s.returned as u64);
     record::begin(s);
     rest(s);
     if s.desync != 0 {

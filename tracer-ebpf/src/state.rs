@@ -279,6 +279,8 @@ pub(crate) struct Scratch {
     pub(crate) returned: u32,
     /// Its MSG_ flags.
     pub(crate) flags: u32,
+    /// Where its direction stood in the TCP sequence space when the hook began.
+    pub(crate) sequence: Option<u32>,
     /// The socket's `struct file`.
     pub(crate) file: u64,
     /// One of `event::unseen`.

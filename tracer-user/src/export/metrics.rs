@@ -180,6 +180,8 @@ metrics! {
         "Sockets that are not followed: unwanted (filtered out), other (not HTTP/2)";
     SELF_BYTES_SEEN = Counter "h2trace_self_bytes_seen_total" []
         "Bytes that passed on HTTP/2 sockets";
+    SELF_BYTES_UNSEEN = Counter "h2trace_self_bytes_unseen_total" ["reason"]
+        "Bytes of followed sockets in buffers that are not known: moved by io_uring (io_uring), by sendfile or splice (splice), by 32-bit calls (compat), thrown away by MSG_TRUNC (thrown_away), or another reason (other)";
     SELF_BYTES_COPIED = Counter "h2trace_self_bytes_copied_total" []
         "Bytes copied to user space for these, record headers included";
     SELF_RECORDS = Counter "h2trace_self_records_total" []

@@ -20,6 +20,9 @@ const TEXT: &str = ".text";
 /// An instruction's size in bytes.
 const INSTRUCTION: u64 = 8;
 
+/// The bytes that a call of another function begins with; a helper's has 0 in place of 1.
+const CALL: &str = "85 10";
+
 /// A function: its section, and its offset there.
 type Place = (String, u64);
 
@@ -53,23 +56,20 @@ pub(super) struct Chain {
 /// # Errors
 /// A chain needs more stack than every supported kernel gives, or is too long.
 pub(super) fn check(objdump: &Path, object: &Path) -> anyhow::Result<()> {
-    let text = super::output(
-        Command::new(objdump)
-            .args(["-d", "-r", "--no-show-raw-insn"])
-            .arg(object),
-    )?;
+    let text = super::output(Command::new(objdump).args(["-d", "-r"]).arg(object))?;
     let chains = chains(&text)?;
-    for chain in &chains {
-        let program = chain.frames.first().map_or("", |(name, _)| name);
-        println!("{program}: {} of {LIMIT} bytes of stack", chain.bytes);
-    }
     for chain in chains {
+        let (program, _) = chain.frames.first().cloned().unwrap_or_default();
         let shown: Vec<_> = chain
             .frames
             .iter()
             .map(|(name, frame)| format!("{name} {frame}"))
             .collect();
         let shown = shown.join(" -> ");
+        println!(
+            "{program}: {} of {LIMIT} bytes of stack ({shown})",
+            chain.bytes
+        );
         if chain.bytes > LIMIT {
             bail!(
                 "{} bytes of stack along {shown}, each frame rounded up to {ROUNDED}; kernels without a private stack allow {LIMIT}: split the largest function (#[inline(never)]), or keep its state in the scratch space",
@@ -164,15 +164,24 @@ fn functions(disassembly: &str) -> anyhow::Result<BTreeMap<Place, Function>> {
             continue;
         };
         if let Some((kind, symbol)) = relocation(line) {
+            if kind == "R_BPF_64_32" {
+                // It names the callee better than the instruction does.
+                function.calls.pop();
+            }
             if kind == "R_BPF_64_32" || (kind == "R_BPF_64_64" && symbol == TEXT) {
                 function.calls.push(callee(symbol, &last)?);
             }
             continue;
         }
-        let Some((_, instruction)) = line.split_once(":\t") else {
+        let Some((index, bytes, instruction)) = instruction(line) else {
             continue;
         };
-        instruction.trim().clone_into(&mut last);
+        instruction.clone_into(&mut last);
+        if bytes.starts_with(CALL) {
+            function
+                .calls
+                .push(Callee::At((section.clone(), nearby(index, instruction)?)));
+        }
         for (_, below) in last
             .match_indices("r10 - ")
             .map(|(at, found)| last.split_at(at + found.len()))
@@ -203,11 +212,28 @@ fn label(line: &str) -> Option<(u64, &str)> {
     Some((u64::from_str_radix(at, 16).ok()?, name))
 }
 
-/// `		0000000000000000:  R_BPF_64_32	.text`
+/// A line that names an offset, a kind of relocation and its symbol, with tabs around the kind.
 fn relocation(line: &str) -> Option<(&str, &str)> {
     let (_, relocation) = line.split_once(":  R_BPF_")?;
     let begins = line.len() - relocation.len() - "R_BPF_".len();
     line.get(begins..)?.split_once('\t')
+}
+
+/// `     104:` tab `85 10 00 00 af 0d 00 00` tab `call 0xdaf`: the index, the bytes and the text.
+fn instruction(line: &str) -> Option<(i64, &str, &str)> {
+    let (index, rest) = line.split_once(":\t")?;
+    let (bytes, text) = rest.split_once('\t')?;
+    Some((index.trim().parse().ok()?, bytes, text.trim()))
+}
+
+/// Where a call without a relocation leads: it counts instructions from the one behind it.
+fn nearby(index: i64, instruction: &str) -> anyhow::Result<u64> {
+    instruction
+        .strip_prefix("call ")
+        .and_then(number)
+        .and_then(|distance| u64::try_from(index + 1 + distance).ok())
+        .map(|index| index * INSTRUCTION)
+        .with_context(|| format!("cannot read whom {instruction:?} calls"))
 }
 
 /// Whom an instruction with this relocation calls: the symbol, or the place in `.text` that stands in the instruction
@@ -270,28 +296,28 @@ mod tests {
 Disassembly of section .text:
 
 0000000000000000 <_RNvNtCsabc_11tracer_ebpf4call8finished>:
-       0:\t*(u64 *)(r10 - 0x58) = r1
-       1:\tr2 = r10
-       2:\tr2 += -0x60
-       3:\tcall 0x4
-\t\t0000000000000018:  R_BPF_64_32\t.text
-       4:\tr2 = 0x48 ll
-\t\t0000000000000020:  R_BPF_64_64\t.text
-       6:\tcall 0xb5
+       0:\t7b 1a a8 ff 00 00 00 00\t*(u64 *)(r10 - 0x58) = r1
+       1:\tbf a2 00 00 00 00 00 00\tr2 = r10
+       2:\t07 02 00 00 a0 ff ff ff\tr2 += -0x60
+       3:\t85 10 00 00 01 00 00 00\tcall 0x1
+       4:\t85 00 00 00 04 00 00 00\tcall 0x4
 
 0000000000000028 <walk>:
-       5:\texit
+       5:\t18 02 00 00 48 00 00 00 00 00 00 00 00 00 00 00\tr2 = 0x48 ll
+\t\t0000000000000028:  R_BPF_64_64\t.text
+       7:\t85 00 00 00 b5 00 00 00\tcall 0xb5
+       8:\t95 00 00 00 00 00 00 00\texit
 
 0000000000000048 <step>:
-       9:\tr1 = *(u64 *)(r10 - 0x1)
-      10:\texit
+       9:\t71 a1 ff ff 00 00 00 00\tr1 = *(u8 *)(r10 - 0x1)
+      10:\t95 00 00 00 00 00 00 00\texit
 
 Disassembly of section raw_tp:
 
 0000000000000000 <sock_recv_length>:
-       0:\tcall -0x1
+       0:\t85 10 00 00 ff ff ff ff\tcall -0x1
 \t\t0000000000000000:  R_BPF_64_32\t.text
-       1:\tcall -0x1
+       1:\t85 10 00 00 ff ff ff ff\tcall -0x1
 \t\t0000000000000008:  R_BPF_64_32\twalk
 ";
 
@@ -301,24 +327,25 @@ Disassembly of section raw_tp:
         let [chain] = chains.as_slice() else {
             panic!("{chains:?}");
         };
-        // The program 0, rounded up to 32; finished 0x60; walk or step, each rounded up to 32.
-        assert_eq!(chain.bytes, 32 + 96 + 32);
+        // The program 0, rounded up to 32; finished 0x60; walk, and step as its callback, each rounded up to 32.
+        assert_eq!(chain.bytes, 32 + 96 + 32 + 32);
+        assert_eq!(chain.frames.len(), 4);
         assert_eq!(chain.frames[0], ("sock_recv_length".to_owned(), 0));
-        assert_eq!(chain.frames[1], ("4call8finished".to_owned(), 96));
+        assert_eq!(chain.frames[1], ("call8finished".to_owned(), 96));
     }
 
     #[test]
     fn a_frame_that_grows_is_seen_however_it_is_addressed() {
         let spilled = OBJECT.replace("r10 - 0x1)", "r10 - 0x101)");
-        assert_eq!(chains(&spilled).unwrap()[0].bytes, 32 + 96 + 288);
+        assert_eq!(chains(&spilled).unwrap()[0].bytes, 32 + 96 + 32 + 288);
         let pointed_at = OBJECT.replace("+= -0x60", "+= -0x200");
-        assert_eq!(chains(&pointed_at).unwrap()[0].bytes, 32 + 512 + 32);
+        assert_eq!(chains(&pointed_at).unwrap()[0].bytes, 32 + 512 + 32 + 32);
     }
 
     #[test]
     fn what_cannot_be_read_is_an_error_and_not_a_small_stack() {
         assert!(chains("").is_err());
-        assert!(chains(&OBJECT.replace("call 0x4", "call 0x3")).is_err());
+        assert!(chains(&OBJECT.replace("call 0x1\n", "call 0x2\n")).is_err());
         assert!(chains(&OBJECT.replace("<walk>:", "<other>:")).is_err());
     }
 }

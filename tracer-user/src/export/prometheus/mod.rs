@@ -270,6 +270,18 @@ impl Exporter {
                 KernelCounter::BytesSeen => vectors.bytes_seen.inc_by(more),
                 KernelCounter::BytesCopied => vectors.bytes_copied.inc_by(more),
                 KernelCounter::Records => vectors.records.inc_by(more),
+                KernelCounter::UnseenIoUring
+                | KernelCounter::UnseenSplice
+                | KernelCounter::UnseenCompat
+                | KernelCounter::UnseenThrownAway
+                | KernelCounter::UnseenOther => {
+                    let (name, _) = counter.name();
+                    let reason = name.strip_prefix("unseen_").unwrap_or(name);
+                    vectors
+                        .bytes_unseen
+                        .with_label_values(&[reason])
+                        .inc_by(more);
+                }
                 loss => vectors
                     .events_lost
                     .with_label_values(&[loss.name().0])
