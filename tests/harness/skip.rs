@@ -73,6 +73,55 @@ impl Need for Program {
     }
 }
 
+/// io_uring, which a kernel may refuse.
+pub struct IoUring;
+
+impl Need for IoUring {
+    fn missing(&self) -> Option<String> {
+        // `struct io_uring_params`, all zero: nothing special is asked for.
+        let mut parameters = [0u64; 15];
+        // SAFETY: the kernel writes the parameters' 120 bytes.
+        let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) };
+        if fd < 0 {
+            let error = std::io::Error::last_os_error();
+            return Some(format!(
+                "io_uring is refused: {error} (sysctl kernel.io_uring_disabled=0)"
+            ));
+        }
+        // SAFETY: the descriptor is ours.
+        unsafe { libc::close(fd as i32) };
+        None
+    }
+}
+
+/// 32-bit system calls, which a kernel may lack.
+#[cfg(target_arch = "x86_64")]
+pub struct Calls32;
+
+#[cfg(target_arch = "x86_64")]
+impl Need for Calls32 {
+    fn missing(&self) -> Option<String> {
+        // In a child: without them it is a fault.
+        // SAFETY: the child makes two system calls and nothing else; the parent waits for it.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: getpid(2), 20 there, has no memory effects; _exit does not return.
+            unsafe {
+                let mut pid = 20u64;
+                std::arch::asm!("int 0x80", inout("rax") pid, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+                libc::_exit(i32::from(pid != libc::getpid() as u64));
+            }
+        }
+        let mut status = 0;
+        // SAFETY: the status outlives the call.
+        unsafe { libc::waitpid(child, &mut status, 0) };
+        (status != 0).then(|| {
+            "this kernel has no 32-bit system calls (CONFIG_IA32_EMULATION, ia32_emulation=on)"
+                .to_owned()
+        })
+    }
+}
+
 /// Notes that the current test runs for real: its name goes into the file that `H2TRACE_LIVE_COUNT` names,
 /// so that the gate can fail when every live test was skipped.
 pub fn note_that_it_runs() {

@@ -6,6 +6,7 @@ mod io;
 mod wire;
 
 mod ends;
+mod foreign;
 mod late;
 mod losses;
 mod other;
