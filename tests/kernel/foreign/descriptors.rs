@@ -5,7 +5,6 @@
 )]
 
 use std::{
-    io::IoSlice,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     os::unix::net::UnixStream,
     sync::atomic::{AtomicI32, Ordering},
@@ -138,12 +137,16 @@ fn a_socket_is_seen_by_each_of_its_numbers() {
 /// The file, sent through a socket to this process.
 fn passed(fd: &OwnedFd) -> OwnedFd {
     let (a, b) = UnixStream::pair().expect("socketpair");
-    let byte = [IoSlice::new(b"x")];
+    let mut byte = *b"x";
+    let mut vector = [libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    }];
     let mut control = [0u64; 4];
     let size = size_of::<RawFd>() as u32;
     unsafe {
         let mut header: libc::msghdr = std::mem::zeroed();
-        header.msg_iov = byte.as_ptr().cast_mut().cast();
+        header.msg_iov = vector.as_mut_ptr();
         header.msg_iovlen = 1;
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = libc::CMSG_SPACE(size) as usize;

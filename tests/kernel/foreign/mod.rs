@@ -71,9 +71,12 @@ impl Foreign {
 /// `n` letters of a sequence without a period, from number `from` on: what is told in the wrong place
 /// shows.
 pub(super) fn letters(from: usize, n: usize) -> Vec<u8> {
-    (from..from + n)
-        .map(|i| b'a' + ((i as u32).wrapping_mul(2_654_435_761) >> 16) as u8 % 26)
-        .collect()
+    let letter = |i: usize| {
+        let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        b'a' + (mixed >> 40) as u8 % 26
+    };
+    (from..from + n).map(letter).collect()
 }
 
 /// A connection, of which one direction passes in an odd way at one end.

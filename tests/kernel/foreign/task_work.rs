@@ -16,7 +16,7 @@ use super::{
     },
     Connection, Foreign, PIECE, another_protocol, between, first_bytes, inside, letters,
     ring::{self, Receive, Ring},
-    waiting::{Call, Thread, Waiting, tid, unread, until},
+    waiting::{Call, Thread, Waiting, small, tid, unread, until},
 };
 
 const RX: Direction = Direction::Rx;
@@ -145,8 +145,9 @@ fn a_receive_that_completes_in_a_send_of_the_same_socket_takes_nothing_of_it() {
     for kind in ["ipv4", "unix"] {
         println!("{kind}");
         inside(kind, RX, 50, &mut |connection, pieces| {
+            small(connection.server.as_raw_fd(), libc::SO_SNDBUF);
+            small(connection.client.as_raw_fd(), libc::SO_RCVBUF);
             let own = |fd: &std::os::fd::OwnedFd| fd.try_clone().expect("dup");
-            // The descriptor of the call must be that of the receive, or the file's other number.
             for (piece, call) in pieces
                 .iter()
                 .zip([Call::Send, Call::Sendmsg].iter().cycle())
@@ -330,19 +331,4 @@ fn fill(fd: RawFd, from: usize) -> usize {
             Err(_) => return n,
         }
     }
-}
-
-fn small(fd: RawFd, buffer: libc::c_int) {
-    let size: libc::c_int = 4_096;
-    // SAFETY: the option's value outlives the call.
-    let done = unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            buffer,
-            (&raw const size).cast(),
-            size_of::<libc::c_int>() as u32,
-        )
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }

@@ -9,6 +9,7 @@ use std::{
     io::{self, Read, Seek},
     os::fd::{AsRawFd, OwnedFd, RawFd},
     os::unix::net::UnixStream,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -88,6 +89,7 @@ pub(super) struct Waiting {
     pub(super) near: OwnedFd,
     far: OwnedFd,
     memory: Vec<u8>,
+    returned: AtomicBool,
 }
 
 impl Waiting {
@@ -108,7 +110,7 @@ impl Waiting {
             }
             _ => {
                 let (a, b) = UnixStream::pair().expect("socketpair");
-                b.set_nonblocking(true).expect("nonblocking");
+                small(a.as_raw_fd(), libc::SO_SNDBUF);
                 (a.into(), b.into())
             }
         };
@@ -121,6 +123,7 @@ impl Waiting {
             near,
             far,
             memory: foreign.memory(len),
+            returned: AtomicBool::new(false),
         };
         if matches!(call, Call::Write | Call::Writev) {
             waiting.perform(0);
@@ -135,6 +138,7 @@ impl Waiting {
             near,
             far,
             memory: foreign.memory(PIECE),
+            returned: AtomicBool::new(false),
         }
     }
 
@@ -175,6 +179,7 @@ impl Waiting {
 
     /// Makes sure that the next call waits.
     pub(super) fn prepare(&self) {
+        self.returned.store(false, Ordering::Relaxed);
         if matches!(self.call, Call::Send | Call::Sendmsg) {
             while self.perform(libc::MSG_DONTWAIT) > 0 {}
         }
@@ -184,6 +189,7 @@ impl Waiting {
     pub(super) fn wait(&self) {
         let done = self.perform(0);
         assert!(done > 0, "{:?}: {}", self.call, io::Error::last_os_error());
+        self.returned.store(true, Ordering::Release);
     }
 
     /// Lets it go.
@@ -200,15 +206,17 @@ impl Waiting {
             assert_eq!(got, PIPE as isize);
             return;
         }
-        while unsafe {
-            libc::recv(
-                far,
-                taken.as_mut_ptr().cast(),
-                taken.len(),
-                libc::MSG_DONTWAIT,
-            )
-        } > 0
-        {}
+        until("the call returns", || {
+            unsafe {
+                libc::recv(
+                    far,
+                    taken.as_mut_ptr().cast(),
+                    taken.len(),
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            self.returned.load(Ordering::Acquire)
+        });
     }
 
     /// Waits until thread `tid` waits in the call.
@@ -259,6 +267,21 @@ pub(super) fn until(what: &str, mut done: impl FnMut() -> bool) {
         }
         std::thread::yield_now();
     }
+}
+
+/// Gives a socket as little room as there can be.
+pub(super) fn small(fd: RawFd, buffer: libc::c_int) {
+    let size: libc::c_int = 4_096;
+    let done = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            buffer,
+            (&raw const size).cast(),
+            size_of::<libc::c_int>() as u32,
+        )
+    };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
 }
 
 /// How many bytes wait to be received.
