@@ -24,7 +24,7 @@ use super::{
     Connection, Foreign, PIECE, between, inside,
     ring::{Receive, Ring},
     task_work::Vector,
-    waiting::until,
+    waiting::at_once_until,
 };
 
 const PAGE: usize = 4_096;
@@ -294,7 +294,7 @@ fn a_receive_that_completes_behind_a_32_bit_call_takes_nothing_of_it() {
                     ring.receive(Receive::Recv, server, i);
                     std::thread::scope(|scope| {
                         scope.spawn(|| send(client, "write", piece));
-                        until("the piece is received", || {
+                        at_once_until("the piece is received", || {
                             // The third argument is one vector, or no seek of no file.
                             enter(number, [u32::MAX, 0, 1], [server as u64, vector]);
                             ring.is_done()

@@ -264,7 +264,7 @@ pub(super) fn inside(kind: &str, odd: Direction, n: usize, way: &mut Way<'_>) ->
     connection.plainly(&tail);
     let judged = connection.assert_truth();
     let stream = connection.stream();
-    let end: Vec<u8> = stream.bytes[stream.bytes.len() - tail.len()..]
+    let end: Vec<u8> = stream.bytes[stream.bytes.len().saturating_sub(tail.len())..]
         .iter()
         .map(|byte| byte.expect("the frames behind are copied"))
         .collect();
@@ -297,7 +297,7 @@ fn settle(connection: &mut Connection) {
     let last = call(13, 20);
     connection.plainly(&last);
     let stream = connection.stream();
-    let end: Vec<u8> = stream.bytes[stream.bytes.len() - last.len()..]
+    let end: Vec<u8> = stream.bytes[stream.bytes.len().saturating_sub(last.len())..]
         .iter()
         .map(|byte| byte.unwrap_or(b'.'))
         .collect();

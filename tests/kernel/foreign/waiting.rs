@@ -9,7 +9,7 @@ use std::{
     io::{self, Read, Seek},
     os::fd::{AsRawFd, OwnedFd, RawFd},
     os::unix::net::UnixStream,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -89,7 +89,7 @@ pub(super) struct Waiting {
     pub(super) near: OwnedFd,
     far: OwnedFd,
     memory: Vec<u8>,
-    returned: AtomicBool,
+    returned: AtomicUsize,
 }
 
 impl Waiting {
@@ -123,7 +123,7 @@ impl Waiting {
             near,
             far,
             memory: foreign.memory(len),
-            returned: AtomicBool::new(false),
+            returned: AtomicUsize::new(0),
         };
         if matches!(call, Call::Write | Call::Writev) {
             waiting.perform(0);
@@ -138,7 +138,7 @@ impl Waiting {
             near,
             far,
             memory: foreign.memory(PIECE),
-            returned: AtomicBool::new(false),
+            returned: AtomicUsize::new(0),
         }
     }
 
@@ -179,7 +179,6 @@ impl Waiting {
 
     /// Makes sure that the next call waits.
     pub(super) fn prepare(&self) {
-        self.returned.store(false, Ordering::Relaxed);
         if matches!(self.call, Call::Send | Call::Sendmsg) {
             while self.perform(libc::MSG_DONTWAIT) > 0 {}
         }
@@ -189,10 +188,10 @@ impl Waiting {
     pub(super) fn wait(&self) {
         let done = self.perform(0);
         assert!(done > 0, "{:?}: {}", self.call, io::Error::last_os_error());
-        self.returned.store(true, Ordering::Release);
+        self.returned.fetch_add(1, Ordering::Release);
     }
 
-    /// Lets it go.
+    /// Lets it go; it waits.
     pub(super) fn release(&self) {
         let far = self.far.as_raw_fd();
         if self.call.reads() {
@@ -206,6 +205,7 @@ impl Waiting {
             assert_eq!(got, PIPE as isize);
             return;
         }
+        let before = self.returned.load(Ordering::Acquire);
         until("the call returns", || {
             unsafe {
                 libc::recv(
@@ -215,7 +215,7 @@ impl Waiting {
                     libc::MSG_DONTWAIT,
                 )
             };
-            self.returned.load(Ordering::Acquire)
+            self.returned.load(Ordering::Acquire) != before
         });
     }
 
@@ -254,6 +254,11 @@ impl Thread {
 /// This thread's id.
 pub(super) fn tid() -> i32 {
     unsafe { libc::gettid() }
+}
+
+/// Polls until `done`, as [`until`], and makes no other call in between than those of `done`.
+pub(super) fn at_once_until(what: &str, mut done: impl FnMut() -> bool) {
+    until(what, || (0..1_000).any(|_| done()));
 }
 
 /// Polls until `done`. A failure ends the process: the thread that is waited for may never end, and
