@@ -174,7 +174,7 @@ impl Low {
         }
     }
 
-    fn buffer(&self) -> &mut [u8] {
+    fn buffer(&mut self) -> &mut [u8] {
         unsafe { std::slice::from_raw_parts_mut(self.page.add(Low::BUFFER), PIECE) }
     }
 
@@ -223,7 +223,7 @@ fn receives_of_32_bit_calls_are_right_or_counted() {
             number::RECVMSG,
         ] {
             println!("{name} {number}");
-            let low = Low::new();
+            let mut low = Low::new();
             let mut way = |connection: &Connection, pieces: &[Vec<u8>]| {
                 for piece in pieces {
                     send(connection.client.as_raw_fd(), "write", piece);
@@ -255,7 +255,7 @@ fn sends_of_32_bit_calls_are_right_or_counted() {
             number::SENDMSG,
         ] {
             println!("{name} {number}");
-            let low = Low::new();
+            let mut low = Low::new();
             let mut way = |connection: &Connection, pieces: &[Vec<u8>]| {
                 for piece in pieces {
                     low.buffer().copy_from_slice(piece);

@@ -51,7 +51,7 @@ impl Receive {
 
 /// How a send is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Send {
+pub(super) enum Sending {
     /// IORING_OP_SEND.
     Send,
     /// IORING_OP_WRITE.
@@ -68,16 +68,16 @@ pub(super) enum Send {
     ZeroCopyFixed,
 }
 
-impl Send {
+impl Sending {
     /// All.
-    pub(super) const ALL: [Send; 7] = [
-        Send::Send,
-        Send::Write,
-        Send::Writev,
-        Send::Sendmsg,
-        Send::Fixed,
-        Send::ZeroCopy,
-        Send::ZeroCopyFixed,
+    pub(super) const ALL: [Sending; 7] = [
+        Sending::Send,
+        Sending::Write,
+        Sending::Writev,
+        Sending::Sendmsg,
+        Sending::Fixed,
+        Sending::ZeroCopy,
+        Sending::ZeroCopyFixed,
     ];
 }
 
@@ -101,7 +101,7 @@ pub(super) struct Ring {
     ring: IoUring,
     memory: Box<[[u8; PIECE]; SLOTS]>,
     vectors: Box<[libc::iovec; SLOTS]>,
-    headers: Box<[libc::msghdr; SLOTS]>,
+    headers: Vec<libc::msghdr>,
     buffers: Box<BufferRing>,
     flags: squeue::Flags,
     armed: bool,
@@ -146,7 +146,7 @@ impl Ring {
             ring,
             memory,
             vectors,
-            headers: headers.into_boxed_slice().try_into().ok().expect("SLOTS"),
+            headers,
             buffers,
             flags,
             armed: false,
@@ -170,8 +170,8 @@ impl Ring {
     }
 
     /// Adds an entry, and tells the kernel.
-    pub(super) fn submit(&mut self, entry: squeue::Entry) {
-        unsafe { self.ring.submission().push(&entry) }.expect("room");
+    pub(super) fn submit(&mut self, entry: &squeue::Entry) {
+        unsafe { self.ring.submission().push(entry) }.expect("room");
         self.ring.submit().expect("io_uring_enter");
     }
 
@@ -189,7 +189,7 @@ impl Ring {
                     GROUP,
                     0,
                 );
-                self.submit(entry.build());
+                self.submit(&entry.build());
                 let done = self.finish().0;
                 assert!(done >= 0, "{}", io::Error::from_raw_os_error(-done));
             }
@@ -233,7 +233,7 @@ impl Ring {
             Receive::Multishot => opcode::RecvMulti::new(fd, GROUP).build(),
         };
         let flags = self.flags;
-        self.submit(entry.user_data(slot as u64).flags(flags));
+        self.submit(&entry.user_data(slot as u64).flags(flags));
     }
 
     /// The piece that was received.
@@ -245,9 +245,9 @@ impl Ring {
     }
 
     /// Sends a piece to `fd`.
-    pub(super) fn send(&mut self, how: Send, fd: RawFd, i: usize, piece: &[u8]) {
+    pub(super) fn send(&mut self, how: Sending, fd: RawFd, i: usize, piece: &[u8]) {
         if !self.armed {
-            self.lend(matches!(how, Send::Fixed | Send::ZeroCopyFixed), None);
+            self.lend(matches!(how, Sending::Fixed | Sending::ZeroCopyFixed), None);
         }
         self.armed = true;
         let slot = i % SLOTS;
@@ -255,18 +255,18 @@ impl Ring {
         self.vectors[slot].iov_len = piece.len();
         let (fd, base, len) = (Fd(fd), self.memory[slot].as_ptr(), piece.len() as u32);
         let entry = match how {
-            Send::Send => opcode::Send::new(fd, base, len).build(),
-            Send::Write => opcode::Write::new(fd, base, len).build(),
-            Send::Writev => opcode::Writev::new(fd, &self.vectors[slot], 1).build(),
-            Send::Sendmsg => opcode::SendMsg::new(fd, &self.headers[slot]).build(),
-            Send::Fixed => opcode::WriteFixed::new(fd, base, len, slot as u16).build(),
-            Send::ZeroCopy => opcode::SendZc::new(fd, base, len).build(),
-            Send::ZeroCopyFixed => opcode::SendZc::new(fd, base, len)
+            Sending::Send => opcode::Send::new(fd, base, len).build(),
+            Sending::Write => opcode::Write::new(fd, base, len).build(),
+            Sending::Writev => opcode::Writev::new(fd, &self.vectors[slot], 1).build(),
+            Sending::Sendmsg => opcode::SendMsg::new(fd, &self.headers[slot]).build(),
+            Sending::Fixed => opcode::WriteFixed::new(fd, base, len, slot as u16).build(),
+            Sending::ZeroCopy => opcode::SendZc::new(fd, base, len).build(),
+            Sending::ZeroCopyFixed => opcode::SendZc::new(fd, base, len)
                 .buf_index(Some(slot as u16))
                 .build(),
         };
         let flags = self.flags;
-        self.submit(entry.user_data(slot as u64).flags(flags));
+        self.submit(&entry.user_data(slot as u64).flags(flags));
     }
 
     /// The piece is sent, and its memory free.

@@ -16,7 +16,7 @@ use super::{
         io::{receive, send},
     },
     Connection, Foreign, PIECE, between, inside,
-    ring::{Receive, Ring, Send},
+    ring::{Receive, Ring, Sending},
     waiting::{Call, Thread, Waiting, tid, unread, until},
 };
 
@@ -44,7 +44,7 @@ fn received_at_once(ring: &mut Ring, how: Receive, connection: &Connection, piec
     }
 }
 
-fn sent_at_once(ring: &mut Ring, how: Send, connection: &Connection, pieces: &[Vec<u8>]) {
+fn sent_at_once(ring: &mut Ring, how: Sending, connection: &Connection, pieces: &[Vec<u8>]) {
     let (client, server) = (connection.client.as_raw_fd(), connection.server.as_raw_fd());
     for (i, piece) in pieces.iter().enumerate() {
         ring.send(how, client, i, piece);
@@ -54,8 +54,10 @@ fn sent_at_once(ring: &mut Ring, how: Send, connection: &Connection, pieces: &[V
     }
 }
 
-/// Rings by what runs their entries.
-fn rings() -> [(&'static str, fn() -> Ring); 4] {
+/// What runs a ring's entries, and how such a ring is made.
+type Kind = (&'static str, fn() -> Ring);
+
+fn rings() -> [Kind; 4] {
     [
         ("at once", Ring::plain),
         ("at its own time", || {
@@ -109,9 +111,9 @@ fn sends_by_io_uring_are_right_or_counted() {
     }
     require!(IoUring);
     for (name, ring) in rings() {
-        for (i, how) in Send::ALL.into_iter().enumerate() {
+        for (i, how) in Sending::ALL.into_iter().enumerate() {
             // AF_UNIX has no sends without a copy.
-            let unix = i % 2 == 1 && !matches!(how, Send::ZeroCopy | Send::ZeroCopyFixed);
+            let unix = i % 2 == 1 && !matches!(how, Sending::ZeroCopy | Sending::ZeroCopyFixed);
             println!("{name}: {how:?}");
             inside(
                 if unix { "unix" } else { "ipv4" },
@@ -123,7 +125,7 @@ fn sends_by_io_uring_are_right_or_counted() {
             );
         }
         between("ipv4", TX, 50, &mut |connection, pieces| {
-            sent_at_once(&mut ring(), Send::Send, connection, pieces);
+            sent_at_once(&mut ring(), Sending::Send, connection, pieces);
         });
     }
 }
@@ -167,7 +169,7 @@ fn received_by_a_late_worker(connection: &Connection, piece: &[u8], call: Call) 
                 -1,
                 PIECE as u32,
             );
-            ring.submit(sleeps.build().user_data(u64::MAX).flags(Flags::ASYNC));
+            ring.submit(&sleeps.build().user_data(u64::MAX).flags(Flags::ASYNC));
             ring.receive(Receive::Recv, server, 0);
             started.store(1, Ordering::Release);
             waiting.wait();

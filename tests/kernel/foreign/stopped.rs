@@ -145,7 +145,7 @@ fn a_call_that_a_debugger_changes_is_what_it_was_changed_to() {
     let null = std::fs::File::open("/dev/zero").expect("/dev/zero");
     let pieces = pieces();
     // The memory is there in the child too, at the same place.
-    let real = vec![0u8; PIECE];
+    let real = [0u8; PIECE];
     let tracee = Tracee::start(null.as_raw_fd(), &mut foreign(), &[]);
     let mut saved = None;
     let mut reads = 0;

@@ -16,8 +16,8 @@ use super::{
         wire::settings,
     },
     Connection, Foreign, PIECE, another_protocol, between, first_bytes, inside, letters,
-    ring::{self, Receive, Ring},
-    waiting::{Call, Thread, Waiting, at_once_until, small, tid, unread, until},
+    ring::{Receive, Ring, Sending},
+    waiting::{Call, Thread, Waiting, at_once_until, set, small, tid, unread, until},
 };
 
 const RX: Direction = Direction::Rx;
@@ -236,6 +236,29 @@ fn a_receive_that_completes_behind_another_call_takes_nothing_of_it() {
     }
 }
 
+/// The second half of the piece makes the whole of it ready, in the call that sends it from this very thread,
+/// as in a proxy that speaks with itself.
+#[test]
+fn a_receive_that_completes_behind_the_send_that_fed_it_is_not_what_was_sent_last() {
+    if !possible() {
+        return;
+    }
+    require!(IoUring);
+    inside("ipv4", RX, scaled(200, 2_000), &mut |connection, pieces| {
+        let (client, server) = (connection.client.as_raw_fd(), connection.server.as_raw_fd());
+        set(server, libc::SO_RCVLOWAT, PIECE as libc::c_int);
+        let mut ring = Ring::plain();
+        for (i, piece) in pieces.iter().enumerate() {
+            ring.receive(Receive::Recv, server, i);
+            let (first, second) = piece.split_at(PIECE / 2);
+            send(client, "write", first);
+            send(client, "write", second);
+            assert_eq!(ring.received(), *piece);
+        }
+        set(server, libc::SO_RCVLOWAT, 1);
+    });
+}
+
 /// A vector of one buffer that threads may share.
 pub(super) struct Vector(libc::iovec);
 
@@ -304,7 +327,7 @@ fn sent_in(kind: &str, call: Call, foreign: Foreign, n: usize) {
                 let mut ring = Ring::plain();
                 let room = fill(client, at);
                 waiting.prepare();
-                ring.send(ring::Send::Send, client, 0, &letters(at + room, PIECE));
+                ring.send(Sending::Send, client, 0, &letters(at + room, PIECE));
                 assert!(!ring.is_done(), "there was room");
                 filled.store(room, Ordering::Release);
                 id.store(tid(), Ordering::Release);

@@ -90,6 +90,8 @@ pub(super) struct Waiting {
     far: OwnedFd,
     memory: Vec<u8>,
     returned: AtomicUsize,
+    released: AtomicUsize,
+    drained: AtomicUsize,
 }
 
 impl Waiting {
@@ -124,6 +126,8 @@ impl Waiting {
             far,
             memory: foreign.memory(len),
             returned: AtomicUsize::new(0),
+            released: AtomicUsize::new(0),
+            drained: AtomicUsize::new(0),
         };
         if matches!(call, Call::Write | Call::Writev) {
             waiting.perform(0);
@@ -139,6 +143,8 @@ impl Waiting {
             far,
             memory: foreign.memory(PIECE),
             returned: AtomicUsize::new(0),
+            released: AtomicUsize::new(0),
+            drained: AtomicUsize::new(0),
         }
     }
 
@@ -179,6 +185,9 @@ impl Waiting {
 
     /// Makes sure that the next call waits.
     pub(super) fn prepare(&self) {
+        until("nothing more is taken", || {
+            self.drained.load(Ordering::Acquire) == self.returned.load(Ordering::Relaxed)
+        });
         if matches!(self.call, Call::Send | Call::Sendmsg) {
             while self.perform(libc::MSG_DONTWAIT) > 0 {}
         }
@@ -191,8 +200,14 @@ impl Waiting {
         self.returned.fetch_add(1, Ordering::Release);
     }
 
-    /// Lets it go; it waits.
+    /// Lets it go.
     pub(super) fn release(&self) {
+        self.let_go();
+        self.drained.fetch_add(1, Ordering::Release);
+    }
+
+    fn let_go(&self) {
+        let released = 1 + self.released.fetch_add(1, Ordering::Relaxed);
         let far = self.far.as_raw_fd();
         if self.call.reads() {
             let sent = unsafe { libc::write(far, self.memory.as_ptr().cast(), PIECE) };
@@ -205,7 +220,6 @@ impl Waiting {
             assert_eq!(got, PIPE as isize);
             return;
         }
-        let before = self.returned.load(Ordering::Acquire);
         until("the call returns", || {
             unsafe {
                 libc::recv(
@@ -215,7 +229,7 @@ impl Waiting {
                     libc::MSG_DONTWAIT,
                 )
             };
-            self.returned.load(Ordering::Acquire) != before
+            self.returned.load(Ordering::Acquire) >= released
         });
     }
 
@@ -276,13 +290,17 @@ pub(super) fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Gives a socket as little room as there can be.
 pub(super) fn small(fd: RawFd, buffer: libc::c_int) {
-    let size: libc::c_int = 4_096;
+    set(fd, buffer, 4_096);
+}
+
+/// Sets a number of SOL_SOCKET.
+pub(super) fn set(fd: RawFd, option: libc::c_int, value: libc::c_int) {
     let done = unsafe {
         libc::setsockopt(
             fd,
             libc::SOL_SOCKET,
-            buffer,
-            (&raw const size).cast(),
+            option,
+            (&raw const value).cast(),
             size_of::<libc::c_int>() as u32,
         )
     };
