@@ -13,7 +13,7 @@
 //!
 //! What each kernel has to show is the table [`KERNELS`]. A kernel without the hooks has to be refused with a message
 //! that names what is missing, and what is not run there is said with its reason. A guest that hangs is ended after
-//! [`guest::LIMIT`]. Everything that a guest prints is in `target/kernels/NAME.log`.
+//! the limits of its steps. Everything that a guest prints is in `target/kernels/NAME.log`.
 //!
 //! The running kernel is tested by the step `live`.
 
