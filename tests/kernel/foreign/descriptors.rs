@@ -75,6 +75,8 @@ fn received_by_a_number_that_changes(connection: &Connection, piece: &[u8], afte
     let (other, _peer) = pair("unix");
     let number = dup_from(server, 3);
     let fd = number.as_raw_fd();
+    // Borrowed by what follows: it is closed when the call has returned, and not when its bytes were taken.
+    let mut number = Some(number);
     let id = AtomicI32::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -91,7 +93,7 @@ fn received_by_a_number_that_changes(connection: &Connection, piece: &[u8], afte
         match after {
             After::Null => dup2(null.as_raw_fd(), fd),
             After::OtherSocket => dup2(other.as_raw_fd(), fd),
-            After::Nothing => drop(number),
+            After::Nothing => drop(number.take()),
             After::LargerTable => grown = Some(dup_from(server, 900)),
         }
         send(client, "write", piece);
