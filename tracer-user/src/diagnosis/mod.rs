@@ -18,7 +18,7 @@ use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::connection::{ConnectionId, Endpoint};
 use h2trace_core::event::Address;
 use h2trace_core::frame::StreamId;
-use h2trace_core::hop::{Ended, Hop, PlaceKey, early_response, ended};
+use h2trace_core::hop::{Ended, Hop, ProxyKey, early_response, ended};
 use h2trace_core::limits;
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
 use h2trace_core::stream::record::{Outcome, StreamRecord};
@@ -52,7 +52,7 @@ pub struct Diagnosis {
     n_anomalies: u64,
     /// Responses that were complete before their request, at clients' ends and at servers'.
     n_early: [u64; 2],
-    proxies: BTreeMap<PlaceKey, ProxyCase>,
+    proxies: BTreeMap<ProxyKey, ProxyCase>,
     connections: BTreeMap<ConnectionId, Conn>,
     /// Broken streams that nothing explains yet.
     waiting: BTreeMap<StreamKey, Broken>,
@@ -100,8 +100,8 @@ impl Diagnosis {
     }
 
     /// Requests that the servers of a proxy answered without it. None: there were none, or not all are known.
-    fn directly(&self, key: PlaceKey, case: &ProxyCase) -> Option<Directly> {
-        let PlaceKey::Process(pid) = key else {
+    fn directly(&self, key: ProxyKey, case: &ProxyCase) -> Option<Directly> {
+        let ProxyKey::Process(pid) = key else {
             return None;
         };
         if self.hits.contains_key("connections") {

@@ -8,7 +8,7 @@ use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Address;
 use h2trace_core::frame::ErrorCode;
-use h2trace_core::hop::{Confidence, Ended, Hop, PlaceKey, ended};
+use h2trace_core::hop::{Confidence, Ended, Hop, ProxyKey, ended};
 use h2trace_core::limits;
 use h2trace_core::pipeline::HopEnd;
 use h2trace_core::stream::record::{RequestPhase, ResponsePhase, Seen, StreamRecord};
@@ -56,8 +56,8 @@ impl ProxyCase {
     pub(super) fn new(request: &Hop<HopEnd>) -> Self {
         let info = &request.downstream.tag.info;
         let address = match request.proxy {
-            PlaceKey::Process(_) => info.local.to_string(),
-            PlaceKey::Host(address, _) => address.to_string(),
+            ProxyKey::Process(_) => info.local.to_string(),
+            ProxyKey::Host(address, _) => address.to_string(),
         };
         ProxyCase {
             process: Process::of(info),

@@ -10,7 +10,7 @@ use h2trace_core::attribution::{Belongs, Owner, Workload};
 use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use h2trace_core::event::{Address, Opened, OtherProtocol, Timestamp};
 use h2trace_core::frame::{ErrorCode, StreamId};
-use h2trace_core::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, PlaceKey};
+use h2trace_core::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, ProxyKey};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol};
 use h2trace_core::stream::condition::FlowNotes;
 use h2trace_core::stream::record::{
@@ -373,7 +373,7 @@ pub(crate) fn hop(stream_id: u32) -> Output {
     let mut whole = complete(33);
     whole.story = findings[0].story[..2].to_vec();
     let request = Hop {
-        proxy: PlaceKey::Process(77),
+        proxy: ProxyKey::Process(77),
         downstream,
         upstream: vec![
             attempt(33, Some(side(6, Endpoint::Client, whole))),

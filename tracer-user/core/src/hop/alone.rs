@@ -1,17 +1,17 @@
 //! Streams whose other side was not seen, and whether that is worth telling.
 
-use super::place::{Down, Place, UpEnded};
+use super::proxy_state::{DownstreamRequest, ProxyState, UpstreamEnded};
 use super::{HopStream, OtherSide, Side};
 use crate::limits;
 use crate::stream::digest::path;
 
-impl<T> Place<T> {
+impl<T> ProxyState<T> {
     /// A request without an upstream stream may have gone on over what is not followed. Whether that is to be
     /// told: of each path once, and of each request that did not end well.
-    pub(super) fn tells_alone(&mut self, down: &Down<T>, ended_well: bool) -> bool {
+    pub(super) fn tells_alone(&mut self, down: &DownstreamRequest<T>, ended_well: bool) -> bool {
         self.unfollowed(Side::Upstream).is_some()
-            && !down.asked.connect
-            && self.tells(Side::Downstream, down.asked.path, ended_well)
+            && !down.opening.connect
+            && self.tells(Side::Downstream, down.opening.path, ended_well)
     }
 
     /// The same of an upstream stream.
@@ -33,12 +33,12 @@ impl<T> Place<T> {
         self.unfollowed.get(side.index()).copied().flatten()
     }
 
-    /// A stream that the process opened has ended, and nobody is seen who asks it.
-    pub(super) fn lone_ended(&mut self, ended: HopStream<T>, ended_well: bool) -> UpEnded<T> {
+    /// A stream that the process opened has ended, and no request is seen that it was opened for.
+    pub(super) fn lone_ended(&mut self, ended: HopStream<T>, ended_well: bool) -> UpstreamEnded<T> {
         let path = ended.record.path.as_deref().map(path);
         match self.tells_lone(path, ended_well) {
-            true => UpEnded::Lone(ended),
-            false => UpEnded::Nothing,
+            true => UpstreamEnded::Lone(ended),
+            false => UpstreamEnded::Nothing,
         }
     }
 }

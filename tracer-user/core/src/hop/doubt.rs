@@ -1,7 +1,7 @@
 //! What one request shows of those that were read with it: order gave each its upstream stream, and where it
 //! was wrong once it may have been wrong for all.
 
-use super::place::{Down, Place};
+use super::proxy_state::{DownstreamRequest, ProxyState};
 use super::{Attempt, By, Confidence};
 use crate::event::Timestamp;
 
@@ -16,7 +16,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn of<T>(key: u64, down: &Down<T>) -> Option<Answer> {
+    fn of<T>(key: u64, down: &DownstreamRequest<T>) -> Option<Answer> {
         let [attempt] = down.attempts.as_slice() else {
             return None;
         };
@@ -38,7 +38,7 @@ impl Answer {
     }
 }
 
-impl<T> Place<T> {
+impl<T> ProxyState<T> {
     /// A request and the upstream stream that order gave it cannot belong together.
     pub(super) fn contradicted(&mut self, key: u64) {
         self.order.was_broken();
@@ -75,13 +75,13 @@ impl<T> Place<T> {
 
     /// No upstream stream was found for this request, and order gave some to others of its path that were
     /// read with it: one of them may be its own. True when there are such.
-    pub(super) fn doubt_order(&mut self, alone: &Down<T>) -> bool {
+    pub(super) fn doubt_order(&mut self, alone: &DownstreamRequest<T>) -> bool {
         if self.n_ordered == 0 {
             return false;
         }
         let mut doubted = false;
         self.beside(alone, |down| {
-            if down.is_ordered() && down.asked.path == alone.asked.path {
+            if down.is_ordered() && down.opening.path == alone.opening.path {
                 (down.doubted, down.may_be_alone) = (true, true);
                 doubted = true;
             }
@@ -90,7 +90,11 @@ impl<T> Place<T> {
     }
 
     /// Does something to each request that was read in the same period as this one.
-    fn beside(&mut self, of: &Down<T>, mut act: impl FnMut(&mut Down<T>)) {
+    fn beside(
+        &mut self,
+        of: &DownstreamRequest<T>,
+        mut act: impl FnMut(&mut DownstreamRequest<T>),
+    ) {
         let id = of.period_id();
         if let Some(members) = self.periods.members(id) {
             for key in members {
@@ -134,7 +138,7 @@ impl<T> Place<T> {
     }
 
     /// What was read in the same period as this one may have been passed on in another order.
-    pub(super) fn doubt(&mut self, of: &Down<T>) {
+    pub(super) fn doubt(&mut self, of: &DownstreamRequest<T>) {
         let ordered = |a: &Attempt<T>| a.join.confidence >= Confidence::ThreadOrder;
         self.beside(of, |down| {
             down.doubted |= down.attempts.is_empty() || down.attempts.iter().any(ordered);

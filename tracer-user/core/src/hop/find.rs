@@ -1,24 +1,26 @@
 //! Which request an upstream stream was opened for.
 
 use super::ids::{Ids, other_path};
-use super::index::{Found, Index};
-use super::place::Place;
+use super::index::{Index, IndexMatch};
+use super::proxy_state::ProxyState;
 use super::{Attempt, By, Confidence, Join};
 use crate::limits;
 use crate::stream::digest::Opening;
 
-impl<T> Place<T> {
+impl<T> ProxyState<T> {
     pub(super) fn find(&mut self, up: &Opening) -> Option<(u64, Join)> {
         let of_whole = up
             .digest
             .whole
-            .map_or(Found::None, |whole| self.by_whole.find(whole));
+            .map_or(IndexMatch::None, |whole| self.by_whole.find(whole));
         if let Some(shared) = &self.shared {
             return shared.find(of_whole, self, up);
         }
         match of_whole {
-            Found::One(key) if self.fits(key, up) => return Some((key, self.same_fields(key, up))),
-            Found::Several => {
+            IndexMatch::One(key) if self.fits(key, up) => {
+                return Some((key, self.same_fields(key, up)));
+            }
+            IndexMatch::Several => {
                 // Alike: an id among the fields that are not compared may tell, then the order.
                 return self
                     .by_earlier_attempt(up)
@@ -27,7 +29,7 @@ impl<T> Place<T> {
                     .or_else(|| self.by_order(up, true))
                     .or_else(|| self.by_time(up, true));
             }
-            Found::One(_) | Found::None => {}
+            IndexMatch::One(_) | IndexMatch::None => {}
         }
         self.by_earlier_attempt(up)
             .or_else(|| self.by_id(up))
@@ -38,7 +40,7 @@ impl<T> Place<T> {
 
     pub(super) fn same_fields(&self, key: u64, up: &Opening) -> Join {
         let down = self.downs.get(&key);
-        down.and_then(|down| down.asked.ids.same(Ids::of(&up.digest)))
+        down.and_then(|down| down.opening.ids.same(Ids::of(&up.digest)))
             .unwrap_or(Join {
                 by: By::Fields,
                 confidence: Confidence::UniqueField,
@@ -59,7 +61,7 @@ impl<T> Place<T> {
         let mut keys = Ids::of(&up.digest)
             .iter()
             .filter_map(|id| match self.by_id.find(id) {
-                Found::One(key) if self.fits(key, up) => Some(key),
+                IndexMatch::One(key) if self.fits(key, up) => Some(key),
                 _ => None,
             });
         let key = keys.next()?;
@@ -67,7 +69,12 @@ impl<T> Place<T> {
         if keys.any(|other| other != key) {
             return None;
         }
-        let join = self.downs.get(&key)?.asked.ids.same(Ids::of(&up.digest))?;
+        let join = self
+            .downs
+            .get(&key)?
+            .opening
+            .ids
+            .same(Ids::of(&up.digest))?;
         Some((key, join))
     }
 
@@ -77,7 +84,7 @@ impl<T> Place<T> {
         if self.by_field.is_none() {
             let mut index = Index::default();
             for (key, down) in &self.downs {
-                for field in down.asked.fields() {
+                for field in down.opening.fields() {
                     index.add(*field, *key);
                 }
             }
@@ -86,7 +93,7 @@ impl<T> Place<T> {
         let index = self.by_field.as_ref()?;
         let mut found: Option<(u64, Join)> = None;
         for field in up.digest.fields() {
-            let Found::One(key) = index.find(*field) else {
+            let IndexMatch::One(key) = index.find(*field) else {
                 continue;
             };
             let Some(down) = self.downs.get(&key) else {
@@ -110,7 +117,7 @@ impl<T> Place<T> {
             };
             // A process that calls others on behalf of its caller passes more than ids on; that makes
             // another request, not this one.
-            let other = other_path(down.asked.path, up.digest.path);
+            let other = other_path(down.opening.path, up.digest.path);
             if !self.fits(key, up) || (other && join.confidence > Confidence::Id) {
                 continue;
             }
@@ -162,7 +169,7 @@ impl<T> Place<T> {
                 .take(limits::HOP_CANDIDATES)
                 .any(|(key, down)| {
                     let unsure = |a: &Attempt<T>| a.join.confidence >= Confidence::Time;
-                    down.asked.path == up.digest.path
+                    down.opening.path == up.digest.path
                         && down.attempts.iter().any(unsure)
                         && self.fits(*key, up)
                 });
@@ -183,7 +190,7 @@ impl<T> Place<T> {
                 }
                 if let Some(known) = found {
                     confidence = Confidence::Ambiguous;
-                    let at = |key| self.downs.get(key).map(|down| down.asked.at);
+                    let at = |key| self.downs.get(key).map(|down| down.opening.at);
                     if at(key) < at(&known) {
                         found = Some(*key);
                     }
@@ -208,16 +215,16 @@ impl<T> Place<T> {
             return false;
         }
         if alike {
-            return down.asked.whole == up.digest.whole;
+            return down.opening.whole == up.digest.whole;
         }
         // Without the same path nothing but an id makes two requests one.
-        down.asked.path == up.digest.path && !down.asked.ids.contradict(Ids::of(&up.digest))
+        down.opening.path == up.digest.path && !down.opening.ids.contradict(Ids::of(&up.digest))
     }
 
     /// The upstream stream began within the life of the other one.
     pub(super) fn fits(&self, key: u64, up: &Opening) -> bool {
         self.downs.get(&key).is_some_and(|down| {
-            down.asked.at <= up.at
+            down.opening.at <= up.at
                 && down
                     .ended
                     .as_ref()

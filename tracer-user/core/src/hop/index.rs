@@ -17,7 +17,7 @@ struct Counted {
 
 /// What an index says of a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum IndexMatch {
     /// No request carries it.
     None,
     /// This one, and no other.
@@ -43,11 +43,11 @@ impl Index {
         }
     }
 
-    pub(super) fn find(&self, hash: u64) -> Found {
+    pub(super) fn find(&self, hash: u64) -> IndexMatch {
         match self.0.get(&hash) {
-            None => Found::None,
-            Some(Counted { n: 1, sum }) => Found::One(*sum),
-            Some(_) => Found::Several,
+            None => IndexMatch::None,
+            Some(Counted { n: 1, sum }) => IndexMatch::One(*sum),
+            Some(_) => IndexMatch::Several,
         }
     }
 }

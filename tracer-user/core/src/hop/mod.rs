@@ -8,17 +8,17 @@
 //! process that has streams of one role only is no proxy and costs nothing.
 
 mod alone;
-mod asked;
 mod doubt;
 pub(crate) mod facts;
 pub(crate) mod fast;
 mod find;
 mod ids;
 mod index;
+mod opening;
 mod order;
 mod period;
-mod place;
-mod shared;
+mod proxy_state;
+mod shared_host;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -35,7 +35,7 @@ pub use table::Hops;
 
 /// What may be a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PlaceKey {
+pub enum ProxyKey {
     /// A process, by its id.
     Process(u32),
     /// In a file, which knows no processes: a host, by its address and network namespace (0 unknown).
@@ -199,7 +199,7 @@ pub struct Attempt<T> {
 #[derive(Clone, Debug)]
 pub struct Lone<T> {
     /// The proxy.
-    pub proxy: PlaceKey,
+    pub proxy: ProxyKey,
     /// The stream, towards the server.
     pub upstream: HopStream<T>,
     /// The process is spoken to in a way that is not followed: the request may have come so.
@@ -221,7 +221,7 @@ impl<T> Lone<T> {
 #[derive(Clone, Debug)]
 pub struct Hop<T> {
     /// The proxy.
-    pub proxy: PlaceKey,
+    pub proxy: ProxyKey,
     /// The side towards the client.
     pub downstream: HopStream<T>,
     /// The streams that the proxy opened for it, in the order it opened them. Empty: it stands alone.

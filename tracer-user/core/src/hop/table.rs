@@ -5,8 +5,8 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::fast::Map;
-use super::place::{Down, Place, UpEnded, key};
-use super::{Attempt, Confidence, Hop, HopStream, Lone, OtherSide, PlaceKey, Side};
+use super::proxy_state::{DownstreamRequest, ProxyState, UpstreamEnded, key};
+use super::{Attempt, Confidence, Hop, HopStream, Lone, OtherSide, ProxyKey, Side};
 use crate::connection::ConnectionId;
 use crate::event::Timestamp;
 use crate::frame::StreamId;
@@ -17,16 +17,16 @@ use crate::stream::record::{Seen, StreamRecord};
 /// The requests of all proxies: openings and ends of streams go in, [`Hop`]s come out.
 #[derive(Debug)]
 pub struct Hops<T> {
-    pub(super) places: Map<PlaceKey, Place<T>>,
+    pub(super) proxies: Map<ProxyKey, ProxyState<T>>,
     /// Requests whose upstream side had not ended with them, and until when it is waited for.
-    waiting: BinaryHeap<Reverse<(Timestamp, PlaceKey, u64)>>,
+    waiting: BinaryHeap<Reverse<(Timestamp, ProxyKey, u64)>>,
     /// Requests that are over and wait for those beside them, and until when, in the order they were over: those
     /// that wait a little, and those whose company is not over.
-    settling: [VecDeque<(Timestamp, PlaceKey, u64)>; 2],
+    settling: [VecDeque<(Timestamp, ProxyKey, u64)>; 2],
     settled: Vec<u64>,
     n_streams: usize,
-    /// What processes speak at either side that is not followed, whether or not they are known as places yet.
-    unfollowed: Map<PlaceKey, [Option<OtherSide>; 2]>,
+    /// What processes speak at either side that is not followed, whether or not they are known as proxies yet.
+    unfollowed: Map<ProxyKey, [Option<OtherSide>; 2]>,
     lone: VecDeque<Lone<T>>,
     out: VecDeque<Box<Hop<T>>>,
     n_place_hits: u32,
@@ -38,7 +38,7 @@ pub struct Hops<T> {
 impl<T> Default for Hops<T> {
     fn default() -> Self {
         Hops {
-            places: Map::default(),
+            proxies: Map::default(),
             waiting: BinaryHeap::new(),
             settling: Default::default(),
             settled: Vec::new(),
@@ -55,50 +55,50 @@ impl<T> Default for Hops<T> {
 
 impl<T> Hops<T> {
     /// An HTTP/2 connection of this process was seen.
-    pub fn connected(&mut self, place: PlaceKey, side: Side) {
-        if !self.places.contains_key(&place) && self.places.len() >= limits::HOP_PLACES {
+    pub fn connected(&mut self, proxy: ProxyKey, side: Side) {
+        if !self.proxies.contains_key(&proxy) && self.proxies.len() >= limits::HOP_PLACES {
             self.n_place_hits = self.n_place_hits.saturating_add(1);
             return;
         }
-        let unfollowed = self.unfollowed.get(&place).copied().unwrap_or_default();
-        let known = self.places.entry(place).or_insert_with(Place::new);
+        let unfollowed = self.unfollowed.get(&proxy).copied().unwrap_or_default();
+        let known = self.proxies.entry(proxy).or_insert_with(ProxyState::new);
         known.unfollowed = unfollowed;
         known.connected(side);
     }
 
     /// A connection of this process speaks what is not followed.
-    pub fn speaks_other(&mut self, place: PlaceKey, side: Side, other: OtherSide) {
-        if !self.unfollowed.contains_key(&place) && self.unfollowed.len() >= limits::HOP_PLACES {
+    pub fn speaks_other(&mut self, proxy: ProxyKey, side: Side, other: OtherSide) {
+        if !self.unfollowed.contains_key(&proxy) && self.unfollowed.len() >= limits::HOP_PLACES {
             self.n_place_hits = self.n_place_hits.saturating_add(1);
             self.unfollowed.clear();
         }
-        let sides = self.unfollowed.entry(place).or_default();
+        let sides = self.unfollowed.entry(proxy).or_default();
         if let Some(speaks) = sides.get_mut(side.index()) {
             *speaks = (*speaks).max(Some(other));
         }
-        if let Some(known) = self.places.get_mut(&place) {
+        if let Some(known) = self.proxies.get_mut(&proxy) {
             known.unfollowed = *sides;
         }
     }
 
     /// It is gone, and its streams have been told of.
-    pub fn disconnected(&mut self, place: PlaceKey, side: Side) {
-        if let Some(known) = self.places.get_mut(&place) {
+    pub fn disconnected(&mut self, proxy: ProxyKey, side: Side) {
+        if let Some(known) = self.proxies.get_mut(&proxy) {
             known.disconnected(side);
-            self.forget_if_empty(place);
+            self.forget_if_empty(proxy);
         }
     }
 
     /// A stream of this process was opened.
-    pub fn requested(&mut self, place: PlaceKey, side: Side, opening: &Opening) {
-        let Some(known) = self.places.get_mut(&place) else {
+    pub fn requested(&mut self, proxy: ProxyKey, side: Side, opening: &Opening) {
+        let Some(known) = self.proxies.get_mut(&proxy) else {
             return;
         };
         let key = key(opening.connection.0, opening.stream_id.0);
         let before = known.len();
         match side {
-            Side::Downstream => known.asked(key, opening),
-            Side::Upstream if known.is_proxy() => known.asks(key, opening),
+            Side::Downstream => known.on_downstream_request(key, opening),
+            Side::Upstream if known.is_proxy() => known.on_upstream_request(key, opening),
             Side::Upstream => {}
         }
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
@@ -110,13 +110,13 @@ impl<T> Hops<T> {
     /// A stream of this process ended.
     pub fn ended(
         &mut self,
-        place: PlaceKey,
+        proxy: ProxyKey,
         side: Side,
         at: Timestamp,
         record: Arc<StreamRecord>,
         tag: T,
     ) {
-        let Some(known) = self.places.get_mut(&place) else {
+        let Some(known) = self.proxies.get_mut(&proxy) else {
             return;
         };
         let key = key(record.connection.0, record.stream_id.0);
@@ -155,14 +155,14 @@ impl<T> Hops<T> {
                     false => known.lone_ended(stream, ended_well),
                 };
                 match ended {
-                    UpEnded::Both(of) => ready = Some(of),
-                    UpEnded::Lone(upstream) => self.lone.push_back(Lone {
-                        proxy: place,
+                    UpstreamEnded::Both(of) => ready = Some(of),
+                    UpstreamEnded::Lone(upstream) => self.lone.push_back(Lone {
+                        proxy,
                         upstream,
                         other_side: known.unfollowed(Side::Downstream),
                         at,
                     }),
-                    UpEnded::Nothing => {}
+                    UpstreamEnded::Nothing => {}
                 }
             }
         }
@@ -184,34 +184,34 @@ impl<T> Hops<T> {
             if down.n_open > 0 {
                 if side == Side::Downstream {
                     let due = due(limits::HOP_WAIT_NS);
-                    self.waiting.push(Reverse((due, place, key)));
+                    self.waiting.push(Reverse((due, proxy, key)));
                 }
             } else if down.is_ambiguous() || down.in_company {
                 // Where several cannot be told apart but by order, those that end with it have a word in it.
                 known.over(key);
-                self.settle(place, period, at);
-                if let Some(down) = self.places.get(&place).and_then(|p| p.downs.get(&key)) {
+                self.settle(proxy, period, at);
+                if let Some(down) = self.proxies.get(&proxy).and_then(|p| p.downs.get(&key)) {
                     let [soon, later] = &mut self.settling;
                     let may_be_said = down.in_company && !down.is_ambiguous();
-                    let known = self.places.get(&place);
+                    let known = self.proxies.get(&proxy);
                     let is_open = known.is_some_and(|known| !known.periods.is_over(period));
                     let (queue, wait) = match may_be_said && is_open {
                         true => (later, limits::HOP_COMPANY_NS),
                         false => (soon, limits::HOP_SETTLE_NS),
                     };
-                    queue.push_back((due(wait), place, key));
+                    queue.push_back((due(wait), proxy, key));
                 }
             } else {
-                self.decide(place, key, at);
-                self.settle(place, period, at);
+                self.decide(proxy, key, at);
+                self.settle(proxy, period, at);
             }
         }
-        self.forget_if_empty(place);
+        self.forget_if_empty(proxy);
     }
 
     /// Decides what waited for others of this period, now or soon, if none of them is to come.
-    fn settle(&mut self, place: PlaceKey, period: u64, at: Timestamp) {
-        let Some(known) = self.places.get(&place) else {
+    fn settle(&mut self, proxy: ProxyKey, period: u64, at: Timestamp) {
+        let Some(known) = self.proxies.get(&proxy) else {
             return;
         };
         let mut settled = std::mem::take(&mut self.settled);
@@ -220,11 +220,11 @@ impl<T> Hops<T> {
         let due = Timestamp(at.0.saturating_add(limits::HOP_SETTLE_NS));
         for key in settled.drain(..) {
             match is_steady {
-                true => self.decide(place, key, at),
+                true => self.decide(proxy, key, at),
                 // Work that moves from thread to thread may still show.
                 false => {
                     let [soon, _] = &mut self.settling;
-                    soon.push_back((due, place, key));
+                    soon.push_back((due, proxy, key));
                 }
             }
         }
@@ -233,8 +233,8 @@ impl<T> Hops<T> {
 
     /// The streams that were opened for a request that has not ended, oldest first: if all of them are over, and
     /// it is certain that they are its own.
-    pub fn all_over(&self, place: PlaceKey, of: (ConnectionId, StreamId)) -> Vec<&StreamRecord> {
-        let known = self.places.get(&place);
+    pub fn all_over(&self, proxy: ProxyKey, of: (ConnectionId, StreamId)) -> Vec<&StreamRecord> {
+        let known = self.proxies.get(&proxy);
         let down = known.and_then(|known| known.downs.get(&key(of.0.0, of.1.0)));
         let certain = down.filter(|down| down.n_open == 0 && !down.is_ambiguous());
         let attempts = certain.into_iter().flat_map(|down| &down.attempts);
@@ -243,22 +243,22 @@ impl<T> Hops<T> {
 
     /// Time passes: requests that waited long enough for their other side are decided.
     pub fn advance(&mut self, now: Timestamp) {
-        while let Some(Reverse((due, place, key))) = self.waiting.peek().copied() {
+        while let Some(Reverse((due, proxy, key))) = self.waiting.peek().copied() {
             if due > now {
                 break;
             }
             self.waiting.pop();
-            self.decide(place, key, now);
-            self.forget_if_empty(place);
+            self.decide(proxy, key, now);
+            self.forget_if_empty(proxy);
         }
         for which in 0..self.settling.len() {
             while let Some(queue) = self.settling.get_mut(which)
-                && let Some((due, place, key)) = queue.front().copied()
+                && let Some((due, proxy, key)) = queue.front().copied()
                 && due <= now
             {
                 queue.pop_front();
-                self.decide(place, key, now);
-                self.forget_if_empty(place);
+                self.decide(proxy, key, now);
+                self.forget_if_empty(proxy);
             }
         }
     }
@@ -269,10 +269,10 @@ impl<T> Hops<T> {
         let settling = std::mem::take(&mut self.settling).into_iter().flatten();
         let mut all: Vec<_> = waiting.map(|Reverse(due)| due).chain(settling).collect();
         all.sort_unstable();
-        for (_, place, key) in all {
-            self.decide(place, key, now);
+        for (_, proxy, key) in all {
+            self.decide(proxy, key, now);
         }
-        self.places.clear();
+        self.proxies.clear();
         self.unfollowed.clear();
         self.n_streams = 0;
     }
@@ -289,8 +289,8 @@ impl<T> Hops<T> {
 
     /// Bounds of [`limits`] that were reached since the last call: name and how often.
     pub fn take_limit_hits(&mut self) -> Vec<(&'static str, u32)> {
-        for place in self.places.values_mut() {
-            for (sum, n) in self.hits.iter_mut().zip(std::mem::take(&mut place.hits)) {
+        for state in self.proxies.values_mut() {
+            for (sum, n) in self.hits.iter_mut().zip(std::mem::take(&mut state.hits)) {
                 *sum = sum.saturating_add(n);
             }
         }
@@ -306,22 +306,22 @@ impl<T> Hops<T> {
         hits.into_iter().filter(|(_, n)| *n > 0).collect()
     }
 
-    fn forget_if_empty(&mut self, place: PlaceKey) {
-        if self.places.get(&place).is_some_and(Place::is_empty) {
-            self.places.remove(&place);
-            self.unfollowed.remove(&place);
+    fn forget_if_empty(&mut self, proxy: ProxyKey) {
+        if self.proxies.get(&proxy).is_some_and(ProxyState::is_empty) {
+            self.proxies.remove(&proxy);
+            self.unfollowed.remove(&proxy);
         }
     }
 
     /// The process with the most streams lets go of them: they stand alone.
     fn make_room(&mut self) {
         self.n_waiting_hits = self.n_waiting_hits.saturating_add(1);
-        let most = self.places.values_mut().max_by_key(|place| place.len());
+        let most = self.proxies.values_mut().max_by_key(|state| state.len());
         if let Some(most) = most {
             let (connections, unfollowed) = (most.connections, most.unfollowed);
             self.n_streams = self.n_streams.saturating_sub(most.len());
             let shared = most.shared.take();
-            *most = Place::new();
+            *most = ProxyState::new();
             most.unfollowed = unfollowed;
             most.shared = shared;
             for (side, n) in [Side::Downstream, Side::Upstream]
@@ -335,25 +335,25 @@ impl<T> Hops<T> {
         }
     }
 
-    fn decide(&mut self, proxy: PlaceKey, key: u64, at: Timestamp) {
-        let Some(place) = self.places.get_mut(&proxy) else {
+    fn decide(&mut self, proxy: ProxyKey, key: u64, at: Timestamp) {
+        let Some(state) = self.proxies.get_mut(&proxy) else {
             return;
         };
-        let before = place.len();
-        let Some(mut down) = place.take(key) else {
+        let before = state.len();
+        let Some(mut down) = state.take(key) else {
             return;
         };
-        self.n_streams = (self.n_streams + place.len()).saturating_sub(before);
+        self.n_streams = (self.n_streams + state.len()).saturating_sub(before);
         let Some(downstream) = down.ended.take() else {
             return;
         };
-        if let Some(shared) = &mut place.shared {
+        if let Some(shared) = &mut state.shared {
             let upstream = std::mem::take(&mut down.attempts);
             let agrees = |attempt: &Attempt<T>| {
                 let up = attempt.record();
                 up.is_some_and(|up| !contradict(&downstream.record, up))
             };
-            if let Some(whole) = down.asked.whole
+            if let Some(whole) = down.opening.whole
                 && let [Attempt { join, .. }] = *upstream
                 && upstream.iter().all(agrees)
             {
@@ -374,14 +374,14 @@ impl<T> Hops<T> {
             }
             return;
         }
-        let passes_on = place.passes_on(&down);
+        let passes_on = state.passes_on(&down);
         if down.attempts.is_empty() {
-            let is_unsure = place.doubt_order(&down);
-            let other_side = place.unfollowed(Side::Upstream);
+            let is_unsure = state.doubt_order(&down);
+            let other_side = state.unfollowed(Side::Upstream);
             let ended_well = is_well(&downstream.record);
-            if passes_on || place.tells_alone(&down, ended_well) {
+            if passes_on || state.tells_alone(&down, ended_well) {
                 // One of those that were passed on in its period may have been this one's.
-                place.doubt(&down);
+                state.doubt(&down);
                 self.out.push_back(Box::new(Hop {
                     proxy,
                     downstream,
@@ -396,7 +396,7 @@ impl<T> Hops<T> {
             }
             return;
         }
-        place.learn(&down);
+        state.learn(&down);
         let mut upstream = std::mem::take(&mut down.attempts);
         let uncertain = |attempt: &Attempt<T>| {
             attempt.join.confidence >= Confidence::ThreadOrder
@@ -407,7 +407,7 @@ impl<T> Hops<T> {
         };
         if upstream.iter().any(uncertain) {
             if !down.doubted {
-                place.doubt(&down);
+                state.doubt(&down);
             }
             for attempt in &mut upstream {
                 attempt.join.confidence = attempt.join.confidence.max(Confidence::Ambiguous);
@@ -421,7 +421,7 @@ impl<T> Hops<T> {
         let (others, others_known) = match ambiguous {
             true => {
                 let last_at = downstream.record.last_at;
-                let (others, known) = place.others(&down, last_at, &upstream);
+                let (others, known) = state.others(&down, last_at, &upstream);
                 (others, known && !down.may_be_alone)
             }
             false => (Vec::new(), true),
@@ -448,7 +448,7 @@ fn is_well(down: &StreamRecord) -> bool {
 }
 
 /// Order gave it an upstream stream that cannot be its own.
-fn is_contradicted<T>(down: &Down<T>) -> bool {
+fn is_contradicted<T>(down: &DownstreamRequest<T>) -> bool {
     let Some(ended) = &down.ended else {
         return false;
     };
@@ -466,11 +466,11 @@ fn contradict(down: &StreamRecord, up: &StreamRecord) -> bool {
     let same_coding = down.response_coding == up.response_coding
         && down.response_content_type == up.response_content_type;
     let other = |down: &[u32], up: &[u32]| down.iter().zip(up).any(|(down, up)| down != up);
-    let (asked, asks) = (&down.request.messages, &up.request.messages);
+    let (received, sent) = (&down.request.messages, &up.request.messages);
     let (answers, answered) = (&down.response.messages, &up.response.messages);
     early(down.response.headers_at, up.response.headers_at)
         || early(down.response.end_stream_at, up.response.end_stream_at)
-        || (asked.known && asks.known && other(&asked.sizes, &asks.sizes))
+        || (received.known && sent.known && other(&received.sizes, &sent.sizes))
         || (same_coding
             && answers.known
             && answered.known

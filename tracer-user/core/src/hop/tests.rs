@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Confidence, Hop, Hops, PlaceKey, Side};
+use super::{Confidence, Hop, Hops, ProxyKey, Side};
 use crate::connection::ConnectionId;
 use crate::event::Timestamp;
 use crate::frame::StreamId;
@@ -11,14 +11,14 @@ use crate::stream::digest::{FieldsDigest, Opening};
 use crate::stream::record::StreamRecord;
 use crate::stream::script::{C, S, Script, block};
 
-const PROXY: PlaceKey = PlaceKey::Process(10);
+const PROXY: ProxyKey = ProxyKey::Process(10);
 
 /// A stream of the proxy: the side, the number of its request, and the thread. Each thread has its own
 /// connections, as in a proxy with event loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
-    Asked(u32, u32),
-    Asks(u32, u32),
+    Downstream(u32, u32),
+    Upstream(u32, u32),
     Ended(Side, u32, u32),
     /// A request that another thread reads from the connection of this one.
     Taken(u32, u32, u32),
@@ -75,9 +75,9 @@ fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> 
     for event in events {
         at += 1_000;
         match *event {
-            Event::Asked(n, tid) | Event::Asks(n, tid) => {
+            Event::Downstream(n, tid) | Event::Upstream(n, tid) => {
                 let side = match event {
-                    Event::Asked(..) => Side::Downstream,
+                    Event::Downstream(..) => Side::Downstream,
                     _ => Side::Upstream,
                 };
                 let value = n.to_string();
@@ -120,8 +120,8 @@ fn bursts() -> impl Strategy<Value = Vec<Event>> {
         for (n, order, tid) in bursts {
             let numbers: Vec<u32> = (first..first + n).collect();
             first += n;
-            events.extend(numbers.iter().map(|n| Event::Asked(*n, tid)));
-            events.extend(numbers.iter().map(|n| Event::Asks(*n, tid)));
+            events.extend(numbers.iter().map(|n| Event::Downstream(*n, tid)));
+            events.extend(numbers.iter().map(|n| Event::Upstream(*n, tid)));
             let mut answered = numbers;
             let by = |n: &u32| u64::from(*n).wrapping_mul(order | 1) >> 32;
             answered.sort_by_key(by);
@@ -144,7 +144,7 @@ proptest! {
     #[test]
     fn joins_are_right_with_ids_and_without(events in bursts()) {
         let like = record();
-        let n = events.iter().filter(|event| matches!(event, Event::Asked(..))).count();
+        let n = events.iter().filter(|event| matches!(event, Event::Downstream(..))).count();
         for planted in [true, false] {
             let hops = joined(&events, planted, &like);
             prop_assert_eq!(hops.len(), n);
@@ -163,11 +163,11 @@ proptest! {
     fn ids_decide_in_any_order(threads in prop::collection::vec((11_u32..14, 11_u32..14), 1..20), order in any::<u64>()) {
         let like = record();
         let by = |n: usize| (n as u64 + 1).wrapping_mul(order | 1) >> 32;
-        let mut asks: Vec<usize> = (0..threads.len()).collect();
-        asks.sort_by_key(|n| by(*n));
+        let mut sent: Vec<usize> = (0..threads.len()).collect();
+        sent.sort_by_key(|n| by(*n));
         let number = |n: usize| u32::try_from(n).unwrap();
-        let mut events: Vec<Event> = threads.iter().enumerate().map(|(n, (tid, _))| Event::Asked(number(n), *tid)).collect();
-        events.extend(asks.iter().map(|n| Event::Asks(number(*n), threads[*n].1)));
+        let mut events: Vec<Event> = threads.iter().enumerate().map(|(n, (tid, _))| Event::Downstream(number(n), *tid)).collect();
+        events.extend(sent.iter().map(|n| Event::Upstream(number(*n), threads[*n].1)));
         for (n, (read, written)) in threads.iter().enumerate() {
             events.push(Event::Ended(Side::Upstream, number(n), *written));
             events.push(Event::Ended(Side::Downstream, number(n), *read));
@@ -190,20 +190,20 @@ proptest! {
         let like = record();
         let alone = joined(&events, false, &like);
         let mut hops: Hops<()> = Hops::default();
-        for place in [PROXY, PlaceKey::Process(11)] {
-            hops.connected(place, Side::Downstream);
-            hops.connected(place, Side::Upstream);
+        for proxy in [PROXY, ProxyKey::Process(11)] {
+            hops.connected(proxy, Side::Downstream);
+            hops.connected(proxy, Side::Upstream);
         }
         let mut at = 0;
         let mut n_joined = 0;
         for (n, event) in events.iter().enumerate() {
             at += 1_000;
-            let tell = |hops: &mut Hops<()>, place, far: u64| match *event {
-                Event::Asked(n, tid) | Event::Asks(n, tid) => {
-                    let side = if matches!(event, Event::Asked(..)) { Side::Downstream } else { Side::Upstream };
+            let tell = |hops: &mut Hops<()>, proxy, far: u64| match *event {
+                Event::Downstream(n, tid) | Event::Upstream(n, tid) => {
+                    let side = if matches!(event, Event::Downstream(..)) { Side::Downstream } else { Side::Upstream };
                     let mut opening = opening(side, n, tid, at, &[(":method", "GET"), (":path", "/a")]);
                     opening.connection.0 += far;
-                    hops.requested(place, side, &opening);
+                    hops.requested(proxy, side, &opening);
                 }
                 Event::Ended(side, n, tid) => {
                     let mut record = like.clone();
@@ -212,13 +212,13 @@ proptest! {
                     record.last_at = Timestamp(at);
                     record.response.headers_at = Some(Timestamp(at));
                     record.response.end_stream_at = Some(Timestamp(at));
-                    hops.ended(place, side, Timestamp(at), record.into(), ());
+                    hops.ended(proxy, side, Timestamp(at), record.into(), ());
                 }
                 Event::Taken(..) => {}
             };
             tell(&mut hops, PROXY, 0);
             if n % every == 0 && !matches!(event, Event::Ended(..)) {
-                tell(&mut hops, PlaceKey::Process(11), 100);
+                tell(&mut hops, ProxyKey::Process(11), 100);
             }
             while let Some(hop) = hops.poll() {
                 n_joined += 1;
@@ -248,9 +248,9 @@ fn what_waits_is_bounded_and_what_is_let_go_is_counted() {
     }
     assert!(hops.take_limit_hits().contains(&("hop_waiting", 1)));
     assert!(
-        hops.places
+        hops.proxies
             .values()
-            .map(super::place::Place::len)
+            .map(super::proxy_state::ProxyState::len)
             .sum::<usize>()
             <= 10
     );
@@ -265,15 +265,15 @@ fn a_process_of_one_role_costs_nothing() {
         Side::Upstream,
         &opening(Side::Upstream, 1, 11, 5, &[]),
     );
-    assert_eq!(hops.places[&PROXY].len(), 0);
+    assert_eq!(hops.proxies[&PROXY].len(), 0);
     hops.disconnected(PROXY, Side::Upstream);
-    assert!(hops.places.is_empty());
+    assert!(hops.proxies.is_empty());
 }
 
 /// Requests read by one thread, written on by it in this order, and answered in this one.
-fn burst_of(asks: &[u32], answered: &[u32]) -> Vec<Event> {
-    let read = (0..u32::try_from(asks.len()).unwrap()).map(|n| Event::Asked(n, 11));
-    let written = asks.iter().map(|n| Event::Asks(*n, 11));
+fn burst_of(sent: &[u32], answered: &[u32]) -> Vec<Event> {
+    let read = (0..u32::try_from(sent.len()).unwrap()).map(|n| Event::Downstream(n, 11));
+    let written = sent.iter().map(|n| Event::Upstream(*n, 11));
     let ended = answered.iter().flat_map(|n| {
         let ended = |side| Event::Ended(side, *n, 11);
         [ended(Side::Upstream), ended(Side::Downstream)]
@@ -380,8 +380,8 @@ fn which_of_several_new_connections_is_up_first_says_nothing_of_order() {
 #[test]
 fn what_order_decided_is_doubted_when_a_thread_takes_over_soon_after() {
     let order = [2, 0, 1];
-    let mut events: Vec<Event> = (0..3).map(|n| Event::Asked(n, 11)).collect();
-    events.extend(order.map(|n| Event::Asks(n, 11)));
+    let mut events: Vec<Event> = (0..3).map(|n| Event::Downstream(n, 11)).collect();
+    events.extend(order.map(|n| Event::Upstream(n, 11)));
     // All answers come, then all are passed on: nothing contradicts the order.
     for side in [Side::Upstream, Side::Downstream] {
         events.extend(order.map(|n| Event::Ended(side, n, 11)));

@@ -11,7 +11,7 @@ use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
 use crate::event::{Address, OtherProtocol, Timestamp};
 use crate::hop::fast::Map;
-use crate::hop::{Hops, OtherSide, PlaceKey, Side};
+use crate::hop::{Hops, OtherSide, ProxyKey, Side};
 use crate::stream::condition::Condition;
 use crate::stream::digest::Opening;
 use crate::stream::record::StreamRecord;
@@ -226,15 +226,15 @@ impl Later {
 /// Live it is the process that owns the observed end, and each traced end is a connection of its own. A file
 /// has each connection once, for both its ends: in a recording they are the processes that it names, and
 /// none where it names only the other one's; in any other file, which knows no process, the hosts.
-fn places(info: &ConnectionInfo) -> [Option<(PlaceKey, Side, bool)>; 2] {
+fn places(info: &ConnectionInfo) -> [Option<(ProxyKey, Side, bool)>; 2] {
     let Some(role) = info.role else {
         return [None, None];
     };
     let peer_pid = info.peer_process.as_ref().map_or(0, |process| process.pid);
     let by_process = info.pid != 0 || peer_pid != 0;
     let at = |pid: u32, address: &Address| match address {
-        _ if by_process => (pid != 0).then_some(PlaceKey::Process(pid)),
-        Address::Inet(address) => Some(PlaceKey::Host(address.ip(), info.netns)),
+        _ if by_process => (pid != 0).then_some(ProxyKey::Process(pid)),
+        Address::Inet(address) => Some(ProxyKey::Host(address.ip(), info.netns)),
         _ => None,
     };
     let own = at(info.pid, &info.local).map(|place| (place, Side::of_role(role), false));

@@ -6,7 +6,7 @@ use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::connection::ConnectionId;
 use h2trace_core::event::{Address, Opened, Timestamp};
 use h2trace_core::frame::{ErrorCode, StreamId};
-use h2trace_core::hop::{Attempt, By, Hop, HopStream, Join, PlaceKey};
+use h2trace_core::hop::{Attempt, By, Hop, HopStream, Join, ProxyKey};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Protocol, Sink as _};
 use h2trace_core::stream::record::{
     Half, Messages, Moment, Outcome, RequestPhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
@@ -206,7 +206,7 @@ fn hop(number: u32, cut_at: Option<u64>) -> Output {
         confidence: Confidence::Id,
     };
     let request = Hop {
-        proxy: PlaceKey::Process(1),
+        proxy: ProxyKey::Process(1),
         downstream: side(Endpoint::Server, 1, cut_at),
         upstream: vec![Attempt {
             connection: ConnectionId(2),

@@ -5,7 +5,7 @@ use super::proxied::{Proxied, passed_on, request};
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::ConnectionEnd;
 use crate::frame::ErrorCode;
-use crate::hop::{By, Confidence, EndStreamLag, PlaceKey};
+use crate::hop::{By, Confidence, EndStreamLag, ProxyKey};
 use crate::stream::record::{RequestPhase, ResponsePhase, StreamEnd, Tier};
 use crate::stream::script::*;
 
@@ -555,7 +555,7 @@ fn alike_calls_of_other_threads_get_a_verdict_that_holds_for_all_or_none() {
 
 #[test]
 fn in_a_file_the_proxy_is_the_host_between() {
-    let host = PlaceKey::Host("10.0.0.2".parse().unwrap(), 0);
+    let host = ProxyKey::Host("10.0.0.2".parse().unwrap(), 0);
     let mut proxy = Proxied::at(host, true);
     (proxy.down.tid, proxy.up.tid) = (0, 0);
     proxy.open(1, 1, "").early_answer(1, MESSAGE);

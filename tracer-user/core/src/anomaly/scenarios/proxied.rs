@@ -4,7 +4,7 @@ use crate::anomaly::Rules;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::event::Timestamp;
 use crate::frame::HeaderBlock;
-use crate::hop::{Hop, Hops, PlaceKey, Side};
+use crate::hop::{Hop, Hops, ProxyKey, Side};
 use crate::limits;
 use crate::stream::condition::Standing;
 use crate::stream::record::{StreamEvent, StreamRecord};
@@ -21,7 +21,7 @@ pub(crate) struct Proxied {
     pub(crate) up: Script,
     pub(crate) hops: Hops<Tag>,
     rules: Rules,
-    place: PlaceKey,
+    place: ProxyKey,
     /// Findings about single streams.
     pub(crate) single: Vec<Finding>,
     /// Requests that were decided.
@@ -34,10 +34,10 @@ pub(crate) struct Proxied {
 
 impl Proxied {
     pub(crate) fn new() -> Self {
-        Proxied::at(PlaceKey::Process(10), true)
+        Proxied::at(ProxyKey::Process(10), true)
     }
 
-    pub(crate) fn at(place: PlaceKey, from_start: bool) -> Self {
+    pub(crate) fn at(place: ProxyKey, from_start: bool) -> Self {
         let mut hops = Hops::default();
         hops.connected(place, Side::Downstream);
         hops.connected(place, Side::Upstream);

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use super::asked::Asked;
 use super::fast::Map;
 use super::index::{Index, Thread};
+use super::opening::DownstreamOpening;
 use super::order::Order;
 use super::period::{self, Periods};
-use super::shared::{self, Shared};
+use super::shared_host::{self, SharedHost};
 use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Side};
 use crate::event::Timestamp;
 use crate::limits;
@@ -37,10 +37,10 @@ fn attempt<T>(opening: &Opening, join: Join) -> Attempt<T> {
     }
 }
 
-/// A stream that the process serves.
+/// A downstream request: a stream that the process serves.
 #[derive(Debug)]
-pub(super) struct Down<T> {
-    pub(super) asked: Asked,
+pub(super) struct DownstreamRequest<T> {
+    pub(super) opening: DownstreamOpening,
     /// Of its thread: the one that it was read in.
     pub(super) period: u64,
     /// Both its sides are over, and it waits for those that were read with it.
@@ -58,7 +58,7 @@ pub(super) struct Down<T> {
     pub(super) in_company: bool,
 }
 
-impl<T> Down<T> {
+impl<T> DownstreamRequest<T> {
     /// Order decided on the first of its upstream streams, and it has no other yet.
     fn ordered_now(&self) -> bool {
         self.attempts.len() == 1 && self.is_ordered()
@@ -70,7 +70,7 @@ impl<T> Down<T> {
     }
 
     pub(super) const fn period_id(&self) -> u64 {
-        period::id(self.asked.tid, self.period)
+        period::id(self.opening.tid, self.period)
     }
 
     /// It is not certain which of several upstream streams is its own.
@@ -83,9 +83,9 @@ impl<T> Down<T> {
     }
 }
 
-/// A stream that the process opened.
+/// An upstream request: a stream that the process opened.
 #[derive(Debug)]
-pub(super) struct Up {
+pub(super) struct UpstreamRequest {
     at: Timestamp,
     whole: Option<u64>,
     path: Option<u64>,
@@ -97,7 +97,7 @@ pub(super) struct Up {
 }
 
 /// What the end of an upstream stream means.
-pub(super) enum UpEnded<T> {
+pub(super) enum UpstreamEnded<T> {
     /// Both sides of this request are over, or this attempt of it.
     Both(u64),
     /// It belongs to no request that was seen, which is worth telling.
@@ -106,13 +106,13 @@ pub(super) enum UpEnded<T> {
     Nothing,
 }
 
-/// One process.
+/// One process: the state that joins its downstream and upstream requests.
 #[derive(Debug)]
-pub(super) struct Place<T> {
+pub(super) struct ProxyState<T> {
     /// HTTP/2 connections by side.
     pub(super) connections: [u32; 2],
-    pub(super) downs: Map<u64, Box<Down<T>>>,
-    pub(super) ups: Map<u64, Up>,
+    pub(super) downs: Map<u64, Box<DownstreamRequest<T>>>,
+    pub(super) ups: Map<u64, UpstreamRequest>,
     /// It had streams of both sides: the indexes are kept.
     pub(super) indexed: bool,
     pub(super) by_whole: Index,
@@ -120,7 +120,7 @@ pub(super) struct Place<T> {
     pub(super) by_id: Index,
     /// Single fields: kept while there are requests whose fields change on the way.
     pub(super) by_field: Option<Index>,
-    /// So many upstream streams went by since it was asked.
+    /// So many upstream streams went by since it was used.
     pub(super) field_idle: u32,
     /// The same of the streams that ended lately.
     recent_idle: u32,
@@ -131,7 +131,7 @@ pub(super) struct Place<T> {
     /// Requests whose upstream stream order decided on.
     pub(super) n_ordered: usize,
     /// Connections have both ends here.
-    pub(super) shared: Option<Shared<T>>,
+    pub(super) shared: Option<SharedHost<T>>,
     /// What the order of a thread's work is worth here.
     pub(super) order: Order,
     /// Some request carried an id that is made to tell requests apart.
@@ -150,9 +150,9 @@ pub(super) struct Place<T> {
     pub(super) hits: [u32; 4],
 }
 
-impl<T> Place<T> {
+impl<T> ProxyState<T> {
     pub(super) fn new() -> Self {
-        Place {
+        ProxyState {
             connections: [0; 2],
             downs: Map::default(),
             ups: Map::default(),
@@ -201,7 +201,7 @@ impl<T> Place<T> {
             let mut keys: Vec<(Timestamp, u64)> = self
                 .downs
                 .iter()
-                .map(|(key, d)| (d.asked.at, *key))
+                .map(|(key, d)| (d.opening.at, *key))
                 .collect();
             keys.sort_unstable();
             for (_, key) in keys {
@@ -216,15 +216,15 @@ impl<T> Place<T> {
         }
     }
 
-    /// The process was asked.
-    pub(super) fn asked(&mut self, key: u64, opening: &Opening) {
+    /// The process received a request.
+    pub(super) fn on_downstream_request(&mut self, key: u64, opening: &Opening) {
         self.works(key, opening.tid);
         let opened = self.ups.contains_key(&key);
-        if !shared::asked(&mut self.shared, opened, &opening.digest) {
+        if !shared_host::on_downstream_request(&mut self.shared, opened, &opening.digest) {
             self.hit(0);
         }
-        let down = Down {
-            asked: Asked::of(opening),
+        let down = DownstreamRequest {
+            opening: DownstreamOpening::of(opening),
             period: 0,
             is_over: false,
             ended: None,
@@ -244,19 +244,19 @@ impl<T> Place<T> {
         let Some(down) = self.downs.get_mut(&key) else {
             return;
         };
-        if let Some(whole) = down.asked.whole {
+        if let Some(whole) = down.opening.whole {
             self.by_whole.add(whole, key);
         }
         if let Some(by_field) = &mut self.by_field {
-            for field in down.asked.fields() {
+            for field in down.opening.fields() {
                 by_field.add(*field, key);
             }
         }
-        for id in down.asked.ids.iter() {
+        for id in down.opening.ids.iter() {
             self.by_id.add(id, key);
             self.ids_seen = true;
         }
-        let thread = self.threads.entry(down.asked.tid).or_default();
+        let thread = self.threads.entry(down.opening.tid).or_default();
         if thread.waiting.is_empty() {
             thread.begin_period();
         }
@@ -269,8 +269,8 @@ impl<T> Place<T> {
         self.periods.add(down.period_id(), key);
     }
 
-    /// The process asks: for which of those that asked it?
-    pub(super) fn asks(&mut self, key: u64, opening: &Opening) {
+    /// The process sent a request: for which of those that it received?
+    pub(super) fn on_upstream_request(&mut self, key: u64, opening: &Opening) {
         self.works(key, opening.tid);
         let found = if opening.digest.connect {
             None
@@ -289,7 +289,7 @@ impl<T> Place<T> {
                 down.n_open = down.n_open.saturating_add(1);
                 of = Some(down_key);
                 self.n_ordered += usize::from(down.ordered_now());
-                let tid = down.asked.tid;
+                let tid = down.opening.tid;
                 let mut scattered = false;
                 if join.by == By::Order
                     && let Some(thread) = self.threads.get_mut(&tid)
@@ -298,7 +298,7 @@ impl<T> Place<T> {
                     scattered = thread.passes_by(opening.connection.0, is_first);
                     (down.in_company, down.doubted) = (thread.n_in_period > 1, thread.scattered);
                 }
-                if down.asked.ids.request.is_none()
+                if down.opening.ids.request.is_none()
                     && let Some(id) = opening.digest.request_id
                 {
                     self.by_attempt.insert(id, down_key);
@@ -311,7 +311,7 @@ impl<T> Place<T> {
                 self.hit(1);
             }
         }
-        let up = Up {
+        let up = UpstreamRequest {
             at: opening.at,
             whole: opening.digest.whole,
             path: opening.digest.path,
@@ -381,25 +381,25 @@ impl<T> Place<T> {
     }
 
     /// Takes a request out, with the upstream streams of it.
-    pub(super) fn take(&mut self, key: u64) -> Option<Box<Down<T>>> {
+    pub(super) fn take(&mut self, key: u64) -> Option<Box<DownstreamRequest<T>>> {
         let down = self.downs.remove(&key)?;
         self.n_ordered = self
             .n_ordered
             .saturating_sub(usize::from(down.is_ordered()));
         if self.indexed {
-            if let Some(whole) = down.asked.whole {
+            if let Some(whole) = down.opening.whole {
                 self.by_whole.remove(whole, key);
             }
-            for id in down.asked.ids.iter() {
+            for id in down.opening.ids.iter() {
                 self.by_id.remove(id, key);
             }
             if let Some(by_field) = &mut self.by_field {
-                for field in down.asked.fields() {
+                for field in down.opening.fields() {
                     by_field.remove(*field, key);
                 }
             }
             if down.attempts.is_empty() {
-                self.pass(down.asked.tid, key);
+                self.pass(down.opening.tid, key);
             }
             if !down.is_over {
                 self.periods.over(down.period_id());
@@ -426,8 +426,8 @@ impl<T> Place<T> {
     }
 
     /// A request of this path was passed on.
-    pub(super) fn learn(&mut self, down: &Down<T>) {
-        let Some(path) = down.asked.path else {
+    pub(super) fn learn(&mut self, down: &DownstreamRequest<T>) {
+        let Some(path) = down.opening.path else {
             return;
         };
         if self.paths.len() < limits::HOP_PATHS {
@@ -437,8 +437,8 @@ impl<T> Place<T> {
         }
     }
 
-    pub(super) fn passes_on(&self, down: &Down<T>) -> bool {
-        down.asked
+    pub(super) fn passes_on(&self, down: &DownstreamRequest<T>) -> bool {
+        down.opening
             .path
             .is_some_and(|path| self.paths.contains_key(&path))
     }
@@ -446,16 +446,16 @@ impl<T> Place<T> {
     /// Other upstream streams that may have been opened for this request; false when some may be unknown.
     pub(super) fn others(
         &mut self,
-        down: &Down<T>,
+        down: &DownstreamRequest<T>,
         end: Timestamp,
         own: &[Attempt<T>],
     ) -> (Vec<Arc<StreamRecord>>, bool) {
         let is_own = |key: u64| own.iter().any(|own| key_of(own) == key);
-        let mut known = self.forgotten.is_none_or(|last| last < down.asked.at);
+        let mut known = self.forgotten.is_none_or(|last| last < down.opening.at);
         let mut others = Vec::new();
         for (key, up) in &self.ups {
-            let within = down.asked.at <= up.at && up.at <= end;
-            if is_own(*key) || !within || up.whole != down.asked.whole {
+            let within = down.opening.at <= up.at && up.at <= end;
+            if is_own(*key) || !within || up.whole != down.opening.whole {
                 continue;
             }
             let of = up.of.and_then(|of| self.downs.get(&of));
@@ -472,8 +472,8 @@ impl<T> Place<T> {
             let began_at = record.request.headers_at.unwrap_or(record.first_at);
             let key = key(record.connection.0, record.stream_id.0);
             if !is_own(key)
-                && *whole == down.asked.whole
-                && down.asked.at <= began_at
+                && *whole == down.opening.whole
+                && down.opening.at <= began_at
                 && began_at <= end
             {
                 others.push(Arc::clone(record));
@@ -488,9 +488,9 @@ impl<T> Place<T> {
         key: u64,
         ended: HopStream<T>,
         ended_well: bool,
-    ) -> UpEnded<T> {
+    ) -> UpstreamEnded<T> {
         let Some(up) = self.ups.get(&key) else {
-            return UpEnded::Nothing;
+            return UpstreamEnded::Nothing;
         };
         if let Some(of) = up.of
             && let Some(down) = self.downs.get_mut(&of)
@@ -499,8 +499,8 @@ impl<T> Place<T> {
             attempt.stream = Some(ended);
             down.n_open = down.n_open.saturating_sub(1);
             return match down.ended {
-                Some(_) => UpEnded::Both(of),
-                None => UpEnded::Nothing,
+                Some(_) => UpstreamEnded::Both(of),
+                None => UpstreamEnded::Nothing,
             };
         }
         let (whole, path, is_told) = (up.whole, up.path, up.is_told);
@@ -513,8 +513,8 @@ impl<T> Place<T> {
             && self.shared.is_none()
             && (is_passed_on || self.tells_lone(path, ended_well));
         match is_lone {
-            true => UpEnded::Lone(ended),
-            false => UpEnded::Nothing,
+            true => UpstreamEnded::Lone(ended),
+            false => UpstreamEnded::Nothing,
         }
     }
 

@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 
 use super::fast::Map;
-use super::index::Found;
-use super::place::Place;
+use super::index::IndexMatch;
+use super::proxy_state::ProxyState;
 use super::{Hop, Join};
 use crate::limits;
 use crate::stream::digest::{FieldsDigest, Opening};
@@ -20,7 +20,7 @@ const PROVEN_BY: usize = 3;
 
 /// What is known of such a host.
 #[derive(Debug)]
-pub(super) struct Shared<T> {
+pub(super) struct SharedHost<T> {
     /// How many streams have these fields.
     seen: Map<u64, u8>,
     /// Requests that wait for the proof, with their fields.
@@ -28,9 +28,9 @@ pub(super) struct Shared<T> {
     proven: bool,
 }
 
-impl<T> Default for Shared<T> {
+impl<T> Default for SharedHost<T> {
     fn default() -> Self {
-        Shared {
+        SharedHost {
             seen: Map::default(),
             held: VecDeque::new(),
             proven: false,
@@ -38,14 +38,21 @@ impl<T> Default for Shared<T> {
     }
 }
 
-impl<T> Shared<T> {
+impl<T> SharedHost<T> {
     /// For which request was this stream opened, if `found` says which has its fields?
-    pub(super) fn find(&self, found: Found, place: &Place<T>, up: &Opening) -> Option<(u64, Join)> {
-        let Found::One(key) = found else { return None };
+    pub(super) fn find(
+        &self,
+        found: IndexMatch,
+        state: &ProxyState<T>,
+        up: &Opening,
+    ) -> Option<(u64, Join)> {
+        let IndexMatch::One(key) = found else {
+            return None;
+        };
         let is_second = self.seen.get(&up.digest.whole?) == Some(&1);
         let is_other = key >> 31 != up.connection.0;
-        let fits = is_second && is_other && place.fits(key, up);
-        fits.then(|| (key, place.same_fields(key, up)))
+        let fits = is_second && is_other && state.fits(key, up);
+        fits.then(|| (key, state.same_fields(key, up)))
     }
 
     /// A request was joined: what may be told now.
@@ -63,9 +70,13 @@ impl<T> Shared<T> {
     }
 }
 
-/// The host was asked for something. `opened`: by itself, so that it is such a host. False when the fields cannot
-/// be kept.
-pub(super) fn asked<T>(of: &mut Option<Shared<T>>, opened: bool, digest: &FieldsDigest) -> bool {
+/// The host received a request. `opened`: it sent the request itself, so it is such a host. False when the fields
+/// cannot be kept.
+pub(super) fn on_downstream_request<T>(
+    of: &mut Option<SharedHost<T>>,
+    opened: bool,
+    digest: &FieldsDigest,
+) -> bool {
     if opened {
         of.get_or_insert_default();
     }
@@ -87,12 +98,12 @@ mod tests {
     use crate::connection::ConnectionId;
     use crate::event::Timestamp;
     use crate::frame::StreamId;
-    use crate::hop::{Hop, Hops, PlaceKey, Side};
+    use crate::hop::{Hop, Hops, ProxyKey, Side};
     use crate::stream::digest::{FieldsDigest, Opening};
     use crate::stream::script::{C, S, Script, block};
 
-    const LOOPBACK: PlaceKey =
-        PlaceKey::Host(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+    const LOOPBACK: ProxyKey =
+        ProxyKey::Host(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
     /// Each of `calls` is two streams at once, of connection 1 and then of connection 2 within it, whose
     /// `x-call-id` is this.

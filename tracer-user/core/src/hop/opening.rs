@@ -6,7 +6,7 @@ use crate::stream::digest::Opening;
 
 /// The opening of a stream that a process serves.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct DownstreamOpening {
     /// When.
     pub(super) at: Timestamp,
     /// All fields but those that intermediaries change.
@@ -22,10 +22,10 @@ pub(super) struct Asked {
     pub(super) connect: bool,
 }
 
-impl Asked {
-    pub(super) fn of(opening: &Opening) -> Asked {
+impl DownstreamOpening {
+    pub(super) fn of(opening: &Opening) -> DownstreamOpening {
         let digest = &opening.digest;
-        Asked {
+        DownstreamOpening {
             at: opening.at,
             whole: digest.whole,
             path: digest.path,
