@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use h2trace::export::prometheus::Exporter;
 use h2trace_core::anomaly::kind::{Finding, Kind};
-use h2trace_core::attribution::{Belongs, Owner, Workload};
+use h2trace_core::attribution::{Owner, Workload, WorkloadHandle};
 use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use h2trace_core::event::Timestamp;
 use h2trace_core::event::decode::decode;
@@ -80,8 +80,8 @@ fn call() -> (ConnectionInfo, StreamRecord) {
 /// A connection end of a pod, as long as names of real ones are.
 fn pod(info: &ConnectionInfo, n: u64, id: u64, role: Endpoint) -> Arc<ConnectionInfo> {
     let name = format!("checkout-service-{}-7d9f8b6c5d-x{n:04}", n % PODS);
-    let belongs = Belongs::to_pod(&name, &name);
-    belongs.name(Arc::new(Workload {
+    let handle = WorkloadHandle::to_pod(&name, &name);
+    handle.name(Arc::new(Workload {
         namespace: "shop-production".into(),
         pod: name.clone(),
         pod_uid: name,
@@ -96,7 +96,7 @@ fn pod(info: &ConnectionInfo, n: u64, id: u64, role: Endpoint) -> Arc<Connection
         id: ConnectionId(id),
         role: Some(role),
         comm: "checkout".into(),
-        workload: belongs,
+        workload: handle,
         ..info.clone()
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use h2trace::workload::kubernetes::state::{Reach, Told};
 use h2trace::workload::kubernetes::{self, Mode, Settings, Source};
 use h2trace::workload::pod::Pod;
-use h2trace_core::attribution::Belongs;
+use h2trace_core::attribution::WorkloadHandle;
 use tracer_tests::eventually;
 
 use crate::setting::{SOON, Setting, text};
@@ -51,9 +51,9 @@ pub(crate) fn names_pods(setting: &mut Setting) {
         [server.address.parse::<std::net::IpAddr>().unwrap()]
     );
     assert!(!pod.host_network);
-    let belongs = Belongs::to_pod(&pod.uid, id);
-    assert!(source.waiting.container(&belongs, &source.pods));
-    assert_eq!(belongs.workload().unwrap().container, "server-container");
+    let handle = WorkloadHandle::to_pod(&pod.uid, id);
+    assert!(source.waiting.container(&handle, &source.pods));
+    assert_eq!(handle.workload().unwrap().container, "server-container");
 
     // It is started anew, and still asked.
     setting.cluster.stop_containerd();
@@ -122,9 +122,9 @@ pub(crate) fn stands_in(setting: &mut Setting) {
         "{:?}",
         known(&source, &server.name)
     );
-    let belongs = Belongs::to_pod(&before.uid, &fresh().unwrap());
-    assert!(source.waiting.container(&belongs, &source.pods));
-    let workload = belongs.workload().unwrap();
+    let handle = WorkloadHandle::to_pod(&before.uid, &fresh().unwrap());
+    assert!(source.waiting.container(&handle, &source.pods));
+    let workload = handle.workload().unwrap();
     // What the API server said of the pod still counts.
     assert_eq!(
         (

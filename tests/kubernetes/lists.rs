@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use h2trace_core::attribution::Belongs;
+use h2trace_core::attribution::WorkloadHandle;
 use tracer_tests::cluster::{ApiParts, User};
 use tracer_tests::{eventually, require};
 
@@ -28,23 +28,23 @@ fn pods_of_this_node_are_named_within_a_second_while_they_come_and_go() {
         api.kubectl(&["get", "pod", name, "--namespace=shop", path])
     };
     api.apply(&manifest("late", NODE));
-    let belongs = Belongs::to_pod(&uid("late"), "late-app");
-    source.waiting.container(&belongs, &source.pods);
-    assert!(eventually(SECOND, || belongs.workload().is_some()));
-    assert_eq!(belongs.workload().unwrap().pod, "late");
+    let handle = WorkloadHandle::to_pod(&uid("late"), "late-app");
+    source.waiting.container(&handle, &source.pods);
+    assert!(eventually(SECOND, || handle.workload().is_some()));
+    assert_eq!(handle.workload().unwrap().pod, "late");
     set_running(&api, "late", "10.0.0.2");
     let told = Instant::now();
     let named = || {
-        belongs
+        handle
             .workload()
             .is_some_and(|workload| workload.container == "app")
     };
-    assert!(eventually(SECOND, named), "{:?}", belongs.workload());
+    assert!(eventually(SECOND, named), "{:?}", handle.workload());
     println!(
         "    named {} ms after kubectl had returned",
         told.elapsed().as_millis()
     );
-    let workload = belongs.workload().unwrap();
+    let workload = handle.workload().unwrap();
     assert_eq!(
         (workload.namespace.as_str(), workload.node.as_str()),
         ("shop", NODE)

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use h2trace::workload::kubernetes::state::{Reach, Reason, Told};
-use h2trace_core::attribution::Belongs;
+use h2trace_core::attribution::WorkloadHandle;
 use tracer_tests::cluster::{ApiParts, User};
 use tracer_tests::{eventually, require};
 
@@ -35,9 +35,9 @@ fn names_stay_while_the_api_server_is_gone_and_are_right_again_when_it_is_back()
     assert_eq!(why.reason, Reason::Unreachable, "{why}");
     assert_eq!(source.state.told(), Told::None);
     // Containers are named from what is known.
-    let belongs = Belongs::to_pod("", "stays-envoy");
-    assert!(source.waiting.container(&belongs, &source.pods));
-    assert_eq!(belongs.workload().unwrap().container, "envoy");
+    let handle = WorkloadHandle::to_pod("", "stays-envoy");
+    assert!(source.waiting.container(&handle, &source.pods));
+    assert_eq!(handle.workload().unwrap().container, "envoy");
     // Not so addresses, after a while: they may have been given to others.
     assert!(eventually(STALE * 3, || name_at(&source, "10.0.0.1").is_none()));
 

@@ -31,30 +31,30 @@ pub struct Workload {
     pub owner: Owner,
 }
 
-/// What a connection end belongs to. Clones are one: what is told to one of them, all of them know.
+/// A handle to the workload that a connection end belongs to. Clones are one: what is told to one of them, all of them know.
 #[derive(Clone, Debug, Default)]
-pub struct Belongs(Option<Arc<Place>>);
+pub struct WorkloadHandle(Option<Arc<HandleTarget>>);
 
 #[derive(Debug)]
-struct Place {
+struct HandleTarget {
     pod_uid: String,
     container_id: String,
     named: RwLock<Option<Arc<Workload>>>,
     /// What several share; what is told to one of them alone counts more.
-    shared: Option<Arc<Place>>,
+    shared: Option<Arc<HandleTarget>>,
 }
 
-impl Belongs {
+impl WorkloadHandle {
     /// To no pod: a process of the host, or an address that is none of a pod's.
     #[must_use]
-    pub const fn to_host() -> Belongs {
-        Belongs(None)
+    pub const fn to_host() -> WorkloadHandle {
+        WorkloadHandle(None)
     }
 
     /// To a pod of which the names are not known yet. Empty ids are unknown.
     #[must_use]
-    pub fn to_pod(pod_uid: &str, container_id: &str) -> Belongs {
-        Belongs(Some(Arc::new(Place {
+    pub fn to_pod(pod_uid: &str, container_id: &str) -> WorkloadHandle {
+        WorkloadHandle(Some(Arc::new(HandleTarget {
             pod_uid: pod_uid.to_owned(),
             container_id: container_id.to_owned(),
             named: RwLock::new(None),
@@ -64,8 +64,8 @@ impl Belongs {
 
     /// The same, but what is told to this one the others do not know.
     #[must_use]
-    pub fn apart(&self) -> Belongs {
-        Belongs(Some(Arc::new(Place {
+    pub fn apart(&self) -> WorkloadHandle {
+        WorkloadHandle(Some(Arc::new(HandleTarget {
             pod_uid: self.pod_uid().to_owned(),
             container_id: self.container_id().to_owned(),
             named: RwLock::new(None),
@@ -75,28 +75,30 @@ impl Belongs {
 
     /// To what has an address that may turn out to be a pod's.
     #[must_use]
-    pub fn to_address() -> Belongs {
-        Belongs::to_pod("", "")
+    pub fn to_address() -> WorkloadHandle {
+        WorkloadHandle::to_pod("", "")
     }
 
     /// It belongs to a pod, named or not. An address that may yet turn out to be a pod's is none.
     #[must_use]
     pub fn in_pod(&self) -> bool {
-        self.0.as_ref().is_some_and(|place| {
-            !place.pod_uid.is_empty() || !place.container_id.is_empty() || place.named().is_some()
+        self.0.as_ref().is_some_and(|target| {
+            !target.pod_uid.is_empty()
+                || !target.container_id.is_empty()
+                || target.named().is_some()
         })
     }
 
     /// The pod's uid; empty when it is not known or there is no pod.
     #[must_use]
     pub fn pod_uid(&self) -> &str {
-        self.0.as_ref().map_or("", |place| &place.pod_uid)
+        self.0.as_ref().map_or("", |target| &target.pod_uid)
     }
 
     /// The container's id; empty when it is not known or there is none.
     #[must_use]
     pub fn container_id(&self) -> &str {
-        self.0.as_ref().map_or("", |place| &place.container_id)
+        self.0.as_ref().map_or("", |target| &target.container_id)
     }
 
     /// The names, as far as they are known by now. Once told they stay, also when the pod has gone.
@@ -107,21 +109,21 @@ impl Belongs {
 
     /// Tells the names, or better ones.
     pub fn name(&self, workload: Arc<Workload>) {
-        if let Some(place) = &self.0 {
-            *place.named.write().unwrap_or_else(PoisonError::into_inner) = Some(workload);
+        if let Some(target) = &self.0 {
+            *target.named.write().unwrap_or_else(PoisonError::into_inner) = Some(workload);
         }
     }
 
-    /// What does not keep the place alive: None for the host, which is no place.
+    /// A handle that does not keep the workload alive; None for the host, which is no workload.
     #[must_use]
-    pub fn downgrade(&self) -> Option<WeakBelongs> {
+    pub fn downgrade(&self) -> Option<WeakWorkloadHandle> {
         self.0
             .as_ref()
-            .map(|place| WeakBelongs(Arc::downgrade(place)))
+            .map(|target| WeakWorkloadHandle(Arc::downgrade(target)))
     }
 }
 
-impl Place {
+impl HandleTarget {
     fn named(&self) -> Option<Arc<Workload>> {
         let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
         let own = named.clone();
@@ -132,13 +134,13 @@ impl Place {
 
 /// A handle as long as somebody else has one.
 #[derive(Clone, Debug)]
-pub struct WeakBelongs(Weak<Place>);
+pub struct WeakWorkloadHandle(Weak<HandleTarget>);
 
-impl WeakBelongs {
+impl WeakWorkloadHandle {
     /// The handle, unless everybody has dropped theirs.
     #[must_use]
-    pub fn upgrade(&self) -> Option<Belongs> {
-        self.0.upgrade().map(|place| Belongs(Some(place)))
+    pub fn upgrade(&self) -> Option<WorkloadHandle> {
+        self.0.upgrade().map(|target| WorkloadHandle(Some(target)))
     }
 
     /// Somebody still has a handle.
@@ -154,7 +156,7 @@ mod tests {
 
     #[test]
     fn names_that_come_later_are_known_to_every_clone() {
-        let early = Belongs::to_pod("uid-1", "c1");
+        let early = WorkloadHandle::to_pod("uid-1", "c1");
         let late = early.clone();
         assert!(early.in_pod() && early.workload().is_none());
         late.name(Arc::new(Workload {
@@ -173,19 +175,19 @@ mod tests {
                 ..Workload::default()
             })
         };
-        let shared = Belongs::to_address();
+        let shared = WorkloadHandle::to_address();
         let (one, other) = (shared.apart(), shared.apart());
         one.name(pod("cart"));
         assert!(shared.workload().is_none() && other.workload().is_none() && !other.in_pod());
         shared.name(pod("node"));
         assert_eq!(one.workload().unwrap().pod, "cart");
         assert_eq!(other.workload().unwrap().pod, "node");
-        assert!(!Belongs::to_host().apart().in_pod());
+        assert!(!WorkloadHandle::to_host().apart().in_pod());
     }
 
     #[test]
     fn host_processes_never_get_a_name() {
-        let host = Belongs::to_host();
+        let host = WorkloadHandle::to_host();
         host.name(Arc::new(Workload::default()));
         assert!(!host.in_pod() && host.workload().is_none() && host.pod_uid().is_empty());
     }

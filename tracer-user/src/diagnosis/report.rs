@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use h2trace_core::anomaly::kind::{Kind, Verdict};
-use h2trace_core::attribution::Belongs;
+use h2trace_core::attribution::WorkloadHandle;
 use h2trace_core::connection::Endpoint;
 use h2trace_core::pipeline::ConnectionInfo;
 use h2trace_core::stream::record::StreamRecord;
@@ -41,7 +41,7 @@ pub struct Process {
     pub comm: Option<String>,
     /// Its pod, which may be named until the report is printed.
     #[serde(flatten, serialize_with = "pod_fields")]
-    pub workload: Belongs,
+    pub workload: WorkloadHandle,
 }
 
 /// One process, whatever is known of its pod by now.
@@ -53,7 +53,7 @@ impl PartialEq for Process {
 
 impl Eq for Process {}
 
-fn pod_fields<S: Serializer>(workload: &Belongs, serializer: S) -> Result<S::Ok, S::Error> {
+fn pod_fields<S: Serializer>(workload: &WorkloadHandle, serializer: S) -> Result<S::Ok, S::Error> {
     PodFields::new(workload).serialize(serializer)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use h2trace_core::anomaly::Rules;
 use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
-use h2trace_core::attribution::{Belongs, Owner, Workload};
+use h2trace_core::attribution::{Owner, Workload, WorkloadHandle};
 use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use h2trace_core::event::{Address, Opened, OtherProtocol, Timestamp};
 use h2trace_core::frame::{ErrorCode, StreamId};
@@ -37,8 +37,8 @@ pub(crate) fn connection() -> ConnectionInfo {
         local: Address::Inet("127.0.0.1:40000".parse().unwrap()),
         peer: Address::Inet("127.0.0.1:8080".parse().unwrap()),
         peer_process: None,
-        workload: Belongs::to_host(),
-        peer_workload: Belongs::to_host(),
+        workload: WorkloadHandle::to_host(),
+        peer_workload: WorkloadHandle::to_host(),
         opened: Opened::Active,
         beginning_seen: true,
         upgraded: false,
@@ -52,8 +52,8 @@ pub(crate) fn tls() -> ConnectionInfo {
         id: ConnectionId(4),
         role: None,
         peer_process: None,
-        workload: Belongs::to_host(),
-        peer_workload: Belongs::to_host(),
+        workload: WorkloadHandle::to_host(),
+        peer_workload: WorkloadHandle::to_host(),
         opened: Opened::Unseen,
         beginning_seen: false,
         protocol: Protocol::Other(OtherProtocol::Tls),
@@ -304,9 +304,9 @@ pub(crate) fn unseen(stream_id: u32) -> StreamRecord {
 }
 
 /// A pod whose names are known.
-pub(crate) fn workload(pod: &str, container: &str) -> Belongs {
-    let belongs = Belongs::to_pod("2c48913c-b29f-11e7-9350-020968147796", "5d3ae4a1");
-    belongs.name(Arc::new(Workload {
+pub(crate) fn workload(pod: &str, container: &str) -> WorkloadHandle {
+    let handle = WorkloadHandle::to_pod("2c48913c-b29f-11e7-9350-020968147796", "5d3ae4a1");
+    handle.name(Arc::new(Workload {
         namespace: "shop".into(),
         pod: pod.into(),
         container: container.into(),
@@ -317,7 +317,7 @@ pub(crate) fn workload(pod: &str, container: &str) -> Belongs {
         },
         ..Workload::default()
     }));
-    belongs
+    handle
 }
 
 /// The call of [`cut`] at the proxy that cut it: whole on the server's hop. The proxy is in a pod, and the server
@@ -332,7 +332,7 @@ pub(crate) fn hop(stream_id: u32) -> Output {
         peer_workload: if role == Endpoint::Client {
             workload("cart-7d9f", "")
         } else {
-            Belongs::to_host()
+            WorkloadHandle::to_host()
         },
         ..connection()
     };

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use h2trace_core::attribution::Belongs;
+use h2trace_core::attribution::WorkloadHandle;
 use h2trace_core::event::Address;
 use h2trace_core::limits;
 
@@ -36,7 +36,7 @@ struct PodNames {
     source: Source,
     ids: ContainerIds,
     /// All connections of one container share what they are told.
-    containers: HashMap<(String, String), Belongs>,
+    containers: HashMap<(String, String), WorkloadHandle>,
     peers: HashMap<IpAddr, Peer>,
     ends: Ends,
     /// Processes that were in no pod a moment ago, by id and v2 cgroup: where v1 has hierarchies too, the cgroup
@@ -48,7 +48,7 @@ struct PodNames {
 struct Peer {
     version: u64,
     at: Instant,
-    belongs: Belongs,
+    handle: WorkloadHandle,
 }
 
 impl Names {
@@ -67,10 +67,15 @@ impl h2trace_core::pipeline::Names for Names {
         self.processes.process(pid)
     }
 
-    fn workloads(&mut self, pid: u32, cgroup: u64, [local, peer]: [&Address; 2]) -> [Belongs; 2] {
+    fn workloads(
+        &mut self,
+        pid: u32,
+        cgroup: u64,
+        [local, peer]: [&Address; 2],
+    ) -> [WorkloadHandle; 2] {
         match &mut self.pods {
             Some(pods) => pods.workloads(pid, cgroup, [local, peer]),
-            None => [Belongs::to_host(), Belongs::to_host()],
+            None => [WorkloadHandle::to_host(), WorkloadHandle::to_host()],
         }
     }
 }
@@ -82,8 +87,8 @@ struct Ends(HashMap<[SocketAddr; 2], End>);
 #[derive(Debug)]
 struct End {
     at: Instant,
-    own: Belongs,
-    peer: Belongs,
+    own: WorkloadHandle,
+    peer: WorkloadHandle,
 }
 
 impl Ends {
@@ -126,17 +131,22 @@ impl PodNames {
         self.ids.learn(cgroup, Is::Container(found));
     }
 
-    fn workloads(&mut self, pid: u32, cgroup: u64, addresses: [&Address; 2]) -> [Belongs; 2] {
+    fn workloads(
+        &mut self,
+        pid: u32,
+        cgroup: u64,
+        addresses: [&Address; 2],
+    ) -> [WorkloadHandle; 2] {
         let own = self.workload(pid, cgroup);
         let [Address::Inet(local), Address::Inet(peer)] = addresses else {
-            return [own, Belongs::to_host()];
+            return [own, WorkloadHandle::to_host()];
         };
         let canonical = |at: &SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
         let addresses = [canonical(local), canonical(peer)];
         let [_, peer_address] = addresses;
         // The same loopback addresses are in use in every network namespace.
         if peer_address.ip().is_loopback() || peer_address.ip().is_unspecified() {
-            return [own, Belongs::to_host()];
+            return [own, WorkloadHandle::to_host()];
         }
         if let Some(other) = self.ends.take(addresses) {
             if own.in_pod() {
@@ -158,28 +168,28 @@ impl PodNames {
         [own, peer]
     }
 
-    fn workload(&mut self, pid: u32, cgroup: u64) -> Belongs {
+    fn workload(&mut self, pid: u32, cgroup: u64) -> WorkloadHandle {
         let Some(found) = self.find(pid, cgroup) else {
-            return Belongs::to_host();
+            return WorkloadHandle::to_host();
         };
         let key = (found.pod_uid, found.container_id);
-        if let Some(belongs) = self.containers.get(&key) {
-            if belongs.workload().is_none() {
+        if let Some(handle) = self.containers.get(&key) {
+            if handle.workload().is_none() {
                 self.source.state.count_unnamed();
             }
-            return belongs.clone();
+            return handle.clone();
         }
         if self.containers.len() >= limits::CONTAINERS_KNOWN {
             // Those that are in use live on in their connections.
             self.containers.clear();
             self.source.state.count_containers_forgotten();
         }
-        let belongs = Belongs::to_pod(&key.0, &key.1);
-        if !self.source.waiting.container(&belongs, &self.source.pods) {
+        let handle = WorkloadHandle::to_pod(&key.0, &key.1);
+        if !self.source.waiting.container(&handle, &self.source.pods) {
             self.source.state.count_unnamed();
         }
-        self.containers.insert(key, belongs.clone());
-        belongs
+        self.containers.insert(key, handle.clone());
+        handle
     }
 
     /// The container of a process. What the kernel said it was in when it made the call counts: when the record
@@ -234,32 +244,32 @@ impl PodNames {
         container::of_process(&text?)
     }
 
-    fn peer(&mut self, address: IpAddr) -> Belongs {
+    fn peer(&mut self, address: IpAddr) -> WorkloadHandle {
         let version = self.source.pods.version();
         let now = Instant::now();
         if let Some(peer) = self.peers.get(&address)
             && peer.version == version
             && now.duration_since(peer.at) < PEER_AGE
         {
-            return peer.belongs.clone();
+            return peer.handle.clone();
         }
         if self.peers.len() >= limits::PEERS_KNOWN {
             self.peers
                 .retain(|_, peer| now.duration_since(peer.at) < PEER_AGE);
         }
-        let belongs = self.source.waiting.address(address, &self.source.pods);
+        let handle = self.source.waiting.address(address, &self.source.pods);
         if self.peers.len() < limits::PEERS_KNOWN {
-            let belongs = belongs.clone();
+            let handle = handle.clone();
             self.peers.insert(
                 address,
                 Peer {
                     version,
                     at: now,
-                    belongs,
+                    handle,
                 },
             );
         }
-        belongs
+        handle
     }
 }
 
@@ -272,7 +282,7 @@ mod tests {
     use super::super::pod::{Container, Pod};
     use super::*;
 
-    fn own_end(names: &mut Names, cgroup: u64) -> Belongs {
+    fn own_end(names: &mut Names, cgroup: u64) -> WorkloadHandle {
         let [own, _peer] = names.workloads(
             std::process::id(),
             cgroup,

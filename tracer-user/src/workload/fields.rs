@@ -6,21 +6,21 @@ use std::sync::Arc;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use h2trace_core::attribution::{Belongs, Workload};
+use h2trace_core::attribution::{Workload, WorkloadHandle};
 use h2trace_core::pipeline::HopEnd;
 
 /// `namespace`, `pod` and so on, to be flattened into what they are said of.
 pub(crate) struct PodFields {
     named: Option<Arc<Workload>>,
-    belongs: Belongs,
+    handle: WorkloadHandle,
 }
 
 impl PodFields {
     /// Of a connection end.
-    pub(crate) fn new(belongs: &Belongs) -> Self {
+    pub(crate) fn new(handle: &WorkloadHandle) -> Self {
         Self {
-            named: belongs.workload(),
-            belongs: belongs.clone(),
+            named: handle.workload(),
+            handle: handle.clone(),
         }
     }
 
@@ -35,10 +35,10 @@ impl PodFields {
     }
 
     /// Of a peer; None where no pod is known.
-    pub(crate) fn of_address(belongs: &Belongs) -> Option<Self> {
-        belongs.workload().map(|named| Self {
+    pub(crate) fn of_address(handle: &WorkloadHandle) -> Option<Self> {
+        handle.workload().map(|named| Self {
             named: Some(named),
-            belongs: belongs.clone(),
+            handle: handle.clone(),
         })
     }
 }
@@ -57,9 +57,9 @@ impl Serialize for PodFields {
         fields.serialize_field("owner", &name(|of| &of.owner.name))?;
         fields.serialize_field(
             "pod_uid",
-            &id(self.belongs.pod_uid()).or(name(|of| &of.pod_uid).map(str::to_owned)),
+            &id(self.handle.pod_uid()).or(name(|of| &of.pod_uid).map(str::to_owned)),
         )?;
-        fields.serialize_field("container_id", &id(self.belongs.container_id()))?;
+        fields.serialize_field("container_id", &id(self.handle.container_id()))?;
         fields.end()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use h2trace_core::attribution::{Belongs, WeakBelongs, Workload};
+use h2trace_core::attribution::{WeakWorkloadHandle, Workload, WorkloadHandle};
 use h2trace_core::limits;
 use tokio::sync::Notify;
 
@@ -22,7 +22,7 @@ pub struct Waiting {
     /// Apart from the containers: there may be very many of them, most are no pod's.
     addresses: Mutex<VecDeque<Unnamed>>,
     /// Peers whose own end is known, which is not named yet.
-    ends: Mutex<VecDeque<(WeakBelongs, Belongs)>>,
+    ends: Mutex<VecDeque<(WeakWorkloadHandle, WorkloadHandle)>>,
     /// Something new waits.
     pub(super) more: Notify,
     beyond: AtomicU64,
@@ -30,7 +30,7 @@ pub struct Waiting {
 
 #[derive(Debug)]
 struct Unnamed {
-    belongs: WeakBelongs,
+    handle: WeakWorkloadHandle,
     since: Instant,
     /// Of a peer: its address, and when the connection was opened, in seconds since 1970.
     address: Option<(IpAddr, i64)>,
@@ -38,34 +38,34 @@ struct Unnamed {
 
 impl Waiting {
     /// The names of a container, now or when they are told. True when they are known now.
-    pub fn container(&self, belongs: &Belongs, pods: &Pods) -> bool {
-        match name_container(belongs, pods) {
+    pub fn container(&self, handle: &WorkloadHandle, pods: &Pods) -> bool {
+        match name_container(handle, pods) {
             Named::Fully => true,
             named => {
-                self.wait(belongs, None);
+                self.wait(handle, None);
                 named == Named::Pod
             }
         }
     }
 
     /// The names of a peer, now or when they are told.
-    pub fn address(&self, address: IpAddr, pods: &Pods) -> Belongs {
+    pub fn address(&self, address: IpAddr, pods: &Pods) -> WorkloadHandle {
         if let Some(pod) = pods.by_address(address) {
-            let belongs = Belongs::to_pod(&pod.uid, "");
-            belongs.name(Arc::new(pod.workload("")));
-            return belongs;
+            let handle = WorkloadHandle::to_pod(&pod.uid, "");
+            handle.name(Arc::new(pod.workload("")));
+            return handle;
         }
-        let belongs = Belongs::to_address();
+        let handle = WorkloadHandle::to_address();
         // An address that was given back may be another pod's soon: nobody could say whose it was now.
         if pods.was_given_back(address) {
-            return belongs;
+            return handle;
         }
-        self.wait(&belongs, Some((address, unix_seconds())));
-        belongs
+        self.wait(&handle, Some((address, unix_seconds())));
+        handle
     }
 
     /// The other end of a connection turned out to be `own`: it is named as that is.
-    pub fn is_end(&self, peer: &Belongs, own: &Belongs) {
+    pub fn is_end(&self, peer: &WorkloadHandle, own: &WorkloadHandle) {
         let Some(weak) = peer.downgrade() else {
             return;
         };
@@ -98,12 +98,12 @@ impl Waiting {
     /// Names what can be named by now.
     pub fn name(&self, pods: &Pods) {
         lock(&self.containers).retain(|unnamed| {
-            let belongs = unnamed.belongs.upgrade();
-            belongs.is_some_and(|belongs| name_container(&belongs, pods) != Named::Fully)
+            let handle = unnamed.handle.upgrade();
+            handle.is_some_and(|handle| name_container(&handle, pods) != Named::Fully)
         });
         lock(&self.addresses).retain(|unnamed| {
-            let belongs = unnamed.belongs.upgrade();
-            belongs.is_some_and(|belongs| !unnamed.name_address(&belongs, pods))
+            let handle = unnamed.handle.upgrade();
+            handle.is_some_and(|handle| !unnamed.name_address(&handle, pods))
         });
         self.name_ends();
     }
@@ -116,14 +116,14 @@ impl Waiting {
     /// Names containers by what the container runtime says, until the API server tells more.
     pub fn name_by_runtime(&self, pods: &Pods) {
         for unnamed in lock(&self.containers).iter() {
-            let Some(belongs) = unnamed.belongs.upgrade() else {
+            let Some(handle) = unnamed.handle.upgrade() else {
                 continue;
             };
-            let Some(pod) = pods.by_container(belongs.container_id()) else {
+            let Some(pod) = pods.by_container(handle.container_id()) else {
                 continue;
             };
-            let told = pod.workload(belongs.container_id());
-            let workload = match belongs.workload() {
+            let told = pod.workload(handle.container_id());
+            let workload = match handle.workload() {
                 // What the API server says of the pod is better.
                 Some(known) if known.container.is_empty() => Workload {
                     container: told.container,
@@ -132,7 +132,7 @@ impl Waiting {
                 Some(_) => continue,
                 None => told,
             };
-            belongs.name(Arc::new(workload));
+            handle.name(Arc::new(workload));
         }
         self.name_ends();
     }
@@ -143,7 +143,7 @@ impl Waiting {
         lock(&self.containers)
             .iter()
             .rev()
-            .find(|unnamed| unnamed.belongs.is_alive())
+            .find(|unnamed| unnamed.handle.is_alive())
             .map(|unnamed| unnamed.since.elapsed())
     }
 
@@ -165,8 +165,8 @@ impl Waiting {
         self.len() == 0
     }
 
-    fn wait(&self, belongs: &Belongs, address: Option<(IpAddr, i64)>) {
-        let Some(belongs) = belongs.downgrade() else {
+    fn wait(&self, handle: &WorkloadHandle, address: Option<(IpAddr, i64)>) {
+        let Some(handle) = handle.downgrade() else {
             return;
         };
         let queue = match address {
@@ -175,14 +175,14 @@ impl Waiting {
         };
         let mut waiting = lock(queue);
         if waiting.len() >= limits::WORKLOADS_WAITING {
-            waiting.retain(|unnamed| unnamed.belongs.is_alive() && !unnamed.is_over());
+            waiting.retain(|unnamed| unnamed.handle.is_alive() && !unnamed.is_over());
         }
         if waiting.len() >= limits::WORKLOADS_WAITING {
             self.beyond.fetch_add(1, Ordering::Relaxed);
             waiting.pop_front();
         }
         waiting.push_back(Unnamed {
-            belongs,
+            handle,
             since: Instant::now(),
             address,
         });
@@ -200,7 +200,7 @@ impl Unnamed {
     }
 
     /// True when it waits no longer.
-    fn name_address(&self, belongs: &Belongs, pods: &Pods) -> bool {
+    fn name_address(&self, handle: &WorkloadHandle, pods: &Pods) -> bool {
         let Some((address, opened)) = self.address else {
             return true;
         };
@@ -208,8 +208,8 @@ impl Unnamed {
             return self.is_over();
         };
         // A pod that the kubelet took on later cannot have been the peer.
-        if pod.started <= opened && !self.is_over() && belongs.workload().is_none() {
-            belongs.name(Arc::new(pod.workload("")));
+        if pod.started <= opened && !self.is_over() && handle.workload().is_none() {
+            handle.name(Arc::new(pod.workload("")));
         }
         true
     }
@@ -227,18 +227,18 @@ enum Named {
     Fully,
 }
 
-fn name_container(belongs: &Belongs, pods: &Pods) -> Named {
-    let id = belongs.container_id();
-    let pod = pods.by_uid(belongs.pod_uid());
+fn name_container(handle: &WorkloadHandle, pods: &Pods) -> Named {
+    let id = handle.container_id();
+    let pod = pods.by_uid(handle.pod_uid());
     let Some(pod) = pod.or_else(|| pods.by_container(id)) else {
         return Named::No;
     };
     let workload = pod.workload(id);
     let fully = !workload.container.is_empty() || id.is_empty();
-    let known = belongs.workload();
+    let known = handle.workload();
     // A container that was named keeps its name when its pod knows a newer one only.
     if known.is_none_or(|known| *known != workload && (fully || known.container.is_empty())) {
-        belongs.name(Arc::new(workload));
+        handle.name(Arc::new(workload));
     }
     if fully { Named::Fully } else { Named::Pod }
 }
@@ -273,8 +273,8 @@ mod tests {
         }
     }
 
-    fn names(belongs: &Belongs) -> Option<(String, String)> {
-        let workload = belongs.workload()?;
+    fn names(handle: &WorkloadHandle) -> Option<(String, String)> {
+        let workload = handle.workload()?;
         Some((workload.pod.clone(), workload.container.clone()))
     }
 
@@ -285,20 +285,20 @@ mod tests {
     #[test]
     fn container_is_named_in_steps_as_the_api_server_tells() {
         let (pods, waiting) = (Pods::default(), Waiting::default());
-        let belongs = Belongs::to_pod("u1", "c1");
-        assert!(!waiting.container(&belongs, &pods));
-        assert_eq!(names(&belongs), None);
+        let handle = WorkloadHandle::to_pod("u1", "c1");
+        assert!(!waiting.container(&handle, &pods));
+        assert_eq!(names(&handle), None);
         pods.put(pod("u1", "", "10.0.0.1"));
         waiting.name(&pods);
-        assert_eq!(names(&belongs), told("pod-u1", ""));
+        assert_eq!(names(&handle), told("pod-u1", ""));
         assert!(waiting.youngest().is_some());
         pods.put(pod("u1", "c1", "10.0.0.1"));
         waiting.name(&pods);
-        assert_eq!(names(&belongs), told("pod-u1", "app"));
+        assert_eq!(names(&handle), told("pod-u1", "app"));
         assert!(waiting.is_empty());
         pods.remove("u1");
         waiting.name(&pods);
-        assert_eq!(names(&belongs), told("pod-u1", "app"));
+        assert_eq!(names(&handle), told("pod-u1", "app"));
     }
 
     #[test]
@@ -307,9 +307,9 @@ mod tests {
         pods.put(pod("u1", "c1", "10.0.0.1"));
         // The uid may be hidden, or be another in the cgroup.
         for uid in ["u1", "", "other"] {
-            let belongs = Belongs::to_pod(uid, "c1");
-            assert!(waiting.container(&belongs, &pods), "{uid}");
-            assert_eq!(names(&belongs), told("pod-u1", "app"));
+            let handle = WorkloadHandle::to_pod(uid, "c1");
+            assert!(waiting.container(&handle, &pods), "{uid}");
+            assert_eq!(names(&handle), told("pod-u1", "app"));
         }
         assert!(waiting.is_empty());
     }
@@ -317,7 +317,10 @@ mod tests {
     #[test]
     fn container_runtime_names_what_the_api_server_has_not_told_and_that_names_it_better() {
         let (pods, of_runtime, waiting) = (Pods::default(), Pods::default(), Waiting::default());
-        let (early, late) = (Belongs::to_pod("u1", "c1"), Belongs::to_pod("u2", "c2"));
+        let (early, late) = (
+            WorkloadHandle::to_pod("u1", "c1"),
+            WorkloadHandle::to_pod("u2", "c2"),
+        );
         let owned = |pod: Pod| Pod {
             owner: h2trace_core::attribution::Owner {
                 kind: "Deployment".into(),
@@ -342,10 +345,10 @@ mod tests {
     #[test]
     fn connections_that_have_ended_do_not_wait() {
         let (pods, waiting) = (Pods::default(), Waiting::default());
-        let belongs = Belongs::to_pod("u1", "c1");
-        waiting.container(&belongs, &pods);
+        let handle = WorkloadHandle::to_pod("u1", "c1");
+        waiting.container(&handle, &pods);
         assert_eq!(waiting.len(), 1);
-        drop(belongs);
+        drop(handle);
         waiting.name(&pods);
         assert!(waiting.is_empty());
     }
@@ -387,7 +390,7 @@ mod tests {
     #[test]
     fn peer_whose_own_end_is_seen_is_named_as_that() {
         let (pods, waiting) = (Pods::default(), Waiting::default());
-        let own = Belongs::to_pod("u1", "c1");
+        let own = WorkloadHandle::to_pod("u1", "c1");
         let peer = waiting.address("10.0.0.1".parse().unwrap(), &pods);
         waiting.container(&own, &pods);
         waiting.is_end(&peer, &own);
@@ -399,7 +402,7 @@ mod tests {
         waiting.name(&pods);
         assert_eq!(names(&peer), told("pod-u1", "app"));
         assert!(lock(&waiting.ends).is_empty());
-        let late = Belongs::to_address();
+        let late = WorkloadHandle::to_address();
         waiting.is_end(&late, &own);
         assert_eq!(names(&late), told("pod-u1", "app"));
         assert!(lock(&waiting.ends).is_empty());
@@ -408,11 +411,11 @@ mod tests {
     #[test]
     fn what_waits_is_bounded() {
         let (pods, waiting) = (Pods::default(), Waiting::default());
-        let all: Vec<Belongs> = (0..limits::WORKLOADS_WAITING + 5)
-            .map(|n| Belongs::to_pod("u", &n.to_string()))
+        let all: Vec<WorkloadHandle> = (0..limits::WORKLOADS_WAITING + 5)
+            .map(|n| WorkloadHandle::to_pod("u", &n.to_string()))
             .collect();
-        for belongs in &all {
-            waiting.container(belongs, &pods);
+        for handle in &all {
+            waiting.container(handle, &pods);
         }
         assert_eq!(
             (waiting.len(), waiting.beyond_limit()),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use frames::Frames;
 pub use output::{ConnectionInfo, FieldSeen, FrameSeen, HopEnd, Loss, Output, Protocol, Sink};
 
-use crate::attribution::Belongs;
+use crate::attribution::WorkloadHandle;
 use crate::connection::ConnectionId;
 use crate::connection::table::Table;
 use crate::event::{
@@ -37,8 +37,13 @@ pub trait Names {
 
     /// The pods of both ends of a connection, the own one first: that of process `pid` in the v2 cgroup `cgroup` (0:
     /// unknown), and that at the other end as far as the addresses (own, other) tell.
-    fn workloads(&mut self, _pid: u32, _cgroup: u64, _addresses: [&Address; 2]) -> [Belongs; 2] {
-        [Belongs::to_host(), Belongs::to_host()]
+    fn workloads(
+        &mut self,
+        _pid: u32,
+        _cgroup: u64,
+        _addresses: [&Address; 2],
+    ) -> [WorkloadHandle; 2] {
+        [WorkloadHandle::to_host(), WorkloadHandle::to_host()]
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::anomaly::kind::{Finding, Kind};
-use crate::attribution::Belongs;
+use crate::attribution::WorkloadHandle;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::{Address, Opened, OtherProtocol, Process, Timestamp};
 use crate::frame::head::Head;
@@ -42,9 +42,9 @@ pub struct ConnectionInfo {
     /// The process at the other end, where a recording names it.
     pub peer_process: Option<Process>,
     /// The pod of the observed end.
-    pub workload: Belongs,
+    pub workload: WorkloadHandle,
     /// The pod of the other end, as far as its address names one.
-    pub peer_workload: Belongs,
+    pub peer_workload: WorkloadHandle,
     /// How it came to be.
     pub opened: Opened,
     /// It was seen from its first byte.

@@ -62,8 +62,8 @@ fn no_pod() -> Value {
 #[test]
 fn end_in_a_pod_without_names_carries_its_ids() {
     let mut info = sample::connection();
-    info.workload = h2trace_core::attribution::Belongs::to_pod("uid-1", "c1");
-    info.peer_workload = h2trace_core::attribution::Belongs::to_address();
+    info.workload = h2trace_core::attribution::WorkloadHandle::to_pod("uid-1", "c1");
+    info.peer_workload = h2trace_core::attribution::WorkloadHandle::to_address();
     let mut json = Json::new(WallClock::with_boot(0), Verdict::Benign);
     json.accept(&Output::Connection(std::sync::Arc::new(info)));
     let line: Value = serde_json::from_slice(&json.take()).unwrap();

@@ -1,6 +1,6 @@
 //! The labels of a connection end.
 
-use h2trace_core::attribution::Belongs;
+use h2trace_core::attribution::WorkloadHandle;
 use h2trace_core::pipeline::ConnectionInfo;
 
 use crate::export::labels::{OTHER, UNKNOWN};
@@ -70,9 +70,9 @@ impl Names {
 }
 
 /// Nothing more is to come of its names: it is no pod's, or pod and container are known.
-pub(super) fn settled(belongs: &Belongs) -> bool {
-    !belongs.in_pod()
-        || belongs
+pub(super) fn settled(handle: &WorkloadHandle) -> bool {
+    !handle.in_pod()
+        || handle
             .workload()
             .is_some_and(|workload| !workload.pod.is_empty() && !workload.container.is_empty())
 }

@@ -1,6 +1,6 @@
 //! What ends of connections are called: their process and, where there is one, their pod.
 
-use h2trace_core::attribution::Belongs;
+use h2trace_core::attribution::WorkloadHandle;
 use h2trace_core::pipeline::ConnectionInfo;
 
 use super::printable;
@@ -52,15 +52,15 @@ pub(super) fn peer(info: &ConnectionInfo) -> String {
 }
 
 /// `shop/cart-7d9f`; while the names are not known, the pod's uid. None where there is no pod.
-pub(super) fn pod(belongs: &Belongs) -> Option<String> {
-    if let Some(workload) = belongs.workload() {
+pub(super) fn pod(handle: &WorkloadHandle) -> Option<String> {
+    if let Some(workload) = handle.workload() {
         return Some(format!(
             "{}/{}",
             printable(&workload.namespace),
             printable(&workload.pod)
         ));
     }
-    match belongs.pod_uid() {
+    match handle.pod_uid() {
         "" => None,
         uid => Some(format!("pod {uid}")),
     }
@@ -80,7 +80,7 @@ mod tests {
         let mut info = sample::connection();
         assert_eq!(end(&info, info.pid), "node[4242]");
         assert_eq!(peer(&info), "127.0.0.1:8080");
-        info.workload = Belongs::to_pod("uid-1", "c1");
+        info.workload = WorkloadHandle::to_pod("uid-1", "c1");
         assert_eq!(end(&info, info.pid), "node[4242] in pod uid-1");
         let workload = |container: &str| {
             Arc::new(Workload {
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(end(&info, 7), "node[7] in shop/cart-7d9f");
         info.workload.name(workload("app"));
         assert_eq!(end(&info, 7), "node[7] in shop/cart-7d9f (container app)");
-        info.peer_workload = Belongs::to_address();
+        info.peer_workload = WorkloadHandle::to_address();
         assert_eq!(peer(&info), "127.0.0.1:8080");
         info.peer_workload.name(workload(""));
         assert_eq!(peer(&info), "127.0.0.1:8080 (shop/cart-7d9f)");

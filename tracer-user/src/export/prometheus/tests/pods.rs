@@ -1,6 +1,6 @@
 //! Series of pods: under their names, whenever these come, and never too many of them.
 
-use h2trace_core::attribution::{Belongs, Owner, Workload};
+use h2trace_core::attribution::{Owner, Workload, WorkloadHandle};
 use h2trace_core::connection::{ConnectionEnd, ConnectionId};
 use h2trace_core::pipeline::HopEnd;
 
@@ -24,21 +24,21 @@ fn workload(pod: &str) -> Workload {
     }
 }
 
-fn unnamed(pod: &str) -> Belongs {
+fn unnamed(pod: &str) -> WorkloadHandle {
     let workload = workload(pod);
-    Belongs::to_pod(&workload.pod_uid, &workload.container_id)
+    WorkloadHandle::to_pod(&workload.pod_uid, &workload.container_id)
 }
 
-fn named(pod: &str) -> Belongs {
-    let belongs = unnamed(pod);
-    belongs.name(Arc::new(workload(pod)));
-    belongs
+fn named(pod: &str) -> WorkloadHandle {
+    let handle = unnamed(pod);
+    handle.name(Arc::new(workload(pod)));
+    handle
 }
 
-fn connection(id: u64, belongs: &Belongs) -> Arc<ConnectionInfo> {
+fn connection(id: u64, handle: &WorkloadHandle) -> Arc<ConnectionInfo> {
     Arc::new(ConnectionInfo {
         id: ConnectionId(id),
-        workload: belongs.clone(),
+        workload: handle.clone(),
         ..sample::connection()
     })
 }
@@ -136,13 +136,13 @@ fn a_proxy_is_named_by_its_pod() {
 fn pod_is_not_shown_before_it_has_its_name_and_nothing_is_lost() {
     let mut exporter = Exporter::new().unwrap();
     second(&mut exporter, 1);
-    let belongs = unnamed("cart-1");
-    let first = connection(1, &belongs);
+    let handle = unnamed("cart-1");
+    let first = connection(1, &handle);
     exporter.accept(&Output::Connection(Arc::clone(&first)));
     call(&mut exporter, &first);
     // One that is over before the name comes, of a handle of its own.
     let own = unnamed("cart-1");
-    let short = connection(2, &belongs);
+    let short = connection(2, &handle);
     exporter.accept(&Output::Connection(Arc::clone(&short)));
     call(&mut exporter, &short);
     close(&mut exporter, &short);
@@ -153,7 +153,7 @@ fn pod_is_not_shown_before_it_has_its_name_and_nothing_is_lost() {
         "h2trace_self_connections_without_names 1",
     );
 
-    belongs.name(Arc::new(workload("cart-1")));
+    handle.name(Arc::new(workload("cart-1")));
     own.name(Arc::new(workload("cart-1")));
     // One that finds the name at once, before what waits for it is shown.
     let late = connection(3, &own);
@@ -182,8 +182,8 @@ fn pod_is_not_shown_before_it_has_its_name_and_nothing_is_lost() {
 fn pod_without_a_name_for_long_is_unknown_and_counts_under_its_name_from_then_on() {
     let mut exporter = Exporter::new().unwrap();
     second(&mut exporter, 1);
-    let belongs = unnamed("cart-1");
-    let info = connection(1, &belongs);
+    let handle = unnamed("cart-1");
+    let info = connection(1, &handle);
     exporter.accept(&Output::Connection(Arc::clone(&info)));
     call(&mut exporter, &info);
     second(&mut exporter, 11);
@@ -191,7 +191,7 @@ fn pod_without_a_name_for_long_is_unknown_and_counts_under_its_name_from_then_on
     let before = format!("h2trace_streams_opened_total{{{unknown}}} 1");
     assert_series(&exported(&exporter), &before);
 
-    belongs.name(Arc::new(workload("cart-1")));
+    handle.name(Arc::new(workload("cart-1")));
     second(&mut exporter, 12);
     call(&mut exporter, &info);
     call(&mut exporter, &info);
@@ -268,7 +268,7 @@ fn ends_beyond_the_bound_that_all_have_connections_are_other() {
         let info = connection(n, &named(&format!("cart-{n}")));
         exporter.accept(&Output::Connection(Arc::clone(&info)));
     }
-    let host = connection(9_999_999, &Belongs::to_host());
+    let host = connection(9_999_999, &WorkloadHandle::to_host());
     exporter.accept(&Output::Connection(host));
     let text = exported(&exporter);
     for series in [
