@@ -3,10 +3,10 @@
 //! The same pipeline serves live capture, files, tests, fuzzing and benches. It has no clock: time
 //! comes in with the events and with [`Pipeline::advance`].
 
+mod analysis;
 mod conn;
 mod frames;
 mod lane;
-mod later;
 mod output;
 #[cfg(test)]
 mod tests;
@@ -26,8 +26,8 @@ use crate::event::{
 };
 use crate::limits;
 use crate::stream::table::Shown;
+use analysis::Analysis;
 use conn::Conn;
-use later::Later;
 
 /// Names processes and pods. The live tracer asks `/proc` and Kubernetes; files and tests bring their own
 /// names.
@@ -79,7 +79,7 @@ pub struct Pipeline {
     settings: Settings,
     frames: Frames,
     table: Table<Conn>,
-    later: Later,
+    analysis: Analysis,
     due: BinaryHeap<Reverse<(Timestamp, SocketKey)>>,
     next_id: u64,
     n_http2: usize,
@@ -95,7 +95,7 @@ impl Pipeline {
             settings,
             frames: Frames::Untold,
             table: Table::new(limits::CONNECTIONS),
-            later: Later::default(),
+            analysis: Analysis::default(),
             due: BinaryHeap::new(),
             next_id: 1,
             n_http2: 0,
@@ -114,7 +114,7 @@ impl Pipeline {
     /// Does not join the two sides of a proxy: benches measure by it what the join costs.
     #[must_use]
     pub fn without_hops(mut self) -> Pipeline {
-        self.later.without_hops();
+        self.analysis.without_hops();
         self
     }
 
@@ -132,14 +132,14 @@ impl Pipeline {
                     // Its Open record was lost: follow it all the same, without its addresses.
                     self.open(event, &nameless(), sink);
                 }
-                self.with(event, sink, |conn, later, sink| {
-                    conn.bytes(event.at, event.task, bytes, later, sink);
+                self.with(event, sink, |conn, analysis, sink| {
+                    conn.bytes(event.at, event.task, bytes, analysis, sink);
                 });
             }
             What::Unrecognised(unrecognised) => {
                 let mut over = false;
-                self.with(event, sink, |conn, later, sink| {
-                    over = conn.unrecognised(event.at, unrecognised, later, sink);
+                self.with(event, sink, |conn, analysis, sink| {
+                    over = conn.unrecognised(event.at, unrecognised, analysis, sink);
                 });
                 if over {
                     self.table.remove(&event.socket);
@@ -150,8 +150,8 @@ impl Pipeline {
                     .table
                     .peek_mut(&event.socket)
                     .and_then(|conn| conn.unix_peer());
-                self.with(event, sink, |conn, later, sink| {
-                    conn.end(event.at, end, later, sink);
+                self.with(event, sink, |conn, analysis, sink| {
+                    conn.end(event.at, end, analysis, sink);
                 });
                 // The two ends of an AF_UNIX connection have no close event of their own: that this end
                 // reads end of file means that the other one, if it is followed too, has been closed.
@@ -176,7 +176,7 @@ impl Pipeline {
             // A later wake-up that stands in the heap as well does no harm.
             conn.scheduled = None;
             let before = conn.live();
-            let over = conn.advance(now, &mut self.later, sink);
+            let over = conn.advance(now, &mut self.analysis, sink);
             let after = if over { Live::default() } else { conn.live() };
             let next = conn.next_due();
             self.count(before, after);
@@ -190,7 +190,7 @@ impl Pipeline {
                 }
             }
         }
-        self.later.advance(now, sink);
+        self.analysis.advance(now, sink);
     }
 
     /// The trace ends: what is open is handed out as unknown, without a finding.
@@ -200,9 +200,9 @@ impl Pipeline {
         // The same input, the same output.
         conns.sort_by_key(Conn::id);
         for mut conn in conns {
-            conn.finish(now, &mut self.later, sink);
+            conn.finish(now, &mut self.analysis, sink);
         }
-        self.later.finish(now, sink);
+        self.analysis.finish(now, sink);
         self.due.clear();
         self.n_http2 = 0;
         self.n_streams = 0;
@@ -256,12 +256,12 @@ impl Pipeline {
         };
         let shown = Arc::clone(&self.settings.shown);
         let mut conn = Conn::new(event.socket, info, open, shown, self.frames);
-        if !self.later.joins() {
+        if !self.analysis.joins() {
             conn.without_openings();
         }
         if let Some(mut evicted) = self.table.insert(event.socket, event.at, conn) {
             let before = evicted.live();
-            evicted.evict(event.at, &mut self.later, sink);
+            evicted.evict(event.at, &mut self.analysis, sink);
             self.count(before, Live::default());
         }
     }
@@ -283,18 +283,18 @@ impl Pipeline {
         &mut self,
         event: &Event<'_>,
         sink: &mut dyn Sink,
-        act: impl FnOnce(&mut Conn, &mut Later, &mut dyn Sink),
+        act: impl FnOnce(&mut Conn, &mut Analysis, &mut dyn Sink),
     ) {
         let Some(conn) = self.table.touch(&event.socket, event.at) else {
             return;
         };
         let before = conn.live();
-        act(conn, &mut self.later, sink);
+        act(conn, &mut self.analysis, sink);
         let excess = (self.n_streams + conn.live().streams)
             .saturating_sub(before.streams)
             .saturating_sub(self.max_streams);
         if excess > 0 {
-            conn.relieve(excess, event.at, &mut self.later, sink);
+            conn.relieve(excess, event.at, &mut self.analysis, sink);
         }
         let after = conn.live();
         let next = conn

@@ -14,9 +14,9 @@ use crate::event::{
 };
 use crate::frame::{Fault, Frame, Step};
 use crate::limits;
+use crate::pipeline::analysis::Analysis;
 use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
-use crate::pipeline::later::Later;
 use crate::pipeline::output::limit_cause;
 use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
 use crate::stream::condition::Standing;
@@ -138,7 +138,7 @@ impl Conn {
         at: Timestamp,
         task: Task,
         bytes: &Bytes<'_>,
-        later: &mut Later,
+        analysis: &mut Analysis,
         sink: &mut dyn Sink,
     ) {
         self.last_bytes = self.last_bytes.max(at);
@@ -184,7 +184,7 @@ impl Conn {
             let alone = self.frames.settle(sender);
             self.tell_frames(alone, sink);
         }
-        self.events(later, sink);
+        self.events(analysis, sink);
     }
 
     /// The first bytes are not HTTP/2. True when nothing of this connection is worth following.
@@ -192,12 +192,12 @@ impl Conn {
         &mut self,
         at: Timestamp,
         unrecognised: &Unrecognised<'_>,
-        later: &mut Later,
+        analysis: &mut Analysis,
         sink: &mut dyn Sink,
     ) -> bool {
         if self.announced {
             self.answered_otherwise(at, unrecognised);
-            self.events(later, sink);
+            self.events(analysis, sink);
             return false;
         }
         if unrecognised.protocol == OtherProtocol::Http1 {
@@ -223,7 +223,7 @@ impl Conn {
         info.role = self.role.get();
         self.info = Arc::new(info);
         sink.accept(&Output::Connection(Arc::clone(&self.info)));
-        later.speaks_other(&self.info, unrecognised.protocol);
+        analysis.speaks_other(&self.info, unrecognised.protocol);
         true
     }
 
@@ -243,13 +243,19 @@ impl Conn {
         }
     }
 
-    pub(crate) fn end(&mut self, at: Timestamp, end: &End, later: &mut Later, sink: &mut dyn Sink) {
+    pub(crate) fn end(
+        &mut self,
+        at: Timestamp,
+        end: &End,
+        analysis: &mut Analysis,
+        sink: &mut dyn Sink,
+    ) {
         if let EndCause::Desync(direction) = end.cause {
             if self.foreign {
                 return;
             }
             self.desync(direction, at, sink);
-            self.events(later, sink);
+            self.events(analysis, sink);
             return;
         }
         for (direction, offset) in [
@@ -265,14 +271,14 @@ impl Conn {
         self.ending.sign(end.cause, at);
         self.streams.end_begun(self.ending.cause());
         self.flush(sink);
-        self.events(later, sink);
+        self.events(analysis, sink);
     }
 
     /// Time passes. True when the connection is over.
     pub(crate) fn advance(
         &mut self,
         now: Timestamp,
-        later: &mut Later,
+        analysis: &mut Analysis,
         sink: &mut dyn Sink,
     ) -> bool {
         self.streams.advance(now);
@@ -281,9 +287,9 @@ impl Conn {
             self.miss_the_end(at, sink);
             self.streams.connection_ended(why, at);
         }
-        self.events(later, sink);
+        self.events(analysis, sink);
         if over.is_some() {
-            self.leave_hops(later);
+            self.leave_hops(analysis);
         }
         over.is_some()
     }
@@ -294,18 +300,18 @@ impl Conn {
         &mut self,
         excess: usize,
         at: Timestamp,
-        later: &mut Later,
+        analysis: &mut Analysis,
         sink: &mut dyn Sink,
     ) {
         for _ in 0..excess.min(self.streams.live()) {
             self.streams.relieve(at);
         }
-        self.events(later, sink);
+        self.events(analysis, sink);
     }
 
-    fn leave_hops(&mut self, later: &mut Later) {
+    fn leave_hops(&mut self, analysis: &mut Analysis) {
         if std::mem::take(&mut self.at_hops) {
-            later.disconnected(&self.info);
+            analysis.disconnected(&self.info);
         }
     }
 
@@ -484,16 +490,16 @@ impl Conn {
     }
 
     /// Hands on what the stream table has ready.
-    fn events(&mut self, later: &mut Later, sink: &mut dyn Sink) {
+    fn events(&mut self, analysis: &mut Analysis, sink: &mut dyn Sink) {
         if self.announced && !self.at_hops {
             self.at_hops = true;
-            later.connected(&self.info);
+            analysis.connected(&self.info);
         }
         while let Some(event) = self.streams.poll() {
-            let findings = later.rules.judge(&event);
+            let findings = analysis.rules.judge(&event);
             let info = Arc::clone(&self.info);
             match event {
-                StreamEvent::Requested(opening) => later.requested(&info, &opening),
+                StreamEvent::Requested(opening) => analysis.requested(&info, &opening),
                 StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened { info }),
                 StreamEvent::Ended(record) => {
                     let output = Output::Stream {
@@ -508,7 +514,7 @@ impl Conn {
                         findings,
                     } = output
                     {
-                        later.ended(&info, record, &findings, sink);
+                        analysis.ended(&info, record, &findings, sink);
                     }
                 }
                 StreamEvent::GoAway { go_away, .. } => {
@@ -518,7 +524,7 @@ impl Conn {
                 StreamEvent::Condition(condition) => {
                     self.say(findings, sink);
                     if let Standing::Overdue { .. } = condition.what {
-                        let kept = later.overdue(&info, &condition);
+                        let kept = analysis.overdue(&info, &condition);
                         self.say(kept.into_iter().collect(), sink);
                     }
                 }

@@ -3,7 +3,7 @@
 use super::Conn;
 use crate::event::{Boundary, Direction, Timestamp};
 use crate::pipeline::Sink;
-use crate::pipeline::later::Later;
+use crate::pipeline::analysis::Analysis;
 use crate::stream::table::Context;
 
 impl Conn {
@@ -58,13 +58,13 @@ impl Conn {
     }
 
     /// This connection has to go for another one.
-    pub(crate) fn evict(&mut self, now: Timestamp, later: &mut Later, sink: &mut dyn Sink) {
+    pub(crate) fn evict(&mut self, now: Timestamp, analysis: &mut Analysis, sink: &mut dyn Sink) {
         self.loss(now, "limit_connections", None, sink);
-        self.finish(now, later, sink);
+        self.finish(now, analysis, sink);
     }
 
     /// The trace ends.
-    pub(crate) fn finish(&mut self, now: Timestamp, later: &mut Later, sink: &mut dyn Sink) {
+    pub(crate) fn finish(&mut self, now: Timestamp, analysis: &mut Analysis, sink: &mut dyn Sink) {
         self.streams.advance(now);
         if self.ending.begun() {
             let (why, at) = self.ending.verdict(now);
@@ -73,7 +73,7 @@ impl Conn {
         } else {
             self.streams.trace_ended(now);
         }
-        self.events(later, sink);
-        self.leave_hops(later);
+        self.events(analysis, sink);
+        self.leave_hops(analysis);
     }
 }

@@ -19,9 +19,9 @@ use crate::stream::record::StreamRecord;
 /// A connection as one of its two ends names it; the network namespace where the address alone is not enough.
 type EndKey = (SocketAddr, SocketAddr, u32);
 
-/// What comes after the streams.
+/// The stages after the streams: hops and rules.
 #[derive(Default)]
-pub(super) struct Later {
+pub(super) struct Analysis {
     pub(super) rules: Rules,
     hops: Hops<HopEnd>,
     /// Nobody asked for hops.
@@ -32,7 +32,7 @@ pub(super) struct Later {
     peers: Map<u64, Arc<ConnectionInfo>>,
 }
 
-impl Later {
+impl Analysis {
     pub(super) fn without_hops(&mut self) {
         self.hops_off = true;
     }
