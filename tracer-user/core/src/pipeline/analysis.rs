@@ -12,7 +12,7 @@ use crate::connection::Endpoint;
 use crate::event::{Address, OtherProtocol, Timestamp};
 use crate::hop::fast::Map;
 use crate::hop::{Hops, OtherSide, ProxyKey, Side};
-use crate::stream::condition::Condition;
+use crate::stream::condition::ConditionReport;
 use crate::stream::digest::Opening;
 use crate::stream::record::StreamRecord;
 
@@ -150,7 +150,7 @@ impl Analysis {
     pub(super) fn overdue(
         &mut self,
         info: &ConnectionInfo,
-        waiting: &Condition,
+        waiting: &ConditionReport,
     ) -> Option<Finding> {
         let request = waiting.stream.as_deref()?;
         let of = (request.connection, request.stream_id);

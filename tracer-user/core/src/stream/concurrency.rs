@@ -2,7 +2,7 @@
 
 use crate::event::Timestamp;
 use crate::stream::condition::{
-    CROSSING_GRACE_NS, OverCap, REOPENED_AT_ONCE_NS, SATURATION_NS, SATURATION_REOPENED, Standing,
+    CROSSING_GRACE_NS, Condition, OverCap, REOPENED_AT_ONCE_NS, SATURATION_NS, SATURATION_REOPENED,
 };
 
 /// As many streams are open as may be.
@@ -82,13 +82,13 @@ impl Concurrency {
     }
 
     /// What is to be told now.
-    pub(super) fn take_standing(&mut self, now: Timestamp) -> Option<Standing> {
+    pub(super) fn take_condition(&mut self, now: Timestamp) -> Option<Condition> {
         if let Some(over) = self.over
             && !self.over_told
             && now.since(over.since) >= CROSSING_GRACE_NS
         {
             self.over_told = true;
-            return Some(Standing::OverCap(over));
+            return Some(Condition::OverCap(over));
         }
         let full = self.full.as_mut()?;
         let due = !full.told
@@ -97,7 +97,7 @@ impl Concurrency {
             && now.since(full.since) >= SATURATION_NS;
         full.told |= due;
         let (cap, since, n_reopened) = (full.cap, full.since, full.n_reopened);
-        due.then_some(Standing::Saturated {
+        due.then_some(Condition::Saturated {
             cap,
             since,
             n_reopened,

@@ -33,27 +33,27 @@ pub(crate) const LEFT_OPEN_NS: u64 = 300_000_000_000;
 /// or so.
 pub(crate) const RESPONSE_OVERDUE_NS: u64 = 300_000_000_000;
 
-/// A condition.
+/// A condition that holds, as it is reported.
 #[derive(Clone, Debug)]
-pub struct Condition {
+pub struct ConditionReport {
     /// The connection end.
     pub connection: ConnectionId,
     /// Role of the observed end.
     pub role: Option<Endpoint>,
-    /// When it was told.
+    /// When it was reported.
     pub at: Timestamp,
-    /// What stands.
-    pub what: Standing,
+    /// The condition.
+    pub what: Condition,
     /// The stream as it is, when it is about one (its `end` and `outcome` mean nothing yet).
     pub stream: Option<Box<StreamRecord>>,
 }
 
-/// What stands.
+/// The condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Condition {
     /// A sender waits for a window in the middle of a message.
     Stalled(Stall),
-    /// A sender broke a rule of flow control; `Condition::stream` is the one it did so on, if it is still
+    /// A sender broke a rule of flow control; `ConditionReport::stream` is the one it did so on, if it is still
     /// there.
     Fault(FlowFault),
     /// As many streams are open as the server allows, and each end lets another one begin at once.
@@ -112,7 +112,7 @@ pub struct FlowFault {
     pub at: Timestamp,
     /// What.
     pub breach: FlowBreach,
-    /// A [`Condition`] has told it already.
+    /// A [`ConditionReport`] has told it already.
     pub told: bool,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::{ErrorCode, StreamId};
-use crate::stream::condition::{Condition, FlowNotes};
+use crate::stream::condition::{ConditionReport, FlowNotes};
 use crate::stream::control::{Pings, UnansweredPing};
 use crate::stream::digest::Opening;
 use crate::stream::rate::Flood;
@@ -518,7 +518,7 @@ pub enum StreamEvent {
         at: Timestamp,
     },
     /// Something stands for longer than it should.
-    Condition(Box<Condition>),
+    Condition(Box<ConditionReport>),
     /// A bound of `limits` was reached (the name of its counter).
     Limit(&'static str),
 }

@@ -25,7 +25,7 @@ use crate::connection::{ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::hop::Hop;
-use crate::stream::condition::{Condition, Standing};
+use crate::stream::condition::{Condition, ConditionReport};
 use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 
 use connection::Connections;
@@ -149,26 +149,26 @@ impl Rules {
     }
 
     /// What stands for longer than it should.
-    fn condition(&mut self, condition: &Condition) -> Option<Finding> {
+    fn condition(&mut self, condition: &ConditionReport) -> Option<Finding> {
         let at = condition.at;
         let stream = condition.stream.as_deref();
         let said = match condition.what {
-            Standing::Stalled(stall) => flow_control::stalled(&stall, at, stream),
-            Standing::Fault(fault) => flow_control::fault(&fault),
-            Standing::Saturated {
+            Condition::Stalled(stall) => flow_control::stalled(&stall, at, stream),
+            Condition::Fault(fault) => flow_control::fault(&fault),
+            Condition::Saturated {
                 cap,
                 since,
                 n_reopened,
             } => concurrency::saturated(cap, since, n_reopened, at),
-            Standing::OverCap(over) => concurrency::over_cap(&over),
-            Standing::LeftOpen { since } => idle::left_open(since, at),
-            Standing::Overdue { since } => self.idle.overdue(stream?, since, at, &self.shapes)?,
+            Condition::OverCap(over) => concurrency::over_cap(&over),
+            Condition::LeftOpen { since } => idle::left_open(since, at),
+            Condition::Overdue { since } => self.idle.overdue(stream?, since, at, &self.shapes)?,
         };
         let waits = match condition.what {
-            Standing::Stalled(stall) => stall.sender,
+            Condition::Stalled(stall) => stall.sender,
             _ => Endpoint::Server,
         };
-        Some(standing(condition, said, waits))
+        Some(condition_finding(condition, said, waits))
     }
 
     fn stream(&mut self, record: &StreamRecord) -> Vec<Finding> {
@@ -301,7 +301,7 @@ fn of_reset(record: &StreamRecord) -> Option<Finding> {
 }
 
 /// A finding about what stands. `waits`: whose windows are of interest.
-fn standing(condition: &Condition, said: Said, waits: Endpoint) -> Finding {
+fn condition_finding(condition: &ConditionReport, said: Said, waits: Endpoint) -> Finding {
     let mut found = match condition.stream.as_deref() {
         Some(record) => {
             let place = record.path.as_deref().unwrap_or_default();

@@ -6,7 +6,7 @@ use crate::event::Timestamp;
 use crate::frame::HeaderBlock;
 use crate::hop::{Hop, Hops, ProxyKey, Side};
 use crate::limits;
-use crate::stream::condition::Standing;
+use crate::stream::condition::Condition;
 use crate::stream::record::{StreamEvent, StreamRecord};
 use crate::stream::script::{C, S, Script, block, grpc_response, message, trailers};
 
@@ -80,7 +80,7 @@ impl Proxied {
             match event {
                 StreamEvent::Requested(opening) => self.hops.requested(self.place, side, &opening),
                 StreamEvent::Condition(condition) => {
-                    if let (Standing::Overdue { .. }, Some(request)) =
+                    if let (Condition::Overdue { .. }, Some(request)) =
                         (condition.what, &condition.stream)
                     {
                         let of = (request.connection, request.stream_id);

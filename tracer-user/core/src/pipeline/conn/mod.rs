@@ -19,7 +19,7 @@ use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
 use crate::pipeline::output::limit_cause;
 use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
-use crate::stream::condition::Standing;
+use crate::stream::condition::Condition;
 use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
 
@@ -523,7 +523,7 @@ impl Conn {
                 }
                 StreamEvent::Condition(condition) => {
                     self.say(findings, sink);
-                    if let Standing::Overdue { .. } = condition.what {
+                    if let Condition::Overdue { .. } = condition.what {
                         let kept = analysis.overdue(&info, &condition);
                         self.say(kept.into_iter().collect(), sink);
                     }

@@ -9,7 +9,7 @@ const SECOND: u64 = 1_000_000_000;
 
 impl Driver {
     /// Findings that are not about a stream that ended.
-    fn standing(&self) -> Vec<&Finding> {
+    fn condition_findings(&self) -> Vec<&Finding> {
         let outputs = self.out.0.iter();
         outputs
             .filter_map(|output| match output {
@@ -56,12 +56,12 @@ fn a_stalled_connection_is_found_by_time_alone_and_once() {
     driver.send(Direction::Rx, &part_of_a_message(1, 60_000));
     driver.send(Direction::Rx, &part_of_a_message(3, 5_535));
     driver.pass(WINDOW_STALL_NS - SECOND);
-    assert!(driver.standing().is_empty());
+    assert!(driver.condition_findings().is_empty());
     driver.pass(2 * SECOND);
     for _ in 0..100 {
         driver.pass(SECOND);
     }
-    let found = driver.standing();
+    let found = driver.condition_findings();
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(
         (
@@ -102,7 +102,11 @@ fn a_connection_that_gets_window_is_not_stalled() {
         driver.send(Direction::Tx, &window_update(0, 16_000));
         driver.send(Direction::Rx, &frame(0, 0, 1, &[b'x'; 16_000]));
     }
-    assert!(driver.standing().is_empty(), "{:#?}", driver.standing());
+    assert!(
+        driver.condition_findings().is_empty(),
+        "{:#?}",
+        driver.condition_findings()
+    );
 }
 
 #[test]
@@ -116,7 +120,7 @@ fn a_stream_left_open_is_found_by_time_alone_and_once() {
     );
     driver.pass(2 * LEFT_OPEN_NS);
     driver.pass(2 * LEFT_OPEN_NS);
-    let found = driver.standing();
+    let found = driver.condition_findings();
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(
         (found[0].kind, found[0].stream_id),

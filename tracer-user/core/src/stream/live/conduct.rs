@@ -22,7 +22,7 @@ pub(crate) struct View {
 impl Stream {
     /// HEADERS or DATA of `sender`, before anything is made of it. Only the order of its sender's own
     /// frames decides: how the frames of the two ends are ordered is not known so exactly.
-    pub(crate) fn heed(
+    pub(crate) fn check_frame_allowed(
         &mut self,
         sender: Endpoint,
         frame: &'static str,

@@ -1,9 +1,9 @@
 //! One stream while it is followed.
 
+pub(super) mod conditions;
 mod conduct;
 pub(super) mod direction;
 mod fields;
-pub(super) mod standing;
 mod telling;
 
 pub(super) use conduct::View;
@@ -16,8 +16,8 @@ use crate::stream::condition::FlowNotes;
 use crate::stream::content::{self, Content};
 use crate::stream::fields::Section;
 use crate::stream::flow::Flow;
+use crate::stream::live::conditions::Reported;
 use crate::stream::live::direction::{Direction, Progress};
-use crate::stream::live::standing::Told;
 use crate::stream::live::telling::push;
 use crate::stream::pair::Pair;
 use crate::stream::phase;
@@ -79,7 +79,7 @@ pub(super) struct Stream {
     pub(super) resets: Vec<Reset>,
     pub(super) flow: FlowNotes,
     /// What was told of it while it stood.
-    told: Told,
+    reported: Reported,
     /// A GOAWAY said that it was not processed, and nothing came back.
     pub(super) unprocessed: bool,
     pub(super) n_blocks: u32,
@@ -122,7 +122,7 @@ impl Stream {
             trailers_only: false,
             resets: Vec::new(),
             flow: FlowNotes::default(),
-            told: Told::default(),
+            reported: Reported::default(),
             unprocessed: false,
             n_blocks: 0,
             blocks_complete: true,

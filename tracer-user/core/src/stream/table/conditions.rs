@@ -1,4 +1,4 @@
-//! What stands on the connection or on its streams for longer than it should ([`Condition`]).
+//! What stands on the connection or on its streams for longer than it should ([`ConditionReport`]).
 
 use super::StreamTable;
 use crate::connection::Endpoint;
@@ -6,10 +6,10 @@ use crate::event::Timestamp;
 use crate::frame::{ErrorCode, StreamId};
 use crate::stream::concurrency::Concurrency;
 use crate::stream::condition::{
-    Condition, FlowBreach, FlowFault, Stall, Standing, WINDOW_STALL_NS, WindowOf,
+    Condition, ConditionReport, FlowBreach, FlowFault, Stall, WINDOW_STALL_NS, WindowOf,
 };
 use crate::stream::end;
-use crate::stream::live::standing::fault;
+use crate::stream::live::conditions::fault;
 use crate::stream::record::{StreamEnd, StreamEvent};
 
 use Endpoint::{Client, Server};
@@ -23,7 +23,7 @@ const LOOK_AGAIN_NS: u64 = 1_000_000_000;
 
 /// What to look for on one connection, and when.
 #[derive(Debug, Default)]
-pub(super) struct Looks {
+pub(super) struct ConditionTimers {
     /// When to look next.
     pub(super) next_at: Option<Timestamp>,
     concurrency: Concurrency,
@@ -39,8 +39,8 @@ impl StreamTable {
     /// After each step: what it may have begun is looked at in time.
     pub(super) fn look_out(&mut self, at: Timestamp) {
         self.count_streams(at);
-        if self.looks.next_at.is_none() && self.live() > 0 {
-            self.looks.next_at = Some(Timestamp(at.0.saturating_add(LOOK_NS)));
+        if self.condition_timers.next_at.is_none() && self.live() > 0 {
+            self.condition_timers.next_at = Some(Timestamp(at.0.saturating_add(LOOK_NS)));
         }
         let due = [
             self.flow.window(Client).breach(),
@@ -49,14 +49,14 @@ impl StreamTable {
         for breach in due.into_iter().flatten() {
             self.look_by(breach.due());
         }
-        if let Some(due) = self.looks.concurrency.next_due() {
+        if let Some(due) = self.condition_timers.concurrency.next_due() {
             self.look_by(due.max(at));
         }
     }
 
     /// There may be something to tell at that time.
     pub(super) fn look_by(&mut self, due: Timestamp) {
-        let next_at = &mut self.looks.next_at;
+        let next_at = &mut self.condition_timers.next_at;
         *next_at = Some(next_at.map_or(due, |next_at| next_at.min(due)));
     }
 
@@ -65,12 +65,12 @@ impl StreamTable {
         let mut next = Timestamp(now.0.saturating_add(LOOK_NS));
         let mut found = Vec::new();
         for (id, stream) in &mut self.streams {
-            if let Some(what) = stream.take_standing(now, &self.flow, &mut next) {
+            if let Some(what) = stream.take_condition(now, &self.flow, &mut next) {
                 found.push((*id, what));
             }
         }
         for (id, what) in found {
-            self.tell_standing(id, what, now);
+            self.report_condition(id, what, now);
         }
         for sender in [Client, Server] {
             if let Some(breach) = self.flow.window_mut(sender).take_breach(now) {
@@ -79,11 +79,11 @@ impl StreamTable {
             }
             self.look_for_connection_stall(sender, now, &mut next);
         }
-        if let Some(what) = self.looks.concurrency.take_standing(now) {
-            self.tell_standing(StreamId(0), what, now);
+        if let Some(what) = self.condition_timers.concurrency.take_condition(now) {
+            self.report_condition(StreamId(0), what, now);
         }
         let again = Timestamp(now.0.saturating_add(LOOK_AGAIN_NS));
-        self.looks.next_at = (self.live() > 0).then_some(next.max(again));
+        self.condition_timers.next_at = (self.live() > 0).then_some(next.max(again));
     }
 
     fn look_for_connection_stall(
@@ -115,7 +115,7 @@ impl StreamTable {
                 since,
                 n_waiting,
             };
-            self.tell_standing(StreamId(0), Standing::Stalled(stall), now);
+            self.report_condition(StreamId(0), Condition::Stalled(stall), now);
         }
     }
 
@@ -125,7 +125,7 @@ impl StreamTable {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.flow.fault.get_or_insert(fault);
         }
-        self.tell_standing(id, Standing::Fault(fault), now);
+        self.report_condition(id, Condition::Fault(fault), now);
     }
 
     /// WINDOW_UPDATE of the connection.
@@ -196,18 +196,18 @@ impl StreamTable {
     }
 
     fn count_streams(&mut self, at: Timestamp) {
-        let opened = self.looks.opened.take();
+        let opened = self.condition_timers.opened.take();
         let Some(cap) = self.settings.server.max_concurrent_streams else {
             return;
         };
-        if !self.flow.is_whole() || self.looks.pushes {
-            self.looks.concurrency.forget();
+        if !self.flow.is_whole() || self.condition_timers.pushes {
+            self.condition_timers.concurrency.forget();
             return;
         }
         let acknowledged = self.flow.acks(Server).cap_acknowledged();
         let n_open = self.n_open();
         let over = self
-            .looks
+            .condition_timers
             .concurrency
             .count(n_open, (cap, acknowledged), at);
         if over.is_some()
@@ -221,7 +221,7 @@ impl StreamTable {
     /// Streams that count against the limit. RFC 9113 section 5.1.2 counts those too whose request has not
     /// ended though the response has; common clients and servers take them for closed.
     fn n_open(&self) -> u32 {
-        let n_open = self.live().saturating_sub(self.looks.n_answered);
+        let n_open = self.live().saturating_sub(self.condition_timers.n_answered);
         u32::try_from(n_open).unwrap_or(u32::MAX)
     }
 
@@ -231,7 +231,7 @@ impl StreamTable {
             .streams
             .get(&id)
             .is_some_and(|stream| stream.is_answered());
-        let n = &mut self.looks.n_answered;
+        let n = &mut self.condition_timers.n_answered;
         match (before, after) {
             (false, true) => *n = n.saturating_add(1),
             (true, false) => *n = n.saturating_sub(1),
@@ -239,7 +239,7 @@ impl StreamTable {
         }
     }
 
-    fn tell_standing(&mut self, id: StreamId, what: Standing, at: Timestamp) {
+    fn report_condition(&mut self, id: StreamId, what: Condition, at: Timestamp) {
         let (connection, role) = (self.connection, self.role);
         let stream = self.streams.get(&id).map(|stream| {
             let mut stream = (**stream).clone();
@@ -254,7 +254,7 @@ impl StreamTable {
             Box::new(record)
         });
         self.out
-            .push_back(StreamEvent::Condition(Box::new(Condition {
+            .push_back(StreamEvent::Condition(Box::new(ConditionReport {
                 connection,
                 role,
                 at,

@@ -25,7 +25,7 @@ pub use crate::stream::settings::PeerSettings;
 pub use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
 use crate::stream::watch::Watch;
-use conditions::Looks;
+use conditions::ConditionTimers;
 
 /// The time between two looks for streams whose end a gap may have hidden, in event time.
 const DOUBT_LOOK_NS: u64 = 1_000_000_000;
@@ -69,7 +69,7 @@ pub struct StreamTable {
     watch: Watch,
     over: bool,
     /// What stands for longer than it should.
-    looks: Looks,
+    condition_timers: ConditionTimers,
     /// Header blocks so far.
     n_blocks: u32,
     /// Nobody asks for [`StreamEvent::Requested`].
@@ -99,7 +99,7 @@ impl StreamTable {
             lost_with_peer: (0, 0),
             watch: Watch::new(from_start),
             over: false,
-            looks: Looks::default(),
+            condition_timers: ConditionTimers::default(),
             n_blocks: 0,
             openings_off: false,
             out: VecDeque::new(),
@@ -132,7 +132,7 @@ impl StreamTable {
                 if self.follow(head.stream_id, sender, false, context) {
                     let view = self.view(sender, head.stream_id);
                     self.on(head.stream_id, context, |stream, env| {
-                        stream.heed(sender, "DATA", view, context.at);
+                        stream.check_frame_allowed(sender, "DATA", view, context.at);
                         stream.data_begin(sender, *head, env);
                     });
                 }
@@ -217,7 +217,11 @@ impl StreamTable {
         if self.doubt_at.is_some_and(|look| look <= now) {
             self.look_for_silent(now);
         }
-        if self.looks.next_at.is_some_and(|look| look <= now) {
+        if self
+            .condition_timers
+            .next_at
+            .is_some_and(|look| look <= now)
+        {
             self.look(now);
         }
         self.tell_unanswered(now);
@@ -242,7 +246,7 @@ impl StreamTable {
             lingering,
             self.doubt_at,
             self.watch.ledger.due(),
-            self.looks.next_at,
+            self.condition_timers.next_at,
         ];
         dues.into_iter().flatten().min()
     }
@@ -291,7 +295,7 @@ impl StreamTable {
             Frame::PushPromise {
                 promised, block, ..
             } => {
-                self.looks.pushes = true;
+                self.condition_timers.pushes = true;
                 if !self.streams.contains_key(promised) && !self.ids.is_over(*promised) {
                     self.open(*promised, HalfState::Idle, HalfState::Idle, context);
                     self.ids.on_open(*promised);
@@ -368,7 +372,7 @@ impl StreamTable {
                 };
                 let begun_before = begun(self);
                 self.on(id, context, |stream, env| {
-                    stream.heed(sender, "HEADERS", view, context.at);
+                    stream.check_frame_allowed(sender, "HEADERS", view, context.at);
                     stream.request_headers(block, end_stream, env);
                     stream.request.half.place_headers(nth);
                 });
@@ -388,7 +392,7 @@ impl StreamTable {
             }
             Endpoint::Server => {
                 self.on(id, context, |stream, env| {
-                    stream.heed(sender, "HEADERS", view, context.at);
+                    stream.check_frame_allowed(sender, "HEADERS", view, context.at);
                     stream.response_headers(block, end_stream, env);
                     stream.response.half.place_headers(nth);
                 });
@@ -445,7 +449,7 @@ impl StreamTable {
         };
         self.streams
             .insert(id, Box::new(Stream::new(id, request, response, env)));
-        self.looks.opened = Some(id);
+        self.condition_timers.opened = Some(id);
         let connection = self.connection;
         self.out.push_back(StreamEvent::Opened {
             connection,

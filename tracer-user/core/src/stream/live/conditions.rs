@@ -3,7 +3,7 @@
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
 use crate::stream::condition::{
-    FlowBreach, FlowFault, LEFT_OPEN_NS, RESPONSE_OVERDUE_NS, Stall, Standing, WINDOW_STALL_NS,
+    Condition, FlowBreach, FlowFault, LEFT_OPEN_NS, RESPONSE_OVERDUE_NS, Stall, WINDOW_STALL_NS,
     WindowOf,
 };
 use crate::stream::flow::{Breach, Flow};
@@ -15,7 +15,7 @@ use Endpoint::{Client, Server};
 
 /// What was told of a stream while it stood: each once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Reported {
     stalled: bool,
     left_open: bool,
     overdue: bool,
@@ -70,12 +70,12 @@ impl Stream {
     }
 
     /// What is to be told now. `next`: lowered to the time of what may be to be told next.
-    pub(crate) fn take_standing(
+    pub(crate) fn take_condition(
         &mut self,
         now: Timestamp,
         flow: &Flow,
         next: &mut Timestamp,
-    ) -> Option<Standing> {
+    ) -> Option<Condition> {
         if self.finished_at.is_some() {
             return None;
         }
@@ -89,14 +89,14 @@ impl Stream {
         for sender in [Client, Server] {
             if let Some(breach) = self.direction_mut(sender).window.take_breach(now) {
                 let fault = self.fault(sender, breach, WindowOf::Stream, true);
-                return Some(Standing::Fault(fault));
+                return Some(Condition::Fault(fault));
             }
-            if !self.told.stalled
+            if !self.reported.stalled
                 && let Some((WindowOf::Stream, since)) = self.waits_for_window(sender, flow)
                 && wait_until(since, WINDOW_STALL_NS)
             {
-                self.told.stalled = true;
-                return Some(Standing::Stalled(Stall {
+                self.reported.stalled = true;
+                return Some(Condition::Stalled(Stall {
                     sender,
                     window: WindowOf::Stream,
                     since,
@@ -108,18 +108,18 @@ impl Stream {
             return None;
         }
         let request_open = matches!(self.request.state, HalfState::Open { .. });
-        if !self.told.left_open
+        if !self.reported.left_open
             && request_open
             && self.response.state.end_stream_sent()
             && wait_until(self.last_at, LEFT_OPEN_NS)
         {
-            self.told.left_open = true;
+            self.reported.left_open = true;
             let since = self.last_at;
-            return Some(Standing::LeftOpen { since });
+            return Some(Condition::LeftOpen { since });
         }
         let waits = self.has_no_response() && self.request.state.end_stream_sent();
         if waits
-            && !self.told.overdue
+            && !self.reported.overdue
             // A deadline that was not seen may be there.
             && self.blocks_complete
             && self.content.timeout.is_none()
@@ -127,8 +127,8 @@ impl Stream {
             && let Some(since) = self.request.half.end_stream_at
             && wait_until(since, RESPONSE_OVERDUE_NS)
         {
-            self.told.overdue = true;
-            return Some(Standing::Overdue { since });
+            self.reported.overdue = true;
+            return Some(Condition::Overdue { since });
         }
         None
     }
