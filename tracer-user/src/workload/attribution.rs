@@ -62,7 +62,7 @@ impl Names {
     }
 }
 
-impl h2trace_core::pipeline::Names for Names {
+impl h2trace_core::pipeline::NameSource for Names {
     fn process(&mut self, pid: u32) -> Option<String> {
         self.processes.process(pid)
     }
@@ -277,7 +277,7 @@ impl PodNames {
 mod tests {
     use std::sync::Arc;
 
-    use h2trace_core::pipeline::Names as _;
+    use h2trace_core::pipeline::NameSource as _;
 
     use super::super::pod::{Container, Pod};
     use super::*;

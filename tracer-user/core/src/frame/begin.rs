@@ -2,7 +2,7 @@
 
 use super::data::Data;
 use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head, flag, frame_type};
-use super::reader::{FrameReader, Missing, Place};
+use super::reader::{FramePosition, FrameReader, Missing};
 use super::{ErrorCode, Fault, Step};
 
 impl FrameReader {
@@ -10,7 +10,7 @@ impl FrameReader {
     pub(super) fn begin_frame(&mut self, bytes: &[u8; Head::LEN]) {
         let head = Head::parse(bytes);
         self.current = head;
-        self.place = Place::BOUNDARY;
+        self.position = FramePosition::BOUNDARY;
         // Extensions are legal, but a long frame of no known type is rather a sign of a wrong place.
         let longest = self.max_frame_size.unwrap_or(0).max(DEFAULT_MAX_FRAME_SIZE);
         let believed = if head.is_known_type() {
@@ -66,7 +66,7 @@ impl FrameReader {
             _ if !head.is_known_type() => self.skip(head, head.len, false),
             _ if head.len == 0 => self.end_frame(&head, &[], Missing::Hole),
             _ => {
-                self.place = Place::Payload {
+                self.position = FramePosition::Payload {
                     head,
                     left: head.len,
                     missing: None,

@@ -4,7 +4,7 @@ use crate::event::Boundary;
 
 use super::data::Data;
 use super::head::{Head, frame_type};
-use super::reader::{FrameReader, Missing, Place};
+use super::reader::{FramePosition, FrameReader, Missing};
 use super::{Fault, Step, StreamId};
 
 impl FrameReader {
@@ -54,28 +54,32 @@ impl FrameReader {
 
     /// Where nothing that matters was lost, goes on as if it had been seen.
     fn bridge(&mut self, lost: u64, boundary: Boundary) -> bool {
-        match (self.place, boundary) {
-            (Place::Lost, _) => return false,
-            (Place::Preface { .. }, _) | (Place::Head { .. }, Boundary::Unknown) => {
+        match (self.position, boundary) {
+            (FramePosition::Lost, _) => return false,
+            (FramePosition::Preface { .. }, _)
+            | (FramePosition::Head { .. }, Boundary::Unknown) => {
                 return lost == 0;
             }
-            (Place::Head { have, .. }, Boundary::At { after, .. }) => {
+            (FramePosition::Head { have, .. }, Boundary::At { after, .. }) => {
                 return lost == 0 && have == 0 && after == 0;
             }
-            (Place::Head { have, bytes }, Boundary::InHeader { len, bytes: told }) => {
+            (FramePosition::Head { have, bytes }, Boundary::InHeader { len, bytes: told }) => {
                 let len = usize::from(len);
                 // The part of the header that was lost is told.
                 let same = (have as u64).checked_add(lost) == Some(len as u64)
                     && bytes.get(..have) == told.get(..have);
                 if same && len < Head::LEN {
-                    self.place = Place::Head {
+                    self.position = FramePosition::Head {
                         have: len,
                         bytes: told,
                     };
                 }
                 return same && len < Head::LEN;
             }
-            (Place::Data(_) | Place::Payload { .. } | Place::Skip { .. }, _) => {}
+            (
+                FramePosition::Data(_) | FramePosition::Payload { .. } | FramePosition::Skip { .. },
+                _,
+            ) => {}
         }
         let Some((head, left)) = self.left_of_frame() else {
             return false;
@@ -86,7 +90,7 @@ impl FrameReader {
                 let fits = u64::from(left) + u64::from(len) == lost && usize::from(len) < Head::LEN;
                 if fits {
                     self.hole(left);
-                    self.place = Place::Head {
+                    self.position = FramePosition::Head {
                         have: usize::from(len),
                         bytes,
                     };
@@ -147,19 +151,21 @@ impl FrameReader {
 
     /// The frame whose payload is going by and how much of it has not come yet.
     fn left_of_frame(&self) -> Option<(Head, u32)> {
-        match self.place {
-            Place::Data(Data { head, left, .. })
-            | Place::Payload { head, left, .. }
-            | Place::Skip { head, left, .. } => Some((head, left)),
-            Place::Preface { .. } | Place::Head { .. } | Place::Lost => None,
+        match self.position {
+            FramePosition::Data(Data { head, left, .. })
+            | FramePosition::Payload { head, left, .. }
+            | FramePosition::Skip { head, left, .. } => Some((head, left)),
+            FramePosition::Preface { .. } | FramePosition::Head { .. } | FramePosition::Lost => {
+                None
+            }
         }
     }
 
     /// The end of the current frame is not seen. Of a header block the frame header was, so that the
     /// stream's state stays exact.
     fn abort_frame(&mut self) {
-        if let Place::Payload { head, missing, .. } = self.place {
-            self.place = Place::BOUNDARY;
+        if let FramePosition::Payload { head, missing, .. } = self.position {
+            self.position = FramePosition::BOUNDARY;
             let buffer = std::mem::take(&mut self.buffer);
             let beginning = missing == Some(Missing::Beginning);
             let missing = if beginning {
@@ -199,7 +205,7 @@ impl FrameReader {
                     self.go_on(data);
                 } else if head.carries_field_block() {
                     let missing = Some(Missing::Beginning);
-                    self.place = Place::Payload {
+                    self.position = FramePosition::Payload {
                         head,
                         left: after,
                         missing,

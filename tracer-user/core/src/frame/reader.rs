@@ -37,7 +37,7 @@ pub enum Start {
 
 /// Where the next byte stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum FramePosition {
     /// In the connection preface.
     Preface { matched: usize },
     /// In a frame header of which `have` bytes are known.
@@ -56,8 +56,8 @@ pub(super) enum Place {
     Lost,
 }
 
-impl Place {
-    pub(super) const BOUNDARY: Place = Place::Head {
+impl FramePosition {
+    pub(super) const BOUNDARY: FramePosition = FramePosition::Head {
         have: 0,
         bytes: [0; Head::LEN],
     };
@@ -83,7 +83,7 @@ pub(super) enum Missing {
 /// the peers send can make the reader fail or grow without bound.
 #[derive(Debug)]
 pub struct FrameReader {
-    pub(super) place: Place,
+    pub(super) position: FramePosition,
     steps: VecDeque<Step>,
     pub(super) hpack: Decoder,
     /// The header block that the next frame must continue.
@@ -113,13 +113,16 @@ impl FrameReader {
     #[must_use]
     pub fn new(start: Start) -> FrameReader {
         let from_start = matches!(start, Start::Preface | Start::Boundary { first: true });
-        let (place, search) = match start {
-            Start::Preface => (Place::Preface { matched: 0 }, None),
-            Start::Boundary { .. } => (Place::BOUNDARY, None),
-            Start::Unknown => (Place::Lost, Some(Box::new(Search::new(Some(0), None)))),
+        let (position, search) = match start {
+            Start::Preface => (FramePosition::Preface { matched: 0 }, None),
+            Start::Boundary { .. } => (FramePosition::BOUNDARY, None),
+            Start::Unknown => (
+                FramePosition::Lost,
+                Some(Box::new(Search::new(Some(0), None))),
+            ),
         };
         FrameReader {
-            place,
+            position,
             steps: VecDeque::new(),
             hpack: Decoder::new(from_start),
             block: None,
@@ -184,7 +187,7 @@ impl FrameReader {
     /// to be asked before each run of bytes.
     #[must_use]
     pub fn is_synchronised(&self) -> bool {
-        !matches!(self.place, Place::Lost)
+        !matches!(self.position, FramePosition::Lost)
     }
 
     /// Frame headers that broke no rule, in a row, since the start or the last time the place was lost.
@@ -213,7 +216,7 @@ impl FrameReader {
         self.abandon_block(false);
         self.buffer = Vec::new();
         self.search = Some(Box::new(Search::new(skipped, self.max_frame_size)));
-        self.place = Place::Lost;
+        self.position = FramePosition::Lost;
         self.unproven();
     }
 
@@ -230,23 +233,24 @@ impl FrameReader {
     /// The place is known again; `skipped` bytes went by.
     pub(super) fn found(&mut self, skipped: Option<u64>) {
         self.search = None;
-        self.place = Place::BOUNDARY;
+        self.position = FramePosition::BOUNDARY;
         self.push_step(Step::Resynced { skipped });
     }
 
     /// Takes some bytes off `bytes`, which is not empty.
     pub(super) fn consume<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        match self.place {
-            Place::Head { have: 0, .. } => match bytes.split_first_chunk::<{ Head::LEN }>() {
+        match self.position {
+            FramePosition::Head { have: 0, .. } => match bytes.split_first_chunk::<{ Head::LEN }>()
+            {
                 Some((head, rest)) => {
                     self.begin_frame(head);
                     rest
                 }
                 None => self.consume_head(0, [0; Head::LEN], bytes),
             },
-            Place::Head { have, bytes: known } => self.consume_head(have, known, bytes),
-            Place::Data(data) => self.consume_data(data, bytes),
-            Place::Payload {
+            FramePosition::Head { have, bytes: known } => self.consume_head(have, known, bytes),
+            FramePosition::Data(data) => self.consume_data(data, bytes),
+            FramePosition::Payload {
                 head,
                 left,
                 missing,
@@ -254,13 +258,13 @@ impl FrameReader {
                 let (part, rest) = split(bytes, left);
                 let whole = part.len() as u64 == u64::from(left) && self.buffer.is_empty();
                 if whole && missing.is_none() && part.len() <= limits::FRAME_PAYLOAD {
-                    self.place = Place::BOUNDARY;
+                    self.position = FramePosition::BOUNDARY;
                     self.end_frame(&head, part, Missing::Hole);
                     return rest;
                 }
                 let missing = missing.or_else(|| self.buffer_payload(part));
                 let left = left - part.len() as u32;
-                self.place = Place::Payload {
+                self.position = FramePosition::Payload {
                     head,
                     left,
                     missing,
@@ -270,20 +274,20 @@ impl FrameReader {
                 }
                 rest
             }
-            Place::Skip { head, left, told } => {
+            FramePosition::Skip { head, left, told } => {
                 let (part, rest) = split(bytes, left);
                 self.skip(head, left - part.len() as u32, told);
                 rest
             }
-            Place::Preface { matched } => self.consume_preface(matched, bytes),
-            Place::Lost => self.consume_lost(bytes),
+            FramePosition::Preface { matched } => self.consume_preface(matched, bytes),
+            FramePosition::Lost => self.consume_lost(bytes),
         }
     }
 
     /// Takes something off `hole` bytes, which are not 0; says how many are left.
     fn consume_hole(&mut self, hole: u32) -> u32 {
-        match self.place {
-            Place::Data(mut data) => {
+        match self.position {
+            FramePosition::Data(mut data) => {
                 let n = match data.next() {
                     Part::PadLength => {
                         data.pad_length_unseen();
@@ -305,14 +309,14 @@ impl FrameReader {
                 self.go_on(data);
                 hole - n
             }
-            Place::Payload {
+            FramePosition::Payload {
                 head,
                 left,
                 missing,
             } => {
                 let n = left.min(hole);
                 let missing = missing.or(Some(Missing::Hole));
-                self.place = Place::Payload {
+                self.position = FramePosition::Payload {
                     head,
                     left: left - n,
                     missing,
@@ -322,18 +326,18 @@ impl FrameReader {
                 }
                 hole - n
             }
-            Place::Skip { head, left, told } => {
+            FramePosition::Skip { head, left, told } => {
                 let n = left.min(hole);
                 self.skip(head, left - n, told);
                 hole - n
             }
-            Place::Head { .. } | Place::Preface { .. } => {
+            FramePosition::Head { .. } | FramePosition::Preface { .. } => {
                 self.abandon_block(false);
                 self.push_step(Step::Fault(Fault::Gap));
                 self.lose(Some(u64::from(hole)));
                 0
             }
-            Place::Lost => {
+            FramePosition::Lost => {
                 if let Some(search) = &mut self.search {
                     search.hole(hole);
                 }
@@ -356,7 +360,7 @@ impl FrameReader {
         if have + n == Head::LEN {
             self.begin_frame(&known);
         } else {
-            self.place = Place::Head {
+            self.position = FramePosition::Head {
                 have: have + n,
                 bytes: known,
             };
@@ -373,12 +377,12 @@ impl FrameReader {
             self.push(PREFACE.get(..matched).unwrap_or_default());
             return bytes;
         }
-        self.place = Place::Preface {
+        self.position = FramePosition::Preface {
             matched: matched + n,
         };
         if matched + n == PREFACE.len() {
             self.push_step(Step::Preface);
-            self.place = Place::BOUNDARY;
+            self.position = FramePosition::BOUNDARY;
         }
         bytes.get(n..).unwrap_or_default()
     }
@@ -451,19 +455,19 @@ impl FrameReader {
     /// DATA goes on, or is whole.
     pub(super) fn go_on(&mut self, data: Data) {
         if data.left == 0 {
-            self.place = Place::BOUNDARY;
+            self.position = FramePosition::BOUNDARY;
             self.push_step(Step::DataEnd(data.data_head()));
         } else {
-            self.place = Place::Data(data);
+            self.position = FramePosition::Data(data);
         }
     }
 
     pub(super) fn skip(&mut self, head: Head, left: u32, told: bool) {
         if left > 0 {
-            self.place = Place::Skip { head, left, told };
+            self.position = FramePosition::Skip { head, left, told };
             return;
         }
-        self.place = Place::BOUNDARY;
+        self.position = FramePosition::BOUNDARY;
         if !told {
             let Head {
                 len,
@@ -488,10 +492,10 @@ impl FrameReader {
     }
 
     fn end_buffered_frame(&mut self) {
-        let Place::Payload { head, missing, .. } = self.place else {
+        let FramePosition::Payload { head, missing, .. } = self.position else {
             return;
         };
-        self.place = Place::BOUNDARY;
+        self.position = FramePosition::BOUNDARY;
         let mut buffer = std::mem::take(&mut self.buffer);
         self.end_frame(&head, &buffer, missing.unwrap_or(Missing::Hole));
         buffer.clear();

@@ -49,7 +49,7 @@ impl Piece {
 
 /// A chain was found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FrameChain {
     /// Bytes passed over before the replay.
     pub(super) skipped: Option<u64>,
     /// What to read again, from a frame header on.
@@ -123,7 +123,7 @@ impl Search {
     }
 
     /// Looks at some bytes. When a chain is found: how many of them it took.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Option<(usize, Found)> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Option<(usize, FrameChain)> {
         for (n, &byte) in (1..).zip(bytes) {
             self.window = self.window << 8 | u128::from(byte);
             self.at += 1;
@@ -281,7 +281,7 @@ impl Search {
     }
 
     /// What to replay of the chain that begins at `start`, or, when that is forgotten, of its last header.
-    fn take_found(&mut self, start: u64) -> Found {
+    fn take_found(&mut self, start: u64) -> FrameChain {
         let last_head = self.at - Head::LEN as u64;
         let start = if start >= self.history_start {
             start
@@ -297,7 +297,7 @@ impl Search {
                 Piece::Hole(len) => DataPiece::Hole(len),
             })
             .collect();
-        Found {
+        FrameChain {
             skipped: self.skipped.map(|before| before.saturating_add(start)),
             replay,
         }

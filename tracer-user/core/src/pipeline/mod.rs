@@ -31,7 +31,7 @@ use conn::Conn;
 
 /// Names processes and pods. The live tracer asks `/proc` and Kubernetes; files and tests bring their own
 /// names.
-pub trait Names {
+pub trait NameSource {
     /// The name of process `pid`, when it can be told.
     fn process(&mut self, pid: u32) -> Option<String>;
 
@@ -51,7 +51,7 @@ pub trait Names {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoNames;
 
-impl Names for NoNames {
+impl NameSource for NoNames {
     fn process(&mut self, _pid: u32) -> Option<String> {
         None
     }
@@ -62,7 +62,7 @@ pub struct Settings {
     /// The header fields whose values may be kept.
     pub shown: Arc<Shown>,
     /// Who names processes.
-    pub names: Box<dyn Names + Send>,
+    pub names: Box<dyn NameSource + Send>,
 }
 
 /// What is alive right now.

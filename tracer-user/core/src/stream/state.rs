@@ -34,12 +34,12 @@ pub enum HalfState {
         since: Timestamp,
     },
     /// Nothing may follow.
-    Ended(End),
+    Ended(HalfEnd),
 }
 
 /// Why a half ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum HalfEnd {
     /// The END_STREAM flag.
     EndStream {
         /// On which frame.
@@ -96,7 +96,7 @@ impl HalfState {
     ) -> (HalfState, Option<&'static str>) {
         match (self, end_stream) {
             (HalfState::Ended(_), _) => (self, Some(rule::AFTER_END_STREAM)),
-            (_, true) => (HalfState::Ended(End::EndStream { on, at }), None),
+            (_, true) => (HalfState::Ended(HalfEnd::EndStream { on, at }), None),
             (HalfState::Open { .. }, false) => (self, None),
             (HalfState::Idle | HalfState::Unseen, false) => (HalfState::Open { since: at }, None),
         }
@@ -122,7 +122,7 @@ impl HalfState {
         match self {
             HalfState::Ended(_) => self,
             HalfState::Idle | HalfState::Unseen | HalfState::Open { .. } => {
-                HalfState::Ended(End::EndStream {
+                HalfState::Ended(HalfEnd::EndStream {
                     on: EndStreamOn::Data,
                     at,
                 })
@@ -133,13 +133,13 @@ impl HalfState {
     /// RST_STREAM of either endpoint.
     #[must_use]
     pub const fn on_reset(self, by: Endpoint, code: ErrorCode) -> HalfState {
-        self.ended_by(End::Reset { by, code })
+        self.ended_by(HalfEnd::Reset { by, code })
     }
 
     /// The connection ended.
     #[must_use]
     pub const fn on_connection_end(self) -> HalfState {
-        self.ended_by(End::ConnectionGone)
+        self.ended_by(HalfEnd::ConnectionGone)
     }
 
     /// Frames of this half may have gone by unseen.
@@ -154,16 +154,16 @@ impl HalfState {
     /// We stop following it.
     #[must_use]
     pub const fn on_leave(self) -> HalfState {
-        self.ended_by(End::Unseen)
+        self.ended_by(HalfEnd::Unseen)
     }
 
     /// END_STREAM went by.
     #[must_use]
     pub const fn end_stream_sent(self) -> bool {
-        matches!(self, HalfState::Ended(End::EndStream { .. }))
+        matches!(self, HalfState::Ended(HalfEnd::EndStream { .. }))
     }
 
-    const fn ended_by(self, end: End) -> HalfState {
+    const fn ended_by(self, end: HalfEnd) -> HalfState {
         match self {
             HalfState::Ended(_) => self,
             HalfState::Idle | HalfState::Unseen | HalfState::Open { .. } => HalfState::Ended(end),
@@ -177,7 +177,7 @@ mod tests {
 
     const AT: Timestamp = Timestamp(7);
     const OPEN: HalfState = HalfState::Open { since: AT };
-    const DONE: HalfState = HalfState::Ended(End::EndStream {
+    const DONE: HalfState = HalfState::Ended(HalfEnd::EndStream {
         on: EndStreamOn::Data,
         at: AT,
     });

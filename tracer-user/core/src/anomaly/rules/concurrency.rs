@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::flow_control::Said;
+use crate::anomaly::rules::flow_control::ConditionFinding;
 use crate::anomaly::rules::{finding, words};
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
@@ -12,8 +12,13 @@ use crate::stream::condition::OverCap;
 use crate::stream::record::StreamRecord;
 
 /// K1: calls wait in the client.
-pub(super) fn saturated(cap: u32, since: Timestamp, n_reopened: u32, now: Timestamp) -> Said {
-    Said {
+pub(super) fn saturated(
+    cap: u32,
+    since: Timestamp,
+    n_reopened: u32,
+    now: Timestamp,
+) -> ConditionFinding {
+    ConditionFinding {
         kind: Kind::ConcurrencySaturated,
         verdict: Verdict::Suspicious,
         sender: Some(Endpoint::Client),
@@ -27,8 +32,8 @@ pub(super) fn saturated(cap: u32, since: Timestamp, n_reopened: u32, now: Timest
 }
 
 /// K2: the client does not keep to the limit.
-pub(super) fn over_cap(over: &OverCap) -> Said {
-    Said {
+pub(super) fn over_cap(over: &OverCap) -> ConditionFinding {
+    ConditionFinding {
         kind: Kind::ConcurrencyExceeded,
         verdict: match over.acknowledged {
             true => Verdict::Anomaly,

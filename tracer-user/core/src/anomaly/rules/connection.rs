@@ -23,7 +23,7 @@ const LONG_SILENCE: Duration = Duration::from_secs(30);
 
 /// The GOAWAYs of one endpoint.
 #[derive(Debug, Default)]
-struct Said {
+struct SentGoAways {
     last: Option<GoAway>,
     n: u32,
 }
@@ -31,8 +31,8 @@ struct Said {
 /// What is remembered of a connection on which GOAWAY was sent.
 #[derive(Debug, Default)]
 struct Notes {
-    client: Said,
-    server: Said,
+    client: SentGoAways,
+    server: SentGoAways,
     /// Streams that the server's GOAWAY left unprocessed.
     n_unprocessed: u32,
 }

@@ -15,7 +15,11 @@ use crate::stream::condition::{FlowBreach, FlowFault, Stall, WindowOf};
 use crate::stream::record::{OpenMessage, Outcome, StreamRecord, Windows};
 
 /// A sender waits (the condition).
-pub(super) fn stalled(stall: &Stall, now: Timestamp, stream: Option<&StreamRecord>) -> Said {
+pub(super) fn stalled(
+    stall: &Stall,
+    now: Timestamp,
+    stream: Option<&StreamRecord>,
+) -> ConditionFinding {
     let (kind, summary) = match stall.window {
         WindowOf::Stream => {
             let open = stream.and_then(|record| open_message(record, stall.sender));
@@ -44,7 +48,7 @@ pub(super) fn stalled(stall: &Stall, now: Timestamp, stream: Option<&StreamRecor
             ),
         ),
     };
-    Said {
+    ConditionFinding {
         kind,
         verdict: Verdict::Suspicious,
         sender: Some(stall.sender.peer()),
@@ -53,7 +57,7 @@ pub(super) fn stalled(stall: &Stall, now: Timestamp, stream: Option<&StreamRecor
 }
 
 /// A rule was broken (the condition).
-pub(super) fn fault(fault: &FlowFault) -> Said {
+pub(super) fn fault(fault: &FlowFault) -> ConditionFinding {
     let of = match fault.window {
         WindowOf::Stream => "stream",
         WindowOf::Connection => "connection",
@@ -75,7 +79,7 @@ pub(super) fn fault(fault: &FlowFault) -> Said {
             format!("the {sender} sent a WINDOW_UPDATE of the {of} with increment 0"),
         ),
     };
-    Said {
+    ConditionFinding {
         kind,
         verdict: Verdict::Anomaly,
         sender: Some(sender),
@@ -83,8 +87,8 @@ pub(super) fn fault(fault: &FlowFault) -> Said {
     }
 }
 
-/// What was said of a condition.
-pub(super) struct Said {
+/// What a condition amounts to.
+pub(super) struct ConditionFinding {
     pub(super) kind: Kind,
     pub(super) verdict: Verdict,
     pub(super) sender: Option<Endpoint>,

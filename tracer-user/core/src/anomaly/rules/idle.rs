@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::flow_control::Said;
+use crate::anomaly::rules::flow_control::ConditionFinding;
 use crate::anomaly::rules::shape::Shapes;
 use crate::anomaly::rules::{finding, words};
 use crate::connection::Endpoint;
@@ -32,8 +32,8 @@ const SAME_PERCENT: u32 = 2;
 const SPREAD: Duration = Duration::from_millis(100);
 
 /// L1.
-pub(super) fn left_open(since: Timestamp, now: Timestamp) -> Said {
-    Said {
+pub(super) fn left_open(since: Timestamp, now: Timestamp) -> ConditionFinding {
+    ConditionFinding {
         kind: Kind::StreamLeftOpen,
         verdict: Verdict::Suspicious,
         sender: Some(Endpoint::Client),
@@ -80,7 +80,7 @@ impl Idle {
         since: Timestamp,
         now: Timestamp,
         shapes: &Shapes,
-    ) -> Option<Said> {
+    ) -> Option<ConditionFinding> {
         let path = record.path.as_deref()?;
         let waited = words::duration(Duration::from_nanos(now.since(since)));
         let note = match shapes.of(path) {
@@ -98,7 +98,7 @@ impl Idle {
                 "said once for this method: whether it streams is not known"
             }
         };
-        Some(Said {
+        Some(ConditionFinding {
             kind: Kind::ResponseOverdue,
             verdict: Verdict::Suspicious,
             sender: Some(Endpoint::Server),

@@ -29,7 +29,7 @@ use crate::stream::condition::{Condition, ConditionReport};
 use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 
 use connection::Connections;
-use flow_control::Said;
+use flow_control::ConditionFinding;
 use idle::Idle;
 use protocol::Foreign;
 use shape::Shapes;
@@ -301,7 +301,11 @@ fn of_reset(record: &StreamRecord) -> Option<Finding> {
 }
 
 /// A finding about what stands. `waits`: whose windows are of interest.
-fn condition_finding(condition: &ConditionReport, said: Said, waits: Endpoint) -> Finding {
+fn condition_finding(
+    condition: &ConditionReport,
+    said: ConditionFinding,
+    waits: Endpoint,
+) -> Finding {
     let mut found = match condition.stream.as_deref() {
         Some(record) => {
             let place = record.path.as_deref().unwrap_or_default();

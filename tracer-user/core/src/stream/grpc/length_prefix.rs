@@ -8,7 +8,7 @@ const PREFIX: usize = 5;
 
 /// Where the reader is.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum MessagePosition {
     /// In a prefix, of which these bytes came.
     Prefix { bytes: [u8; PREFIX], have: usize },
     /// In a message.
@@ -17,7 +17,7 @@ enum Place {
     Lost,
 }
 
-const BOUNDARY: Place = Place::Prefix {
+const BOUNDARY: MessagePosition = MessagePosition::Prefix {
     bytes: [0; PREFIX],
     have: 0,
 };
@@ -25,7 +25,7 @@ const BOUNDARY: Place = Place::Prefix {
 /// Follows the messages of one direction of one stream through bytes and counted holes.
 #[derive(Clone, Debug)]
 pub(crate) struct MessageReader {
-    place: Place,
+    position: MessagePosition,
     n_complete: u64,
     n_begun: u64,
     sizes: Vec<u32>,
@@ -37,7 +37,7 @@ impl MessageReader {
     /// A reader that does not know where messages begin, until [`MessageReader::begin`].
     pub(crate) const fn new() -> Self {
         MessageReader {
-            place: Place::Lost,
+            position: MessagePosition::Lost,
             n_complete: 0,
             n_begun: 0,
             sizes: Vec::new(),
@@ -48,12 +48,12 @@ impl MessageReader {
 
     /// The next byte is the first one of the direction.
     pub(crate) const fn begin(&mut self) {
-        self.place = BOUNDARY;
+        self.position = BOUNDARY;
     }
 
     /// Boundaries are unknown from here on.
     pub(crate) const fn lose(&mut self) {
-        self.place = Place::Lost;
+        self.position = MessagePosition::Lost;
     }
 
     /// Messages begun (their prefix is whole).
@@ -71,7 +71,7 @@ impl MessageReader {
 
     /// Boundaries are known.
     pub(crate) const fn known(&self) -> bool {
-        !matches!(self.place, Place::Lost)
+        !matches!(self.position, MessagePosition::Lost)
     }
 
     /// Where a prefix had to be stood one whose Compressed-Flag is neither 0 nor 1.
@@ -86,10 +86,10 @@ impl MessageReader {
 
     /// Inside a message or a prefix.
     pub(crate) const fn inside(&self) -> bool {
-        match self.place {
-            Place::Prefix { have, .. } => have > 0,
-            Place::Message { .. } => true,
-            Place::Lost => false,
+        match self.position {
+            MessagePosition::Prefix { have, .. } => have > 0,
+            MessagePosition::Message { .. } => true,
+            MessagePosition::Lost => false,
         }
     }
 
@@ -101,14 +101,14 @@ impl MessageReader {
     /// Bytes that were copied.
     pub(crate) fn bytes(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            match self.place {
-                Place::Lost => return,
-                Place::Message { .. } => {
+            match self.position {
+                MessagePosition::Lost => return,
+                MessagePosition::Message { .. } => {
                     let n = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                     let took = self.message_bytes(n);
                     bytes = bytes.get(took as usize..).unwrap_or_default();
                 }
-                Place::Prefix {
+                MessagePosition::Prefix {
                     bytes: mut prefix,
                     have,
                 } => {
@@ -120,13 +120,13 @@ impl MessageReader {
                     // of another protocol: boundaries can't be trusted.
                     if have == 0 && byte > 1 {
                         self.odd_flag = true;
-                        self.place = Place::Lost;
+                        self.position = MessagePosition::Lost;
                         return;
                     }
                     if let Some(slot) = prefix.get_mut(have) {
                         *slot = byte;
                     }
-                    self.place = Place::Prefix {
+                    self.position = MessagePosition::Prefix {
                         bytes: prefix,
                         have: have + 1,
                     };
@@ -143,11 +143,11 @@ impl MessageReader {
     /// Bytes that were counted only.
     pub(crate) fn hole(&mut self, mut n: u32) {
         while n > 0 {
-            match self.place {
-                Place::Lost => return,
-                Place::Message { .. } => n -= self.message_bytes(n),
-                Place::Prefix { .. } => {
-                    self.place = Place::Lost;
+            match self.position {
+                MessagePosition::Lost => return,
+                MessagePosition::Message { .. } => n -= self.message_bytes(n),
+                MessagePosition::Prefix { .. } => {
+                    self.position = MessagePosition::Lost;
                     return;
                 }
             }
@@ -166,13 +166,13 @@ impl MessageReader {
 
     /// The message that was begun and is not whole.
     pub(crate) fn open(&self) -> Option<OpenMessage> {
-        match self.place {
-            Place::Prefix { have: 0, .. } | Place::Lost => None,
-            Place::Prefix { have, .. } => Some(OpenMessage {
+        match self.position {
+            MessagePosition::Prefix { have: 0, .. } | MessagePosition::Lost => None,
+            MessagePosition::Prefix { have, .. } => Some(OpenMessage {
                 promised: None,
                 got: u32::try_from(have).unwrap_or(u32::MAX),
             }),
-            Place::Message { promised, got } => Some(OpenMessage {
+            MessagePosition::Message { promised, got } => Some(OpenMessage {
                 promised: Some(promised),
                 got,
             }),
@@ -181,12 +181,12 @@ impl MessageReader {
 
     /// Takes up to `n` bytes of the open message; returns how many.
     fn message_bytes(&mut self, n: u32) -> u32 {
-        let Place::Message { promised, got } = self.place else {
+        let MessagePosition::Message { promised, got } = self.position else {
             return n;
         };
         let took = n.min(promised.saturating_sub(got));
         let got = got.saturating_add(took);
-        self.place = Place::Message { promised, got };
+        self.position = MessagePosition::Message { promised, got };
         if got >= promised {
             self.message_ends();
         }
@@ -198,7 +198,7 @@ impl MessageReader {
         if self.sizes.len() < limits::MESSAGE_SIZES {
             self.sizes.push(promised);
         }
-        self.place = Place::Message { promised, got: 0 };
+        self.position = MessagePosition::Message { promised, got: 0 };
         if promised == 0 {
             self.message_ends();
         }
@@ -206,7 +206,7 @@ impl MessageReader {
 
     const fn message_ends(&mut self) {
         self.n_complete = self.n_complete.saturating_add(1);
-        self.place = BOUNDARY;
+        self.position = BOUNDARY;
     }
 }
 

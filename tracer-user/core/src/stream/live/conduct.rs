@@ -5,7 +5,7 @@ use crate::connection::Endpoint;
 use crate::event::Timestamp;
 use crate::frame::ErrorCode;
 use crate::stream::record::Seen;
-use crate::stream::state::{End, HalfState, rule};
+use crate::stream::state::{HalfEnd, HalfState, rule};
 use crate::stream::violation::{Answer, Conduct, Offence, OffenceKind};
 
 /// What is known of the sender of a frame.
@@ -38,7 +38,7 @@ impl Stream {
         };
         let closed = ErrorCode::STREAM_CLOSED;
         let (kind, code, rule) = match state {
-            HalfState::Ended(End::EndStream { .. }) => {
+            HalfState::Ended(HalfEnd::EndStream { .. }) => {
                 (OffenceKind::AfterEndStream, closed, rule::AFTER_END_STREAM)
             }
             _ if self.resets.iter().any(|reset| reset.sender == sender) => {

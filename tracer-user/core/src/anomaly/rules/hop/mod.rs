@@ -19,7 +19,7 @@ use crate::stream::record::{StreamRecord, Tier};
 
 /// What was found of a request.
 #[derive(Clone, Debug)]
-struct Found {
+struct HopFinding {
     kind: Kind,
     verdict: Verdict,
     summary: String,
@@ -28,9 +28,9 @@ struct Found {
     code: Option<ErrorCode>,
 }
 
-impl Found {
-    fn new(kind: Kind, verdict: Verdict, summary: String) -> Found {
-        Found {
+impl HopFinding {
+    fn new(kind: Kind, verdict: Verdict, summary: String) -> HopFinding {
+        HopFinding {
             kind,
             verdict,
             summary,
@@ -39,7 +39,7 @@ impl Found {
         }
     }
 
-    fn by(mut self, sender: Endpoint, code: Option<ErrorCode>) -> Found {
+    fn by(mut self, sender: Endpoint, code: Option<ErrorCode>) -> HopFinding {
         (self.sender, self.code) = (Some(sender), code);
         self
     }
@@ -106,9 +106,9 @@ pub(super) fn judge_waiting(
 }
 
 /// Where several requests cannot be told apart: what holds whichever it is stays, the rest is unknown.
-fn whichever<T>(found: &mut Vec<Found>, hop: &Hop<T>) {
+fn whichever<T>(found: &mut Vec<HopFinding>, hop: &Hop<T>) {
     let down = &*hop.downstream.record;
-    let others: Vec<Vec<Found>> = hop
+    let others: Vec<Vec<HopFinding>> = hop
         .others
         .iter()
         .map(|other| {
@@ -139,7 +139,7 @@ fn whichever<T>(found: &mut Vec<Found>, hop: &Hop<T>) {
     }
     for other in others.into_iter().flatten() {
         if other.verdict > Verdict::Unknown && found.iter().all(|found| found.kind != other.kind) {
-            found.push(Found {
+            found.push(HopFinding {
                 verdict: Verdict::Unknown,
                 ..other
             });
@@ -148,7 +148,7 @@ fn whichever<T>(found: &mut Vec<Found>, hop: &Hop<T>) {
 }
 
 /// A request without an upstream stream, though others of its path have one.
-fn alone<T>(hop: &Hop<T>) -> Option<Found> {
+fn alone<T>(hop: &Hop<T>) -> Option<HopFinding> {
     let down = &*hop.downstream.record;
     let answered = ended(down) == Ended::Complete;
     (answered && hop.others_known && down.whole).then(|| {
@@ -156,12 +156,12 @@ fn alone<T>(hop: &Hop<T>) -> Option<Found> {
             "the proxy answered by itself: it opened no stream for this request ({})",
             words::answer(down)
         );
-        Found::new(Kind::SynthesizedAnswer, Verdict::Expected, summary)
+        HopFinding::new(Kind::SynthesizedAnswer, Verdict::Expected, summary)
     })
 }
 
 /// All that is to be said of a request with these upstream streams.
-fn of(down: &StreamRecord, upstream: &Upstream<'_>) -> Vec<Found> {
+fn of(down: &StreamRecord, upstream: &Upstream<'_>) -> Vec<HopFinding> {
     if !passed_on(down, upstream) {
         return Vec::new();
     }
@@ -205,7 +205,7 @@ fn passed_on(down: &StreamRecord, upstream: &Upstream<'_>) -> bool {
     upstream.ended.iter().all(|up| same(&down.path, &up.path))
 }
 
-fn finding(down: &StreamRecord, found: Found, whole: bool) -> Finding {
+fn finding(down: &StreamRecord, found: HopFinding, whole: bool) -> Finding {
     let cut = down.resets.first();
     let verdict = match whole {
         true => found.verdict,

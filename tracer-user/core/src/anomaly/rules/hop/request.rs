@@ -1,6 +1,6 @@
 //! What became of the request on its way through the proxy.
 
-use super::{Found, Upstream, words};
+use super::{HopFinding, Upstream, words};
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
@@ -11,7 +11,7 @@ use crate::limits;
 use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
 
 /// P5: the request came to the proxy whole and did not leave it whole.
-pub(super) fn truncated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found> {
+pub(super) fn truncated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving?;
     if down.request_phase != Some(RequestPhase::Q2) || transcoded(down, up) {
         return None;
@@ -51,11 +51,14 @@ pub(super) fn truncated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<
     let summary = format!(
         "the client's request was complete at the proxy, which passed on {much} and then {how}"
     );
-    Some(Found::new(Kind::ProxyTruncatedRequest, Verdict::Anomaly, summary).by(sender, code))
+    Some(HopFinding::new(Kind::ProxyTruncatedRequest, Verdict::Anomaly, summary).by(sender, code))
 }
 
 /// P6: the client gave up, and the stream to the server is still open long after.
-pub(super) fn cancel_not_propagated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found> {
+pub(super) fn cancel_not_propagated(
+    down: &StreamRecord,
+    upstream: &Upstream<'_>,
+) -> Option<HopFinding> {
     if upstream.n_open == 0 {
         return None;
     }
@@ -68,7 +71,7 @@ pub(super) fn cancel_not_propagated(down: &StreamRecord, upstream: &Upstream<'_>
         limits::HOP_WAIT_NS / 1_000_000_000
     );
     let code = reset_by(down, Endpoint::Client).map(|reset| reset.code);
-    let found = Found::new(Kind::CancelNotPropagated, Verdict::Suspicious, summary);
+    let found = HopFinding::new(Kind::CancelNotPropagated, Verdict::Suspicious, summary);
     Some(found.by(Endpoint::Server, code))
 }
 
@@ -78,7 +81,7 @@ pub(super) fn left_waiting(
     down: &StreamRecord,
     upstream: &Upstream<'_>,
     now: Timestamp,
-) -> Option<Found> {
+) -> Option<HopFinding> {
     let up = upstream.serving.filter(|_| upstream.n_open == 0)?;
     let over_at = match ended(up) {
         Ended::Complete => up.response.end_stream_at?,
@@ -111,12 +114,12 @@ pub(super) fn left_waiting(
     };
     let waited = words::ns(waited);
     let summary = format!("{what}, and for {waited} after it the proxy {told}{then}");
-    let found = Found::new(Kind::ProxyLeftClientWaiting, Verdict::Suspicious, summary);
+    let found = HopFinding::new(Kind::ProxyLeftClientWaiting, Verdict::Suspicious, summary);
     Some(found.by(Endpoint::Server, None))
 }
 
 /// P7: an attempt failed that the client never saw.
-pub(super) fn retried(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found> {
+pub(super) fn retried(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving?;
     let went_well = ended(down) == Ended::Complete && ended(up) == Ended::Complete;
     let failed: Vec<&StreamRecord> = upstream
@@ -132,7 +135,7 @@ pub(super) fn retried(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Fo
         failed.len(),
         words::end(first)
     );
-    Some(Found::new(
+    Some(HopFinding::new(
         Kind::RetryHiddenFailure,
         Verdict::Expected,
         summary,
@@ -152,7 +155,7 @@ fn failed(attempt: &StreamRecord) -> bool {
 }
 
 /// P10: refused, so that it was safe to try again, and passed on as a failure.
-pub(super) fn refused(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found> {
+pub(super) fn refused(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let [up] = upstream.ended.as_slice() else {
         return None;
     };
@@ -169,7 +172,7 @@ pub(super) fn refused(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Fo
     let summary = format!(
         "the server refused the stream unprocessed, and the proxy {told} instead of trying again"
     );
-    Some(Found::new(
+    Some(HopFinding::new(
         Kind::RefusedNotRetried,
         Verdict::Suspicious,
         summary,

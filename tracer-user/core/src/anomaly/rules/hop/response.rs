@@ -1,6 +1,6 @@
 //! What became of the response on its way through the proxy.
 
-use super::{Found, Upstream, words};
+use super::{HopFinding, Upstream, words};
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::Endpoint;
 use crate::frame::ErrorCode;
@@ -11,7 +11,7 @@ use crate::hop::{Ended, ended};
 use crate::stream::record::{Messages, ResponsePhase, Seen, StreamRecord};
 
 /// P1, P2, P3: the response came to the proxy whole and did not leave it whole.
-pub(super) fn cut(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found> {
+pub(super) fn cut(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving?;
     if ended(up) != Ended::Complete {
         return None;
@@ -32,7 +32,7 @@ pub(super) fn cut(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found>
     };
     let reset = reset_by(down, Endpoint::Server);
     let summary = words::cut(kind, down, up, missing);
-    let found = Found::new(kind, Verdict::Anomaly, summary);
+    let found = HopFinding::new(kind, Verdict::Anomaly, summary);
     Some(found.by(Endpoint::Server, reset.map(|reset| reset.code)))
 }
 
@@ -65,14 +65,17 @@ fn lost_messages(down: &Messages, up: &Messages) -> bool {
 }
 
 /// P4 towards the server: the client's code and what the proxy made of it.
-pub(super) fn cancel_translated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found> {
+pub(super) fn cancel_translated(
+    down: &StreamRecord,
+    upstream: &Upstream<'_>,
+) -> Option<HopFinding> {
     let came = reset_by(down, Endpoint::Client)?.code;
     let sent = reset_by(upstream.serving?, Endpoint::Client)?.code;
     translated(came, sent, "client", "server", Endpoint::Client)
 }
 
 /// P4 towards the client: the server's code and what the proxy made of it.
-pub(super) fn reset_translated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found> {
+pub(super) fn reset_translated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     if ended(down) != Ended::ByServer {
         return None;
     }
@@ -87,7 +90,7 @@ fn translated(
     from: &str,
     to: &str,
     sender: Endpoint,
-) -> Option<Found> {
+) -> Option<HopFinding> {
     if came == sent {
         return None;
     }
@@ -102,11 +105,11 @@ fn translated(
         words::code(came),
         words::code(sent)
     );
-    Some(Found::new(Kind::ProxyTranslatedCode, verdict, summary).by(sender, Some(sent)))
+    Some(HopFinding::new(Kind::ProxyTranslatedCode, verdict, summary).by(sender, Some(sent)))
 }
 
 /// P8: an answer without a response of a server.
-pub(super) fn synthesized(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found> {
+pub(super) fn synthesized(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let answered = |up: &&StreamRecord| up.response_phase != Some(ResponsePhase::R0);
     if ended(down) != Ended::Complete || upstream.n_open > 0 || upstream.ended.iter().any(answered)
     {
@@ -117,7 +120,7 @@ pub(super) fn synthesized(down: &StreamRecord, upstream: &Upstream<'_>) -> Optio
         "the proxy answered by itself ({}): no server had answered{why}",
         words::answer(down)
     );
-    Some(Found::new(
+    Some(HopFinding::new(
         Kind::SynthesizedAnswer,
         Verdict::Expected,
         summary,
@@ -125,7 +128,7 @@ pub(super) fn synthesized(down: &StreamRecord, upstream: &Upstream<'_>) -> Optio
 }
 
 /// C4: another grpc-status than the server's.
-pub(super) fn status_changed(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Found> {
+pub(super) fn status_changed(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving?;
     let (told, said) = (down.grpc_status.value()?, up.grpc_status.value()?);
     if told == said || ended(down) != Ended::Complete || ended(up) != Ended::Complete {
@@ -141,16 +144,16 @@ pub(super) fn status_changed(down: &StreamRecord, upstream: &Upstream<'_>) -> Op
     };
     let summary =
         format!("the server said grpc-status {said}, and the proxy told the client {told}{rest}");
-    Some(Found::new(Kind::StatusChanged, verdict, summary).by(Endpoint::Server, None))
+    Some(HopFinding::new(Kind::StatusChanged, verdict, summary).by(Endpoint::Server, None))
 }
 
 /// P9: the response was complete before the proxy had ended the request.
-pub(super) fn early(upstream: &Upstream<'_>) -> Option<Found> {
+pub(super) fn early(upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving.filter(|up| early_response(up))?;
     let summary = format!(
         "the server's response was complete before the proxy had ended the request{}",
         words::end_stream_after(up)
     );
-    let found = Found::new(Kind::EarlyResponseUpstream, Verdict::Benign, summary);
+    let found = HopFinding::new(Kind::EarlyResponseUpstream, Verdict::Benign, summary);
     Some(found.by(Endpoint::Server, None))
 }
