@@ -74,8 +74,11 @@ fn json(report: &Report) -> anyhow::Result<String> {
 }
 
 fn text(report: &Report, paint: Paint) -> String {
-    let mut lines: Vec<String> =
-        vec![paint.bold(&format!("kernel {}, rung {:?}", report.kernel, report.rung))];
+    let mut lines: Vec<String> = vec![paint.bold(&format!(
+        "kernel {}, {}",
+        report.kernel,
+        report.hooks.as_str()
+    ))];
     // Dozens of struct members that are there say no more than their number does.
     let (members, others): (Vec<&Check>, Vec<&Check>) = report
         .checks
@@ -126,7 +129,7 @@ fn state(check: &Check, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::doctor::Rung;
+    use crate::kernel::doctor::Hooks;
 
     #[test]
     fn pods_without_names_are_said_with_the_cause() {
@@ -159,13 +162,13 @@ mod tests {
         ];
         let report = Report {
             kernel: "6.18.0".into(),
-            rung: Rung::A,
+            hooks: Hooks::SocketTracepoints,
             works: false,
             checks,
         };
         let text = text(&report, Paint::new(false));
         for line in [
-            "kernel 6.18.0, rung A",
+            "kernel 6.18.0, socket tracepoints",
             "  ok       kernel structs' members  1 found in BTF",
             "  ok       BTF      seen",
             "  MISSING  CAP_BPF  seen",

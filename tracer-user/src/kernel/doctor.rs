@@ -29,13 +29,25 @@ pub struct Check {
     pub remedy: String,
 }
 
-/// The best rung of hooks that this kernel has.
+/// The best hooks on socket calls that this kernel has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Rung {
+pub enum Hooks {
     /// Raw tracepoints sock_send_length and sock_recv_length: Linux 6.3 and newer.
-    A,
+    #[serde(rename = "A")]
+    SocketTracepoints,
     /// None that this version supports.
     None,
+}
+
+impl Hooks {
+    /// In words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Hooks::SocketTracepoints => "socket tracepoints",
+            Hooks::None => "no socket tracepoints",
+        }
+    }
 }
 
 /// All that was found out.
@@ -43,8 +55,9 @@ pub enum Rung {
 pub struct Report {
     /// `uname -r`.
     pub kernel: String,
-    /// The rung.
-    pub rung: Rung,
+    /// The hooks. Their name in JSON is `rung`: `A` are the socket tracepoints.
+    #[serde(rename = "rung")]
+    pub hooks: Hooks,
     /// Tracing would start.
     pub works: bool,
     /// Everything looked at, in a fixed order.
@@ -92,7 +105,7 @@ pub fn examine() -> Report {
     lockdown_check(&mut checks);
     capabilities(&mut checks);
     bpf(&mut checks);
-    let mut rung = Rung::None;
+    let mut hooks = Hooks::None;
     if let Ok(btf) = &btf {
         for probe in PROBES {
             let ok = btf.has_tracepoint(probe.tracepoint);
@@ -109,7 +122,7 @@ pub fn examine() -> Report {
             .filter(|p| p.needed)
             .all(|p| btf.has_tracepoint(p.tracepoint))
         {
-            rung = Rung::A;
+            hooks = Hooks::SocketTracepoints;
         }
         for field in FIELDS {
             let offset = btf.offset_of(field.container, field.path);
@@ -136,7 +149,7 @@ pub fn examine() -> Report {
     let works = checks.iter().all(|check| check.ok || !check.needed);
     Report {
         kernel: release(),
-        rung,
+        hooks,
         works,
         checks,
     }

@@ -122,7 +122,7 @@ pub enum StartError {
     /// No BTF, or a malformed one.
     #[error(transparent)]
     Btf(#[from] BtfError),
-    /// The tracepoints of rung A are not there.
+    /// The socket tracepoints are not there.
     #[error(
         "kernel {release} has no tracepoint {tracepoint} (h2trace needs Linux 6.3 or newer, built with CONFIG_NET and CONFIG_TRACEPOINTS)"
     )]
