@@ -163,9 +163,7 @@ pub enum StartError {
     #[error("too many members in the {0} filter")]
     FilterTooLarge(&'static str),
     /// The kinds of a filter are fixed when tracing starts.
-    #[error(
-        "this filter has members of a kind that the filter at the start did not have (start h2trace anew)"
-    )]
+    #[error("filter kinds cannot be added while tracing; restart h2trace")]
     FilterKinds,
     /// Anything else.
     #[error("cannot load the kernel programs: {0}")]

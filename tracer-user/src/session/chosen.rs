@@ -88,7 +88,7 @@ fn named_by(source: Option<&Source>) -> anyhow::Result<&Source> {
     match source {
         Some(source) => Ok(source),
         None => bail!(
-            "pods are named by Kubernetes, and nothing says where its API server or a container runtime is (run it \
+            "cannot resolve pod names: no API server or container runtime configured (run it \
              on a node, in h2trace's own pod: kubectl h2trace; or give --kubeconfig PATH or --cri-socket PATH)"
         ),
     }
