@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use h2trace::workload::kubernetes::state::{Reach, Told};
+use h2trace::workload::kubernetes::state::{PodNameSource, Reach};
 use h2trace::workload::kubernetes::{self, Mode, Settings, Source};
 use h2trace::workload::pod::Pod;
 use h2trace_core::attribution::WorkloadHandle;
@@ -100,7 +100,7 @@ pub(crate) fn stands_in(setting: &mut Setting) {
 
     setting.cluster.stop_api();
     assert!(
-        eventually(SOON, || source.state.told() == Told::Cri),
+        eventually(SOON, || source.state.active_source() == PodNameSource::Cri),
         "{:?}",
         source.state
     );
@@ -135,7 +135,7 @@ pub(crate) fn stands_in(setting: &mut Setting) {
         (server.name.as_str(), "stays-container", "stays")
     );
     setting.cluster.start_api();
-    assert!(eventually(SOON, || source.state.told() == Told::Api));
+    assert!(eventually(SOON, || source.state.active_source() == PodNameSource::Api));
     setting
         .cluster
         .kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"]);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use h2trace::workload::kubernetes::state::{Reach, Reason, Told};
+use h2trace::workload::kubernetes::state::{PodNameSource, Reach, Reason};
 use h2trace_core::attribution::WorkloadHandle;
 use tracer_tests::cluster::{ApiParts, User};
 use tracer_tests::{eventually, require};
@@ -33,7 +33,7 @@ fn names_stay_while_the_api_server_is_gone_and_are_right_again_when_it_is_back()
         panic!("{:?}", source.state.api());
     };
     assert_eq!(why.reason, Reason::Unreachable, "{why}");
-    assert_eq!(source.state.told(), Told::None);
+    assert_eq!(source.state.active_source(), PodNameSource::None);
     // Containers are named from what is known.
     let handle = WorkloadHandle::to_pod("", "stays-envoy");
     assert!(source.waiting.container(&handle, &source.pods));

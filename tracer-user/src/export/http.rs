@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::clock::WallTime;
 use super::prometheus::Scrape;
-use crate::workload::kubernetes::state::{Reach, State, Told};
+use crate::workload::kubernetes::state::{PodNameSource, Reach, State};
 
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,22 +118,22 @@ impl Heartbeat {
         let Some(state) = self.pods.get() else {
             return "ok\n".to_owned();
         };
-        let who = match (state.api(), state.told()) {
-            (_, Told::Api) => "the API server".to_owned(),
-            (Reach::Lost { since, why }, Told::Cri) => {
+        let who = match (state.api(), state.active_source()) {
+            (_, PodNameSource::Api) => "the API server".to_owned(),
+            (Reach::Lost { since, why }, PodNameSource::Cri) => {
                 format!(
                     "the container runtime since {}: {why}",
                     WallTime::from(since)
                 )
             }
-            (_, Told::Cri) => "the container runtime".to_owned(),
-            (Reach::Lost { since, why }, Told::None) => {
+            (_, PodNameSource::Cri) => "the container runtime".to_owned(),
+            (Reach::Lost { since, why }, PodNameSource::None) => {
                 return format!(
                     "ready; pods are named from cache since {}: {why}\n",
                     WallTime::from(since)
                 );
             }
-            (_, Told::None) => return self.remark_of_runtime(&state.cri()),
+            (_, PodNameSource::None) => return self.remark_of_runtime(&state.cri()),
         };
         format!("ready; pods are named by {who}\n")
     }

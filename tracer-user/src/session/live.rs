@@ -18,7 +18,7 @@ use crate::export::http::{self, Heartbeat};
 use crate::export::prometheus::{ProgramRuns, Scrape};
 use crate::export::tally::StoppedBy;
 use crate::kernel::{DRAIN_MAX, Options, Tracer};
-use crate::workload::attribution::Names;
+use crate::workload::attribution::Attribution;
 use crate::workload::select::{CgroupKind, Membership};
 use crate::workload::{kubernetes, process};
 
@@ -139,7 +139,7 @@ pub fn start(
     };
     let pipeline = Pipeline::new(pipeline::Settings {
         shown: Arc::clone(&settings.shown),
-        names: Box::new(Names::new(settings.pods.clone())),
+        names: Box::new(Attribution::new(settings.pods.clone())),
     });
     Ok(Box::new(Live {
         tracer,

@@ -26,8 +26,8 @@ const ENDS_AGE: Duration = Duration::from_secs(10);
 
 /// Names processes and, where there are pods, pods.
 #[derive(Debug)]
-pub struct Names {
-    processes: process::Names,
+pub struct Attribution {
+    processes: process::ProcessNames,
     pods: Option<PodNames>,
 }
 
@@ -51,18 +51,18 @@ struct Peer {
     handle: WorkloadHandle,
 }
 
-impl Names {
+impl Attribution {
     /// With the pods of `source`, if there are any.
     #[must_use]
-    pub fn new(source: Option<Source>) -> Names {
-        Names {
-            processes: process::Names::default(),
+    pub fn new(source: Option<Source>) -> Attribution {
+        Attribution {
+            processes: process::ProcessNames::default(),
             pods: source.map(PodNames::new),
         }
     }
 }
 
-impl h2trace_core::pipeline::NameSource for Names {
+impl h2trace_core::pipeline::NameSource for Attribution {
     fn process(&mut self, pid: u32) -> Option<String> {
         self.processes.process(pid)
     }
@@ -82,10 +82,10 @@ impl h2trace_core::pipeline::NameSource for Names {
 
 /// Both ends of connections that were opened lately: where both are of this node, each knows the other for sure.
 #[derive(Debug, Default)]
-struct Ends(HashMap<[SocketAddr; 2], End>);
+struct Ends(HashMap<[SocketAddr; 2], OpenedEnd>);
 
 #[derive(Debug)]
-struct End {
+struct OpenedEnd {
     at: Instant,
     own: WorkloadHandle,
     peer: WorkloadHandle,
@@ -93,12 +93,12 @@ struct End {
 
 impl Ends {
     /// The end that sees this connection from its other side. Each is found once.
-    fn take(&mut self, [local, peer]: [SocketAddr; 2]) -> Option<End> {
+    fn take(&mut self, [local, peer]: [SocketAddr; 2]) -> Option<OpenedEnd> {
         let end = self.0.remove(&[peer, local])?;
         (end.at.elapsed() < ENDS_AGE).then_some(end)
     }
 
-    fn put(&mut self, addresses: [SocketAddr; 2], end: End) {
+    fn put(&mut self, addresses: [SocketAddr; 2], end: OpenedEnd) {
         if self.0.len() >= limits::ENDS_KNOWN {
             self.0.retain(|_, end| end.at.elapsed() < ENDS_AGE);
         }
@@ -159,7 +159,7 @@ impl PodNames {
             known if known.workload().is_some() => known,
             unknown => unknown.apart(),
         };
-        let end = End {
+        let end = OpenedEnd {
             at: Instant::now(),
             own: own.clone(),
             peer: peer.clone(),
@@ -282,7 +282,7 @@ mod tests {
     use super::super::pod::{Container, Pod};
     use super::*;
 
-    fn own_end(names: &mut Names, cgroup: u64) -> WorkloadHandle {
+    fn own_end(names: &mut Attribution, cgroup: u64) -> WorkloadHandle {
         let [own, _peer] = names.workloads(
             std::process::id(),
             cgroup,
@@ -293,11 +293,11 @@ mod tests {
 
     #[test]
     fn own_process_is_of_the_host_where_no_pod_is() {
-        let mut names = Names::new(None);
+        let mut names = Attribution::new(None);
         assert!(names.process(std::process::id()).is_some());
         assert!(!own_end(&mut names, 0).in_pod());
         let source = Source::of_test();
-        let mut names = Names::new(Some(source));
+        let mut names = Attribution::new(Some(source));
         for cgroup in [0, 1] {
             assert!(!own_end(&mut names, cgroup).in_pod());
         }
@@ -323,7 +323,7 @@ mod tests {
         let source = Source::of_test();
         let pods = Arc::clone(&source.pods);
         let waiting = Arc::clone(&source.waiting);
-        let mut names = Names::new(Some(source));
+        let mut names = Attribution::new(Some(source));
         let mut peer_of = |local: &str, peer: &str| {
             let [_own, peer] = names.workloads(0, 0, [&at(local), &at(peer)]);
             peer

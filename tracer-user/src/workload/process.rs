@@ -67,11 +67,11 @@ const NAMES: usize = 4_096;
 /// Names processes by `/proc`, and remembers for a second: many connections of one process are opened
 /// at once.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct ProcessNames {
     known: HashMap<u32, (Instant, Option<String>)>,
 }
 
-impl Names {
+impl ProcessNames {
     /// The name of process `pid`, when it can be told.
     pub fn process(&mut self, pid: u32) -> Option<String> {
         if !sees_host_processes() {

@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 
 use crate::export::metrics::{self, Metric};
 use crate::workload::kubernetes::Source;
-use crate::workload::kubernetes::state::{Reason, Told};
+use crate::workload::kubernetes::state::{PodNameSource, Reason};
 
 /// The series of one source.
 pub(super) struct PodSeries {
@@ -50,8 +50,8 @@ impl PodSeries {
         let (pods, state, waiting) = (&self.source.pods, &self.source.state, &self.source.waiting);
         self.pods.set(gauge(pods.len()));
         self.waiting.set(gauge(waiting.len()));
-        let now = state.told();
-        for told in Told::ALL {
+        let now = state.active_source();
+        for told in PodNameSource::ALL {
             let series = self.told.with_label_values(&[told.as_str()]);
             series.set(i64::from(told == now));
         }

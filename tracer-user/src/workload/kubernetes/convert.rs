@@ -15,7 +15,7 @@ use super::super::pod::{Container, Pod};
 pub(super) struct List {
     pub(super) metadata: ListMeta,
     #[serde(default)]
-    pub(super) items: Vec<Told>,
+    pub(super) items: Vec<PodObject>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -29,7 +29,7 @@ pub(super) struct ListMeta {
 /// A pod as the API server tells it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Told {
+pub(super) struct PodObject {
     pub(super) metadata: Meta,
     spec: Spec,
     status: Status,
@@ -123,7 +123,7 @@ struct Terminated {
     container_id: Option<String>,
 }
 
-impl Told {
+impl PodObject {
     /// The uid that the directory has it under.
     pub(super) fn uid(&self) -> &str {
         self.metadata
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     fn pod(told: serde_json::Value) -> Pod {
-        serde_json::from_value::<Told>(told).unwrap().pod()
+        serde_json::from_value::<PodObject>(told).unwrap().pod()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use tokio::time::timeout;
 
 use super::access::{Access, unreachable};
-use super::convert::{List, Told};
+use super::convert::{List, PodObject};
 use super::state::Trouble;
 use super::watch::{escaped, part};
 use super::{Settings, Source, node_name};
@@ -31,7 +31,7 @@ impl Source {
             escaped(name)
         );
         let list = ask(access, &path)?;
-        Ok(list.items.into_iter().next().map(Told::pod))
+        Ok(list.items.into_iter().next().map(PodObject::pod))
     }
 
     /// Takes what somebody else was told of this node's pods: a pod or a list of them, in JSON as kubectl prints
@@ -78,9 +78,9 @@ fn pods(json: &str) -> anyhow::Result<Vec<Pod>> {
     let value: serde_json::Value = serde_json::from_str(json)?;
     if value.get("items").is_some() {
         let list: List = serde_json::from_value(value)?;
-        return Ok(list.items.into_iter().map(Told::pod).collect());
+        return Ok(list.items.into_iter().map(PodObject::pod).collect());
     }
-    let one: Told = serde_json::from_value(value)?;
+    let one: PodObject = serde_json::from_value(value)?;
     if one.uid().is_empty() {
         bail!("no pod has no uid");
     }

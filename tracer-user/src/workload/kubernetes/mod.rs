@@ -89,7 +89,7 @@ impl Source {
 
 /// What the tasks share.
 #[derive(Clone, Debug)]
-struct Shared {
+struct TaskContext {
     pods: Arc<Pods>,
     state: Arc<State>,
     waiting: Arc<Waiting>,
@@ -104,7 +104,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
         return Ok(None);
     };
     let node = node_name(settings);
-    let shared = Shared {
+    let shared = TaskContext {
         pods: Arc::default(),
         state: Arc::default(),
         waiting: Arc::default(),
@@ -135,7 +135,7 @@ async fn run(
     access: Option<Access>,
     socket: Option<PathBuf>,
     node: String,
-    shared: Shared,
+    shared: TaskContext,
     mut gone: tokio::sync::watch::Receiver<()>,
 ) {
     let api = async {

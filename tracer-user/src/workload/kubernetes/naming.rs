@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::cri::Runtime;
 use super::super::pods::Pods;
-use super::Shared;
+use super::TaskContext;
 use super::state::Trouble;
 
 /// How long a container may wait for the API server before the runtime is asked for it.
@@ -28,7 +28,7 @@ const HOPELESS_EVERY: Duration = Duration::from_secs(30);
 const STALE: Duration = Duration::from_secs(10);
 
 /// Asks for ever. `api`: the API server is asked too. `must`: there must be a runtime.
-pub(super) async fn run(mut runtime: Runtime, api: bool, must: bool, shared: &Shared) {
+pub(super) async fn run(mut runtime: Runtime, api: bool, must: bool, shared: &TaskContext) {
     let mut told_at = Instant::now();
     loop {
         let connected = shared.state.api().connected();
@@ -71,20 +71,20 @@ pub(super) async fn run(mut runtime: Runtime, api: bool, must: bool, shared: &Sh
 }
 
 /// Asks nobody: what was told at the beginning is what there is, and is soon old.
-pub(super) async fn nobody(shared: &Shared) {
+pub(super) async fn nobody(shared: &TaskContext) {
     tokio::time::sleep(STALE).await;
     shared.pods.set_stale(true);
     std::future::pending::<()>().await;
 }
 
-fn fails(shared: &Shared, why: Trouble) {
+fn fails(shared: &TaskContext, why: Trouble) {
     let said = why.to_string();
     if shared.state.cri_fails(why) {
         tracing::warn!("{said}");
     }
 }
 
-fn pause(api: bool, shared: &Shared) -> Duration {
+fn pause(api: bool, shared: &TaskContext) -> Duration {
     match shared.waiting.youngest() {
         Some(age) if age < HOPELESS => EVERY,
         _ if !api => EVERY,
@@ -93,7 +93,7 @@ fn pause(api: bool, shared: &Shared) -> Duration {
     }
 }
 
-fn take(told: Vec<super::super::pod::Pod>, connected: bool, api: bool, shared: &Shared) {
+fn take(told: Vec<super::super::pod::Pod>, connected: bool, api: bool, shared: &TaskContext) {
     if !api {
         shared.pods.replace(told);
         shared.waiting.name(&shared.pods);

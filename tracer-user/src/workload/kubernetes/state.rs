@@ -94,7 +94,7 @@ impl Reach {
 
 /// Who names the pods now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Told {
+pub enum PodNameSource {
     /// The API server.
     Api,
     /// The container runtime.
@@ -103,17 +103,18 @@ pub enum Told {
     None,
 }
 
-impl Told {
+impl PodNameSource {
     /// All of them.
-    pub const ALL: [Told; 3] = [Told::Api, Told::Cri, Told::None];
+    pub const ALL: [PodNameSource; 3] =
+        [PodNameSource::Api, PodNameSource::Cri, PodNameSource::None];
 
     /// As a label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Told::Api => "api",
-            Told::Cri => "cri",
-            Told::None => "none",
+            PodNameSource::Api => "api",
+            PodNameSource::Cri => "cri",
+            PodNameSource::None => "none",
         }
     }
 }
@@ -144,13 +145,13 @@ impl State {
 
     /// Who names the pods now.
     #[must_use]
-    pub fn told(&self) -> Told {
+    pub fn active_source(&self) -> PodNameSource {
         if lock(&self.api).connected() {
-            Told::Api
+            PodNameSource::Api
         } else if lock(&self.cri).connected() {
-            Told::Cri
+            PodNameSource::Cri
         } else {
-            Told::None
+            PodNameSource::None
         }
     }
 
@@ -279,18 +280,21 @@ mod tests {
     #[test]
     fn each_change_is_told_once() {
         let state = State::default();
-        assert_eq!((state.api(), state.told()), (Reach::Off, Told::None));
+        assert_eq!(
+            (state.api(), state.active_source()),
+            (Reach::Off, PodNameSource::None)
+        );
         state.api_asked();
         assert_eq!(state.api(), Reach::Asking);
         assert!(state.api_fails(trouble("refused")));
         assert!(!state.api_fails(trouble("refused")));
         assert!(state.api_fails(trouble("forbidden")));
         assert!(state.api_answers() && !state.api_answers());
-        assert_eq!(state.told(), Told::Api);
+        assert_eq!(state.active_source(), PodNameSource::Api);
         assert!(state.api_fails(trouble("refused")));
         assert_eq!(state.errors(Reason::Unreachable), 4);
         assert!(state.cri_answers());
-        assert_eq!(state.told(), Told::Cri);
+        assert_eq!(state.active_source(), PodNameSource::Cri);
     }
 
     #[test]

@@ -14,9 +14,9 @@ use kube::client::Body;
 use kube::core::WatchEvent;
 use tokio::time::timeout;
 
-use super::Shared;
+use super::TaskContext;
 use super::access::{Access, answered, trouble, unreachable};
-use super::convert::{List, Told};
+use super::convert::{List, PodObject};
 use super::state::{Reason, Trouble};
 
 /// How long one watch lasts. Also how long it takes at most until a connection that died without a word is
@@ -40,7 +40,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(15);
 const PART: u32 = 250;
 
 /// Watches for ever.
-pub(super) async fn run(access: &Access, node: &str, shared: &Shared) {
+pub(super) async fn run(access: &Access, node: &str, shared: &TaskContext) {
     shared.state.api_asked();
     let mut pause = PAUSE_MIN;
     // Where a watch goes on after one that lasted its time; None: with a list.
@@ -52,7 +52,7 @@ pub(super) async fn run(access: &Access, node: &str, shared: &Shared) {
                 version = None;
                 shared.state.api_expired();
                 tracing::debug!(%why, "listing the pods anew");
-                tokio::time::sleep(by_lot(PAUSE_MIN)).await;
+                tokio::time::sleep(with_jitter(PAUSE_MIN)).await;
             }
             Err(why) => {
                 if shared.state.api().connected() {
@@ -66,7 +66,7 @@ pub(super) async fn run(access: &Access, node: &str, shared: &Shared) {
                         "pods are named from what is known by now, and by the container runtime if that can be asked: {said}"
                     );
                 }
-                tokio::time::sleep(by_lot(pause)).await;
+                tokio::time::sleep(with_jitter(pause)).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
         }
@@ -77,7 +77,7 @@ pub(super) async fn run(access: &Access, node: &str, shared: &Shared) {
 async fn follow(
     access: &Access,
     node: &str,
-    shared: &Shared,
+    shared: &TaskContext,
     version: &mut Option<String>,
 ) -> Result<(), Trouble> {
     let client = access.client().await?;
@@ -93,7 +93,7 @@ async fn follow(
 
 /// All pods of the node: as the API server has them cached, which costs it next to nothing. Returns their
 /// version.
-async fn list(client: &Client, node: &str, shared: &Shared) -> Result<String, Trouble> {
+async fn list(client: &Client, node: &str, shared: &TaskContext) -> Result<String, Trouble> {
     let mut pods = Vec::new();
     let mut more = String::new();
     loop {
@@ -108,7 +108,7 @@ async fn list(client: &Client, node: &str, shared: &Shared) -> Result<String, Tr
             .await
             .map_err(|_| unreachable("no answer in time"))??;
         let room = (limits::PODS + 1).saturating_sub(pods.len());
-        pods.extend(part.items.into_iter().take(room).map(Told::pod));
+        pods.extend(part.items.into_iter().take(room).map(PodObject::pod));
         more = part.metadata.more;
         if more.is_empty() || room == 0 {
             if pods.is_empty() {
@@ -150,7 +150,7 @@ pub(super) async fn part(client: &Client, path: &str) -> Result<List, Trouble> {
 async fn watch(
     client: &Client,
     node: &str,
-    shared: &Shared,
+    shared: &TaskContext,
     version: &mut String,
 ) -> Result<(), Trouble> {
     let path = format!(
@@ -160,7 +160,7 @@ async fn watch(
         escaped(version),
     );
     let request = request(&path)?.map(|_| Vec::new());
-    let events = timeout(ANSWER, client.request_events::<Told>(request))
+    let events = timeout(ANSWER, client.request_events::<PodObject>(request))
         .await
         .map_err(|_| unreachable("no answer in time"))?
         .map_err(|error| trouble(&error))?;
@@ -195,7 +195,7 @@ async fn watch(
     }
 }
 
-fn answers(shared: &Shared) {
+fn answers(shared: &TaskContext) {
     let lost = matches!(shared.state.api(), super::state::Reach::Lost { .. });
     if shared.state.api_answers() {
         if lost {
@@ -233,11 +233,11 @@ pub(super) fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Between half of it and all of it.
-fn by_lot(pause: Duration) -> Duration {
-    let lot = RandomState::new().hash_one(0) % 1_000;
-    let lot = u32::try_from(lot).unwrap_or(0);
-    pause / 2 + pause / 2 * lot / 1_000
+/// A random pause between half of it and all of it.
+fn with_jitter(pause: Duration) -> Duration {
+    let random = RandomState::new().hash_one(0) % 1_000;
+    let random = u32::try_from(random).unwrap_or(0);
+    pause / 2 + pause / 2 * random / 1_000
 }
 
 #[cfg(test)]
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn pauses_are_drawn_between_half_and_all() {
         for _ in 0..100 {
-            let pause = by_lot(PAUSE_MAX);
+            let pause = with_jitter(PAUSE_MAX);
             assert!(pause >= PAUSE_MAX / 2 && pause <= PAUSE_MAX, "{pause:?}");
         }
     }
