@@ -73,7 +73,7 @@ pub struct Packet<'a> {
 }
 
 /// What a format's reader found next.
-pub(super) struct Found {
+pub(super) struct PacketLocation {
     pub(super) at: Timestamp,
     pub(super) link: Option<LinkType>,
     pub(super) wire_len: u32,

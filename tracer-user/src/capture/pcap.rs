@@ -3,7 +3,7 @@
 use h2trace_core::event::Timestamp;
 
 use super::Endian;
-use super::file::{CaptureError, Found, Input};
+use super::file::{CaptureError, Input, PacketLocation};
 use super::link::LinkType;
 
 /// Times in microseconds.
@@ -43,7 +43,10 @@ impl Pcap {
         }))
     }
 
-    pub(super) fn next(&mut self, input: &mut Input<'_>) -> Result<Option<Found>, CaptureError> {
+    pub(super) fn next(
+        &mut self,
+        input: &mut Input<'_>,
+    ) -> Result<Option<PacketLocation>, CaptureError> {
         if input.at_end()? {
             return Ok(None);
         }
@@ -52,7 +55,7 @@ impl Pcap {
         let (seconds, fraction) = (u64::from(field(0)), u64::from(field(4)));
         let (captured, wire_len) = (field(8), field(12));
         input.fill(captured)?;
-        Ok(Some(Found {
+        Ok(Some(PacketLocation {
             at: Timestamp(seconds * 1_000_000_000 + fraction * self.unit_ns),
             link: Some(self.link),
             wire_len,

@@ -5,7 +5,7 @@ use h2trace_core::event::Timestamp;
 use h2trace_core::limits;
 
 use super::Endian;
-use super::file::{CaptureError, Found, Input};
+use super::file::{CaptureError, Input, PacketLocation};
 use super::link::LinkType;
 
 /// Section Header Block; the same in either byte order.
@@ -62,7 +62,10 @@ impl Pcapng {
     }
 
     /// Reads blocks until one is a packet.
-    pub(super) fn next(&mut self, input: &mut Input<'_>) -> Result<Option<Found>, CaptureError> {
+    pub(super) fn next(
+        &mut self,
+        input: &mut Input<'_>,
+    ) -> Result<Option<PacketLocation>, CaptureError> {
         loop {
             if input.at_end()? {
                 return Ok(None);
@@ -170,7 +173,7 @@ impl Pcapng {
         Ok(())
     }
 
-    fn packet(&self, kind: u32, input: &Input<'_>) -> Result<Found, CaptureError> {
+    fn packet(&self, kind: u32, input: &Input<'_>) -> Result<PacketLocation, CaptureError> {
         let body = input.buffer.as_slice();
         let number = if kind == PACKET {
             self.endian.u16(body, 0).map(u32::from)
@@ -187,7 +190,7 @@ impl Pcapng {
         if captured as usize > body.len().saturating_sub(20) {
             return Err(input.corrupt("it is longer than its block"));
         }
-        Ok(Found {
+        Ok(PacketLocation {
             at: interface.clock.at(u64::from(high) << 32 | u64::from(low)),
             link: interface.link,
             wire_len,
@@ -197,7 +200,7 @@ impl Pcapng {
         })
     }
 
-    fn simple_packet(&self, input: &Input<'_>) -> Result<Found, CaptureError> {
+    fn simple_packet(&self, input: &Input<'_>) -> Result<PacketLocation, CaptureError> {
         let body = input.buffer.as_slice();
         let interface = self.interface_of(0, input)?;
         let Some(wire_len) = self.endian.u32(body, 0) else {
@@ -207,7 +210,7 @@ impl Pcapng {
         if interface.snaplen != 0 {
             captured = captured.min(interface.snaplen as usize);
         }
-        Ok(Found {
+        Ok(PacketLocation {
             at: self.last_at,
             link: interface.link,
             wire_len,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::{ExplainArgs, Format};
 use crate::explain::decode::Decoded;
 use crate::explain::page::{Group, Item, Page};
-use crate::explain::search::{Closeness, Found, Match, find, nearest};
+use crate::explain::search::{Closeness, Match, SearchResult, find, nearest};
 use crate::explain::{main_messages_of, messages_of, page};
 use crate::export::text::{COLUMNS, Paint, wrapped};
 use crate::session::output;
@@ -37,9 +37,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     }
     let printed = match (question.trim(), args.output) {
         ("", Format::Text) => list(output::terminal().0)?,
-        ("", Format::Json) => json(&Found {
+        ("", Format::Json) => json(&SearchResult {
             kinds: Kind::ALL.to_vec(),
-            ..Found::default()
+            ..SearchResult::default()
         })?,
         (question, format) => {
             let found = find(question)?;
@@ -111,7 +111,7 @@ fn row(kind: Kind, width: usize, columns: usize) -> String {
 }
 
 /// What was found: the texts with what they prove, the findings in their order, the first in full.
-fn text(question: &str, found: &Found, paint: Paint) -> anyhow::Result<String> {
+fn text(question: &str, found: &SearchResult, paint: Paint) -> anyhow::Result<String> {
     let mut out = String::new();
     for found in &found.matches {
         out.push_str(&of_match(found, paint));
@@ -368,7 +368,7 @@ struct Prints {
 }
 
 /// The texts that were found, best first, and then the pages, likeliest first.
-fn json(found: &Found) -> anyhow::Result<String> {
+fn json(found: &SearchResult) -> anyhow::Result<String> {
     let mut out = String::new();
     for found in &found.matches {
         let is_whole = found.closeness == Closeness::Whole;

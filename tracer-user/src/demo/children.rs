@@ -12,7 +12,7 @@ use super::{DemoArgs, Part};
 
 /// What the three processes said of themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct ChildReports {
     /// The client.
     pub(super) client: ClientReport,
     /// The proxy.
@@ -129,11 +129,11 @@ impl Children {
     ///
     /// # Errors
     /// When one of them fails.
-    pub(super) fn call(&mut self) -> anyhow::Result<Said> {
+    pub(super) fn call(&mut self) -> anyhow::Result<ChildReports> {
         let go = self.client.stdin.as_mut().context("no standard input")?;
         writeln!(go, "go").context("the client is gone")?;
         let client = self.client.hear()?;
-        Ok(Said {
+        Ok(ChildReports {
             client,
             proxy: self.proxy.stop()?,
             server: self.server.stop()?,

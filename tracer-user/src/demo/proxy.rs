@@ -20,7 +20,7 @@ use super::part::{self, ProxyReport};
 use super::serve;
 
 /// What all connections share.
-struct Shared {
+struct ProxyContext {
     upstream_address: SocketAddr,
     /// The connection pool: one connection, opened by the first call.
     upstream: OnceCell<SendRequest<Bytes>>,
@@ -30,7 +30,7 @@ struct Shared {
 
 /// Forwards to `upstream` until standard input ends. A healthy one keeps what it holds.
 pub(super) async fn run(upstream: SocketAddr, healthy: bool) -> anyhow::Result<()> {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ProxyContext {
         upstream_address: upstream,
         upstream: OnceCell::new(),
         healthy,
@@ -46,7 +46,7 @@ pub(super) async fn run(upstream: SocketAddr, healthy: bool) -> anyhow::Result<(
     part::say(&said)
 }
 
-impl Shared {
+impl ProxyContext {
     /// The upstream connection, opened if need be.
     async fn upstream(&self) -> anyhow::Result<SendRequest<Bytes>> {
         let connect = || async {
@@ -84,7 +84,7 @@ enum RequestEnd {
 async fn forward(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyContext>,
 ) -> anyhow::Result<()> {
     let (head, request_body) = request.into_parts();
     let (response, request_send) = shared

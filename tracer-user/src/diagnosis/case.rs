@@ -13,7 +13,7 @@ use super::{hit, process};
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct End {
+pub(super) struct CaseEnd {
     pub(super) process: Option<Process>,
     pub(super) address: Address,
 }
@@ -34,15 +34,15 @@ pub(super) struct CaseKey {
 pub(super) struct Broken {
     key: CaseKey,
     role: Option<Endpoint>,
-    client: End,
-    server: End,
+    client: CaseEnd,
+    server: CaseEnd,
     summary: String,
 }
 
 impl Broken {
     pub(super) fn new(info: &ConnectionInfo, finding: &Finding) -> Self {
         let own = process(info);
-        let other = End {
+        let other = CaseEnd {
             process: None,
             address: info.peer.clone(),
         };

@@ -23,7 +23,7 @@ use h2trace_core::limits;
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
 use h2trace_core::stream::record::{Outcome, StreamRecord};
 
-use self::case::{Broken, Case, CaseKey, End};
+use self::case::{Broken, Case, CaseEnd, CaseKey};
 use self::proxy::ProxyCase;
 pub use self::report::{
     Advice, Agent, CaseReport, Codes, Cut, Directly, Example, Process, ProxyReport, Report,
@@ -282,8 +282,8 @@ fn hit(hits: &mut BTreeMap<&'static str, u64>, limit: &'static str) {
 }
 
 /// The process at the observed end of a connection, and its address there.
-fn process(info: &ConnectionInfo) -> End {
-    End {
+fn process(info: &ConnectionInfo) -> CaseEnd {
+    CaseEnd {
         process: Process::of(info),
         address: info.local.clone(),
     }

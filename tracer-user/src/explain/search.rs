@@ -57,7 +57,7 @@ impl Match {
 
 /// What was found for a question.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct SearchResult {
     /// The known messages, best first.
     pub matches: Vec<Match>,
     /// What else the words carry: bytes, codes, a status.
@@ -109,9 +109,9 @@ const ACCESS_LOG: [&str; 8] = [
 ///
 /// # Errors
 /// A file of messages is malformed (a test holds that none is).
-pub fn find(question: &str) -> Result<Found, &'static MessagesError> {
+pub fn find(question: &str) -> Result<SearchResult, &'static MessagesError> {
     let words = words_of(question);
-    let mut found = Found::default();
+    let mut found = SearchResult::default();
     // A name: `missing_trailers`, `Missing-Trailers`, `missing trailers`; or names within a line of h2trace.
     let joined = words
         .iter()
@@ -151,7 +151,7 @@ pub fn find(question: &str) -> Result<Found, &'static MessagesError> {
 /// comes first; then the code, if the text has a place for it. A status says least, but more than a
 /// text that is only similar.
 fn in_order(
-    found: &Found,
+    found: &SearchResult,
     foreign: &[Decoded],
     codes: &[Decoded],
     status: Option<&Decoded>,

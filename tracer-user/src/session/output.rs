@@ -48,12 +48,12 @@ fn terminal_columns() -> usize {
 pub struct Printer {
     sender: Option<Sender<Vec<u8>>>,
     thread: Option<JoinHandle<()>>,
-    shared: Arc<Shared>,
+    shared: Arc<PrinterState>,
     dropped_lines: u64,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct PrinterState {
     /// Bytes handed over and not written yet.
     waiting: AtomicUsize,
     /// The reader has gone.
@@ -71,7 +71,7 @@ impl Printer {
     #[must_use]
     pub fn new(mut target: impl io::Write + Send + 'static) -> Self {
         let (sender, receiver) = channel::<Vec<u8>>();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(PrinterState::default());
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             for lines in receiver {

@@ -9,7 +9,7 @@ use h2trace_core::hop::Confidence;
 use h2trace_core::stream::record::{OpenMessage, Reset, ResponsePhase, StreamRecord};
 
 use super::Part;
-use super::children::Said;
+use super::children::ChildReports;
 use super::part::RESPONSE_MESSAGE;
 use super::seen::{SeenHop, SeenStreams, is_complete};
 use crate::export::text::sides::{self, signed};
@@ -30,7 +30,7 @@ pub(super) struct Scene<'a> {
     /// Process ids of client, proxy and server.
     pub(super) pids: [u32; 3],
     /// What they said.
-    pub(super) said: &'a Said,
+    pub(super) said: &'a ChildReports,
     /// What h2trace saw.
     pub(super) seen: &'a SeenStreams,
     /// h2trace's metrics afterwards, in the text format. They all began at 0.

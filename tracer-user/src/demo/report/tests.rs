@@ -258,7 +258,7 @@ fn seen(n: u32, cut: &[u32]) -> SeenStreams {
     out
 }
 
-fn said(n: u32, failed: &[u32]) -> Said {
+fn said(n: u32, failed: &[u32]) -> ChildReports {
     let calls = (1..=n)
         .map(|number| Call {
             request_id: format!("demo-{number:04}"),
@@ -268,7 +268,7 @@ fn said(n: u32, failed: &[u32]) -> Said {
             }),
         })
         .collect();
-    Said {
+    ChildReports {
         client: ClientReport { calls },
         proxy: ProxyReport {
             requests: n,
@@ -282,7 +282,7 @@ fn said(n: u32, failed: &[u32]) -> Said {
     }
 }
 
-fn report(said: &Said, seen: &SeenStreams) -> (String, bool) {
+fn report(said: &ChildReports, seen: &SeenStreams) -> (String, bool) {
     let scene = Scene {
         in_flight: 20,
         healthy: false,

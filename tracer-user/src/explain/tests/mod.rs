@@ -5,13 +5,13 @@ mod lines;
 
 use super::messages::{self, MessagesError};
 use super::page::{Item, Page};
-use super::search::{self, Closeness, Found, nearest};
+use super::search::{self, Closeness, SearchResult, nearest};
 use super::*;
 use crate::export::metrics::METRICS;
 use h2trace_core::anomaly::kind::Kind as K;
 
 /// What is found for a question.
-fn find(question: &str) -> Found {
+fn find(question: &str) -> SearchResult {
     search::find(question).unwrap()
 }
 

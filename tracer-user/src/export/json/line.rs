@@ -45,7 +45,7 @@ impl Head {
 
 /// What every line about a connection end names it with.
 #[derive(Serialize)]
-struct Place<'a> {
+struct EndFields<'a> {
     conn: u64,
     role: Option<&'static str>,
     pid: Option<u32>,
@@ -62,7 +62,7 @@ struct Place<'a> {
     peer_workload: Option<PodFields>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> EndFields<'a> {
     fn new(info: &'a ConnectionInfo) -> Self {
         Self {
             conn: info.id.0,
@@ -117,7 +117,7 @@ pub(super) struct Connection<'a> {
     head: Head,
     event: &'static str,
     #[serde(flatten)]
-    place: Place<'a>,
+    place: EndFields<'a>,
     protocol: &'static str,
     opened: &'static str,
     beginning_seen: bool,
@@ -144,7 +144,7 @@ impl<'a> Connection<'a> {
         Self {
             head: Head::new("connection", clock, at),
             event,
-            place: Place::new(info),
+            place: EndFields::new(info),
             protocol: labels::protocol(info.protocol),
             opened: match info.opened {
                 Opened::Unseen => "unseen",
@@ -199,7 +199,7 @@ pub(super) struct Stream<'a> {
     #[serde(flatten)]
     head: Head,
     #[serde(flatten)]
-    place: Place<'a>,
+    place: EndFields<'a>,
     stream_id: u32,
     method: Option<&'a str>,
     headers: &'a BTreeMap<String, String>,
@@ -352,10 +352,10 @@ impl<'a> Stream<'a> {
         };
         Self {
             head: Head::new("stream", clock, record.last_at),
-            place: Place {
+            place: EndFields {
                 pid: known(record.pid),
                 role: record.role.map(Endpoint::as_str),
-                ..Place::new(info)
+                ..EndFields::new(info)
             },
             stream_id: record.stream_id.0,
             method: record.path.as_deref(),
@@ -411,7 +411,7 @@ pub(super) struct FindingLine<'a> {
     kind: &'static str,
     verdict: &'static str,
     #[serde(flatten)]
-    place: Place<'a>,
+    place: EndFields<'a>,
     /// 0 for the connection.
     stream_id: u32,
     tier: &'static str,
@@ -482,12 +482,12 @@ impl<'a> FindingLine<'a> {
         record: Option<&'a StreamRecord>,
         finding: &'a Finding,
     ) -> Self {
-        let place = Place::new(info);
+        let place = EndFields::new(info);
         Self {
             head: Head::new("finding", clock, finding.at),
             kind: finding.kind.as_str(),
             verdict: finding.verdict.as_str(),
-            place: Place {
+            place: EndFields {
                 pid: record.map_or(place.pid, |record| known(record.pid)),
                 role: finding.role.map(Endpoint::as_str),
                 ..place

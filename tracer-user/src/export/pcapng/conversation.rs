@@ -24,7 +24,7 @@ pub(super) const fn sender(direction: Direction) -> usize {
 
 /// Where the two sides stand in the file.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum SideAddresses {
     /// Their addresses, the owner's first.
     Real([SocketAddr; 2]),
     /// No TCP, or no address known: made up, the client's first.
@@ -56,7 +56,7 @@ pub(super) struct Waiting {
 pub(super) struct Conversation {
     /// Its number in the file.
     pub(super) number: u64,
-    pub(super) place: Place,
+    pub(super) place: SideAddresses,
     pub(super) opened: Opened,
     pub(super) from_start: bool,
     pub(super) opened_at: Timestamp,
@@ -109,7 +109,7 @@ pub(super) fn tuple(local: &Address, peer: &Address, netns: u32) -> Option<Tuple
 }
 
 impl Conversation {
-    pub(super) fn new(number: u64, place: Place, opened_at: Timestamp) -> Conversation {
+    pub(super) fn new(number: u64, place: SideAddresses, opened_at: Timestamp) -> Conversation {
         Conversation {
             number,
             place,
@@ -138,7 +138,7 @@ impl Conversation {
 
     /// Its two addresses as they stand in the file.
     pub(super) fn ends(&self) -> [SocketAddr; 2] {
-        let (Place::Real(ends) | Place::MadeUp(ends)) = self.place;
+        let (SideAddresses::Real(ends) | SideAddresses::MadeUp(ends)) = self.place;
         ends
     }
 
@@ -146,24 +146,24 @@ impl Conversation {
     pub(super) fn address_of(&self, info: &ConnectionInfo) -> SocketAddr {
         match (self.place, &info.local, info.role) {
             // The owner's port may be made up, the peer's address never is.
-            (Place::Real([owner, peer]), Address::Inet(local), _) => {
+            (SideAddresses::Real([owner, peer]), Address::Inet(local), _) => {
                 if *local == peer {
                     peer
                 } else {
                     owner
                 }
             }
-            (Place::Real([client, _]), ..)
-            | (Place::MadeUp([client, _]), _, Some(Endpoint::Client)) => client,
-            (Place::MadeUp([_, server]), _, Some(Endpoint::Server)) => server,
-            (Place::MadeUp(_), _, None) => self.address(OWNER),
+            (SideAddresses::Real([client, _]), ..)
+            | (SideAddresses::MadeUp([client, _]), _, Some(Endpoint::Client)) => client,
+            (SideAddresses::MadeUp([_, server]), _, Some(Endpoint::Server)) => server,
+            (SideAddresses::MadeUp(_), _, None) => self.address(OWNER),
         }
     }
 
     /// The server's port in the file, as the role of one of its ends shows.
     pub(super) fn server_port(&self, info: &ConnectionInfo) -> Option<u16> {
         let server = match (self.place, info.role?, &info.local, &info.peer) {
-            (Place::MadeUp([_, server]), ..) => return Some(server.port()),
+            (SideAddresses::MadeUp([_, server]), ..) => return Some(server.port()),
             (_, Endpoint::Client, _, server) | (_, Endpoint::Server, server, _) => server,
         };
         match server {
@@ -197,8 +197,8 @@ impl Conversation {
 
     fn place_owner(&mut self) {
         self.owner_first = match self.place {
-            Place::Real(_) => true,
-            Place::MadeUp(_) => self.client == OWNER,
+            SideAddresses::Real(_) => true,
+            SideAddresses::MadeUp(_) => self.client == OWNER,
         };
     }
 
@@ -216,7 +216,7 @@ impl Conversation {
             Endpoint::Client => own,
             Endpoint::Server => other,
         };
-        let made_up = matches!(self.place, Place::MadeUp(_));
+        let made_up = matches!(self.place, SideAddresses::MadeUp(_));
         if !made_up || self.from_start || self.written || self.client == client {
             return false;
         }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use h2trace_core::event::{Address, Open, Opened, SocketKey};
 
-use super::conversation::{Conversation, Place, Tuple, tuple};
+use super::conversation::{Conversation, SideAddresses, Tuple, tuple};
 
 /// Addresses that are made up are of 127/8, far from those that are used: servers stand at 127.255.0.1, by port;
 /// clients at 127.254.x.y.
@@ -54,7 +54,7 @@ impl Pairing {
     }
 
     /// Addresses for a connection, and what must be said of them.
-    pub(super) fn place(&mut self, open: &Open) -> (Place, Option<String>) {
+    pub(super) fn place(&mut self, open: &Open) -> (SideAddresses, Option<String>) {
         let (path, unknown) = match (&open.local, &open.peer) {
             (Address::Inet(local), Address::Inet(peer)) => return self.real(*local, *peer),
             (Address::Unix(path), _) => (path.clone(), false),
@@ -83,11 +83,11 @@ impl Pairing {
             let name = Address::Unix(path);
             format!("h2trace: the addresses are made up: an AF_UNIX connection, {name}")
         };
-        (Place::MadeUp([client, server]), Some(words))
+        (SideAddresses::MadeUp([client, server]), Some(words))
     }
 
     /// Real addresses, unless a connection of another network namespace has the same.
-    fn real(&self, local: SocketAddr, peer: SocketAddr) -> (Place, Option<String>) {
+    fn real(&self, local: SocketAddr, peer: SocketAddr) -> (SideAddresses, Option<String>) {
         let mut shown = local;
         for _ in 0..=u16::MAX {
             if !self.in_use.contains(&pair(shown, peer)) {
@@ -103,7 +103,7 @@ impl Pairing {
                 local.port()
             )
         });
-        (Place::Real([shown, peer]), words)
+        (SideAddresses::Real([shown, peer]), words)
     }
 
     /// A new conversation can be found from now on.
@@ -169,10 +169,10 @@ pub(super) fn is_better(known: &Conversation, open: &Open) -> bool {
 }
 
 /// The place as the other end has it.
-pub(super) fn turned(place: Place) -> Place {
+pub(super) fn turned(place: SideAddresses) -> SideAddresses {
     match place {
-        Place::Real([owner, peer]) => Place::Real([peer, owner]),
-        made_up @ Place::MadeUp(_) => made_up,
+        SideAddresses::Real([owner, peer]) => SideAddresses::Real([peer, owner]),
+        made_up @ SideAddresses::MadeUp(_) => made_up,
     }
 }
 

@@ -10,13 +10,13 @@ use h2trace_core::limits;
 use h2trace_core::pipeline::ConnectionInfo;
 
 use super::counts::EndCounts;
-use super::names::{self, Names};
+use super::names::{self, EndNames};
 use super::room::Room;
 use super::times::Times;
 
 /// One end, shared with what is scraping.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct EndSeries {
     /// The labels, as they stand in the exposition.
     pub(super) labels: String,
     counts: Mutex<EndCounts>,
@@ -24,9 +24,9 @@ pub(super) struct End {
     pub(super) times: Arc<Times>,
 }
 
-impl End {
-    fn new(labels: String, times: Arc<Times>) -> Arc<End> {
-        Arc::new(End {
+impl EndSeries {
+    fn new(labels: String, times: Arc<Times>) -> Arc<EndSeries> {
+        Arc::new(EndSeries {
             labels,
             counts: Mutex::default(),
             times,
@@ -41,21 +41,21 @@ impl End {
 /// What is shown, in the order in which it came.
 #[derive(Debug, Default)]
 pub(super) struct Shown {
-    ends: BTreeMap<u64, Arc<End>>,
+    ends: BTreeMap<u64, Arc<EndSeries>>,
     times: BTreeMap<u64, Arc<Times>>,
 }
 
 /// The same, shared with what is scraping.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shared(Arc<Mutex<Shown>>);
+pub(super) struct SharedSeries(Arc<Mutex<Shown>>);
 
-impl Shared {
+impl SharedSeries {
     fn lock(&self) -> MutexGuard<'_, Shown> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What there is to show now.
-    pub(super) fn all(&self) -> (Vec<Arc<End>>, Vec<Arc<Times>>) {
+    pub(super) fn all(&self) -> (Vec<Arc<EndSeries>>, Vec<Arc<Times>>) {
         let shown = self.lock();
         (
             shown.ends.values().cloned().collect(),
@@ -67,7 +67,7 @@ impl Shared {
 /// What an end is known by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    Named(Names),
+    Named(EndNames),
     /// Its pod has no name yet.
     Unnamed {
         pod_uid: String,
@@ -78,8 +78,8 @@ enum Key {
 
 /// An end, and what keeps it.
 #[derive(Debug)]
-struct Place {
-    end: Arc<End>,
+struct KeptSeries {
+    end: Arc<EndSeries>,
     key: Key,
     /// Connections that are open.
     open: usize,
@@ -95,31 +95,31 @@ struct Place {
 struct Link {
     info: Arc<ConnectionInfo>,
     place: u64,
-    end: Arc<End>,
+    end: Arc<EndSeries>,
 }
 
 /// The ends.
 pub(super) struct Ends {
-    shared: Shared,
-    places: HashMap<u64, Place>,
+    shared: SharedSeries,
+    places: HashMap<u64, KeptSeries>,
     by_key: HashMap<Key, u64>,
     links: HashMap<ConnectionId, Link>,
     /// Connections in pods whose names are not known.
     unsettled: HashSet<ConnectionId>,
     /// By owner, with how many ends there are of it.
-    times: HashMap<Names, (u64, usize)>,
+    times: HashMap<EndNames, (u64, usize)>,
     /// What stands for all others: of the host, and of pods.
-    other: [Arc<End>; 2],
+    other: [Arc<EndSeries>; 2],
     now: Timestamp,
     next: u64,
     evicted: u64,
 }
 
 impl Ends {
-    pub(super) fn new(shared: Shared) -> Ends {
+    pub(super) fn new(shared: SharedSeries) -> Ends {
         let other = [false, true].map(|in_pod| {
-            let labels = Names::other(in_pod).text();
-            End::new(labels.clone(), Arc::new(Times::new(labels)))
+            let labels = EndNames::other(in_pod).text();
+            EndSeries::new(labels.clone(), Arc::new(Times::new(labels)))
         });
         Ends {
             shared,
@@ -136,7 +136,7 @@ impl Ends {
     }
 
     /// What stands for all ends beyond the bounds. It is shown from when it is first asked for.
-    pub(super) fn other(&self, in_pod: bool) -> Arc<End> {
+    pub(super) fn other(&self, in_pod: bool) -> Arc<EndSeries> {
         let end = &self.other[usize::from(in_pod)];
         let mut shown = self.shared.lock();
         let place = u64::from(in_pod);
@@ -162,7 +162,7 @@ impl Ends {
     }
 
     /// A connection is open from now on.
-    pub(super) fn open(&mut self, info: &Arc<ConnectionInfo>, room: &mut Room) -> Arc<End> {
+    pub(super) fn open(&mut self, info: &Arc<ConnectionInfo>, room: &mut Room) -> Arc<EndSeries> {
         self.close(info.id);
         let Some(place) = self.place(info, room) else {
             return self.beyond(info, room);
@@ -201,7 +201,7 @@ impl Ends {
     }
 
     /// The end of a connection, open or not.
-    pub(super) fn of(&mut self, info: &Arc<ConnectionInfo>, room: &mut Room) -> Arc<End> {
+    pub(super) fn of(&mut self, info: &Arc<ConnectionInfo>, room: &mut Room) -> Arc<EndSeries> {
         if let Some(link) = self.links.get(&info.id)
             && (Arc::ptr_eq(&link.info, info) || link.info.comm == info.comm)
         {
@@ -213,7 +213,7 @@ impl Ends {
         }
     }
 
-    fn beyond(&self, info: &ConnectionInfo, room: &Room) -> Arc<End> {
+    fn beyond(&self, info: &ConnectionInfo, room: &Room) -> Arc<EndSeries> {
         room.no_end();
         self.other(info.workload.in_pod())
     }
@@ -221,7 +221,7 @@ impl Ends {
     /// Where its end stands; a new one is made where there is room.
     fn place(&mut self, info: &Arc<ConnectionInfo>, room: &mut Room) -> Option<u64> {
         let key = match names::settled(&info.workload) {
-            true => Key::Named(Names::of(info)),
+            true => Key::Named(EndNames::of(info)),
             false => Key::Unnamed {
                 pod_uid: info.workload.pod_uid().to_owned(),
                 container_id: info.workload.container_id().to_owned(),
@@ -249,14 +249,16 @@ impl Ends {
         let at = self.next;
         self.next += 1;
         let end = match &key {
-            Key::Unnamed { .. } => End::new(String::new(), Arc::new(Times::new(String::new()))),
+            Key::Unnamed { .. } => {
+                EndSeries::new(String::new(), Arc::new(Times::new(String::new())))
+            }
             Key::Named(names) => {
-                let end = End::new(names.text(), self.times_of(names.of_owner(), at));
+                let end = EndSeries::new(names.text(), self.times_of(names.of_owner(), at));
                 self.shared.lock().ends.insert(at, Arc::clone(&end));
                 end
             }
         };
-        let place = Place {
+        let place = KeptSeries {
             end,
             key: key.clone(),
             open: 0,
@@ -270,7 +272,7 @@ impl Ends {
     }
 
     /// The times of an owner, which has one end more.
-    fn times_of(&mut self, owner: Names, at: u64) -> Arc<Times> {
+    fn times_of(&mut self, owner: EndNames, at: u64) -> Arc<Times> {
         let mut shown = self.shared.lock();
         let labels = owner.text();
         let (place, n_ends) = self.times.entry(owner).or_insert((at, 0));
@@ -279,7 +281,7 @@ impl Ends {
         Arc::clone(times.or_insert_with(|| Arc::new(Times::new(labels))))
     }
 
-    fn remove(&mut self, at: u64, room: &mut Room) -> Option<Place> {
+    fn remove(&mut self, at: u64, room: &mut Room) -> Option<KeptSeries> {
         let place = self.places.remove(&at)?;
         self.by_key.remove(&place.key);
         room.give_back(place.end.counts().series());
@@ -330,7 +332,7 @@ impl Ends {
         let Some(place) = self.remove(at, room) else {
             return;
         };
-        let key = Key::Named(Names::of(&place.info));
+        let key = Key::Named(EndNames::of(&place.info));
         // One has just gone, so that there is a place.
         let Some(named) = self.place_of(key, &place.info, room) else {
             return;

@@ -35,7 +35,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracer_ebpf::counter::{COUNTERS, Counter as KernelCounter};
 
 use self::counts::{EndCounts, RoleCounts};
-use self::ends::{End, Ends, Shared};
+use self::ends::{EndSeries, Ends, SharedSeries};
 use self::room::Room;
 use self::series::Series;
 use self::text::Family;
@@ -61,7 +61,7 @@ pub struct ProgramRuns {
 pub struct Scrape {
     registry: Registry,
     drain_age: Gauge,
-    shared: Shared,
+    shared: SharedSeries,
     /// How long the last page was.
     len: Arc<AtomicUsize>,
     /// One permit a page that somebody still reads.
@@ -181,7 +181,7 @@ impl Exporter {
                 .late_end_stream
                 .with_label_values(&[family.as_str()]);
         }
-        let shared = Shared::default();
+        let shared = SharedSeries::default();
         Ok(Self {
             room: Room::bounded(&vectors),
             room_of_other: Room::of_other(),
@@ -346,7 +346,7 @@ impl Exporter {
 
     fn at_role_of(
         &mut self,
-        end: &End,
+        end: &EndSeries,
         info: &ConnectionInfo,
         count: impl Fn(&mut RoleCounts, &mut Room),
     ) {

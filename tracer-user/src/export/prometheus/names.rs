@@ -11,24 +11,24 @@ const POD: usize = 2;
 
 /// Values of [`END_LABELS`], in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Names([Box<str>; END_LABELS.len()]);
+pub(super) struct EndNames([Box<str>; END_LABELS.len()]);
 
-impl Names {
+impl EndNames {
     /// A process of the host, or a pod as far as it is known; what is not is [`UNKNOWN`].
-    pub(super) fn of(info: &ConnectionInfo) -> Names {
+    pub(super) fn of(info: &ConnectionInfo) -> EndNames {
         let comm = info.comm.as_str();
         if !info.workload.in_pod() {
-            return Names::all(comm, "");
+            return EndNames::all(comm, "");
         }
         let Some(workload) = info.workload.workload() else {
-            return Names::all(comm, UNKNOWN);
+            return EndNames::all(comm, UNKNOWN);
         };
         let container = match workload.container.as_str() {
             "" => UNKNOWN,
             name => name,
         };
         let owner = &workload.owner;
-        Names(
+        EndNames(
             [
                 comm,
                 &workload.namespace,
@@ -42,18 +42,18 @@ impl Names {
     }
 
     /// What stands for ends beyond the bound.
-    pub(super) fn other(in_pod: bool) -> Names {
-        Names::all(OTHER, if in_pod { OTHER } else { "" })
+    pub(super) fn other(in_pod: bool) -> EndNames {
+        EndNames::all(OTHER, if in_pod { OTHER } else { "" })
     }
 
-    fn all(comm: &str, of_pod: &str) -> Names {
+    fn all(comm: &str, of_pod: &str) -> EndNames {
         let mut names = [(); END_LABELS.len()].map(|()| Box::from(of_pod));
         names[0] = Box::from(comm);
-        Names(names)
+        EndNames(names)
     }
 
     /// The same without the pod: all pods of an owner are one.
-    pub(super) fn of_owner(&self) -> Names {
+    pub(super) fn of_owner(&self) -> EndNames {
         let mut names = self.clone();
         names.0[POD] = Box::default();
         names
