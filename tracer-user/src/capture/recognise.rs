@@ -83,30 +83,49 @@ fn http1_request(bytes: &[u8]) -> Option<First> {
         .then_some(First::Http1Request)
 }
 
-/// Length of the PROXY protocol header that stands before everything else; `Some(None)`: not whole yet.
-pub(super) fn proxy_header(bytes: &[u8]) -> Option<Option<usize>> {
+/// What stands of the PROXY protocol before everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProxyHeader {
+    /// Nothing.
+    Absent,
+    /// The beginning of a header, or what may become one.
+    Partial,
+    /// A header of this length.
+    Whole(usize),
+}
+
+/// The PROXY protocol header at the beginning.
+pub(super) fn proxy_header(bytes: &[u8]) -> ProxyHeader {
     if bytes.starts_with(b"PROXY ") {
         let end = bytes
             .iter()
             .take(PROXY_V1_LINE)
             .position(|byte| *byte == b'\n');
         return match end {
-            Some(end) => Some(Some(end + 1)),
-            None if bytes.len() < PROXY_V1_LINE => Some(None),
-            None => None,
+            Some(end) => ProxyHeader::Whole(end + 1),
+            None if bytes.len() < PROXY_V1_LINE => ProxyHeader::Partial,
+            None => ProxyHeader::Absent,
         };
     }
     if bytes.starts_with(PROXY_V2) {
         let Some(length) = super::be16(bytes, 14) else {
-            return Some(None);
+            return ProxyHeader::Partial;
         };
         let length = 16 + usize::from(length);
-        return Some((bytes.len() >= length).then_some(length));
+        return if bytes.len() >= length {
+            ProxyHeader::Whole(length)
+        } else {
+            ProxyHeader::Partial
+        };
     }
     // Anything that the two may still become.
     let partial =
         !bytes.is_empty() && (b"PROXY ".starts_with(bytes) || PROXY_V2.starts_with(bytes));
-    (partial && !PREFACE.starts_with(bytes)).then_some(None)
+    if partial && !PREFACE.starts_with(bytes) {
+        ProxyHeader::Partial
+    } else {
+        ProxyHeader::Absent
+    }
 }
 
 /// Where the header section of an HTTP/1.x message ends.
@@ -159,14 +178,14 @@ mod tests {
     fn a_proxy_header_is_measured() {
         assert_eq!(
             proxy_header(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nPRI"),
-            Some(Some(32))
+            ProxyHeader::Whole(32)
         );
-        assert_eq!(proxy_header(b"PROX"), Some(None));
+        assert_eq!(proxy_header(b"PROX"), ProxyHeader::Partial);
         let v2 = [PROXY_V2, &[0x21, 0x11, 0, 12], &[0; 12], b"PRI"].concat();
-        assert_eq!(proxy_header(&v2), Some(Some(28)));
-        assert_eq!(proxy_header(&v2[..20]), Some(None));
-        assert_eq!(proxy_header(PREFACE), None);
-        assert_eq!(proxy_header(b"P"), None);
-        assert_eq!(proxy_header(b""), None);
+        assert_eq!(proxy_header(&v2), ProxyHeader::Whole(28));
+        assert_eq!(proxy_header(&v2[..20]), ProxyHeader::Partial);
+        assert_eq!(proxy_header(PREFACE), ProxyHeader::Absent);
+        assert_eq!(proxy_header(b"P"), ProxyHeader::Absent);
+        assert_eq!(proxy_header(b""), ProxyHeader::Absent);
     }
 }

@@ -3,7 +3,7 @@
 use h2trace_core::event::{Direction, OtherProtocol};
 
 use crate::capture::flow::Run;
-use crate::capture::recognise::{First, PREFACE, first, header_section, proxy_header};
+use crate::capture::recognise::{First, PREFACE, ProxyHeader, first, header_section, proxy_header};
 
 /// What the first bytes of a connection say.
 pub(super) enum Verdict {
@@ -40,9 +40,9 @@ pub(super) fn verdict(held: &[(Direction, Run)], from_syn: bool, full: bool) -> 
         return Verdict::Wait;
     }
     let skip = match proxy_header(&client) {
-        Some(Some(skip)) => skip,
-        Some(None) if !full => return Verdict::Wait,
-        _ => 0,
+        ProxyHeader::Whole(skip) => skip,
+        ProxyHeader::Partial if !full => return Verdict::Wait,
+        ProxyHeader::Partial | ProxyHeader::Absent => 0,
     };
     let client_bytes = client.get(skip..).unwrap_or_default();
     let (of_client, of_server) = (first(client_bytes), first(&server));
