@@ -24,9 +24,12 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
     let filters: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let wanted = |name: &str| {
         filters.is_empty()
-            || filters.iter().any(|filter| match has("--exact") {
-                true => name == filter.as_str(),
-                false => name.contains(filter.as_str()),
+            || filters.iter().any(|filter| {
+                if has("--exact") {
+                    name == filter.as_str()
+                } else {
+                    name.contains(filter.as_str())
+                }
             })
     };
     let chosen: Vec<&Test> = tests.iter().filter(|test| wanted(test.0)).collect();

@@ -91,9 +91,10 @@ impl Envoy {
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", template.display()));
         let access_log = folder.path().join("access.log").display().to_string();
         let guard = "envoy.reloadable_features.allow_multiplexed_upstream_half_close: true";
-        let hidden = match options.hide_ids {
-            true => "request_headers_to_remove: [x-call-id, from]",
-            false => "",
+        let hidden = if options.hide_ids {
+            "request_headers_to_remove: [x-call-id, from]"
+        } else {
+            ""
         };
         for (hole, value) in [
             ("@ADMIN_PORT@", "0"),

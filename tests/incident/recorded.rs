@@ -58,22 +58,23 @@ fn findings(trace: &Trace) -> Vec<(Port, u64, Vec<String>)> {
             let line = &finding.0;
             let (port, is_client) = clients[&line["conn"].as_u64()?];
             let of_hop = !line["hop"].is_null();
-            let said: &[&str] = match of_hop {
-                true => &[
+            let said: &[&str] = if of_hop {
+                &[
                     "/kind",
                     "/verdict",
                     "/hop/proxy/pid",
                     "/hop/proxy/comm",
                     "/hop/proxy/address",
                     "/hop/missing_bytes",
-                ],
-                false => &[
+                ]
+            } else {
+                &[
                     "/kind",
                     "/verdict",
                     "/request_phase",
                     "/response_phase",
                     "/summary",
-                ],
+                ]
             };
             let said = said.iter().map(|key| {
                 let value = line.pointer(key);

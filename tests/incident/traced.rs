@@ -114,13 +114,14 @@ fn names_exactly_the_failed_calls(parts: Parts, attach: Attach) {
             "calls without trailers on the client's hop, at the {end}"
         );
     }
-    let upstream_ends = match parts.hide_ids {
-        false => vec![
+    let upstream_ends = if parts.hide_ids {
+        // The calls have no names there.
+        Vec::new()
+    } else {
+        vec![
             ("proxy", traced.envoy, "client"),
             ("server", traced.server, "server"),
-        ],
-        // The calls have no names there.
-        true => Vec::new(),
+        ]
     };
     for (end, pid, role) in upstream_ends {
         for stream in traced.judged(pid, role) {

@@ -146,9 +146,10 @@ fn row(arg: &clap::Arg) -> String {
         (Some(long), None) => format!("--{long} {value}"),
         (None, _) => value,
     };
-    let default: Vec<String> = match arg.get_action().takes_values() {
-        true => arg.get_default_values(),
-        false => &[],
+    let default: Vec<String> = if arg.get_action().takes_values() {
+        arg.get_default_values()
+    } else {
+        &[]
     }
     .iter()
     .map(|value| format!("`{}`", value.to_string_lossy()))

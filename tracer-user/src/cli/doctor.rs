@@ -47,9 +47,10 @@ fn as_check(asked: Result<(), Trouble>) -> Check {
         ok,
         // Tracing goes on without them.
         needed: false,
-        found: match ok {
-            true => "told by the API server",
-            false => "not told by the API server",
+        found: if ok {
+            "told by the API server"
+        } else {
+            "not told by the API server"
         }
         .to_owned(),
         remedy,

@@ -109,9 +109,10 @@ impl ProxyCase {
             if let Address::Inet(server) = &serving.tag.info.peer
                 && !self.servers.contains(server)
             {
-                match self.servers.len() < limits::DIAGNOSIS_VALUES {
-                    true => drop(self.servers.insert(*server)),
-                    false => hit(hits, "values"),
+                if self.servers.len() < limits::DIAGNOSIS_VALUES {
+                    self.servers.insert(*server);
+                } else {
+                    hit(hits, "values");
                 }
             }
             let header = down.shown.get("server");

@@ -227,9 +227,10 @@ fn bpf(checks: &mut Vec<Check>) {
             Err(_) if is_refused => rights::refusal().found().to_owned(),
             Err(error) => format!("refused: {error}"),
         },
-        remedy: match is_refused {
-            true => rights::refusal().remedy().to_owned(),
-            false => remedy(tried.is_ok(), "grant the capabilities that are missing"),
+        remedy: if is_refused {
+            rights::refusal().remedy().to_owned()
+        } else {
+            remedy(tried.is_ok(), "grant the capabilities that are missing")
         },
     });
 }

@@ -22,7 +22,7 @@ use crate::kernel::DRAIN_MAX;
 use crate::unit::count;
 use crate::workload::kubernetes;
 
-/// How long the loop sleeps when the ring is empty (DESIGN.md 3.4: a short timer instead of wakeups).
+/// How long the loop sleeps when the ring is empty (a short timer instead of wakeups).
 const DRAIN_EVERY: Duration = Duration::from_millis(2);
 
 /// Drains of at most [`DRAIN_MAX`] records when a run ends: more than the largest ring holds.

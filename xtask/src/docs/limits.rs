@@ -74,9 +74,10 @@ fn shown(name: &str, value: u64, meaning: &str) -> String {
     let is_bytes = ["bytes", "Bytes", "Largest packet"]
         .iter()
         .any(|word| meaning.contains(word));
-    match is_bytes && value >= MIB && value.is_multiple_of(MIB) {
-        true => format!("{} MiB", value / MIB),
-        false => with_commas(value),
+    if is_bytes && value >= MIB && value.is_multiple_of(MIB) {
+        format!("{} MiB", value / MIB)
+    } else {
+        with_commas(value)
     }
 }
 

@@ -36,9 +36,10 @@ impl<T> ProxyState<T> {
     /// A stream that the process opened has ended, and no request is seen that it was opened for.
     pub(super) fn lone_ended(&mut self, ended: HopStream<T>, ended_well: bool) -> UpstreamEnded<T> {
         let path = ended.record.path.as_deref().map(path);
-        match self.tells_lone(path, ended_well) {
-            true => UpstreamEnded::Lone(ended),
-            false => UpstreamEnded::Nothing,
+        if self.tells_lone(path, ended_well) {
+            UpstreamEnded::Lone(ended)
+        } else {
+            UpstreamEnded::Nothing
         }
     }
 }

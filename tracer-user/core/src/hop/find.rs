@@ -150,9 +150,10 @@ impl<T> ProxyState<T> {
         if found.is_none() && n > limits::HOP_CANDIDATES {
             self.hit(0);
         }
-        let confidence = match several && !self.order.is_trusted() {
-            true => Confidence::Ambiguous,
-            false => Confidence::ThreadOrder,
+        let confidence = if several && !self.order.is_trusted() {
+            Confidence::Ambiguous
+        } else {
+            Confidence::ThreadOrder
         };
         let by = By::Order;
         found.map(|key| (key, Join { by, confidence }))
@@ -173,9 +174,10 @@ impl<T> ProxyState<T> {
                         && down.attempts.iter().any(unsure)
                         && self.fits(*key, up)
                 });
-        let mut confidence = match mistaken {
-            true => Confidence::Ambiguous,
-            false => Confidence::Time,
+        let mut confidence = if mistaken {
+            Confidence::Ambiguous
+        } else {
+            Confidence::Time
         };
         let mut n_looked_at = 0;
         for thread in self.threads.values() {

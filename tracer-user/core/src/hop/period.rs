@@ -40,9 +40,10 @@ impl Periods {
         let period = self.by_id.entry(id).or_insert_with(new);
         period.n_open = period.n_open.saturating_add(1);
         period.n_left = period.n_left.saturating_add(1);
-        match period.members.len() < limits::HOP_CANDIDATES {
-            true => period.members.push(key),
-            false => period.more = true,
+        if period.members.len() < limits::HOP_CANDIDATES {
+            period.members.push(key);
+        } else {
+            period.more = true;
         }
     }
 

@@ -75,9 +75,12 @@ impl<T> DownstreamRequest<T> {
 
     /// It is not certain which of several upstream streams is its own.
     pub(super) fn is_ambiguous(&self) -> bool {
-        let unsure = |attempt: &Attempt<T>| match self.doubted {
-            true => attempt.join.confidence >= Confidence::ThreadOrder,
-            false => attempt.join.confidence == Confidence::Ambiguous,
+        let unsure = |attempt: &Attempt<T>| {
+            if self.doubted {
+                attempt.join.confidence >= Confidence::ThreadOrder
+            } else {
+                attempt.join.confidence == Confidence::Ambiguous
+            }
         };
         self.attempts.iter().any(unsure)
     }
@@ -512,9 +515,10 @@ impl<T> ProxyState<T> {
         let is_lone = !is_told
             && self.shared.is_none()
             && (is_passed_on || self.tells_lone(path, ended_well));
-        match is_lone {
-            true => UpstreamEnded::Lone(ended),
-            false => UpstreamEnded::Nothing,
+        if is_lone {
+            UpstreamEnded::Lone(ended)
+        } else {
+            UpstreamEnded::Nothing
         }
     }
 
@@ -523,9 +527,10 @@ impl<T> ProxyState<T> {
         let gone = match &mut self.recent {
             Some(recent) => {
                 recent.push_back((whole, Arc::clone(&ended.record)));
-                match recent.len() > limits::HOP_RECENT {
-                    true => recent.pop_front().map(|(_, record)| record.last_at),
-                    false => None,
+                if recent.len() > limits::HOP_RECENT {
+                    recent.pop_front().map(|(_, record)| record.last_at)
+                } else {
+                    None
                 }
             }
             None => Some(ended.record.last_at),

@@ -63,9 +63,10 @@ impl<T> SharedHost<T> {
         self.held.push_back((whole, hop));
         self.held.retain(|(whole, _)| is_one(whole));
         self.proven |= self.held.len() >= PROVEN_BY;
-        match self.proven {
-            true => std::mem::take(&mut self.held),
-            false => VecDeque::new(),
+        if self.proven {
+            std::mem::take(&mut self.held)
+        } else {
+            VecDeque::new()
         }
     }
 }

@@ -150,9 +150,10 @@ impl<T> Hops<T> {
             Side::Upstream => {
                 let ended_well = is_well(&record);
                 let stream = HopStream { tag, record };
-                let ended = match known.is_proxy() || known.ups.contains_key(&key) {
-                    true => known.up_ended(key, stream, ended_well),
-                    false => known.lone_ended(stream, ended_well),
+                let ended = if known.is_proxy() || known.ups.contains_key(&key) {
+                    known.up_ended(key, stream, ended_well)
+                } else {
+                    known.lone_ended(stream, ended_well)
                 };
                 match ended {
                     UpstreamEnded::Both(of) => ready = Some(of),
@@ -195,9 +196,10 @@ impl<T> Hops<T> {
                     let may_be_said = down.in_company && !down.is_ambiguous();
                     let known = self.proxies.get(&proxy);
                     let is_open = known.is_some_and(|known| !known.periods.is_over(period));
-                    let (queue, wait) = match may_be_said && is_open {
-                        true => (later, limits::HOP_COMPANY_NS),
-                        false => (soon, limits::HOP_SETTLE_NS),
+                    let (queue, wait) = if may_be_said && is_open {
+                        (later, limits::HOP_COMPANY_NS)
+                    } else {
+                        (soon, limits::HOP_SETTLE_NS)
                     };
                     queue.push_back((due(wait), proxy, key));
                 }
@@ -219,13 +221,12 @@ impl<T> Hops<T> {
         let is_steady = known.order.is_steady();
         let due = Timestamp(at.0.saturating_add(limits::HOP_SETTLE_NS));
         for key in settled.drain(..) {
-            match is_steady {
-                true => self.decide(proxy, key, at),
+            if is_steady {
+                self.decide(proxy, key, at);
+            } else {
                 // Work that moves from thread to thread may still show.
-                false => {
-                    let [soon, _] = &mut self.settling;
-                    soon.push_back((due, proxy, key));
-                }
+                let [soon, _] = &mut self.settling;
+                soon.push_back((due, proxy, key));
             }
         }
         self.settled = settled;
@@ -418,13 +419,12 @@ impl<T> Hops<T> {
             .map(|attempt| attempt.join)
             .max_by_key(|join| join.confidence);
         let ambiguous = join.is_some_and(|join| join.confidence == Confidence::Ambiguous);
-        let (others, others_known) = match ambiguous {
-            true => {
-                let last_at = downstream.record.last_at;
-                let (others, known) = state.others(&down, last_at, &upstream);
-                (others, known && !down.may_be_alone)
-            }
-            false => (Vec::new(), true),
+        let (others, others_known) = if ambiguous {
+            let last_at = downstream.record.last_at;
+            let (others, known) = state.others(&down, last_at, &upstream);
+            (others, known && !down.may_be_alone)
+        } else {
+            (Vec::new(), true)
         };
         self.out.push_back(Box::new(Hop {
             proxy,

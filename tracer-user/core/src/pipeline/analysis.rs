@@ -250,9 +250,10 @@ fn end_key(info: &ConnectionInfo) -> Option<EndKey> {
         return None;
     };
     // Every network namespace has a loopback of its own; other addresses are the same seen from anywhere.
-    let netns = match local.ip().is_loopback() {
-        true => info.netns,
-        false => 0,
+    let netns = if local.ip().is_loopback() {
+        info.netns
+    } else {
+        0
     };
     (info.pid != 0).then_some((*local, *peer, netns))
 }

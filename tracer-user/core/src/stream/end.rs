@@ -65,14 +65,12 @@ pub(super) fn record(
         (None, Some(ResponsePhase::R0)) if !out_of_sight => Seen::Absent,
         (None, _) => Seen::Unknown,
     };
-    let tier = match stream.beginning_seen
-        && stream.whole
-        && stream.n_blocks > 0
-        && stream.blocks_complete
-    {
-        true => Tier::T1,
-        false => Tier::T0,
-    };
+    let tier =
+        if stream.beginning_seen && stream.whole && stream.n_blocks > 0 && stream.blocks_complete {
+            Tier::T1
+        } else {
+            Tier::T0
+        };
     if grpc == Seen::Value(()) {
         stream.check_prefixes();
     }

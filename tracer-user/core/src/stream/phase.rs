@@ -9,9 +9,10 @@ pub(super) fn of_request(request: &Direction, grpc: Seen<()>) -> Option<RequestP
     match request.state {
         state if state.end_stream_sent() => Some(RequestPhase::Q2),
         HalfState::Open { .. } if grpc != Seen::Absent && request.messages.known() => {
-            match request.messages.n_complete() > 0 && !request.messages.inside() {
-                true => Some(RequestPhase::Q1),
-                false => Some(RequestPhase::Q0),
+            if request.messages.n_complete() > 0 && !request.messages.inside() {
+                Some(RequestPhase::Q1)
+            } else {
+                Some(RequestPhase::Q0)
             }
         }
         HalfState::Open { .. } => Some(RequestPhase::Q1),

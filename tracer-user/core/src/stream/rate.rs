@@ -206,9 +206,10 @@ impl Rates {
 
     fn flood(&self, kind: FloodKind, sender: Endpoint, n: u32, at: Timestamp) -> Flood {
         let began = self.began.unwrap_or(at);
-        let earlier = match self.before.of(sender).iter().any(|n| *n > 0) {
-            true => WINDOW_NS,
-            false => 0,
+        let earlier = if self.before.of(sender).iter().any(|n| *n > 0) {
+            WINDOW_NS
+        } else {
+            0
         };
         Flood {
             kind,
@@ -245,9 +246,10 @@ impl Rates {
                 }
             }
         }
-        self.before = match past < 2 * WINDOW_NS {
-            true => self.now,
-            false => Pair::default(),
+        self.before = if past < 2 * WINDOW_NS {
+            self.now
+        } else {
+            Pair::default()
         };
         self.now = Pair::default();
         self.began = Some(Timestamp(

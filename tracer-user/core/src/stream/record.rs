@@ -68,7 +68,7 @@ impl ResponsePhase {
     }
 }
 
-/// How much of the stream could be seen (ANOMALIES: visibility tiers).
+/// How much of the stream could be seen (visibility tiers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// Framing only: types, flags, ids, codes, lengths, presence of trailers.

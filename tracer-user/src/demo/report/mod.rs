@@ -413,9 +413,10 @@ fn joins(scene: &Scene<'_>) -> Joins {
     Joins {
         n_requests: scene.seen.hops().count(),
         n_joined: by.values().sum(),
-        how: match how.is_empty() {
-            true => String::new(),
-            false => format!(": {}", how.join(", ")),
+        how: if how.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", how.join(", "))
         },
     }
 }

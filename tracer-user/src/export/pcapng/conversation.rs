@@ -208,9 +208,10 @@ impl Conversation {
         let Some(role) = info.role else {
             return false;
         };
-        let (own, other) = match self.owner == Some(info.id) {
-            true => (OWNER, PEER),
-            false => (PEER, OWNER),
+        let (own, other) = if self.owner == Some(info.id) {
+            (OWNER, PEER)
+        } else {
+            (PEER, OWNER)
         };
         let client = match role {
             Endpoint::Client => own,

@@ -220,13 +220,14 @@ impl Ends {
 
     /// Where its end stands; a new one is made where there is room.
     fn place(&mut self, info: &Arc<ConnectionInfo>, room: &mut Room) -> Option<u64> {
-        let key = match names::settled(&info.workload) {
-            true => Key::Named(EndNames::of(info)),
-            false => Key::Unnamed {
+        let key = if names::settled(&info.workload) {
+            Key::Named(EndNames::of(info))
+        } else {
+            Key::Unnamed {
                 pod_uid: info.workload.pod_uid().to_owned(),
                 container_id: info.workload.container_id().to_owned(),
                 comm: info.comm.clone(),
-            },
+            }
         };
         self.place_of(key, info, room)
     }

@@ -148,9 +148,10 @@ impl Times {
     pub(super) fn write(&self, family: &mut Family<'_>, metric: &str) {
         for (times, role) in self.lock().iter().zip(ROLES) {
             let Some(times) = times else { continue };
-            let histogram = match metric == metrics::STREAM_DURATION.name {
-                true => &times.duration,
-                false => &times.first_byte,
+            let histogram = if metric == metrics::STREAM_DURATION.name {
+                &times.duration
+            } else {
+                &times.first_byte
             };
             histogram.write(family, &self.labels, ("role", role));
         }

@@ -207,9 +207,10 @@ fn happened(proxy: &ProxyReport, name: &str) -> String {
             (false, false) => format!("{} trailers", grouped(cut.trailers_dropped)),
         });
     }
-    let dropped = match dropped.is_empty() {
-        true => "did not pass on all of it".to_owned(),
-        false => format!("dropped {}", dropped.join(" and ")),
+    let dropped = if dropped.is_empty() {
+        "did not pass on all of it".to_owned()
+    } else {
+        format!("dropped {}", dropped.join(" and "))
     };
     let unknown = match cut.missing_bytes_unknown {
         0 => String::new(),
@@ -328,15 +329,17 @@ fn of_advice(out: &mut Vec<String>, advice: &Advice, paint: Paint) {
         at => at,
     };
     hanging(out, 4, 6, &format!("- {at}: {}", advice.change));
-    let mark = match advice.supported {
-        true => paint.good("supported by this run"),
-        false => paint.dim("not seen in this run"),
+    let mark = if advice.supported {
+        paint.good("supported by this run")
+    } else {
+        paint.dim("not seen in this run")
     };
     // The mark is painted, so the first line is put together by hand.
     let begin = out.len();
-    let placeholder = match advice.supported {
-        true => "supported by this run",
-        false => "not seen in this run",
+    let placeholder = if advice.supported {
+        "supported by this run"
+    } else {
+        "not seen in this run"
     };
     hanging(out, 6, 8, &format!("{placeholder}: {}", advice.evidence));
     if let Some(line) = out.get_mut(begin) {

@@ -1,4 +1,4 @@
-//! Frames in such numbers that they look like an attack (ANOMALIES 2.5: A1 to A4; RFC 9113 section 10.5).
+//! Frames in such numbers that they look like an attack (RFC 9113 section 10.5).
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! Whether a gRPC response is what gRPC demands (ANOMALIES 2.2: C1, C2, C3, C5, C6, C8, C12; G
-//! "Responses").
+//! Whether a gRPC response is what gRPC demands (gRPC over HTTP/2, "Responses").
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::shape::{Shape, Shapes};
@@ -111,12 +110,13 @@ fn response(record: &StreamRecord, shape: Option<Shape>) -> Option<Finding> {
         );
         (Kind::MissingTrailers, Verdict::Anomaly, summary)
     } else if record.grpc_status == Seen::Absent {
-        let summary = match record.trailers_only {
-            true => "the server's only HEADERS ended the response, without grpc-status".to_owned(),
-            false => format!(
+        let summary = if record.trailers_only {
+            "the server's only HEADERS ended the response, without grpc-status".to_owned()
+        } else {
+            format!(
                 "the response's trailers came without grpc-status, after {}",
                 words::messages(messages)
-            ),
+            )
         };
         (Kind::MissingGrpcStatus, Verdict::Anomaly, summary)
     } else if record.grpc_status_malformed {

@@ -1,4 +1,4 @@
-//! The limit of concurrent streams (ANOMALIES 2.3: K1, K2; RFC 9113 section 5.1.2).
+//! The limit of concurrent streams (RFC 9113 section 5.1.2).
 
 use std::time::Duration;
 
@@ -35,18 +35,20 @@ pub(super) fn saturated(
 pub(super) fn over_cap(over: &OverCap) -> ConditionFinding {
     ConditionFinding {
         kind: Kind::ConcurrencyExceeded,
-        verdict: match over.acknowledged {
-            true => Verdict::Anomaly,
-            false => Verdict::Benign,
+        verdict: if over.acknowledged {
+            Verdict::Anomaly
+        } else {
+            Verdict::Benign
         },
         sender: Some(Endpoint::Client),
         summary: format!(
             "the client opened {} streams where the server allows {} (SETTINGS_MAX_CONCURRENT_STREAMS), {}",
             over.n_open,
             over.cap,
-            match over.acknowledged {
-                true => "which it had acknowledged",
-                false => "before it could know that",
+            if over.acknowledged {
+                "which it had acknowledged"
+            } else {
+                "before it could know that"
             }
         ),
     }

@@ -1,4 +1,4 @@
-//! GOAWAY and the end of the connection (ANOMALIES 2.4: G1 to G4, G6; RFC 9113 section 6.8).
+//! GOAWAY and the end of the connection (RFC 9113 section 6.8).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -185,7 +185,7 @@ impl Connections {
     }
 }
 
-/// G1, G3, G4, and what is told of PING and SETTINGS instead (G5, G7).
+/// What a GOAWAY says, and what is told of PING and SETTINGS instead.
 fn judge(
     go_away: &GoAway,
     before: Option<&GoAway>,

@@ -1,4 +1,4 @@
-//! DATA that is not as long as content-length says (ANOMALIES 2.2: C7; RFC 9113 section 8.1.1).
+//! DATA that is not as long as content-length says (RFC 9113 section 8.1.1).
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::finding;

@@ -1,4 +1,4 @@
-//! Fields and message prefixes that RFC 9113 or gRPC forbids (ANOMALIES 2.2: C9, C10).
+//! Fields and message prefixes that RFC 9113 or gRPC forbids.
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::finding;
@@ -32,9 +32,10 @@ fn informational_end(record: &StreamRecord) -> Option<Finding> {
 
 fn malformed(record: &StreamRecord) -> Option<Finding> {
     let malformed = record.malformed?;
-    let verdict = match malformed.grave {
-        true => Verdict::Anomaly,
-        false => Verdict::Suspicious,
+    let verdict = if malformed.grave {
+        Verdict::Anomaly
+    } else {
+        Verdict::Suspicious
     };
     let summary = format!("the {} sent {}", malformed.sender, malformed.rule);
     let mut found = finding(record, Kind::MalformedFields, verdict, summary);

@@ -1,4 +1,4 @@
-//! Flow control (ANOMALIES 2.3: W1 to W4; RFC 9113 sections 5.2 and 6.9).
+//! Flow control (RFC 9113 sections 5.2 and 6.9).
 //!
 //! A stalled sender is a suspicion while it waits: a slow reader looks the same for a while. It is an
 //! anomaly when the stream was given up for it (by the deadline, or by a reset of either end). A client

@@ -1,4 +1,4 @@
-//! Rules of RFC 9113 that an endpoint broke (ANOMALIES 2.4: F1 to F4).
+//! Rules of RFC 9113 that an endpoint broke.
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::{finding, on_connection, words};
@@ -28,9 +28,10 @@ pub(super) fn offence(
 pub(super) fn on_stream(record: &StreamRecord) -> Option<Finding> {
     let offence = record.conduct.offence.as_ref()?;
     let (kind, summary) = (kind(offence.kind), words(offence));
-    let verdict = match record.whole {
-        true => Verdict::Anomaly,
-        false => Verdict::Unknown,
+    let verdict = if record.whole {
+        Verdict::Anomaly
+    } else {
+        Verdict::Unknown
     };
     let mut found = finding(record, kind, verdict, summary);
     found.sender = Some(offence.sender);
@@ -50,9 +51,10 @@ const fn kind(kind: OffenceKind) -> Kind {
 fn words(offence: &Offence) -> String {
     let Offence { sender, frame, .. } = *offence;
     let rule = offence.rule;
-    let error = match offence.connection_error {
-        true => "connection error",
-        false => "stream error",
+    let error = if offence.connection_error {
+        "connection error"
+    } else {
+        "stream error"
     };
     let peer = sender.peer();
     let answer = match offence.answer {
@@ -62,9 +64,10 @@ fn words(offence: &Offence) -> String {
         Answer::Closed => "the connection ended without a word about it".to_owned(),
     };
     // Rules name the frame where they do not hold for any.
-    let what = match rule.contains(frame) {
-        true => rule.to_owned(),
-        false => format!("{frame} {rule}"),
+    let what = if rule.contains(frame) {
+        rule.to_owned()
+    } else {
+        format!("{frame} {rule}")
     };
     format!(
         "the {sender} sent {what}: a {error} of type {}; {answer}",

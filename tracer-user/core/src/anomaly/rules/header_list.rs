@@ -1,4 +1,4 @@
-//! Header lists that the receiver did not take (ANOMALIES 2.4: H2; RFC 9113 sections 6.5.2 and 10.5.1).
+//! Header lists that the receiver did not take (RFC 9113 sections 6.5.2 and 10.5.1).
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::{finding, words};

@@ -1,4 +1,4 @@
-//! Streams on which nothing happens, and streams that are ended for it (ANOMALIES 2.3: L1 to L3).
+//! Streams on which nothing happens, and streams that are ended for it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! PING and SETTINGS that were too many or never answered (ANOMALIES 2.4: G5, G7).
+//! PING and SETTINGS that were too many or never answered.
 
 use std::time::Duration;
 

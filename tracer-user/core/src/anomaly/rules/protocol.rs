@@ -1,4 +1,4 @@
-//! Ends that do not speak HTTP/2, or whose header compression has come apart (ANOMALIES 2.4: H1, H3).
+//! Ends that do not speak HTTP/2, or whose header compression has come apart.
 
 use std::collections::HashSet;
 

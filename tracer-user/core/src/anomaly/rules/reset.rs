@@ -1,4 +1,4 @@
-//! The RST_STREAM decision table (ANOMALIES 2.1; RFC 9113 sections 7, 8.1 and 8.7; gRPC "Errors").
+//! The RST_STREAM decision table (RFC 9113 sections 7, 8.1 and 8.7; gRPC "Errors").
 //!
 //! A reset is judged by who sent it, its code, and how far response and request were, never by its code
 //! alone: proxies translate codes.
@@ -88,9 +88,10 @@ fn cell(reset: &Reset, cause: Cause) -> Cell {
 
 /// The cell, if the others have the same verdict.
 fn agreed(cell: Cell, others: &[Cell]) -> Cell {
-    match others.iter().all(|other| other.1 == cell.1) {
-        true => cell,
-        false => (cell.0, Verdict::Unknown),
+    if others.iter().all(|other| other.1 == cell.1) {
+        cell
+    } else {
+        (cell.0, Verdict::Unknown)
     }
 }
 
@@ -181,7 +182,7 @@ mod tests {
         }
     }
 
-    /// ANOMALIES 2.1, transcribed a second time, and what was measured of Envoy (its INTERNAL_ERROR at R0): B benign, E expected, S suspicious, A anomaly.
+    /// The decision table, transcribed a second time, and what was measured of Envoy (its INTERNAL_ERROR at R0): B benign, E expected, S suspicious, A anomaly.
     #[test]
     fn every_cell_is_as_the_taxonomy_says() {
         for (sender, cause, want) in [

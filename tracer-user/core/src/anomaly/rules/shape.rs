@@ -1,5 +1,5 @@
-//! Whether the calls of a method have one message or several: what was seen so far (ANOMALIES C6: it
-//! can't be told from one call).
+//! Whether the calls of a method have one message or several: what was seen so far (it can't be told
+//! from one call).
 
 use std::collections::HashMap;
 

@@ -120,9 +120,10 @@ pub(super) fn progress(record: &StreamRecord, phase: ResponsePhase, by_reset: bo
         ),
         ResponsePhase::R3 => ("after a complete response", String::new()),
     };
-    match by_reset {
-        true => format!("{place}{detail}"),
-        false => format!("it stood {place}{detail}"),
+    if by_reset {
+        format!("{place}{detail}")
+    } else {
+        format!("it stood {place}{detail}")
     }
 }
 

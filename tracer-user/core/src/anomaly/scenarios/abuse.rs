@@ -1,4 +1,4 @@
-//! Floods (ANOMALIES 2.5), and healthy traffic that looks like one.
+//! Floods, and healthy traffic that looks like one.
 
 use super::{Judged, judge};
 use crate::anomaly::kind::{Finding, Kind, Verdict};

@@ -1,4 +1,4 @@
-//! Endpoints that break the rules of RFC 9113 (ANOMALIES 2.4: F1 to F4).
+//! Endpoints that break the rules of RFC 9113.
 
 use super::{is, judge};
 use crate::anomaly::kind::{Kind, Verdict};

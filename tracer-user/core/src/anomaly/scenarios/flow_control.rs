@@ -1,4 +1,4 @@
-//! Senders that wait for a window (ANOMALIES W1, W2).
+//! Senders that wait for a window.
 
 use super::{Judged, is, judge, judge_with};
 use crate::anomaly::Rules;

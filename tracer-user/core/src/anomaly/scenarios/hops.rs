@@ -412,13 +412,14 @@ fn a_gap_on_either_hop_leaves_it_unknown() {
     for downstream in [true, false] {
         let mut proxy = Proxied::new();
         proxy.open(1, 1, "call-7");
-        match downstream {
-            true => proxy.down(|s| {
+        if downstream {
+            proxy.down(|s| {
                 s.gap(C);
-            }),
-            false => proxy.up(|s| {
+            })
+        } else {
+            proxy.up(|s| {
                 s.gap(C);
-            }),
+            })
         };
         proxy.early_answer(1, MESSAGE);
         cut(&mut proxy, Some(9_925), ErrorCode::NO_ERROR);
@@ -515,14 +516,11 @@ fn alike_calls_of_other_threads_get_a_verdict_that_holds_for_all_or_none() {
         proxy.early_answer(1, MESSAGE);
         proxy.up(|s| {
             s.headers(S, 3, grpc_response(), false);
-            match all_whole {
-                true => {
-                    s.data(S, 3, &message(MESSAGE), false)
-                        .headers(S, 3, trailers("0"), true);
-                }
-                false => {
-                    s.data(S, 3, &message(MESSAGE)[..50], false);
-                }
+            if all_whole {
+                s.data(S, 3, &message(MESSAGE), false)
+                    .headers(S, 3, trailers("0"), true);
+            } else {
+                s.data(S, 3, &message(MESSAGE)[..50], false);
             }
             s.rst(S, 3, ErrorCode::NO_ERROR);
         });

@@ -93,9 +93,10 @@ fn scenario_54_the_upstream_stream_stays_open_after_the_client_has_gone() {
         let mut proxy = Proxied::new();
         whole_request(&mut proxy, 1, 1, "call-7");
         proxy.down(|s| {
-            match by_reset {
-                true => s.rst(C, 1, ErrorCode::CANCEL),
-                false => s.close(ConnectionEnd::PeerFin),
+            if by_reset {
+                s.rst(C, 1, ErrorCode::CANCEL)
+            } else {
+                s.close(ConnectionEnd::PeerFin)
             };
         });
         proxy.settle();

@@ -1,4 +1,4 @@
-//! Streams on which nothing happens (ANOMALIES L1 to L3).
+//! Streams on which nothing happens.
 
 use super::{is, judge, judge_with};
 use crate::anomaly::Rules;
@@ -180,16 +180,13 @@ fn kills(
     steps.sort_unstable();
     for (at, id, begins) in steps {
         script.now = 1_000 * MS + at * MS;
-        match begins {
-            true => {
-                script
-                    .open_request(id)
-                    .headers(S, id, grpc_response(), false);
-                script.data(S, id, &message(10), false);
-            }
-            false => {
-                script.rst(S, id, code);
-            }
+        if begins {
+            script
+                .open_request(id)
+                .headers(S, id, grpc_response(), false);
+            script.data(S, id, &message(10), false);
+        } else {
+            script.rst(S, id, code);
         }
     }
     let judged = judge(&mut script);

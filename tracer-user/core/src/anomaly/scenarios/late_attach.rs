@@ -330,10 +330,7 @@ proptest! {
         for (by_client, nth, beat) in beats {
             play(&mut script, by_client, nth, beat);
         }
-        match traced_to_the_end {
-            true => drop(script.close(ConnectionEnd::PeerReset)),
-            false => script.table.trace_ended(crate::event::Timestamp(script.now)),
-        }
+        if traced_to_the_end { script.close(ConnectionEnd::PeerReset); } else { script.table.trace_ended(crate::event::Timestamp(script.now)); }
         prop_assert_eq!(script.table.live(), 0);
         let mut rules = Rules::new();
         let mut opened = Vec::new();

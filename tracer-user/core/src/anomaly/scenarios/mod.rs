@@ -1,4 +1,4 @@
-//! The scenarios of the taxonomy (ANOMALIES section 4), each as steps through stream table and rules.
+//! The scenarios of the taxonomy, each as steps through stream table and rules.
 //! C is the client role, S the server role.
 
 use crate::anomaly::Rules;

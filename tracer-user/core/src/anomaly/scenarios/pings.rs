@@ -1,4 +1,4 @@
-//! PING and SETTINGS (ANOMALIES 2.4: G5, G7).
+//! PING and SETTINGS.
 
 use super::judge;
 use crate::anomaly::kind::{Kind, Verdict};

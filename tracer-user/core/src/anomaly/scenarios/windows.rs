@@ -1,4 +1,4 @@
-//! What is against the rules of flow control (ANOMALIES W3, W4), and what only looks so.
+//! What is against the rules of flow control, and what only looks so.
 
 use super::{Judged, is, judge};
 use crate::anomaly::kind::{Kind, Verdict};

@@ -212,9 +212,10 @@ impl Conn {
         }
         if unrecognised.protocol == OtherProtocol::Http1 && self.role.get().is_none() {
             let is_answer = unrecognised.first.starts_with(b"HTTP/");
-            let sender = match is_answer {
-                true => Endpoint::Server,
-                false => Endpoint::Client,
+            let sender = if is_answer {
+                Endpoint::Server
+            } else {
+                Endpoint::Client
             };
             self.role.prove(unrecognised.direction, sender);
         }

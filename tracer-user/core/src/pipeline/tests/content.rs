@@ -1,4 +1,4 @@
-//! What messages say, from the bytes on: scenarios of ANOMALIES section 4 whose point is in the bytes.
+//! What messages say, from the bytes on: scenarios whose point is in the bytes.
 
 use super::*;
 
@@ -118,9 +118,10 @@ fn scenario_13_padding_and_prefixes_split_over_reads_and_frames_are_exact() {
         let mut driver = Driver::new();
         hello(&mut driver);
         driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
-        match in_one_read {
-            true => driver.send(Direction::Rx, &response),
-            false => dribble(&mut driver, Direction::Rx, &response),
+        if in_one_read {
+            driver.send(Direction::Rx, &response);
+        } else {
+            dribble(&mut driver, Direction::Rx, &response);
         }
         driver.pass(STREAM_LINGER_NS * 2);
         let streams = driver.streams();
@@ -220,9 +221,10 @@ fn scenario_48_trailers_of_nine_kilobytes_are_measured() {
     for announced in [true, false] {
         let mut driver = Driver::new();
         driver.open(Opened::Active, true);
-        let limit = match announced {
-            true => frame(4, 0, 0, &[0, 6, 0, 0, 0x20, 0]),
-            false => settings(),
+        let limit = if announced {
+            frame(4, 0, 0, &[0, 6, 0, 0, 0x20, 0])
+        } else {
+            settings()
         };
         driver.send(Direction::Tx, &[PREFACE.to_vec(), limit].concat());
         driver.send(Direction::Rx, &settings());

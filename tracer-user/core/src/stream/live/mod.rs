@@ -150,9 +150,10 @@ impl Stream {
         let counts = self.counts(Endpoint::Client, env) || (opening && !self.resets.is_empty());
         self.touch(at);
         self.block(block);
-        let mut note = match opening {
-            true => String::new(),
-            false => "trailers".to_owned(),
+        let mut note = if opening {
+            String::new()
+        } else {
+            "trailers".to_owned()
         };
         if counts {
             let on = if opening {
@@ -236,9 +237,10 @@ impl Stream {
             match broken {
                 Some(broken) => push(&mut note, broken),
                 None => {
-                    let section = match is_response {
-                        true => Section::Response { end_stream },
-                        false => Section::Trailers { end_stream },
+                    let section = if is_response {
+                        Section::Response { end_stream }
+                    } else {
+                        Section::Trailers { end_stream }
                     };
                     self.check_fields(Endpoint::Server, block, section, &mut note);
                 }

@@ -121,13 +121,14 @@ impl StreamTable {
     pub fn trace_ended(&mut self, at: Timestamp) {
         let ids: Vec<StreamId> = self.streams.keys().copied().collect();
         for id in ids {
-            match self
+            if self
                 .streams
                 .get(&id)
                 .is_some_and(|stream| stream.finished_at.is_some())
             {
-                true => self.hand_out(id, None),
-                false => self.leave(id, StreamEnd::Unseen, at),
+                self.hand_out(id, None);
+            } else {
+                self.leave(id, StreamEnd::Unseen, at);
             }
         }
         self.tell_unanswered(Timestamp(u64::MAX));

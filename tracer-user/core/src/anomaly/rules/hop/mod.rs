@@ -1,4 +1,4 @@
-//! What a proxy made of a request (ANOMALIES 2.6: P1 to P10, and C4).
+//! What a proxy made of a request.
 //!
 //! A request is judged once, when both its hops are over. One root cause, one finding: a response that the
 //! proxy cut is that, not also a translated code. The downstream stream has had its own finding when it
@@ -207,9 +207,10 @@ fn passed_on(down: &StreamRecord, upstream: &Upstream<'_>) -> bool {
 
 fn finding(down: &StreamRecord, found: HopFinding, whole: bool) -> Finding {
     let cut = down.resets.first();
-    let verdict = match whole {
-        true => found.verdict,
-        false => found.verdict.min(Verdict::Unknown),
+    let verdict = if whole {
+        found.verdict
+    } else {
+        found.verdict.min(Verdict::Unknown)
     };
     let mut finding = super::finding(down, found.kind, verdict, found.summary);
     finding.tier = Tier::T2;

@@ -44,9 +44,10 @@ pub(super) fn truncated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<
             )
         }
     };
-    let much = match known {
-        true => format!("{passed} of its {came} bytes of DATA"),
-        false => "part of it".to_owned(),
+    let much = if known {
+        format!("{passed} of its {came} bytes of DATA")
+    } else {
+        "part of it".to_owned()
     };
     let summary = format!(
         "the client's request was complete at the proxy, which passed on {much} and then {how}"

@@ -22,9 +22,13 @@ pub(super) fn cut(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFin
         // It had come before the proxy gave up: what is missing was in the proxy.
         Ended::ByServer if came_at <= cut_at(down) => {
             let all_data = missing == Some(0) && down.response.headers_at.is_some();
-            match all_data && down.response_phase != Some(ResponsePhase::R0) {
-                true if up.trailers == Seen::Value(()) => Kind::ProxyDroppedTrailers,
-                true | false => Kind::ProxyTruncatedCompleteResponse,
+            if all_data
+                && down.response_phase != Some(ResponsePhase::R0)
+                && up.trailers == Seen::Value(())
+            {
+                Kind::ProxyDroppedTrailers
+            } else {
+                Kind::ProxyTruncatedCompleteResponse
             }
         }
         Ended::Complete if !transcoded(down, up) => in_order(down, up, missing?)?,
@@ -96,9 +100,10 @@ fn translated(
     }
     // An error that becomes NO_ERROR reads like a good end; a cancel is none, whatever it is called.
     let hidden = sent == ErrorCode::NO_ERROR && came != ErrorCode::CANCEL;
-    let verdict = match hidden {
-        true => Verdict::Suspicious,
-        false => Verdict::Expected,
+    let verdict = if hidden {
+        Verdict::Suspicious
+    } else {
+        Verdict::Expected
     };
     let summary = format!(
         "the {from} reset its stream with {}, and the proxy reset the {to}'s with {}",
