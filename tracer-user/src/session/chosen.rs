@@ -8,8 +8,8 @@ use anyhow::bail;
 
 use super::scope::Scope;
 use crate::workload::cgroup::{self, CgroupError};
-use crate::workload::kubernetes::Source;
 use crate::workload::kubernetes::state::{Reach, Reason};
+use crate::workload::kubernetes::{NOBODY, Source};
 use crate::workload::pod::Pod;
 use crate::workload::pods::Pods;
 use crate::workload::select::{Membership, PodName};
@@ -87,10 +87,7 @@ pub fn unknown(scope: &Scope, source: Option<&Source>) -> Option<String> {
 fn named_by(source: Option<&Source>) -> anyhow::Result<&Source> {
     match source {
         Some(source) => Ok(source),
-        None => bail!(
-            "cannot resolve pod names: no API server or container runtime configured (run it \
-             on a node, in h2trace's own pod: kubectl h2trace; or give --kubeconfig PATH or --cri-socket PATH)"
-        ),
+        None => bail!("{NOBODY}"),
     }
 }
 

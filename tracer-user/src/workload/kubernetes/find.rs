@@ -6,10 +6,11 @@ use anyhow::{Context as _, bail};
 use tokio::time::timeout;
 
 use super::access::{Access, unreachable};
+use super::asking::node_name;
 use super::convert::{List, PodObject};
 use super::state::Trouble;
 use super::watch::{escaped, part};
-use super::{Settings, Source, node_name};
+use super::{Settings, Source};
 use crate::workload::pod::Pod;
 
 /// How long somebody waits for the answer.

@@ -1,22 +1,36 @@
 //! Who names the pods of this node: the API server, or without it the container runtime. On a thread of its own;
 //! tracing never waits for it.
 
+#[cfg(not(feature = "kubernetes"))]
+mod absent;
+#[cfg(feature = "kubernetes")]
 mod access;
+#[cfg(feature = "kubernetes")]
+mod asking;
+#[cfg(feature = "kubernetes")]
 mod convert;
+#[cfg(feature = "kubernetes")]
 mod find;
+#[cfg(feature = "kubernetes")]
 mod naming;
 pub mod state;
+#[cfg(feature = "kubernetes")]
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-
+#[cfg(not(feature = "kubernetes"))]
+use self::absent::Access;
+#[cfg(not(feature = "kubernetes"))]
+pub use self::absent::{NOBODY, ask_once, start};
+#[cfg(feature = "kubernetes")]
 use self::access::Access;
+#[cfg(feature = "kubernetes")]
+pub use self::asking::{NOBODY, start};
+#[cfg(feature = "kubernetes")]
 pub use self::find::ask_once;
 use self::state::State;
-use super::cri::Runtime;
 use super::pods::Pods;
 use super::waiting::Waiting;
 
@@ -84,151 +98,5 @@ impl Source {
             access: None,
             _alive: Arc::new(tokio::sync::watch::channel(()).0),
         }
-    }
-}
-
-/// What the tasks share.
-#[derive(Clone, Debug)]
-struct TaskContext {
-    pods: Arc<Pods>,
-    state: Arc<State>,
-    waiting: Arc<Waiting>,
-}
-
-/// Starts asking. None when there is nobody to ask, or nobody shall be asked.
-///
-/// # Errors
-/// What is asked for explicitly cannot be used. What may come later (an API server, a role) is waited for.
-pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
-    let Some(access) = access(settings)? else {
-        return Ok(None);
-    };
-    let node = node_name(settings);
-    let shared = TaskContext {
-        pods: Arc::default(),
-        state: Arc::default(),
-        waiting: Arc::default(),
-    };
-    let (alive, gone) = tokio::sync::watch::channel(());
-    let source = Source {
-        pods: Arc::clone(&shared.pods),
-        state: Arc::clone(&shared.state),
-        waiting: Arc::clone(&shared.waiting),
-        node: node.as_str().into(),
-        access: access.clone(),
-        _alive: Arc::new(alive),
-    };
-    let (mode, socket) = (settings.mode, settings.cri_socket.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime that asks for pods")?;
-    std::thread::Builder::new()
-        .name("h2trace-pods".to_owned())
-        .spawn(move || runtime.block_on(run(mode, access, socket, node, shared, gone)))
-        .context("cannot start the thread that asks for pods")?;
-    Ok(Some(source))
-}
-
-async fn run(
-    mode: Mode,
-    access: Option<Access>,
-    socket: Option<PathBuf>,
-    node: String,
-    shared: TaskContext,
-    mut gone: tokio::sync::watch::Receiver<()>,
-) {
-    let api = async {
-        match &access {
-            Some(access) => watch::run(access, &node, &shared).await,
-            None => std::future::pending().await,
-        }
-    };
-    let cri = async {
-        if mode == Mode::Told {
-            return naming::nobody(&shared).await;
-        }
-        let (runtime, must) = (Runtime::new(socket, &node), mode == Mode::Cri);
-        naming::run(runtime, access.is_some(), must, &shared).await;
-    };
-    tokio::select! {
-        // Ends when the last source is dropped.
-        _ = gone.changed() => {}
-        () = api => {}
-        () = cri => {}
-    }
-}
-
-/// Where the API server is to be asked: None when nothing is asked at all, Some(None) when only the runtime is.
-fn access(settings: &Settings) -> anyhow::Result<Option<Option<Access>>> {
-    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    let configured = settings.kubeconfig.as_deref();
-    if let Some(path) = configured
-        && !path.is_file()
-        && !matches!(settings.mode, Mode::Off | Mode::Cri | Mode::Told)
-    {
-        bail!(
-            "cannot read kubeconfig {} (give another with --kubeconfig PATH)",
-            path.display()
-        );
-    }
-    let api = configured
-        .map(|path| Access::Kubeconfig(path.to_owned()))
-        .or_else(|| in_pod.then_some(Access::ServiceAccount));
-    match settings.mode {
-        Mode::Off => Ok(None),
-        Mode::Cri | Mode::Told => Ok(Some(None)),
-        Mode::Api if api.is_none() => bail!(
-            "nothing says where the API server is (run h2trace in a pod, or give --kubeconfig PATH)"
-        ),
-        Mode::Api => Ok(Some(api)),
-        Mode::Auto if api.is_some() => Ok(Some(api)),
-        // Cgroups of pods alone are no node: they may be left from one.
-        Mode::Auto => Ok((settings.cri_socket.is_some()
-            || super::cgroup::has_pods() && Runtime::is_there())
-        .then_some(None)),
-    }
-}
-
-/// As the kubelet names the node: by the host's name in lower case, if not told otherwise.
-fn node_name(settings: &Settings) -> String {
-    if let Some(name) = &settings.node_name {
-        return name.clone();
-    }
-    let name = std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
-    name.trim().to_lowercase()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_asked_for_and_cannot_be_is_refused() {
-        let off = Settings {
-            mode: Mode::Off,
-            ..Settings::default()
-        };
-        assert!(start(&off).unwrap().is_none());
-        let missing = Settings {
-            kubeconfig: Some("/no/such/file".into()),
-            ..Settings::default()
-        };
-        let error = start(&missing).unwrap_err().to_string();
-        assert!(
-            error.contains("/no/such/file") && error.contains("--kubeconfig"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn node_is_named_by_the_host_where_nobody_names_it() {
-        let named = Settings {
-            node_name: Some("Node-1".into()),
-            ..Settings::default()
-        };
-        assert_eq!(node_name(&named), "Node-1");
-        let name = node_name(&Settings::default());
-        assert!(!name.is_empty() && name == name.to_lowercase());
     }
 }

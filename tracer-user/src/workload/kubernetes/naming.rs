@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::cri::Runtime;
 use super::super::pods::Pods;
-use super::TaskContext;
+use super::asking::TaskContext;
 use super::state::Trouble;
 
 /// How long a container may wait for the API server before the runtime is asked for it.

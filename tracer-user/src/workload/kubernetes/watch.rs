@@ -14,8 +14,8 @@ use kube::client::Body;
 use kube::core::WatchEvent;
 use tokio::time::timeout;
 
-use super::TaskContext;
 use super::access::{Access, answered, trouble, unreachable};
+use super::asking::TaskContext;
 use super::convert::{List, PodObject};
 use super::state::{Reason, Trouble};
 
