@@ -40,6 +40,8 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
         "--locked",
         "--package",
         "tracer-user",
+        // The demo needs no pods, and there is less to wait for.
+        "--no-default-features",
     ]))?;
     let mut demo = Command::new(release_binary(root));
     demo.arg("demo").args(&options.arguments);

@@ -14,8 +14,8 @@ use crate::workload::pods::Pods;
 use crate::workload::waiting::Waiting;
 
 /// Why pods cannot be chosen while nobody names them.
-pub const NOBODY: &str = "pods are named by Kubernetes, and nothing says where its API server or a container runtime is \
-     (run it on a node, in h2trace's own pod: kubectl h2trace; or give --kubeconfig PATH or --cri-socket PATH)";
+pub const NOBODY: &str = "cannot resolve pod names: no API server or container runtime configured (run it \
+     on a node, in h2trace's own pod: kubectl h2trace; or give --kubeconfig PATH or --cri-socket PATH)";
 
 /// What the tasks share.
 #[derive(Clone, Debug)]
