@@ -1,4 +1,4 @@
-//! Rung A: bytes sent and received. One hook a socket call, at its end, none on file reads and writes.
+//! The socket tracepoints: bytes sent and received. One hook a socket call, at its end, none on file reads and writes.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::event::direction;
