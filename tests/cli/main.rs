@@ -8,3 +8,4 @@ mod plugin;
 mod refusal;
 mod replay;
 mod rights;
+mod yaml;
