@@ -9,7 +9,7 @@ use h2trace_core::event::{
     Timestamp, What,
 };
 use h2trace_core::limits;
-use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::pipeline::{LossCause, NoNames, Output, Pipeline, Settings, Sink};
 use h2trace_core::stream::table::Shown;
 use tracer_tests::conversation::PREFACE;
 use tracer_tests::heap::{Heap, peak_of};
@@ -33,7 +33,7 @@ impl Sink for Counted {
     fn accept(&mut self, output: &Output) {
         match output {
             Output::Stream { .. } => self.streams += 1,
-            Output::Loss(loss) if loss.cause.starts_with("limit") => self.limits += 1,
+            Output::Loss(loss) if matches!(loss.cause, LossCause::Limit(_)) => self.limits += 1,
             _ => {}
         }
     }

@@ -10,6 +10,7 @@ use clap::CommandFactory as _;
 use h2trace::cli::args::Cli;
 use h2trace::export::{json, metrics};
 use h2trace_core::anomaly::kind::Kind;
+use h2trace_core::limits::{Limit, Unit};
 use serde_json::{Map, Value};
 
 fn main() -> anyhow::Result<()> {
@@ -17,6 +18,7 @@ fn main() -> anyhow::Result<()> {
     for (name, content) in [
         ("findings", findings()?),
         ("metrics", metrics::markdown()),
+        ("limits", limits()?),
         ("json", json_keys()?),
         ("commands", commands()?),
     ] {
@@ -53,6 +55,50 @@ fn findings() -> Result<String, fmt::Error> {
         )?;
     }
     Ok(table)
+}
+
+fn limits() -> Result<String, fmt::Error> {
+    let mut table =
+        String::from("| limit | bound | meaning | counter |\n| --- | --- | --- | --- |\n");
+    for limit in Limit::ALL {
+        let counter = limit.counter().map(|counter| format!("`{counter}`"));
+        writeln!(
+            table,
+            "| `{}` | {} | {} | {} |",
+            limit.name(),
+            bound(*limit),
+            cell(limit.doc()),
+            counter.unwrap_or_default()
+        )?;
+    }
+    Ok(table)
+}
+
+/// A bound with its unit.
+fn bound(limit: Limit) -> String {
+    const MIB: u64 = 1 << 20;
+    let value = limit.bound();
+    match limit.unit() {
+        Unit::Nanoseconds => match value / 1_000_000 {
+            ms if ms >= 60_000 && ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
+            ms if ms >= 1_000 && ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
+            ms => format!("{ms} ms"),
+        },
+        Unit::Bytes if value >= MIB && value.is_multiple_of(MIB) => format!("{} MiB", value / MIB),
+        Unit::Bytes | Unit::Count => with_commas(value),
+    }
+}
+
+fn with_commas(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// The command that has the options which others share with it.

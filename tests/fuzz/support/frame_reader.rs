@@ -175,7 +175,7 @@ fn check(steps: &[Step]) {
             }
             Step::Frame { frame, .. } => check_frame(frame),
             Step::Violation(violation) => check_violation(violation),
-            Step::Fault(Fault::Limit(name)) => assert!(!name.is_empty()),
+            Step::Fault(Fault::Limit(limit)) => assert!(limit.counter().is_some()),
             _ => {}
         }
     }

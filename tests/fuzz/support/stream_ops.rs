@@ -13,7 +13,7 @@ use h2trace_core::frame::head::Head;
 use h2trace_core::frame::{
     DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Step, StreamId, Violation,
 };
-use h2trace_core::limits;
+use h2trace_core::limits::{self, Limit};
 use h2trace_core::stream::record::StreamEvent;
 use h2trace_core::stream::table::{Context, Shown, StreamTable};
 
@@ -469,8 +469,8 @@ impl Watch {
                     Fault::HoleInFrame,
                     Fault::HeaderBlockLost,
                     Fault::Implausible,
-                    Fault::Limit("header_list"),
-                    Fault::Limit("frame_payload"),
+                    Fault::Limit(Limit::HeaderList),
+                    Fault::Limit(Limit::FramePayload),
                 ];
                 self.step(by, &Step::Fault(faults[usize::from(which) % faults.len()]));
             }

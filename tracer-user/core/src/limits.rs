@@ -1,306 +1,567 @@
-//! Every limit, by its name. `cargo xtask docs` makes the page of limits from these comments. A counter named beside a
-//! limit is its label in `h2trace_self_limit_hits_total{limit}`.
-
-/// Connections followed at once. Beyond it the longest idle one is evicted. Counter `connections`.
-pub const CONNECTIONS: usize = 65_536;
-
-/// Streams followed at once on one connection. Beyond it the oldest is evicted and reported with end
-/// `evicted` and verdict unknown. Counter `streams_per_connection`.
-pub const STREAMS_PER_CONNECTION: usize = 4_096;
-
-/// Streams followed at once on all connections. Counter `streams`.
-pub const STREAMS: usize = 1_048_576;
-
-/// How long a finished stream is kept, in event time, before it is judged: frames may cross its end, such as
-/// a second RST_STREAM or the other direction's call that finishes a moment later.
-pub const STREAM_LINGER_NS: u64 = 100_000_000;
-
-/// How long a stream is kept, in event time, when a gap touched it and no frame of it came since: its end
-/// may lie in the gap.
-pub const STREAM_DOUBT_NS: u64 = 60_000_000_000;
-
-/// Ids of ended streams remembered per connection, so that a late frame does not reopen an old stream.
-/// (Where nothing was missed, the highest id is enough.)
-pub const ENDED_IDS: usize = 512;
-
-/// RST_STREAM frames of one stream that are kept.
-pub const RESETS: usize = 4;
-
-/// PINGs of one endpoint of a connection that wait for their ACK. Further ones are only counted.
-pub const PINGS: usize = 8;
-
-/// SETTINGS of one endpoint of a connection that wait for their ACK.
-pub const SETTINGS_WAITING: usize = 8;
-
-/// Resets of a connection that are remembered, to tell whether their receiver has processed them.
-pub const RESETS_REMEMBERED: usize = 32;
-
-/// Ranges of stream ids that a connection skipped and that are remembered.
-pub const SKIPPED_IDS: usize = 32;
-
-/// Violations of RFC 9113 that are reported for one connection. Counter `broken_rules`.
-pub const BROKEN_RULES: usize = 32;
-
-/// Connections with a GOAWAY that the rules remember. Counter `go_away_connections`.
-pub const GO_AWAY_CONNECTIONS: usize = 65_536;
-
-/// Connections with an end that does not speak HTTP/2 that the rules remember. Counter
-/// `foreign_connections`.
-pub const FOREIGN_CONNECTIONS: usize = 65_536;
-
-/// Methods whose shape (one message or several) the rules remember. Counter `method_shapes`.
-pub const METHOD_SHAPES: usize = 4_096;
-
-/// Methods whose resets the rules remember, by the end that sent them. Counter `idle_methods`.
-pub const KILLED_METHODS: usize = 1_024;
-
-/// How long a connection is kept after its end was seen, for records that cross it.
-pub const CONNECTION_LINGER_NS: u64 = 200_000_000;
-
-/// Payload bytes of one frame other than DATA, kept until the frame is complete. Counter `frame_payload`.
-pub const FRAME_PAYLOAD: usize = 65_536;
-
-/// One header block (HEADERS and its CONTINUATIONs) in encoded form, in bytes. Counter `header_block`.
-pub const HEADER_BLOCK: usize = 262_144;
-
-/// CONTINUATION frames of one header block. Counter `continuations`.
-pub const CONTINUATIONS: usize = 1_024;
-
-/// One decoded header list, in bytes as RFC 9113 section 6.5.2 counts them (name + value + 32). Counter
-/// `header_list`.
-pub const HEADER_LIST: usize = 1_048_576;
-
-/// HPACK dynamic table of one direction, in bytes, whatever the peers agreed on. Counter `hpack_table`.
-pub const HPACK_TABLE: usize = 65_536;
-
-/// Plausible frames in a row that are required before a connection without a preface is taken for HTTP/2.
-pub const PLAUSIBLE_FRAMES: u32 = 3;
-
-/// Moments that the story of one stream keeps: the first half and the last half of them. Counter `story`.
-pub const STORY_MOMENTS: usize = 48;
-
-/// Bytes of one shown header value. Longer values are cut.
-pub const SHOWN_VALUE: usize = 256;
-
-/// Connection ends (process and container of a pod) that have series in the metrics. Beyond it the end that
-/// has had no connection for longest gives up its place (counter `ends`); if all have connections, the new
-/// one is counted under `other` (`h2trace_self_label_overflow_total{label="end"}`).
-pub const ENDS: usize = 1_000;
-
-/// Series of connection ends in all, which keeps a page of metrics small whatever the traffic is. What would
-/// be a further one is counted under `other` (`h2trace_self_label_overflow_total{label="series"}`).
-pub const SERIES: usize = 100_000;
-
-/// gRPC methods of one connection end and role. Further ones are counted under `other`
-/// (`h2trace_self_label_overflow_total{label="grpc_method"}`).
-pub const END_METHODS: usize = 128;
-
-/// Kinds of RST_STREAM (sender, code, phases, verdict) of one connection end and role. Further ones are
-/// counted under the code `other` (`h2trace_self_label_overflow_total{label="reset"}`).
-pub const END_RESETS: usize = 64;
-
-/// How long the series of a connection end stay after its last connection.
-pub const SERIES_TTL_NS: u64 = 15 * 60 * 1_000_000_000;
-
-/// How long the series of a pod are held back until its names are known. Then they are reported as
-/// `unknown`.
-pub const NAMES_WAIT_NS: u64 = 10_000_000_000;
-
-/// Bytes of GOAWAY debug data that are kept to recognise known reasons. Only known reasons are shown.
-pub const GOAWAY_DEBUG: usize = 64;
-
-/// Header fields of one request whose hashes are kept to recognise the request on the other side of a proxy.
-pub const HOP_FIELDS: usize = 16;
-
-/// Streams of all proxies that wait for the other side of their request. Beyond it the process with the most
-/// of them releases all of its own, which then stand alone. Counter `hop_waiting`.
-pub const HOP_WAITING: usize = 262_144;
-
-/// Connections of one process for which the thread that last worked on them is kept. Beyond it they are
-/// learned anew. Counter `hop_connections`.
-pub const HOP_CONNECTIONS: usize = 16_384;
-
-/// Stream openings until the order of work is trusted again in a process where it proved wrong.
-pub const HOP_DISTRUST: u32 = 1_024;
-
-/// Stream openings, each on its connection's own thread, until a process counts as one whose work does not
-/// move between threads.
-pub const HOP_STEADY: u32 = 1_024;
-
-/// Processes (in a file: hosts) that may be proxies. Further ones are not considered. Counter `hop_places`.
-pub const HOP_PLACES: usize = 4_096;
-
-/// How long to wait, in event time, for the upstream side after the client's side has ended. An upstream
-/// stream that is still open then was left open.
-pub const HOP_WAIT_NS: u64 = 10_000_000_000;
-
-/// How long, in event time, the stream to the server must be over, with nothing sent to a waiting client,
-/// before the proxy is blamed. Proxies that retry do so sooner.
-pub const HOP_HELD_NS: u64 = 5_000_000_000;
-
-/// How long, in event time, a request that cannot be told apart from others, or only by order, is kept after
-/// both sides have ended, so that others that end with it are considered. (Where work is known not to move
-/// between threads: at most until all requests that one thread read together have ended.)
-pub const HOP_SETTLE_NS: u64 = 200_000_000;
-
-/// Longest wait, in event time, of a request joined by thread order for others of its batch, after both its
-/// sides have ended.
-pub const HOP_COMPANY_NS: u64 = 1_000_000_000;
-
-/// Attempts (upstream streams) of one request that are kept. Counter `hop_attempts`.
-pub const HOP_ATTEMPTS: usize = 16;
-
-/// Requests of one thread that are considered to find the one that an upstream stream was opened for.
-/// Counter `hop_candidates`.
-pub const HOP_CANDIDATES: usize = 256;
-
-/// Different requests on a host whose connections have both ends on it, in a file that knows no processes.
-/// Further ones are not joined. Counter `hop_candidates`.
-pub const HOP_SHARED: usize = 1 << 20;
-
-/// Upstream streams of a process that find their request by surer evidence before what is kept for weaker
-/// evidence (an index of single fields, recently ended streams) is discarded.
-pub const HOP_KEPT_FOR: u32 = 4_096;
-
-/// Upstream streams of one process kept beyond their end where several requests cannot be told apart.
-pub const HOP_RECENT: usize = 256;
-
-/// Paths of one process that it is known to forward. Counter `hop_paths`.
-pub const HOP_PATHS: usize = 512;
-
-/// Proxies that the diagnosis of a run distinguishes. Counter `proxies` of the diagnosis, as for those
-/// below.
-pub const DIAGNOSIS_PROXIES: usize = 64;
-
-/// Connection ends whose streams the diagnosis counts, to tell what a server answered without the proxy.
-/// Counter `connections`.
-pub const DIAGNOSIS_CONNECTIONS: usize = 16_384;
-
-/// Broken streams that wait to be explained by what was found at a proxy. Counter `waiting`.
-pub const DIAGNOSIS_WAITING: usize = 16_384;
-
-/// Kinds of failure on one hop that the diagnosis distinguishes, by server. Counter `cases`.
-pub const DIAGNOSIS_CASES: usize = 256;
-
-/// Values of each kind (user agents, reset codes, servers) that the diagnosis keeps per proxy. Counter
-/// `values`.
-pub const DIAGNOSIS_VALUES: usize = 32;
-
-/// gRPC messages of one direction of one stream whose sizes are kept. Further ones are only counted.
-pub const MESSAGE_SIZES: usize = 16;
-
-/// Steps of one connection kept until its role is proven and it is taken for HTTP/2. Counter
-/// `undecided_steps`.
-pub const UNDECIDED_STEPS: usize = 1_024;
-
-/// A connection that has begun to close (one FIN) and shows no bytes for this long has ended.
-pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;
-
-/// Connections of scrapers that are served at once. Others wait in the kernel's backlog.
-pub const HTTP_CONNECTIONS: usize = 128;
-
-/// Pages of metrics that scrapers have requested and not read yet. Further requests get status 503. Counter
-/// `pages`.
-pub const PAGES: usize = 4;
-
-/// Bytes of output lines that wait for a slow reader. Further lines are dropped and counted in
-/// `h2trace_self_output_dropped_total`.
-pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;
-
-/// Largest packet of a capture file, in bytes. tcpdump writes at most 262,144; Linux's BIG TCP 524,288.
-pub const CAPTURE_PACKET: u32 = 1 << 20;
-
-/// Interfaces of one section of a pcapng file.
-pub const CAPTURE_INTERFACES: usize = 4_096;
-
-/// TCP connections of a capture followed at once. Beyond it the longest idle one is dropped.
-pub const CAPTURE_CONNECTIONS: usize = 65_536;
-
-/// Bytes of one captured connection that wait for missing ones before them. Beyond it the missing ones count
-/// as lost.
-pub const CAPTURE_WAITING: usize = 8 << 20;
-
-/// The same for all connections of a capture together, in bytes.
-pub const CAPTURE_WAITING_ALL: usize = 128 << 20;
-
-/// How long bytes that the receiver has acknowledged may be missing from a capture before they count as
-/// lost: packets of one connection are captured out of order by no more than this.
-pub const CAPTURE_REORDER_NS: u64 = 100_000_000;
-
-/// How long bytes that have not been acknowledged may be missing: TCP may still retransmit them.
-pub const CAPTURE_HOLE_NS: u64 = 10_000_000_000;
-
-/// Bytes of a captured connection kept until its protocol is known.
-pub const CAPTURE_UNDECIDED: usize = 16_384;
-
-/// Runs of bytes of a captured connection kept until its protocol is known.
-pub const CAPTURE_UNDECIDED_RUNS: usize = 64;
-
-/// How long a packet of a recording waits for findings about it, in event time: longer than a stream and a
-/// connection linger.
-pub const RECORD_HOLD_NS: u64 = 400_000_000;
-
-/// Bytes of a recording that wait for findings. Beyond it packets are written earlier, and a finding about
-/// them gets a packet of its own. Counter `limit_waiting` of the recording.
-pub const RECORD_WAITING: usize = 64 << 20;
-
-/// Bytes of a recording that wait for a slow file or pipe. Beyond it packets are dropped, counted, and
-/// reported at the end.
-pub const RECORD_BACKLOG: usize = 256 << 20;
-
-/// Words that one `explain` accepts. More are refused: one line of a log is enough.
-pub const EXPLAIN_WORDS: usize = 500;
-
-/// Pods of a node that are known at once (the kubelet's default limit is 110; clouds go to 250, some
-/// installations to 500). Further ones get no name. Counter `pods`.
-pub const PODS: usize = 2_048;
-
-/// Containers of one pod that are known, including init and ephemeral ones and those before a restart.
-/// Counter `pod_containers`.
-pub const POD_CONTAINERS: usize = 256;
-
-/// Deleted pods that are still found, so that the connections they opened last are named.
-pub const PODS_GONE: usize = 1_024;
-
-/// How long such a pod is found.
-pub const PODS_LINGER_NS: u64 = 60_000_000_000;
-
-/// Containers and addresses that wait for their names. Further ones get none. Counter `workloads_waiting`.
-pub const WORKLOADS_WAITING: usize = 4_096;
-
-/// Bytes of one answer of the API server to a list of pods. A larger answer is an error of the watch.
-pub const API_LIST_BYTES: usize = 64 << 20;
-
-/// Containers whose connections share one name. Beyond it all are forgotten and learned anew. Counter
-/// `containers`.
-pub const CONTAINERS_KNOWN: usize = 8_192;
-
-/// v2 cgroups that have been identified. Beyond it all are forgotten and learned anew, which affects no
-/// connection.
-pub const CGROUPS_KNOWN: usize = 16_384;
-
-/// Addresses of peers that were looked up within the last second. Further ones are looked up each time.
-pub const PEERS_KNOWN: usize = 4_096;
-
-/// Cgroups of selected (or excluded) pods in one run: the size of the kernel programs' maps for them.
-/// Counter `selected_cgroups`.
-pub const SELECTED_CGROUPS: usize = 4_096;
-
-/// Directories of the cgroup hierarchy that are searched for pods. Counter `selected_cgroups`.
-pub const CGROUPS_SEARCHED: usize = 65_536;
-
-/// First line of standard input of a run under `--held-by-stdin`, in bytes: the pods of a node. A longer one
-/// is refused.
-pub const HELD_LINE: usize = 32 << 20;
-
-/// Bytes of one answer of the container runtime, which itself sends at most 16 MiB. A larger answer is an
-/// error.
-pub const CRI_ANSWER_BYTES: usize = 16 << 20;
-
-/// Processes that were in no pod within the last second, where cgroup v1 is in use too. Beyond it all are
-/// forgotten and looked up again.
-pub const HOSTS_KNOWN: usize = 4_096;
-
-/// Recently opened connection ends that wait for the other end of their connection, which may be on this
-/// node too. Further ones are named by address only.
-pub const ENDS_KNOWN: usize = 4_096;
+//! Every limit, by its name. What is said of a limit here, its bound and its counter are a row of the page of limits
+//! (`cargo xtask docs`).
+
+/// What a bound counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Time, in ns.
+    Nanoseconds,
+}
+
+macro_rules! loss_cause {
+    ($name:ident) => {
+        concat!("limit_", stringify!($name))
+    };
+    ($name:ident $counter:literal) => {
+        concat!("limit_", $counter)
+    };
+}
+
+/// Declares each limit as a constant, which code compares with, and as a variant of [`Limit`], which says what was
+/// reached: its doc comment, `[variant, unit, counter, hides_traffic]`, and the constant.
+macro_rules! limits {
+    ($(
+        $(#[doc = $doc:literal])+
+        [$variant:ident, $unit:ident $(, $counter:literal)? $(, $hides:ident)?]
+        pub const $name:ident: $type:ty = $value:expr;
+    )+) => {
+        $($(#[doc = $doc])+ pub const $name: $type = $value;)+
+
+        /// A limit.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Limit {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Limit {
+            /// All of them.
+            pub const ALL: &'static [Limit] = &[$(Limit::$variant,)+];
+
+            /// The name of its constant.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Limit::$variant => stringify!($name),)+
+                }
+            }
+
+            /// What happens there.
+            #[must_use]
+            pub const fn doc(self) -> &'static str {
+                match self {
+                    $(Limit::$variant => concat!($($doc),+),)+
+                }
+            }
+
+            /// The largest value that is allowed.
+            #[must_use]
+            pub const fn bound(self) -> u64 {
+                match self {
+                    $(Limit::$variant => $value,)+
+                }
+            }
+
+            /// What the bound counts.
+            #[must_use]
+            pub const fn unit(self) -> Unit {
+                match self {
+                    $(Limit::$variant => Unit::$unit,)+
+                }
+            }
+
+            /// Under which name it is counted that it was reached. A limit without one affects no result, or its
+            /// description says where it shows.
+            #[must_use]
+            pub const fn counter(self) -> Option<&'static str> {
+                let counter: &[&str] = match self {
+                    $(Limit::$variant => &[$($counter)?],)+
+                };
+                counter.first().copied()
+            }
+
+            /// The same as a label value; the limit's name where nothing counts it.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self.counter() {
+                    Some(counter) => counter,
+                    None => self.name(),
+                }
+            }
+
+            /// The cause of a loss at this limit: its label after `limit_`.
+            #[must_use]
+            pub const fn loss_cause(self) -> &'static str {
+                match self {
+                    $(Limit::$variant => loss_cause!($name $($counter)?),)+
+                }
+            }
+
+            /// Where it was reached, something of the traffic was not followed, not decoded or not reported. Not so
+            /// where only memory for convenience ran out: the middle of a long story, what rules remember of
+            /// connections and methods.
+            #[must_use]
+            pub const fn hides_traffic(self) -> bool {
+                match self {
+                    $(Limit::$variant => hides_traffic!($($hides)?),)+
+                }
+            }
+        }
+    };
+}
+
+macro_rules! hides_traffic {
+    () => {
+        false
+    };
+    (hides_traffic) => {
+        true
+    };
+}
+
+/// How often limits were reached since that was last asked.
+#[derive(Clone, Debug, Default)]
+pub struct LimitHits(Vec<(Limit, u32)>);
+
+impl LimitHits {
+    /// `limit` was reached.
+    pub fn hit(&mut self, limit: Limit) {
+        self.add(limit, 1);
+    }
+
+    /// `limit` was reached `n` times.
+    pub fn add(&mut self, limit: Limit, n: u32) {
+        match self.0.iter_mut().find(|(known, _)| *known == limit) {
+            Some((_, hits)) => *hits = hits.saturating_add(n),
+            None if n > 0 => self.0.push((limit, n)),
+            None => {}
+        }
+    }
+
+    /// Takes all hits out of `other`.
+    pub fn take_from(&mut self, other: &mut LimitHits) {
+        for (limit, n) in other.0.drain(..) {
+            self.add(limit, n);
+        }
+    }
+
+    /// Each limit that was reached, and how often.
+    pub fn iter(&self) -> impl Iterator<Item = (Limit, u32)> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+limits! {
+    /// Connections followed at once. Beyond it the longest idle one is evicted.
+    [Connections, Count, "connections", hides_traffic]
+    pub const CONNECTIONS: usize = 65_536;
+
+    /// Streams followed at once on one connection. Beyond it the oldest is evicted and reported with end `evicted`
+    /// and verdict unknown.
+    [StreamsPerConnection, Count, "streams_per_connection", hides_traffic]
+    pub const STREAMS_PER_CONNECTION: usize = 4_096;
+
+    /// Streams followed at once on all connections.
+    [Streams, Count, "streams", hides_traffic]
+    pub const STREAMS: usize = 1_048_576;
+
+    /// How long a finished stream is kept, in event time, before it is judged: frames may cross its end, such as a
+    /// second RST_STREAM or the other direction's call that finishes a moment later.
+    [StreamLinger, Nanoseconds]
+    pub const STREAM_LINGER_NS: u64 = 100_000_000;
+
+    /// How long a stream is kept, in event time, when a gap touched it and no frame of it came since: its end may
+    /// lie in the gap.
+    [StreamDoubt, Nanoseconds]
+    pub const STREAM_DOUBT_NS: u64 = 60_000_000_000;
+
+    /// Ids of ended streams remembered per connection, so that a late frame does not reopen an old stream. (Where
+    /// nothing was missed, the highest id is enough.)
+    [EndedIds, Count]
+    pub const ENDED_IDS: usize = 512;
+
+    /// RST_STREAM frames of one stream that are kept.
+    [Resets, Count]
+    pub const RESETS: usize = 4;
+
+    /// PINGs of one endpoint of a connection that wait for their ACK. Further ones are only counted.
+    [Pings, Count]
+    pub const PINGS: usize = 8;
+
+    /// SETTINGS of one endpoint of a connection that wait for their ACK.
+    [SettingsWaiting, Count]
+    pub const SETTINGS_WAITING: usize = 8;
+
+    /// Resets of a connection that are remembered, to tell whether their receiver has processed them.
+    [ResetsRemembered, Count]
+    pub const RESETS_REMEMBERED: usize = 32;
+
+    /// Ranges of stream ids that a connection skipped and that are remembered.
+    [SkippedIds, Count]
+    pub const SKIPPED_IDS: usize = 32;
+
+    /// Violations of RFC 9113 that are reported for one connection.
+    [BrokenRules, Count, "broken_rules", hides_traffic]
+    pub const BROKEN_RULES: usize = 32;
+
+    /// Connections with a GOAWAY that the rules remember.
+    [GoAwayConnections, Count, "go_away_connections"]
+    pub const GO_AWAY_CONNECTIONS: usize = 65_536;
+
+    /// Connections with an end that does not speak HTTP/2 that the rules remember.
+    [ForeignConnections, Count, "foreign_connections"]
+    pub const FOREIGN_CONNECTIONS: usize = 65_536;
+
+    /// Methods whose shape (one message or several) the rules remember.
+    [MethodShapes, Count, "method_shapes"]
+    pub const METHOD_SHAPES: usize = 4_096;
+
+    /// Methods whose resets the rules remember, by the end that sent them.
+    [KilledMethods, Count, "idle_methods"]
+    pub const KILLED_METHODS: usize = 1_024;
+
+    /// How long a connection is kept after its end was seen, for records that cross it.
+    [ConnectionLinger, Nanoseconds]
+    pub const CONNECTION_LINGER_NS: u64 = 200_000_000;
+
+    /// Payload bytes of one frame other than DATA, kept until the frame is complete.
+    [FramePayload, Bytes, "frame_payload", hides_traffic]
+    pub const FRAME_PAYLOAD: usize = 65_536;
+
+    /// One header block (HEADERS and its CONTINUATIONs) in encoded form, in bytes.
+    [HeaderBlock, Bytes, "header_block", hides_traffic]
+    pub const HEADER_BLOCK: usize = 262_144;
+
+    /// CONTINUATION frames of one header block.
+    [Continuations, Count, "continuations", hides_traffic]
+    pub const CONTINUATIONS: usize = 1_024;
+
+    /// One decoded header list, in bytes as RFC 9113 section 6.5.2 counts them (name + value + 32).
+    [HeaderList, Bytes, "header_list", hides_traffic]
+    pub const HEADER_LIST: usize = 1_048_576;
+
+    /// HPACK dynamic table of one direction, in bytes, whatever the peers agreed on.
+    [HpackTable, Bytes, "hpack_table", hides_traffic]
+    pub const HPACK_TABLE: usize = 65_536;
+
+    /// Plausible frames in a row that are required before a connection without a preface is taken for HTTP/2.
+    [PlausibleFrames, Count]
+    pub const PLAUSIBLE_FRAMES: u32 = 3;
+
+    /// Moments that the story of one stream keeps: the first half and the last half of them.
+    [StoryMoments, Count, "story"]
+    pub const STORY_MOMENTS: usize = 48;
+
+    /// Bytes of one shown header value. Longer values are cut.
+    [ShownValue, Bytes]
+    pub const SHOWN_VALUE: usize = 256;
+
+    /// Connection ends (process and container of a pod) that have series in the metrics. Beyond it the end that has
+    /// had no connection for longest gives up its place; if all have connections, the new one is counted under
+    /// `other` (`h2trace_self_label_overflow_total{label="end"}`).
+    [Ends, Count, "ends"]
+    pub const ENDS: usize = 1_000;
+
+    /// Series of connection ends in all, which keeps a page of metrics small whatever the traffic is. What would be
+    /// a further one is counted under `other` (`h2trace_self_label_overflow_total{label="series"}`).
+    [Series, Count]
+    pub const SERIES: usize = 100_000;
+
+    /// gRPC methods of one connection end and role. Further ones are counted under `other`
+    /// (`h2trace_self_label_overflow_total{label="grpc_method"}`).
+    [EndMethods, Count]
+    pub const END_METHODS: usize = 128;
+
+    /// Kinds of RST_STREAM (sender, code, phases, verdict) of one connection end and role. Further ones are counted
+    /// under the code `other` (`h2trace_self_label_overflow_total{label="reset"}`).
+    [EndResets, Count]
+    pub const END_RESETS: usize = 64;
+
+    /// How long the series of a connection end stay after its last connection.
+    [SeriesTtl, Nanoseconds]
+    pub const SERIES_TTL_NS: u64 = 15 * 60 * 1_000_000_000;
+
+    /// How long the series of a pod are held back until its names are known. Then they are reported as `unknown`.
+    [NamesWait, Nanoseconds]
+    pub const NAMES_WAIT_NS: u64 = 10_000_000_000;
+
+    /// Bytes of GOAWAY debug data that are kept to recognise known reasons. Only known reasons are shown.
+    [GoawayDebug, Bytes]
+    pub const GOAWAY_DEBUG: usize = 64;
+
+    /// Header fields of one request whose hashes are kept to recognise the request on the other side of a proxy.
+    [HopFields, Count]
+    pub const HOP_FIELDS: usize = 16;
+
+    /// Streams of all proxies that wait for the other side of their request. Beyond it the process with the most of
+    /// them releases all of its own, which then stand alone.
+    [HopWaiting, Count, "hop_waiting"]
+    pub const HOP_WAITING: usize = 262_144;
+
+    /// Connections of one process for which the thread that last worked on them is kept. Beyond it they are learned
+    /// anew.
+    [HopConnections, Count, "hop_connections"]
+    pub const HOP_CONNECTIONS: usize = 16_384;
+
+    /// Stream openings until the order of work is trusted again in a process where it proved wrong.
+    [HopDistrust, Count]
+    pub const HOP_DISTRUST: u32 = 1_024;
+
+    /// Stream openings, each on its connection's own thread, until a process counts as one whose work does not move
+    /// between threads.
+    [HopSteady, Count]
+    pub const HOP_STEADY: u32 = 1_024;
+
+    /// Processes (in a file: hosts) that may be proxies. Further ones are not considered.
+    [HopPlaces, Count, "hop_places"]
+    pub const HOP_PLACES: usize = 4_096;
+
+    /// How long to wait, in event time, for the upstream side after the client's side has ended. An upstream stream
+    /// that is still open then was left open.
+    [HopWait, Nanoseconds]
+    pub const HOP_WAIT_NS: u64 = 10_000_000_000;
+
+    /// How long, in event time, the stream to the server must be over, with nothing sent to a waiting client,
+    /// before the proxy is blamed. Proxies that retry do so sooner.
+    [HopHeld, Nanoseconds]
+    pub const HOP_HELD_NS: u64 = 5_000_000_000;
+
+    /// How long, in event time, a request that cannot be told apart from others, or only by order, is kept after
+    /// both sides have ended, so that others that end with it are considered. (Where work is known not to move
+    /// between threads: at most until all requests that one thread read together have ended.)
+    [HopSettle, Nanoseconds]
+    pub const HOP_SETTLE_NS: u64 = 200_000_000;
+
+    /// Longest wait, in event time, of a request joined by thread order for others of its batch, after both its
+    /// sides have ended.
+    [HopCompany, Nanoseconds]
+    pub const HOP_COMPANY_NS: u64 = 1_000_000_000;
+
+    /// Attempts (upstream streams) of one request that are kept.
+    [HopAttempts, Count, "hop_attempts"]
+    pub const HOP_ATTEMPTS: usize = 16;
+
+    /// Requests of one thread that are considered to find the one that an upstream stream was opened for.
+    [HopCandidates, Count, "hop_candidates"]
+    pub const HOP_CANDIDATES: usize = 256;
+
+    /// Different requests on a host whose connections have both ends on it, in a file that knows no processes.
+    /// Further ones are not joined.
+    [HopShared, Count, "hop_candidates"]
+    pub const HOP_SHARED: usize = 1 << 20;
+
+    /// Upstream streams of a process that find their request by surer evidence before what is kept for weaker
+    /// evidence (an index of single fields, recently ended streams) is discarded.
+    [HopKeptFor, Count]
+    pub const HOP_KEPT_FOR: u32 = 4_096;
+
+    /// Upstream streams of one process kept beyond their end where several requests cannot be told apart.
+    [HopRecent, Count]
+    pub const HOP_RECENT: usize = 256;
+
+    /// Paths of one process that it is known to forward.
+    [HopPaths, Count, "hop_paths"]
+    pub const HOP_PATHS: usize = 512;
+
+    /// Proxies that the diagnosis of a run distinguishes. Its counter, and those of the four below, are the
+    /// diagnosis' own.
+    [DiagnosisProxies, Count, "proxies"]
+    pub const DIAGNOSIS_PROXIES: usize = 64;
+
+    /// Connection ends whose streams the diagnosis counts, to tell what a server answered without the proxy.
+    [DiagnosisConnections, Count, "connections"]
+    pub const DIAGNOSIS_CONNECTIONS: usize = 16_384;
+
+    /// Broken streams that wait to be explained by what was found at a proxy.
+    [DiagnosisWaiting, Count, "waiting"]
+    pub const DIAGNOSIS_WAITING: usize = 16_384;
+
+    /// Kinds of failure on one hop that the diagnosis distinguishes, by server.
+    [DiagnosisCases, Count, "cases"]
+    pub const DIAGNOSIS_CASES: usize = 256;
+
+    /// Values of each kind (user agents, reset codes, servers) that the diagnosis keeps per proxy.
+    [DiagnosisValues, Count, "values"]
+    pub const DIAGNOSIS_VALUES: usize = 32;
+
+    /// gRPC messages of one direction of one stream whose sizes are kept. Further ones are only counted.
+    [MessageSizes, Count]
+    pub const MESSAGE_SIZES: usize = 16;
+
+    /// Steps of one connection kept until its role is proven and it is taken for HTTP/2.
+    [UndecidedSteps, Count, "undecided_steps", hides_traffic]
+    pub const UNDECIDED_STEPS: usize = 1_024;
+
+    /// A connection that has begun to close (one FIN) and shows no bytes for this long has ended.
+    [HalfClosedQuiet, Nanoseconds]
+    pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;
+
+    /// Connections of scrapers that are served at once. Others wait in the kernel's backlog.
+    [HttpConnections, Count]
+    pub const HTTP_CONNECTIONS: usize = 128;
+
+    /// Pages of metrics that scrapers have requested and not read yet. Further requests get status 503.
+    [Pages, Count, "pages"]
+    pub const PAGES: usize = 4;
+
+    /// Bytes of output lines that wait for a slow reader. Further lines are dropped and counted in
+    /// `h2trace_self_output_dropped_total`.
+    [OutputBacklog, Bytes]
+    pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;
+
+    /// Largest packet of a capture file, in bytes. tcpdump writes at most 262,144; Linux's BIG TCP 524,288.
+    [CapturePacket, Bytes]
+    pub const CAPTURE_PACKET: u32 = 1 << 20;
+
+    /// Interfaces of one section of a pcapng file.
+    [CaptureInterfaces, Count]
+    pub const CAPTURE_INTERFACES: usize = 4_096;
+
+    /// TCP connections of a capture followed at once. Beyond it the longest idle one is dropped.
+    [CaptureConnections, Count]
+    pub const CAPTURE_CONNECTIONS: usize = 65_536;
+
+    /// Bytes of one captured connection that wait for missing ones before them. Beyond it the missing ones count as
+    /// lost.
+    [CaptureWaiting, Bytes]
+    pub const CAPTURE_WAITING: usize = 8 << 20;
+
+    /// The same for all connections of a capture together, in bytes.
+    [CaptureWaitingAll, Bytes]
+    pub const CAPTURE_WAITING_ALL: usize = 128 << 20;
+
+    /// How long bytes that the receiver has acknowledged may be missing from a capture before they count as lost:
+    /// packets of one connection are captured out of order by no more than this.
+    [CaptureReorder, Nanoseconds]
+    pub const CAPTURE_REORDER_NS: u64 = 100_000_000;
+
+    /// How long bytes that have not been acknowledged may be missing: TCP may still retransmit them.
+    [CaptureHole, Nanoseconds]
+    pub const CAPTURE_HOLE_NS: u64 = 10_000_000_000;
+
+    /// Bytes of a captured connection kept until its protocol is known.
+    [CaptureUndecided, Bytes]
+    pub const CAPTURE_UNDECIDED: usize = 16_384;
+
+    /// Runs of bytes of a captured connection kept until its protocol is known.
+    [CaptureUndecidedRuns, Count]
+    pub const CAPTURE_UNDECIDED_RUNS: usize = 64;
+
+    /// How long a packet of a recording waits for findings about it, in event time: longer than a stream and a
+    /// connection linger.
+    [RecordHold, Nanoseconds]
+    pub const RECORD_HOLD_NS: u64 = 400_000_000;
+
+    /// Bytes of a recording that wait for findings. Beyond it packets are written earlier, and a finding about them
+    /// gets a packet of its own. Counter `limit_waiting` of the recording.
+    [RecordWaiting, Bytes]
+    pub const RECORD_WAITING: usize = 64 << 20;
+
+    /// Bytes of a recording that wait for a slow file or pipe. Beyond it packets are dropped, counted, and reported
+    /// at the end.
+    [RecordBacklog, Bytes]
+    pub const RECORD_BACKLOG: usize = 256 << 20;
+
+    /// Words that one `explain` accepts. More are refused: one line of a log is enough.
+    [ExplainWords, Count]
+    pub const EXPLAIN_WORDS: usize = 500;
+
+    /// Pods of a node that are known at once (the kubelet's default limit is 110; clouds go to 250, some
+    /// installations to 500). Further ones get no name.
+    [Pods, Count, "pods"]
+    pub const PODS: usize = 2_048;
+
+    /// Containers of one pod that are known, including init and ephemeral ones and those before a restart.
+    [PodContainers, Count, "pod_containers"]
+    pub const POD_CONTAINERS: usize = 256;
+
+    /// Deleted pods that are still found, so that the connections they opened last are named.
+    [PodsGone, Count]
+    pub const PODS_GONE: usize = 1_024;
+
+    /// How long such a pod is found.
+    [PodsLinger, Nanoseconds]
+    pub const PODS_LINGER_NS: u64 = 60_000_000_000;
+
+    /// Containers and addresses that wait for their names. Further ones get none.
+    [WorkloadsWaiting, Count, "workloads_waiting"]
+    pub const WORKLOADS_WAITING: usize = 4_096;
+
+    /// Bytes of one answer of the API server to a list of pods. A larger answer is an error of the watch.
+    [ApiListBytes, Bytes]
+    pub const API_LIST_BYTES: usize = 64 << 20;
+
+    /// Containers whose connections share one name. Beyond it all are forgotten and learned anew.
+    [ContainersKnown, Count, "containers"]
+    pub const CONTAINERS_KNOWN: usize = 8_192;
+
+    /// v2 cgroups that have been identified. Beyond it all are forgotten and learned anew, which affects no
+    /// connection.
+    [CgroupsKnown, Count]
+    pub const CGROUPS_KNOWN: usize = 16_384;
+
+    /// Addresses of peers that were looked up within the last second. Further ones are looked up each time.
+    [PeersKnown, Count]
+    pub const PEERS_KNOWN: usize = 4_096;
+
+    /// Cgroups of selected (or excluded) pods in one run: the size of the kernel programs' maps for them.
+    [SelectedCgroups, Count, "selected_cgroups"]
+    pub const SELECTED_CGROUPS: usize = 4_096;
+
+    /// Directories of the cgroup hierarchy that are searched for pods.
+    [CgroupsSearched, Count, "selected_cgroups"]
+    pub const CGROUPS_SEARCHED: usize = 65_536;
+
+    /// First line of standard input of a run under `--held-by-stdin`, in bytes: the pods of a node. A longer one is
+    /// refused.
+    [HeldLine, Bytes]
+    pub const HELD_LINE: usize = 32 << 20;
+
+    /// Bytes of one answer of the container runtime, which itself sends at most 16 MiB. A larger answer is an
+    /// error.
+    [CriAnswerBytes, Bytes]
+    pub const CRI_ANSWER_BYTES: usize = 16 << 20;
+
+    /// Processes that were in no pod within the last second, where cgroup v1 is in use too. Beyond it all are
+    /// forgotten and looked up again.
+    [HostsKnown, Count]
+    pub const HOSTS_KNOWN: usize = 4_096;
+
+    /// Recently opened connection ends that wait for the other end of their connection, which may be on this node
+    /// too. Further ones are named by address only.
+    [EndsKnown, Count]
+    pub const ENDS_KNOWN: usize = 4_096;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_named_after_the_counter() {
+        for limit in Limit::ALL {
+            let cause = limit.loss_cause();
+            assert_eq!(cause.strip_prefix("limit_"), Some(limit.label()));
+            assert!(
+                limit.counter().is_some() || !limit.hides_traffic(),
+                "{limit:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn hits_add_up() {
+        let (mut all, mut some) = (LimitHits::default(), LimitHits::default());
+        some.hit(Limit::Streams);
+        some.add(Limit::StoryMoments, 0);
+        for _ in 0..2 {
+            all.take_from(&mut some.clone());
+        }
+        all.take_from(&mut some);
+        assert_eq!(all.iter().collect::<Vec<_>>(), [(Limit::Streams, 3)]);
+        assert_eq!(some.iter().count(), 0);
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Address;
-use h2trace_core::limits;
+use h2trace_core::limits::{self, Limit};
 use h2trace_core::pipeline::ConnectionInfo;
 
 use super::report::{CaseReport, Process};
@@ -111,10 +111,10 @@ impl Case {
 pub(super) fn add(
     cases: &mut BTreeMap<CaseKey, Case>,
     broken: Broken,
-    hits: &mut BTreeMap<&'static str, u64>,
+    hits: &mut BTreeMap<Limit, u64>,
 ) {
     if cases.len() >= limits::DIAGNOSIS_CASES && !cases.contains_key(&broken.key) {
-        return hit(hits, "cases");
+        return hit(hits, Limit::DiagnosisCases);
     }
     let case = cases.entry(broken.key.clone()).or_insert_with(|| Case {
         sender: match broken.key.sender {

@@ -19,7 +19,7 @@ use h2trace_core::connection::{ConnectionId, Endpoint};
 use h2trace_core::event::Address;
 use h2trace_core::frame::StreamId;
 use h2trace_core::hop::{Ended, Hop, ProxyKey, early_response, ended};
-use h2trace_core::limits;
+use h2trace_core::limits::{self, Limit};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
 use h2trace_core::stream::record::{Outcome, StreamRecord};
 
@@ -59,7 +59,7 @@ pub struct Diagnosis {
     /// Streams that are explained, and had not ended at this end.
     explained: BTreeSet<StreamKey>,
     cases: BTreeMap<CaseKey, Case>,
-    hits: BTreeMap<&'static str, u64>,
+    hits: BTreeMap<Limit, u64>,
 }
 
 impl Diagnosis {
@@ -95,7 +95,10 @@ impl Diagnosis {
             early_responses: self.n_early.into_iter().max().unwrap_or(0),
             proxies,
             cases,
-            limit_hits: hits,
+            limit_hits: hits
+                .into_iter()
+                .map(|(limit, n)| (limit.label(), n))
+                .collect(),
         }
     }
 
@@ -104,7 +107,7 @@ impl Diagnosis {
         let ProxyKey::Process(pid) = key else {
             return None;
         };
-        if self.hits.contains_key("connections") {
+        if self.hits.contains_key(&Limit::DiagnosisConnections) {
             return None;
         }
         let own: BTreeSet<SocketAddr> = self
@@ -160,7 +163,7 @@ impl Diagnosis {
         if self.waiting.len() >= limits::DIAGNOSIS_WAITING
             && let Some((_, oldest)) = self.waiting.pop_first()
         {
-            hit(&mut self.hits, "waiting");
+            hit(&mut self.hits, Limit::DiagnosisWaiting);
             case::add(&mut self.cases, oldest, &mut self.hits);
         }
         self.waiting.insert(key, Broken::new(info, worst));
@@ -170,7 +173,7 @@ impl Diagnosis {
         if self.connections.len() >= limits::DIAGNOSIS_CONNECTIONS
             && !self.connections.contains_key(&info.id)
         {
-            hit(&mut self.hits, "connections");
+            hit(&mut self.hits, Limit::DiagnosisConnections);
             return;
         }
         let inet = |address: &Address| match address {
@@ -221,7 +224,7 @@ impl Diagnosis {
             return;
         }
         if !is_known && self.proxies.len() >= limits::DIAGNOSIS_PROXIES {
-            hit(&mut self.hits, "proxies");
+            hit(&mut self.hits, Limit::DiagnosisProxies);
             return;
         }
         let case = self
@@ -237,7 +240,7 @@ impl Diagnosis {
         }
         if self.explained.len() >= limits::DIAGNOSIS_WAITING {
             self.explained.pop_first();
-            hit(&mut self.hits, "waiting");
+            hit(&mut self.hits, Limit::DiagnosisWaiting);
         }
         self.explained.insert(key);
     }
@@ -277,7 +280,7 @@ fn count_of(findings: &[Finding], verdict: Verdict) -> u64 {
 }
 
 /// A bound of the diagnosis was reached.
-fn hit(hits: &mut BTreeMap<&'static str, u64>, limit: &'static str) {
+fn hit(hits: &mut BTreeMap<Limit, u64>, limit: Limit) {
     *hits.entry(limit).or_default() += 1;
 }
 

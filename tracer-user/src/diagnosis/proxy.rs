@@ -9,7 +9,7 @@ use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Address;
 use h2trace_core::frame::ErrorCode;
 use h2trace_core::hop::{Confidence, Ended, Hop, ProxyKey, ended};
-use h2trace_core::limits;
+use h2trace_core::limits::{self, Limit};
 use h2trace_core::pipeline::HopEnd;
 use h2trace_core::stream::record::{RequestPhase, ResponsePhase, Seen, StreamRecord};
 
@@ -82,7 +82,7 @@ impl ProxyCase {
         &mut self,
         request: &Hop<HopEnd>,
         findings: &[Finding],
-        hits: &mut BTreeMap<&'static str, u64>,
+        hits: &mut BTreeMap<Limit, u64>,
     ) {
         self.requests += 1;
         match request.join {
@@ -112,7 +112,7 @@ impl ProxyCase {
                 if self.servers.len() < limits::DIAGNOSIS_VALUES {
                     self.servers.insert(*server);
                 } else {
-                    hit(hits, "values");
+                    hit(hits, Limit::DiagnosisValues);
                 }
             }
             let header = down.shown.get("server");
@@ -137,7 +137,7 @@ impl ProxyCase {
         down: &StreamRecord,
         not_ended: bool,
         cut: bool,
-        hits: &mut BTreeMap<&'static str, u64>,
+        hits: &mut BTreeMap<Limit, u64>,
     ) {
         let name = down
             .shown
@@ -145,7 +145,7 @@ impl ProxyCase {
             .map_or("unknown", String::as_str);
         if !self.agents.contains_key(name) {
             if self.agents.len() >= limits::DIAGNOSIS_VALUES {
-                return hit(hits, "values");
+                return hit(hits, Limit::DiagnosisValues);
             }
             self.agents.insert(name.to_owned(), OfAgent::default());
         }
@@ -162,7 +162,7 @@ impl ProxyCase {
         request: &Hop<HopEnd>,
         up: &StreamRecord,
         not_ended: bool,
-        hits: &mut BTreeMap<&'static str, u64>,
+        hits: &mut BTreeMap<Limit, u64>,
     ) {
         let cut = &mut self.cut;
         cut.responses += 1;
@@ -196,7 +196,7 @@ impl ProxyCase {
         let [(received, sent), _] = request.codes();
         let codes = (received.map(|code| code.0), sent.map(|code| code.0));
         if self.codes.len() >= limits::DIAGNOSIS_VALUES && !self.codes.contains_key(&codes) {
-            return hit(hits, "values");
+            return hit(hits, Limit::DiagnosisValues);
         }
         *self.codes.entry(codes).or_default() += 1;
     }

@@ -11,7 +11,8 @@ use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use h2trace_core::event::{Address, Opened, OtherProtocol, Timestamp};
 use h2trace_core::frame::{ErrorCode, StreamId};
 use h2trace_core::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, ProxyKey};
-use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol};
+use h2trace_core::limits::Limit;
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Protocol};
 use h2trace_core::stream::condition::FlowNotes;
 use h2trace_core::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, Outcome, RequestPhase, Reset,
@@ -488,13 +489,13 @@ pub(crate) fn outputs() -> Vec<Output> {
         Output::Loss(Loss {
             connection: Some(info),
             at: at(8_000),
-            cause: "desync",
+            cause: LossCause::Desync,
             bytes: Some(512),
         }),
         Output::Loss(Loss {
             connection: None,
             at: at(8_100),
-            cause: "limit_streams",
+            cause: LossCause::Limit(Limit::Streams),
             bytes: None,
         }),
         hop(17),

@@ -107,7 +107,7 @@ impl Sink for Tally {
             }
             Output::Finding { finding, .. } => self.count_finding(finding),
             Output::Loss(loss) if !loss.hides_traffic() => {}
-            Output::Loss(loss) => *self.losses.entry(loss.cause).or_default() += 1,
+            Output::Loss(loss) => *self.losses.entry(loss.cause.as_str()).or_default() += 1,
             Output::ConnectionEnded { .. }
             | Output::GoAway { .. }
             | Output::Frame { .. }

@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::Context as _;
 use h2trace_core::connection::ConnectionId;
 use h2trace_core::event::{Event, SocketKey, Timestamp};
-use h2trace_core::pipeline::{self, Loss, Output, Pipeline, Sink};
+use h2trace_core::pipeline::{self, Loss, LossCause, Output, Pipeline, Sink};
 use h2trace_core::stream::table::Shown;
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_ebpf::counter::COUNTERS;
@@ -182,7 +182,7 @@ impl Source for Live {
             sink.accept(&Output::Loss(Loss {
                 connection: None,
                 at: now,
-                cause: "bad_record",
+                cause: LossCause::BadRecord,
                 bytes: None,
             }));
         }

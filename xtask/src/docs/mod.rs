@@ -1,8 +1,7 @@
 //! `cargo xtask docs`: the tables in the pages of `tracer-user/docs`, from the code.
 //!
 //! A page marks the place of a table with `<!-- generated: NAME -->` and `<!-- end -->`. The example `docs` of
-//! tracer-user prints all tables but that of the limits, which is read from the source of the limits itself: only there
-//! do the constants have their comments.
+//! tracer-user prints all tables.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +11,6 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::command;
-
-mod limits;
 
 /// What `cargo xtask docs` takes.
 #[derive(Args)]
@@ -28,12 +25,6 @@ const BEGIN: &str = "<!-- generated: ";
 const BEGIN_END: &str = " -->\n";
 const END: &str = "<!-- end -->\n";
 
-/// Where the limits are declared.
-const LIMITS: [&str; 2] = [
-    "tracer-user/core/src/limits.rs",
-    "tracer-user/src/limits.rs",
-];
-
 /// Writes, or compares.
 pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     let printed = printed(command::cargo(root).args([
@@ -45,8 +36,7 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
         "--example",
         "docs",
     ]))?;
-    let mut tables = regions(&printed).context("the example docs")?;
-    tables.insert("limits".to_owned(), limits::table(&limits_source(root)?)?);
+    let tables = regions(&printed).context("the example docs")?;
     let mut unused: Vec<String> = tables.keys().cloned().collect();
     let mut differ = Vec::new();
     for path in pages(root)? {
@@ -93,15 +83,6 @@ fn printed(command: &mut Command) -> anyhow::Result<String> {
         );
     }
     String::from_utf8(output.stdout).context("the tables are not UTF-8")
-}
-
-fn limits_source(root: &Path) -> anyhow::Result<String> {
-    let path = LIMITS
-        .iter()
-        .map(|path| root.join(path))
-        .find(|path| path.is_file())
-        .with_context(|| format!("no limits in {}", LIMITS.join(" or ")))?;
-    read(&path)
 }
 
 /// The pages, in the order of their names.

@@ -1,7 +1,7 @@
 //! Header blocks: HEADERS or PUSH_PROMISE and their CONTINUATIONs, put together and decoded
 //! (RFC 9113 sections 4.3, 6.2, 6.6, 6.10).
 
-use crate::limits;
+use crate::limits::{self, Limit};
 
 use super::head::{Broken, Head, flag, frame_type};
 use super::reader::{FrameReader, Missing};
@@ -96,7 +96,7 @@ impl FrameReader {
                 Missing::Hole => self.push_step(Step::Fault(Fault::HoleInFrame)),
                 Missing::Limit => {
                     block.told = true;
-                    self.push_step(Step::Fault(Fault::Limit("frame_payload")));
+                    self.push_step(Step::Fault(Fault::Limit(Limit::FramePayload)));
                 }
                 Missing::Gap | Missing::Beginning => {}
             }
@@ -174,9 +174,9 @@ impl FrameReader {
             return;
         }
         let limit = if block.n_frames as usize > limits::CONTINUATIONS + 1 {
-            Some("continuations")
+            Some(Limit::Continuations)
         } else if block.fragment.len() + fragment.len() > limits::HEADER_BLOCK {
-            Some("header_block")
+            Some(Limit::HeaderBlock)
         } else {
             None
         };
@@ -230,10 +230,10 @@ impl FrameReader {
             });
         }
         if decoded.list_limited {
-            self.push_step(Step::Fault(Fault::Limit("header_list")));
+            self.push_step(Step::Fault(Fault::Limit(Limit::HeaderList)));
         }
         if decoded.table_limited {
-            self.push_step(Step::Fault(Fault::Limit("hpack_table")));
+            self.push_step(Step::Fault(Fault::Limit(Limit::HpackTable)));
         }
         let header_block = HeaderBlock {
             encoded_len: block.encoded_len,

@@ -5,6 +5,8 @@
 
 use bytes::Bytes;
 
+use crate::limits::Limit;
+
 pub mod head;
 pub mod settings;
 
@@ -248,8 +250,8 @@ pub enum Fault {
     HoleInFrame,
     /// A header block had bytes missing: the dynamic table is unseen from here on.
     HeaderBlockLost,
-    /// A bound of `limits` was reached.
-    Limit(&'static str),
+    /// A limit was reached.
+    Limit(Limit),
     /// The bytes are no plausible frames: the reader has lost its place.
     Implausible,
 }

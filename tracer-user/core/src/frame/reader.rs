@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::limits;
+use crate::limits::{self, Limit};
 
 use super::data::{Data, Part};
 use super::field_block::FieldBlock;
@@ -516,7 +516,7 @@ impl FrameReader {
         }
         if parsed.cut {
             self.push_step(Step::Fault(match missing {
-                Missing::Limit => Fault::Limit("frame_payload"),
+                Missing::Limit => Fault::Limit(Limit::FramePayload),
                 Missing::Hole | Missing::Gap | Missing::Beginning => Fault::HoleInFrame,
             }));
         }

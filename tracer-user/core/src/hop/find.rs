@@ -4,7 +4,7 @@ use super::ids::{Ids, other_path};
 use super::index::{Index, IndexMatch};
 use super::proxy_state::ProxyState;
 use super::{Attempt, By, Confidence, Join};
-use crate::limits;
+use crate::limits::{self, Limit};
 use crate::stream::digest::Opening;
 
 impl<T> ProxyState<T> {
@@ -148,7 +148,7 @@ impl<T> ProxyState<T> {
             .find(|key| self.waits_for(**key, up, alike))
             .copied();
         if found.is_none() && n > limits::HOP_CANDIDATES {
-            self.hit(0);
+            self.hits.hit(Limit::HopCandidates);
         }
         let confidence = if several && !self.order.is_trusted() {
             Confidence::Ambiguous
@@ -202,7 +202,7 @@ impl<T> ProxyState<T> {
             }
         }
         if n_looked_at > limits::HOP_CANDIDATES {
-            self.hit(0);
+            self.hits.hit(Limit::HopCandidates);
         }
         let by = By::Time;
         found.map(|key| (key, Join { by, confidence }))

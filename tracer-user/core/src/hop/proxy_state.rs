@@ -12,7 +12,7 @@ use super::period::{self, Periods};
 use super::shared_host::{self, SharedHost};
 use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Side};
 use crate::event::Timestamp;
-use crate::limits;
+use crate::limits::{self, Limit, LimitHits};
 use crate::stream::digest::Opening;
 use crate::stream::record::StreamRecord;
 
@@ -149,8 +149,8 @@ pub(super) struct ProxyState<T> {
     pub(super) unfollowed: [Option<OtherSide>; 2],
     /// Paths of requests that stand alone and were told.
     pub(super) told: Map<u64, ()>,
-    /// Bounds that were reached: candidates, attempts, paths, connections.
-    pub(super) hits: [u32; 4],
+    /// Limits that were reached.
+    pub(super) hits: LimitHits,
 }
 
 impl<T> ProxyState<T> {
@@ -177,7 +177,7 @@ impl<T> ProxyState<T> {
             forgotten: None,
             unfollowed: [None; 2],
             told: Map::default(),
-            hits: [0; 4],
+            hits: LimitHits::default(),
         }
     }
 
@@ -224,7 +224,7 @@ impl<T> ProxyState<T> {
         self.works(key, opening.tid);
         let opened = self.ups.contains_key(&key);
         if !shared_host::on_downstream_request(&mut self.shared, opened, &opening.digest) {
-            self.hit(0);
+            self.hits.hit(Limit::HopShared);
         }
         let down = DownstreamRequest {
             opening: DownstreamOpening::of(opening),
@@ -311,7 +311,7 @@ impl<T> ProxyState<T> {
                     self.doubt_period_of(down_key);
                 }
             } else {
-                self.hit(1);
+                self.hits.hit(Limit::HopAttempts);
             }
         }
         let up = UpstreamRequest {
@@ -329,7 +329,7 @@ impl<T> ProxyState<T> {
     fn works(&mut self, key: u64, tid: u32) {
         let moved = self.order.moves();
         if !self.order.works(key >> 31, tid) {
-            self.hit(3);
+            self.hits.hit(Limit::HopConnections);
         }
         if self.order.moves() && !moved {
             // What was joined by order before it was known.
@@ -436,7 +436,7 @@ impl<T> ProxyState<T> {
         if self.paths.len() < limits::HOP_PATHS {
             self.paths.insert(path, ());
         } else if !self.paths.contains_key(&path) {
-            self.hit(2);
+            self.hits.hit(Limit::HopPaths);
         }
     }
 
@@ -536,11 +536,5 @@ impl<T> ProxyState<T> {
             None => Some(ended.record.last_at),
         };
         self.forgotten = self.forgotten.max(gone);
-    }
-
-    pub(super) fn hit(&mut self, which: usize) {
-        if let Some(hits) = self.hits.get_mut(which) {
-            *hits = hits.saturating_add(1);
-        }
     }
 }

@@ -10,7 +10,7 @@ use super::{Attempt, Confidence, Hop, HopStream, Lone, OtherSide, ProxyKey, Side
 use crate::connection::ConnectionId;
 use crate::event::Timestamp;
 use crate::frame::StreamId;
-use crate::limits;
+use crate::limits::{self, Limit, LimitHits};
 use crate::stream::digest::Opening;
 use crate::stream::record::{Seen, StreamRecord};
 
@@ -29,10 +29,7 @@ pub struct Hops<T> {
     unfollowed: Map<ProxyKey, [Option<OtherSide>; 2]>,
     lone: VecDeque<Lone<T>>,
     out: VecDeque<Box<Hop<T>>>,
-    n_place_hits: u32,
-    n_waiting_hits: u32,
-    /// Candidates, attempts, paths, connections.
-    hits: [u32; 4],
+    hits: LimitHits,
 }
 
 impl<T> Default for Hops<T> {
@@ -46,9 +43,7 @@ impl<T> Default for Hops<T> {
             unfollowed: Map::default(),
             lone: VecDeque::new(),
             out: VecDeque::new(),
-            n_place_hits: 0,
-            n_waiting_hits: 0,
-            hits: [0; 4],
+            hits: LimitHits::default(),
         }
     }
 }
@@ -57,7 +52,7 @@ impl<T> Hops<T> {
     /// An HTTP/2 connection of this process was seen.
     pub fn connected(&mut self, proxy: ProxyKey, side: Side) {
         if !self.proxies.contains_key(&proxy) && self.proxies.len() >= limits::HOP_PLACES {
-            self.n_place_hits = self.n_place_hits.saturating_add(1);
+            self.hits.hit(Limit::HopPlaces);
             return;
         }
         let unfollowed = self.unfollowed.get(&proxy).copied().unwrap_or_default();
@@ -69,7 +64,7 @@ impl<T> Hops<T> {
     /// A connection of this process speaks what is not followed.
     pub fn speaks_other(&mut self, proxy: ProxyKey, side: Side, other: OtherSide) {
         if !self.unfollowed.contains_key(&proxy) && self.unfollowed.len() >= limits::HOP_PLACES {
-            self.n_place_hits = self.n_place_hits.saturating_add(1);
+            self.hits.hit(Limit::HopPlaces);
             self.unfollowed.clear();
         }
         let sides = self.unfollowed.entry(proxy).or_default();
@@ -288,23 +283,12 @@ impl<T> Hops<T> {
         self.out.pop_front()
     }
 
-    /// Bounds of [`limits`] that were reached since the last call: name and how often.
-    pub fn take_limit_hits(&mut self) -> Vec<(&'static str, u32)> {
+    /// The limits that were reached since the last call.
+    pub fn take_limit_hits(&mut self) -> LimitHits {
         for state in self.proxies.values_mut() {
-            for (sum, n) in self.hits.iter_mut().zip(std::mem::take(&mut state.hits)) {
-                *sum = sum.saturating_add(n);
-            }
+            self.hits.take_from(&mut state.hits);
         }
-        let [candidates, attempts, paths, connections] = std::mem::take(&mut self.hits);
-        let hits = [
-            ("hop_places", std::mem::take(&mut self.n_place_hits)),
-            ("hop_waiting", std::mem::take(&mut self.n_waiting_hits)),
-            ("hop_candidates", candidates),
-            ("hop_attempts", attempts),
-            ("hop_paths", paths),
-            ("hop_connections", connections),
-        ];
-        hits.into_iter().filter(|(_, n)| *n > 0).collect()
+        std::mem::take(&mut self.hits)
     }
 
     fn forget_if_empty(&mut self, proxy: ProxyKey) {
@@ -316,7 +300,7 @@ impl<T> Hops<T> {
 
     /// The process with the most streams lets go of them: they stand alone.
     fn make_room(&mut self) {
-        self.n_waiting_hits = self.n_waiting_hits.saturating_add(1);
+        self.hits.hit(Limit::HopWaiting);
         let most = self.proxies.values_mut().max_by_key(|state| state.len());
         if let Some(most) = most {
             let (connections, unfollowed) = (most.connections, most.unfollowed);

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::output::limit_cause;
-use super::{ConnectionInfo, HopEnd, Loss, Output, Sink};
+use super::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Sink};
 use crate::anomaly::Rules;
 use crate::anomaly::kind::Finding;
 use crate::connection::Endpoint;
@@ -168,20 +167,16 @@ impl Analysis {
     pub(super) fn advance(&mut self, now: Timestamp, sink: &mut dyn Sink) {
         self.hops.advance(now);
         self.tell(sink);
-        for (name, n) in self
-            .rules
-            .take_limit_hits()
-            .into_iter()
-            .chain(self.hops.take_limit_hits())
-        {
-            for _ in 0..n {
-                let (connection, at) = (None, now);
-                sink.accept(&Output::Loss(Loss {
-                    connection,
-                    at,
-                    cause: limit_cause(name),
-                    bytes: None,
-                }));
+        for hits in [self.rules.take_limit_hits(), self.hops.take_limit_hits()] {
+            for (limit, n) in hits.iter() {
+                for _ in 0..n {
+                    sink.accept(&Output::Loss(Loss {
+                        connection: None,
+                        at: now,
+                        cause: LossCause::Limit(limit),
+                        bytes: None,
+                    }));
+                }
             }
         }
     }

@@ -16,7 +16,9 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 pub use frames::Frames;
-pub use output::{ConnectionInfo, FieldSeen, FrameSeen, HopEnd, Loss, Output, Protocol, Sink};
+pub use output::{
+    ConnectionInfo, FieldSeen, FrameSeen, HopEnd, Loss, LossCause, Output, Protocol, Sink,
+};
 
 use crate::attribution::WorkloadHandle;
 use crate::connection::ConnectionId;

@@ -7,8 +7,9 @@ use crate::attribution::WorkloadHandle;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::{Address, Opened, OtherProtocol, Process, Timestamp};
 use crate::frame::head::Head;
-use crate::frame::{Frame, Violation};
+use crate::frame::{Fault, Frame, Violation};
 use crate::hop::{Hop, Lone};
+use crate::limits::Limit;
 use crate::stream::record::{GoAway, StreamRecord};
 
 /// What a connection speaks.
@@ -89,6 +90,53 @@ impl ConnectionInfo {
     }
 }
 
+/// Why something could not be seen or decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LossCause {
+    /// Bytes that may have held frames were not captured.
+    Gap,
+    /// A frame header or a frame other than DATA had a hole in it.
+    HoleInFrame,
+    /// A header block had bytes missing.
+    HeaderBlockLost,
+    /// The bytes were no plausible frames.
+    Implausible,
+    /// The kernel's walker lost its place.
+    Desync,
+    /// A record of the kernel programs could not be read.
+    BadRecord,
+    /// A limit was reached.
+    Limit(Limit),
+}
+
+impl LossCause {
+    /// Label value and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LossCause::Gap => "gap",
+            LossCause::HoleInFrame => "hole_in_frame",
+            LossCause::HeaderBlockLost => "header_block_lost",
+            LossCause::Implausible => "implausible",
+            LossCause::Desync => "desync",
+            LossCause::BadRecord => "bad_record",
+            LossCause::Limit(limit) => limit.loss_cause(),
+        }
+    }
+}
+
+impl From<Fault> for LossCause {
+    fn from(fault: Fault) -> LossCause {
+        match fault {
+            Fault::Gap => LossCause::Gap,
+            Fault::HoleInFrame => LossCause::HoleInFrame,
+            Fault::HeaderBlockLost => LossCause::HeaderBlockLost,
+            Fault::Implausible => LossCause::Implausible,
+            Fault::Limit(limit) => LossCause::Limit(limit),
+        }
+    }
+}
+
 /// Something of the traffic that could not be seen or decoded.
 #[derive(Clone, Debug)]
 pub struct Loss {
@@ -96,9 +144,8 @@ pub struct Loss {
     pub connection: Option<Arc<ConnectionInfo>>,
     /// When.
     pub at: Timestamp,
-    /// Why: a closed set of label values (`gap`, `hole_in_frame`, `header_block_lost`, `desync`,
-    /// `limit_<name>`, `bad_record`).
-    pub cause: &'static str,
+    /// Why.
+    pub cause: LossCause,
     /// Bytes that went by unseen, when known.
     pub bytes: Option<u64>,
 }
@@ -145,52 +192,18 @@ impl FrameSeen {
 }
 
 impl Loss {
-    /// Traffic went by that was not seen. Not so where only memory for convenience ran out: the middle
-    /// of a long story, what rules remember of connections and methods.
+    /// Traffic went by that was not seen. Not so where only memory for convenience ran out.
     #[must_use]
-    pub fn hides_traffic(&self) -> bool {
-        !matches!(
-            self.cause,
-            "limit_story"
-                | "limit_foreign_connections"
-                | "limit_go_away_connections"
-                | "limit_hop_attempts"
-                | "limit_hop_candidates"
-                | "limit_hop_connections"
-                | "limit_hop_paths"
-                | "limit_hop_places"
-                | "limit_hop_waiting"
-                | "limit_idle_methods"
-                | "limit_method_shapes"
-        )
-    }
-}
-
-/// The cause of a loss at the bound `name` of [`limits`](crate::limits).
-pub(super) fn limit_cause(name: &'static str) -> &'static str {
-    match name {
-        "broken_rules" => "limit_broken_rules",
-        "connections" => "limit_connections",
-        "continuations" => "limit_continuations",
-        "foreign_connections" => "limit_foreign_connections",
-        "frame_payload" => "limit_frame_payload",
-        "go_away_connections" => "limit_go_away_connections",
-        "header_block" => "limit_header_block",
-        "header_list" => "limit_header_list",
-        "hop_attempts" => "limit_hop_attempts",
-        "hop_candidates" => "limit_hop_candidates",
-        "hop_connections" => "limit_hop_connections",
-        "hop_paths" => "limit_hop_paths",
-        "hop_places" => "limit_hop_places",
-        "hop_waiting" => "limit_hop_waiting",
-        "hpack_table" => "limit_hpack_table",
-        "idle_methods" => "limit_idle_methods",
-        "method_shapes" => "limit_method_shapes",
-        "story" => "limit_story",
-        "streams" => "limit_streams",
-        "streams_per_connection" => "limit_streams_per_connection",
-        "undecided_steps" => "limit_undecided_steps",
-        _ => "limit_other",
+    pub const fn hides_traffic(&self) -> bool {
+        match self.cause {
+            LossCause::Gap
+            | LossCause::HoleInFrame
+            | LossCause::HeaderBlockLost
+            | LossCause::Implausible
+            | LossCause::Desync
+            | LossCause::BadRecord => true,
+            LossCause::Limit(limit) => limit.hides_traffic(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::{ErrorCode, StreamId};
+use crate::limits::Limit;
 use crate::stream::condition::{ConditionReport, FlowNotes};
 use crate::stream::control::{Pings, UnansweredPing};
 use crate::stream::digest::Opening;
@@ -520,5 +521,5 @@ pub enum StreamEvent {
     /// Something stands for longer than it should.
     Condition(Box<ConditionReport>),
     /// A bound of `limits` was reached (the name of its counter).
-    Limit(&'static str),
+    Limit(Limit),
 }

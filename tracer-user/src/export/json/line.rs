@@ -530,7 +530,7 @@ impl<'a> LossLine<'a> {
         Self {
             head: Head::new("loss", clock, loss.at),
             source: "decoder",
-            cause: loss.cause,
+            cause: loss.cause.as_str(),
             count: 1,
             bytes: loss.bytes,
             conn: info.map(|info| info.id.0),

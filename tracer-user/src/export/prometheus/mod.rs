@@ -26,8 +26,8 @@ use h2trace_core::anomaly::kind::Finding;
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Timestamp;
 use h2trace_core::hop::early_response;
-use h2trace_core::limits;
-use h2trace_core::pipeline::{ConnectionInfo, Loss, Output, Protocol, Sink};
+use h2trace_core::limits::{self, Limit};
+use h2trace_core::pipeline::{ConnectionInfo, Loss, LossCause, Output, Protocol, Sink};
 use h2trace_core::stream::record::{StreamRecord, Tier};
 use h2trace_core::stream::user_agent::UserAgent;
 use prometheus::{Counter, Encoder as _, Gauge, IntCounter, Opts, Registry, TextEncoder};
@@ -193,7 +193,9 @@ impl Exporter {
                 shared,
                 len: Arc::default(),
                 pages: Arc::new(Semaphore::new(limits::PAGES)),
-                refused: vectors.limit_hits.with_label_values(&["pages"]),
+                refused: vectors
+                    .limit_hits
+                    .with_label_values(&[Limit::Pages.label()]),
             },
             vectors,
             kernel_seen: [0; COUNTERS as usize],
@@ -238,7 +240,7 @@ impl Exporter {
         if more > 0 {
             self.vectors
                 .limit_hits
-                .with_label_values(&["selected_cgroups"])
+                .with_label_values(&[Limit::SelectedCgroups.label()])
                 .inc_by(more as u64);
         }
         self.beyond_seen = beyond;
@@ -328,7 +330,10 @@ impl Exporter {
         self.ends.advance(now, &mut self.room);
         let evicted = self.ends.evicted();
         if evicted > self.evicted_seen {
-            let hits = self.vectors.limit_hits.with_label_values(&["ends"]);
+            let hits = self
+                .vectors
+                .limit_hits
+                .with_label_values(&[Limit::Ends.label()]);
             hits.inc_by(evicted - self.evicted_seen);
             self.evicted_seen = evicted;
         }
@@ -409,12 +414,17 @@ impl Exporter {
 
     fn count_loss(&self, loss: &Loss) {
         let vectors = &self.vectors;
-        if let Some(limit) = loss.cause.strip_prefix("limit_") {
-            vectors.limit_hits.with_label_values(&[limit]).inc();
-        } else {
-            vectors.undecoded.with_label_values(&[loss.cause]).inc();
+        match loss.cause {
+            LossCause::Limit(limit) => {
+                let hits = &vectors.limit_hits;
+                hits.with_label_values(&[limit.label()]).inc();
+            }
+            cause => {
+                let undecoded = &vectors.undecoded;
+                undecoded.with_label_values(&[cause.as_str()]).inc();
+            }
         }
-        if loss.cause == "desync" {
+        if loss.cause == LossCause::Desync {
             vectors.resync.inc();
         }
         vectors.undecoded_bytes.inc_by(loss.bytes.unwrap_or(0));

@@ -1,5 +1,6 @@
 //! How it stands with who names the pods. Read when somebody scrapes: it lives on another thread.
 
+use h2trace_core::limits::Limit;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -64,13 +65,13 @@ impl PodSeries {
         raise(&self.unnamed, state.unnamed());
         raise(&self.cri_calls, state.cri_calls());
         for (limit, hits) in [
-            ("pods", pods.beyond_limit()),
-            ("pod_containers", pods.containers_beyond_limit()),
-            ("workloads_waiting", waiting.beyond_limit()),
-            ("containers", state.containers_forgotten()),
+            (Limit::Pods, pods.beyond_limit()),
+            (Limit::PodContainers, pods.containers_beyond_limit()),
+            (Limit::WorkloadsWaiting, waiting.beyond_limit()),
+            (Limit::ContainersKnown, state.containers_forgotten()),
         ] {
             if hits > 0 {
-                raise(&self.limit_hits.with_label_values(&[limit]), hits);
+                raise(&self.limit_hits.with_label_values(&[limit.label()]), hits);
             }
         }
     }

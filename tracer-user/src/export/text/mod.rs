@@ -17,7 +17,7 @@ use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::connection::Endpoint;
 use h2trace_core::frame::StreamId;
 use h2trace_core::hop::{Attempt, Hop};
-use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, Output, Protocol, Sink};
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Protocol, Sink};
 use h2trace_core::stream::record::{GoAway, Moment, Outcome, Seen, StreamRecord};
 
 use super::clock::WallClock;
@@ -366,13 +366,14 @@ impl Text {
         let much = loss
             .bytes
             .map_or_else(String::new, |n| format!(", {} went by unseen", bytes(n)));
-        let line = match loss.cause.strip_prefix("limit_") {
-            Some(limit) => {
+        let line = match loss.cause {
+            LossCause::Limit(limit) => {
+                let limit = limit.label();
                 format!("{time} h2trace's own limit of {limit} was reached{place}{much}")
             }
-            None => format!(
+            cause => format!(
                 "{time} not decoded{place}: {}{much}",
-                loss.cause.replace('_', " ")
+                cause.as_str().replace('_', " ")
             ),
         };
         self.long_line(&line, Paint::warning);

@@ -25,6 +25,7 @@ use crate::connection::{ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::hop::Hop;
+use crate::limits::{Limit, LimitHits};
 use crate::stream::condition::{Condition, ConditionReport};
 use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
 
@@ -131,21 +132,18 @@ impl Rules {
         hop::judge_waiting(request, upstream, now)
     }
 
-    /// Bounds of [`limits`](crate::limits) that were reached since the last call: name and how often.
-    pub fn take_limit_hits(&mut self) -> Vec<(&'static str, u32)> {
-        let hits = [
-            (
-                "go_away_connections",
-                std::mem::take(&mut self.connections.n_forgotten),
-            ),
-            (
-                "foreign_connections",
-                std::mem::take(&mut self.foreign.n_forgotten),
-            ),
-            ("method_shapes", std::mem::take(&mut self.shapes.n_left_out)),
-            ("idle_methods", std::mem::take(&mut self.idle.n_left_out)),
-        ];
-        hits.into_iter().filter(|(_, n)| *n > 0).collect()
+    /// The limits that were reached since the last call.
+    pub fn take_limit_hits(&mut self) -> LimitHits {
+        let mut hits = LimitHits::default();
+        for (limit, n) in [
+            (Limit::GoAwayConnections, &mut self.connections.n_forgotten),
+            (Limit::ForeignConnections, &mut self.foreign.n_forgotten),
+            (Limit::MethodShapes, &mut self.shapes.n_left_out),
+            (Limit::KilledMethods, &mut self.idle.n_left_out),
+        ] {
+            hits.add(limit, std::mem::take(n));
+        }
+        hits
     }
 
     /// What stands for longer than it should.

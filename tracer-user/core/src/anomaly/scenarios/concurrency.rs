@@ -4,7 +4,7 @@ use super::{is, judge, judge_with};
 use crate::anomaly::Rules;
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::frame::{ErrorCode, Frame};
-use crate::limits;
+use crate::limits::{self, Limit};
 use crate::stream::record::{Outcome, RequestPhase, ResponsePhase, StreamEnd, StreamEvent, Tier};
 use crate::stream::script::*;
 
@@ -307,8 +307,8 @@ fn scenario_60_a_million_open_streams() {
                     );
                     evicted += 1;
                 }
-                StreamEvent::Limit(name) => {
-                    assert_eq!(name, "streams_per_connection");
+                StreamEvent::Limit(limit) => {
+                    assert_eq!(limit, Limit::StreamsPerConnection);
                     hits += 1;
                 }
                 _ => {}

@@ -10,7 +10,7 @@ fn a_payload_beyond_its_bound_is_a_limit_and_the_place_is_kept() {
         &[0x82; limits::FRAME_PAYLOAD + 1],
     );
     let steps = read(&mut reader, &bytes);
-    assert_eq!(line(&steps[0]), "fault Limit(\"frame_payload\")");
+    assert_eq!(line(&steps[0]), "fault Limit(FramePayload)");
     let Some(Step::Frame {
         frame:
             Frame::Headers {
@@ -40,7 +40,7 @@ fn a_header_block_beyond_its_bound_is_a_limit_and_end_stream_is_told() {
     }
     reader.push(&frame(CONTINUATION, END_HEADERS, 1, &[0x84; 16_384]));
     let steps = drain(&mut reader);
-    assert_eq!(line(&steps[0]), "fault Limit(\"header_block\")");
+    assert_eq!(line(&steps[0]), "fault Limit(HeaderBlock)");
     let Some(Step::Frame {
         frame:
             Frame::Headers {
@@ -76,7 +76,7 @@ fn a_flood_of_continuations_is_a_limit() {
     check(
         &mut reader,
         &frame(CONTINUATION, 0, 1, &[]),
-        &["fault Limit(\"continuations\")"],
+        &["fault Limit(Continuations)"],
     );
     let last = frame(CONTINUATION, END_HEADERS, 1, &[]);
     check(
@@ -112,6 +112,6 @@ fn scenario_51_a_long_header_block_is_told_once_while_it_goes_on() {
     }
     assert_eq!(
         lines(&mut reader),
-        ["fault Limit(\"header_block\")", "long_block 1 33"]
+        ["fault Limit(HeaderBlock)", "long_block 1 33"]
     );
 }

@@ -13,12 +13,11 @@ use crate::event::{
     Timestamp, Unrecognised,
 };
 use crate::frame::{Fault, Frame, Step};
-use crate::limits;
+use crate::limits::{self, Limit};
 use crate::pipeline::analysis::Analysis;
 use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
-use crate::pipeline::output::limit_cause;
-use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, Output, Protocol, Sink};
+use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Protocol, Sink};
 use crate::stream::condition::Condition;
 use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
@@ -336,7 +335,7 @@ impl Conn {
             }
             self.learn(direction, &step);
             if let Step::Fault(fault) = &step {
-                self.loss(context.at, fault_cause(*fault), None, sink);
+                self.loss(context.at, LossCause::from(*fault), None, sink);
             }
             self.take(direction, step, context, sink);
         }
@@ -406,7 +405,7 @@ impl Conn {
         if self.waiting.len() >= limits::UNDECIDED_STEPS {
             let at = waiting.context.at;
             self.waiting.clear();
-            self.loss(at, "limit_undecided_steps", None, sink);
+            self.loss(at, LossCause::Limit(Limit::UndecidedSteps), None, sink);
         }
         self.waiting.push(waiting);
     }
@@ -532,16 +531,12 @@ impl Conn {
                 StreamEvent::NotHttp2 { .. }
                 | StreamEvent::Offence { .. }
                 | StreamEvent::Flood { .. } => self.say(findings, sink),
-                StreamEvent::Limit(name) => {
-                    let connection = Some(info);
-                    let at = self.last_bytes;
-                    sink.accept(&Output::Loss(Loss {
-                        connection,
-                        at,
-                        cause: limit_cause(name),
-                        bytes: None,
-                    }));
-                }
+                StreamEvent::Limit(limit) => sink.accept(&Output::Loss(Loss {
+                    connection: Some(info),
+                    at: self.last_bytes,
+                    cause: LossCause::Limit(limit),
+                    bytes: None,
+                })),
                 StreamEvent::ConnectionEnded {
                     why,
                     at,
@@ -571,9 +566,9 @@ impl Conn {
         }
     }
 
-    fn loss(&self, at: Timestamp, cause: &'static str, bytes: Option<u64>, sink: &mut dyn Sink) {
+    fn loss(&self, at: Timestamp, cause: LossCause, bytes: Option<u64>, sink: &mut dyn Sink) {
         // What a connection loses before it is known to be HTTP/2 is no loss of HTTP/2.
-        if self.announced || cause.starts_with("limit") {
+        if self.announced || matches!(cause, LossCause::Limit(_)) {
             let connection = self.announced.then(|| Arc::clone(&self.info));
             sink.accept(&Output::Loss(Loss {
                 connection,
@@ -582,16 +577,5 @@ impl Conn {
                 bytes,
             }));
         }
-    }
-}
-
-/// The label value of a fault.
-fn fault_cause(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Gap => "gap",
-        Fault::HoleInFrame => "hole_in_frame",
-        Fault::HeaderBlockLost => "header_block_lost",
-        Fault::Limit(name) => limit_cause(name),
-        Fault::Implausible => "implausible",
     }
 }

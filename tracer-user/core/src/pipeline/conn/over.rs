@@ -2,8 +2,9 @@
 
 use super::Conn;
 use crate::event::{Boundary, Direction, Timestamp};
-use crate::pipeline::Sink;
+use crate::limits::Limit;
 use crate::pipeline::analysis::Analysis;
+use crate::pipeline::{LossCause, Sink};
 use crate::stream::table::Context;
 
 impl Conn {
@@ -29,7 +30,7 @@ impl Conn {
                     self.steps(direction, context, sink);
                 }
                 None => {
-                    self.loss(at, "gap", Some(missing), sink);
+                    self.loss(at, LossCause::Gap, Some(missing), sink);
                     if let Some(sender) = self.role.sender(direction) {
                         self.streams.lost(sender, at);
                     }
@@ -41,7 +42,7 @@ impl Conn {
     /// The kernel's walker lost its place: what follows in this direction starts anew.
     pub(super) fn desync(&mut self, direction: Direction, at: Timestamp, sink: &mut dyn Sink) {
         if self.announced {
-            self.loss(at, "desync", None, sink);
+            self.loss(at, LossCause::Desync, None, sink);
             if let Some(sender) = self.role.sender(direction) {
                 self.streams.lost(sender, at);
             }
@@ -59,7 +60,7 @@ impl Conn {
 
     /// This connection has to go for another one.
     pub(crate) fn evict(&mut self, now: Timestamp, analysis: &mut Analysis, sink: &mut dyn Sink) {
-        self.loss(now, "limit_connections", None, sink);
+        self.loss(now, LossCause::Limit(Limit::Connections), None, sink);
         self.finish(now, analysis, sink);
     }
 

@@ -170,7 +170,7 @@ impl Driver {
             .0
             .iter()
             .filter_map(|output| match output {
-                Output::Loss(loss) => Some(loss.cause),
+                Output::Loss(loss) => Some(loss.cause.as_str()),
                 _ => None,
             })
             .collect()

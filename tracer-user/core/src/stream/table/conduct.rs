@@ -5,6 +5,7 @@ use crate::connection::Endpoint;
 use crate::event::Timestamp;
 use crate::frame::head::{Head, frame_type};
 use crate::frame::{ErrorCode, Frame, HeaderBlock, Priority, Step, StreamId, Violation};
+use crate::limits::Limit;
 use crate::stream::ids::initiator;
 use crate::stream::live::View;
 use crate::stream::rate::{self, Counted, Flood, FloodKind};
@@ -306,7 +307,7 @@ impl StreamTable {
 
     fn take(&mut self, offence: Offence) {
         if !self.watch.ledger.take(offence) {
-            self.out.push_back(StreamEvent::Limit("broken_rules"));
+            self.out.push_back(StreamEvent::Limit(Limit::BrokenRules));
         }
     }
 

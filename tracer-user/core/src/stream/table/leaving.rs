@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Context, DOUBT_LOOK_NS, StreamTable};
 use crate::event::Timestamp;
 use crate::frame::StreamId;
-use crate::limits;
+use crate::limits::{self, Limit};
 use crate::stream::end;
 use crate::stream::live::Env;
 use crate::stream::record::{StreamEnd, StreamEvent};
@@ -13,7 +13,7 @@ use crate::stream::record::{StreamEnd, StreamEvent};
 impl StreamTable {
     /// Gives up one stream because all connections together have too many ([`limits::STREAMS`]).
     pub fn relieve(&mut self, at: Timestamp) {
-        self.out.push_back(StreamEvent::Limit("streams"));
+        self.out.push_back(StreamEvent::Limit(Limit::Streams));
         if let Some(oldest) = self.streams.keys().next().copied() {
             self.leave(oldest, StreamEnd::Evicted, at);
         }
@@ -22,7 +22,7 @@ impl StreamTable {
     /// Makes room: a finished stream ends its linger early, or else the oldest stream is given up.
     pub(super) fn evict(&mut self, at: Timestamp) {
         self.out
-            .push_back(StreamEvent::Limit("streams_per_connection"));
+            .push_back(StreamEvent::Limit(Limit::StreamsPerConnection));
         while let Some((due, id)) = self.lingering.pop_front() {
             if self.is_due(id, due) {
                 self.hand_out(id, None);

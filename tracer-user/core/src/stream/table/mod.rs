@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::{Fault, Frame, HeaderBlock, Settings, Step, StreamId};
-use crate::limits;
+use crate::limits::{self, Limit};
 use crate::stream::content;
 use crate::stream::digest::{FieldsDigest, Opening};
 use crate::stream::flow::Flow;
@@ -156,7 +156,9 @@ impl StreamTable {
                 Fault::Gap | Fault::Implausible => self.lost(sender, context.at),
                 // A frame that was seen, but not all of it: HEADERS come all the same, with an incomplete
                 // block. SETTINGS and WINDOW_UPDATE may be missing.
-                Fault::HoleInFrame | Fault::Limit("frame_payload") => self.hidden_window(sender),
+                Fault::HoleInFrame | Fault::Limit(Limit::FramePayload) => {
+                    self.hidden_window(sender)
+                }
                 // These hide fields, not frames.
                 Fault::HeaderBlockLost | Fault::Limit(_) => {}
             },
@@ -474,7 +476,7 @@ impl StreamTable {
             },
         );
         if stream.take_story_limit() {
-            self.out.push_back(StreamEvent::Limit("story"));
+            self.out.push_back(StreamEvent::Limit(Limit::StoryMoments));
         }
         let breach_due = stream.breach_due();
         self.settle(id, context.at);

@@ -11,7 +11,7 @@ use crate::frame::{
     DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Priority, Step, StreamId,
     Violation,
 };
-use crate::limits;
+use crate::limits::{self, Limit};
 use crate::stream::record::StreamEvent;
 use crate::stream::script::{C, S};
 use crate::stream::table::{Context, Shown, StreamTable};
@@ -117,7 +117,7 @@ fn step() -> impl Strategy<Value = Step> {
         Fault::HoleInFrame,
         Fault::HeaderBlockLost,
         Fault::Implausible,
-        Fault::Limit("header_list"),
+        Fault::Limit(Limit::HeaderList),
     ]);
     prop_oneof![
         10 => frame().prop_map(|frame| Step::Frame { len: 0, flags: 0, frame }),

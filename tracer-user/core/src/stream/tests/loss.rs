@@ -6,7 +6,7 @@ use super::context;
 use crate::connection::ConnectionEnd;
 use crate::event::Timestamp;
 use crate::frame::{DataPiece, ErrorCode, Fault, Frame, Step, StreamId};
-use crate::limits;
+use crate::limits::{self, Limit};
 use crate::stream::record::{
     Outcome, RequestPhase, ResponsePhase, Seen, StreamEnd, StreamEvent, Windows,
 };
@@ -124,9 +124,9 @@ fn only_a_fault_that_may_hide_frames_is_a_gap() {
         (Fault::Gap, true, true),
         (Fault::Implausible, true, true),
         (Fault::HoleInFrame, false, true),
-        (Fault::Limit("frame_payload"), false, true),
+        (Fault::Limit(Limit::FramePayload), false, true),
         (Fault::HeaderBlockLost, false, false),
-        (Fault::Limit("hpack_table"), false, false),
+        (Fault::Limit(Limit::HpackTable), false, false),
     ] {
         let mut script = Script::new();
         script.request(1).step(C, &Step::Fault(fault)).response(1);
@@ -187,7 +187,7 @@ fn streams_are_bounded_and_eviction_is_not_ok() {
     let events = script.events();
     let n_limits = events
         .iter()
-        .filter(|event| matches!(event, StreamEvent::Limit("streams_per_connection")))
+        .filter(|event| matches!(event, StreamEvent::Limit(Limit::StreamsPerConnection)))
         .count();
     let ended: Vec<_> = events.into_iter().filter_map(ended).collect();
     // The finished one goes first, with its own verdict, and only then the oldest.
