@@ -11,7 +11,8 @@ use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use h2trace_core::event::Timestamp;
 use h2trace_core::frame::head::Head;
 use h2trace_core::frame::{
-    DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Step, StreamId, Violation,
+    DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Rule, Step, StreamId,
+    Violation,
 };
 use h2trace_core::limits::{self, Limit};
 use h2trace_core::stream::record::StreamEvent;
@@ -459,7 +460,7 @@ impl Watch {
                     stream_id: id(stream),
                     code: ErrorCode::PROTOCOL_ERROR,
                     connection_error: stream == 0,
-                    rule: "a rule",
+                    rule: Rule::PingLength,
                 };
                 self.step(false, &Step::Violation(violation));
             }

@@ -9,11 +9,12 @@ use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::attribution::{Owner, Workload, WorkloadHandle};
 use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use h2trace_core::event::{Address, Opened, OtherProtocol, Timestamp};
-use h2trace_core::frame::{ErrorCode, StreamId};
+use h2trace_core::frame::{ErrorCode, FrameKind, StreamId};
 use h2trace_core::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, ProxyKey};
 use h2trace_core::limits::Limit;
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Protocol};
 use h2trace_core::stream::condition::FlowNotes;
+use h2trace_core::stream::go_away::GoAwayReason;
 use h2trace_core::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, Outcome, RequestPhase, Reset,
     ResponsePhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
@@ -210,7 +211,7 @@ pub(crate) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
         moment(
             100,
             Endpoint::Client,
-            "HEADERS",
+            FrameKind::Headers,
             40,
             none,
             "/grpc.testing.TestService/UnaryCall",
@@ -218,7 +219,7 @@ pub(crate) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
         moment(
             110,
             Endpoint::Client,
-            "DATA",
+            FrameKind::Data,
             16,
             Windows {
                 stream: Some(65_519),
@@ -226,11 +227,11 @@ pub(crate) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
             },
             "message 11 bytes",
         ),
-        moment(2_600, Endpoint::Server, "HEADERS", 30, none, "200"),
+        moment(2_600, Endpoint::Server, FrameKind::Headers, 30, none, "200"),
         moment(
             2_700,
             Endpoint::Server,
-            "DATA",
+            FrameKind::Data,
             10_480,
             used_up,
             "message 10475 of 11006 bytes",
@@ -238,7 +239,7 @@ pub(crate) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
         moment(
             5_000,
             Endpoint::Server,
-            "RST_STREAM",
+            FrameKind::RstStream,
             4,
             used_up,
             "NO_ERROR",
@@ -471,7 +472,7 @@ pub(crate) fn outputs() -> Vec<Output> {
                 sender: Endpoint::Server,
                 last_stream_id: StreamId(17),
                 code: ErrorCode::ENHANCE_YOUR_CALM,
-                reason: "too_many_pings",
+                reason: Some(GoAwayReason::TooManyPings),
                 at: at(6_000),
                 header_list: None,
             },

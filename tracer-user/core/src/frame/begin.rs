@@ -3,7 +3,7 @@
 use super::data::Data;
 use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head, flag, frame_type};
 use super::reader::{FramePosition, FrameReader, Missing};
-use super::{ErrorCode, Fault, Step};
+use super::{ErrorCode, Fault, Rule, Step};
 
 impl FrameReader {
     /// A frame header is complete.
@@ -19,7 +19,7 @@ impl FrameReader {
             head.len <= longest
         };
         if std::mem::take(&mut self.first) && head.frame_type != frame_type::SETTINGS {
-            let rule = "connection does not begin with SETTINGS (RFC 9113 section 3.4)";
+            let rule = Rule::NotBegunWithSettings;
             self.broken(
                 Broken::connection(ErrorCode::PROTOCOL_ERROR, rule),
                 head.stream_id,
@@ -54,7 +54,7 @@ impl FrameReader {
                 let data = Data::new(head);
                 self.push_step(Step::DataBegin(data.data_head()));
                 if head.len == 0 && head.has(flag::PADDED) {
-                    let rule = "DATA with PADDED and without a pad length (RFC 9113 section 4.2)";
+                    let rule = Rule::NoPadLength;
                     let broken = Broken::stream(ErrorCode::FRAME_SIZE_ERROR, rule);
                     if !self.broken(broken, head.stream_id) {
                         return;
@@ -84,11 +84,11 @@ impl FrameReader {
             Some(block) if continuation && block.stream_id == head.stream_id => return true,
             Some(_) => {
                 self.abandon_block(true);
-                let rule = "header block is interrupted (RFC 9113 section 6.10)";
+                let rule = Rule::BlockInterrupted;
                 broken = Some(rule);
             }
             None if continuation && !self.may_be_in_block => {
-                let rule = "CONTINUATION without an open header block (RFC 9113 section 6.10)";
+                let rule = Rule::ContinuationWithoutBlock;
                 broken = Some(rule);
             }
             None => {}

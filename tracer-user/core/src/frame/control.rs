@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::limits;
 
 use super::head::{Broken, Head, flag, frame_type};
-use super::{ErrorCode, Frame, StreamId, headers, settings};
+use super::{ErrorCode, Frame, Rule, StreamId, headers, settings};
 
 /// What a payload says: the frame, unless too little of it was captured, and the rules it breaks.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ pub(super) fn parse(head: &Head, captured: &[u8]) -> Parsed {
                 parsed.broken = Some(Broken {
                     code: ErrorCode::PROTOCOL_ERROR,
                     connection_error: head.stream_id.0 == 0,
-                    rule: "WINDOW_UPDATE with increment 0 (RFC 9113 section 6.9)",
+                    rule: Rule::WindowUpdateOfZero,
                 });
             }
             Frame::WindowUpdate {
@@ -75,7 +75,7 @@ pub(super) fn parse(head: &Head, captured: &[u8]) -> Parsed {
             if prioritized.0 == 0 {
                 parsed.broken = Some(Broken::connection(
                     ErrorCode::PROTOCOL_ERROR,
-                    "PRIORITY_UPDATE of stream 0 (RFC 9218 section 7.1)",
+                    Rule::PriorityUpdateOfConnection,
                 ));
             }
             Frame::PriorityUpdate {

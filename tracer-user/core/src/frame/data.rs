@@ -1,7 +1,7 @@
 //! DATA (RFC 9113 section 6.1), streamed: where its data ends and its padding begins.
 
 use super::head::{Broken, Head, flag};
-use super::{DataHead, ErrorCode};
+use super::{DataHead, ErrorCode, Rule};
 
 /// What is known of the padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Data {
             self.padding = Padding::Known(self.left);
             return Some(Broken::connection(
                 ErrorCode::PROTOCOL_ERROR,
-                "padding exceeds the payload (RFC 9113 section 6.1)",
+                Rule::DataPadding,
             ));
         }
         self.padding = Padding::Known(pad);

@@ -5,7 +5,9 @@ use crate::limits::{self, Limit};
 
 use super::head::{Broken, Head, flag, frame_type};
 use super::reader::{FrameReader, Missing};
-use super::{ErrorCode, Fault, Frame, HeaderBlock, Priority, Step, StreamId, Violation, headers};
+use super::{
+    ErrorCode, Fault, Frame, HeaderBlock, Priority, Rule, Step, StreamId, Violation, headers,
+};
 
 /// Frames of a header block without END_HEADERS that are still ordinary: half a megabyte of fields in
 /// frames of the default size. nghttp2 takes 8 CONTINUATION frames.
@@ -161,7 +163,7 @@ impl FrameReader {
             return Some(Kind::Discard);
         };
         if promised.0 == 0 || promised.0 % 2 == 1 {
-            let rule = "PUSH_PROMISE of a stream that a server cannot open (RFC 9113 sections 5.1.1 and 6.6)";
+            let rule = Rule::PushOfClientStream;
             let broken = Broken::connection(ErrorCode::PROTOCOL_ERROR, rule);
             return self.broken(broken, head.stream_id).then_some(Kind::Discard);
         }

@@ -1,6 +1,6 @@
 //! Frame header (RFC 9113 section 4.1), and the rules that it alone can break.
 
-use super::{ErrorCode, StreamId, Violation};
+use super::{ErrorCode, FrameKind, Rule, StreamId, Violation};
 
 /// Frame types of RFC 9113 section 6, and those of RFC 7838, 8336 and 9218.
 pub mod frame_type {
@@ -57,11 +57,11 @@ const PLAUSIBLE_DATA: u32 = 1 << 22;
 pub(super) struct Broken {
     pub(super) code: ErrorCode,
     pub(super) connection_error: bool,
-    pub(super) rule: &'static str,
+    pub(super) rule: Rule,
 }
 
 impl Broken {
-    pub(super) const fn connection(code: ErrorCode, rule: &'static str) -> Broken {
+    pub(super) const fn connection(code: ErrorCode, rule: Rule) -> Broken {
         Broken {
             code,
             connection_error: true,
@@ -69,7 +69,7 @@ impl Broken {
         }
     }
 
-    pub(super) const fn stream(code: ErrorCode, rule: &'static str) -> Broken {
+    pub(super) const fn stream(code: ErrorCode, rule: Rule) -> Broken {
         Broken {
             code,
             connection_error: false,
@@ -117,25 +117,16 @@ impl Head {
         }
     }
 
-    /// The frame's name in RFC 9113 section 6, RFC 7838, RFC 8336 or RFC 9218; `UNKNOWN` for others.
+    /// The kind of frame.
+    #[must_use]
+    pub const fn kind(&self) -> FrameKind {
+        FrameKind::of(self.frame_type)
+    }
+
+    /// The frame's name; `UNKNOWN` for a type that has none.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        match self.frame_type {
-            frame_type::DATA => "DATA",
-            frame_type::HEADERS => "HEADERS",
-            frame_type::PRIORITY => "PRIORITY",
-            frame_type::RST_STREAM => "RST_STREAM",
-            frame_type::SETTINGS => "SETTINGS",
-            frame_type::PUSH_PROMISE => "PUSH_PROMISE",
-            frame_type::PING => "PING",
-            frame_type::GOAWAY => "GOAWAY",
-            frame_type::WINDOW_UPDATE => "WINDOW_UPDATE",
-            frame_type::CONTINUATION => "CONTINUATION",
-            frame_type::ALTSVC => "ALTSVC",
-            frame_type::ORIGIN => "ORIGIN",
-            frame_type::PRIORITY_UPDATE => "PRIORITY_UPDATE",
-            _ => "UNKNOWN",
-        }
+        self.kind().as_str()
     }
 
     /// Whether a flag is set.
@@ -168,66 +159,49 @@ impl Head {
         let on_connection = self.stream_id.0 == 0;
         let broken = match self.frame_type {
             frame_type::DATA if on_connection => {
-                Broken::connection(PROTOCOL, "DATA on stream 0 (RFC 9113 section 6.1)")
+                Broken::connection(PROTOCOL, Rule::DataOnConnection)
             }
             frame_type::HEADERS if on_connection => {
-                Broken::connection(PROTOCOL, "HEADERS on stream 0 (RFC 9113 section 6.2)")
+                Broken::connection(PROTOCOL, Rule::HeadersOnConnection)
             }
             frame_type::PRIORITY if on_connection => {
-                Broken::connection(PROTOCOL, "PRIORITY on stream 0 (RFC 9113 section 6.3)")
+                Broken::connection(PROTOCOL, Rule::PriorityOnConnection)
             }
-            frame_type::PRIORITY if self.len != 5 => Broken::stream(
-                SIZE,
-                "PRIORITY whose length is not 5 (RFC 9113 section 6.3)",
-            ),
+            frame_type::PRIORITY if self.len != 5 => Broken::stream(SIZE, Rule::PriorityLength),
             frame_type::RST_STREAM if on_connection => {
-                Broken::connection(PROTOCOL, "RST_STREAM on stream 0 (RFC 9113 section 6.4)")
+                Broken::connection(PROTOCOL, Rule::ResetOnConnection)
             }
-            frame_type::RST_STREAM if self.len != 4 => Broken::connection(
-                SIZE,
-                "RST_STREAM whose length is not 4 (RFC 9113 section 6.4)",
-            ),
+            frame_type::RST_STREAM if self.len != 4 => Broken::connection(SIZE, Rule::ResetLength),
             frame_type::SETTINGS if !on_connection => {
-                Broken::connection(PROTOCOL, "SETTINGS on a stream (RFC 9113 section 6.5)")
+                Broken::connection(PROTOCOL, Rule::SettingsOnStream)
             }
-            frame_type::SETTINGS if self.has(flag::ACK) && self.len != 0 => Broken::connection(
-                SIZE,
-                "SETTINGS with ACK and a payload (RFC 9113 section 6.5)",
-            ),
-            frame_type::SETTINGS if !self.len.is_multiple_of(6) => Broken::connection(
-                SIZE,
-                "SETTINGS whose length is no multiple of 6 (RFC 9113 section 6.5)",
-            ),
+            frame_type::SETTINGS if self.has(flag::ACK) && self.len != 0 => {
+                Broken::connection(SIZE, Rule::SettingsAckWithPayload)
+            }
+            frame_type::SETTINGS if !self.len.is_multiple_of(6) => {
+                Broken::connection(SIZE, Rule::SettingsLength)
+            }
             frame_type::PUSH_PROMISE if on_connection => {
-                Broken::connection(PROTOCOL, "PUSH_PROMISE on stream 0 (RFC 9113 section 6.6)")
+                Broken::connection(PROTOCOL, Rule::PushOnConnection)
             }
-            frame_type::PING if !on_connection => {
-                Broken::connection(PROTOCOL, "PING on a stream (RFC 9113 section 6.7)")
-            }
-            frame_type::PING if self.len != 8 => {
-                Broken::connection(SIZE, "PING whose length is not 8 (RFC 9113 section 6.7)")
-            }
+            frame_type::PING if !on_connection => Broken::connection(PROTOCOL, Rule::PingOnStream),
+            frame_type::PING if self.len != 8 => Broken::connection(SIZE, Rule::PingLength),
             frame_type::GOAWAY if !on_connection => {
-                Broken::connection(PROTOCOL, "GOAWAY on a stream (RFC 9113 section 6.8)")
+                Broken::connection(PROTOCOL, Rule::GoAwayOnStream)
             }
-            frame_type::GOAWAY if self.len < 8 => {
-                Broken::connection(SIZE, "GOAWAY shorter than 8 bytes (RFC 9113 section 6.8)")
+            frame_type::GOAWAY if self.len < 8 => Broken::connection(SIZE, Rule::GoAwayLength),
+            frame_type::WINDOW_UPDATE if self.len != 4 => {
+                Broken::connection(SIZE, Rule::WindowUpdateLength)
             }
-            frame_type::WINDOW_UPDATE if self.len != 4 => Broken::connection(
-                SIZE,
-                "WINDOW_UPDATE whose length is not 4 (RFC 9113 section 6.9)",
-            ),
             frame_type::CONTINUATION if on_connection => {
-                Broken::connection(PROTOCOL, "CONTINUATION on stream 0 (RFC 9113 section 6.10)")
+                Broken::connection(PROTOCOL, Rule::ContinuationOnConnection)
             }
-            frame_type::PRIORITY_UPDATE if !on_connection => Broken::connection(
-                PROTOCOL,
-                "PRIORITY_UPDATE on a stream (RFC 9218 section 7.1)",
-            ),
-            frame_type::PRIORITY_UPDATE if self.len < 4 => Broken::connection(
-                SIZE,
-                "PRIORITY_UPDATE shorter than 4 bytes (RFC 9218 section 7.1)",
-            ),
+            frame_type::PRIORITY_UPDATE if !on_connection => {
+                Broken::connection(PROTOCOL, Rule::PriorityUpdateOnStream)
+            }
+            frame_type::PRIORITY_UPDATE if self.len < 4 => {
+                Broken::connection(SIZE, Rule::PriorityUpdateLength)
+            }
             _ => return None,
         };
         Some(broken)
@@ -242,7 +216,7 @@ impl Head {
         Broken {
             code: ErrorCode::FRAME_SIZE_ERROR,
             connection_error,
-            rule: "frame longer than SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 4.2)",
+            rule: Rule::FrameTooLong,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What stands around the header block fragment of HEADERS and PUSH_PROMISE (RFC 9113 sections 6.2, 6.6).
 
 use super::head::{Broken, Head, flag, frame_type};
-use super::{ErrorCode, Priority, StreamId};
+use super::{ErrorCode, Priority, Rule, StreamId};
 
 /// The parts of a HEADERS, PUSH_PROMISE or CONTINUATION payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,8 @@ pub(super) const fn priority(bytes: [u8; 5]) -> Priority {
 
 /// Splits a payload of which `captured` is the beginning (or all).
 pub(super) fn split<'a>(head: &Head, captured: &'a [u8]) -> Result<Parts<'a>, Broken> {
-    const TOO_SHORT: Broken = Broken::connection(
-        ErrorCode::FRAME_SIZE_ERROR,
-        "frame too short for its mandatory fields (RFC 9113 section 4.2)",
-    );
+    const TOO_SHORT: Broken =
+        Broken::connection(ErrorCode::FRAME_SIZE_ERROR, Rule::TooShortForFields);
     let mut parts = Parts {
         priority: None,
         promised: None,
@@ -80,7 +78,7 @@ pub(super) fn split<'a>(head: &Head, captured: &'a [u8]) -> Result<Parts<'a>, Br
             .checked_sub(u32::from(pad))
             .ok_or(Broken::connection(
                 ErrorCode::PROTOCOL_ERROR,
-                "padding exceeds the payload (RFC 9113 sections 6.2 and 6.6)",
+                Rule::HeadersPadding,
             ))?;
     }
     parts.fragment_len = fragment_len;

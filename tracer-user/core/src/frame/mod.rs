@@ -16,7 +16,9 @@ mod data;
 mod field_block;
 mod gap;
 mod headers;
+mod kind;
 mod reader;
+mod rule;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -24,7 +26,9 @@ mod tests;
 pub mod hpack;
 
 pub use field_block::LONG_BLOCK_FRAMES;
+pub use kind::FrameKind;
 pub use reader::{FrameReader, PREFACE, Start};
+pub use rule::Rule;
 
 /// A stream identifier; 0 is the connection (RFC 9113 section 5.1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +77,16 @@ impl ErrorCode {
     /// The RFC's name, `UNKNOWN` for a number it does not have: a closed set of label values.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self.0 {
+        match self.known_name() {
+            Some(name) => name,
+            None => "UNKNOWN",
+        }
+    }
+
+    /// The RFC's name; None for a number it does not have.
+    #[must_use]
+    pub const fn known_name(self) -> Option<&'static str> {
+        let name = match self.0 {
             0x0 => "NO_ERROR",
             0x1 => "PROTOCOL_ERROR",
             0x2 => "INTERNAL_ERROR",
@@ -88,7 +101,18 @@ impl ErrorCode {
             0xb => "ENHANCE_YOUR_CALM",
             0xc => "INADEQUATE_SECURITY",
             0xd => "HTTP_1_1_REQUIRED",
-            _ => "UNKNOWN",
+            _ => return None,
+        };
+        Some(name)
+    }
+}
+
+impl std::fmt::Display for ErrorCode {
+    /// `NO_ERROR`, or `error code 77`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.known_name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "error code {}", self.0),
         }
     }
 }
@@ -235,8 +259,8 @@ pub struct Violation {
     pub code: ErrorCode,
     /// A connection error (section 5.4.1), or else a stream error (5.4.2).
     pub connection_error: bool,
-    /// The rule, with its section: a constant text.
-    pub rule: &'static str,
+    /// The rule.
+    pub rule: Rule,
     /// The header of the frame that broke it; of a header block, its last frame.
     pub frame: head::Head,
 }

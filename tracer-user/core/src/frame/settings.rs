@@ -1,7 +1,7 @@
 //! SETTINGS (RFC 9113 section 6.5).
 
 use super::head::Broken;
-use super::{ErrorCode, Settings};
+use super::{ErrorCode, Rule, Settings};
 
 /// Setting identifiers (RFC 9113 section 6.5.2, RFC 9218 section 2.1).
 pub mod setting {
@@ -41,21 +41,18 @@ pub(super) fn broken_rule(identifier: u16, value: u32) -> Option<Broken> {
     match identifier {
         setting::ENABLE_PUSH if value > 1 => Some(Broken::connection(
             ErrorCode::PROTOCOL_ERROR,
-            "SETTINGS_ENABLE_PUSH is neither 0 nor 1 (RFC 9113 section 6.5.2)",
+            Rule::EnablePushValue,
         )),
         setting::INITIAL_WINDOW_SIZE if value > 0x7fff_ffff => Some(Broken::connection(
             ErrorCode::FLOW_CONTROL_ERROR,
-            "SETTINGS_INITIAL_WINDOW_SIZE above 2^31-1 (RFC 9113 section 6.5.2)",
+            Rule::InitialWindowSizeValue,
         )),
-        setting::MAX_FRAME_SIZE if !(16_384..=16_777_215).contains(&value) => {
-            Some(Broken::connection(
-                ErrorCode::PROTOCOL_ERROR,
-                "SETTINGS_MAX_FRAME_SIZE outside 2^14 to 2^24-1 (RFC 9113 section 6.5.2)",
-            ))
-        }
+        setting::MAX_FRAME_SIZE if !(16_384..=16_777_215).contains(&value) => Some(
+            Broken::connection(ErrorCode::PROTOCOL_ERROR, Rule::MaxFrameSizeValue),
+        ),
         setting::NO_RFC7540_PRIORITIES if value > 1 => Some(Broken::connection(
             ErrorCode::PROTOCOL_ERROR,
-            "SETTINGS_NO_RFC7540_PRIORITIES is neither 0 nor 1 (RFC 9218 section 2.1)",
+            Rule::NoPrioritiesValue,
         )),
         _ => None,
     }

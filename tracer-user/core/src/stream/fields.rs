@@ -2,9 +2,8 @@
 //! was seen counts: a name that is unseen breaks nothing, and nothing is missed in a block of which a part
 //! is unseen.
 
-use crate::frame::{Field, HeaderBlock};
+use crate::frame::{Field, HeaderBlock, Rule};
 use crate::stream::grpc::media::Media;
-use crate::stream::state::rule;
 
 /// Where a block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,28 +27,27 @@ pub(super) enum Section {
 /// A rule that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken {
-    /// Constant text with its section.
-    pub(super) rule: &'static str,
+    pub(super) rule: Rule,
     /// False for what many receivers bear.
     pub(super) grave: bool,
 }
 
-const fn grave(rule: &'static str) -> Option<Broken> {
+const fn grave(rule: Rule) -> Option<Broken> {
     Some(Broken { rule, grave: true })
 }
 
-const fn light(rule: &'static str) -> Option<Broken> {
+const fn light(rule: Rule) -> Option<Broken> {
     Some(Broken { rule, grave: false })
 }
 
 /// A message prefix of gRPC whose first byte is no Compressed-Flag.
 pub(super) const NO_COMPRESSED_FLAG: Broken = Broken {
-    rule: "a message prefix whose Compressed-Flag is neither 0 nor 1 (gRPC \"Length-Prefixed-Message\")",
+    rule: Rule::CompressedFlag,
     grave: true,
 };
 /// A compressed message, and no word of how.
 pub(super) const COMPRESSED_WITHOUT_ENCODING: Broken = Broken {
-    rule: "a message with Compressed-Flag 1 without grpc-encoding (gRPC \"Length-Prefixed-Message\")",
+    rule: Rule::CompressedWithoutEncoding,
     grave: true,
 };
 
@@ -77,7 +75,7 @@ const OF_RESPONSE: &[&[u8]] = &[b":status"];
 /// The worst rule that the block breaks.
 pub(super) fn broken(block: &HeaderBlock, section: Section) -> Option<Broken> {
     let trailing = match section {
-        Section::Trailers { end_stream: false } => grave(rule::TRAILERS_WITHOUT_END_STREAM),
+        Section::Trailers { end_stream: false } => grave(Rule::TrailersWithoutEndStream),
         _ => None,
     };
     trailing
@@ -99,19 +97,17 @@ fn each_field(block: &HeaderBlock, section: Section) -> Option<Broken> {
         };
         if name.starts_with(b":") {
             if section == (Section::Trailers { end_stream: true }) {
-                return grave("a pseudo-header field in trailers (RFC 9113 8.1)");
+                return grave(Rule::PseudoFieldInTrailers);
             }
             if !pseudo.contains(&name) {
-                return grave(
-                    "a pseudo-header field that is not defined for this message (RFC 9113 8.3)",
-                );
+                return grave(Rule::PseudoFieldUndefined);
             }
             if regular_seen {
-                return grave("a pseudo-header field after a regular one (RFC 9113 8.3)");
+                return grave(Rule::PseudoFieldLate);
             }
             let earlier = block.fields.get(..at).unwrap_or_default();
             if earlier.iter().any(|f| f.name.as_deref() == Some(name)) {
-                return grave("a pseudo-header field twice (RFC 9113 8.3)");
+                return grave(Rule::PseudoFieldTwice);
             }
         } else {
             regular_seen = true;
@@ -122,7 +118,7 @@ fn each_field(block: &HeaderBlock, section: Section) -> Option<Broken> {
         }
         let value = field.value.as_deref().unwrap_or_default();
         if any(value, |byte| matches!(byte, 0 | b'\r' | b'\n')) {
-            return grave("NUL, CR or LF in a field value (RFC 9113 8.2.1)");
+            return grave(Rule::FieldValue);
         }
     }
     None
@@ -134,9 +130,9 @@ fn of_name(name: &[u8]) -> Option<Broken> {
         return None;
     }
     if name.iter().any(u8::is_ascii_uppercase) {
-        return grave("an uppercase letter in a field name (RFC 9113 8.2.1)");
+        return grave(Rule::UppercaseName);
     }
-    grave("a character in a field name that none may have (RFC 9113 8.2.1)")
+    grave(Rule::FieldName)
 }
 
 /// Some byte is bad. All are looked at: that is faster for what is as short as fields are, and mostly good.
@@ -147,7 +143,7 @@ fn any(bytes: &[u8], bad: impl Fn(u8) -> bool) -> bool {
 fn of_connection(name: &[u8], field: &Field, section: Section) -> Option<Broken> {
     let may_be = matches!(name.first(), Some(b'c' | b'k' | b'p' | b't' | b'u'));
     if may_be && CONNECTION_SPECIFIC.contains(&name) {
-        return grave("a connection-specific field (RFC 9113 8.2.2)");
+        return grave(Rule::ConnectionSpecificField);
     }
     let other_te = name == b"te"
         && section == Section::Request
@@ -156,7 +152,7 @@ fn of_connection(name: &[u8], field: &Field, section: Section) -> Option<Broken>
             .as_ref()
             .is_some_and(|value| !value.trim_ascii().eq_ignore_ascii_case(b"trailers"));
     if other_te {
-        return grave("te with another value than trailers (RFC 9113 8.2.2)");
+        return grave(Rule::TeValue);
     }
     None
 }
@@ -180,13 +176,11 @@ fn missing(block: &HeaderBlock, section: Section) -> Option<Broken> {
                 absent(b":method") || absent(b":scheme") || absent(b":path")
             };
             broken.then_some(Broken {
-                rule: "not the pseudo-header fields that the request must have (RFC 9113 8.3.1)",
+                rule: Rule::PseudoFieldsOfRequest,
                 grave: true,
             })
         }
-        Section::Response { .. } if absent(b":status") => {
-            grave("a response without :status (RFC 9113 8.3.2)")
-        }
+        Section::Response { .. } if absent(b":status") => grave(Rule::NoStatus),
         Section::Response { .. } | Section::Informational | Section::Trailers { .. } => None,
     }
 }
@@ -202,10 +196,10 @@ fn of_grpc(block: &HeaderBlock, section: Section) -> Option<Broken> {
     }
     match section {
         Section::Request if block.complete && block.value(b"te").is_none() => {
-            light("a gRPC request without te: trailers (gRPC \"Requests\")")
+            light(Rule::GrpcWithoutTe)
         }
         Section::Response { end_stream: false } if block.value(b"grpc-status").is_some() => {
-            light("grpc-status in HEADERS that do not end the response (gRPC \"Responses\")")
+            light(Rule::GrpcStatusTooEarly)
         }
         _ => None,
     }
@@ -366,7 +360,7 @@ mod tests {
             ),
         ] {
             let found = broken(&block, section).unwrap_or_else(|| panic!("{want}"));
-            assert!(found.rule.contains(want), "{want}: {}", found.rule);
+            assert!(found.rule.as_str().contains(want), "{want}: {}", found.rule);
             assert_eq!(found.grave, is_grave, "{want}");
         }
     }

@@ -1,25 +1,72 @@
 //! What a GOAWAY says beside its code.
 
-/// Debug data of GOAWAY that is known; nothing else of it is kept.
-pub(super) fn reason(debug: &[u8]) -> &'static str {
-    const KNOWN: &[&str] = &[
-        "app_requested",
-        "graceful_stop",
-        "max_age",
-        "max_idle",
-        "session_timed_out",
-        "too_many_continuations",
-        "too_many_data_frames",
-        "too_many_internal_resets",
-        "too_many_pings",
-        "too_many_resets",
-        "too_many_rststreams",
+/// A reason that servers give in the debug data of GOAWAY. Nothing else of that data is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GoAwayReason {
+    /// `app_requested`.
+    AppRequested,
+    /// `graceful_stop`.
+    GracefulStop,
+    /// `max_age`.
+    MaxAge,
+    /// `max_idle`.
+    MaxIdle,
+    /// `session_timed_out`.
+    SessionTimedOut,
+    /// `too_many_continuations`.
+    TooManyContinuations,
+    /// `too_many_data_frames`.
+    TooManyDataFrames,
+    /// `too_many_internal_resets`.
+    TooManyInternalResets,
+    /// `too_many_pings`.
+    TooManyPings,
+    /// `too_many_resets`.
+    TooManyResets,
+    /// `too_many_rststreams`.
+    TooManyRstStreams,
+}
+
+impl GoAwayReason {
+    /// All of them.
+    pub const ALL: [GoAwayReason; 11] = [
+        GoAwayReason::AppRequested,
+        GoAwayReason::GracefulStop,
+        GoAwayReason::MaxAge,
+        GoAwayReason::MaxIdle,
+        GoAwayReason::SessionTimedOut,
+        GoAwayReason::TooManyContinuations,
+        GoAwayReason::TooManyDataFrames,
+        GoAwayReason::TooManyInternalResets,
+        GoAwayReason::TooManyPings,
+        GoAwayReason::TooManyResets,
+        GoAwayReason::TooManyRstStreams,
     ];
-    KNOWN
-        .iter()
-        .find(|known| known.as_bytes() == debug)
-        .copied()
-        .unwrap_or_default()
+
+    /// As it stands in the debug data.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            GoAwayReason::AppRequested => "app_requested",
+            GoAwayReason::GracefulStop => "graceful_stop",
+            GoAwayReason::MaxAge => "max_age",
+            GoAwayReason::MaxIdle => "max_idle",
+            GoAwayReason::SessionTimedOut => "session_timed_out",
+            GoAwayReason::TooManyContinuations => "too_many_continuations",
+            GoAwayReason::TooManyDataFrames => "too_many_data_frames",
+            GoAwayReason::TooManyInternalResets => "too_many_internal_resets",
+            GoAwayReason::TooManyPings => "too_many_pings",
+            GoAwayReason::TooManyResets => "too_many_resets",
+            GoAwayReason::TooManyRstStreams => "too_many_rststreams",
+        }
+    }
+
+    /// The reason that this debug data is, if it is a known one.
+    pub(super) fn of(debug: &[u8]) -> Option<GoAwayReason> {
+        GoAwayReason::ALL
+            .into_iter()
+            .find(|reason| reason.as_str().as_bytes() == debug)
+    }
 }
 
 #[cfg(test)]
@@ -28,8 +75,9 @@ mod tests {
 
     #[test]
     fn only_known_debug_data_is_kept() {
-        assert_eq!(reason(b"too_many_pings"), "too_many_pings");
-        assert_eq!(reason(b"user hunter2 is gone"), "");
-        assert_eq!(reason(b""), "");
+        let pings = Some(GoAwayReason::TooManyPings);
+        assert_eq!(GoAwayReason::of(b"too_many_pings"), pings);
+        assert_eq!(GoAwayReason::of(b"user hunter2 is gone"), None);
+        assert_eq!(GoAwayReason::of(b""), None);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod condition;
 pub mod digest;
+pub mod go_away;
 pub mod record;
 pub mod table;
 
@@ -18,7 +19,6 @@ mod content;
 mod end;
 mod fields;
 mod flow;
-mod go_away;
 mod grpc;
 mod header_list;
 mod ids;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
-use crate::event::Timestamp;
-use crate::frame::{ErrorCode, StreamId};
+use crate::event::{OtherProtocol, Timestamp};
+use crate::frame::{ErrorCode, FrameKind, Rule, StreamId};
 use crate::limits::Limit;
 use crate::stream::condition::{ConditionReport, FlowNotes};
 use crate::stream::control::{Pings, UnansweredPing};
 use crate::stream::digest::Opening;
+use crate::stream::go_away::GoAwayReason;
 use crate::stream::rate::Flood;
 use crate::stream::user_agent::UserAgent;
 use crate::stream::violation::{Conduct, Offence};
@@ -214,8 +215,8 @@ impl Half {
 pub struct Malformed {
     /// Who broke it.
     pub sender: Endpoint,
-    /// The rule, with its section: a constant text.
-    pub rule: &'static str,
+    /// The rule.
+    pub rule: Rule,
     /// False for what many receivers bear.
     pub grave: bool,
 }
@@ -324,8 +325,8 @@ pub struct Moment {
     pub at: Timestamp,
     /// Who sent it.
     pub sender: Endpoint,
-    /// The frame's name (`HEADERS`, `DATA`, `RST_STREAM`, `WINDOW_UPDATE`, ...).
-    pub frame: &'static str,
+    /// The kind of frame.
+    pub frame: FrameKind,
     /// How many frames this moment stands for.
     pub n_frames: u32,
     /// Payload bytes.
@@ -422,8 +423,8 @@ pub struct GoAway {
     pub last_stream_id: StreamId,
     /// Why.
     pub code: ErrorCode,
-    /// Known debug data (`too_many_pings`, ...), else empty.
-    pub reason: &'static str,
+    /// Its debug data, if that is a known reason.
+    pub reason: Option<GoAwayReason>,
     /// When.
     pub at: Timestamp,
     /// The last header list that its sender got before it, if that was larger than it takes.
@@ -513,8 +514,8 @@ pub enum StreamEvent {
         role: Option<Endpoint>,
         /// Who answered so.
         sender: Endpoint,
-        /// In what: `HTTP/1.x` or `TLS`.
-        spoke: &'static str,
+        /// In what.
+        spoke: OtherProtocol,
         /// When.
         at: Timestamp,
     },

@@ -8,7 +8,8 @@ use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::head::Head;
 use crate::frame::{
-    DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Step, StreamId, Violation,
+    DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Rule, Step, StreamId,
+    Violation,
 };
 use crate::limits;
 use crate::stream::record::{StreamEvent, StreamRecord};
@@ -269,7 +270,7 @@ impl Script {
         sender: Endpoint,
         id: u32,
         code: ErrorCode,
-        rule: &'static str,
+        rule: Rule,
         frame_type: u8,
     ) -> &mut Self {
         let stream_id = StreamId(id);

@@ -18,7 +18,7 @@
 
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
-use crate::frame::ErrorCode;
+use crate::frame::{ErrorCode, Rule};
 use crate::stream::record::EndStreamOn;
 
 /// One direction of a stream. A state holds only what is true in it.
@@ -60,31 +60,6 @@ pub enum HalfEnd {
     Unseen,
 }
 
-/// Rules that a sender broke: noted in the story of the stream.
-pub mod rule {
-    /// DATA before HEADERS.
-    pub const DATA_BEFORE_HEADERS: &str = "DATA before HEADERS (RFC 9113 8.1)";
-    /// HEADERS or DATA after END_STREAM.
-    pub const AFTER_END_STREAM: &str = "after END_STREAM (RFC 9113 5.1)";
-    /// HEADERS or DATA after the sender's own RST_STREAM.
-    pub const AFTER_OWN_RESET: &str = "after its own RST_STREAM (RFC 9113 5.1)";
-    /// HEADERS or DATA of who has acknowledged a PING that followed its peer's RST_STREAM.
-    pub const AFTER_PROCESSED_RESET: &str =
-        "after the stream was reset and the reset was processed (RFC 9113 5.1)";
-    /// HEADERS of a client on a stream that only a server can open.
-    pub const EVEN_ID: &str = "HEADERS on a stream that a client cannot open (RFC 9113 5.1.1)";
-    /// A stream is opened after one with a higher id.
-    pub const FALLING_ID: &str = "a stream id below one opened before (RFC 9113 5.1.1)";
-    /// A client pushes.
-    pub const PUSH_BY_CLIENT: &str = "PUSH_PROMISE by a client (RFC 9113 8.4)";
-    /// A server pushes though it knows that the client forbids it.
-    pub const PUSH_FORBIDDEN: &str = "PUSH_PROMISE though SETTINGS_ENABLE_PUSH is 0 (RFC 9113 6.6)";
-    /// A server pushes on a gRPC call.
-    pub const PUSH_TO_GRPC: &str = "PUSH_PROMISE on a gRPC call (gRPC over HTTP/2 has no push)";
-    /// HEADERS without END_STREAM after the final HEADERS.
-    pub const TRAILERS_WITHOUT_END_STREAM: &str = "trailers without END_STREAM (RFC 9113 8.1)";
-}
-
 impl HalfState {
     /// HEADERS (final ones or trailers), whole.
     #[must_use]
@@ -93,9 +68,9 @@ impl HalfState {
         at: Timestamp,
         end_stream: bool,
         on: EndStreamOn,
-    ) -> (HalfState, Option<&'static str>) {
+    ) -> (HalfState, Option<Rule>) {
         match (self, end_stream) {
-            (HalfState::Ended(_), _) => (self, Some(rule::AFTER_END_STREAM)),
+            (HalfState::Ended(_), _) => (self, Some(Rule::AfterEndStream)),
             (_, true) => (HalfState::Ended(HalfEnd::EndStream { on, at }), None),
             (HalfState::Open { .. }, false) => (self, None),
             (HalfState::Idle | HalfState::Unseen, false) => (HalfState::Open { since: at }, None),
@@ -104,15 +79,12 @@ impl HalfState {
 
     /// A DATA frame's header.
     #[must_use]
-    pub const fn on_data_begin(self, at: Timestamp) -> (HalfState, Option<&'static str>) {
+    pub const fn on_data_begin(self, at: Timestamp) -> (HalfState, Option<Rule>) {
         match self {
-            HalfState::Idle => (
-                HalfState::Open { since: at },
-                Some(rule::DATA_BEFORE_HEADERS),
-            ),
+            HalfState::Idle => (HalfState::Open { since: at }, Some(Rule::DataBeforeHeaders)),
             HalfState::Unseen => (HalfState::Open { since: at }, None),
             HalfState::Open { .. } => (self, None),
-            HalfState::Ended(_) => (self, Some(rule::AFTER_END_STREAM)),
+            HalfState::Ended(_) => (self, Some(Rule::AfterEndStream)),
         }
     }
 
@@ -203,7 +175,7 @@ mod tests {
     fn data_before_headers_is_a_violation_only_when_nothing_was_missed() {
         assert_eq!(
             HalfState::Idle.on_data_begin(AT),
-            (OPEN, Some(rule::DATA_BEFORE_HEADERS))
+            (OPEN, Some(Rule::DataBeforeHeaders))
         );
         assert_eq!(HalfState::Unseen.on_data_begin(AT), (OPEN, None));
     }
@@ -212,9 +184,9 @@ mod tests {
     fn nothing_leaves_an_ended_half() {
         assert_eq!(
             DONE.on_headers(AT, false, EndStreamOn::Headers),
-            (DONE, Some(rule::AFTER_END_STREAM))
+            (DONE, Some(Rule::AfterEndStream))
         );
-        assert_eq!(DONE.on_data_begin(AT), (DONE, Some(rule::AFTER_END_STREAM)));
+        assert_eq!(DONE.on_data_begin(AT), (DONE, Some(Rule::AfterEndStream)));
         assert_eq!(DONE.on_data_end_stream(Timestamp(9)), DONE);
         assert_eq!(DONE.on_reset(Endpoint::Server, ErrorCode::CANCEL), DONE);
         assert_eq!(DONE.on_connection_end(), DONE);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
+use crate::frame::FrameKind;
 use crate::limits;
 use crate::stream::record::{Moment, Windows};
 
@@ -61,7 +62,7 @@ impl Story {
     pub(super) fn data(&mut self, data: Data) {
         let last = self.last.back_mut().or(self.first.last_mut());
         if let Some(entry) = last
-            && entry.moment.frame == "DATA"
+            && entry.moment.frame == FrameKind::Data
             && entry.moment.sender == data.sender
             && entry.moment.note == data.note
             && !entry.moment.end_stream
@@ -78,7 +79,7 @@ impl Story {
         let moment = Moment {
             at: data.at,
             sender: data.sender,
-            frame: "DATA",
+            frame: FrameKind::Data,
             n_frames: 1,
             bytes: data.bytes,
             end_stream: data.end_stream,
@@ -196,7 +197,7 @@ mod tests {
             story.frame(Moment {
                 at: Timestamp(n),
                 sender: Endpoint::Client,
-                frame: "WINDOW_UPDATE",
+                frame: FrameKind::WindowUpdate,
                 n_frames: 1,
                 bytes: 4,
                 end_stream: false,

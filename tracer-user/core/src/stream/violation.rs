@@ -2,7 +2,7 @@
 
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
-use crate::frame::{ErrorCode, StreamId};
+use crate::frame::{ErrorCode, FrameKind, Rule, StreamId};
 use crate::limits;
 use crate::stream::pair::Pair;
 
@@ -51,10 +51,10 @@ pub struct Offence {
     pub code: ErrorCode,
     /// A connection error (section 5.4.1), or else a stream error (5.4.2).
     pub connection_error: bool,
-    /// The rule, with its section: a constant text.
-    pub rule: &'static str,
-    /// The name of the frame that broke it.
-    pub frame: &'static str,
+    /// The rule.
+    pub rule: Rule,
+    /// The frame that broke it.
+    pub frame: FrameKind,
     /// What the other end did about it.
     pub answer: Answer,
 }
@@ -117,7 +117,7 @@ impl Conduct {
 /// The rules that were broken on one connection: each is told once, with its answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    told: Vec<(Endpoint, &'static str)>,
+    told: Vec<(Endpoint, Rule)>,
     waiting: Vec<Offence>,
     /// The last offence of each endpoint, told or not.
     last: Pair<Option<(Timestamp, ErrorCode)>>,
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use Endpoint::{Client, Server};
 
-    fn offence(sender: Endpoint, rule: &'static str, at: u64) -> Offence {
+    fn offence(sender: Endpoint, rule: Rule, at: u64) -> Offence {
         Offence {
             kind: OffenceKind::Framing,
             sender,
@@ -215,7 +215,7 @@ mod tests {
             code: ErrorCode::FRAME_SIZE_ERROR,
             connection_error: false,
             rule,
-            frame: "PING",
+            frame: FrameKind::Ping,
             answer: Answer::None,
         }
     }
@@ -223,8 +223,11 @@ mod tests {
     #[test]
     fn each_rule_is_told_once_with_its_answer() {
         let mut ledger = Ledger::default();
-        assert!(ledger.take(offence(Client, "a", 0)) && ledger.take(offence(Client, "a", 1)));
-        assert!(ledger.take(offence(Server, "a", 1)));
+        assert!(
+            ledger.take(offence(Client, Rule::PingLength, 0))
+                && ledger.take(offence(Client, Rule::PingLength, 1))
+        );
+        assert!(ledger.take(offence(Server, Rule::PingLength, 1)));
         // Only the other end answers, and only on the same stream.
         assert_eq!(ledger.on_reset(Client, StreamId(5), ErrorCode::CANCEL), []);
         let answered = ledger.on_reset(Server, StreamId(3), ErrorCode::FRAME_SIZE_ERROR);
@@ -238,7 +241,7 @@ mod tests {
         assert_eq!(ledger.advance(Timestamp(ANSWER_NS)), []);
         assert_eq!(
             ledger.advance(Timestamp(1 + ANSWER_NS)),
-            [offence(Server, "a", 1)]
+            [offence(Server, Rule::PingLength, 1)]
         );
         assert_eq!(ledger.due(), None);
         assert_eq!(ledger.on_end(), []);
@@ -246,11 +249,10 @@ mod tests {
 
     #[test]
     fn the_number_of_rules_is_bounded() {
-        const RULES: &str = "0123456789012345678901234567890123456789";
         let mut ledger = Ledger::default();
         let mut taken = 0;
-        for n in 1..=RULES.len() {
-            taken += usize::from(ledger.take(offence(Client, &RULES[..n], 0)));
+        for rule in Rule::ALL {
+            taken += usize::from(ledger.take(offence(Client, *rule, 0)));
         }
         assert_eq!(taken, limits::BROKEN_RULES);
     }
@@ -260,7 +262,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let size = ErrorCode::FRAME_SIZE_ERROR;
         assert!(!ledger.explains(Server, size, Timestamp(5)));
-        ledger.take(offence(Client, "a", 5));
+        ledger.take(offence(Client, Rule::PingLength, 5));
         assert!(ledger.explains(Server, size, Timestamp(6)));
         assert!(ledger.explains(Server, ErrorCode::PROTOCOL_ERROR, Timestamp(6)));
         assert!(!ledger.explains(Server, ErrorCode::INTERNAL_ERROR, Timestamp(6)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::connection::ConnectionId;
 use h2trace_core::event::{Address, Opened, Timestamp};
-use h2trace_core::frame::{ErrorCode, StreamId};
+use h2trace_core::frame::{ErrorCode, FrameKind, StreamId};
 use h2trace_core::hop::{Attempt, By, Hop, HopStream, Join, ProxyKey};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Protocol, Sink as _};
 use h2trace_core::stream::record::{
@@ -40,7 +40,7 @@ fn info(part: Part, role: Endpoint) -> Arc<ConnectionInfo> {
     })
 }
 
-fn moment(at_micros: u64, sender: Endpoint, frame: &'static str, bytes: u64, note: &str) -> Moment {
+fn moment(at_micros: u64, sender: Endpoint, frame: FrameKind, bytes: u64, note: &str) -> Moment {
     Moment {
         at: Timestamp(at_micros * 1_000),
         sender,
@@ -58,11 +58,17 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
     let got = cut_at.unwrap_or(WHOLE);
     let at = if role == Endpoint::Server { 0 } else { 100 };
     let mut story = vec![
-        moment(at, Endpoint::Client, "HEADERS", 90, ""),
-        moment(at + 10, Endpoint::Client, "DATA", 16, "message 11 bytes"),
-        moment(at + 400, Endpoint::Server, "HEADERS", 30, "200"),
+        moment(at, Endpoint::Client, FrameKind::Headers, 90, ""),
+        moment(
+            at + 10,
+            Endpoint::Client,
+            FrameKind::Data,
+            16,
+            "message 11 bytes",
+        ),
+        moment(at + 400, Endpoint::Server, FrameKind::Headers, 30, "200"),
     ];
-    let mut sent = moment(at + 410, Endpoint::Server, "DATA", got, "");
+    let mut sent = moment(at + 410, Endpoint::Server, FrameKind::Data, got, "");
     sent.windows = Windows {
         stream: Some(55_610),
         connection: Some(0),
@@ -70,7 +76,13 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
     story.push(sent);
     let mut resets = Vec::new();
     if cut_at.is_some() {
-        let mut reset = moment(at + 900, Endpoint::Server, "RST_STREAM", 4, "NO_ERROR");
+        let mut reset = moment(
+            at + 900,
+            Endpoint::Server,
+            FrameKind::RstStream,
+            4,
+            "NO_ERROR",
+        );
         reset.windows = Windows {
             stream: Some(55_610),
             connection: Some(0),
@@ -92,7 +104,7 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
         story.push(moment(
             at + 420,
             Endpoint::Server,
-            "HEADERS",
+            FrameKind::Headers,
             10,
             "trailers grpc-status 0",
         ));

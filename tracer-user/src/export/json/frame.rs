@@ -72,7 +72,7 @@ impl<'a> FrameLine<'a> {
             settings: None,
             error: seen.violation.as_ref().map(|v| v.code.name()),
             connection_error: seen.violation.as_ref().map(|v| v.connection_error),
-            rule: seen.violation.as_ref().map(|v| v.rule),
+            rule: seen.violation.as_ref().map(|v| v.rule.as_str()),
         };
         match &seen.frame {
             Some(Frame::RstStream { code, .. }) => line.code = Some(code.name()),

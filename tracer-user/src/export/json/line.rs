@@ -8,6 +8,7 @@ use h2trace_core::event::{Address, Opened, Timestamp};
 use h2trace_core::frame::ErrorCode;
 use h2trace_core::hop::{Hop, early_response};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss};
+use h2trace_core::stream::go_away::GoAwayReason;
 use h2trace_core::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, RequestPhase, Reset, ResponsePhase,
     Seen, StreamEnd, StreamRecord, Windows,
@@ -186,7 +187,7 @@ impl<'a> Connection<'a> {
                 code: go_away.code.0,
                 name: go_away.code.name(),
                 last_stream_id: go_away.last_stream_id.0,
-                reason: go_away.reason,
+                reason: go_away.reason.map_or("", GoAwayReason::as_str),
             }),
             ..Self::new(clock, "go_away", info, go_away.at)
         }
@@ -449,7 +450,7 @@ impl<'a> MomentFields<'a> {
         Self {
             t_us: ms(moment.at.since(start).saturating_mul(1_000)),
             sender: moment.sender.as_str(),
-            frame: moment.frame,
+            frame: moment.frame.as_str(),
             n_frames: moment.n_frames,
             bytes: moment.bytes,
             end_stream: moment.end_stream,

@@ -205,11 +205,9 @@ impl Text {
 
     fn go_away(&mut self, info: &ConnectionInfo, go_away: &GoAway) {
         let time = self.clock.at(go_away.at).local_time_of_day();
-        let reason = if go_away.reason.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", go_away.reason)
-        };
+        let reason = go_away
+            .reason
+            .map_or_else(String::new, |reason| format!(" ({})", reason.as_str()));
         let line = format!(
             "{time} connection {}: {}, GOAWAY from the {}: {}{reason}, last stream {}",
             info.id,

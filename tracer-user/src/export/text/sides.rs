@@ -2,6 +2,7 @@
 
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Timestamp;
+use h2trace_core::frame::FrameKind;
 use h2trace_core::hop::{Confidence, Hop, Lone, OtherSide};
 use h2trace_core::pipeline::HopEnd;
 use h2trace_core::stream::record::{Moment, StreamRecord};
@@ -128,7 +129,7 @@ fn cell(moment: &Moment, is_left: bool) -> Vec<String> {
     if moment.n_frames > 1 {
         head.push_str(&format!(" x{}", moment.n_frames));
     }
-    if moment.frame == "DATA" {
+    if moment.frame == FrameKind::Data {
         head.push_str(&format!(" {} bytes", grouped(moment.bytes)));
     }
     if moment.end_stream {
@@ -152,7 +153,9 @@ fn cell(moment: &Moment, is_left: bool) -> Vec<String> {
     };
     add(&moment.note);
     // The proxy's windows towards the client are the ones that the story is about.
-    if is_left && moment.sender == Endpoint::Server && matches!(moment.frame, "DATA" | "RST_STREAM")
+    if is_left
+        && moment.sender == Endpoint::Server
+        && matches!(moment.frame, FrameKind::Data | FrameKind::RstStream)
     {
         let shown = |window: Option<i64>| window.map_or_else(|| "?".to_owned(), signed);
         add(&format!(

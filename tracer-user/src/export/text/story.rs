@@ -3,6 +3,7 @@
 
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Timestamp;
+use h2trace_core::frame::FrameKind;
 use h2trace_core::stream::record::{Moment, Windows};
 
 use super::{Paint, printable};
@@ -54,7 +55,7 @@ fn moment_line(into: &mut String, start: Timestamp, moment: &Moment, paint: Pain
             "-".repeat(dashes.saturating_sub(2).max(1))
         ),
     };
-    let arrow = if moment.frame == "RST_STREAM" || moment.frame == "GOAWAY" {
+    let arrow = if matches!(moment.frame, FrameKind::RstStream | FrameKind::GoAway) {
         paint.bad(&arrow)
     } else {
         arrow
@@ -79,8 +80,8 @@ fn moment_line(into: &mut String, start: Timestamp, moment: &Moment, paint: Pain
 }
 
 fn label(moment: &Moment) -> String {
-    let mut label = moment.frame.to_owned();
-    if moment.bytes > 0 && moment.frame == "DATA" {
+    let mut label = moment.frame.to_string();
+    if moment.bytes > 0 && moment.frame == FrameKind::Data {
         label.push_str(&format!(" {}", bytes(moment.bytes)));
     }
     if moment.n_frames > 1 {

@@ -65,7 +65,7 @@ pub(super) fn answered(record: &StreamRecord) -> Option<Finding> {
         );
     answers.then(|| {
         let said = over_cap(&over);
-        let code = words::code(reset.code);
+        let code = reset.code;
         let summary = format!("{}; the server reset this one with {code}", said.summary);
         let mut found = finding(record, said.kind, said.verdict, summary);
         found.sender = said.sender;

@@ -96,8 +96,7 @@ impl Connections {
                 code = Some(go_away.code);
                 summary = format!(
                     "not processed: the {sender}'s GOAWAY ({}) ends at stream {}; safe to retry",
-                    words::code(go_away.code),
-                    go_away.last_stream_id
+                    go_away.code, go_away.last_stream_id
                 );
             }
         }
@@ -131,8 +130,7 @@ impl Connections {
         if let Some(go_away) = go_away {
             summary.push_str(&format!(
                 ", after a GOAWAY ({}) that had accepted it (last stream id {})",
-                words::code(go_away.code),
-                go_away.last_stream_id
+                go_away.code, go_away.last_stream_id
             ));
         }
         if let Some(phase) = record.response_phase {
@@ -201,10 +199,9 @@ fn judge(
         );
         return Some((Kind::GoAwayRaised, Verdict::Anomaly, sender, summary));
     }
-    let reason = match go_away.reason {
-        "" => String::new(),
-        reason => format!(" ({reason})"),
-    };
+    let reason = go_away
+        .reason
+        .map_or_else(String::new, |reason| format!(" ({})", reason.as_str()));
     if go_away.code != ErrorCode::NO_ERROR {
         // The same error said twice is one error, and the rule that its receiver broke is told.
         if before.is_some_and(|before| before.code == go_away.code) || came_before.provoked {
@@ -216,7 +213,7 @@ fn judge(
         if let Some((kind, verdict, summary)) = protocol::cause(go_away) {
             return Some((kind, verdict, sender, summary));
         }
-        let code = words::code(go_away.code);
+        let code = go_away.code;
         let summary = format!(
             "the {sender} ended the connection with GOAWAY {code}{reason}, last stream id {last}"
         );

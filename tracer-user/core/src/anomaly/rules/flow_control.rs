@@ -109,8 +109,7 @@ pub(super) fn answered(record: &StreamRecord) -> Option<Option<Finding>> {
         let mut found = of_fault(record, &fault)?;
         found.summary.push_str(&format!(
             "; the {} reset the stream with {}",
-            reset.sender,
-            words::code(reset.code)
+            reset.sender, reset.code
         ));
         found.code = Some(reset.code);
         found.request_phase = reset.request_phase;
@@ -169,11 +168,7 @@ pub(super) fn ended_by_stall(record: &StreamRecord, findings: &mut Vec<Finding>)
     };
     let how = match record.outcome {
         Outcome::Deadline => "the deadline passed".to_owned(),
-        _ => format!(
-            "the {} reset the stream with {}",
-            reset.sender,
-            words::code(reset.code)
-        ),
+        _ => format!("the {} reset the stream with {}", reset.sender, reset.code),
     };
     let mut found = finding(record, kind, Verdict::Anomaly, format!("{how}: {why}"));
     found.sender = Some(stall.sender.peer());

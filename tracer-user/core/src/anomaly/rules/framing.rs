@@ -1,7 +1,7 @@
 //! Rules of RFC 9113 that an endpoint broke.
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::{finding, on_connection, words};
+use crate::anomaly::rules::{finding, on_connection};
 use crate::connection::{ConnectionId, Endpoint};
 use crate::stream::record::StreamRecord;
 use crate::stream::violation::{Answer, Offence, OffenceKind};
@@ -59,18 +59,18 @@ fn words(offence: &Offence) -> String {
     let peer = sender.peer();
     let answer = match offence.answer {
         Answer::None => format!("the {peer} let it pass"),
-        Answer::Reset(code) => format!("the {peer} answered with RST_STREAM {}", words::code(code)),
-        Answer::GoAway(code) => format!("the {peer} answered with GOAWAY {}", words::code(code)),
+        Answer::Reset(code) => format!("the {peer} answered with RST_STREAM {}", code),
+        Answer::GoAway(code) => format!("the {peer} answered with GOAWAY {}", code),
         Answer::Closed => "the connection ended without a word about it".to_owned(),
     };
     // Rules name the frame where they do not hold for any.
-    let what = if rule.contains(frame) {
-        rule.to_owned()
+    let what = if rule.frame() == Some(frame) {
+        rule.to_string()
     } else {
         format!("{frame} {rule}")
     };
     format!(
         "the {sender} sent {what}: a {error} of type {}; {answer}",
-        words::code(offence.code)
+        offence.code
     )
 }

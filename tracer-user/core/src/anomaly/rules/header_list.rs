@@ -1,7 +1,7 @@
 //! Header lists that the receiver did not take (RFC 9113 sections 6.5.2 and 10.5.1).
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::{finding, words};
+use crate::anomaly::rules::finding;
 use crate::connection::Endpoint;
 use crate::frame::ErrorCode;
 use crate::stream::record::{GoAway, Half, Reset, Seen, StreamRecord, Tier};
@@ -60,7 +60,7 @@ fn refused(record: &StreamRecord, reset: &Reset) -> Option<String> {
             "the {} refused the {}'s header list with {}{}",
             reset.sender,
             reset.sender.peer(),
-            words::code(reset.code),
+            reset.code,
             size(record, half)
         )
     })
@@ -91,12 +91,12 @@ pub(super) fn go_away(go_away: &GoAway) -> Option<String> {
             | ErrorCode::COMPRESSION_ERROR
     );
     // These say what else it is.
-    (for_size && go_away.reason.is_empty()).then(|| {
+    (for_size && go_away.reason.is_none()).then(|| {
         format!(
             "the {} ended the connection with GOAWAY {} after the {}'s header list on stream {}: {} bytes, \
              SETTINGS_MAX_HEADER_LIST_SIZE is {}",
             go_away.sender,
-            words::code(go_away.code),
+            go_away.code,
             go_away.sender.peer(),
             list.stream_id,
             list.size,

@@ -106,7 +106,7 @@ impl Rules {
                 at,
             } => self
                 .foreign
-                .found((*connection, *role), *at, *sender, spoke)
+                .found((*connection, *role), *at, *sender, *spoke)
                 .into_iter()
                 .collect(),
             StreamEvent::Condition(condition) => self.condition(condition).into_iter().collect(),

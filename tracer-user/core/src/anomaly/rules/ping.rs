@@ -8,6 +8,7 @@ use crate::connection::{ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::ErrorCode;
 use crate::stream::control::{Pings, UnansweredPing};
+use crate::stream::go_away::GoAwayReason;
 use crate::stream::record::{BeforeGoAway, GoAway};
 
 /// A PING that waited less long is no sign of a dead peer: who closes in good order does not wait for
@@ -21,7 +22,7 @@ pub(super) fn go_away(
 ) -> Option<(Kind, Verdict, Endpoint, String)> {
     let (sender, peer) = (go_away.sender, go_away.sender.peer());
     match (go_away.code, go_away.reason) {
-        (ErrorCode::ENHANCE_YOUR_CALM, "too_many_pings") => {
+        (ErrorCode::ENHANCE_YOUR_CALM, Some(GoAwayReason::TooManyPings)) => {
             let summary = format!(
                 "the {sender} ended the connection with GOAWAY ENHANCE_YOUR_CALM (too_many_pings): {}",
                 pings(peer, &before.pings)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::{header_list, on_connection};
 use crate::connection::{ConnectionId, Endpoint};
-use crate::event::Timestamp;
+use crate::event::{OtherProtocol, Timestamp};
 use crate::frame::ErrorCode;
 use crate::limits;
 use crate::stream::record::GoAway;
@@ -25,7 +25,7 @@ impl Foreign {
         (connection, role): (ConnectionId, Option<Endpoint>),
         at: Timestamp,
         sender: Endpoint,
-        spoke: &str,
+        spoke: OtherProtocol,
     ) -> Option<Finding> {
         if self.connections.len() >= limits::FOREIGN_CONNECTIONS {
             self.connections.clear();
@@ -34,6 +34,11 @@ impl Foreign {
         if !self.connections.insert(connection) {
             return None;
         }
+        let spoke = match spoke {
+            OtherProtocol::Http1 => "HTTP/1.x",
+            OtherProtocol::Tls => "TLS",
+            OtherProtocol::Other => "another protocol",
+        };
         let summary = format!(
             "the {} sent the HTTP/2 connection preface, and the {sender} answered in {spoke}",
             sender.peer()

@@ -8,14 +8,6 @@ use crate::stream::record::{
     Messages, OpenMessage, RequestPhase, Reset, ResponsePhase, Seen, StreamRecord, Windows,
 };
 
-/// `NO_ERROR`, or `error code 77`.
-pub(super) fn code(code: ErrorCode) -> String {
-    match code.name() {
-        "UNKNOWN" => format!("error code {}", code.0),
-        name => name.to_owned(),
-    }
-}
-
 /// `1 stream waits`, `8 streams wait`.
 pub(super) fn count(n: u32, one: &str, many: &str) -> String {
     match n {
@@ -56,24 +48,19 @@ pub(super) fn duration(duration: Duration) -> String {
 
 /// What a RST_STREAM did.
 pub(super) fn reset(record: &StreamRecord, reset: &Reset) -> String {
-    let mut text = format!(
-        "the {} reset the stream with {} ",
-        reset.sender,
-        code(reset.code)
-    );
+    let mut text = format!("the {} reset the stream with {}", reset.sender, reset.code);
     text.push_str(&match (reset.response_phase, reset.request_phase) {
         (None, _) => "; how far the response was could not be seen".to_owned(),
         (Some(ResponsePhase::R3), Some(RequestPhase::Q2)) => {
-            "after both sides had ended: redundant".to_owned()
+            " after both sides had ended: redundant".to_owned()
         }
         (Some(ResponsePhase::R3), Some(_)) => {
-            "after a complete response, while the request had not ended: the call is complete"
+            " after a complete response, while the request had not ended: the call is complete"
                 .to_owned()
         }
-        (Some(ResponsePhase::R3), None) => "after a complete response".to_owned(),
-        (Some(phase), _) => progress(record, phase, true),
+        (Some(ResponsePhase::R3), None) => " after a complete response".to_owned(),
+        (Some(phase), _) => format!(" {}", progress(record, phase, true)),
     });
-    let mut text = text.replace(" ;", ";");
     if reset.code == ErrorCode::REFUSED_STREAM && reset.response_phase == Some(ResponsePhase::R0) {
         text.push_str(": not processed, safe to retry");
     }

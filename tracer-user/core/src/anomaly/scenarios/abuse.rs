@@ -4,7 +4,7 @@ use super::{Judged, judge};
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::ConnectionEnd;
 use crate::frame::head::frame_type;
-use crate::frame::{ErrorCode, Frame, Priority, Step, StreamId};
+use crate::frame::{ErrorCode, Frame, Priority, Rule, Step, StreamId};
 use crate::stream::record::{Outcome, Tier};
 use crate::stream::script::*;
 
@@ -117,7 +117,7 @@ fn scenario_41_resets_that_the_client_provokes_are_made_you_reset() {
             "PRIORITY of another length",
             Some(Kind::FramingViolation),
             |script, id| {
-                let rule = "PRIORITY whose length is not 5 (RFC 9113 section 6.3)";
+                let rule = Rule::PriorityLength;
                 script.violation(
                     C,
                     id,
@@ -157,7 +157,7 @@ fn scenario_41_resets_that_the_client_provokes_are_made_you_reset() {
             },
         ),
         ("WINDOW_UPDATE of 0", None, |script, id| {
-            let rule = "WINDOW_UPDATE with increment 0 (RFC 9113 section 6.9)";
+            let rule = Rule::WindowUpdateOfZero;
             script.violation(
                 C,
                 id,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::judge;
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::ConnectionEnd;
-use crate::frame::{DataPiece, ErrorCode, Frame, Step, StreamId};
+use crate::frame::{DataPiece, ErrorCode, Frame, FrameKind, Step, StreamId};
 use crate::stream::record::{
     EndStreamOn, Outcome, RequestPhase, ResponsePhase, Seen, StreamEnd, StreamEvent, Tier,
 };
@@ -53,11 +53,11 @@ fn scenario_01_a_unary_call_is_ok() {
     assert_eq!(
         told,
         [
-            (C, "HEADERS", "/test.Test/Call"),
-            (C, "DATA", "message 11 bytes"),
-            (S, "HEADERS", ":status 200"),
-            (S, "DATA", "message 100 bytes"),
-            (S, "HEADERS", "trailers grpc-status 0"),
+            (C, FrameKind::Headers, "/test.Test/Call"),
+            (C, FrameKind::Data, "message 11 bytes"),
+            (S, FrameKind::Headers, ":status 200"),
+            (S, FrameKind::Data, "message 100 bytes"),
+            (S, FrameKind::Headers, "trailers grpc-status 0"),
         ]
     );
 }
@@ -314,7 +314,7 @@ fn scenario_15_a_window_may_become_negative() {
         .stream()
         .story
         .iter()
-        .find(|m| m.frame == "WINDOW_UPDATE")
+        .find(|m| m.frame == FrameKind::WindowUpdate)
         .unwrap();
     assert_eq!(update.note, "+10000");
     let windows = judged.stream().response.windows_at_end;
@@ -340,7 +340,7 @@ fn scenario_16_an_exhausted_window_that_is_refilled_is_ok() {
         .stream()
         .story
         .iter()
-        .find(|m| m.frame == "DATA" && m.sender == S)
+        .find(|m| m.frame == FrameKind::Data && m.sender == S)
         .unwrap();
     assert_eq!(
         (zero.windows.stream, zero.windows.connection),

@@ -4,7 +4,7 @@ use super::{is, judge};
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::frame::head::frame_type;
-use crate::frame::{ErrorCode, Frame, StreamId};
+use crate::frame::{ErrorCode, Frame, Rule, StreamId};
 use crate::stream::record::{Outcome, RequestPhase, ResponsePhase, Tier};
 use crate::stream::script::*;
 
@@ -14,7 +14,7 @@ use Verdict::{Anomaly, Expected};
 
 const SIZE: ErrorCode = ErrorCode::FRAME_SIZE_ERROR;
 const PROTOCOL: ErrorCode = ErrorCode::PROTOCOL_ERROR;
-const RULE: &str = "PRIORITY whose length is not 5 (RFC 9113 section 6.3)";
+const RULE: Rule = Rule::PriorityLength;
 
 /// What was found about the connection: kind, sender, stream, code.
 fn found(script: &mut Script) -> Vec<(Kind, Option<Endpoint>, u32, Option<ErrorCode>)> {
@@ -175,7 +175,7 @@ fn a_broken_framing_rule_is_told_once_with_the_answer() {
     assert_eq!(judged.stream().outcome, Outcome::Reset);
 
     let mut script = Script::new();
-    let rule = "PING whose length is not 8 (RFC 9113 section 6.7)";
+    let rule = Rule::PingLength;
     script.violation(S, 0, SIZE, rule, frame_type::PING);
     script
         .go_away(C, 0, SIZE, "")
@@ -204,7 +204,7 @@ fn a_broken_rule_that_nobody_answers_is_told_after_a_second_or_at_the_end() {
     let judged = judge(&mut script);
     assert!(judged.finding().summary.ends_with("the server let it pass"));
     assert_eq!(script.table.next_due(), None);
-    script.violation(C, 0, PROTOCOL, "another rule", frame_type::PING);
+    script.violation(C, 0, PROTOCOL, Rule::PingOnStream, frame_type::PING);
     script.close(ConnectionEnd::PeerFin);
     let judged = judge(&mut script);
     assert!(
@@ -220,13 +220,13 @@ fn a_broken_rule_that_nobody_answers_is_told_after_a_second_or_at_the_end() {
 #[test]
 fn flow_control_and_hpack_have_findings_of_their_own() {
     let mut script = Script::new();
-    let rule = "WINDOW_UPDATE with increment 0 (RFC 9113 section 6.9)";
+    let rule = Rule::WindowUpdateOfZero;
     script.violation(C, 0, PROTOCOL, rule, frame_type::WINDOW_UPDATE);
     script.violation(
         C,
         0,
         ErrorCode::COMPRESSION_ERROR,
-        "hpack",
+        Rule::TableIndex,
         frame_type::HEADERS,
     );
     script.wait_ms(1_001);

@@ -3,7 +3,7 @@
 use super::{Judged, is, judge};
 use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::{ConnectionEnd, Endpoint};
-use crate::event::Timestamp;
+use crate::event::{OtherProtocol, Timestamp};
 use crate::frame::{ErrorCode, Fault, HeaderBlock, Step, StreamId};
 use crate::stream::record::{Outcome, RequestPhase, ResponsePhase, Seen, Tier};
 use crate::stream::script::*;
@@ -205,7 +205,7 @@ fn scenario_47_what_the_tracer_could_not_decode_accuses_nobody() {
 }
 
 /// What comes of a connection whose server answered the preface otherwise.
-fn answered(spoke: &'static str, act: fn(&mut Script)) -> Judged {
+fn answered(spoke: OtherProtocol, act: fn(&mut Script)) -> Judged {
     let mut script = Script::new();
     script.settings(C, &[]).request(1).request(3);
     let at = Timestamp(script.now);
@@ -236,11 +236,14 @@ fn scenario_49_a_server_that_speaks_another_protocol_is_one_finding() {
         },
         |s| {
             let at = Timestamp(s.now);
-            s.table.not_http2(S, "TLS", at);
+            s.table.not_http2(S, OtherProtocol::Tls, at);
             s.close(ConnectionEnd::Unknown);
         },
     ];
-    for spoke in ["HTTP/1.x", "TLS"] {
+    for (spoke, name) in [
+        (OtherProtocol::Http1, "HTTP/1.x"),
+        (OtherProtocol::Tls, "TLS"),
+    ] {
         for act in ends {
             let judged = answered(spoke, act);
             let finding = judged.finding();
@@ -250,7 +253,7 @@ fn scenario_49_a_server_that_speaks_another_protocol_is_one_finding() {
             );
             assert_eq!(finding.sender, Some(Endpoint::Server));
             assert_eq!(finding.stream_id, StreamId(0));
-            assert!(finding.summary.contains(spoke), "{}", finding.summary);
+            assert!(finding.summary.contains(name), "{}", finding.summary);
             assert_eq!(judged.streams.len(), 2);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Judged, is, judge};
 use crate::anomaly::kind::{Kind, Verdict};
-use crate::frame::{ErrorCode, Frame};
+use crate::frame::{ErrorCode, Frame, FrameKind};
 use crate::stream::condition::CROSSING_GRACE_NS;
 use crate::stream::record::{Outcome, RequestPhase, ResponsePhase, Tier};
 use crate::stream::script::*;
@@ -307,15 +307,15 @@ fn stories_tell_the_windows_of_both_directions_at_each_step() {
     assert_eq!(
         story,
         [
-            (C, "HEADERS", 1_000, 65_535),
-            (C, "DATA", 900, 65_435),
-            (S, "HEADERS", 2_000, 65_535),
-            (S, "DATA", 1_500, 65_035),
-            (S, "WINDOW_UPDATE", 1_500, 65_035),
-            (C, "DATA", 940, 65_432),
-            (C, "WINDOW_UPDATE", 940, 65_432),
-            (S, "DATA", 90, 66_025),
-            (S, "HEADERS", 90, 66_025),
+            (C, FrameKind::Headers, 1_000, 65_535),
+            (C, FrameKind::Data, 900, 65_435),
+            (S, FrameKind::Headers, 2_000, 65_535),
+            (S, FrameKind::Data, 1_500, 65_035),
+            (S, FrameKind::WindowUpdate, 1_500, 65_035),
+            (C, FrameKind::Data, 940, 65_432),
+            (C, FrameKind::WindowUpdate, 940, 65_432),
+            (S, FrameKind::Data, 90, 66_025),
+            (S, FrameKind::Headers, 90, 66_025),
         ]
     );
 }

@@ -230,8 +230,7 @@ impl Conn {
     /// The client spoke HTTP/2, and the first bytes of the server are another protocol.
     fn answered_otherwise(&mut self, at: Timestamp, unrecognised: &Unrecognised<'_>) {
         let spoke = match unrecognised.protocol {
-            OtherProtocol::Http1 => "HTTP/1.x",
-            OtherProtocol::Tls => "TLS",
+            spoke @ (OtherProtocol::Http1 | OtherProtocol::Tls) => spoke,
             OtherProtocol::Other => return,
         };
         let direction = unrecognised.direction;

@@ -3,9 +3,9 @@
 use super::Stream;
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
-use crate::frame::ErrorCode;
+use crate::frame::{ErrorCode, FrameKind, Rule};
 use crate::stream::record::Seen;
-use crate::stream::state::{HalfEnd, HalfState, rule};
+use crate::stream::state::{HalfEnd, HalfState};
 use crate::stream::violation::{Answer, Conduct, Offence, OffenceKind};
 
 /// What is known of the sender of a frame.
@@ -25,7 +25,7 @@ impl Stream {
     pub(crate) fn check_frame_allowed(
         &mut self,
         sender: Endpoint,
-        frame: &'static str,
+        frame: FrameKind,
         view: View,
         at: Timestamp,
     ) {
@@ -39,19 +39,19 @@ impl Stream {
         let closed = ErrorCode::STREAM_CLOSED;
         let (kind, code, rule) = match state {
             HalfState::Ended(HalfEnd::EndStream { .. }) => {
-                (OffenceKind::AfterEndStream, closed, rule::AFTER_END_STREAM)
+                (OffenceKind::AfterEndStream, closed, Rule::AfterEndStream)
             }
             _ if self.resets.iter().any(|reset| reset.sender == sender) => {
-                (OffenceKind::AfterReset, closed, rule::AFTER_OWN_RESET)
+                (OffenceKind::AfterReset, closed, Rule::AfterOwnReset)
             }
             _ if view.processed_reset => {
-                (OffenceKind::AfterReset, closed, rule::AFTER_PROCESSED_RESET)
+                (OffenceKind::AfterReset, closed, Rule::AfterProcessedReset)
             }
             // What crosses a reset is not followed any more, HEADERS either.
-            HalfState::Idle if frame == "DATA" && self.resets.is_empty() => (
+            HalfState::Idle if frame == FrameKind::Data && self.resets.is_empty() => (
                 OffenceKind::Unexpected,
                 ErrorCode::PROTOCOL_ERROR,
-                rule::DATA_BEFORE_HEADERS,
+                Rule::DataBeforeHeaders,
             ),
             _ => return,
         };
@@ -71,8 +71,8 @@ impl Stream {
         &mut self,
         kind: OffenceKind,
         sender: Endpoint,
-        (code, rule): (ErrorCode, &'static str),
-        frame: &'static str,
+        (code, rule): (ErrorCode, Rule),
+        frame: FrameKind,
         at: Timestamp,
     ) {
         let stream_id = self.id;

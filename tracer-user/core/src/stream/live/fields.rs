@@ -19,7 +19,7 @@ impl Stream {
         let half = &mut self.direction_mut(sender).half;
         half.header_list = half.header_list.max(block.list_size);
         if let Some(broken) = fields::broken(block, section) {
-            push(note, broken.rule);
+            push(note, broken.rule.as_str());
             // A PUSH_PROMISE is the server's word for what the client would have said.
             let sender = if self.pushed {
                 Endpoint::Server

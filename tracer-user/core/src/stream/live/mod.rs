@@ -10,7 +10,7 @@ pub(super) use conduct::View;
 
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
-use crate::frame::{DataHead, DataPiece, ErrorCode, HeaderBlock, StreamId};
+use crate::frame::{DataHead, DataPiece, ErrorCode, FrameKind, HeaderBlock, StreamId};
 use crate::limits;
 use crate::stream::condition::FlowNotes;
 use crate::stream::content::{self, Content};
@@ -171,7 +171,7 @@ impl Stream {
                 note = self.path_note(env);
             }
             match broken {
-                Some(broken) => push(&mut note, broken),
+                Some(broken) => push(&mut note, broken.as_str()),
                 None if opening => {
                     self.check_fields(Endpoint::Client, block, Section::Request, &mut note);
                 }
@@ -235,7 +235,7 @@ impl Stream {
             }
             note = self.response_note(is_response, end_stream, env);
             match broken {
-                Some(broken) => push(&mut note, broken),
+                Some(broken) => push(&mut note, broken.as_str()),
                 None => {
                     let section = if is_response {
                         Section::Response { end_stream }
@@ -278,7 +278,7 @@ impl Stream {
         self.ended(Endpoint::Client, true, at, EndStreamOn::Headers);
         let mut note = self.content.path.clone().unwrap_or_default();
         push(&mut note, "HTTP/1.1 upgraded to h2c");
-        self.moment(Endpoint::Client, "HEADERS", 0, true, note, env);
+        self.moment(Endpoint::Client, FrameKind::Headers, 0, true, note, env);
     }
 
     /// A DATA frame's header.
@@ -303,7 +303,7 @@ impl Stream {
             let (state, broken) = direction.state.on_data_begin(at);
             direction.state = state;
             if let Some(broken) = broken {
-                self.story.remark(broken);
+                self.story.remark(broken.as_str());
             }
         }
     }
@@ -381,11 +381,14 @@ impl Stream {
         }
         let direction = self.direction_mut(sender);
         direction.state = direction.state.on_reset(sender, code);
-        let note = match code.name() {
-            "UNKNOWN" => format!("error code {}", code.0),
-            name => name.to_owned(),
-        };
-        self.moment(sender, "RST_STREAM", 4, false, note, env);
+        self.moment(
+            sender,
+            FrameKind::RstStream,
+            4,
+            false,
+            code.to_string(),
+            env,
+        );
     }
 
     /// WINDOW_UPDATE of this stream: its sender gives its peer more to send.
@@ -397,7 +400,7 @@ impl Stream {
         }
         self.moment(
             sender,
-            "WINDOW_UPDATE",
+            FrameKind::WindowUpdate,
             4,
             false,
             format!("+{increment}"),

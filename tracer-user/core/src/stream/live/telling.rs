@@ -1,7 +1,7 @@
 //! What the story of a stream says of its frames.
 
 use crate::connection::Endpoint;
-use crate::frame::HeaderBlock;
+use crate::frame::{FrameKind, HeaderBlock};
 use crate::stream::live::direction::Progress;
 use crate::stream::live::{Env, Stream};
 use crate::stream::record::{Moment, Seen};
@@ -66,15 +66,10 @@ impl Stream {
         if !self.resets.is_empty() {
             push(&mut note, "after the reset");
         }
-        let frame = if self.pushed && sender == Endpoint::Client {
-            "PUSH_PROMISE"
+        let (sender, frame) = if self.pushed && sender == Endpoint::Client {
+            (Endpoint::Server, FrameKind::PushPromise)
         } else {
-            "HEADERS"
-        };
-        let sender = if frame == "PUSH_PROMISE" {
-            Endpoint::Server
-        } else {
-            sender
+            (sender, FrameKind::Headers)
         };
         self.moment(
             sender,
@@ -89,7 +84,7 @@ impl Stream {
     pub(super) fn moment(
         &mut self,
         sender: Endpoint,
-        frame: &'static str,
+        frame: FrameKind,
         bytes: u64,
         end_stream: bool,
         note: String,

@@ -4,13 +4,14 @@ use super::StreamTable;
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
 use crate::frame::head::{Head, frame_type};
-use crate::frame::{ErrorCode, Frame, HeaderBlock, Priority, Step, StreamId, Violation};
+use crate::frame::{
+    ErrorCode, Frame, FrameKind, HeaderBlock, Priority, Rule, Step, StreamId, Violation,
+};
 use crate::limits::Limit;
 use crate::stream::ids::initiator;
 use crate::stream::live::View;
 use crate::stream::rate::{self, Counted, Flood, FloodKind};
 use crate::stream::record::{BeforeGoAway, GoAway, StreamEvent};
-use crate::stream::state::rule;
 use crate::stream::violation::{Answer, Offence, OffenceKind};
 
 /// Length of a WINDOW_UPDATE.
@@ -176,11 +177,17 @@ impl StreamTable {
         }
         let even = initiator(id) == Endpoint::Server && !self.streams.contains_key(&id);
         let rule = match even {
-            true => rule::EVEN_ID,
-            false if self.ids.was_skipped(id) => rule::FALLING_ID,
+            true => Rule::EvenId,
+            false if self.ids.was_skipped(id) => Rule::FallingId,
             false => return,
         };
-        self.offence(sender, id, (OffenceKind::Framing, rule), "HEADERS", at);
+        self.offence(
+            sender,
+            id,
+            (OffenceKind::Framing, rule),
+            FrameKind::Headers,
+            at,
+        );
     }
 
     /// A stream that depends on itself was an error in RFC 7540 (section 5.3.1), and servers still answer
@@ -204,24 +211,30 @@ impl StreamTable {
             return;
         }
         if sender == Endpoint::Client {
-            let rule = (OffenceKind::Framing, rule::PUSH_BY_CLIENT);
-            return self.offence(sender, id, rule, "PUSH_PROMISE", at);
+            let rule = (OffenceKind::Framing, Rule::PushByClient);
+            return self.offence(sender, id, rule, FrameKind::PushPromise, at);
         }
         if self.ids.was_skipped(promised) {
-            let rule = (OffenceKind::Framing, rule::FALLING_ID);
-            return self.offence(sender, promised, rule, "PUSH_PROMISE", at);
+            let rule = (OffenceKind::Framing, Rule::FallingId);
+            return self.offence(sender, promised, rule, FrameKind::PushPromise, at);
         }
         let forbidden = self.watch.push_is_forbidden();
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
         let rule = match (forbidden, stream.takes_no_push()) {
-            (true, _) => rule::PUSH_FORBIDDEN,
-            (false, true) => rule::PUSH_TO_GRPC,
+            (true, _) => Rule::PushForbidden,
+            (false, true) => Rule::PushToGrpc,
             (false, false) => return,
         };
         let error = (ErrorCode::PROTOCOL_ERROR, rule);
-        stream.offend(OffenceKind::Unexpected, sender, error, "PUSH_PROMISE", at);
+        stream.offend(
+            OffenceKind::Unexpected,
+            sender,
+            error,
+            FrameKind::PushPromise,
+            at,
+        );
     }
 
     fn observe_reset(&mut self, sender: Endpoint, id: StreamId, code: ErrorCode, at: Timestamp) {
@@ -276,7 +289,7 @@ impl StreamTable {
             code: violation.code,
             connection_error: violation.connection_error,
             rule: violation.rule,
-            frame: violation.frame.name(),
+            frame: violation.frame.kind(),
             answer: Answer::None,
         });
     }
@@ -286,8 +299,8 @@ impl StreamTable {
         &mut self,
         sender: Endpoint,
         stream_id: StreamId,
-        (kind, rule): (OffenceKind, &'static str),
-        frame: &'static str,
+        (kind, rule): (OffenceKind, Rule),
+        frame: FrameKind,
         at: Timestamp,
     ) {
         if self.watch.is_certain(sender) {

@@ -2,7 +2,7 @@
 
 use super::{EVERY_STREAM, StreamTable};
 use crate::connection::{ConnectionEnd, Endpoint};
-use crate::event::Timestamp;
+use crate::event::{OtherProtocol, Timestamp};
 use crate::frame::StreamId;
 use crate::stream::ids::initiator;
 use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
@@ -58,7 +58,7 @@ impl StreamTable {
     }
 
     /// `sender` answered the client's preface in another protocol: what the client sends goes nowhere.
-    pub fn not_http2(&mut self, sender: Endpoint, spoke: &'static str, at: Timestamp) {
+    pub fn not_http2(&mut self, sender: Endpoint, spoke: OtherProtocol, at: Timestamp) {
         let (connection, role) = (self.connection, self.role);
         if !self.over {
             self.out.push_back(StreamEvent::NotHttp2 {

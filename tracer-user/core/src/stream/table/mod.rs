@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::Timestamp;
-use crate::frame::{Fault, Frame, HeaderBlock, Settings, Step, StreamId};
+use crate::frame::{Fault, Frame, FrameKind, HeaderBlock, Settings, Step, StreamId};
 use crate::limits::{self, Limit};
 use crate::stream::content;
 use crate::stream::digest::{FieldsDigest, Opening};
 use crate::stream::flow::Flow;
-use crate::stream::go_away;
+use crate::stream::go_away::GoAwayReason;
 use crate::stream::header_list::HeaderLists;
 use crate::stream::ids::{Ids, initiator};
 use crate::stream::live::{Env, Stream};
@@ -132,7 +132,7 @@ impl StreamTable {
                 if self.follow(head.stream_id, sender, false, context) {
                     let view = self.view(sender, head.stream_id);
                     self.on(head.stream_id, context, |stream, env| {
-                        stream.check_frame_allowed(sender, "DATA", view, context.at);
+                        stream.check_frame_allowed(sender, FrameKind::Data, view, context.at);
                         stream.data_begin(sender, *head, env);
                     });
                 }
@@ -149,7 +149,7 @@ impl StreamTable {
             }
             Step::Violation(violation) => {
                 self.on(violation.stream_id, context, |stream, _| {
-                    stream.remark(violation.rule);
+                    stream.remark(violation.rule.as_str());
                 });
             }
             Step::Fault(fault) => match fault {
@@ -311,7 +311,7 @@ impl StreamTable {
                 code,
                 debug,
             } => {
-                let reason = go_away::reason(debug);
+                let reason = GoAwayReason::of(debug);
                 let (last_stream_id, code) = (*last_stream_id, *code);
                 self.answers_breach(sender, code, context.at);
                 self.go_away(GoAway {
@@ -374,7 +374,7 @@ impl StreamTable {
                 };
                 let begun_before = begun(self);
                 self.on(id, context, |stream, env| {
-                    stream.check_frame_allowed(sender, "HEADERS", view, context.at);
+                    stream.check_frame_allowed(sender, FrameKind::Headers, view, context.at);
                     stream.request_headers(block, end_stream, env);
                     stream.request.half.place_headers(nth);
                 });
@@ -394,7 +394,7 @@ impl StreamTable {
             }
             Endpoint::Server => {
                 self.on(id, context, |stream, env| {
-                    stream.check_frame_allowed(sender, "HEADERS", view, context.at);
+                    stream.check_frame_allowed(sender, FrameKind::Headers, view, context.at);
                     stream.response_headers(block, end_stream, env);
                     stream.response.half.place_headers(nth);
                 });

@@ -129,7 +129,7 @@ fn step() -> impl Strategy<Value = Step> {
             stream_id,
             code: ErrorCode::PROTOCOL_ERROR,
             connection_error: false,
-            rule: "a rule",
+            rule: crate::frame::Rule::PingLength,
         })),
         1 => (id(), any::<u32>()).prop_map(|(stream_id, n_frames)| Step::LongBlock { stream_id, n_frames }),
         1 => fault.prop_map(Step::Fault),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::context;
 use crate::connection::ConnectionEnd;
 use crate::event::Timestamp;
-use crate::frame::{DataHead, DataPiece, ErrorCode, Frame, Step, StreamId};
+use crate::frame::{DataHead, DataPiece, ErrorCode, Frame, FrameKind, Step, StreamId};
 use crate::limits;
 use crate::stream::record::{Outcome, RequestPhase, ResponsePhase, Seen, StreamEnd, Tier};
 use crate::stream::script::*;
@@ -272,7 +272,7 @@ fn a_pushed_stream_has_its_request_from_the_promise() {
     );
     assert_eq!(
         (pushed.story[0].frame, pushed.story[0].sender),
-        ("PUSH_PROMISE", S)
+        (FrameKind::PushPromise, S)
     );
     assert_eq!(ended.len(), 2);
 }
@@ -353,7 +353,7 @@ fn a_data_frame_that_is_cut_is_counted_as_far_as_it_came() {
     let last = record.story.last().unwrap();
     assert_eq!(
         (last.frame, last.bytes, last.end_stream),
-        ("DATA", 20, false)
+        (FrameKind::Data, 20, false)
     );
     assert_eq!(last.note, "frame not whole, message 100 bytes");
 }

@@ -39,7 +39,7 @@ pub(super) fn truncated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<
                 return None;
             }
             (
-                format!("reset the stream with {}", words::code(first.code)),
+                format!("reset the stream with {}", first.code),
                 Some(first.code),
             )
         }
@@ -64,7 +64,7 @@ pub(super) fn cancel_not_propagated(
         return None;
     }
     let how = match reset_by(down, Endpoint::Client) {
-        Some(reset) => format!("reset its stream with {}", words::code(reset.code)),
+        Some(reset) => format!("reset its stream with {}", reset.code),
         None => "closed its connection".to_owned(),
     };
     let summary = format!(
@@ -167,7 +167,7 @@ pub(super) fn refused(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Ho
         return None;
     }
     let told = match reset_by(down, Endpoint::Server) {
-        Some(reset) => format!("reset the client's stream with {}", words::code(reset.code)),
+        Some(reset) => format!("reset the client's stream with {}", reset.code),
         None => format!("answered the client ({})", words::answer(down)),
     };
     let summary = format!(

@@ -107,8 +107,7 @@ fn translated(
     };
     let summary = format!(
         "the {from} reset its stream with {}, and the proxy reset the {to}'s with {}",
-        words::code(came),
-        words::code(sent)
+        came, sent
     );
     Some(HopFinding::new(Kind::ProxyTranslatedCode, verdict, summary).by(sender, Some(sent)))
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::anomaly::kind::Kind;
-pub(super) use crate::anomaly::rules::words::code;
 use crate::anomaly::rules::words::{connection_end, duration, messages, windows};
 use crate::connection::Endpoint;
 use crate::hop::EndStreamLag;
@@ -36,7 +35,7 @@ pub(super) fn cut(
         (Some(reset), _) => {
             text.push_str(&format!(
                 ". It reset the client's stream with {}",
-                code(reset.code)
+                reset.code
             ));
             text.push_str(&windows(reset.response_windows).replacen(';', ",", 1));
             let blocked = reset.response_blocked_since;
@@ -122,7 +121,7 @@ pub(super) fn end(up: &StreamRecord) -> String {
             Endpoint::Server => "the server reset its stream",
             Endpoint::Client => "the proxy had reset the server's stream",
         };
-        return format!("; {who} with {}", code(reset.code));
+        return format!("; {who} with {}", reset.code);
     }
     match up.end {
         StreamEnd::Connection(why) => format!("; {}", connection_end(why, up.role)),

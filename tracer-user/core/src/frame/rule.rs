@@ -1,0 +1,128 @@
+//! The rules that an endpoint can break: of RFC 9113 and 9218, of HPACK (RFC 7541), and of gRPC.
+
+use super::FrameKind;
+
+/// Declares the rules: name, the frame that its text names, text.
+macro_rules! rules {
+    ($($variant:ident $($frame:ident)? = $text:literal;)+) => {
+        /// A rule, with its section.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Rule {
+            $(#[doc = concat!("Broken by: ", $text, ".")] $variant,)+
+        }
+
+        impl Rule {
+            /// All of them.
+            pub const ALL: &'static [Rule] = &[$(Rule::$variant,)+];
+
+            /// What it forbids, with its section.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Rule::$variant => $text,)+
+                }
+            }
+
+            /// The kind of frame that its text names: all that can break it, or one of several.
+            #[must_use]
+            pub const fn frame(self) -> Option<FrameKind> {
+                let named: &[FrameKind] = match self {
+                    $(Rule::$variant => &[$(FrameKind::$frame)?],)+
+                };
+                named.first().copied()
+            }
+        }
+    };
+}
+
+rules! {
+    NotBegunWithSettings Settings = "connection does not begin with SETTINGS (RFC 9113 section 3.4)";
+    FrameTooLong Settings = "frame longer than SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 4.2)";
+    TooShortForFields = "frame too short for its mandatory fields (RFC 9113 section 4.2)";
+    NoPadLength Data = "DATA with PADDED and without a pad length (RFC 9113 section 4.2)";
+    DataOnConnection Data = "DATA on stream 0 (RFC 9113 section 6.1)";
+    DataPadding = "padding exceeds the payload (RFC 9113 section 6.1)";
+    HeadersOnConnection Headers = "HEADERS on stream 0 (RFC 9113 section 6.2)";
+    HeadersPadding = "padding exceeds the payload (RFC 9113 sections 6.2 and 6.6)";
+    PriorityOnConnection Priority = "PRIORITY on stream 0 (RFC 9113 section 6.3)";
+    PriorityLength Priority = "PRIORITY whose length is not 5 (RFC 9113 section 6.3)";
+    ResetOnConnection RstStream = "RST_STREAM on stream 0 (RFC 9113 section 6.4)";
+    ResetLength RstStream = "RST_STREAM whose length is not 4 (RFC 9113 section 6.4)";
+    SettingsOnStream Settings = "SETTINGS on a stream (RFC 9113 section 6.5)";
+    SettingsAckWithPayload Settings = "SETTINGS with ACK and a payload (RFC 9113 section 6.5)";
+    SettingsLength Settings = "SETTINGS whose length is no multiple of 6 (RFC 9113 section 6.5)";
+    EnablePushValue Settings = "SETTINGS_ENABLE_PUSH is neither 0 nor 1 (RFC 9113 section 6.5.2)";
+    InitialWindowSizeValue Settings = "SETTINGS_INITIAL_WINDOW_SIZE above 2^31-1 (RFC 9113 section 6.5.2)";
+    MaxFrameSizeValue Settings = "SETTINGS_MAX_FRAME_SIZE outside 2^14 to 2^24-1 (RFC 9113 section 6.5.2)";
+    NoPrioritiesValue Settings = "SETTINGS_NO_RFC7540_PRIORITIES is neither 0 nor 1 (RFC 9218 section 2.1)";
+    PushOnConnection PushPromise = "PUSH_PROMISE on stream 0 (RFC 9113 section 6.6)";
+    PushOfClientStream PushPromise = "PUSH_PROMISE of a stream that a server cannot open (RFC 9113 sections 5.1.1 and 6.6)";
+    PushForbidden PushPromise = "PUSH_PROMISE though SETTINGS_ENABLE_PUSH is 0 (RFC 9113 6.6)";
+    PushByClient PushPromise = "PUSH_PROMISE by a client (RFC 9113 8.4)";
+    PushToGrpc PushPromise = "PUSH_PROMISE on a gRPC call (gRPC over HTTP/2 has no push)";
+    PingOnStream Ping = "PING on a stream (RFC 9113 section 6.7)";
+    PingLength Ping = "PING whose length is not 8 (RFC 9113 section 6.7)";
+    GoAwayOnStream GoAway = "GOAWAY on a stream (RFC 9113 section 6.8)";
+    GoAwayLength GoAway = "GOAWAY shorter than 8 bytes (RFC 9113 section 6.8)";
+    WindowUpdateLength WindowUpdate = "WINDOW_UPDATE whose length is not 4 (RFC 9113 section 6.9)";
+    WindowUpdateOfZero WindowUpdate = "WINDOW_UPDATE with increment 0 (RFC 9113 section 6.9)";
+    ContinuationOnConnection Continuation = "CONTINUATION on stream 0 (RFC 9113 section 6.10)";
+    ContinuationWithoutBlock Continuation = "CONTINUATION without an open header block (RFC 9113 section 6.10)";
+    BlockInterrupted = "header block is interrupted (RFC 9113 section 6.10)";
+    PriorityUpdateOnStream PriorityUpdate = "PRIORITY_UPDATE on a stream (RFC 9218 section 7.1)";
+    PriorityUpdateLength PriorityUpdate = "PRIORITY_UPDATE shorter than 4 bytes (RFC 9218 section 7.1)";
+    PriorityUpdateOfConnection PriorityUpdate = "PRIORITY_UPDATE of stream 0 (RFC 9218 section 7.1)";
+    BlockTruncated = "header block ends inside a field (RFC 7541 section 3.2)";
+    IntegerTooLarge = "integer too large (RFC 7541 section 5.1)";
+    HuffmanCode = "malformed Huffman code (RFC 7541 section 5.2)";
+    TableIndex = "index outside of the tables (RFC 7541 section 2.3.3)";
+    SizeUpdatePlace = "dynamic table size update after a field (RFC 7541 section 4.2)";
+    SizeUpdateLimit = "dynamic table size update above the limit (RFC 7541 section 6.3)";
+    DataBeforeHeaders Data = "DATA before HEADERS (RFC 9113 8.1)";
+    AfterEndStream = "after END_STREAM (RFC 9113 5.1)";
+    AfterOwnReset = "after its own RST_STREAM (RFC 9113 5.1)";
+    AfterProcessedReset = "after the stream was reset and the reset was processed (RFC 9113 5.1)";
+    EvenId Headers = "HEADERS on a stream that a client cannot open (RFC 9113 5.1.1)";
+    FallingId = "a stream id below one opened before (RFC 9113 5.1.1)";
+    TrailersWithoutEndStream = "trailers without END_STREAM (RFC 9113 8.1)";
+    PseudoFieldInTrailers = "a pseudo-header field in trailers (RFC 9113 8.1)";
+    PseudoFieldUndefined = "a pseudo-header field that is not defined for this message (RFC 9113 8.3)";
+    PseudoFieldLate = "a pseudo-header field after a regular one (RFC 9113 8.3)";
+    PseudoFieldTwice = "a pseudo-header field twice (RFC 9113 8.3)";
+    PseudoFieldsOfRequest = "not the pseudo-header fields that the request must have (RFC 9113 8.3.1)";
+    NoStatus = "a response without :status (RFC 9113 8.3.2)";
+    FieldValue = "NUL, CR or LF in a field value (RFC 9113 8.2.1)";
+    UppercaseName = "an uppercase letter in a field name (RFC 9113 8.2.1)";
+    FieldName = "a character in a field name that none may have (RFC 9113 8.2.1)";
+    ConnectionSpecificField = "a connection-specific field (RFC 9113 8.2.2)";
+    TeValue = "te with another value than trailers (RFC 9113 8.2.2)";
+    GrpcWithoutTe = "a gRPC request without te: trailers (gRPC \"Requests\")";
+    GrpcStatusTooEarly = "grpc-status in HEADERS that do not end the response (gRPC \"Responses\")";
+    CompressedFlag = "a message prefix whose Compressed-Flag is neither 0 nor 1 (gRPC \"Length-Prefixed-Message\")";
+    CompressedWithoutEncoding = "a message with Compressed-Flag 1 without grpc-encoding (gRPC \"Length-Prefixed-Message\")";
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rule_has_its_own_text_and_section() {
+        let mut texts: Vec<&str> = Rule::ALL.iter().map(|rule| rule.as_str()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!(texts.len(), Rule::ALL.len());
+        for rule in Rule::ALL {
+            let text = rule.as_str();
+            assert!(text.contains("(RFC ") || text.contains("(gRPC "), "{text}");
+            let frame = rule.frame().map_or("", FrameKind::as_str);
+            assert!(text.contains(frame), "{text}: {frame}");
+        }
+    }
+}
