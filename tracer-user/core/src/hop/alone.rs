@@ -1,6 +1,7 @@
 //! Streams whose other side was not seen, and whether that is worth telling.
 
-use super::proxy_state::{DownstreamRequest, ProxyState, UpstreamEnded};
+use super::downstream::DownstreamRequest;
+use super::proxy_state::{Ended, ProxyState};
 use super::{HopStream, OtherSide, Side};
 use crate::limits;
 use crate::stream::digest::path;
@@ -34,12 +35,12 @@ impl<T> ProxyState<T> {
     }
 
     /// A stream that the process opened has ended, and no request is seen that it was opened for.
-    pub(super) fn lone_ended(&mut self, ended: HopStream<T>, ended_well: bool) -> UpstreamEnded<T> {
+    pub(super) fn lone_ended(&mut self, ended: HopStream<T>, ended_well: bool) -> Ended<T> {
         let path = ended.record.path.as_deref().map(path);
         if self.tells_lone(path, ended_well) {
-            UpstreamEnded::Lone(ended)
+            Ended::Lone(ended)
         } else {
-            UpstreamEnded::Nothing
+            Ended::Nothing
         }
     }
 }

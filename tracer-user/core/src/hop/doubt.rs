@@ -1,7 +1,8 @@
 //! What one request shows of those that were read with it: order gave each its upstream stream, and where it
 //! was wrong once it may have been wrong for all.
 
-use super::proxy_state::{DownstreamRequest, ProxyState};
+use super::downstream::{Doubt, DownstreamRequest, Progress};
+use super::proxy_state::ProxyState;
 use super::{Attempt, By, Confidence};
 use crate::event::Timestamp;
 
@@ -22,7 +23,7 @@ impl Answer {
         };
         let is_ordered = attempt.join.by == By::Order;
         let (went, came) = (
-            down.ended.as_ref()?,
+            down.progress.ended()?,
             attempt.record().filter(|_| is_ordered)?,
         );
         Some(Answer {
@@ -68,7 +69,7 @@ impl<T> ProxyState<T> {
         if let Some(mut down) = self.downs.remove(&key) {
             self.keep_recent();
             self.doubt(&down);
-            down.doubted = true;
+            down.doubt.raise(Doubt::OrderBroken);
             self.downs.insert(key, down);
         }
     }
@@ -82,7 +83,7 @@ impl<T> ProxyState<T> {
         let mut doubted = false;
         self.beside(alone, |down| {
             if down.is_ordered() && down.opening.path == alone.opening.path {
-                (down.doubted, down.may_be_alone) = (true, true);
+                down.doubt.raise(Doubt::MayBeAlone);
                 doubted = true;
             }
         });
@@ -116,7 +117,7 @@ impl<T> ProxyState<T> {
     /// This request is over, and waits for those that were read with it.
     pub(super) fn over(&mut self, key: u64) {
         if let Some(down) = self.downs.get_mut(&key)
-            && !std::mem::replace(&mut down.is_over, true)
+            && down.progress.settle()
             && self.indexed
         {
             self.periods.over(down.period_id());
@@ -131,7 +132,11 @@ impl<T> ProxyState<T> {
         }
         let is_settled = |key: &&u64| {
             let down = self.downs.get(*key);
-            down.is_some_and(|down| down.is_over && down.in_company && !down.is_ambiguous())
+            down.is_some_and(|down| {
+                matches!(down.progress, Progress::Settling(_))
+                    && down.in_company
+                    && !down.is_ambiguous()
+            })
         };
         let members = self.periods.members(period).unwrap_or_default();
         into.extend(members.iter().filter(is_settled));
@@ -141,7 +146,9 @@ impl<T> ProxyState<T> {
     pub(super) fn doubt(&mut self, of: &DownstreamRequest<T>) {
         let ordered = |a: &Attempt<T>| a.join.confidence >= Confidence::ThreadOrder;
         self.beside(of, |down| {
-            down.doubted |= down.attempts.is_empty() || down.attempts.iter().any(ordered);
+            if down.attempts.is_empty() || down.attempts.iter().any(ordered) {
+                down.doubt.raise(Doubt::OrderBroken);
+            }
         });
     }
 }

@@ -228,8 +228,8 @@ impl<T> ProxyState<T> {
         self.downs.get(&key).is_some_and(|down| {
             down.opening.at <= up.at
                 && down
-                    .ended
-                    .as_ref()
+                    .progress
+                    .ended()
                     .is_none_or(|ended| up.at <= ended.record.last_at)
         })
     }

@@ -9,6 +9,7 @@
 
 mod alone;
 mod doubt;
+mod downstream;
 pub(crate) mod facts;
 pub(crate) mod fast;
 mod find;

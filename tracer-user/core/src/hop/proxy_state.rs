@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::fast::Map;
 use super::index::{Index, Thread};
 use super::opening::DownstreamOpening;
 use super::order::Order;
-use super::period::{self, Periods};
+use super::period::Periods;
 use super::shared_host::{self, SharedHost};
 use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Side};
 use crate::event::Timestamp;
@@ -37,55 +38,6 @@ fn attempt<T>(opening: &Opening, join: Join) -> Attempt<T> {
     }
 }
 
-/// A downstream request: a stream that the process serves.
-#[derive(Debug)]
-pub(super) struct DownstreamRequest<T> {
-    pub(super) opening: DownstreamOpening,
-    /// Of its thread: the one that it was read in.
-    pub(super) period: u64,
-    /// Both its sides are over, and it waits for those that were read with it.
-    pub(super) is_over: bool,
-    pub(super) ended: Option<HopStream<T>>,
-    /// The streams that were opened for it; those that have ended with their records.
-    pub(super) attempts: Vec<Attempt<T>>,
-    /// How many of them have not ended.
-    pub(super) n_open: u32,
-    /// The order of its period was found to be broken.
-    pub(super) doubted: bool,
-    /// It may have none of the upstream streams: one beside it has none.
-    pub(super) may_be_alone: bool,
-    /// Order decided which upstream stream is its own, and there were others.
-    pub(super) in_company: bool,
-}
-
-impl<T> DownstreamRequest<T> {
-    /// Order decided on the first of its upstream streams, and it has no other yet.
-    fn ordered_now(&self) -> bool {
-        self.attempts.len() == 1 && self.is_ordered()
-    }
-
-    pub(super) fn is_ordered(&self) -> bool {
-        let first = self.attempts.first();
-        first.is_some_and(|first| first.join.by == By::Order)
-    }
-
-    pub(super) const fn period_id(&self) -> u64 {
-        period::id(self.opening.tid, self.period)
-    }
-
-    /// It is not certain which of several upstream streams is its own.
-    pub(super) fn is_ambiguous(&self) -> bool {
-        let unsure = |attempt: &Attempt<T>| {
-            if self.doubted {
-                attempt.join.confidence >= Confidence::ThreadOrder
-            } else {
-                attempt.join.confidence == Confidence::Ambiguous
-            }
-        };
-        self.attempts.iter().any(unsure)
-    }
-}
-
 /// An upstream request: a stream that the process opened.
 #[derive(Debug)]
 pub(super) struct UpstreamRequest {
@@ -99,10 +51,10 @@ pub(super) struct UpstreamRequest {
     of: Option<u64>,
 }
 
-/// What the end of an upstream stream means.
-pub(super) enum UpstreamEnded<T> {
-    /// Both sides of this request are over, or this attempt of it.
-    Both(u64),
+/// What the end of a stream means.
+pub(super) enum Ended<T> {
+    /// This request's stream to the client is over, and perhaps all that were opened for it.
+    Request(u64),
     /// It belongs to no request that was seen, which is worth telling.
     Lone(HopStream<T>),
     /// Nothing yet.
@@ -229,12 +181,10 @@ impl<T> ProxyState<T> {
         let down = DownstreamRequest {
             opening: DownstreamOpening::of(opening),
             period: 0,
-            is_over: false,
-            ended: None,
+            progress: Progress::Open,
             attempts: Vec::new(),
             n_open: 0,
-            doubted: false,
-            may_be_alone: false,
+            doubt: Doubt::None,
             in_company: false,
         };
         self.downs.insert(key, Box::new(down));
@@ -299,7 +249,12 @@ impl<T> ProxyState<T> {
                 {
                     let is_first = opening.stream_id.0 == 1;
                     scattered = thread.passes_by(opening.connection.0, is_first);
-                    (down.in_company, down.doubted) = (thread.n_in_period > 1, thread.scattered);
+                    down.in_company = thread.n_in_period > 1;
+                    down.doubt = if thread.scattered {
+                        Doubt::OrderBroken
+                    } else {
+                        Doubt::None
+                    };
                 }
                 if down.opening.ids.request.is_none()
                     && let Some(id) = opening.digest.request_id
@@ -334,7 +289,7 @@ impl<T> ProxyState<T> {
         if self.order.moves() && !moved {
             // What was joined by order before it was known.
             for down in self.downs.values_mut().filter(|down| down.in_company) {
-                down.doubted = true;
+                down.doubt.raise(Doubt::OrderBroken);
             }
         }
     }
@@ -404,7 +359,7 @@ impl<T> ProxyState<T> {
             if down.attempts.is_empty() {
                 self.pass(down.opening.tid, key);
             }
-            if !down.is_over {
+            if !matches!(down.progress, Progress::Settling(_)) {
                 self.periods.over(down.period_id());
             }
             self.periods.leave(down.period_id());
@@ -485,15 +440,25 @@ impl<T> ProxyState<T> {
         (others, known)
     }
 
+    /// A stream to the client ended.
+    pub(super) fn down_ended(&mut self, key: u64, stream: HopStream<T>) -> Ended<T> {
+        let waits = self.is_proxy() || self.unfollowed(Side::Upstream).is_some();
+        let Some(down) = self.downs.get_mut(&key) else {
+            return Ended::Nothing;
+        };
+        if !waits && down.attempts.is_empty() {
+            // No upstream side was seen, so that there is nothing to wait for.
+            self.take(key);
+            return Ended::Nothing;
+        }
+        down.progress = Progress::Ended(stream);
+        Ended::Request(key)
+    }
+
     /// An upstream stream ended. Returns the request that it was opened for, if that has ended too.
-    pub(super) fn up_ended(
-        &mut self,
-        key: u64,
-        ended: HopStream<T>,
-        ended_well: bool,
-    ) -> UpstreamEnded<T> {
+    pub(super) fn up_ended(&mut self, key: u64, ended: HopStream<T>, ended_well: bool) -> Ended<T> {
         let Some(up) = self.ups.get(&key) else {
-            return UpstreamEnded::Nothing;
+            return Ended::Nothing;
         };
         if let Some(of) = up.of
             && let Some(down) = self.downs.get_mut(&of)
@@ -501,9 +466,9 @@ impl<T> ProxyState<T> {
         {
             attempt.stream = Some(ended);
             down.n_open = down.n_open.saturating_sub(1);
-            return match down.ended {
-                Some(_) => UpstreamEnded::Both(of),
-                None => UpstreamEnded::Nothing,
+            return match down.progress {
+                Progress::Open => Ended::Nothing,
+                Progress::Ended(_) | Progress::Settling(_) => Ended::Request(of),
             };
         }
         let (whole, path, is_told) = (up.whole, up.path, up.is_told);
@@ -516,9 +481,9 @@ impl<T> ProxyState<T> {
             && self.shared.is_none()
             && (is_passed_on || self.tells_lone(path, ended_well));
         if is_lone {
-            UpstreamEnded::Lone(ended)
+            Ended::Lone(ended)
         } else {
-            UpstreamEnded::Nothing
+            Ended::Nothing
         }
     }
 

@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::fast::Map;
-use super::proxy_state::{DownstreamRequest, ProxyState, UpstreamEnded, key};
-use super::{Attempt, Confidence, Hop, HopStream, Lone, OtherSide, ProxyKey, Side};
+use super::proxy_state::{Ended, ProxyState, key};
+use super::{Attempt, Confidence, Hop, HopStream, Join, Lone, OtherSide, ProxyKey, Side};
 use crate::connection::ConnectionId;
 use crate::event::Timestamp;
 use crate::frame::StreamId;
@@ -116,94 +117,80 @@ impl<T> Hops<T> {
         };
         let key = key(record.connection.0, record.stream_id.0);
         let before = known.len();
-        let mut ready = None;
-        match side {
-            Side::Downstream if !known.is_proxy() => {
-                // No upstream side was seen, so that there is nothing to wait for.
-                if known.unfollowed(Side::Upstream).is_some() {
-                    if let Some(down) = known.downs.get_mut(&key) {
-                        down.ended = Some(HopStream { tag, record });
-                        ready = Some(key);
-                    }
-                } else if known
-                    .downs
-                    .get(&key)
-                    .is_some_and(|down| down.attempts.is_empty())
-                {
-                    known.take(key);
-                } else if let Some(down) = known.downs.get_mut(&key) {
-                    down.ended = Some(HopStream { tag, record });
-                    ready = Some(key);
-                }
+        let ended_well = is_well(&record);
+        let stream = HopStream { tag, record };
+        let ended = match side {
+            Side::Downstream => known.down_ended(key, stream),
+            Side::Upstream if known.is_proxy() || known.ups.contains_key(&key) => {
+                known.up_ended(key, stream, ended_well)
             }
-            Side::Downstream => {
-                if let Some(down) = known.downs.get_mut(&key) {
-                    down.ended = Some(HopStream { tag, record });
-                    ready = Some(key);
-                }
-            }
-            Side::Upstream => {
-                let ended_well = is_well(&record);
-                let stream = HopStream { tag, record };
-                let ended = if known.is_proxy() || known.ups.contains_key(&key) {
-                    known.up_ended(key, stream, ended_well)
-                } else {
-                    known.lone_ended(stream, ended_well)
-                };
-                match ended {
-                    UpstreamEnded::Both(of) => ready = Some(of),
-                    UpstreamEnded::Lone(upstream) => self.lone.push_back(Lone {
-                        proxy,
-                        upstream,
-                        other_side: known.unfollowed(Side::Downstream),
-                        at,
-                    }),
-                    UpstreamEnded::Nothing => {}
-                }
-            }
-        }
+            Side::Upstream => known.lone_ended(stream, ended_well),
+        };
+        let other_side = known.unfollowed(Side::Downstream);
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
-        if let Some(key) = ready
-            && (known
-                .downs
-                .get(&key)
-                .is_some_and(|down| is_contradicted(down))
-                || known.is_inverted(key))
+        match ended {
+            Ended::Request(key) => self.consider(proxy, side, key, at),
+            Ended::Lone(upstream) => self.lone.push_back(Lone {
+                proxy,
+                upstream,
+                other_side,
+                at,
+            }),
+            Ended::Nothing => {}
+        }
+        self.forget_if_empty(proxy);
+    }
+
+    /// A request's stream to the client has ended, and perhaps all that were opened for it: is it to be decided?
+    fn consider(&mut self, proxy: ProxyKey, side: Side, key: u64, at: Timestamp) {
+        let Some(known) = self.proxies.get_mut(&proxy) else {
+            return;
+        };
+        if known
+            .downs
+            .get(&key)
+            .is_some_and(|down| is_contradicted(down))
+            || known.is_inverted(key)
         {
             known.contradicted(key);
         }
-        if let Some(key) = ready
-            && let Some(down) = known.downs.get(&key)
-        {
-            let due = |wait: u64| Timestamp(at.0.saturating_add(wait));
-            let period = down.period_id();
-            if down.n_open > 0 {
-                if side == Side::Downstream {
-                    let due = due(limits::HOP_WAIT_NS);
-                    self.waiting.push(Reverse((due, proxy, key)));
-                }
-            } else if down.is_ambiguous() || down.in_company {
-                // Where several cannot be told apart but by order, those that end with it have a word in it.
-                known.over(key);
-                self.settle(proxy, period, at);
-                if let Some(down) = self.proxies.get(&proxy).and_then(|p| p.downs.get(&key)) {
-                    let [soon, later] = &mut self.settling;
-                    let may_be_said = down.in_company && !down.is_ambiguous();
-                    let known = self.proxies.get(&proxy);
-                    let is_open = known.is_some_and(|known| !known.periods.is_over(period));
-                    let (queue, wait) = if may_be_said && is_open {
-                        (later, limits::HOP_COMPANY_NS)
-                    } else {
-                        (soon, limits::HOP_SETTLE_NS)
-                    };
-                    queue.push_back((due(wait), proxy, key));
-                }
-            } else {
-                self.decide(proxy, key, at);
-                self.settle(proxy, period, at);
+        let Some(down) = known.downs.get(&key) else {
+            return;
+        };
+        let period = down.period_id();
+        if down.n_open > 0 {
+            if side == Side::Downstream {
+                let due = Timestamp(at.0.saturating_add(limits::HOP_WAIT_NS));
+                self.waiting.push(Reverse((due, proxy, key)));
             }
+        } else if down.is_ambiguous() || down.in_company {
+            // Where several cannot be told apart but by order, those that end with it have a word in it.
+            known.over(key);
+            self.settle(proxy, period, at);
+            self.wait_for_company(proxy, key, at);
+        } else {
+            self.decide(proxy, key, at);
+            self.settle(proxy, period, at);
         }
-        self.forget_if_empty(proxy);
+    }
+
+    /// A request that is over waits for those that were read with it, unless they have decided it.
+    fn wait_for_company(&mut self, proxy: ProxyKey, key: u64, at: Timestamp) {
+        let Some(known) = self.proxies.get(&proxy) else {
+            return;
+        };
+        let Some(down) = known.downs.get(&key) else {
+            return;
+        };
+        let [soon, later] = &mut self.settling;
+        let may_be_said = down.in_company && !down.is_ambiguous();
+        let is_open = !known.periods.is_over(down.period_id());
+        let (queue, wait) = if may_be_said && is_open {
+            (later, limits::HOP_COMPANY_NS)
+        } else {
+            (soon, limits::HOP_SETTLE_NS)
+        };
+        queue.push_back((Timestamp(at.0.saturating_add(wait)), proxy, key));
     }
 
     /// Decides what waited for others of this period, now or soon, if none of them is to come.
@@ -329,70 +316,104 @@ impl<T> Hops<T> {
             return;
         };
         self.n_streams = (self.n_streams + state.len()).saturating_sub(before);
-        let Some(downstream) = down.ended.take() else {
+        let Some(downstream) = std::mem::replace(&mut down.progress, Progress::Open).into_ended()
+        else {
             return;
         };
-        if let Some(shared) = &mut state.shared {
-            let upstream = std::mem::take(&mut down.attempts);
-            let agrees = |attempt: &Attempt<T>| {
-                let up = attempt.record();
-                up.is_some_and(|up| !contradict(&downstream.record, up))
-            };
-            if let Some(whole) = down.opening.whole
-                && let [Attempt { join, .. }] = *upstream
-                && upstream.iter().all(agrees)
-            {
-                let hop = Hop {
-                    proxy,
-                    downstream,
-                    upstream,
-                    join: Some(join),
-                    others: Vec::new(),
-                    others_known: true,
-                    passes_on: true,
-                    other_side: None,
-                    at,
-                };
-                let told = shared.joined(whole, hop);
-                self.out
-                    .extend(told.into_iter().map(|(_, hop)| Box::new(hop)));
-            }
-            return;
+        let stage = Deciding {
+            proxy,
+            downstream,
+            at,
+        };
+        if state.shared.is_some() {
+            self.out.extend(stage.on_shared_host(state, &mut down));
+        } else if down.attempts.is_empty() {
+            self.out.extend(stage.alone(state, &down));
+        } else {
+            self.out.push_back(stage.joined(state, &mut down));
         }
-        let passes_on = state.passes_on(&down);
-        if down.attempts.is_empty() {
-            let is_unsure = state.doubt_order(&down);
-            let other_side = state.unfollowed(Side::Upstream);
-            let ended_well = is_well(&downstream.record);
-            if passes_on || state.tells_alone(&down, ended_well) {
-                // One of those that were passed on in its period may have been this one's.
-                state.doubt(&down);
-                self.out.push_back(Box::new(Hop {
-                    proxy,
-                    downstream,
-                    upstream: Vec::new(),
-                    join: None,
-                    others: Vec::new(),
-                    others_known: !down.doubted && !is_unsure && other_side.is_none(),
-                    other_side,
-                    passes_on,
-                    at,
-                }));
-            }
-            return;
+    }
+}
+
+/// A request that has left the state of its proxy.
+struct Deciding<T> {
+    proxy: ProxyKey,
+    downstream: HopStream<T>,
+    at: Timestamp,
+}
+
+impl<T> Deciding<T> {
+    /// A request whose upstream streams are known for certain, or which has none.
+    fn hop(self, upstream: Vec<Attempt<T>>, join: Option<Join>) -> Hop<T> {
+        Hop {
+            proxy: self.proxy,
+            downstream: self.downstream,
+            upstream,
+            join,
+            others: Vec::new(),
+            others_known: true,
+            other_side: None,
+            passes_on: true,
+            at: self.at,
         }
-        state.learn(&down);
+    }
+
+    /// Where connections have both ends on the host, other evidence counts.
+    fn on_shared_host(
+        self,
+        state: &mut ProxyState<T>,
+        down: &mut DownstreamRequest<T>,
+    ) -> Vec<Box<Hop<T>>> {
+        let upstream = std::mem::take(&mut down.attempts);
+        let agrees = |attempt: &Attempt<T>| {
+            let up = attempt.record();
+            up.is_some_and(|up| !contradict(&self.downstream.record, up))
+        };
+        if let Some(shared) = &mut state.shared
+            && let Some(whole) = down.opening.whole
+            && let [attempt] = &*upstream
+            && agrees(attempt)
+        {
+            let join = attempt.join;
+            let told = shared.joined(whole, self.hop(upstream, Some(join)));
+            return told.into_iter().map(|(_, hop)| Box::new(hop)).collect();
+        }
+        Vec::new()
+    }
+
+    /// No upstream stream was found for it.
+    fn alone(self, state: &mut ProxyState<T>, down: &DownstreamRequest<T>) -> Option<Box<Hop<T>>> {
+        let passes_on = state.passes_on(down);
+        let is_unsure = state.doubt_order(down);
+        let other_side = state.unfollowed(Side::Upstream);
+        let ended_well = is_well(&self.downstream.record);
+        if !passes_on && !state.tells_alone(down, ended_well) {
+            return None;
+        }
+        // One of those that were passed on in its period may have been this one's.
+        state.doubt(down);
+        Some(Box::new(Hop {
+            others_known: !down.doubt.exists() && !is_unsure && other_side.is_none(),
+            other_side,
+            passes_on,
+            ..self.hop(Vec::new(), None)
+        }))
+    }
+
+    /// Upstream streams were found for it.
+    fn joined(self, state: &mut ProxyState<T>, down: &mut DownstreamRequest<T>) -> Box<Hop<T>> {
+        state.learn(down);
         let mut upstream = std::mem::take(&mut down.attempts);
         let uncertain = |attempt: &Attempt<T>| {
             attempt.join.confidence >= Confidence::ThreadOrder
-                && (down.doubted
+                && (down.doubt.exists()
                     || attempt
                         .record()
-                        .is_some_and(|up| contradict(&downstream.record, up)))
+                        .is_some_and(|up| contradict(&self.downstream.record, up)))
         };
         if upstream.iter().any(uncertain) {
-            if !down.doubted {
-                state.doubt(&down);
+            if !down.doubt.exists() {
+                state.doubt(down);
             }
             for attempt in &mut upstream {
                 attempt.join.confidence = attempt.join.confidence.max(Confidence::Ambiguous);
@@ -404,23 +425,17 @@ impl<T> Hops<T> {
             .max_by_key(|join| join.confidence);
         let ambiguous = join.is_some_and(|join| join.confidence == Confidence::Ambiguous);
         let (others, others_known) = if ambiguous {
-            let last_at = downstream.record.last_at;
-            let (others, known) = state.others(&down, last_at, &upstream);
-            (others, known && !down.may_be_alone)
+            let last_at = self.downstream.record.last_at;
+            let (others, known) = state.others(down, last_at, &upstream);
+            (others, known && down.doubt < Doubt::MayBeAlone)
         } else {
             (Vec::new(), true)
         };
-        self.out.push_back(Box::new(Hop {
-            proxy,
-            downstream,
-            upstream,
-            join,
+        Box::new(Hop {
             others,
             others_known,
-            passes_on: true,
-            other_side: None,
-            at,
-        }));
+            ..self.hop(upstream, join)
+        })
     }
 }
 
@@ -433,7 +448,7 @@ fn is_well(down: &StreamRecord) -> bool {
 
 /// Order gave it an upstream stream that cannot be its own.
 fn is_contradicted<T>(down: &DownstreamRequest<T>) -> bool {
-    let Some(ended) = &down.ended else {
+    let Some(ended) = down.progress.ended() else {
         return false;
     };
     down.attempts.iter().any(|attempt| {
