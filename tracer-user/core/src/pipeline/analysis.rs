@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Sink};
 use crate::anomaly::Rules;
-use crate::anomaly::kind::Finding;
+use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::Endpoint;
 use crate::event::{Address, OtherProtocol, Timestamp};
 use crate::hop::fast::Map;
@@ -113,7 +113,7 @@ impl Analysis {
         &mut self,
         info: &Arc<ConnectionInfo>,
         record: Arc<StreamRecord>,
-        findings: &[Finding],
+        findings: &[Kind],
         sink: &mut dyn Sink,
     ) {
         if self.hops_off {
@@ -130,7 +130,7 @@ impl Analysis {
             let Some(mut of_this) = of_this else { return };
             let mut end = HopEnd {
                 info: Arc::clone(info),
-                findings: findings.iter().map(|finding| finding.kind).collect(),
+                findings: findings.to_vec(),
                 peer: self.peers.get(&info.id.0).cloned(),
             };
             if is_others {

@@ -1,9 +1,11 @@
 //! One connection end on its way through the stages.
 
 mod over;
+mod protocol;
 
 use std::sync::Arc;
 
+use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::end::Ending;
 use crate::connection::role::Role;
 use crate::connection::upgrade::{self, UpgradeRequest};
@@ -19,8 +21,9 @@ use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
 use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Protocol, Sink};
 use crate::stream::condition::Condition;
-use crate::stream::record::StreamEvent;
+use crate::stream::record::{StreamEvent, StreamRecord};
 use crate::stream::table::{Context, Shown, StreamTable};
+use protocol::Spoken;
 
 /// SETTINGS_HEADER_TABLE_SIZE and SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 6.5.2).
 const SETTINGS_HEADER_TABLE_SIZE: u16 = 0x1;
@@ -39,10 +42,7 @@ pub(crate) struct Conn {
     info: Arc<ConnectionInfo>,
     unix_peer_sk: u64,
     role: Role,
-    believed: bool,
-    announced: bool,
-    /// The stage that joins hops knows of it.
-    at_hops: bool,
+    spoken: Spoken,
     lanes: [Lane; 2],
     waiting: Vec<Waiting>,
     streams: StreamTable,
@@ -50,8 +50,6 @@ pub(crate) struct Conn {
     frames: FrameTeller,
     /// By sender: a fault said that the place was lost, and nothing since that it was found again.
     lost_place: [bool; 2],
-    /// The server does not speak HTTP/2: nothing more is told of either direction.
-    foreign: bool,
     upgrade: Option<UpgradeRequest>,
     ending: Ending,
     last_bytes: Timestamp,
@@ -76,16 +74,13 @@ impl Conn {
             info: Arc::new(info),
             unix_peer_sk: open.unix_peer_sk,
             role,
-            believed: false,
-            announced: false,
-            at_hops: false,
+            spoken: Spoken::Undecided,
             lanes: [Lane::default(), Lane::default()],
             waiting: Vec::new(),
             streams,
             shown,
             frames: FrameTeller::new(frames),
             lost_place: [false; 2],
-            foreign: false,
             upgrade: None,
             ending: Ending::default(),
             scheduled: None,
@@ -103,7 +98,7 @@ impl Conn {
 
     pub(crate) fn live(&self) -> Live {
         Live {
-            connections: usize::from(self.announced),
+            connections: usize::from(self.spoken.is_announced()),
             streams: self.streams.live(),
         }
     }
@@ -141,12 +136,12 @@ impl Conn {
         sink: &mut dyn Sink,
     ) {
         self.last_bytes = self.last_bytes.max(at);
-        if self.foreign {
+        if self.spoken == Spoken::Foreign {
             // The client may take a while to understand, and the kernel may take what it says for frames.
             return;
         }
         if bytes.confidence >= Confidence::Plausible {
-            self.believed = true;
+            self.spoken.believe();
         }
         let context = Context {
             at,
@@ -194,7 +189,7 @@ impl Conn {
         analysis: &mut Analysis,
         sink: &mut dyn Sink,
     ) -> bool {
-        if self.announced {
+        if self.spoken.is_announced() {
             self.answered_otherwise(at, unrecognised);
             self.events(analysis, sink);
             return false;
@@ -237,7 +232,7 @@ impl Conn {
         let is_server = self.role.sender(direction) == Some(Endpoint::Server);
         // After an upgrade, HTTP/1.1 is how the connection began.
         if is_server && self.upgrade.is_none() && self.lane(direction).reader.is_none() {
-            self.foreign = true;
+            self.spoken = Spoken::Foreign;
             self.streams.not_http2(Endpoint::Server, spoke, at);
         }
     }
@@ -250,7 +245,7 @@ impl Conn {
         sink: &mut dyn Sink,
     ) {
         if let EndCause::Desync(direction) = end.cause {
-            if self.foreign {
+            if self.spoken == Spoken::Foreign {
                 return;
             }
             self.desync(direction, at, sink);
@@ -309,7 +304,7 @@ impl Conn {
     }
 
     fn leave_hops(&mut self, analysis: &mut Analysis) {
-        if std::mem::take(&mut self.at_hops) {
+        if self.spoken.is_at_hops() {
             analysis.disconnected(&self.info);
         }
     }
@@ -330,7 +325,7 @@ impl Conn {
             };
             let Some(step) = reader.poll() else { break };
             if reader.plausible_frames() >= limits::PLAUSIBLE_FRAMES {
-                self.believed = true;
+                self.spoken.believe();
             }
             self.learn(direction, &step);
             if let Step::Fault(fault) = &step {
@@ -343,7 +338,7 @@ impl Conn {
     /// Hands a step on, or keeps it until it is known what it means.
     fn take(&mut self, direction: Direction, step: Step, context: Context, sink: &mut dyn Sink) {
         match self.role.sender(direction) {
-            Some(sender) if self.announced => self.hand(sender, &step, context, sink),
+            Some(sender) if self.spoken.is_announced() => self.hand(sender, &step, context, sink),
             _ => {
                 self.wait(
                     Waiting {
@@ -363,7 +358,7 @@ impl Conn {
     fn learn(&mut self, direction: Direction, step: &Step) {
         match step {
             Step::Preface => {
-                self.believed = true;
+                self.spoken.believe();
                 self.role.prove(direction, Endpoint::Client);
             }
             Step::Frame {
@@ -413,11 +408,11 @@ impl Conn {
     fn flush(&mut self, sink: &mut dyn Sink) {
         // Not before there is a step: the first may prove another role than the opening made believe, and
         // it must not matter how many records it came in.
-        let is_known = self.believed && self.role.get().is_some();
-        if self.announced || !is_known || self.waiting.is_empty() {
+        let is_known = self.spoken == Spoken::Believed && self.role.get().is_some();
+        if !is_known || self.waiting.is_empty() {
             return;
         }
-        self.announced = true;
+        self.spoken = Spoken::Http2 { at_hops: false };
         let mut info = (*self.info).clone();
         info.protocol = Protocol::Http2;
         info.role = self.role.get();
@@ -490,8 +485,7 @@ impl Conn {
 
     /// Hands on what the stream table has ready.
     fn events(&mut self, analysis: &mut Analysis, sink: &mut dyn Sink) {
-        if self.announced && !self.at_hops {
-            self.at_hops = true;
+        if self.spoken.join_hops() {
             analysis.connected(&self.info);
         }
         while let Some(event) = self.streams.poll() {
@@ -500,22 +494,7 @@ impl Conn {
             match event {
                 StreamEvent::Requested(opening) => analysis.requested(&info, &opening),
                 StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened { info }),
-                StreamEvent::Ended(record) => {
-                    let output = Output::Stream {
-                        info,
-                        record,
-                        findings,
-                    };
-                    sink.accept(&output);
-                    if let Output::Stream {
-                        info,
-                        record,
-                        findings,
-                    } = output
-                    {
-                        analysis.ended(&info, record, &findings, sink);
-                    }
-                }
+                StreamEvent::Ended(record) => self.ended(record, findings, analysis, sink),
                 StreamEvent::GoAway { go_away, .. } => {
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
@@ -524,7 +503,7 @@ impl Conn {
                     self.say(findings, sink);
                     if let Condition::Overdue { .. } = condition.what {
                         let kept = analysis.overdue(&info, &condition);
-                        self.say(kept.into_iter().collect(), sink);
+                        self.say(kept, sink);
                     }
                 }
                 StreamEvent::NotHttp2 { .. }
@@ -542,7 +521,7 @@ impl Conn {
                     open_streams,
                     ..
                 } => {
-                    if self.announced {
+                    if self.spoken.is_announced() {
                         sink.accept(&Output::ConnectionEnded {
                             info,
                             why,
@@ -556,7 +535,24 @@ impl Conn {
         }
     }
 
-    fn say(&self, findings: Vec<crate::anomaly::kind::Finding>, sink: &mut dyn Sink) {
+    /// A stream ended: it is told of, and then what it is a part of.
+    fn ended(
+        &self,
+        record: Arc<StreamRecord>,
+        findings: Vec<Finding>,
+        analysis: &mut Analysis,
+        sink: &mut dyn Sink,
+    ) {
+        let kinds: Vec<Kind> = findings.iter().map(|finding| finding.kind).collect();
+        sink.accept(&Output::Stream {
+            info: Arc::clone(&self.info),
+            record: Arc::clone(&record),
+            findings,
+        });
+        analysis.ended(&self.info, record, &kinds, sink);
+    }
+
+    fn say(&self, findings: impl IntoIterator<Item = Finding>, sink: &mut dyn Sink) {
         for finding in findings {
             sink.accept(&Output::Finding {
                 info: Arc::clone(&self.info),
@@ -567,8 +563,8 @@ impl Conn {
 
     fn loss(&self, at: Timestamp, cause: LossCause, bytes: Option<u64>, sink: &mut dyn Sink) {
         // What a connection loses before it is known to be HTTP/2 is no loss of HTTP/2.
-        if self.announced || matches!(cause, LossCause::Limit(_)) {
-            let connection = self.announced.then(|| Arc::clone(&self.info));
+        if self.spoken.is_announced() || matches!(cause, LossCause::Limit(_)) {
+            let connection = self.spoken.is_announced().then(|| Arc::clone(&self.info));
             sink.accept(&Output::Loss(Loss {
                 connection,
                 at,

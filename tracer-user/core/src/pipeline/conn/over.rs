@@ -1,6 +1,7 @@
 //! A connection's end, and what may have gone by unseen before it.
 
 use super::Conn;
+use super::protocol::Spoken;
 use crate::event::{Boundary, Direction, Timestamp};
 use crate::limits::Limit;
 use crate::pipeline::analysis::Analysis;
@@ -11,7 +12,7 @@ impl Conn {
     /// The connection is over: records at the very end of a direction may have been lost, and nothing else
     /// would tell.
     pub(super) fn miss_the_end(&mut self, at: Timestamp, sink: &mut dyn Sink) {
-        if self.foreign {
+        if self.spoken == Spoken::Foreign {
             return;
         }
         let context = Context {
@@ -41,7 +42,7 @@ impl Conn {
 
     /// The kernel's walker lost its place: what follows in this direction starts anew.
     pub(super) fn desync(&mut self, direction: Direction, at: Timestamp, sink: &mut dyn Sink) {
-        if self.announced {
+        if self.spoken.is_announced() {
             self.loss(at, LossCause::Desync, None, sink);
             if let Some(sender) = self.role.sender(direction) {
                 self.streams.lost(sender, at);
@@ -50,7 +51,7 @@ impl Conn {
             // It only looked like frames: nothing of it counts.
             self.waiting
                 .retain(|waiting| waiting.direction != direction);
-            self.believed = false;
+            self.spoken.doubt();
         }
         if let Some(reader) = self.lane(direction).reader.as_mut() {
             reader.gap(None, Boundary::Unknown);
