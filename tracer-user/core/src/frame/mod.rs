@@ -145,14 +145,24 @@ pub struct HeaderBlock {
 }
 
 impl HeaderBlock {
-    /// The first value of the field `name` (lower case): `Some(None)` when the field is there and its
-    /// value is unseen, `None` when no seen name matches.
+    /// The first field with this name (lower case), among those whose name is seen.
     #[must_use]
-    pub fn value(&self, name: &[u8]) -> Option<Option<&Bytes>> {
+    pub fn field(&self, name: &[u8]) -> Option<&Field> {
         self.fields
             .iter()
-            .find(|f| f.name.as_deref() == Some(name))
-            .map(|f| f.value.as_ref())
+            .find(|field| field.name.as_deref() == Some(name))
+    }
+
+    /// The field is there, whether or not its value is seen.
+    #[must_use]
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.field(name).is_some()
+    }
+
+    /// Its value, if it is there and seen.
+    #[must_use]
+    pub fn value(&self, name: &[u8]) -> Option<&Bytes> {
+        self.field(name)?.value.as_ref()
     }
 }
 

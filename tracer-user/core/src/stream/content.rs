@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::connection::Endpoint;
-use crate::frame::HeaderBlock;
+use crate::frame::{Field, HeaderBlock};
 use crate::limits;
 use crate::stream::digest;
 use crate::stream::fields::Broken;
@@ -70,11 +70,11 @@ pub(super) struct Content {
 impl Content {
     /// The request's HEADERS.
     pub(super) fn request(&mut self, block: &HeaderBlock, shown: &Shown) {
-        if let Some(Some(path)) = block.value(b":path") {
+        if let Some(path) = block.value(b":path") {
             self.path = Some(shown_value(b":path", path));
         }
         self.request_type = seen(block, b"content-type").map(Media::of);
-        if let Some(Some(agent)) = block.value(b"user-agent") {
+        if let Some(agent) = block.value(b"user-agent") {
             self.user_agent = UserAgent::of(agent);
         }
         self.method = seen(block, b":method").map(|method| match method {
@@ -86,7 +86,6 @@ impl Content {
         self.request_encoding = seen(block, b"grpc-encoding").map(|_| ());
         self.timeout = block
             .value(b"grpc-timeout")
-            .flatten()
             .and_then(|value| timeout::parse(value));
         self.keep(block, shown, true);
     }
@@ -124,12 +123,12 @@ impl Content {
     pub(super) fn response(&mut self, block: &HeaderBlock, shown: &Shown) {
         self.http_status = status(block);
         self.response_coding = digest::coding(block);
-        let coding = block.value(b"content-encoding").flatten();
+        let coding = block.value(b"content-encoding");
         self.response_is_coded = coding.is_some_and(|coding| &coding[..] != b"identity");
         self.response_type = seen(block, b"content-type").map(Media::of);
         self.response_length = length(block);
         self.response_encoding = seen(block, b"grpc-encoding").map(|_| ());
-        if let Some(Some(value)) = block.value(b"content-type") {
+        if let Some(value) = block.value(b"content-type") {
             self.response_content_type = Some(shown_value(b"content-type", media::essence(value)));
         }
         self.keep(block, shown, false);
@@ -289,15 +288,17 @@ fn length(block: &HeaderBlock) -> Seen<u64> {
 pub(super) fn shows_request(block: &HeaderBlock) -> bool {
     [&b":method"[..], b":scheme", b":path", b":authority"]
         .iter()
-        .any(|name| block.value(name).is_some())
+        .any(|name| block.has(name))
 }
 
 /// The value of a field: absent only if the whole block was decoded.
 fn seen<'a>(block: &'a HeaderBlock, name: &[u8]) -> Seen<&'a [u8]> {
-    match block.value(name) {
-        Some(Some(value)) => Seen::Value(value),
+    match block.field(name) {
+        Some(Field {
+            value: Some(value), ..
+        }) => Seen::Value(value),
         None if block.complete => Seen::Absent,
-        None | Some(None) => Seen::Unknown,
+        None | Some(Field { value: None, .. }) => Seen::Unknown,
     }
 }
 

@@ -149,7 +149,7 @@ pub fn path(value: &str) -> u64 {
 pub fn coding(block: &HeaderBlock) -> u64 {
     [&b"content-encoding"[..], b"grpc-encoding"]
         .into_iter()
-        .filter_map(|name| Some((name, block.value(name)??)))
+        .filter_map(|name| Some((name, block.value(name)?)))
         .filter(|(_, value)| &value[..] != b"identity")
         .fold(0, |sum, (name, value)| {
             sum.wrapping_add(hash(value, hash(name, 2)))

@@ -159,7 +159,7 @@ fn of_connection(name: &[u8], field: &Field, section: Section) -> Option<Broken>
 
 /// Pseudo-header fields that must be there.
 fn missing(block: &HeaderBlock, section: Section) -> Option<Broken> {
-    let absent = |name: &[u8]| block.value(name).is_none();
+    let absent = |name: &[u8]| !block.has(name);
     if !block.complete {
         return None;
     }
@@ -167,7 +167,6 @@ fn missing(block: &HeaderBlock, section: Section) -> Option<Broken> {
         Section::Request => {
             let connect = block
                 .value(b":method")
-                .flatten()
                 .is_some_and(|method| method.as_ref() == b"CONNECT");
             // CONNECT has an authority alone (section 8.5), unless it is extended (RFC 8441).
             let broken = if connect && absent(b":protocol") {
@@ -189,16 +188,13 @@ fn missing(block: &HeaderBlock, section: Section) -> Option<Broken> {
 fn of_grpc(block: &HeaderBlock, section: Section) -> Option<Broken> {
     let grpc = block
         .value(b"content-type")
-        .flatten()
         .is_some_and(|value| Media::of(value) == Media::Grpc);
     if !grpc {
         return None;
     }
     match section {
-        Section::Request if block.complete && block.value(b"te").is_none() => {
-            light(Rule::GrpcWithoutTe)
-        }
-        Section::Response { end_stream: false } if block.value(b"grpc-status").is_some() => {
+        Section::Request if block.complete && !block.has(b"te") => light(Rule::GrpcWithoutTe),
+        Section::Response { end_stream: false } if block.has(b"grpc-status") => {
             light(Rule::GrpcStatusTooEarly)
         }
         _ => None,

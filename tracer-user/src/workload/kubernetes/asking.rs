@@ -30,8 +30,10 @@ pub(super) struct TaskContext {
 /// # Errors
 /// What is asked for explicitly cannot be used. What may come later (an API server, a role) is waited for.
 pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
-    let Some(access) = access(settings)? else {
-        return Ok(None);
+    let access = match asked(settings)? {
+        Asked::Nobody => return Ok(None),
+        Asked::Runtime => None,
+        Asked::ApiServer(access) => Some(access),
     };
     let node = node_name(settings);
     let shared = TaskContext {
@@ -89,8 +91,18 @@ async fn run(
     }
 }
 
-/// Where the API server is to be asked: None when nothing is asked at all, Some(None) when only the runtime is.
-fn access(settings: &Settings) -> anyhow::Result<Option<Option<Access>>> {
+/// Who is asked for pods.
+enum Asked {
+    /// Nobody.
+    Nobody,
+    /// The container runtime alone, or whoever tells them without being asked.
+    Runtime,
+    /// The API server too.
+    ApiServer(Access),
+}
+
+/// Who is to be asked.
+fn asked(settings: &Settings) -> anyhow::Result<Asked> {
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let configured = settings.kubeconfig.as_deref();
     if let Some(path) = configured
@@ -105,19 +117,21 @@ fn access(settings: &Settings) -> anyhow::Result<Option<Option<Access>>> {
     let api = configured
         .map(|path| Access::Kubeconfig(path.to_owned()))
         .or_else(|| in_pod.then_some(Access::ServiceAccount));
-    match settings.mode {
-        Mode::Off => Ok(None),
-        Mode::Cri | Mode::Told => Ok(Some(None)),
-        Mode::Api if api.is_none() => bail!(
+    Ok(match (settings.mode, api) {
+        (Mode::Off, _) => Asked::Nobody,
+        (Mode::Cri | Mode::Told, _) => Asked::Runtime,
+        (Mode::Api | Mode::Auto, Some(access)) => Asked::ApiServer(access),
+        (Mode::Api, None) => bail!(
             "nothing says where the API server is (run h2trace in a pod, or give --kubeconfig PATH)"
         ),
-        Mode::Api => Ok(Some(api)),
-        Mode::Auto if api.is_some() => Ok(Some(api)),
         // Cgroups of pods alone are no node: they may be left from one.
-        Mode::Auto => Ok((settings.cri_socket.is_some()
-            || cgroup::has_pods() && Runtime::is_there())
-        .then_some(None)),
-    }
+        (Mode::Auto, None)
+            if settings.cri_socket.is_some() || cgroup::has_pods() && Runtime::is_there() =>
+        {
+            Asked::Runtime
+        }
+        (Mode::Auto, None) => Asked::Nobody,
+    })
 }
 
 /// As the kubelet names the node: by the host's name in lower case, if not told otherwise.

@@ -95,27 +95,30 @@ pub(super) struct ConditionFinding {
     pub(super) summary: String,
 }
 
-/// The stream was reset because a rule of flow control had been broken: that is what is to be said, not
-/// that it was reset.
-pub(super) fn answered(record: &StreamRecord) -> Option<Option<Finding>> {
-    let fault = record.flow.fault?;
-    let reset = record.resets.first()?;
-    let answers = reset.sender != fault.sender
+/// The stream was reset because a rule of flow control had been broken.
+pub(super) fn is_answered(record: &StreamRecord) -> bool {
+    let (Some(fault), Some(reset)) = (&record.flow.fault, record.resets.first()) else {
+        return false;
+    };
+    reset.sender != fault.sender
         && matches!(
             reset.code,
             ErrorCode::FLOW_CONTROL_ERROR | ErrorCode::PROTOCOL_ERROR
-        );
-    answers.then(|| {
-        let mut found = of_fault(record, &fault)?;
-        found.summary.push_str(&format!(
-            "; the {} reset the stream with {}",
-            reset.sender, reset.code
-        ));
-        found.code = Some(reset.code);
-        found.request_phase = reset.request_phase;
-        found.response_phase = reset.response_phase;
-        Some(found)
-    })
+        )
+}
+
+/// What is to be said of such a reset instead: the rule that was broken, unless that has been told.
+pub(super) fn answer(record: &StreamRecord) -> Option<Finding> {
+    let reset = record.resets.first()?;
+    let mut found = of_fault(record, record.flow.fault.as_ref()?)?;
+    found.summary.push_str(&format!(
+        "; the {} reset the stream with {}",
+        reset.sender, reset.code
+    ));
+    found.code = Some(reset.code);
+    found.request_phase = reset.request_phase;
+    found.response_phase = reset.response_phase;
+    Some(found)
 }
 
 /// A rule of flow control was broken on the stream, and nothing has told it yet.

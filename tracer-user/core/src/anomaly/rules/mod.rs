@@ -199,7 +199,7 @@ impl Rules {
         if !by_server {
             self.content(record, &mut findings);
         }
-        if flow_control::answered(record).is_none() {
+        if !flow_control::is_answered(record) {
             findings.extend(flow_control::unanswered(record));
         }
         findings.extend(offence);
@@ -288,8 +288,8 @@ fn on_connection(
 
 /// The finding about the RST_STREAM: what it answered, if that is known.
 fn of_reset(record: &StreamRecord) -> Option<Finding> {
-    if let Some(fault) = flow_control::answered(record) {
-        return fault;
+    if flow_control::is_answered(record) {
+        return flow_control::answer(record);
     }
     if reset::is_provoked(record) {
         // The rule that the other end had broken is the finding.

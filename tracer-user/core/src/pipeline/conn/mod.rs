@@ -365,9 +365,9 @@ impl Conn {
                 frame: Frame::Headers { block, .. },
                 ..
             } if self.role.get().is_none() => {
-                if block.value(b":status").is_some() {
+                if block.has(b":status") {
                     self.role.prove(direction, Endpoint::Server);
-                } else if block.value(b":method").is_some() || block.value(b":scheme").is_some() {
+                } else if block.has(b":method") || block.has(b":scheme") {
                     self.role.prove(direction, Endpoint::Client);
                 }
             }

@@ -207,9 +207,7 @@ impl Stream {
             && (half.headers_at.is_none()
                 || (!end_stream && self.content.http_status == Seen::Unknown));
         let is_response = first
-            && (self.response.state == HalfState::Idle
-                || !end_stream
-                || block.value(b":status").is_some());
+            && (self.response.state == HalfState::Idle || !end_stream || block.has(b":status"));
         let mut note = String::new();
         if counts {
             let on = if is_response {
