@@ -79,26 +79,7 @@ impl FrameTeller {
                 open.data = Some(seen);
             }
             Step::DataEnd(_) => told.extend(open.data.take()),
-            Step::Violation(violation) => {
-                let data = open.data.as_mut().filter(|data| {
-                    violation.frame.frame_type == frame_type::DATA
-                        && data.head.stream_id == violation.frame.stream_id
-                });
-                match data {
-                    Some(data) => {
-                        data.violation.get_or_insert_with(|| violation.clone());
-                    }
-                    // Of several rules that one frame breaks, the first counts.
-                    None if open
-                        .violation
-                        .as_ref()
-                        .is_some_and(|(_, v)| v.frame == violation.frame) => {}
-                    None => {
-                        open.flush(sender, &mut told);
-                        open.violation = Some((at, violation.clone()));
-                    }
-                }
-            }
+            Step::Violation(violation) => open.breaks(violation, at, sender, &mut told),
             Step::Frame { len, flags, frame } => {
                 let head = Head {
                     len: *len,
@@ -140,6 +121,34 @@ impl FrameTeller {
 }
 
 impl Open {
+    /// A rule was broken: by the DATA that is going by, or by a frame that may still be told.
+    fn breaks(
+        &mut self,
+        violation: &Violation,
+        at: Timestamp,
+        sender: Endpoint,
+        told: &mut Vec<FrameSeen>,
+    ) {
+        let data = self.data.as_mut().filter(|data| {
+            violation.frame.frame_type == frame_type::DATA
+                && data.head.stream_id == violation.frame.stream_id
+        });
+        match data {
+            Some(data) => {
+                data.violation.get_or_insert_with(|| violation.clone());
+            }
+            // Of several rules that one frame breaks, the first counts.
+            None if self
+                .violation
+                .as_ref()
+                .is_some_and(|(_, v)| v.frame == violation.frame) => {}
+            None => {
+                self.flush(sender, told);
+                self.violation = Some((at, violation.clone()));
+            }
+        }
+    }
+
     /// The violation that `head` is the frame of.
     fn violation_of(&mut self, head: &Head) -> Option<Violation> {
         let (_, violation) = self.violation.as_ref()?;

@@ -8,7 +8,7 @@ use crate::stream::live::{Phases, Stream};
 use crate::stream::pair::Pair;
 use crate::stream::phase;
 use crate::stream::record::{
-    EndStreamOn, Messages, Outcome, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord, Tier,
+    EndStreamOn, Half, Messages, Outcome, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord, Tier,
 };
 use crate::stream::settings::PeerSettings;
 
@@ -46,25 +46,7 @@ pub(super) fn record(
         stream.whole = false;
     }
     let end = end(&stream, forced);
-    let out_of_sight = matches!(end, StreamEnd::Evicted | StreamEnd::Unseen);
-    let trailers_only = stream.trailers_only && grpc != Seen::Absent;
-    let trailers = match (stream.trailers_seen, phases.response) {
-        // A response of one HEADERS frame has trailers only in gRPC.
-        (true, _) if !stream.trailers_only || trailers_only => Seen::Value(()),
-        (true, _) | (false, Some(ResponsePhase::R3)) => Seen::Absent,
-        (false, Some(_)) if !out_of_sight => Seen::Absent,
-        (false, _) => Seen::Unknown,
-    };
-    let grpc_status = match trailers {
-        Seen::Value(()) => stream.content.grpc_status,
-        Seen::Absent => Seen::Absent,
-        Seen::Unknown => Seen::Unknown,
-    };
-    let http_status = match (stream.response.half.headers_at, phases.response) {
-        (Some(_), _) => stream.content.http_status,
-        (None, Some(ResponsePhase::R0)) if !out_of_sight => Seen::Absent,
-        (None, _) => Seen::Unknown,
-    };
+    let answer = Answer::of(&stream, grpc, phases.response, end);
     let tier =
         if stream.beginning_seen && stream.whole && stream.n_blocks > 0 && stream.blocks_complete {
             Tier::T1
@@ -74,7 +56,7 @@ pub(super) fn record(
     if grpc == Seen::Value(()) {
         stream.check_prefixes();
     }
-    let content_length = stream.content.content_length();
+    let [request, response] = halves(&mut stream, grpc, announced);
     let mut record = StreamRecord {
         connection,
         role,
@@ -85,20 +67,20 @@ pub(super) fn record(
         beginning_seen: stream.beginning_seen,
         whole: stream.whole,
         pushed: stream.pushed,
-        request: stream.request.half,
-        response: stream.response.half,
+        request,
+        response,
         request_phase: phases.request,
         response_phase: phases.response,
-        trailers,
-        trailers_only,
+        trailers: answer.trailers,
+        trailers_only: answer.trailers_only,
         grpc,
         grpc_web: stream.content.grpc_web(),
         path: stream.content.path,
-        http_status,
+        http_status: answer.http_status,
         response_content_type: stream.content.response_content_type,
         user_agent: stream.content.user_agent,
         response_coding: stream.content.response_coding,
-        grpc_status,
+        grpc_status: answer.grpc_status,
         grpc_status_malformed: stream.content.grpc_status_malformed,
         malformed: stream.content.malformed,
         timeout: stream.content.timeout,
@@ -111,23 +93,69 @@ pub(super) fn record(
         conduct: stream.conduct.map(|conduct| *conduct).unwrap_or_default(),
         story: stream.story.into_moments(grpc != Seen::Absent),
     };
-    (
-        record.request.content_length,
-        record.response.content_length,
-    ) = content_length;
-    record.request.header_list_limit = announced.server.max_header_list_size;
-    record.response.header_list_limit = announced.client.max_header_list_size;
-    record.request.windows_at_end = stream.windows_at_end.client;
-    record.response.windows_at_end = stream.windows_at_end.server;
-    if grpc == Seen::Absent {
-        record.request.messages = Messages::default();
-        record.response.messages = Messages::default();
-    } else {
-        record.request.messages = stream.request.messages.messages();
-        record.response.messages = stream.response.messages.messages();
-    }
     record.outcome = outcome(&record);
     record
+}
+
+/// What the client and the server sent, with what is only known at the end.
+fn halves(stream: &mut Stream, grpc: Seen<()>, announced: &Pair<PeerSettings>) -> [Half; 2] {
+    let mut request = std::mem::take(&mut stream.request.half);
+    let mut response = std::mem::take(&mut stream.response.half);
+    (request.content_length, response.content_length) = stream.content.content_length();
+    request.header_list_limit = announced.server.max_header_list_size;
+    response.header_list_limit = announced.client.max_header_list_size;
+    request.windows_at_end = stream.windows_at_end.client;
+    response.windows_at_end = stream.windows_at_end.server;
+    (request.messages, response.messages) = if grpc == Seen::Absent {
+        (Messages::default(), Messages::default())
+    } else {
+        (
+            stream.request.messages.messages(),
+            stream.response.messages.messages(),
+        )
+    };
+    [request, response]
+}
+
+/// What the server's HEADERS said, as far as they were seen or certainly did not come.
+struct Answer {
+    http_status: Seen<u16>,
+    trailers: Seen<()>,
+    trailers_only: bool,
+    grpc_status: Seen<u32>,
+}
+
+impl Answer {
+    fn of(
+        stream: &Stream,
+        grpc: Seen<()>,
+        response: Option<ResponsePhase>,
+        end: StreamEnd,
+    ) -> Answer {
+        let out_of_sight = matches!(end, StreamEnd::Evicted | StreamEnd::Unseen);
+        let trailers_only = stream.trailers_only && grpc != Seen::Absent;
+        let trailers = match (stream.trailers_seen, response) {
+            // A response of one HEADERS frame has trailers only in gRPC.
+            (true, _) if !stream.trailers_only || trailers_only => Seen::Value(()),
+            (true, _) | (false, Some(ResponsePhase::R3)) => Seen::Absent,
+            (false, Some(_)) if !out_of_sight => Seen::Absent,
+            (false, _) => Seen::Unknown,
+        };
+        Answer {
+            http_status: match (stream.response.half.headers_at, response) {
+                (Some(_), _) => stream.content.http_status,
+                (None, Some(ResponsePhase::R0)) if !out_of_sight => Seen::Absent,
+                (None, _) => Seen::Unknown,
+            },
+            trailers,
+            trailers_only,
+            grpc_status: match trailers {
+                Seen::Value(()) => stream.content.grpc_status,
+                Seen::Absent => Seen::Absent,
+                Seen::Unknown => Seen::Unknown,
+            },
+        }
+    }
 }
 
 /// Whether the stream is gRPC. Where no field tells, its framing may: a request of whole length-prefixed

@@ -15,7 +15,7 @@ use super::flow::{Flow, Placed};
 use super::process::EndNote;
 use super::reassembly::Counts;
 use super::tcp::Segment;
-use speech::Speech;
+use speech::{Piece, Speech};
 
 /// Where events go, and what is counted on the way.
 pub(in crate::capture) struct Out<'a> {
@@ -197,7 +197,13 @@ impl Connection {
                 Placed::Implausible => out.counts.implausible += 1,
                 Placed::Waits { ahead } => out.counts.out_of_order += u64::from(ahead),
                 Placed::Next { offset, bytes, cut } => {
-                    self.bytes(side, at, offset, bytes, cut, out);
+                    let piece = Piece {
+                        at,
+                        offset,
+                        bytes,
+                        cut,
+                    };
+                    self.bytes(side, piece, out);
                 }
             }
         }
@@ -229,8 +235,13 @@ impl Connection {
             out.counts.gaps += 1;
             out.counts.lost_bytes += lost;
             // The place of the next byte tells the loss; say it now, before anything that answers it.
-            let offset = self.flow(side).next();
-            self.bytes(side, now, offset, &[], 0, out);
+            let nothing = Piece {
+                at: now,
+                offset: self.flow(side).next(),
+                bytes: &[],
+                cut: 0,
+            };
+            self.bytes(side, nothing, out);
         }
         self.drain(now, out);
     }
@@ -283,7 +294,7 @@ impl Connection {
                     && let Some(run) = self.flow_mut(side).ready(now)
                 {
                     progress = true;
-                    self.bytes(side, run.at, run.offset, &run.bytes, run.cut, out);
+                    self.bytes(side, Piece::from(&run), out);
                 }
             }
         }
@@ -317,20 +328,12 @@ impl Connection {
     }
 
     /// Bytes in order, or with a jump of the offset where some were lost.
-    fn bytes(
-        &mut self,
-        side: usize,
-        at: Timestamp,
-        offset: u64,
-        bytes: &[u8],
-        cut: u32,
-        out: &mut Out<'_>,
-    ) {
-        let at = at.max(self.last_at);
-        self.last_at = at;
-        out.counts.cut_bytes += u64::from(cut);
-        out.counts.bytes += bytes.len() as u64;
-        self.speak(self.direction(side), at, offset, bytes, cut, out);
+    fn bytes(&mut self, side: usize, mut piece: Piece<'_>, out: &mut Out<'_>) {
+        piece.at = piece.at.max(self.last_at);
+        self.last_at = piece.at;
+        out.counts.cut_bytes += u64::from(piece.cut);
+        out.counts.bytes += piece.bytes.len() as u64;
+        self.speak(self.direction(side), piece, out);
     }
 
     fn open(&mut self, out: &mut Out<'_>) {

@@ -21,6 +21,26 @@ const RIGHT_HERE: Boundary = Boundary::At {
     stream_id: 0,
 };
 
+/// A run of bytes in order, and how many after them were not captured.
+#[derive(Clone, Copy)]
+pub(super) struct Piece<'a> {
+    pub(super) at: Timestamp,
+    pub(super) offset: u64,
+    pub(super) bytes: &'a [u8],
+    pub(super) cut: u32,
+}
+
+impl<'a> From<&'a Run> for Piece<'a> {
+    fn from(run: &'a Run) -> Piece<'a> {
+        Piece {
+            at: run.at,
+            offset: run.offset,
+            bytes: &run.bytes,
+            cut: run.cut,
+        }
+    }
+}
+
 /// What the connection speaks, as far as is known.
 pub(super) enum Speech {
     /// Too little seen. What came waits here in the order it came.
@@ -45,18 +65,16 @@ pub(super) enum Speech {
 }
 
 impl Connection {
-    pub(super) fn speak(
-        &mut self,
-        direction: Direction,
-        at: Timestamp,
-        offset: u64,
-        bytes: &[u8],
-        cut: u32,
-        out: &mut Out<'_>,
-    ) {
+    pub(super) fn speak(&mut self, direction: Direction, piece: Piece<'_>, out: &mut Out<'_>) {
+        let Piece {
+            at,
+            offset,
+            bytes,
+            cut,
+        } = piece;
         match &mut self.speech {
             Speech::Other | Speech::Refused => {}
-            Speech::Followed { .. } => self.follow(direction, at, offset, bytes, cut, out),
+            Speech::Followed { .. } => self.follow(direction, piece, out),
             Speech::Undecided { held, len } => {
                 *len += bytes.len();
                 let run = Run {
@@ -88,7 +106,12 @@ impl Connection {
                 let after = bytes.len().saturating_sub(len - head);
                 let rest = bytes.get(after..).unwrap_or_default();
                 if !rest.is_empty() || cut > 0 {
-                    self.speak(direction, at, offset + after as u64, rest, cut, out);
+                    let rest = Piece {
+                        offset: offset + after as u64,
+                        bytes: rest,
+                        ..piece
+                    };
+                    self.speak(direction, rest, out);
                 }
             }
         }
@@ -172,7 +195,7 @@ impl Connection {
         }
         for (direction, run) in held {
             if !run.bytes.is_empty() || run.cut > 0 {
-                self.speak(direction, run.at, run.offset, &run.bytes, run.cut, out);
+                self.speak(direction, Piece::from(&run), out);
             }
         }
     }
@@ -216,22 +239,14 @@ impl Connection {
     }
 
     /// Bytes of a connection that is followed.
-    fn follow(
-        &mut self,
-        direction: Direction,
-        at: Timestamp,
-        offset: u64,
-        bytes: &[u8],
-        cut: u32,
-        out: &mut Out<'_>,
-    ) {
-        let begins = direction == Direction::Rx && offset == 0 && self.from_syn;
-        if begins && self.answered_otherwise(at, bytes, out) {
+    fn follow(&mut self, direction: Direction, piece: Piece<'_>, out: &mut Out<'_>) {
+        let begins = direction == Direction::Rx && piece.offset == 0 && self.from_syn;
+        if begins && self.answered_otherwise(piece.at, piece.bytes, out) {
             return;
         }
         if direction == Direction::Rx && self.check_server {
             self.check_server = false;
-            if first(bytes) != First::Settings {
+            if first(piece.bytes) != First::Settings {
                 let [_, server] = &mut self.shift;
                 *server = NOT_THE_BEGINNING;
             }
@@ -250,47 +265,70 @@ impl Connection {
             boundary = RIGHT_HERE;
         }
         if let (Direction::Tx, Some(before)) = (direction, before_preface.as_mut()) {
-            before.extend_from_slice(bytes);
-            let Some(at_byte) = find(before, PREFACE) else {
-                // Enough to find a preface that has begun.
-                let kept = before.len().saturating_sub(PREFACE.len() - 1);
-                before.drain(..kept);
+            let Some(rest) = from_preface(before, piece.bytes) else {
                 return;
             };
-            let rest = before.split_off(at_byte);
             *before_preface = None;
             *confidence = Confidence::Preface;
-            let from = (offset + bytes.len() as u64).saturating_sub(rest.len() as u64);
-            return self.follow(direction, at, from, &rest, cut, out);
+            let end = piece.offset + piece.bytes.len() as u64;
+            let rest = Piece {
+                offset: end.saturating_sub(rest.len() as u64),
+                bytes: &rest,
+                ..piece
+            };
+            return self.follow(direction, rest, out);
         }
         let confidence = *confidence;
+        self.tell_bytes(direction, piece, (boundary, confidence), out);
+    }
+
+    /// The event of a run of bytes.
+    fn tell_bytes(
+        &self,
+        direction: Direction,
+        piece: Piece<'_>,
+        (boundary, confidence): (Boundary, Confidence),
+        out: &mut Out<'_>,
+    ) {
         let shift = self.shift.get(direction.index()).copied().unwrap_or(0);
         out.encoded.clear();
-        let captured = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let captured = u32::try_from(piece.bytes.len()).unwrap_or(u32::MAX);
         if captured > 0 {
             out.encoded.extend_from_slice(&captured.to_le_bytes());
-            out.encoded.extend_from_slice(bytes);
+            out.encoded.extend_from_slice(piece.bytes);
         }
-        if cut > 0 {
-            let hole = cut | tracer_ebpf::event::SEGMENT_HOLE;
+        if piece.cut > 0 {
+            let hole = piece.cut | tracer_ebpf::event::SEGMENT_HOLE;
             out.encoded.extend_from_slice(&hole.to_le_bytes());
         }
         let what = What::Bytes(Bytes {
             direction,
-            offset: offset.saturating_add(shift),
-            total: captured.saturating_add(cut),
+            offset: piece.offset.saturating_add(shift),
+            total: captured.saturating_add(piece.cut),
             boundary,
             confidence,
             encoded: out.encoded,
         });
         let event = Event {
-            at,
+            at: piece.at,
             socket: self.key,
             task: self.task(),
             what,
         };
         (out.take)(&event);
     }
+}
+
+/// The bytes from the client's preface on, once it is whole; `before` keeps what it may have begun in.
+fn from_preface(before: &mut Vec<u8>, bytes: &[u8]) -> Option<Vec<u8>> {
+    before.extend_from_slice(bytes);
+    let Some(at) = find(before, PREFACE) else {
+        // Enough to find a preface that has begun.
+        let kept = before.len().saturating_sub(PREFACE.len() - 1);
+        before.drain(..kept);
+        return None;
+    };
+    Some(before.split_off(at))
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

@@ -263,121 +263,155 @@ fn verdict_on(left: &StreamRecord, right: &StreamRecord) -> String {
     text
 }
 
+/// What the client says of its calls, and what h2trace says of them.
+struct Compared<'a> {
+    failed: BTreeSet<&'a str>,
+    flagged: BTreeSet<&'a str>,
+    n_calls: usize,
+    n_at_client: usize,
+    n_upstream: usize,
+    n_upstream_complete: usize,
+    n_upstream_flagged: usize,
+    n_benign_resets: usize,
+}
+
+impl<'a> Compared<'a> {
+    fn of(scene: &'a Scene<'_>) -> Compared<'a> {
+        let at_client = scene.seen.at(Part::Client, Endpoint::Client);
+        let upstream = scene.seen.at(Part::Proxy, Endpoint::Client);
+        Compared {
+            failed: scene
+                .said
+                .client
+                .failed()
+                .map(|call| call.request_id.as_str())
+                .collect(),
+            flagged: at_client
+                .iter()
+                .filter(|(_, stream)| stream.is_flagged())
+                .map(|(id, _)| *id)
+                .collect(),
+            n_calls: scene.said.client.calls.len(),
+            n_at_client: at_client.len(),
+            n_upstream: upstream.len(),
+            n_upstream_complete: upstream
+                .values()
+                .filter(|stream| is_complete(&stream.record))
+                .count(),
+            n_upstream_flagged: upstream
+                .values()
+                .filter(|stream| stream.is_flagged())
+                .count(),
+            n_benign_resets: at_client
+                .values()
+                .filter(|stream| !stream.record.resets.is_empty() && !stream.is_flagged())
+                .count(),
+        }
+    }
+
+    fn figures(&self, out: &mut Vec<String>, scene: &Scene<'_>) {
+        heading(out, "All calls");
+        out.push(format!(
+            "  the client says     {:>4} of {} failed",
+            self.failed.len(),
+            self.n_calls
+        ));
+        let same = if self.failed == self.flagged {
+            ": the same calls (by x-request-id)"
+        } else {
+            ""
+        };
+        out.push(format!(
+            "  h2trace says        {:>4} of {} broke between client and proxy{same}",
+            self.flagged.len(),
+            self.n_at_client
+        ));
+        out.push(format!(
+            "                      {:>4} of {} were complete between proxy and server",
+            self.n_upstream_complete, self.n_upstream
+        ));
+        let joins = joins(scene);
+        out.push(format!(
+            "                      {:>4} of {} were joined on both sides of the proxy{}",
+            joins.n_joined, joins.n_requests, joins.how
+        ));
+        if self.n_benign_resets > 0 {
+            out.push(format!(
+                "                      {:>4} were reset after a complete response: legal, so not flagged",
+                self.n_benign_resets
+            ));
+        }
+    }
+
+    /// Where the two differ.
+    fn faults(&self, scene: &Scene<'_>) -> Vec<String> {
+        let (failed, flagged) = (&self.failed, &self.flagged);
+        let mut wrong = Vec::new();
+        let only = |a: &BTreeSet<&str>, b: &BTreeSet<&str>| {
+            a.difference(b)
+                .copied()
+                .take(5)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        if !failed.is_subset(flagged) {
+            wrong.push(format!(
+                "failed and not flagged by h2trace: {}",
+                only(failed, flagged)
+            ));
+        }
+        if !flagged.is_subset(failed) {
+            wrong.push(format!(
+                "flagged by h2trace and not failed: {}",
+                only(flagged, failed)
+            ));
+        }
+        if self.n_at_client != self.n_calls {
+            wrong.push(format!(
+                "h2trace saw {} calls of {} at the client",
+                self.n_at_client, self.n_calls
+            ));
+        }
+        if self.n_upstream_complete != self.n_calls || self.n_upstream_flagged > 0 {
+            wrong.push(format!(
+                "h2trace saw {} complete and {} broken calls between proxy and server",
+                self.n_upstream_complete, self.n_upstream_flagged
+            ));
+        }
+        let named: BTreeSet<&str> = scene
+            .seen
+            .hops()
+            .filter(|hop| hop.is_flagged())
+            .filter_map(SeenHop::request_id)
+            .collect();
+        if named != *failed {
+            wrong.push(format!(
+                "of {} requests h2trace says that the proxy broke them, and {} calls failed",
+                named.len(),
+                failed.len()
+            ));
+        }
+        if !wrong.is_empty() && scene.seen.n_losses() > 0 {
+            wrong.push(format!(
+                "h2trace lost sight {} times",
+                scene.seen.n_losses()
+            ));
+        }
+        wrong
+    }
+}
+
 /// Compares the client's failed calls with the flagged ones; true when they are the same.
 fn comparison(out: &mut Vec<String>, scene: &Scene<'_>) -> bool {
-    let at_client = scene.seen.at(Part::Client, Endpoint::Client);
-    let upstream = scene.seen.at(Part::Proxy, Endpoint::Client);
-    let failed: BTreeSet<&str> = scene
-        .said
-        .client
-        .failed()
-        .map(|call| call.request_id.as_str())
-        .collect();
-    let flagged: BTreeSet<&str> = at_client
-        .iter()
-        .filter(|(_, stream)| stream.is_flagged())
-        .map(|(id, _)| *id)
-        .collect();
-    let n_calls = scene.said.client.calls.len();
-    let n_upstream_complete = upstream
-        .values()
-        .filter(|stream| is_complete(&stream.record))
-        .count();
-    let n_upstream_flagged = upstream
-        .values()
-        .filter(|stream| stream.is_flagged())
-        .count();
-    let n_benign_resets = at_client
-        .values()
-        .filter(|stream| !stream.record.resets.is_empty() && !stream.is_flagged())
-        .count();
-
-    heading(out, "All calls");
-    out.push(format!(
-        "  the client says     {:>4} of {n_calls} failed",
-        failed.len()
-    ));
-    let same = if failed == flagged {
-        ": the same calls (by x-request-id)"
-    } else {
-        ""
-    };
-    out.push(format!(
-        "  h2trace says        {:>4} of {} broke between client and proxy{same}",
-        flagged.len(),
-        at_client.len()
-    ));
-    out.push(format!(
-        "                      {n_upstream_complete:>4} of {} were complete between proxy and server",
-        upstream.len()
-    ));
-    let joins = joins(scene);
-    out.push(format!(
-        "                      {:>4} of {} were joined on both sides of the proxy{}",
-        joins.n_joined, joins.n_requests, joins.how
-    ));
-    if n_benign_resets > 0 {
-        out.push(format!(
-            "                      {n_benign_resets:>4} were reset after a complete response: legal, so not flagged"
-        ));
-    }
-
-    let mut wrong = Vec::new();
-    let only = |a: &BTreeSet<&str>, b: &BTreeSet<&str>| {
-        a.difference(b)
-            .copied()
-            .take(5)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    if !failed.is_subset(&flagged) {
-        wrong.push(format!(
-            "failed and not flagged by h2trace: {}",
-            only(&failed, &flagged)
-        ));
-    }
-    if !flagged.is_subset(&failed) {
-        wrong.push(format!(
-            "flagged by h2trace and not failed: {}",
-            only(&flagged, &failed)
-        ));
-    }
-    if at_client.len() != n_calls {
-        wrong.push(format!(
-            "h2trace saw {} calls of {n_calls} at the client",
-            at_client.len()
-        ));
-    }
-    if n_upstream_complete != n_calls || n_upstream_flagged > 0 {
-        wrong.push(format!(
-            "h2trace saw {n_upstream_complete} complete and {n_upstream_flagged} broken calls between proxy and server"
-        ));
-    }
-    let named: BTreeSet<&str> = scene
-        .seen
-        .hops()
-        .filter(|hop| hop.is_flagged())
-        .filter_map(SeenHop::request_id)
-        .collect();
-    if named != failed {
-        wrong.push(format!(
-            "of {} requests h2trace says that the proxy broke them, and {} calls failed",
-            named.len(),
-            failed.len()
-        ));
-    }
-    if !wrong.is_empty() && scene.seen.n_losses() > 0 {
-        wrong.push(format!(
-            "h2trace lost sight {} times",
-            scene.seen.n_losses()
-        ));
-    }
+    let compared = Compared::of(scene);
+    compared.figures(out, scene);
+    let wrong = compared.faults(scene);
     out.push(String::new());
     for fault in &wrong {
         wrap(out, &format!("THE DEMO FAILED: {fault}"));
     }
     if wrong.is_empty() {
-        let conclusion = match (failed.is_empty(), scene.healthy) {
+        let conclusion = match (compared.failed.is_empty(), scene.healthy) {
             (false, _) => {
                 "Every call arrived whole at the proxy and left it broken: the proxy broke them."
             }

@@ -7,7 +7,7 @@ mod hop;
 mod line;
 mod summary;
 
-use h2trace_core::anomaly::kind::Verdict;
+use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::pipeline::{Output, Sink};
 use serde::Serialize;
 
@@ -100,6 +100,16 @@ impl Json {
     }
 }
 
+impl Json {
+    /// The findings that are bad enough to be shown.
+    fn shown<'a>(&self, findings: &'a [Finding]) -> impl Iterator<Item = &'a Finding> + use<'a> {
+        let shown_from = self.shown_from;
+        findings
+            .iter()
+            .filter(move |finding| finding.verdict >= shown_from)
+    }
+}
+
 impl Sink for Json {
     fn accept(&mut self, output: &Output) {
         match output {
@@ -132,11 +142,7 @@ impl Sink for Json {
             } => {
                 let line = Stream::new(self.clock, info, record, findings);
                 self.line(&line);
-                let shown_from = self.shown_from;
-                for finding in findings
-                    .iter()
-                    .filter(|finding| finding.verdict >= shown_from)
-                {
+                for finding in self.shown(findings) {
                     let line = FindingLine::new(self.clock, info, Some(record), finding);
                     self.line(&line);
                 }
@@ -146,12 +152,8 @@ impl Sink for Json {
                     let line = HopLine::new(self.clock, request, findings);
                     self.line(&line);
                 }
-                let shown_from = self.shown_from;
-                for finding in findings
-                    .iter()
-                    .filter(|finding| finding.verdict >= shown_from)
-                {
-                    let down = &request.downstream;
+                let down = &request.downstream;
+                for finding in self.shown(findings) {
                     let line =
                         FindingLine::new(self.clock, &down.tag.info, Some(&down.record), finding);
                     self.line(&line.with_hop(request));

@@ -142,6 +142,24 @@ fn of_proxy(out: &mut Vec<String>, proxy: &ProxyReport, paint: Paint) {
         );
         row(out, if cut > 0 { "Beside it" } else { "Found" }, &text);
     }
+    not_by_it(out, proxy, &name);
+    if cut == 0 {
+        return;
+    }
+    example(out, proxy);
+    out.push(paint.bold("  What to change"));
+    for advice in &proxy.advice {
+        of_advice(out, advice, paint);
+    }
+    words(
+        out,
+        2,
+        "More: h2trace explain proxy_truncated_complete_response",
+    );
+}
+
+/// What shows that the proxy broke some, and did not break others.
+fn not_by_it(out: &mut Vec<String>, proxy: &ProxyReport, name: &str) {
     if proxy.broken_by_server > 0 {
         let text = format!(
             "{} came broken from the server: {name} did not cut them",
@@ -154,14 +172,15 @@ fn of_proxy(out: &mut Vec<String>, proxy: &ProxyReport, paint: Paint) {
             "{} of {} that the same server answered without {name} broke; through it {} of {}",
             grouped(directly.broken),
             counted(directly.requests, "request", "requests"),
-            grouped(cut),
+            grouped(proxy.cut.responses),
             grouped(proxy.requests),
         );
         row(out, "Without it", &text);
     }
-    if cut == 0 {
-        return;
-    }
+}
+
+/// One of the requests that it broke, frame by frame.
+fn example(out: &mut Vec<String>, proxy: &ProxyReport) {
     if let Some(example) = &proxy.example {
         let text = format!(
             "connection {} stream {}, to the server connection {} stream {} (window: what the proxy may still \
@@ -172,15 +191,6 @@ fn of_proxy(out: &mut Vec<String>, proxy: &ProxyReport, paint: Paint) {
         sides::write(out, &example.downstream, &example.upstream);
         words(out, 2, &example.summary);
     }
-    out.push(paint.bold("  What to change"));
-    for advice in &proxy.advice {
-        of_advice(out, advice, paint);
-    }
-    words(
-        out,
-        2,
-        "More: h2trace explain proxy_truncated_complete_response",
-    );
 }
 
 /// What was in the proxy's hands and did not leave it, and nothing beyond that.

@@ -126,29 +126,7 @@ fn response(record: &StreamRecord, shape: Option<Shape>) -> Option<Finding> {
                 .to_owned();
         (Kind::MalformedGrpcStatus, Verdict::Anomaly, summary)
     } else if record.trailers_only && record.grpc_status == Seen::Value(0) {
-        // Wrong for a unary method, right for an empty stream; the wire does not say which it is.
-        let (verdict, why) = match shape {
-            Some(Shape {
-                one_response: true,
-                sure,
-                ..
-            }) => (
-                if sure {
-                    Verdict::Anomaly
-                } else {
-                    Verdict::Suspicious
-                },
-                "all earlier calls of the method had one message",
-            ),
-            Some(_) => return None,
-            None => (
-                Verdict::Unknown,
-                "wrong for a unary method, right for an empty stream",
-            ),
-        };
-        let summary =
-            format!("the response was Trailers-Only with grpc-status 0, without a message: {why}");
-        (Kind::TrailersOnlyOk, verdict, summary)
+        trailers_only_ok(shape)?
     } else if record.grpc_status == Seen::Value(0)
         && messages.known
         && messages.complete != 1
@@ -166,6 +144,33 @@ fn response(record: &StreamRecord, shape: Option<Shape>) -> Option<Finding> {
         Endpoint::Server,
         finding(record, kind, verdict, summary),
     ))
+}
+
+/// A response without a message and with status 0: wrong for a unary method, right for an empty stream. The wire
+/// does not say which it is.
+fn trailers_only_ok(shape: Option<Shape>) -> Option<(Kind, Verdict, String)> {
+    let (verdict, why) = match shape {
+        Some(Shape {
+            one_response: true,
+            sure,
+            ..
+        }) => (
+            if sure {
+                Verdict::Anomaly
+            } else {
+                Verdict::Suspicious
+            },
+            "all earlier calls of the method had one message",
+        ),
+        Some(_) => return None,
+        None => (
+            Verdict::Unknown,
+            "wrong for a unary method, right for an empty stream",
+        ),
+    };
+    let summary =
+        format!("the response was Trailers-Only with grpc-status 0, without a message: {why}");
+    Some((Kind::TrailersOnlyOk, verdict, summary))
 }
 
 fn by(sender: Endpoint, mut finding: Finding) -> Finding {

@@ -278,12 +278,7 @@ impl StreamTable {
                 self.headers(sender, *stream_id, *end_stream, block, context);
             }
             Frame::RstStream { stream_id, .. } if self.answers_peers_end(sender, *stream_id) => {
-                if let Some(why) = self.peer_gone {
-                    let (open, accepted) = self.lost_with_peer;
-                    let accepted = accepted.saturating_add(u32::from(self.accepted(*stream_id)));
-                    self.lost_with_peer = (open.saturating_add(1), accepted);
-                    self.leave(*stream_id, StreamEnd::Connection(why), context.at);
-                }
+                self.gone_with_peer(*stream_id, context.at);
             }
             Frame::RstStream { stream_id, code } => {
                 if self.follow(*stream_id, sender, false, context) {
@@ -296,29 +291,18 @@ impl StreamTable {
             Frame::Settings(settings) => self.on_settings(sender, settings, context.at),
             Frame::PushPromise {
                 promised, block, ..
-            } => {
-                self.condition_timers.pushes = true;
-                if !self.streams.contains_key(promised) && !self.ids.is_over(*promised) {
-                    self.open(*promised, HalfState::Idle, HalfState::Idle, context);
-                    self.ids.on_open(*promised);
-                    self.on(*promised, context, |stream, env| {
-                        stream.promised(block, env);
-                    });
-                }
-            }
+            } => self.promised(*promised, block, context),
             Frame::GoAway {
                 last_stream_id,
                 code,
                 debug,
             } => {
-                let reason = GoAwayReason::of(debug);
-                let (last_stream_id, code) = (*last_stream_id, *code);
-                self.answers_breach(sender, code, context.at);
+                self.answers_breach(sender, *code, context.at);
                 self.go_away(GoAway {
                     sender,
-                    last_stream_id,
-                    code,
-                    reason,
+                    last_stream_id: *last_stream_id,
+                    code: *code,
+                    reason: GoAwayReason::of(debug),
                     at: context.at,
                     header_list: self
                         .header_lists
@@ -345,6 +329,27 @@ impl StreamTable {
             | Frame::PriorityUpdate { .. }
             | Frame::Unknown { .. } => {}
         }
+    }
+
+    /// A reset that only answers that the peer has gone: that is what ended the stream.
+    fn gone_with_peer(&mut self, id: StreamId, at: Timestamp) {
+        if let Some(why) = self.peer_gone {
+            let (open, accepted) = self.lost_with_peer;
+            let accepted = accepted.saturating_add(u32::from(self.accepted(id)));
+            self.lost_with_peer = (open.saturating_add(1), accepted);
+            self.leave(id, StreamEnd::Connection(why), at);
+        }
+    }
+
+    /// PUSH_PROMISE opens the stream that it promises.
+    fn promised(&mut self, id: StreamId, block: &HeaderBlock, context: Context) {
+        self.condition_timers.pushes = true;
+        if self.streams.contains_key(&id) || self.ids.is_over(id) {
+            return;
+        }
+        self.open(id, HalfState::Idle, HalfState::Idle, context);
+        self.ids.on_open(id);
+        self.on(id, context, |stream, env| stream.promised(block, env));
     }
 
     fn headers(
