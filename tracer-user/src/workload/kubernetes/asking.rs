@@ -118,7 +118,6 @@ fn asked(settings: &Settings) -> anyhow::Result<Asked> {
         .map(|path| Access::Kubeconfig(path.to_owned()))
         .or_else(|| in_pod.then_some(Access::ServiceAccount));
     Ok(match (settings.mode, api) {
-        (Mode::Off, _) => Asked::Nobody,
         (Mode::Cri | Mode::Told, _) => Asked::Runtime,
         (Mode::Api | Mode::Auto, Some(access)) => Asked::ApiServer(access),
         (Mode::Api, None) => bail!(
@@ -130,7 +129,7 @@ fn asked(settings: &Settings) -> anyhow::Result<Asked> {
         {
             Asked::Runtime
         }
-        (Mode::Auto, None) => Asked::Nobody,
+        (Mode::Off, _) | (Mode::Auto, None) => Asked::Nobody,
     })
 }
 

@@ -59,8 +59,8 @@ fn words(offence: &Offence) -> String {
     let peer = sender.peer();
     let answer = match offence.answer {
         Answer::None => format!("the {peer} let it pass"),
-        Answer::Reset(code) => format!("the {peer} answered with RST_STREAM {}", code),
-        Answer::GoAway(code) => format!("the {peer} answered with GOAWAY {}", code),
+        Answer::Reset(code) => format!("the {peer} answered with RST_STREAM {code}"),
+        Answer::GoAway(code) => format!("the {peer} answered with GOAWAY {code}"),
         Answer::Closed => "the connection ended without a word about it".to_owned(),
     };
     // Rules name the frame where they do not hold for any.

@@ -5,6 +5,7 @@ mod conduct;
 pub(super) mod direction;
 mod fields;
 mod telling;
+mod windows;
 
 pub(super) use conduct::View;
 
@@ -389,35 +390,6 @@ impl Stream {
         );
     }
 
-    /// WINDOW_UPDATE of this stream: its sender gives its peer more to send.
-    pub(super) fn window_update(&mut self, sender: Endpoint, increment: u32, env: Env<'_>) {
-        self.touch(env.context.at);
-        self.add_window(sender.peer(), i64::from(increment), env.context.at);
-        if increment == 0 {
-            self.zero_increment(sender, env.context.at);
-        }
-        self.moment(
-            sender,
-            FrameKind::WindowUpdate,
-            4,
-            false,
-            format!("+{increment}"),
-            env,
-        );
-    }
-
-    /// The window of what `sender` sends changes.
-    pub(super) fn add_window(&mut self, sender: Endpoint, delta: i64, at: Timestamp) {
-        let id = self.id;
-        let direction = self.direction_mut(sender);
-        direction.window.add(id, delta, at);
-    }
-
-    /// What changes the window of what `sender` sends may have gone by unseen.
-    pub(super) fn window_unknown(&mut self, sender: Endpoint) {
-        self.direction_mut(sender).window.forget();
-    }
-
     /// Frames of `sender` may have gone by unseen.
     pub(super) fn lost(&mut self, sender: Endpoint, at: Timestamp) {
         self.request.window.forget();
@@ -578,24 +550,6 @@ impl Stream {
         match sender {
             Endpoint::Client => &mut self.request,
             Endpoint::Server => &mut self.response,
-        }
-    }
-
-    /// Since when the server could send nothing of the response, because a window was used up.
-    fn response_blocked_since(&self, flow: &Flow) -> Option<Timestamp> {
-        let stream = self.response.window.used_up_since();
-        let connection = flow.window(Endpoint::Server).used_up_since();
-        stream.into_iter().chain(connection).min()
-    }
-
-    fn windows(&self, sender: Endpoint, flow: &Flow) -> Windows {
-        let stream = match sender {
-            Endpoint::Client => self.request.window.left(),
-            Endpoint::Server => self.response.window.left(),
-        };
-        Windows {
-            stream,
-            connection: flow.connection(sender),
         }
     }
 }

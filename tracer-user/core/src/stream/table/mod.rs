@@ -157,7 +157,7 @@ impl StreamTable {
                 // A frame that was seen, but not all of it: HEADERS come all the same, with an incomplete
                 // block. SETTINGS and WINDOW_UPDATE may be missing.
                 Fault::HoleInFrame | Fault::Limit(Limit::FramePayload) => {
-                    self.hidden_window(sender)
+                    self.hidden_window(sender);
                 }
                 // These hide fields, not frames.
                 Fault::HeaderBlockLost | Fault::Limit(_) => {}

@@ -106,8 +106,7 @@ fn translated(
         Verdict::Expected
     };
     let summary = format!(
-        "the {from} reset its stream with {}, and the proxy reset the {to}'s with {}",
-        came, sent
+        "the {from} reset its stream with {came}, and the proxy reset the {to}'s with {sent}"
     );
     Some(HopFinding::new(Kind::ProxyTranslatedCode, verdict, summary).by(sender, Some(sent)))
 }
