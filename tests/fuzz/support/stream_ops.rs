@@ -544,7 +544,7 @@ impl Watch {
                 _ => {}
             }
         }
-        assert_eq!(self.rules.take_limit_hits(), Vec::new());
+        assert_eq!(self.rules.take_limit_hits().iter().next(), None);
     }
 }
 
