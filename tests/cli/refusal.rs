@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::process::Command;
 
+use tracer_tests::skip;
+
 use super::binary::{command, h2trace, path, said_by, unprivileged};
 
 /// The id of a process that has gone.
@@ -68,7 +70,7 @@ fn keeping_payload_must_be_asked_for() {
 fn recording_that_cannot_be_written_is_named() {
     // SAFETY: geteuid(2) has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
-        println!("SKIPPED: without privileges that is what is said: run the tests with sudo");
+        skip::say("without privileges that is what is said: run the tests with sudo");
         return;
     }
     let file = "/proc/no/such/out.pcapng";
@@ -184,7 +186,7 @@ fn missing_privileges_are_said_with_the_exact_command() {
 fn kernel_without_btf_is_named() {
     // SAFETY: geteuid(2) has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
-        println!("SKIPPED: hiding the kernel's BTF takes root: run the tests with sudo");
+        skip::say("hiding the kernel's BTF takes root: run the tests with sudo");
         return;
     }
     let mut hidden = Command::new("unshare");

@@ -4,6 +4,8 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use tracer_tests::skip;
+
 use super::binary::{Said, command, path, said_by};
 
 /// A trace of nothing, that ends at once: nobody uses port 1.
@@ -22,7 +24,7 @@ fn is_root() -> bool {
     // SAFETY: geteuid(2) has no preconditions.
     let is_root = unsafe { libc::geteuid() } == 0;
     if !is_root {
-        println!("SKIPPED: taking rights away takes root: run the tests with sudo");
+        skip::say("taking rights away takes root: run the tests with sudo");
     }
     is_root
 }
@@ -129,7 +131,7 @@ fn capabilities_of_a_file_are_made_effective() {
         .arg(&copy)
         .output();
     if !set.is_ok_and(|set| set.status.success()) {
-        println!("SKIPPED: setcap is missing, or the temporary folder keeps no file capabilities");
+        skip::say("setcap is missing, or the temporary folder keeps no file capabilities");
         return;
     }
     let mut outer = Command::new("setpriv");
@@ -203,7 +205,7 @@ fn user_namespace_is_named() {
     let unshare = ["--user", "--map-root-user"];
     let said = behind("unshare", &unshare, &TRACE);
     if said.stderr.contains("unshare:") {
-        println!("SKIPPED: no user namespaces here: {}", said.stderr.trim());
+        skip::say(&format!("no user namespaces here: {}", said.stderr.trim()));
         return;
     }
     said.assert_refused(&["user namespace", "hostUsers"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tracer_tests::cluster::daemon::Daemon;
 use tracer_tests::peer::installed;
-use tracer_tests::skip::Program;
+use tracer_tests::skip::{Program, say};
 use tracer_tests::{eventually, workspace};
 
 use crate::incident;
@@ -113,7 +113,7 @@ pub(crate) fn by_discovery(setting: &mut Setting) {
 /// Has a browser draw Prometheus' answers; the picture is for people to look at.
 fn picture(setting: &Setting) {
     let Some(browser) = Program("chromium").path() else {
-        println!("Chromium is not installed: no picture");
+        say("Chromium is not installed: no picture (cargo xtask setup --only node-programs)");
         return;
     };
     let folder = workspace().join("target/cluster");

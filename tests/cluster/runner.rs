@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracer_tests::cluster::ClusterParts;
 use tracer_tests::eventually;
-use tracer_tests::skip::{Need, Privileges, note_that_it_runs};
+use tracer_tests::skip::{Need, Privileges, note_that_it_runs, say};
 
 use crate::setting::{Setting, image_archive};
 
@@ -46,7 +46,7 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
         .or_else(|| ClusterParts.missing())
         .or_else(image_missing);
     if let Some(why) = missing {
-        println!("SKIPPED: {why}");
+        say(&why);
         closing_line(0, 0, tests.len() + 1, began.elapsed());
         return ExitCode::SUCCESS;
     }

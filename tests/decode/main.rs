@@ -10,9 +10,25 @@ mod stories;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tracer_tests::skip::Need;
 
 /// What is tested.
 use h2trace_core::{frame as reader, limits};
+
+/// What others made at set-up, for `require!`. Only `cargo xtask test --fast`, which needs no set-up, goes without it
+/// and says so; otherwise [`made`] fails.
+struct Made;
+
+impl Need for Made {
+    fn missing(&self) -> Option<String> {
+        let absent = std::env::var_os("H2TRACE_FAST").is_some()
+            && !tracer_tests::peer::installed("stories").is_dir();
+        absent.then(|| {
+            "the stories of other encoders are not made: cargo xtask setup --only stories"
+                .to_owned()
+        })
+    }
+}
 
 /// What others made at set-up.
 ///

@@ -6,10 +6,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use tracer_tests::require;
+
 use super::reader::hpack::{Decoder, Error};
 use super::reader::{Field, Frame, FrameReader, Start, Step};
 use super::representations::{self, Counts, Form, Sizes};
-use super::{fields, frame, json, made, octets};
+use super::{Made, fields, frame, json, made, octets};
 
 /// Encoders, each with how many lists it encodes: h2 sends requests alone.
 const ENCODERS: [(&str, usize); 8] = [
@@ -190,11 +192,13 @@ fn the_examples_of_the_rfc_are_decoded() {
 
 #[test]
 fn every_made_story_is_decoded() {
+    require!(Made);
     decode_whole(of_others());
 }
 
 #[test]
 fn each_encoder_made_as_many_stories_as_it_should() {
+    require!(Made);
     let mut counts = BTreeMap::new();
     for story in of_others() {
         let (encoder, _) = story.name.split_once('/').unwrap();
@@ -205,6 +209,7 @@ fn each_encoder_made_as_many_stories_as_it_should() {
 
 #[test]
 fn the_made_stories_have_every_kind_of_representation() {
+    require!(Made);
     let mut counts = Counts::new();
     for case in of_others().iter().flat_map(|story| &story.cases) {
         representations::parts(&case.wire, &mut counts);
@@ -248,6 +253,7 @@ fn never_indexed(stories: &[Story]) -> usize {
 
 #[test]
 fn never_indexed_fields_are_told() {
+    require!(Made);
     assert_eq!(never_indexed(&of_the_rfc()), 1);
     assert!(never_indexed(of_others()) > 1_000);
 }
@@ -256,6 +262,7 @@ fn never_indexed_fields_are_told() {
 /// valid blocks cannot show.
 #[test]
 fn what_does_not_fit_the_table_is_gone() {
+    require!(Made);
     let mut n_probes = 0;
     let is_about_sizes =
         |story: &&Story| story.name.contains("/sizes") || story.name.contains("/brim");
@@ -334,6 +341,7 @@ fn read_from_frames(stories: &[Story]) {
 
 #[test]
 fn stories_are_read_from_frames_whose_blocks_are_cut_anywhere() {
+    require!(Made);
     read_from_frames(&of_the_rfc());
     read_from_frames(of_others());
 }
@@ -341,6 +349,7 @@ fn stories_are_read_from_frames_whose_blocks_are_cut_anywhere() {
 /// Who attaches later sees what was inserted since, and says None, never something else, for the rest.
 #[test]
 fn a_late_attach_at_any_block_resolves_only_what_is_true() {
+    require!(Made);
     let (mut n_seen, mut n_unseen) = (0u64, 0u64);
     for Story { name, cases } in of_others() {
         for attach in 0..cases.len() {
@@ -372,6 +381,7 @@ fn a_late_attach_at_any_block_resolves_only_what_is_true() {
 /// A lost block leaves nothing wrong behind either.
 #[test]
 fn after_a_lost_block_only_what_is_true_resolves() {
+    require!(Made);
     for Story { name, cases } in of_others() {
         for lost in (0..cases.len()).step_by(cases.len() / 8 + 1) {
             let mut decoder = Decoder::new(true);

@@ -11,7 +11,7 @@ use crate::peer::Peer;
 macro_rules! require {
     ($($need:expr),+ $(,)?) => {
         $(if let Some(reason) = $crate::skip::Need::missing(&$need) {
-            println!("SKIPPED: {reason}");
+            $crate::skip::say(&reason);
             return;
         })+
     };
@@ -122,15 +122,50 @@ impl Need for Calls32 {
     }
 }
 
+/// Says that the current test, or a part of it, is skipped, and why. The line also goes into the file that
+/// `H2TRACE_SKIPPED` names, so that the gate can print all of them at its end.
+pub fn say(reason: &str) {
+    println!("SKIPPED: {reason}");
+    append("H2TRACE_SKIPPED", &skipped_line(&current_test(), reason));
+}
+
+/// What `cargo xtask test` reads: the test and the reason, a tab between them.
+fn skipped_line(test: &str, reason: &str) -> String {
+    let words: Vec<&str> = reason.split_whitespace().collect();
+    format!("{test}\t{}", words.join(" "))
+}
+
 /// Notes that the current test runs for real: its name goes into the file that `H2TRACE_LIVE_COUNT` names,
 /// so that the gate can fail when every live test was skipped.
 pub fn note_that_it_runs() {
-    let Some(path) = std::env::var_os("H2TRACE_LIVE_COUNT") else {
+    append("H2TRACE_LIVE_COUNT", &current_test());
+}
+
+fn current_test() -> String {
+    std::thread::current().name().unwrap_or("a test").to_owned()
+}
+
+/// Appends a line to the file that a variable names, if it does. One write, so that lines of tests that run at once
+/// do not mix.
+fn append(variable: &str, line: &str) {
+    let Some(path) = std::env::var_os(variable) else {
         return;
     };
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
     let file = OpenOptions::new().create(true).append(true).open(&path);
-    if let Err(error) = file.and_then(|mut file| writeln!(file, "{name}")) {
+    if let Err(error) = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())) {
         panic!("cannot write {}: {error}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_line() {
+        assert_eq!(
+            skipped_line("a::b", "no x:\n\tit is not there\n"),
+            "a::b\tno x: it is not there"
+        );
     }
 }

@@ -10,7 +10,7 @@ use tracer_tests::call::{Calls, Mode, failed_ids};
 use tracer_tests::capture::tshark;
 use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::require;
-use tracer_tests::skip::{Need as _, Privileges, Program};
+use tracer_tests::skip::{Need as _, Privileges, Program, say};
 use tracer_tests::trace::{Trace, call_ids};
 use tracer_tests::tracer::{Tracer, replay};
 
@@ -219,12 +219,21 @@ fn beside_the_proxy(trace: &Trace) -> BTreeSet<String> {
         .collect()
 }
 
+/// tshark reads the recordings too where it is installed.
+fn has_tshark() -> bool {
+    let missing = Program("tshark").missing();
+    if let Some(why) = &missing {
+        say(why);
+    }
+    missing.is_none()
+}
+
 fn says_the_same(live: &Trace, file: &Path) {
     let again = Trace::read(&replay(file, &["--findings", "bad"]));
     assert_eq!(beside_the_proxy(&again), beside_the_proxy(live));
     assert_eq!(findings(&again), findings(live), "findings");
     assert_eq!(streams(&again), streams(live), "streams");
-    if Program("tshark").missing().is_none() {
+    if has_tshark() {
         // The file's view is the client's.
         let servers = again.connections.iter();
         let servers = servers.filter(|line| line["event"] == "seen");
@@ -260,7 +269,7 @@ fn a_recording_of_the_incident_says_what_was_said_live() {
         let found = findings(&live);
         println!("{} calls failed, {} findings", failed.len(), found.len());
         assert!(found.len() >= failed.len());
-        if Program("tshark").missing().is_none() {
+        if has_tshark() {
             let comments = tshark(
                 &file,
                 &[],

@@ -64,7 +64,7 @@ pub(crate) fn possible() -> bool {
     match h2trace::kernel::check_privileges() {
         Ok(()) => true,
         Err(error) => {
-            println!("skipped: {error}");
+            tracer_tests::skip::say(&error.to_string());
             false
         }
     }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use figures::{Figures, Kind};
 use tracer_tests::require;
-use tracer_tests::skip::{Privileges, Program, note_that_it_runs};
+use tracer_tests::skip::{Privileges, Program, note_that_it_runs, say};
 
 /// A recording of one peer: which ports spoke HTTP/2 in it.
 struct Recording {
@@ -54,6 +54,7 @@ fn replay_and_tshark_count_the_same() {
         let recording = match record(folder.path()) {
             Ok(recording) => recording,
             Err(why) => {
+                say(&format!("{name}: {why}"));
                 write!(table, "\n{name:<28} skipped: {why}").expect("a String takes everything");
                 continue;
             }
