@@ -30,6 +30,9 @@ pub(crate) struct Options {
     /// Only these pieces (names as `--list` shows them), and what they are built with.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     pub(crate) only: Vec<String>,
+    /// All pieces but these, if nothing else is built with them.
+    #[arg(long, num_args = 1.., value_name = "NAME", conflicts_with = "only")]
+    pub(crate) without: Vec<String>,
 }
 
 /// Where things are.
@@ -71,7 +74,7 @@ impl Places {
 /// When a piece could not be installed: which one, and the command that failed. The others are installed all the same.
 pub(crate) fn run(options: &Options, root: &Path) -> Result<ExitCode> {
     let places = Places::new(root)?;
-    let pieces = chosen(&options.only)?;
+    let pieces = chosen(&options.only, &options.without)?;
     if options.list {
         list(&places, &pieces)?;
         return Ok(ExitCode::SUCCESS);
@@ -171,10 +174,11 @@ fn lacks(
 }
 
 /// The pieces that were asked for, in the order of installation.
-fn chosen(only: &[String]) -> Result<Vec<Piece>> {
+fn chosen(only: &[String], without: &[String]) -> Result<Vec<Piece>> {
     let all = piece::all();
     if let Some(unknown) = only
         .iter()
+        .chain(without)
         .find(|name| all.iter().all(|p| p.name != **name))
     {
         let names: Vec<_> = all.iter().map(|p| p.name).collect();
@@ -183,10 +187,14 @@ fn chosen(only: &[String]) -> Result<Vec<Piece>> {
             names.join(", ")
         );
     }
-    if only.is_empty() {
-        return Ok(all);
-    }
-    let mut wanted: Vec<&str> = only.iter().map(String::as_str).collect();
+    let mut wanted: Vec<&str> = if only.is_empty() {
+        let names = all.iter().map(|piece| piece.name);
+        names
+            .filter(|name| without.iter().all(|other| other != name))
+            .collect()
+    } else {
+        only.iter().map(String::as_str).collect()
+    };
     // What a piece is built with stands before it in the list.
     for piece in all.iter().rev() {
         if wanted.contains(&piece.name) {
@@ -224,4 +232,43 @@ fn exclusive(cache: &Path) -> Result<File> {
             .with_context(|| format!("cannot lock {}", path.display()))?;
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(only: &[&str], without: &[&str]) -> Vec<&'static str> {
+        let owned = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let pieces = chosen(&owned(only), &owned(without)).unwrap();
+        pieces.iter().map(|piece| piece.name).collect()
+    }
+
+    #[test]
+    fn chosen_pieces_come_with_what_they_are_built_with() {
+        assert_eq!(names(&["node"], &[]), ["languages", "node"]);
+        assert_eq!(names(&[], &[]).len(), piece::all().len());
+    }
+
+    #[test]
+    fn what_is_left_out_stays_when_another_piece_is_built_with_it() {
+        let without_etcd = names(&[], &["etcd", "languages"]);
+        assert!(!without_etcd.contains(&"etcd"));
+        assert!(without_etcd.contains(&"languages"));
+    }
+
+    #[test]
+    fn unknown_pieces_are_refused() {
+        for (only, without) in [
+            (vec!["x".to_owned()], vec![]),
+            (vec![], vec!["x".to_owned()]),
+        ] {
+            assert!(chosen(&only, &without).is_err());
+        }
+    }
 }

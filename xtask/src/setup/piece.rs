@@ -65,6 +65,7 @@ const PROGRAMS: &[Package] = &[
     package("iproute2", "ip"),
     package("tcpdump", "tcpdump"),
     package("tshark", "tshark"),
+    package("libcap2-bin", "setcap"),
 ];
 
 const PROXIES: &[Package] = &[
@@ -137,7 +138,7 @@ pub(super) fn all() -> Vec<Piece> {
     vec![
         Piece {
             name: "programs",
-            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, ip, tcpdump, tshark (system packages)",
+            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, ip, tcpdump, tshark, setcap (system packages)",
             without: "the live tests of these programs skip",
             built_with: &[],
             kind: Kind::Packages(PROGRAMS),
