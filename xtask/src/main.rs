@@ -40,7 +40,7 @@ enum Task {
     Demo(demo::Options),
     /// Install the real peers that the tests drive; a second run does nothing
     Setup(setup::Options),
-    /// Run every check and test, in order, up to the first that fails
+    /// Run every check and test but the cluster, in order, up to the first that fails
     Test(test::Options),
     /// Build the kernel programs, and write their object beside their source
     BuildEbpf(build_ebpf::Options),

@@ -1,16 +1,18 @@
 //! `cargo xtask test`: the gate. Every step in order, up to the first that fails.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
 use crate::{command, demo, image, kernels, privilege};
 use count::Count;
+use report::{Skip, shown_time};
 
 pub(crate) mod count;
+mod report;
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
@@ -19,7 +21,12 @@ pub(crate) struct Options {
     #[arg(long, value_enum, num_args = 1.., value_name = "STEP")]
     only: Vec<Step>,
 
-    /// Only the tests in a real Kubernetes cluster: installs what they need, makes the cluster, takes it down
+    /// Only what needs no root, no network and no peers: minutes less, and less is tested
+    #[arg(long, conflicts_with_all = ["only", "cluster", "kernels", "full"])]
+    fast: bool,
+
+    /// Only the tests in a real Kubernetes cluster, which are not in the gate: installs what they need, makes the
+    /// cluster, takes it down
     #[arg(long, conflicts_with = "only")]
     cluster: bool,
 
@@ -55,7 +62,11 @@ const CLUSTER_PIECES: &[&str] = &[
     "envoy-1.40.0",
 ];
 
-/// A step of the gate, in the order they run.
+/// What only the tests in the cluster need: the gate does not install it. Kubernetes alone takes 20 minutes to
+/// compile.
+const CLUSTER_ONLY: &[&str] = &["node-programs", "kubernetes", "etcd", "kubeconform"];
+
+/// A step, in the order they run. All are in the gate but the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
     /// Install what is missing (cargo xtask setup)
@@ -70,6 +81,8 @@ enum Step {
     Doc,
     /// The static release binary, as the image has it, which the tests after it drive
     Release,
+    /// The plain manifests are what the chart gives (cargo xtask manifests --check)
+    Manifests,
     /// Unit tests, decoder tests on captures, command line tests
     Unit,
     /// A short run of every fuzz target from its seeds (cargo xtask fuzz)
@@ -80,28 +93,32 @@ enum Step {
     Live,
     /// Other kernels than this machine's, under QEMU
     Kernels,
-    /// h2trace's image in a real Kubernetes cluster of one node
-    Cluster,
     /// Sizes of the kernel object and the binary
     Sizes,
+    /// h2trace's image in a real Kubernetes cluster of one node: not in the gate
+    Cluster,
 }
 
 impl Step {
-    const ALL: [Step; 13] = [
+    const ALL: [Step; 14] = [
         Step::Setup,
         Step::Fmt,
         Step::Tidy,
         Step::Clippy,
         Step::Doc,
         Step::Release,
+        Step::Manifests,
         Step::Unit,
         Step::Fuzz,
         Step::Ebpf,
         Step::Live,
         Step::Kernels,
-        Step::Cluster,
         Step::Sizes,
+        Step::Cluster,
     ];
+
+    /// The steps of `--fast`. `unit` then tests a debug binary.
+    const FAST: [Step; 3] = [Step::Fmt, Step::Tidy, Step::Unit];
 
     /// The value of `--only`.
     fn name(self) -> String {
@@ -110,26 +127,15 @@ impl Step {
     }
 }
 
-/// How a step went.
-enum Outcome {
-    Done,
-    /// It could not run here, and need not; why.
-    Skipped(String),
-}
-
 /// Runs the gate. Exit status 1 when a step fails, 2 when the gate cannot run.
 pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
-    let wanted = |step: Step| match (options.cluster, options.kernels) {
-        (true, _) => step == Step::Cluster,
-        // They boot the static binary.
-        (_, true) => step == Step::Release || step == Step::Kernels,
-        _ => options.only.is_empty() || options.only.contains(&step),
-    };
-    if (wanted(Step::Live) || wanted(Step::Cluster))
+    let steps = options.steps();
+    if (steps.contains(&Step::Live) || steps.contains(&Step::Cluster))
         && let Some(refusal) =
             privilege::refuse("test", "runs live tests, which load kernel programs")
     {
         eprintln!("what needs no privileges:");
+        eprintln!("    cargo xtask test --fast");
         eprintln!(
             "    cargo xtask test --only fmt tidy clippy doc unit fuzz release sizes kernels"
         );
@@ -139,52 +145,87 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     let mut gate = Gate {
         root,
         full: options.full,
+        fast: options.fast,
+        skipped: report::fresh_file(root)?,
         total: Count::default(),
     };
-    let start = Instant::now();
-    for step in Step::ALL.into_iter().filter(|step| wanted(*step)) {
+    let (mut times, mut skips, mut failed) = (Vec::new(), Vec::new(), None);
+    for step in steps {
         println!("\n==> {}", step.name());
         let began = Instant::now();
         let outcome = gate.run(step);
+        times.push((step.name(), began.elapsed()));
         let took = shown_time(began.elapsed());
         match outcome {
-            Ok(Outcome::Done) => println!("<== {}: {took}", step.name()),
-            Ok(Outcome::Skipped(why)) => println!("<== {}: skipped, {why}", step.name()),
+            Ok(parts) => {
+                println!("<== {}: {took}", step.name());
+                skips.extend(parts);
+            }
             Err(error) => {
                 println!("<== {}: FAILED after {took}: {error:#}", step.name());
-                println!(
-                    "    repeat it with: cargo xtask test --only {}",
-                    step.name()
-                );
-                println!("\n{}", gate.total.closing_line(true));
-                return Ok(ExitCode::FAILURE);
+                println!("    repeat it with: {}", options.repeats(step));
+                failed = Some(step);
+                break;
             }
         }
     }
-    println!("\nall steps: {}", shown_time(start.elapsed()));
-    println!("{}", gate.total.closing_line(false));
-    Ok(ExitCode::SUCCESS)
+    skips.extend(report::read(&gate.skipped));
+    println!("\n{}", report::times(&times));
+    println!("{}", report::skipped(&skips));
+    let missed = report::not_allowed_on_ci(&skips);
+    let misses = is_ci() && !options.fast && !missed.is_empty();
+    if misses {
+        println!(
+            "FAILED: on CI nothing else is skipped: {}",
+            missed.join(", ")
+        );
+    }
+    let is_bad = failed.is_some() || misses;
+    println!("{}", gate.total.closing_line(is_bad));
+    Ok(if is_bad {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
-fn shown_time(time: Duration) -> String {
-    let seconds = time.as_secs();
-    if seconds >= 60 {
-        format!("{} min {} s", seconds / 60, seconds % 60)
-    } else {
-        format!("{:.1} s", time.as_secs_f64())
+impl Options {
+    /// The steps that are asked for, in their order.
+    fn steps(&self) -> Vec<Step> {
+        let wanted = |step: Step| match self {
+            Options { fast: true, .. } => Step::FAST.contains(&step),
+            Options { cluster: true, .. } => step == Step::Cluster,
+            // They boot the static binary.
+            Options { kernels: true, .. } => step == Step::Release || step == Step::Kernels,
+            Options { only, .. } if only.is_empty() => step != Step::Cluster,
+            Options { only, .. } => only.contains(&step),
+        };
+        Step::ALL.into_iter().filter(|step| wanted(*step)).collect()
+    }
+
+    /// The command that runs a step again.
+    fn repeats(&self, step: Step) -> String {
+        if self.fast {
+            return "cargo xtask test --fast".to_owned();
+        }
+        format!("cargo xtask test --only {}", step.name())
     }
 }
 
 struct Gate<'a> {
     root: &'a Path,
     full: bool,
+    fast: bool,
+    /// Where tests that skip write why.
+    skipped: PathBuf,
     total: Count,
 }
 
 impl Gate<'_> {
-    fn run(&mut self, step: Step) -> anyhow::Result<Outcome> {
+    /// Runs a step; gives what it could not run here and need not.
+    fn run(&mut self, step: Step) -> anyhow::Result<Vec<Skip>> {
         match step {
-            Step::Setup => self.own_task(&["setup"])?,
+            Step::Setup => self.own_task(&[&["setup", "--without"], CLUSTER_ONLY].concat())?,
             Step::Fmt => self.cargo(&["fmt", "--all", "--check"], &[])?,
             Step::Tidy => self.own_task(&["tidy"])?,
             Step::Clippy => {
@@ -217,13 +258,14 @@ impl Gate<'_> {
                 self.own_task(&[&task[..], &bounds].concat())?;
             }
             Step::Ebpf => return self.ebpf(),
+            Step::Manifests => self.own_task(&["manifests", "--check"])?,
             Step::Release => self.own_task(&["image", "--binary-only"])?,
             Step::Live => self.live()?,
             Step::Kernels => return self.kernels(),
             Step::Cluster => self.cluster()?,
             Step::Sizes => self.sizes()?,
         }
-        Ok(Outcome::Done)
+        Ok(Vec::new())
     }
 
     fn cargo(&self, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
@@ -249,30 +291,29 @@ impl Gate<'_> {
     }
 
     fn unit(&mut self) -> anyhow::Result<()> {
+        const TEST: [&str; 3] = ["test", "--locked", "--no-fail-fast"];
         let mut units = command::cargo(self.root);
-        units.args([
-            "test",
-            "--locked",
-            "--no-fail-fast",
-            "--workspace",
-            "--exclude",
-            "tracer-tests",
-        ]);
+        units
+            .args(TEST)
+            .args(["--workspace", "--exclude", "tracer-tests"]);
         let mut black_box = command::cargo(self.root);
-        black_box.args([
-            "test",
-            "--locked",
-            "--no-fail-fast",
-            "--package",
-            "tracer-tests",
-            "--lib",
-        ]);
+        black_box
+            .args(TEST)
+            .args(["--package", "tracer-tests", "--lib"]);
         for name in ["decode", "properties", "hostile", "cli"] {
             if self.has_tests(name) {
                 black_box.args(["--test", name]);
             }
         }
-        black_box.env("H2TRACE_BINARY", image::static_binary(self.root)?);
+        if self.fast {
+            self.cargo(&["build", "--locked", "--package", "tracer-user"], &[])?;
+            let binary = demo::target(self.root).join("debug/h2trace");
+            black_box
+                .env("H2TRACE_BINARY", binary)
+                .env("H2TRACE_FAST", "1");
+        } else {
+            black_box.env("H2TRACE_BINARY", image::static_binary(self.root)?);
+        }
         // Repeatable: what new random cases find is looked for with --full, not in a gate that others wait for.
         if !self.full && std::env::var_os(PROPERTY_SEED).is_none() {
             units.env(PROPERTY_SEED, "1");
@@ -324,7 +365,7 @@ impl Gate<'_> {
     }
 
     /// Guests with other kernels. They need no privileges here.
-    fn kernels(&mut self) -> anyhow::Result<Outcome> {
+    fn kernels(&mut self) -> anyhow::Result<Vec<Skip>> {
         let pieces = kernels::pieces();
         let pieces = pieces.iter().map(String::as_str);
         self.own_task(
@@ -338,15 +379,11 @@ impl Gate<'_> {
         if report.count.failed > 0 {
             bail!("{} failed on other kernels", report.count.failed);
         }
-        let absent = report.absent.join(" and ");
-        match (report.absent.is_empty(), is_ci()) {
-            (true, _) => Ok(Outcome::Done),
-            (false, true) => bail!("kernel {absent} is not installed"),
-            (false, false) if report.booted > 0 => Ok(Outcome::Done),
-            (false, false) => Ok(Outcome::Skipped(format!(
-                "no kernel is installed: {absent}"
-            ))),
-        }
+        let absent = report.absent.iter().map(|series| Skip {
+            what: format!("kernel {series}"),
+            why: format!("it is not installed: cargo xtask setup --only kernel-{series}"),
+        });
+        Ok(absent.collect())
     }
 
     /// A real cluster, with the image as users build it.
@@ -355,7 +392,6 @@ impl Gate<'_> {
             bail!("the tests in tests/cluster are missing");
         }
         self.own_task(&[&["setup", "--only"], CLUSTER_PIECES].concat())?;
-        self.own_task(&["manifests", "--check"])?;
         self.own_task(&["image"])?;
         let ran = demo::target(self.root).join("cluster-tests-that-ran");
         std::fs::remove_file(&ran).ok();
@@ -382,6 +418,7 @@ impl Gate<'_> {
 
     /// Runs tests, shows what they print, and adds their counts to the total.
     fn tests(&mut self, tests: &mut Command) -> anyhow::Result<Count> {
+        tests.env(report::SKIPPED_FILE, &self.skipped);
         echo(tests);
         let (count, status) = count::run(tests, &mut std::io::stdout())?;
         self.total += count;
@@ -391,13 +428,15 @@ impl Gate<'_> {
         Ok(count)
     }
 
-    fn ebpf(&self) -> anyhow::Result<Outcome> {
+    fn ebpf(&self) -> anyhow::Result<Vec<Skip>> {
         if !has_program("bpf-linker") && !is_ci() {
-            let why = "bpf-linker is missing (\"cargo xtask setup\" installs it where it can)";
-            return Ok(Outcome::Skipped(why.to_owned()));
+            return Ok(vec![Skip {
+                what: Step::Ebpf.name(),
+                why: "bpf-linker is missing: cargo xtask setup --only bpf-toolchain".to_owned(),
+            }]);
         }
         self.own_task(&["build-ebpf", "--check"])?;
-        Ok(Outcome::Done)
+        Ok(Vec::new())
     }
 
     fn sizes(&self) -> anyhow::Result<()> {
@@ -436,7 +475,7 @@ fn echo(command: &Command) {
 
 /// A program can be started by its name, or stands among cargo's.
 fn has_program(name: &str) -> bool {
-    let cargo_home = std::env::var_os("CARGO_HOME").map(std::path::PathBuf::from);
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -465,9 +504,37 @@ mod tests {
         assert_eq!(Step::ALL.as_slice(), Step::value_variants());
     }
 
+    fn steps(words: &[&str]) -> Vec<Step> {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            options: Options,
+        }
+        let words = ["test"].iter().chain(words);
+        <Line as clap::Parser>::parse_from(words).options.steps()
+    }
+
     #[test]
-    fn times_are_short_to_read() {
-        assert_eq!(shown_time(Duration::from_millis(1_250)), "1.2 s");
-        assert_eq!(shown_time(Duration::from_secs(125)), "2 min 5 s");
+    fn the_cluster_is_not_in_the_gate() {
+        let all = steps(&[]);
+        assert_eq!(all.len(), Step::ALL.len() - 1);
+        assert!(!all.contains(&Step::Cluster));
+        assert_eq!(steps(&["--cluster"]), [Step::Cluster]);
+        assert_eq!(steps(&["--only", "cluster"]), [Step::Cluster]);
+    }
+
+    #[test]
+    fn other_runs_have_their_steps() {
+        assert_eq!(steps(&["--fast"]), Step::FAST);
+        assert_eq!(steps(&["--kernels"]), [Step::Release, Step::Kernels]);
+        assert_eq!(steps(&["--only", "tidy", "fmt"]), [Step::Fmt, Step::Tidy]);
+    }
+
+    #[test]
+    fn what_the_gate_leaves_out_the_cluster_installs() {
+        for piece in CLUSTER_ONLY {
+            assert!(crate::setup::has_piece(piece), "{piece}");
+            assert!(CLUSTER_PIECES.contains(piece), "{piece}");
+        }
     }
 }
