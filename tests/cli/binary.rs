@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// What a run said.
-pub(crate) struct Said {
+pub(crate) struct CliOutput {
     pub(crate) status: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Said {
+impl CliOutput {
     fn new(output: Output) -> Self {
         Self {
             status: output.status.code(),
@@ -89,12 +89,12 @@ fn clean(mut command: Command, arguments: &[&str]) -> Command {
 
 /// Runs it to its end.
 #[track_caller]
-pub(crate) fn said_by(mut command: Command) -> Said {
-    Said::new(command.output().expect("h2trace starts"))
+pub(crate) fn output_of(mut command: Command) -> CliOutput {
+    CliOutput::new(command.output().expect("h2trace starts"))
 }
 
 /// Runs `h2trace` with these arguments to its end.
 #[track_caller]
-pub(crate) fn h2trace(arguments: &[&str]) -> Said {
-    said_by(command(arguments))
+pub(crate) fn h2trace(arguments: &[&str]) -> CliOutput {
+    output_of(command(arguments))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::binary::{command, h2trace, said_by};
+use super::binary::{command, h2trace, output_of};
 
 /// The lines of JSON.
 fn lines(arguments: &[&str]) -> Vec<Value> {
@@ -178,7 +178,7 @@ fn json_has_the_texts_and_then_the_pages() {
     }
     let mut by_environment = command(&["explain", "missing_trailers"]);
     by_environment.env("H2TRACE_OUTPUT", "json");
-    let said = said_by(by_environment);
+    let said = output_of(by_environment);
     let page: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(page["kind"], "missing_trailers");
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tracer_tests::skip;
 
-use super::binary::{command, h2trace, path, said_by, unprivileged};
+use super::binary::{command, h2trace, output_of, path, unprivileged};
 
 /// The id of a process that has gone.
 fn gone() -> String {
@@ -91,7 +91,7 @@ fn environment_stands_for_an_option() {
     let pid = gone();
     let mut trace = command(&["trace"]);
     trace.env("H2TRACE_PID", &pid);
-    said_by(trace).assert_refused(&[&format!("no process has the id {pid}")]);
+    output_of(trace).assert_refused(&[&format!("no process has the id {pid}")]);
 }
 
 #[test]
@@ -172,13 +172,13 @@ fn ready_file_that_cannot_be_written_is_named() {
 #[test]
 fn missing_privileges_are_said_with_the_exact_command() {
     let pid = own();
-    let said = said_by(unprivileged(&["trace", "--pid", &pid]));
+    let said = output_of(unprivileged(&["trace", "--pid", &pid]));
     said.assert_refused(&[
         "CAP_BPF and CAP_PERFMON missing",
         "\"sudo ",
         &format!("h2trace trace --pid {pid}\""),
     ]);
-    said_by(unprivileged(&["serve", "--listen", "127.0.0.1:0"]))
+    output_of(unprivileged(&["serve", "--listen", "127.0.0.1:0"]))
         .assert_refused(&["CAP_BPF", "sudo "]);
 }
 
@@ -193,7 +193,7 @@ fn kernel_without_btf_is_named() {
     let script =
         "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" trace --pid $$ --kubernetes off";
     hidden.args(["--mount", "sh", "-c", script]).arg(path());
-    said_by(hidden).assert_refused(&["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF=y"]);
+    output_of(hidden).assert_refused(&["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF=y"]);
 }
 
 #[test]
@@ -206,14 +206,14 @@ fn header_that_carries_a_credential_is_refused() {
 
 #[test]
 fn doctor_without_privileges_says_what_is_missing_and_the_remedy() {
-    let said = said_by(unprivileged(&["doctor"]));
+    let said = output_of(unprivileged(&["doctor"]));
     assert_eq!((said.status, said.stderr.as_str()), (Some(2), ""));
     assert!(
         said.stdout.contains("MISSING") && said.stdout.contains("->"),
         "{}",
         said.stdout
     );
-    let said = said_by(unprivileged(&["doctor", "--output", "json"]));
+    let said = output_of(unprivileged(&["doctor", "--output", "json"]));
     let report: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!((&report["v"], &report["works"]), (&1.into(), &false.into()));
     let checks = report["checks"].as_array().unwrap();

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
-use super::binary::{Said, h2trace, said_by, unprivileged};
+use super::binary::{CliOutput, h2trace, output_of, unprivileged};
 
 /// A TCP segment of 10.0.0.1:40000 (or to it) in raw IP, as a record of a pcap file.
 fn packet(file: &mut Vec<u8>, from_client: bool, sequence: u32, flags: u8, payload: &[u8]) {
@@ -65,14 +65,14 @@ fn written(bytes: &[u8]) -> tempfile::NamedTempFile {
     file
 }
 
-fn lines(said: &Said) -> Vec<Value> {
+fn lines(said: &CliOutput) -> Vec<Value> {
     said.stdout
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
-fn frames(said: &Said) -> Vec<Value> {
+fn frames(said: &CliOutput) -> Vec<Value> {
     lines(said)
         .into_iter()
         .filter(|line| line["type"] == "frame")
@@ -91,7 +91,7 @@ fn frames_come_as_json_lines_without_privileges() {
         "-o",
         "json",
     ];
-    let said = said_by(unprivileged(&all));
+    let said = output_of(unprivileged(&all));
     assert_eq!(said.status, Some(0), "{}", said.stderr);
     let frames = frames(&said);
     let told: Vec<_> = frames
@@ -172,7 +172,7 @@ fn every_line_is_as_the_schema_says() {
 fn standard_input_is_read() {
     let mut command = super::binary::command(&["replay", "-", "--show", "streams", "-o", "json"]);
     command.stdin(std::fs::File::open(written(&capture()).path()).unwrap());
-    let said = said_by(command);
+    let said = output_of(command);
     assert!(
         said.stdout.contains("\"type\":\"stream\""),
         "{}",

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tracer_tests::skip;
 
-use super::binary::{Said, command, path, said_by};
+use super::binary::{CliOutput, command, output_of, path};
 
 /// A trace of nothing, that ends at once: nobody uses port 1.
 const TRACE: [&str; 7] = [
@@ -30,21 +30,21 @@ fn is_root() -> bool {
 }
 
 /// h2trace behind another program that takes something away.
-fn behind(program: &str, arguments: &[&str], h2trace: &[&str]) -> Said {
+fn behind(program: &str, arguments: &[&str], h2trace: &[&str]) -> CliOutput {
     let mut outer = Command::new(program);
     outer.args(arguments).arg(path()).args(h2trace);
-    said_by(outer)
+    output_of(outer)
 }
 
 /// With these capabilities and no others.
-fn with(capabilities: &str, h2trace: &[&str]) -> Said {
+fn with(capabilities: &str, h2trace: &[&str]) -> CliOutput {
     let bounding = format!("--bounding-set=-all,{capabilities}");
     behind("setpriv", &[&bounding, "--no-new-privs"], h2trace)
 }
 
 /// What doctor says of one thing, with its remedy if there is one.
 #[track_caller]
-fn doctor_on(said: &Said, name: &str) -> String {
+fn doctor_on(said: &CliOutput, name: &str) -> String {
     let mut lines = said.stdout.lines().skip_while(|line| !line.contains(name));
     let found = lines.next();
     let found = found.unwrap_or_else(|| panic!("nothing on {name} in\n{}", said.stdout));
@@ -109,7 +109,7 @@ fn capabilities_that_are_not_left_to_the_user_have_their_own_remedy() {
     std::fs::set_permissions(folder.path(), open).unwrap();
     let mut outer = Command::new("setpriv");
     outer.args(given).arg(&copy).args(TRACE);
-    said_by(outer).assert_refused(&[
+    output_of(outer).assert_refused(&[
         "CAP_BPF and CAP_PERFMON missing",
         "securityContext.runAsUser: 0",
         "lost its capabilities",
@@ -137,7 +137,7 @@ fn capabilities_of_a_file_are_made_effective() {
     let mut outer = Command::new("setpriv");
     outer.args(["--reuid=65532", "--regid=65532", "--clear-groups"]);
     outer.arg(&copy).args(TRACE);
-    let said = said_by(outer);
+    let said = output_of(outer);
     assert_eq!(said.status, Some(0), "{}", said.stderr);
 }
 
@@ -187,7 +187,7 @@ fn seccomp_that_forbids_bpf_is_named() {
         let mut h2trace = command(arguments);
         // SAFETY: the closure makes system calls alone, and allocates nothing.
         unsafe { h2trace.pre_exec(forbid_bpf) };
-        said_by(h2trace)
+        output_of(h2trace)
     };
     let remedy = "securityContext.seccompProfile";
     refused(&TRACE).assert_refused(&["a seccomp profile forbids bpf(2)", remedy]);
@@ -235,7 +235,7 @@ fn cgroups_that_are_not_the_hosts_are_named() {
     let script = "awk '$3 == \"cgroup2\" { print $2 }' /proc/mounts | xargs -r umount --lazy && exec \"$0\" doctor";
     let mut hidden = Command::new("unshare");
     hidden.args(["--mount", "sh", "-c", script]).arg(path());
-    let doctor = said_by(hidden);
+    let doctor = output_of(hidden);
     let line = doctor_on(&doctor, "cgroups of the host");
     assert!(
         line.contains("less") && line.contains("no v2 hierarchy") && line.contains("hostPath"),
@@ -250,14 +250,14 @@ fn pod_without_a_service_account_is_said_to_have_no_names() {
     doctor
         .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         .env("KUBERNETES_SERVICE_PORT", "1");
-    let said = said_by(doctor);
+    let said = output_of(doctor);
     let line = doctor_on(&said, "names of pods  ");
     assert!(
         line.contains("less") && line.contains("no service account's token"),
         "{line}"
     );
     assert!(
-        !said_by(command(&["doctor"]))
+        !output_of(command(&["doctor"]))
             .stdout
             .contains("names of pods  "),
         "nobody is asked outside of a pod"

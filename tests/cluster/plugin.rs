@@ -13,7 +13,7 @@ use crate::setting::{SOON, Setting};
 
 /// How a person, a machine or the network ends it.
 #[derive(Clone, Copy, Debug)]
-enum End {
+enum Stop {
     /// Ctrl-C: the terminal sends SIGINT to all of its processes.
     Interrupt,
     /// SIGTERM to the plugin alone.
@@ -24,21 +24,21 @@ enum End {
     KillAll,
 }
 
-const ENDS: [End; 4] = [End::Interrupt, End::Terminate, End::Kill, End::KillAll];
+const STOPS: [Stop; 4] = [Stop::Interrupt, Stop::Terminate, Stop::Kill, Stop::KillAll];
 
 pub(crate) fn ended_from_outside(setting: &mut Setting) {
     setting.tracer_with(&json!({}));
     let pairs = Pairs::start(setting, TRAFFIC);
     // Each takes ten seconds or so: all eight with --full.
-    for end in scaled(&[End::Interrupt, End::KillAll][..], &ENDS) {
+    for end in scaled(&[Stop::Interrupt, Stop::KillAll][..], &STOPS) {
         ends_with_it(setting, &pairs, *end, &[]);
     }
-    for end in scaled(&[End::Kill][..], &ENDS) {
+    for end in scaled(&[Stop::Kill][..], &STOPS) {
         ends_with_it(setting, &pairs, *end, &["--no-daemon-set"]);
     }
 }
 
-fn ends_with_it(setting: &Setting, pairs: &Pairs, end: End, more: &[&str]) {
+fn ends_with_it(setting: &Setting, pairs: &Pairs, end: Stop, more: &[&str]) {
     println!("    {end:?} {more:?}");
     let mut command = plugin_command(setting, &pairs.server);
     // A shell leaves SIGINT ignored to what it starts in the background, these tests perhaps, and no sh can catch
@@ -56,15 +56,15 @@ fn ends_with_it(setting: &Setting, pairs: &Pairs, end: End, more: &[&str]) {
     });
     let group = plugin.pid().cast_signed();
     let (to, signal) = match end {
-        End::Interrupt => (-group, libc::SIGINT),
-        End::Terminate => (group, libc::SIGTERM),
-        End::Kill => (group, libc::SIGKILL),
-        End::KillAll => (-group, libc::SIGKILL),
+        Stop::Interrupt => (-group, libc::SIGINT),
+        Stop::Terminate => (group, libc::SIGTERM),
+        Stop::Kill => (group, libc::SIGKILL),
+        Stop::KillAll => (-group, libc::SIGKILL),
     };
     // SAFETY: kill(2) has no memory effects; the group was made for our child, which is not waited for yet.
     unsafe { libc::kill(to, signal) };
     let status = plugin.wait(Duration::from_secs(30));
-    if matches!(end, End::Interrupt | End::Terminate) {
+    if matches!(end, Stop::Interrupt | Stop::Terminate) {
         assert!(
             status.success(),
             "{end:?} {more:?}: {status}{}",

@@ -16,15 +16,15 @@ use tracer_tests::conversation::records::Record;
 
 /// What a pipeline said.
 #[derive(Default)]
-pub(crate) struct Said(pub(crate) Vec<Output>);
+pub(crate) struct Outputs(pub(crate) Vec<Output>);
 
-impl Sink for Said {
+impl Sink for Outputs {
     fn accept(&mut self, output: &Output) {
         self.0.push(output.clone());
     }
 }
 
-impl Said {
+impl Outputs {
     /// All findings, those of streams too.
     pub(crate) fn findings(&self) -> Vec<&Finding> {
         let findings = self.0.iter().flat_map(|output| match output {
@@ -102,17 +102,17 @@ pub(crate) fn side() -> impl Strategy<Value = Side> {
 }
 
 /// Puts records through a pipeline, until long after the last of them.
-pub(crate) fn of_records(records: &[Record]) -> Said {
+pub(crate) fn of_records(records: &[Record]) -> Outputs {
     of_records_until(records, Ends::Late)
 }
 
 /// Puts records through a pipeline, to the end of the trace.
-pub(crate) fn of_records_until(records: &[Record], ends: Ends) -> Said {
+pub(crate) fn of_records_until(records: &[Record], ends: Ends) -> Outputs {
     drive(records, ends, |record| decode(record).unwrap())
 }
 
 /// The same of records of which some may be none.
-pub(crate) fn of_any_records(records: &[Record]) -> Said {
+pub(crate) fn of_any_records(records: &[Record]) -> Outputs {
     let good: Vec<Record> = records
         .iter()
         .filter(|record| decode(&record.bytes).is_ok())
@@ -121,8 +121,8 @@ pub(crate) fn of_any_records(records: &[Record]) -> Said {
     of_records(&good)
 }
 
-fn drive(records: &[Record], ends: Ends, read: impl Fn(&[u8]) -> Event<'_>) -> Said {
-    let mut said = Said::default();
+fn drive(records: &[Record], ends: Ends, read: impl Fn(&[u8]) -> Event<'_>) -> Outputs {
+    let mut said = Outputs::default();
     let mut pipeline = pipeline(Frames::Untold);
     let mut now = Timestamp(0);
     for record in records {
@@ -141,15 +141,15 @@ fn drive(records: &[Record], ends: Ends, read: impl Fn(&[u8]) -> Event<'_>) -> S
 }
 
 /// Puts a capture file through a pipeline, as `h2trace replay` does.
-pub(crate) fn of_capture(file: &[u8]) -> Said {
+pub(crate) fn of_capture(file: &[u8]) -> Outputs {
     let (said, error) = of_any_capture(file);
     assert!(error.is_none(), "{error:?}");
     said
 }
 
 /// The same of a file that may be broken: what it says up to there, and how it is broken.
-pub(crate) fn of_any_capture(file: &[u8]) -> (Said, Option<CaptureError>) {
-    let mut said = Said::default();
+pub(crate) fn of_any_capture(file: &[u8]) -> (Outputs, Option<CaptureError>) {
+    let mut said = Outputs::default();
     let mut pipeline = pipeline(Frames::Untold);
     let mut reassembly = Reassembly::new(None);
     let mut capture = match Capture::open(Cursor::new(file)) {

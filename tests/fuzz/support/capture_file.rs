@@ -9,7 +9,7 @@ use h2trace_core::event::Timestamp;
 use h2trace_core::pipeline::Frames;
 use tracer_tests::conversation::Random;
 
-use crate::said::{Said, pipeline};
+use crate::checker::{Checker, pipeline};
 use crate::{bounded, seed};
 
 /// gzip of a small input may be 1,000 times as long; no more of it than this is looked at.
@@ -52,7 +52,7 @@ fn replay(reader: impl Read) -> Vec<String> {
     };
     let mut pipeline = pipeline(Frames::Whole);
     let mut reassembly = Reassembly::new(None);
-    let mut said = Said::default();
+    let mut said = Checker::default();
     let mut last = Timestamp(0);
     while let Ok(Some(packet)) = capture.packet() {
         last = last.max(packet.at);

@@ -8,7 +8,7 @@ use h2trace_core::event::{Boundary, Bytes, Event, Segment, Timestamp, What};
 use h2trace_core::pipeline::{Frames, Pipeline};
 
 use crate::bounded;
-use crate::said::{Said, pipeline};
+use crate::checker::{Checker, pipeline};
 
 /// A record, with its control byte.
 pub fn encode(input: &mut Vec<u8>, control: u8, record: &[u8]) {
@@ -34,7 +34,7 @@ pub fn run(data: &[u8]) {
 }
 
 fn drive(data: &[u8], in_pieces: bool) -> Vec<String> {
-    let mut said = Said::default();
+    let mut said = Checker::default();
     let mut pipeline = pipeline(Frames::Whole);
     let mut rest = data;
     let mut now = Timestamp(0);
@@ -66,7 +66,7 @@ fn drive(data: &[u8], in_pieces: bool) -> Vec<String> {
     said.lines
 }
 
-fn take(pipeline: &mut Pipeline, event: &Event<'_>, in_pieces: bool, said: &mut Said) {
+fn take(pipeline: &mut Pipeline, event: &Event<'_>, in_pieces: bool, said: &mut Checker) {
     let What::Bytes(bytes) = &event.what else {
         pipeline.handle(event, said);
         return;

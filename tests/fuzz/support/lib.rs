@@ -2,12 +2,12 @@
 
 #[cfg(feature = "program")]
 pub mod capture_file;
+#[cfg(feature = "program")]
+pub mod checker;
 pub mod frame_reader;
 pub mod hpack;
 #[cfg(feature = "program")]
 pub mod kernel_event;
-#[cfg(feature = "program")]
-pub mod said;
 pub mod sound;
 pub mod stream_ops;
 

@@ -167,7 +167,7 @@ fn end(observed: &Observed, at_ns: u64, cause: u8, offsets: [u64; 2]) -> Record 
 
 /// Where a walker stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Position {
     Preface { left: usize },
     Head,
     Payload { left: usize, copy: usize },
@@ -183,7 +183,7 @@ struct Message {
 }
 
 struct Walker {
-    place: Place,
+    position: Position,
     head: Vec<u8>,
     messages: HashMap<u32, Message>,
     /// Offset of the next byte, from the first one seen.
@@ -199,11 +199,11 @@ type Taken = (usize, bool);
 
 impl Walker {
     fn new(client: bool) -> Walker {
-        let preface = Place::Preface {
+        let preface = Position::Preface {
             left: PREFACE.len(),
         };
         Walker {
-            place: if client { preface } else { Place::Head },
+            position: if client { preface } else { Position::Head },
             head: Vec::new(),
             messages: HashMap::new(),
             offset: 0,
@@ -273,16 +273,16 @@ impl Walker {
     fn boundary(&self, record: &mut Vec<u8>) {
         let (mut after, mut stream, mut kind, mut flags) = (0, 0, 0, 0);
         let mut partial = [0; 9];
-        match self.place {
+        match self.position {
             _ if !self.knows_boundaries => after = BOUNDARY_UNKNOWN,
-            Place::Preface { .. } => after = BOUNDARY_UNKNOWN,
-            Place::Head => partial[..self.head.len()].copy_from_slice(&self.head),
-            Place::Payload { left, .. } | Place::Data { left, .. } => {
+            Position::Preface { .. } => after = BOUNDARY_UNKNOWN,
+            Position::Head => partial[..self.head.len()].copy_from_slice(&self.head),
+            Position::Payload { left, .. } | Position::Data { left, .. } => {
                 after = left as u32;
                 (_, kind, flags, stream) = self.frame();
             }
         }
-        let partial_len = if self.knows_boundaries && self.place == Place::Head {
+        let partial_len = if self.knows_boundaries && self.position == Position::Head {
             self.head.len()
         } else {
             0
@@ -309,17 +309,17 @@ impl Walker {
 
     /// Takes some of `bytes`, which are not empty: how many, and whether they are copied.
     fn take(&mut self, bytes: &[u8]) -> Taken {
-        match self.place {
-            Place::Preface { left } => {
+        match self.position {
+            Position::Preface { left } => {
                 let n = left.min(bytes.len());
-                self.place = if n == left {
-                    Place::Head
+                self.position = if n == left {
+                    Position::Head
                 } else {
-                    Place::Preface { left: left - n }
+                    Position::Preface { left: left - n }
                 };
                 (n, true)
             }
-            Place::Head => {
+            Position::Head => {
                 let n = (9 - self.head.len()).min(bytes.len());
                 self.head.extend(&bytes[..n]);
                 if self.head.len() == 9 {
@@ -327,39 +327,39 @@ impl Walker {
                 }
                 (n, true)
             }
-            Place::Payload { left, copy } => {
+            Position::Payload { left, copy } => {
                 let copied = copy > 0;
                 let n = left.min(bytes.len()).min(if copied { copy } else { left });
-                self.go_on(Place::Payload {
+                self.go_on(Position::Payload {
                     left: left - n,
                     copy: copy.saturating_sub(n),
                 });
                 (n, copied)
             }
-            Place::Data { left, pad, tail } => self.data(bytes, left, pad, tail),
+            Position::Data { left, pad, tail } => self.data(bytes, left, pad, tail),
         }
     }
 
     fn begin(&mut self) {
         let (len, kind, flags, _) = self.frame();
         self.go_on(if kind == 0 {
-            Place::Data {
+            Position::Data {
                 left: len,
                 pad: flags & 8 != 0,
                 tail: 0,
             }
         } else {
-            Place::Payload {
+            Position::Payload {
                 left: len,
                 copy: len.min(FRAME_COPY_MAX),
             }
         });
     }
 
-    fn go_on(&mut self, place: Place) {
-        self.place = place;
-        if let Place::Payload { left: 0, .. } | Place::Data { left: 0, .. } = place {
-            self.place = Place::Head;
+    fn go_on(&mut self, position: Position) {
+        self.position = position;
+        if let Position::Payload { left: 0, .. } | Position::Data { left: 0, .. } = position {
+            self.position = Position::Head;
             self.head.clear();
         }
     }
@@ -369,7 +369,7 @@ impl Walker {
         let whole = len <= DATA_COPY_WHOLE_MAX;
         if pad {
             let tail = usize::from(bytes[0]);
-            self.go_on(Place::Data {
+            self.go_on(Position::Data {
                 left: left - 1,
                 pad: false,
                 tail,
@@ -395,7 +395,7 @@ impl Walker {
             }
             (n, true)
         };
-        self.go_on(Place::Data {
+        self.go_on(Position::Data {
             left: left - n,
             pad: false,
             tail,

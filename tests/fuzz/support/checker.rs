@@ -13,7 +13,7 @@ use h2trace_core::stream::table::Shown;
 use crate::sound::{finding_is_sound, record_is_sound};
 
 /// Checks what it is told, and prints it.
-pub struct Said {
+pub struct Checker {
     /// One line for everything that does not depend on how the input was cut.
     pub lines: Vec<String>,
     open: BTreeMap<u64, i64>,
@@ -21,10 +21,10 @@ pub struct Said {
     text: Text,
 }
 
-impl Default for Said {
-    fn default() -> Said {
+impl Default for Checker {
+    fn default() -> Checker {
         let clock = WallClock::with_boot(0);
-        Said {
+        Checker {
             lines: Vec::new(),
             open: BTreeMap::new(),
             json: Json::new(clock, Verdict::Benign),
@@ -33,7 +33,7 @@ impl Default for Said {
     }
 }
 
-impl Sink for Said {
+impl Sink for Checker {
     fn accept(&mut self, output: &Output) {
         match output {
             Output::StreamOpened { info } => *self.open.entry(info.id.0).or_default() += 1,
@@ -63,7 +63,7 @@ impl Sink for Said {
     }
 }
 
-impl Said {
+impl Checker {
     /// The trace is over: every stream has ended, and what was printed can be read.
     pub fn over(&mut self, pipeline: &Pipeline) {
         assert_eq!(pipeline.live(), h2trace_core::pipeline::Live::default());
