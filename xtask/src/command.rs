@@ -59,6 +59,23 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Installs a command of cargo's from the registry, unless it is there in this version.
+pub(crate) fn installed(root: &Path, name: &str, version: &str) -> anyhow::Result<()> {
+    let short = name.trim_start_matches("cargo-");
+    let said = cargo(root).args([short, "--version"]).output();
+    let is_there = said.is_ok_and(|said| {
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        text.split_whitespace().any(|word| word == version)
+    });
+    if is_there {
+        return Ok(());
+    }
+    let mut install = cargo(root);
+    install.args(["install", name, "--version", version, "--locked"]);
+    println!("{}", shown(&install));
+    run(&mut install)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

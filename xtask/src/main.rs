@@ -11,6 +11,7 @@ mod cluster;
 mod command;
 mod compare_tshark;
 mod demo;
+mod deny;
 mod docs;
 mod fuzz;
 mod image;
@@ -58,6 +59,8 @@ enum Task {
     Cluster(cluster::Options),
     /// Build the static binary, and the image that Kubernetes runs
     Image(image::Options),
+    /// Check licences, sources and versions of the dependencies
+    Deny(deny::Options),
     /// Write the plain manifests, and the kubectl plugin's, from the Helm chart
     Manifests(manifests::Options),
     /// Write the tables in tracer-user/docs from the code
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Task::IncidentMatrix(options) => incident::matrix(&options, &root),
         Task::Cluster(options) => cluster::run(&options, &root),
         Task::Image(options) => image::run(&options, &root),
+        Task::Deny(options) => deny::run(&options, &root),
         Task::Manifests(options) => manifests::run(&options, &root),
         Task::Docs(options) => docs::run(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),

@@ -60,7 +60,7 @@ const IMPURE: [&str; 12] = [
 const UNFINISHED: [&str; 4] = ["todo!", "unimplemented!", "#[ignore", "FIXME"];
 
 /// What may stand at the top level; the licences beside them.
-const TOP_LEVEL: [&str; 11] = [
+const TOP_LEVEL: [&str; 12] = [
     ".cargo",
     ".ci",
     ".github",
@@ -68,6 +68,7 @@ const TOP_LEVEL: [&str; 11] = [
     "Cargo.lock",
     "Cargo.toml",
     "README.md",
+    "deny.toml",
     "tests",
     "tracer-ebpf",
     "tracer-user",
