@@ -15,13 +15,16 @@ use crate::{command, demo};
 #[derive(Args)]
 pub(crate) struct Options {
     /// Its name, up to the colon
-    #[arg(long, default_value = "localhost/h2trace")]
+    #[arg(long, default_value = NAME)]
     name: String,
 
     /// Only the static binary
     #[arg(long)]
     binary_only: bool,
 }
+
+/// The image's name, up to the colon.
+pub(crate) const NAME: &str = "localhost/h2trace";
 
 /// Compiler flags for a program that needs no loader and no libraries.
 pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
@@ -57,7 +60,7 @@ pub(crate) fn static_binary(root: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Builds the static binary.
-fn binary(root: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn binary(root: &Path) -> anyhow::Result<PathBuf> {
     let triple = host()?;
     let mut cargo = command::cargo(root);
     // With the target named, procedural macros, which cannot be static, are built without these flags.
@@ -128,7 +131,7 @@ fn has_interpreter(elf: &[u8]) -> Option<bool> {
 }
 
 /// Makes the image, and writes it as an archive.
-fn archive(root: &Path, binary: &Path, name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn archive(root: &Path, binary: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let folder = demo::target(root).join("image");
     // Everything that buildah keeps is here, and nothing of it elsewhere on this machine.
     let storage = folder.join("storage");

@@ -12,6 +12,7 @@ mod command;
 mod compare_tshark;
 mod demo;
 mod deny;
+mod dist;
 mod docs;
 mod fuzz;
 mod image;
@@ -61,6 +62,8 @@ enum Task {
     Image(image::Options),
     /// Check licences, sources and versions of the dependencies
     Deny(deny::Options),
+    /// Make a release in target/dist: archive, Debian package, bill of materials, image, checksums
+    Dist(dist::Options),
     /// Write the plain manifests, and the kubectl plugin's, from the Helm chart
     Manifests(manifests::Options),
     /// Write the tables in tracer-user/docs from the code
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Task::Cluster(options) => cluster::run(&options, &root),
         Task::Image(options) => image::run(&options, &root),
         Task::Deny(options) => deny::run(&options, &root),
+        Task::Dist(options) => dist::run(&options, &root),
         Task::Manifests(options) => manifests::run(&options, &root),
         Task::Docs(options) => docs::run(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),

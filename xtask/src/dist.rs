@@ -1,0 +1,273 @@
+//! `cargo xtask dist`: everything that a release consists of, in `target/dist`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::{command, demo, image};
+
+/// What `cargo xtask dist` takes.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Without the image, which takes root, buildah and setcap
+    #[arg(long)]
+    no_image: bool,
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What writes the bill of materials: the version that is installed, and looked for.
+const CYCLONEDX: &str = "0.5.9";
+
+/// Shells, and where Debian looks for their completions.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "usr/share/bash-completion/completions/h2trace"),
+    ("zsh", "usr/share/zsh/vendor-completions/_h2trace"),
+    ("fish", "usr/share/fish/vendor_completions.d/h2trace.fish"),
+];
+
+const MAN: &str = "usr/share/man/man1";
+const DOC: &str = "usr/share/doc/h2trace";
+
+/// Builds all of it, and says what there is.
+pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+    let binary = image::binary(root)?;
+    let dist = demo::target(root).join("dist");
+    if dist.exists() {
+        fs::remove_dir_all(&dist).with_context(|| format!("cannot remove {}", dist.display()))?;
+    }
+    // What is packed, as it is installed.
+    let tree = demo::target(root).join("dist-tree");
+    if tree.exists() {
+        fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
+    }
+    make(&dist)?;
+    stage(root, &binary, &tree)?;
+    let epoch = last_commit(root)?;
+    archive(&tree, &dist, &epoch)?;
+    package(&tree, &dist, &epoch)?;
+    bill_of_materials(root, &dist)?;
+    if options.no_image {
+        println!("no image: --no-image");
+    } else {
+        let made = image::archive(root, &binary, image::NAME)?;
+        copy(&made, &dist.join(format!("h2trace-{VERSION}-image.tar")))?;
+    }
+    checksums(&dist)?;
+    fs::remove_dir_all(&tree).ok();
+    println!("{}:", dist.display());
+    command::run(Command::new("ls").args(["-l"]).arg(&dist))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+fn write(path: &Path, text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        make(folder)?;
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What a command prints.
+fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {}", command::shown(command)))?;
+    if !output.status.success() {
+        bail!("{} failed ({})", command::shown(command), output.status);
+    }
+    Ok(output.stdout)
+}
+
+/// The program, its completions and manual pages, licences and change log, as they are installed.
+fn stage(root: &Path, binary: &Path, tree: &Path) -> anyhow::Result<()> {
+    make(&tree.join("usr/bin"))?;
+    copy(binary, &tree.join("usr/bin/h2trace"))?;
+    for (shell, path) in COMPLETIONS {
+        let script = output(Command::new(binary).args(["generate", "completions", shell]))?;
+        write(&tree.join(path), script)?;
+    }
+    let man = tree.join(MAN);
+    command::run(
+        Command::new(binary)
+            .args(["generate", "man", "--dir"])
+            .arg(&man),
+    )?;
+    let doc = tree.join(DOC);
+    make(&doc)?;
+    write(&doc.join("copyright"), copyright(root)?)?;
+    copy(
+        &root.join("tracer-user/CHANGELOG.md"),
+        &doc.join("changelog"),
+    )?;
+    copy(&root.join("README.md"), &doc.join("README.md"))?;
+    let pages = fs::read_dir(&man).with_context(|| format!("cannot read {}", man.display()))?;
+    let mut zip = Command::new("gzip");
+    zip.args(["-9", "--no-name"]).arg(doc.join("changelog"));
+    for page in pages {
+        zip.arg(page?.path());
+    }
+    command::run(&mut zip)
+}
+
+/// The licences of the program and of the kernel programs in it.
+fn copyright(root: &Path) -> anyhow::Result<String> {
+    let mut text = "h2trace is licensed as MIT or Apache-2.0, at your choice.\n\
+                    The kernel programs in it are licensed as MIT or GPL-2.0, at your choice.\n"
+        .to_owned();
+    for name in ["LICENSE-MIT", "LICENSE-APACHE", "LICENSE-GPL-2.0"] {
+        let path = root.join(name);
+        let licence =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        text += &format!("\n==== {name} ====\n\n{licence}");
+    }
+    Ok(text)
+}
+
+/// The time that packed files carry, in seconds since 1970, so that the same sources give the same packages.
+fn last_commit(root: &Path) -> anyhow::Result<String> {
+    let mut git = Command::new("git");
+    git.args(["log", "-1", "--format=%ct"]).current_dir(root);
+    let time = String::from_utf8(output(&mut git)?).context("git prints no number")?;
+    Ok(time.trim().to_owned())
+}
+
+/// The tree as an archive, for systems without Debian's packages: to be unpacked in `/`.
+fn archive(tree: &Path, dist: &Path, epoch: &str) -> anyhow::Result<()> {
+    let name = format!("h2trace-{VERSION}-{}.tar.gz", image::host()?);
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--sort=name", "--owner=0", "--group=0"])
+        .args([
+            "--numeric-owner",
+            "--mode=u=rwX,go=rX",
+            "--use-compress-program=gzip -9n",
+        ])
+        .arg(format!("--mtime=@{epoch}"))
+        .arg("--file")
+        .arg(dist.join(name))
+        .arg("--directory")
+        .arg(tree)
+        .arg("usr");
+    command::run(&mut tar)
+}
+
+/// Debian's package of the tree.
+fn package(tree: &Path, dist: &Path, epoch: &str) -> anyhow::Result<()> {
+    let printed = output(Command::new("dpkg").arg("--print-architecture"))?;
+    let architecture = String::from_utf8_lossy(&printed).trim().to_owned();
+    let bytes = fs::metadata(tree.join("usr/bin/h2trace"))?.len();
+    let control = tree.join("DEBIAN");
+    write(&control.join("control"), control_file(&architecture, bytes))?;
+    let mut build = Command::new("dpkg-deb");
+    build
+        .args(["--root-owner-group", "-Zxz", "--build"])
+        .arg(tree)
+        .arg(dist.join(format!("h2trace_{VERSION}_{architecture}.deb")))
+        .env("SOURCE_DATE_EPOCH", epoch);
+    command::run(&mut build)
+}
+
+/// deb-control(5). The program is static and depends on nothing.
+fn control_file(architecture: &str, bytes: u64) -> String {
+    format!(
+        "Package: h2trace\n\
+         Version: {VERSION}\n\
+         Architecture: {architecture}\n\
+         Maintainer: The h2trace authors <noreply@h2trace.invalid>\n\
+         Section: net\n\
+         Priority: optional\n\
+         Installed-Size: {}\n\
+         Homepage: {}\n\
+         Description: follows HTTP/2 and gRPC streams from the kernel\n \
+         An eBPF tracer that reads HTTP/2 from the sockets of running processes,\n \
+         joins both sides of a proxy, and names the hop that broke a stream.\n",
+        bytes.div_ceil(1024),
+        env!("CARGO_PKG_REPOSITORY"),
+    )
+}
+
+/// What the program is made of, as CycloneDX.
+fn bill_of_materials(root: &Path, dist: &Path) -> anyhow::Result<()> {
+    command::installed(root, "cargo-cyclonedx", CYCLONEDX)?;
+    // It writes a file beside the manifest of every package of the workspace; one of them is wanted.
+    let name = format!("h2trace-{VERSION}.cdx");
+    let mut bill = command::cargo(root);
+    bill.args(["cyclonedx", "--format", "json", "--target"])
+        .arg(image::host()?)
+        .args(["--override-filename", &name]);
+    let made = command::run(&mut bill);
+    let file = format!("{name}.json");
+    let kept = copy(&root.join("tracer-user").join(&file), &dist.join(&file));
+    for package in PACKAGES {
+        fs::remove_file(root.join(package).join(&file)).ok();
+    }
+    made.and(kept)
+}
+
+/// The packages of the workspace.
+const PACKAGES: [&str; 5] = [
+    "tracer-ebpf",
+    "tracer-user/core",
+    "tracer-user",
+    "xtask",
+    "tests",
+];
+
+/// `SHA256SUMS`, as `sha256sum --check` reads it.
+fn checksums(dist: &Path) -> anyhow::Result<()> {
+    let mut names: Vec<PathBuf> = fs::read_dir(dist)
+        .with_context(|| format!("cannot read {}", dist.display()))?
+        .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())))
+        .collect();
+    names.sort();
+    let sums = output(Command::new("sha256sum").args(&names).current_dir(dist))?;
+    write(&dist.join("SHA256SUMS"), sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_file_has_a_description_whose_lines_are_indented() {
+        let text = control_file("amd64", 1_025);
+        assert!(text.contains("\nInstalled-Size: 2\n"), "{text}");
+        let (fields, description) = text.split_once("\nDescription: ").unwrap();
+        assert!(fields.lines().all(|line| line.contains(": ")), "{text}");
+        assert!(
+            description
+                .lines()
+                .skip(1)
+                .all(|line| line.starts_with(" ")),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn packages_are_those_of_the_workspace() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+        let members = PACKAGES.map(|package| format!("{package:?}")).join(", ");
+        assert!(manifest.contains(&format!("members = [{members}]")));
+    }
+
+    #[test]
+    fn the_change_log_has_this_version() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let text = fs::read_to_string(root.join("tracer-user/CHANGELOG.md")).unwrap();
+        assert!(text.contains(&format!("\n## {VERSION}")));
+    }
+}
