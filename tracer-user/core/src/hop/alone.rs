@@ -1,7 +1,7 @@
 //! Streams whose other side was not seen, and whether that is worth telling.
 
 use super::downstream::DownstreamRequest;
-use super::proxy_state::{Ended, ProxyState};
+use super::proxy_state::{Consequence, ProxyState};
 use super::{HopStream, OtherSide, Side};
 use crate::limits;
 use crate::stream::digest::path;
@@ -35,12 +35,12 @@ impl<T> ProxyState<T> {
     }
 
     /// A stream that the process opened has ended, and no request is seen that it was opened for.
-    pub(super) fn lone_ended(&mut self, ended: HopStream<T>, ended_well: bool) -> Ended<T> {
+    pub(super) fn lone_ended(&mut self, ended: HopStream<T>, ended_well: bool) -> Consequence<T> {
         let path = ended.record.path.as_deref().map(path);
         if self.tells_lone(path, ended_well) {
-            Ended::Lone(ended)
+            Consequence::Lone(ended)
         } else {
-            Ended::Nothing
+            Consequence::Nothing
         }
     }
 }

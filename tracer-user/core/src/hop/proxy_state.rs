@@ -51,8 +51,8 @@ pub(super) struct UpstreamRequest {
     of: Option<u64>,
 }
 
-/// What the end of a stream means.
-pub(super) enum Ended<T> {
+/// What the end of a stream leads to.
+pub(super) enum Consequence<T> {
     /// This request's stream to the client is over, and perhaps all that were opened for it.
     Request(u64),
     /// It belongs to no request that was seen, which is worth telling.
@@ -441,24 +441,29 @@ impl<T> ProxyState<T> {
     }
 
     /// A stream to the client ended.
-    pub(super) fn down_ended(&mut self, key: u64, stream: HopStream<T>) -> Ended<T> {
+    pub(super) fn down_ended(&mut self, key: u64, stream: HopStream<T>) -> Consequence<T> {
         let waits = self.is_proxy() || self.unfollowed(Side::Upstream).is_some();
         let Some(down) = self.downs.get_mut(&key) else {
-            return Ended::Nothing;
+            return Consequence::Nothing;
         };
         if !waits && down.attempts.is_empty() {
             // No upstream side was seen, so that there is nothing to wait for.
             self.take(key);
-            return Ended::Nothing;
+            return Consequence::Nothing;
         }
         down.progress = Progress::Ended(stream);
-        Ended::Request(key)
+        Consequence::Request(key)
     }
 
     /// An upstream stream ended. Returns the request that it was opened for, if that has ended too.
-    pub(super) fn up_ended(&mut self, key: u64, ended: HopStream<T>, ended_well: bool) -> Ended<T> {
+    pub(super) fn up_ended(
+        &mut self,
+        key: u64,
+        ended: HopStream<T>,
+        ended_well: bool,
+    ) -> Consequence<T> {
         let Some(up) = self.ups.get(&key) else {
-            return Ended::Nothing;
+            return Consequence::Nothing;
         };
         if let Some(of) = up.of
             && let Some(down) = self.downs.get_mut(&of)
@@ -467,8 +472,8 @@ impl<T> ProxyState<T> {
             attempt.stream = Some(ended);
             down.n_open = down.n_open.saturating_sub(1);
             return match down.progress {
-                Progress::Open => Ended::Nothing,
-                Progress::Ended(_) | Progress::Settling(_) => Ended::Request(of),
+                Progress::Open => Consequence::Nothing,
+                Progress::Ended(_) | Progress::Settling(_) => Consequence::Request(of),
             };
         }
         let (whole, path, is_told) = (up.whole, up.path, up.is_told);
@@ -481,9 +486,9 @@ impl<T> ProxyState<T> {
             && self.shared.is_none()
             && (is_passed_on || self.tells_lone(path, ended_well));
         if is_lone {
-            Ended::Lone(ended)
+            Consequence::Lone(ended)
         } else {
-            Ended::Nothing
+            Consequence::Nothing
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::fast::Map;
-use super::proxy_state::{Ended, ProxyState, key};
+use super::proxy_state::{Consequence, ProxyState, key};
 use super::{Attempt, Confidence, Hop, HopStream, Join, Lone, OtherSide, ProxyKey, Side};
 use crate::connection::ConnectionId;
 use crate::event::Timestamp;
@@ -117,26 +117,28 @@ impl<T> Hops<T> {
         };
         let key = key(record.connection.0, record.stream_id.0);
         let before = known.len();
-        let ended_well = is_well(&record);
         let stream = HopStream { tag, record };
-        let ended = match side {
+        let consequence = match side {
             Side::Downstream => known.down_ended(key, stream),
-            Side::Upstream if known.is_proxy() || known.ups.contains_key(&key) => {
-                known.up_ended(key, stream, ended_well)
+            Side::Upstream => {
+                let ended_well = is_well(&stream.record);
+                if known.is_proxy() || known.ups.contains_key(&key) {
+                    known.up_ended(key, stream, ended_well)
+                } else {
+                    known.lone_ended(stream, ended_well)
+                }
             }
-            Side::Upstream => known.lone_ended(stream, ended_well),
         };
-        let other_side = known.unfollowed(Side::Downstream);
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
-        match ended {
-            Ended::Request(key) => self.consider(proxy, side, key, at),
-            Ended::Lone(upstream) => self.lone.push_back(Lone {
+        match consequence {
+            Consequence::Request(key) => self.consider(proxy, side, key, at),
+            Consequence::Lone(upstream) => self.lone.push_back(Lone {
                 proxy,
                 upstream,
-                other_side,
+                other_side: known.unfollowed(Side::Downstream),
                 at,
             }),
-            Ended::Nothing => {}
+            Consequence::Nothing => {}
         }
         self.forget_if_empty(proxy);
     }
