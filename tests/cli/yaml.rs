@@ -1,17 +1,21 @@
-//! Every YAML file of the tree that is not a template is YAML: what reads them otherwise needs root and peers.
+//! The rules and what deploys h2trace are YAML: what reads them otherwise needs root and peers.
 
 use std::path::{Path, PathBuf};
 
 use tracer_tests::workspace;
 
-/// Every YAML file below `folder`, but for templates, which only Helm or a test can fill in.
+/// Every YAML file below `folder`, but for templates, which only Helm can fill in.
 fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("cannot list a folder") {
         let path = entry.expect("cannot read an entry").path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_dir() && !["templates", "node_modules", "target"].contains(&&*name) {
-            yaml_files(&path, found);
-        } else if name.ends_with(".yaml") || name.ends_with(".yml") {
+        if path.is_dir() {
+            if !path.ends_with("templates") {
+                yaml_files(&path, found);
+            }
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
             found.push(path);
         }
     }

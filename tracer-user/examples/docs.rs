@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use h2trace::cli::args::Cli;
 use h2trace::export::{json, metrics};
+use h2trace::unit::grouped;
 use h2trace_core::anomaly::kind::Kind;
 use h2trace_core::limits::{Limit, Unit};
 use serde_json::{Map, Value};
@@ -85,20 +86,8 @@ fn bound(limit: Limit) -> String {
             ms => format!("{ms} ms"),
         },
         Unit::Bytes if value >= MIB && value.is_multiple_of(MIB) => format!("{} MiB", value / MIB),
-        Unit::Bytes | Unit::Count => with_commas(value),
+        Unit::Bytes | Unit::Count => grouped(value),
     }
-}
-
-fn with_commas(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The command that has the options which others share with it.
