@@ -3,7 +3,7 @@
 //! It is not in the gate: cargo-deny takes minutes to compile on a new machine.
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -19,42 +19,24 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// Checks everything; advisories only where their database can be fetched.
 pub(crate) fn run(_: &Options, root: &Path) -> anyhow::Result<ExitCode> {
-    check(root)?;
-    let mut advisories = command::cargo(root);
-    advisories.args(["deny", "--workspace", "fetch", "db"]);
-    println!("{}", command::shown(&advisories));
-    let fetched = advisories
+    command::installed(root, "cargo-deny", CARGO_DENY)?;
+    command::run(&mut deny(root, &["check", "licenses", "sources", "bans"]))?;
+    let mut fetch = deny(root, &["fetch", "db"]);
+    let fetched = fetch
         .status()
-        .with_context(|| format!("cannot run {}", command::shown(&advisories)))?;
-    if !fetched.success() {
+        .with_context(|| format!("cannot run {}", command::shown(&fetch)))?;
+    if fetched.success() {
+        command::run(&mut deny(root, &["check", "--disable-fetch", "advisories"]))?;
+    } else {
         println!("SKIPPED: advisories: their database cannot be fetched here; the reason is above");
-        return Ok(ExitCode::SUCCESS);
     }
-    let mut advisories = command::cargo(root);
-    advisories.args([
-        "deny",
-        "--workspace",
-        "check",
-        "--disable-fetch",
-        "advisories",
-    ]);
-    println!("{}", command::shown(&advisories));
-    command::run(&mut advisories)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks what needs no database: `cargo xtask dist` asks for it.
-pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
-    command::installed(root, "cargo-deny", CARGO_DENY)?;
+/// A call of cargo-deny, which is shown.
+fn deny(root: &Path, arguments: &[&str]) -> Command {
     let mut deny = command::cargo(root);
-    deny.args([
-        "deny",
-        "--workspace",
-        "check",
-        "licenses",
-        "sources",
-        "bans",
-    ]);
+    deny.args(["deny", "--workspace"]).args(arguments);
     println!("{}", command::shown(&deny));
-    command::run(&mut deny)
+    deny
 }

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 
 use crate::{command, demo, image};
@@ -80,24 +80,13 @@ fn write(path: &Path, text: impl AsRef<[u8]>) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// What a command prints.
-fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run {}", command::shown(command)))?;
-    if !output.status.success() {
-        bail!("{} failed ({})", command::shown(command), output.status);
-    }
-    Ok(output.stdout)
-}
-
 /// The program, its completions and manual pages, licences and change log, as they are installed.
 fn stage(root: &Path, binary: &Path, tree: &Path) -> anyhow::Result<()> {
     make(&tree.join("usr/bin"))?;
     copy(binary, &tree.join("usr/bin/h2trace"))?;
     for (shell, path) in COMPLETIONS {
-        let script = output(Command::new(binary).args(["generate", "completions", shell]))?;
+        let script =
+            command::output(Command::new(binary).args(["generate", "completions", shell]))?;
         write(&tree.join(path), script)?;
     }
     let man = tree.join(MAN);
@@ -141,8 +130,7 @@ fn copyright(root: &Path) -> anyhow::Result<String> {
 fn last_commit(root: &Path) -> anyhow::Result<String> {
     let mut git = Command::new("git");
     git.args(["log", "-1", "--format=%ct"]).current_dir(root);
-    let time = String::from_utf8(output(&mut git)?).context("git prints no number")?;
-    Ok(time.trim().to_owned())
+    Ok(command::output(&mut git)?.trim().to_owned())
 }
 
 /// The tree as an archive, for systems without Debian's packages: to be unpacked in `/`.
@@ -166,11 +154,11 @@ fn archive(tree: &Path, dist: &Path, epoch: &str) -> anyhow::Result<()> {
 
 /// Debian's package of the tree.
 fn package(tree: &Path, dist: &Path, epoch: &str) -> anyhow::Result<()> {
-    let printed = output(Command::new("dpkg").arg("--print-architecture"))?;
-    let architecture = String::from_utf8_lossy(&printed).trim().to_owned();
+    let printed = command::output(Command::new("dpkg").arg("--print-architecture"))?;
+    let architecture = printed.trim();
     let bytes = fs::metadata(tree.join("usr/bin/h2trace"))?.len();
     let control = tree.join("DEBIAN");
-    write(&control.join("control"), control_file(&architecture, bytes))?;
+    write(&control.join("control"), control_file(architecture, bytes))?;
     let mut build = Command::new("dpkg-deb");
     build
         .args(["--root-owner-group", "-Zxz", "--build"])
@@ -233,7 +221,7 @@ fn checksums(dist: &Path) -> anyhow::Result<()> {
         .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())))
         .collect();
     names.sort();
-    let sums = output(Command::new("sha256sum").args(&names).current_dir(dist))?;
+    let sums = command::output(Command::new("sha256sum").args(&names).current_dir(dist))?;
     write(&dist.join("SHA256SUMS"), sums)
 }
 

@@ -93,8 +93,12 @@ struct Toolchain {
 /// Debian's compiler with `core` for BPF, or a nightly of rustup with `rust-src`.
 fn toolchain() -> anyhow::Result<Toolchain> {
     let debian = Path::new("/usr/bin/rustc");
-    let libraries =
-        output(Command::new(debian).args(["--print", "target-libdir", "--target", TARGET]));
+    let libraries = command::output(Command::new(debian).args([
+        "--print",
+        "target-libdir",
+        "--target",
+        TARGET,
+    ]));
     if let Ok(folder) = &libraries {
         let has_core = std::fs::read_dir(folder.trim()).is_ok_and(|mut files| {
             files.any(|f| f.is_ok_and(|f| f.file_name().to_string_lossy().starts_with("libcore")))
@@ -107,14 +111,15 @@ fn toolchain() -> anyhow::Result<Toolchain> {
             });
         }
     }
-    let nightly = output(Command::new("rustup").args(["which", "--toolchain", "nightly", "rustc"]));
+    let nightly =
+        command::output(Command::new("rustup").args(["which", "--toolchain", "nightly", "rustc"]));
     let Ok(rustc) = nightly else {
         bail!(
             "no Rust compiler that builds for BPF; install one with: {DEBIAN} (Debian), or: rustup toolchain install nightly --component rust-src"
         );
     };
     let rustc = PathBuf::from(rustc.trim());
-    let sysroot = output(Command::new(&rustc).args(["--print", "sysroot"]))?;
+    let sysroot = command::output(Command::new(&rustc).args(["--print", "sysroot"]))?;
     if !Path::new(sysroot.trim())
         .join("lib/rustlib/src/rust/library/core")
         .is_dir()
@@ -181,7 +186,7 @@ fn build(
 /// The instructions, without what differs between two builds of the same source: the file's name, and
 /// the crate's hash in symbols.
 fn disassembly(objdump: &Path, object: &Path) -> anyhow::Result<String> {
-    let text = output(
+    let text = command::output(
         Command::new(objdump)
             .args(["-d", "--no-show-raw-insn"])
             .arg(object),
@@ -240,25 +245,9 @@ fn program(names: &[&str]) -> Option<PathBuf> {
 }
 
 fn version(program: &Path) -> anyhow::Result<String> {
-    Ok(output(Command::new(program).arg("--version"))?
+    Ok(command::output(Command::new(program).arg("--version"))?
         .trim()
         .to_owned())
-}
-
-/// What a command prints.
-fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {}", command::shown(command)))?;
-    if !output.status.success() {
-        bail!(
-            "{} failed ({}): {}",
-            command::shown(command),
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The folders in which cargo keeps the sources of crates.

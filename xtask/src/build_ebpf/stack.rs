@@ -56,7 +56,7 @@ pub(super) struct Chain {
 /// # Errors
 /// A chain needs more stack than every supported kernel gives, or is too long.
 pub(super) fn check(objdump: &Path, object: &Path) -> anyhow::Result<()> {
-    let text = super::output(Command::new(objdump).args(["-d", "-r"]).arg(object))?;
+    let text = crate::command::output(Command::new(objdump).args(["-d", "-r"]).arg(object))?;
     let chains = chains(&text)?;
     for chain in chains {
         let (program, _) = chain.frames.first().cloned().unwrap_or_default();
