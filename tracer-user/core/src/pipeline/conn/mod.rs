@@ -371,10 +371,11 @@ impl Conn {
                     self.role.prove(direction, Endpoint::Client);
                 }
             }
+            // Later it may be a client's, against the rules.
             Step::Frame {
                 frame: Frame::PushPromise { .. },
                 ..
-            } => {
+            } if self.role.get().is_none() => {
                 self.role.prove(direction, Endpoint::Server);
             }
             Step::Frame {
