@@ -6,4 +6,4 @@ pub mod rules;
 pub use rules::Rules;
 
 #[cfg(test)]
-mod scenarios;
+mod tests;

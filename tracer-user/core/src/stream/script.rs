@@ -6,10 +6,8 @@ use bytes::Bytes;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::Timestamp;
-use crate::frame::head::Head;
 use crate::frame::{
-    DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Rule, Step, StreamId,
-    Violation,
+    DataHead, DataPiece, ErrorCode, Fault, Field, Frame, HeaderBlock, Step, StreamId,
 };
 use crate::limits;
 use crate::stream::record::{StreamEvent, StreamRecord};
@@ -232,12 +230,6 @@ impl Script {
         )
     }
 
-    /// Windows of the connection for much more than a test sends.
-    pub(crate) fn wide_windows(&mut self) -> &mut Self {
-        self.window_update(C, 0, 1 << 30)
-            .window_update(S, 0, 1 << 30)
-    }
-
     pub(crate) fn settings(&mut self, sender: Endpoint, settings: &[(u16, u32)]) -> &mut Self {
         self.frame(sender, Frame::Settings(settings.to_vec()))
     }
@@ -262,34 +254,6 @@ impl Script {
 
     pub(crate) fn ping(&mut self, sender: Endpoint, ack: bool) -> &mut Self {
         self.frame(sender, Frame::Ping { ack, data: [0; 8] })
-    }
-
-    /// A broken rule, as the frame reader tells it.
-    pub(crate) fn violation(
-        &mut self,
-        sender: Endpoint,
-        id: u32,
-        code: ErrorCode,
-        rule: Rule,
-        frame_type: u8,
-    ) -> &mut Self {
-        let stream_id = StreamId(id);
-        let frame = Head {
-            len: 4,
-            frame_type,
-            flags: 0,
-            stream_id,
-        };
-        self.step(
-            sender,
-            &Step::Violation(Violation {
-                stream_id,
-                code,
-                connection_error: id == 0,
-                rule,
-                frame,
-            }),
-        )
     }
 
     pub(crate) fn gap(&mut self, sender: Endpoint) -> &mut Self {
