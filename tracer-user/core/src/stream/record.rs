@@ -481,10 +481,6 @@ pub enum StreamEvent {
         at: Timestamp,
         /// Streams whose response was not complete (their `Ended` come before this).
         open_streams: u32,
-        /// Those of them that a GOAWAY had accepted (id <= last_stream_id).
-        accepted_streams: u32,
-        /// The last GOAWAY of each endpoint.
-        go_aways: Vec<GoAway>,
         /// PINGs after which nothing at all came from the other end.
         unanswered_pings: Vec<UnansweredPing>,
     },

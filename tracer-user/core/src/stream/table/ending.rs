@@ -76,7 +76,7 @@ impl StreamTable {
         if self.over {
             return;
         }
-        let (mut open_streams, mut accepted_streams) = self.lost_with_peer;
+        let mut open_streams = self.lost_with_peer;
         let ids: Vec<StreamId> = self.streams.keys().copied().collect();
         for id in ids {
             let Some(stream) = self.streams.get(&id) else {
@@ -93,17 +93,11 @@ impl StreamTable {
             }
             if !answered && !stream.pushed {
                 open_streams = open_streams.saturating_add(1);
-                accepted_streams = accepted_streams.saturating_add(u32::from(self.accepted(id)));
             }
             self.leave(id, StreamEnd::Connection(why), at);
         }
         self.over = true;
         self.tell_last();
-        let go_aways = [&self.go_aways.client, &self.go_aways.server]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
         let (connection, role) = (self.connection, self.role);
         self.out.push_back(StreamEvent::ConnectionEnded {
             connection,
@@ -111,8 +105,6 @@ impl StreamTable {
             why,
             at,
             open_streams,
-            accepted_streams,
-            go_aways,
             unanswered_pings: self.watch.control.unanswered(),
         });
     }
@@ -142,11 +134,5 @@ impl StreamTable {
             && self.streams.get(&id).is_some_and(|stream| {
                 stream.finished_at.is_none() && !stream.response.state.end_stream_sent()
             })
-    }
-
-    /// The last GOAWAY of the stream's receiver had accepted it.
-    pub(super) fn accepted(&self, id: StreamId) -> bool {
-        let go_away = self.go_aways.of(initiator(id).peer()).as_ref();
-        go_away.is_some_and(|go_away| id <= go_away.last_stream_id)
     }
 }

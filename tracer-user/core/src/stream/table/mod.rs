@@ -63,8 +63,8 @@ pub struct StreamTable {
     doubt_at: Option<Timestamp>,
     /// The peer of the observed end is gone, and how; the connection itself is not over yet.
     peer_gone: Option<ConnectionEnd>,
-    /// Streams that ended by that, and those of them that a GOAWAY had accepted.
-    lost_with_peer: (u32, u32),
+    /// Streams that ended by that.
+    lost_with_peer: u32,
     /// Who keeps to the rules, and how often what comes.
     watch: Watch,
     over: bool,
@@ -96,7 +96,7 @@ impl StreamTable {
             n_lingering: 0,
             doubt_at: None,
             peer_gone: None,
-            lost_with_peer: (0, 0),
+            lost_with_peer: 0,
             watch: Watch::new(from_start),
             over: false,
             condition_timers: ConditionTimers::default(),
@@ -334,9 +334,7 @@ impl StreamTable {
     /// A reset that only answers that the peer has gone: that is what ended the stream.
     fn gone_with_peer(&mut self, id: StreamId, at: Timestamp) {
         if let Some(why) = self.peer_gone {
-            let (open, accepted) = self.lost_with_peer;
-            let accepted = accepted.saturating_add(u32::from(self.accepted(id)));
-            self.lost_with_peer = (open.saturating_add(1), accepted);
+            self.lost_with_peer = self.lost_with_peer.saturating_add(1);
             self.leave(id, StreamEnd::Connection(why), at);
         }
     }
