@@ -100,9 +100,9 @@ macro_rules! limits {
                 }
             }
 
-            /// Where it was reached, something of the traffic was not followed, not decoded or not reported. Not so
-            /// where only memory for convenience ran out: the middle of a long story, what rules remember of
-            /// connections and methods.
+            /// Where it was reached, something of the traffic was not followed or not decoded. Not so where all of it
+            /// was: a story without its middle, what rules remember of connections and methods, one more broken rule
+            /// of a connection that has broken many.
             #[must_use]
             pub const fn hides_traffic(self) -> bool {
                 match self {
@@ -204,7 +204,7 @@ limits! {
     pub const SKIPPED_IDS: usize = 32;
 
     /// Violations of RFC 9113 that are reported for one connection.
-    [BrokenRules, Count, "broken_rules", hides_traffic]
+    [BrokenRules, Count, "broken_rules"]
     pub const BROKEN_RULES: usize = 32;
 
     /// Connections with a GOAWAY that the rules remember.

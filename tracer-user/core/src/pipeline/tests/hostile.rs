@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::anomaly::kind::{Kind, Verdict};
+use crate::limits::Limit;
+use crate::pipeline::LossCause;
 use crate::stream::record::StreamRecord;
 
 const PING: u8 = 6;
@@ -52,7 +54,7 @@ fn go_away(code: u32) -> Vec<u8> {
 }
 
 #[test]
-fn scenario_57_from_bytes() {
+fn a_second_request_after_end_stream_is_one_finding() {
     let mut driver = accepting();
     driver.send(
         Direction::Rx,
@@ -96,7 +98,62 @@ fn a_rule_that_nobody_heeds_is_told_when_time_passes() {
 }
 
 #[test]
-fn scenario_51_from_bytes() {
+fn a_connection_that_breaks_more_rules_than_are_told_is_still_followed() {
+    const PRIORITY: u8 = 2;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const WINDOW_UPDATE: u8 = 8;
+    const PRIORITY_UPDATE: u8 = 16;
+    let mut driver = accepting();
+    call(&mut driver, 1);
+    let setting = |id: u8, value: u8| [0, id, value, 0, 0, 0];
+    let broken = [
+        frame(0, 0, 0, &[0]),
+        frame(PRIORITY, 0, 0, &[0; 5]),
+        frame(PRIORITY, 0, 1, &[0; 4]),
+        frame(RST_STREAM, 0, 0, &[0; 4]),
+        frame(RST_STREAM, 0, 1, &[0; 3]),
+        frame(SETTINGS, 0, 1, &[]),
+        frame(SETTINGS, 1, 0, &setting(1, 0)),
+        frame(SETTINGS, 0, 0, &[0; 5]),
+        frame(SETTINGS, 0, 0, &setting(2, 1)),
+        frame(SETTINGS, 0, 0, &setting(4, 0xff)),
+        frame(SETTINGS, 0, 0, &setting(5, 0xff)),
+        frame(SETTINGS, 0, 0, &setting(9, 1)),
+        frame(PING, 0, 1, &[0; 8]),
+        frame(PING, 0, 0, &[0; 7]),
+        frame(GOAWAY, 0, 1, &[0; 8]),
+        frame(GOAWAY, 0, 0, &[0; 7]),
+        frame(WINDOW_UPDATE, 0, 0, &[0; 3]),
+        frame(CONTINUATION, 0, 0, &[]),
+        frame(CONTINUATION, 0, 1, &[]),
+        frame(PRIORITY_UPDATE, 0, 1, &[0; 4]),
+        frame(PRIORITY_UPDATE, 0, 0, &[0; 3]),
+        frame(PRIORITY_UPDATE, 0, 0, &[0; 4]),
+    ];
+    for frame in &broken {
+        driver.send(Direction::Rx, frame);
+        driver.send(Direction::Tx, frame);
+    }
+    call(&mut driver, 3);
+    driver.pass(STREAM_LINGER_NS * 2);
+    let losses: Vec<_> = driver
+        .out
+        .0
+        .iter()
+        .filter_map(|output| match output {
+            Output::Loss(loss) => Some((loss.cause, loss.hides_traffic())),
+            _ => None,
+        })
+        .collect();
+    let limit = (LossCause::Limit(Limit::BrokenRules), false);
+    assert!(!losses.is_empty() && losses.iter().all(|loss| *loss == limit));
+    let outcomes: Vec<_> = driver.streams().iter().map(|s| s.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Ok; 2]);
+}
+
+#[test]
+fn a_header_block_without_end_is_one_finding_while_it_goes_on() {
     let mut driver = accepting();
     let begin = frame(1, 0, 1, &literal(":method", "POST"));
     driver.send(Direction::Rx, &begin);
@@ -118,7 +175,7 @@ fn scenario_51_from_bytes() {
 }
 
 #[test]
-fn scenario_52_from_bytes() {
+fn a_flood_of_pings_is_one_finding() {
     let mut driver = accepting();
     for _ in 0..5_000 {
         driver.send(Direction::Rx, &frame(PING, 0, 0, &[0; 8]));
@@ -133,7 +190,7 @@ fn scenario_52_from_bytes() {
 }
 
 #[test]
-fn scenario_59_nothing_of_a_connection_bleeds_into_the_next_with_its_address() {
+fn nothing_of_a_connection_bleeds_into_the_next_with_its_address() {
     let again = SocketKey { sk: 1, born_ns: 2 };
     // With the first one's end in sight and without (then only the kernel's name tells them apart).
     for (ends, key) in [(true, again), (false, again), (true, KEY)] {
