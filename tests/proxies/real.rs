@@ -15,7 +15,7 @@ use crate::run::{Ids, Setup, Which};
 
 const ENVOY: Version = Version("1.40.0");
 
-/// P1, P2, P3: the response was whole when it came to the proxy.
+/// The response was whole when it came to the proxy.
 const CUT: [&str; 3] = [
     "proxy_truncated_complete_response",
     "proxy_dropped_trailers",

@@ -27,7 +27,7 @@ pub(super) fn judge(record: &StreamRecord, shapes: &Shapes) -> Option<Finding> {
     truncated_request(record, shape).or_else(|| complete.then(|| response(record, shape)).flatten())
 }
 
-/// C8: an answer that is not gRPC.
+/// An answer that is not gRPC.
 fn non_grpc(record: &StreamRecord) -> Option<Finding> {
     let status = record.http_status.value();
     let odd_status = status.filter(|status| *status != 200);
@@ -55,7 +55,7 @@ fn non_grpc(record: &StreamRecord) -> Option<Finding> {
     ))
 }
 
-/// C5 of the request: END_STREAM inside a message, or without the message that the method takes.
+/// A request with END_STREAM inside a message, or without the message that the method takes.
 fn truncated_request(record: &StreamRecord, shape: Option<Shape>) -> Option<Finding> {
     let messages = &record.request.messages;
     if record.request_phase != Some(RequestPhase::Q2) || !messages.known {
@@ -90,7 +90,7 @@ fn truncated_request(record: &StreamRecord, shape: Option<Shape>) -> Option<Find
     ))
 }
 
-/// C1, C2, C3, C5 of a response that carried END_STREAM.
+/// A response that carried END_STREAM and is not complete as gRPC.
 fn response(record: &StreamRecord, shape: Option<Shape>) -> Option<Finding> {
     let messages = &record.response.messages;
     let (kind, verdict, summary) = if let (true, Some(open)) = (messages.known, messages.open) {

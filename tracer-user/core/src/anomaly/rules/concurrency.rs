@@ -11,7 +11,7 @@ use crate::frame::ErrorCode;
 use crate::stream::condition::OverCap;
 use crate::stream::record::StreamRecord;
 
-/// K1: calls wait in the client.
+/// Calls wait in the client.
 pub(super) fn saturated(
     cap: u32,
     since: Timestamp,
@@ -31,7 +31,7 @@ pub(super) fn saturated(
     }
 }
 
-/// K2: the client does not keep to the limit.
+/// The client does not keep to the limit.
 pub(super) fn over_cap(over: &OverCap) -> ConditionFinding {
     ConditionFinding {
         kind: Kind::ConcurrencyExceeded,

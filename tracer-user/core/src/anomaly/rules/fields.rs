@@ -5,7 +5,7 @@ use crate::anomaly::rules::finding;
 use crate::connection::Endpoint;
 use crate::stream::record::{EndStreamOn, Seen, StreamRecord, Tier};
 
-/// C10, C9: at most one finding, and only of what was certainly seen.
+/// At most one finding, and only of what was certainly seen.
 pub(super) fn judge(record: &StreamRecord) -> Option<Finding> {
     if record.tier != Tier::T1 {
         return None;

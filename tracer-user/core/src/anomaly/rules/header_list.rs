@@ -13,7 +13,7 @@ const SMALLEST_DEFAULT: u64 = 8 * 1024;
 /// Request Header Fields Too Large (RFC 6585 section 5).
 const TOO_LARGE: u16 = 431;
 
-/// H2 on a stream: a reset by who got too large a list, or status 431.
+/// A reset of a stream by who got too large a list, or status 431.
 pub(super) fn judge(record: &StreamRecord) -> Option<Finding> {
     if let Some(reset) = record.resets.first()
         && let Some(summary) = refused(record, reset)
@@ -79,7 +79,7 @@ fn size(record: &StreamRecord, half: &Half) -> String {
     format!(": {at_least}{} bytes, {allowed}", half.header_list)
 }
 
-/// H2 on a connection: what to say of an error GOAWAY right after too large a list.
+/// What to say of an error GOAWAY right after too large a list.
 pub(super) fn go_away(go_away: &GoAway) -> Option<String> {
     let list = go_away.header_list?;
     let for_size = matches!(

@@ -31,7 +31,7 @@ const SAME_PERCENT: u32 = 2;
 /// The resets must be spread over more time than this: what is reset all at once has another cause.
 const SPREAD: Duration = Duration::from_millis(100);
 
-/// L1.
+/// A stream is left open for long.
 pub(super) fn left_open(since: Timestamp, now: Timestamp) -> ConditionFinding {
     ConditionFinding {
         kind: Kind::StreamLeftOpen,
@@ -72,7 +72,7 @@ pub(super) struct Idle {
 }
 
 impl Idle {
-    /// L2: a call without a deadline is not answered. Nothing where the method is known to stream; once
+    /// A call without a deadline is not answered. Nothing where the method is known to stream; once
     /// where it is not known whether it does (a subscription waits for its first event).
     pub(super) fn overdue(
         &mut self,
@@ -109,7 +109,7 @@ impl Idle {
         })
     }
 
-    /// L3: a reset in the middle of a stream, at an age or after an idle time at which others came too.
+    /// A reset in the middle of a stream, at an age or after an idle time at which others came too.
     pub(super) fn killed(&mut self, record: &StreamRecord) -> Option<Finding> {
         let (reset, kill) = kill(record)?;
         let path = record.path.clone().unwrap_or_default();

@@ -64,7 +64,7 @@ impl Foreign {
     }
 }
 
-/// H2, H3: the cause of an error GOAWAY, where its code and what went before it show one.
+/// The cause of an error GOAWAY, where its code and what went before it show one.
 pub(super) fn cause(go_away: &GoAway) -> Option<(Kind, Verdict, String)> {
     let (kind, summary) = if let Some(summary) = header_list::go_away(go_away) {
         (Kind::HeaderListTooLarge, summary)

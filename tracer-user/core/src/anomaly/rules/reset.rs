@@ -46,7 +46,7 @@ enum Cause {
 
 /// Columns: R0 | R1, Rm, Rb | R3 and Q0, Q1 | R3 and Q2.
 #[rustfmt::skip]
-#[expect(clippy::match_same_arms, reason = "the rows stand as in the taxonomy")]
+#[expect(clippy::match_same_arms, reason = "a row for each sender and cause")]
 const fn row(sender: Endpoint, cause: Cause) -> [Cell; 4] {
     match (sender, cause) {
         (Server, Cause::NoError)      => [(ResetBeforeResponse, Anomaly),    (ResponseCutByReset, Anomaly),     (EarlyResponseReset, Benign),     (RedundantReset, Benign)],
@@ -66,7 +66,7 @@ const fn row(sender: Endpoint, cause: Cause) -> [Cell; 4] {
         (Client, Cause::Protocol | Cause::Refused)
                                       => [(ClientRejectedResponse, Anomaly), (ClientRejectedResponse, Anomaly), (ResetAfterResponse, Suspicious), (ResetAfterResponse, Suspicious)],
         (Client, Cause::Calm)         => [(StreamThrottled, Anomaly),        (StreamThrottled, Anomaly),        (StreamThrottled, Suspicious),    (StreamThrottled, Suspicious)],
-        // F3: late frames after a complete response are legal. Before, the response is lost; at the
+        // Late frames after a complete response are legal. Before, the response is lost; at the
         // client that may be the echo of its own end of the stream.
         (Server, Cause::StreamClosed) => [(ResetStreamClosed, Anomaly),      (ResetStreamClosed, Anomaly),      (ResetStreamClosed, Benign),      (ResetStreamClosed, Benign)],
         (Client, Cause::StreamClosed) => [(ResetStreamClosed, Suspicious),   (ResetStreamClosed, Suspicious),   (ResetStreamClosed, Benign),      (ResetStreamClosed, Benign)],
@@ -182,9 +182,10 @@ mod tests {
         }
     }
 
-    /// The decision table, transcribed a second time, and what was measured of Envoy (its INTERNAL_ERROR at R0): B benign, E expected, S suspicious, A anomaly.
+    /// The decision table, written a second time, and what was measured of Envoy (its INTERNAL_ERROR at R0): B benign,
+    /// E expected, S suspicious, A anomaly.
     #[test]
-    fn every_cell_is_as_the_taxonomy_says() {
+    fn every_cell_is_as_it_is_written_here_again() {
         for (sender, cause, want) in [
             (Server, Cause::NoError, "A A B B"),
             (Server, Cause::Deadline, "E E S B"),

@@ -87,7 +87,7 @@ fn a_flood_of_continuations_is_a_limit() {
 }
 
 #[test]
-fn scenario_51_a_long_header_block_is_told_once_while_it_goes_on() {
+fn a_long_header_block_is_told_once_while_it_goes_on() {
     // 32 frames, the last with END_HEADERS, are ordinary; so is a block whose 33rd frame ends it.
     for n in [30, 31] {
         let mut reader = from_start();

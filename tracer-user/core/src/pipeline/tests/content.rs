@@ -98,7 +98,7 @@ fn dribble(driver: &mut Driver, direction: Direction, bytes: &[u8]) {
 }
 
 #[test]
-fn scenario_13_padding_and_prefixes_split_over_reads_and_frames_are_exact() {
+fn padding_and_prefixes_split_over_reads_and_frames_are_exact() {
     let padded = |data: &[u8], padding: usize| {
         let payload = [&[u8::try_from(padding).unwrap()], data, &vec![0; padding]].concat();
         frame(0, 0x8, 1, &payload)
@@ -139,7 +139,7 @@ fn scenario_13_padding_and_prefixes_split_over_reads_and_frames_are_exact() {
 }
 
 #[test]
-fn scenario_24_headers_and_three_continuations_are_one_request() {
+fn headers_and_three_continuations_are_one_request() {
     let whole = request(1);
     let block = &whole[9..];
     let parts: Vec<&[u8]> = block.chunks(block.len().div_ceil(4)).collect();
@@ -161,7 +161,7 @@ fn scenario_24_headers_and_three_continuations_are_one_request() {
 }
 
 #[test]
-fn scenario_36_content_length_is_held_against_the_data_that_came() {
+fn content_length_is_held_against_the_data_that_came() {
     let cases = [
         (frame(0, 0, 1, &[7; 60]), reset(1, 0)),
         (frame(0, END_STREAM, 1, &[7; 60]), Vec::new()),
@@ -194,7 +194,7 @@ fn scenario_36_content_length_is_held_against_the_data_that_came() {
 }
 
 #[test]
-fn scenario_47_a_block_that_nobody_can_decode_is_one_finding() {
+fn a_block_that_nobody_can_decode_is_one_finding() {
     let mut driver = Driver::new();
     hello(&mut driver);
     // An index outside of both tables.
@@ -211,7 +211,7 @@ fn scenario_47_a_block_that_nobody_can_decode_is_one_finding() {
 }
 
 #[test]
-fn scenario_48_trailers_of_nine_kilobytes_are_measured() {
+fn trailers_of_nine_kilobytes_are_measured() {
     let block = [
         literal("grpc-status", "3"),
         long_literal("grpc-message", 9 * 1024),

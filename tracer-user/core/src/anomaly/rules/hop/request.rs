@@ -10,7 +10,7 @@ use crate::hop::{Ended, ended};
 use crate::limits;
 use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
 
-/// P5: the request came to the proxy whole and did not leave it whole.
+/// The request came to the proxy whole and did not leave it whole.
 pub(super) fn truncated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving?;
     if down.request_phase != Some(RequestPhase::Q2) || transcoded(down, up) {
@@ -55,7 +55,7 @@ pub(super) fn truncated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<
     Some(HopFinding::new(Kind::ProxyTruncatedRequest, Verdict::Anomaly, summary).by(sender, code))
 }
 
-/// P6: the client gave up, and the stream to the server is still open long after.
+/// The client gave up, and the stream to the server is still open long after.
 pub(super) fn cancel_not_propagated(
     down: &StreamRecord,
     upstream: &Upstream<'_>,
@@ -76,7 +76,7 @@ pub(super) fn cancel_not_propagated(
     Some(found.by(Endpoint::Server, code))
 }
 
-/// P6, the other way round: the stream to the server was over, and the client, whose request was whole and whose
+/// The other way round: the stream to the server was over, and the client, whose request was whole and whose
 /// windows were open, was told nothing until `now`.
 pub(super) fn left_waiting(
     down: &StreamRecord,
@@ -119,7 +119,7 @@ pub(super) fn left_waiting(
     Some(found.by(Endpoint::Server, None))
 }
 
-/// P7: an attempt failed that the client never saw.
+/// An attempt failed that the client never saw.
 pub(super) fn retried(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving?;
     let went_well = ended(down) == Ended::Complete && ended(up) == Ended::Complete;
@@ -155,7 +155,7 @@ fn failed(attempt: &StreamRecord) -> bool {
     }
 }
 
-/// P10: refused, so that it was safe to try again, and passed on as a failure.
+/// Refused, so that it was safe to try again, and passed on as a failure.
 pub(super) fn refused(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let [up] = upstream.ended.as_slice() else {
         return None;

@@ -10,7 +10,7 @@ use crate::hop::facts::{
 use crate::hop::{Ended, ended};
 use crate::stream::record::{Messages, ResponsePhase, Seen, StreamRecord};
 
-/// P1, P2, P3: the response came to the proxy whole and did not leave it whole.
+/// The response came to the proxy whole and did not leave it whole.
 pub(super) fn cut(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving?;
     if ended(up) != Ended::Complete {
@@ -68,7 +68,7 @@ fn lost_messages(down: &Messages, up: &Messages) -> bool {
         && (down.complete < up.complete || down.sizes.iter().zip(&up.sizes).any(|(d, u)| d < u))
 }
 
-/// P4 towards the server: the client's code and what the proxy made of it.
+/// Towards the server: the client's code and what the proxy made of it.
 pub(super) fn cancel_translated(
     down: &StreamRecord,
     upstream: &Upstream<'_>,
@@ -78,7 +78,7 @@ pub(super) fn cancel_translated(
     translated(came, sent, "client", "server", Endpoint::Client)
 }
 
-/// P4 towards the client: the server's code and what the proxy made of it.
+/// Towards the client: the server's code and what the proxy made of it.
 pub(super) fn reset_translated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     if ended(down) != Ended::ByServer {
         return None;
@@ -111,7 +111,7 @@ fn translated(
     Some(HopFinding::new(Kind::ProxyTranslatedCode, verdict, summary).by(sender, Some(sent)))
 }
 
-/// P8: an answer without a response of a server.
+/// An answer without a response of a server.
 pub(super) fn synthesized(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let answered = |up: &&StreamRecord| up.response_phase != Some(ResponsePhase::R0);
     if ended(down) != Ended::Complete || upstream.n_open > 0 || upstream.ended.iter().any(answered)
@@ -130,7 +130,7 @@ pub(super) fn synthesized(down: &StreamRecord, upstream: &Upstream<'_>) -> Optio
     ))
 }
 
-/// C4: another grpc-status than the server's.
+/// Another grpc-status than the server's.
 pub(super) fn status_changed(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving?;
     let (told, said) = (down.grpc_status.value()?, up.grpc_status.value()?);
@@ -150,7 +150,7 @@ pub(super) fn status_changed(down: &StreamRecord, upstream: &Upstream<'_>) -> Op
     Some(HopFinding::new(Kind::StatusChanged, verdict, summary).by(Endpoint::Server, None))
 }
 
-/// P9: the response was complete before the proxy had ended the request.
+/// The response was complete before the proxy had ended the request.
 pub(super) fn early(upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving.filter(|up| early_response(up))?;
     let summary = format!(

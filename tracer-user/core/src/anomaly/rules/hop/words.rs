@@ -13,7 +13,7 @@ pub(super) fn ns(ns: u64) -> String {
     duration(Duration::from_nanos(ns))
 }
 
-/// P1, P2, P3 in whole: what came, what was passed on, what was in the way, and what it was not.
+/// A cut response in whole: what came, what was passed on, what was in the way, and what it was not.
 pub(super) fn cut(
     kind: Kind,
     down: &StreamRecord,
