@@ -1,6 +1,6 @@
 //! What to change, with what this run has seen that calls for it. Of `explain`, but by evidence.
 
-use super::report::{Advice, Agent, ProxyReport};
+use super::report::{Advice, AdviceAt, Agent, ProxyReport};
 use crate::unit::{counted, grouped};
 
 /// The first grpc-js that sends END_STREAM with the message (grpc/grpc-node#3031).
@@ -33,7 +33,7 @@ fn clients(proxy: &ProxyReport) -> Vec<Advice> {
     let cut = &proxy.cut;
     if cut.client_had_not_ended == 0 {
         return vec![Advice {
-            at: "client",
+            at: AdviceAt::Client,
             change: "end the request together with its last message".to_owned(),
             supported: false,
             evidence: format!(
@@ -44,7 +44,7 @@ fn clients(proxy: &ProxyReport) -> Vec<Advice> {
         }];
     }
     let had_cuts = |agent: &&Agent| agent.cut > 0;
-    let named = |agent: &Agent| agent.user_agent != "unknown";
+    let named = |agent: &Agent| agent.user_agent.is_some();
     // A few requests from before the trace, of which the name was not seen, need no advice of their own.
     let any_named = proxy.agents.iter().filter(had_cuts).any(named);
     proxy
@@ -57,7 +57,7 @@ fn clients(proxy: &ProxyReport) -> Vec<Advice> {
 }
 
 fn client(agent: &Agent) -> Advice {
-    let name = &agent.user_agent;
+    let name = agent.user_agent.as_deref().unwrap_or_default();
     let (change, references) = if let Some(version) = version_of(name, "grpc-node-js/") {
         if version < GRPC_JS_MENDED {
             (
@@ -86,12 +86,12 @@ fn client(agent: &Agent) -> Advice {
             vec!["RFC 9113 section 8.1"],
         )
     };
-    let who = match name.as_str() {
-        "unknown" => "a client whose user-agent was not seen".to_owned(),
-        name => name.to_owned(),
+    let who = match &agent.user_agent {
+        None => "a client whose user-agent was not seen",
+        Some(name) => name,
     };
     Advice {
-        at: "client",
+        at: AdviceAt::Client,
         change,
         supported: agent.cut_not_ended > 0,
         evidence: format!(
@@ -129,7 +129,7 @@ fn server(proxy: &ProxyReport) -> Advice {
         )
     };
     Advice {
-        at: "server",
+        at: AdviceAt::Server,
         change: "let it wait for the end of the request before it ends the response (grpc-go 1.85.0 does; \
                  1.70.0 does not). What it does is legal"
             .to_owned(),
@@ -165,7 +165,7 @@ fn window(proxy: &ProxyReport) -> Advice {
         });
     }
     Advice {
-        at: "window",
+        at: AdviceAt::Window,
         change: "a larger connection window of the client makes it rarer and mends nothing (Node's http2: \
                  session.setLocalWindowSize; grpc-js 1.14: \"grpc-node.flow_control_window\"; grpc-go: \
                  WithInitialConnWindowSize)"
@@ -187,7 +187,7 @@ fn itself(proxy: &ProxyReport) -> Advice {
     );
     if !by_comm && !by_header {
         return Advice {
-            at: "proxy",
+            at: AdviceAt::Proxy,
             change: "which proxy this is was not seen. A proxy must pass on a complete response, whatever \
                      becomes of the request: ask its maintainers"
                 .to_owned(),
@@ -202,7 +202,7 @@ fn itself(proxy: &ProxyReport) -> Advice {
         (false, _) => "by its server header",
     };
     Advice {
-        at: "proxy",
+        at: AdviceAt::Proxy,
         change: "no Envoy from 1.36.2 to 1.40.0 was measured to pass all of it on. The guard \
                  allow_multiplexed_upstream_half_close changes how it fails; http_preserve_rst_no_error \
                  (1.40.0) is for the case with the server's reset"

@@ -26,7 +26,8 @@ use h2trace_core::stream::record::{Outcome, StreamRecord};
 use self::case::{Broken, Case, CaseEnd, CaseKey};
 use self::proxy::ProxyCase;
 pub use self::report::{
-    Advice, Agent, CaseReport, Codes, Cut, Directly, Example, Process, ProxyReport, Report,
+    Advice, AdviceAt, Agent, CaseReport, Codes, Cut, Directly, Example, Process, ProxyReport,
+    Report,
 };
 
 type StreamKey = (ConnectionId, StreamId);

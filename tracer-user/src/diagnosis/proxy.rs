@@ -48,7 +48,8 @@ pub(super) struct ProxyCase {
     server: Option<Process>,
     /// The servers' addresses.
     pub(super) servers: BTreeSet<SocketAddr>,
-    agents: BTreeMap<String, OfAgent>,
+    /// By `user-agent`; None where it was not seen.
+    agents: BTreeMap<Option<String>, OfAgent>,
     example: Option<(u8, Example)>,
 }
 
@@ -139,22 +140,16 @@ impl ProxyCase {
         cut: bool,
         hits: &mut BTreeMap<Limit, u64>,
     ) {
-        let name = down
-            .shown
-            .get("user-agent")
-            .map_or("unknown", String::as_str);
-        if !self.agents.contains_key(name) {
-            if self.agents.len() >= limits::DIAGNOSIS_VALUES {
-                return hit(hits, Limit::DiagnosisValues);
-            }
-            self.agents.insert(name.to_owned(), OfAgent::default());
+        let name = down.shown.get("user-agent").cloned();
+        let full = self.agents.len() >= limits::DIAGNOSIS_VALUES;
+        if full && !self.agents.contains_key(&name) {
+            return hit(hits, Limit::DiagnosisValues);
         }
-        if let Some(agent) = self.agents.get_mut(name) {
-            agent.requests += 1;
-            agent.not_ended += u64::from(not_ended);
-            agent.cut += u64::from(cut);
-            agent.cut_not_ended += u64::from(cut && not_ended);
-        }
+        let agent = self.agents.entry(name).or_default();
+        agent.requests += 1;
+        agent.not_ended += u64::from(not_ended);
+        agent.cut += u64::from(cut);
+        agent.cut_not_ended += u64::from(cut && not_ended);
     }
 
     fn count_cut(

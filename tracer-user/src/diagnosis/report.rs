@@ -158,8 +158,9 @@ pub struct Directly {
 /// A `user-agent`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Agent {
-    /// Its value.
-    pub user_agent: String,
+    /// Its value; None, in JSON `unknown`, where it was not seen.
+    #[serde(serialize_with = "user_agent")]
+    pub user_agent: Option<String>,
     /// Its requests.
     pub requests: u64,
     /// Those that had not ended when their response was complete.
@@ -191,11 +192,25 @@ pub struct Example {
     pub upstream: Arc<StreamRecord>,
 }
 
+/// Where something can be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdviceAt {
+    /// The client.
+    Client,
+    /// The server.
+    Server,
+    /// The client's window.
+    Window,
+    /// The proxy.
+    Proxy,
+}
+
 /// Something that can be changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Advice {
-    /// Where: `client`, `server`, `window` or `proxy`.
-    pub at: &'static str,
+    /// Where.
+    pub at: AdviceAt,
     /// What.
     pub change: String,
     /// What was seen in this run calls for it.
@@ -268,6 +283,14 @@ fn verdict<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::
 )]
 fn endpoint<S: Serializer>(endpoint: &Option<Endpoint>, serializer: S) -> Result<S::Ok, S::Error> {
     endpoint.map(Endpoint::as_str).serialize(serializer)
+}
+
+#[expect(
+    clippy::ref_option,
+    reason = "serde hands over a reference to the field"
+)]
+fn user_agent<S: Serializer>(name: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name.as_deref().unwrap_or("unknown"))
 }
 
 fn by_name<S: Serializer>(

@@ -79,8 +79,8 @@ fn advice_is_marked_by_what_the_run_supports() {
         advice.find(|advice| advice.at == at).unwrap().supported
     };
     // In this sample the proxy had ended the request before the response was complete.
-    assert!(!supported("server"));
-    assert!(supported("window") && supported("proxy"));
+    assert!(!supported(AdviceAt::Server));
+    assert!(supported(AdviceAt::Window) && supported(AdviceAt::Proxy));
 }
 
 #[test]

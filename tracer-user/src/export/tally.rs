@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use h2trace_core::anomaly::kind::{Finding, Verdict};
-use h2trace_core::pipeline::{Output, Sink};
+use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
+use h2trace_core::pipeline::{Output, Protocol, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
-
-use super::labels;
 
 /// Counts outputs by their closed sets.
 #[derive(Debug, Default)]
 pub struct Tally {
-    connections: BTreeMap<&'static str, u64>,
+    connections: BTreeMap<Protocol, u64>,
     opened: u64,
     ended: u64,
     outcomes: BTreeMap<&'static str, u64>,
-    findings: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    findings: BTreeMap<(Kind, Verdict), u64>,
     worst: Option<Verdict>,
     losses: BTreeMap<&'static str, u64>,
 }
@@ -24,14 +22,14 @@ pub struct Tally {
 impl Tally {
     /// Connections by protocol.
     #[must_use]
-    pub fn connections(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn connections(&self) -> &BTreeMap<Protocol, u64> {
         &self.connections
     }
 
-    /// HTTP/2 connections.
+    /// Connections that speak `protocol`.
     #[must_use]
-    pub fn decoded_connections(&self) -> u64 {
-        self.connections.get("http2").copied().unwrap_or(0)
+    pub fn connections_of(&self, protocol: Protocol) -> u64 {
+        self.connections.get(&protocol).copied().unwrap_or(0)
     }
 
     /// Streams opened.
@@ -54,7 +52,7 @@ impl Tally {
 
     /// Findings by kind and verdict.
     #[must_use]
-    pub fn findings(&self) -> &BTreeMap<&'static str, BTreeMap<&'static str, u64>> {
+    pub fn findings(&self) -> &BTreeMap<(Kind, Verdict), u64> {
         &self.findings
     }
 
@@ -71,12 +69,8 @@ impl Tally {
     }
 
     fn count_finding(&mut self, finding: &Finding) {
-        *self
-            .findings
-            .entry(finding.kind.as_str())
-            .or_default()
-            .entry(finding.verdict.as_str())
-            .or_default() += 1;
+        let key = (finding.kind, finding.verdict);
+        *self.findings.entry(key).or_default() += 1;
         self.worst = self.worst.max(Some(finding.verdict));
     }
 }
@@ -85,10 +79,7 @@ impl Sink for Tally {
     fn accept(&mut self, output: &Output) {
         match output {
             Output::Connection(info) => {
-                *self
-                    .connections
-                    .entry(labels::protocol(info.protocol))
-                    .or_default() += 1;
+                *self.connections.entry(info.protocol).or_default() += 1;
             }
             Output::StreamOpened { .. } => self.opened += 1,
             Output::Stream {

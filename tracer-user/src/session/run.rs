@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use h2trace_core::pipeline::{Output, Sink};
+use h2trace_core::pipeline::{Output, Protocol, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::chosen;
@@ -347,7 +347,7 @@ impl Session {
             "tracing {}: {}, {} so far, {} lost",
             self.plan.scope.in_words(),
             count(
-                self.tally.decoded_connections(),
+                self.tally.connections_of(Protocol::Http2),
                 "connection",
                 "connections"
             ),

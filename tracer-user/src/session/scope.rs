@@ -49,14 +49,11 @@ impl Scope {
 
     /// The pods that are selected, as far as they are there now: `pod shop/cart-1`, `3 pods with app=cart`.
     fn pods_in_words(&self) -> String {
-        let words = self.selection.in_words();
-        let traced = self.selected.counts().traced;
-        match words.strip_prefix("pods ") {
-            Some(which) if self.selection.pods.is_empty() => {
-                format!("{} {which}", count(traced as u64, "pod", "pods"))
-            }
-            _ => words,
+        if !self.selection.pods.is_empty() {
+            return self.selection.in_words();
         }
+        let traced = self.selected.counts().traced as u64;
+        count(traced, "pod", "pods") + &self.selection.conditions()
     }
 
     /// What is traced, in words, as it is now: `3 processes`, `port 50051 of envoy`, `all processes`.

@@ -233,7 +233,7 @@ pub struct End {
 }
 
 /// What a connection speaks that is not decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OtherProtocol {
     /// TLS records: encrypted.
     Tls,

@@ -1,6 +1,6 @@
 //! What the two sides of a request say together.
 
-use super::{Attempt, Hop, OtherSide};
+use super::{Alone, Attempt, Hop};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::ErrorCode;
@@ -63,10 +63,9 @@ pub enum EndStreamLag {
 impl<T> Hop<T> {
     /// Why it stands alone; None when it does not.
     #[must_use]
-    pub fn why_alone(&self) -> Option<&'static str> {
-        let other_side = self.other_side.map(OtherSide::as_str);
-        let is_alone = self.upstream.is_empty();
-        is_alone.then(|| other_side.unwrap_or("no_upstream_stream"))
+    pub fn why_alone(&self) -> Option<Alone> {
+        let why = self.other_side.map_or(Alone::NoUpstream, Alone::OtherSide);
+        self.upstream.is_empty().then_some(why)
     }
 
     /// The upstream stream whose response was passed on, as far as one can say: the last that answered, else

@@ -143,16 +143,31 @@ pub enum OtherSide {
     Http1,
 }
 
-impl OtherSide {
-    /// JSON: why a stream stands alone.
+/// Why one side of a request stands alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// The proxy speaks on its other side what cannot be followed.
+    OtherSide(OtherSide),
+    /// No upstream stream was found for a request.
+    NoUpstream,
+    /// No request was found for an upstream stream.
+    NoDownstream,
+}
+
+impl Alone {
+    /// As JSON has it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            OtherSide::Tls => "tls_other_side",
-            OtherSide::Http1 => "http1_other_side",
+            Alone::OtherSide(OtherSide::Tls) => "tls_other_side",
+            Alone::OtherSide(OtherSide::Http1) => "http1_other_side",
+            Alone::NoUpstream => "no_upstream_stream",
+            Alone::NoDownstream => "no_downstream_stream",
         }
     }
+}
 
+impl OtherSide {
     /// For people.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -212,9 +227,9 @@ pub struct Lone<T> {
 impl<T> Lone<T> {
     /// Why it stands alone.
     #[must_use]
-    pub fn why(&self) -> &'static str {
-        let other_side = self.other_side.map(OtherSide::as_str);
-        other_side.unwrap_or("no_downstream_stream")
+    pub fn why(&self) -> Alone {
+        self.other_side
+            .map_or(Alone::NoDownstream, Alone::OtherSide)
     }
 }
 

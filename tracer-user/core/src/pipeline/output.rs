@@ -13,7 +13,7 @@ use crate::limits::Limit;
 use crate::stream::record::{GoAway, StreamRecord};
 
 /// What a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// HTTP/2 in clear text: decoded.
     Http2,

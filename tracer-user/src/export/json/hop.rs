@@ -5,7 +5,7 @@ use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Address;
 use h2trace_core::frame::ErrorCode;
 use h2trace_core::hop::{
-    Attempt, EndStreamLag, Hop, HopStream, Join, Lone, early_response, reset_by,
+    Alone, Attempt, EndStreamLag, Hop, HopStream, Join, Lone, early_response, reset_by,
 };
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd};
 use h2trace_core::stream::record::Seen;
@@ -188,7 +188,7 @@ impl<'a> HopFacts<'a> {
             client: Some(other_end(&down.tag)),
             server: serving.map(|stream| other_end(&stream.tag)),
             join: hop.join.map(join),
-            alone: hop.why_alone(),
+            alone: hop.why_alone().map(Alone::as_str),
             others: hop.others.len(),
             attempts: hop.upstream.len(),
             received_bytes: up.map(|up| up.response.data_bytes),
@@ -224,7 +224,7 @@ impl<'a> HopFacts<'a> {
             client: None,
             server: Some(other_end(&up.tag)),
             join: None,
-            alone: Some(lone.why()),
+            alone: Some(lone.why().as_str()),
             others: 0,
             attempts: 1,
             received_bytes: Some(up.record.response.data_bytes),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::line::Head;
 use crate::export::clock::{WallClock, monotonic_now};
+use crate::export::labels;
 use crate::export::tally::{Kernel, Summary};
 
 /// The line of type `summary`.
@@ -17,9 +18,9 @@ pub(super) struct SummaryLine<'a> {
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pods: Option<PodsFields<'a>>,
-    connections: &'a BTreeMap<&'static str, u64>,
+    connections: BTreeMap<&'static str, u64>,
     streams: StreamsFields<'a>,
-    findings: &'a BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
+    findings: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     losses: &'a BTreeMap<&'static str, u64>,
     kernel: KernelFields<'a>,
     output_dropped: u64,
@@ -61,6 +62,12 @@ impl<'a> KernelFields<'a> {
 impl<'a> SummaryLine<'a> {
     pub(super) fn new(clock: WallClock, summary: &'a Summary<'_>) -> Self {
         let tally = summary.tally;
+        let connections = tally.connections().iter();
+        let mut findings: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for ((kind, verdict), n) in tally.findings() {
+            let verdicts = findings.entry(kind.as_str()).or_default();
+            verdicts.insert(verdict.as_str(), *n);
+        }
         Self {
             head: Head::new("summary", clock, monotonic_now()),
             stopped_by: summary.stopped_by.as_str(),
@@ -70,13 +77,15 @@ impl<'a> SummaryLine<'a> {
                 traced: pods.ever,
                 now: pods.now,
             }),
-            connections: tally.connections(),
+            connections: connections
+                .map(|(protocol, n)| (labels::protocol(*protocol), *n))
+                .collect(),
             streams: StreamsFields {
                 opened: tally.opened(),
                 ended: tally.ended(),
                 outcomes: tally.outcomes(),
             },
-            findings: tally.findings(),
+            findings,
             losses: tally.losses(),
             kernel: KernelFields::new(summary.kernel),
             output_dropped: summary.output_dropped,

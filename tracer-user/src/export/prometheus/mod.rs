@@ -249,6 +249,12 @@ impl Exporter {
     /// Takes the kernel programs' counters as they stand.
     pub fn set_kernel(&mut self, counters: &[u64; COUNTERS as usize]) {
         let vectors = &self.vectors;
+        let unseen = |reason: &str, more| {
+            vectors
+                .bytes_unseen
+                .with_label_values(&[reason])
+                .inc_by(more);
+        };
         for ((counter, now), seen) in KernelCounter::ALL
             .into_iter()
             .zip(counters)
@@ -272,21 +278,23 @@ impl Exporter {
                 KernelCounter::BytesSeen => vectors.bytes_seen.inc_by(more),
                 KernelCounter::BytesCopied => vectors.bytes_copied.inc_by(more),
                 KernelCounter::Records => vectors.records.inc_by(more),
-                KernelCounter::UnseenIoUring
-                | KernelCounter::UnseenSplice
-                | KernelCounter::UnseenCompat
-                | KernelCounter::UnseenThrownAway
-                | KernelCounter::UnseenOther => {
-                    let (name, _) = counter.name();
-                    let reason = name.strip_prefix("unseen_").unwrap_or(name);
-                    vectors
-                        .bytes_unseen
-                        .with_label_values(&[reason])
-                        .inc_by(more);
-                }
-                loss => vectors
+                KernelCounter::UnseenIoUring => unseen("io_uring", more),
+                KernelCounter::UnseenSplice => unseen("splice", more),
+                KernelCounter::UnseenCompat => unseen("compat", more),
+                KernelCounter::UnseenThrownAway => unseen("thrown_away", more),
+                KernelCounter::UnseenOther => unseen(OTHER, more),
+                KernelCounter::RingFull
+                | KernelCounter::Fault
+                | KernelCounter::StepLimit
+                | KernelCounter::IovecLimit
+                | KernelCounter::NoBuffer
+                | KernelCounter::Unhooked
+                | KernelCounter::Busy
+                | KernelCounter::Desync
+                | KernelCounter::SocketTableFull
+                | KernelCounter::NoField => vectors
                     .events_lost
-                    .with_label_values(&[loss.name().0])
+                    .with_label_values(&[counter.name().0])
                     .inc_by(more),
             }
         }

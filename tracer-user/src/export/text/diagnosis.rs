@@ -5,7 +5,7 @@ use h2trace_core::connection::Endpoint;
 use h2trace_core::frame::ErrorCode;
 
 use super::{COLUMNS, Paint, name, printable, sides, wrapped};
-use crate::diagnosis::{Advice, CaseReport, Codes, Process, ProxyReport, Report};
+use crate::diagnosis::{Advice, AdviceAt, CaseReport, Codes, Process, ProxyReport, Report};
 use crate::unit::{counted, grouped};
 
 /// Cases of one hop that are told; the others are counted.
@@ -335,8 +335,10 @@ fn codes(codes: &[Codes], name: &str) -> String {
 
 fn of_advice(out: &mut Vec<String>, advice: &Advice, paint: Paint) {
     let at = match advice.at {
-        "window" => "client's window",
-        at => at,
+        AdviceAt::Client => "client",
+        AdviceAt::Server => "server",
+        AdviceAt::Window => "client's window",
+        AdviceAt::Proxy => "proxy",
     };
     hanging(out, 4, 6, &format!("- {at}: {}", advice.change));
     let mark = if advice.supported {

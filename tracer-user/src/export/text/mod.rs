@@ -14,7 +14,8 @@ pub use self::summary::summary;
 pub use self::wrap::wrapped;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};
-use h2trace_core::connection::Endpoint;
+use h2trace_core::connection::{ConnectionEnd, Endpoint};
+use h2trace_core::event::OtherProtocol;
 use h2trace_core::frame::StreamId;
 use h2trace_core::hop::{Attempt, Hop};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Protocol, Sink};
@@ -148,11 +149,9 @@ impl Text {
         let what = match info.protocol {
             Protocol::Http2 if info.upgraded => "HTTP/2 (upgraded from HTTP/1.1)",
             Protocol::Http2 => "HTTP/2",
-            Protocol::Other(_) => match labels::protocol(info.protocol) {
-                "tls" => "TLS: encrypted, not decoded",
-                "http1" => "HTTP/1: not decoded",
-                _ => "neither HTTP/2, HTTP/1 nor TLS: not decoded",
-            },
+            Protocol::Other(OtherProtocol::Tls) => "TLS: encrypted, not decoded",
+            Protocol::Other(OtherProtocol::Http1) => "HTTP/1: not decoded",
+            Protocol::Other(OtherProtocol::Other) => "neither HTTP/2, HTTP/1 nor TLS: not decoded",
         };
         let joined = match (info.protocol, info.beginning_seen) {
             (Protocol::Http2, false) => ", joined in the middle",
@@ -172,7 +171,7 @@ impl Text {
     fn connection_ended(
         &mut self,
         info: &ConnectionInfo,
-        why: &str,
+        why: ConnectionEnd,
         time: &str,
         open_streams: u32,
     ) {
@@ -180,11 +179,11 @@ impl Text {
             return;
         }
         let why = match why {
-            "local_close" => "closed here",
-            "peer_fin" => "closed by the peer",
-            "peer_reset" => "reset by the peer",
-            "local_reset" => "reset from here",
-            _ => "lost from sight",
+            ConnectionEnd::LocalClose => "closed here",
+            ConnectionEnd::PeerFin => "closed by the peer",
+            ConnectionEnd::PeerReset => "reset by the peer",
+            ConnectionEnd::LocalReset => "reset from here",
+            ConnectionEnd::Unknown => "lost from sight",
         };
         let line = format!(
             "{time} connection {}: {}, {why}",
@@ -389,7 +388,7 @@ impl Sink for Text {
                 open_streams,
             } => {
                 let time = self.clock.at(*at).local_time_of_day();
-                self.connection_ended(info, why.as_str(), &time, *open_streams);
+                self.connection_ended(info, *why, &time, *open_streams);
             }
             Output::StreamOpened { .. } => {}
             Output::Frame { info, frame } => {

@@ -1,8 +1,14 @@
 //! The summary at the end of a run.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use h2trace_core::anomaly::kind::Verdict;
+use h2trace_core::event::OtherProtocol;
+use h2trace_core::pipeline::Protocol;
+
 use super::{COLUMNS, Paint};
+use crate::export::labels;
 use crate::export::tally::{StoppedBy, Summary};
 use crate::unit::{bytes, count, duration};
 
@@ -39,7 +45,13 @@ pub fn summary(of: &Summary<'_>, paint: Paint) -> String {
     }
     lines.push(row(
         "connections",
-        &by_name(tally.connections(), &[("other", "other protocols")]),
+        &by_name(tally.connections().iter().map(|(protocol, n)| {
+            let name = match protocol {
+                Protocol::Other(OtherProtocol::Other) => "other protocols",
+                known => labels::protocol(*known),
+            };
+            (name, *n)
+        })),
     ));
     let open = tally.opened().saturating_sub(tally.ended());
     let streams = match tally.ended() {
@@ -47,7 +59,7 @@ pub fn summary(of: &Summary<'_>, paint: Paint) -> String {
         ended => format!(
             "{} opened, {ended} ended: {}",
             tally.opened(),
-            by_name(tally.outcomes(), &[])
+            by_name(counts(tally.outcomes()))
         ),
     };
     let unprinted = if open > 0 {
@@ -80,37 +92,30 @@ fn row(name: &str, text: &str) -> String {
     format!("  {name:<NAME$} {text}")
 }
 
-fn by_name(counts: &BTreeMap<&'static str, u64>, words: &[(&str, &str)]) -> String {
-    if counts.is_empty() {
+fn counts(of: &BTreeMap<&'static str, u64>) -> impl Iterator<Item = (&'static str, u64)> {
+    of.iter().map(|(name, n)| (*name, *n))
+}
+
+fn by_name(counts: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let mut parts: Vec<_> = counts.collect();
+    if parts.is_empty() {
         return "none".to_owned();
     }
-    let mut parts: Vec<_> = counts.iter().collect();
-    parts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    let word = |name: &'static str| {
-        words
-            .iter()
-            .find(|(key, _)| *key == name)
-            .map_or(name, |(_, word)| word)
-    };
-    parts
+    parts.sort_by_key(|(name, n)| (Reverse(*n), *name));
+    let parts: Vec<_> = parts
         .iter()
-        .map(|(name, n)| format!("{n} {}", word(name)))
-        .collect::<Vec<_>>()
-        .join(", ")
+        .map(|(name, n)| format!("{n} {name}"))
+        .collect();
+    parts.join(", ")
 }
 
 fn findings(of: &Summary<'_>, paint: Paint) -> Vec<String> {
-    let mut rows: Vec<(&str, &str, u64)> = Vec::new();
-    for (kind, verdicts) in of.tally.findings() {
-        rows.extend(verdicts.iter().map(|(verdict, n)| (*verdict, *kind, *n)));
-    }
-    // Worst first: the rank of a verdict is its place here.
-    let rank = |verdict: &str| {
-        ["anomaly", "suspicious", "unknown", "expected", "benign"]
-            .iter()
-            .position(|v| *v == verdict)
-    };
-    rows.sort_by_key(|(verdict, kind, n)| (rank(verdict), std::cmp::Reverse(*n), *kind));
+    let findings = of.tally.findings().iter();
+    let mut rows: Vec<(Verdict, &str, u64)> = findings
+        .map(|((kind, verdict), n)| (*verdict, kind.as_str(), *n))
+        .collect();
+    // Worst first.
+    rows.sort_by_key(|(verdict, kind, n)| (Reverse(*verdict), Reverse(*n), *kind));
     if rows.is_empty() {
         return vec![row("findings", "none")];
     }
@@ -118,16 +123,16 @@ fn findings(of: &Summary<'_>, paint: Paint) -> Vec<String> {
     let mut explained = BTreeSet::new();
     rows.iter()
         .map(|(verdict, kind, n)| {
-            let text = format!("{n} {kind} ({verdict})");
+            let text = format!("{n} {kind} ({})", verdict.as_str());
             let painted = match *verdict {
-                "anomaly" => paint.bad(&text),
-                "suspicious" => paint.warning(&text),
-                _ => text.clone(),
+                Verdict::Anomaly => paint.bad(&text),
+                Verdict::Suspicious => paint.warning(&text),
+                Verdict::Unknown | Verdict::Expected | Verdict::Benign => text.clone(),
             };
             // Once for each kind, and not for what is in order.
             let more = format!("  more: h2trace explain {kind}");
             let fits = text.len() + more.len() + NAME + 3 <= COLUMNS;
-            let more = if fits && rank(verdict) < rank("expected") && explained.insert(*kind) {
+            let more = if fits && *verdict > Verdict::Expected && explained.insert(*kind) {
                 paint.dim(&more)
             } else {
                 String::new()
@@ -158,7 +163,7 @@ fn losses(of: &Summary<'_>, paint: Paint) -> Vec<String> {
         let name = if lines.is_empty() { "losses" } else { "" };
         lines.push(row(
             name,
-            &paint.warning(&format!("in the decoder: {}", by_name(decoder, &[]))),
+            &paint.warning(&format!("in the decoder: {}", by_name(counts(decoder)))),
         ));
     }
     lines
@@ -178,24 +183,28 @@ fn copied(seen: u64, copied: u64) -> String {
 /// Why no stream may have been seen.
 fn why_nothing(of: &Summary<'_>) -> Vec<String> {
     use tracer_ebpf::counter::Counter;
-    let n_of = |name: &str| of.tally.connections().get(name).copied().unwrap_or(0);
+    let n_of = |protocol| of.tally.connections_of(protocol);
     let mut lines = vec!["no HTTP/2 stream was seen. Why that may be:".to_owned()];
-    if n_of("tls") > 0 {
-        let tls = count(n_of("tls"), "connection speaks", "connections speak");
-        lines.push(format!("  {tls} TLS: what is encrypted cannot be decoded"));
+    for (other, what) in [
+        (
+            OtherProtocol::Tls,
+            "TLS: what is encrypted cannot be decoded",
+        ),
+        (OtherProtocol::Http1, "HTTP/1"),
+        (
+            OtherProtocol::Other,
+            "something that is neither HTTP/2, HTTP/1 nor TLS",
+        ),
+    ] {
+        let n = n_of(Protocol::Other(other));
+        if n > 0 {
+            let speak = count(n, "connection speaks", "connections speak");
+            lines.push(format!("  {speak} {what}"));
+        }
     }
-    if n_of("http1") > 0 {
-        let http1 = count(n_of("http1"), "connection speaks", "connections speak");
-        lines.push(format!("  {http1} HTTP/1"));
-    }
-    if n_of("other") > 0 {
-        let other = count(n_of("other"), "connection speaks", "connections speak");
-        lines.push(format!(
-            "  {other} something that is neither HTTP/2, HTTP/1 nor TLS"
-        ));
-    }
-    if n_of("http2") > 0 {
-        let http2 = count(n_of("http2"), "HTTP/2 connection", "HTTP/2 connections");
+    let n = n_of(Protocol::Http2);
+    if n > 0 {
+        let http2 = count(n, "HTTP/2 connection", "HTTP/2 connections");
         lines.push(format!("  {http2} opened no stream while traced"));
     }
     if lines.len() > 1 {

@@ -126,14 +126,20 @@ impl Selection {
     /// In words: `pod shop/cart-1 (container app)`, `pods app=cart of namespace shop`.
     #[must_use]
     pub fn in_words(&self) -> String {
-        let names = |of: &[String]| of.join(" or ");
-        let mut words = if self.pods.is_empty() {
-            "pods".to_owned()
-        } else {
-            let one = if self.pods.len() == 1 { "pod" } else { "pods" };
-            let pods: Vec<String> = self.pods.iter().map(ToString::to_string).collect();
-            format!("{one} {}", names(&pods))
+        let pods: Vec<String> = self.pods.iter().map(ToString::to_string).collect();
+        let which = match pods.as_slice() {
+            [] => "pods".to_owned(),
+            [one] => format!("pod {one}"),
+            several => format!("pods {}", several.join(" or ")),
         };
+        which + &self.conditions()
+    }
+
+    /// What it asks for beside names of pods, to be put behind which pods: ` with app=cart of namespace shop`.
+    #[must_use]
+    pub fn conditions(&self) -> String {
+        let names = |of: &[String]| of.join(" or ");
+        let mut words = String::new();
         if !self.selectors.is_empty() {
             let selectors: Vec<String> = self.selectors.iter().map(ToString::to_string).collect();
             words += &format!(" with {}", names(&selectors));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::anomaly::kind::Kind;
+use crate::hop::{Alone, OtherSide};
 use crate::limits::HOP_SETTLE_NS;
 use crate::pipeline::HopEnd;
 
@@ -169,7 +170,10 @@ fn a_request_that_may_have_gone_on_over_http_1_stands_alone_and_is_no_answer_of_
         assert_eq!(hosts.hops(), vec![(10, 0, vec![]); n]);
         for output in &hosts.driver.out.0 {
             if let Output::Hop { request, .. } = output {
-                assert_eq!(request.why_alone(), Some("http1_other_side"));
+                assert_eq!(
+                    request.why_alone(),
+                    Some(Alone::OtherSide(OtherSide::Http1))
+                );
             }
         }
     }
@@ -231,13 +235,13 @@ fn who_the_client_was_is_known_when_a_request_is_decided_after_the_client_has_go
 
 #[test]
 fn a_request_that_came_over_what_is_not_followed_leaves_its_other_side_alone_and_says_why() {
-    let first: [(OtherProtocol, &[u8], &str); 2] = [
+    let first: [(OtherProtocol, &[u8], OtherSide); 2] = [
         (
             OtherProtocol::Http1,
             b"POST /a.B/C HTTP/1.1\r\n",
-            "http1_other_side",
+            OtherSide::Http1,
         ),
-        (OtherProtocol::Tls, &[22, 3, 1, 2, 0], "tls_other_side"),
+        (OtherProtocol::Tls, &[22, 3, 1, 2, 0], OtherSide::Tls),
     ];
     for (protocol, bytes, why) in first {
         // Without HTTP/2 from clients, and with it.
@@ -281,6 +285,7 @@ fn a_request_that_came_over_what_is_not_followed_leaves_its_other_side_alone_and
                     _ => None,
                 })
                 .collect();
+            let why = Alone::OtherSide(why);
             assert_eq!(lone, [(1, why), (5, why)]);
             assert_eq!(hosts.hops(), []);
         }
