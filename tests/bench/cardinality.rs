@@ -16,7 +16,7 @@ use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use h2trace_core::event::Timestamp;
 use h2trace_core::event::decode::decode;
 use h2trace_core::limits;
-use h2trace_core::pipeline::{ConnectionInfo, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::pipeline::{ConnectionInfo, NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::record::{Seen, StreamRecord, Windows};
 use h2trace_core::stream::table::Shown;
 use tracer_tests::conversation::records::{self, Observed};
@@ -44,7 +44,7 @@ impl Sink for Kept {
 }
 
 fn pipeline() -> Pipeline {
-    Pipeline::new(Settings {
+    Pipeline::new(PipelineSettings {
         shown: Arc::new(Shown::nothing()),
         names: Box::new(NoNames),
     })
@@ -102,7 +102,7 @@ fn pod(info: &ConnectionInfo, n: u64, id: u64, role: Endpoint) -> Arc<Connection
 }
 
 /// What is said of the pods.
-struct Load {
+struct PodLoad {
     name: &'static str,
     pods: u64,
     methods: usize,
@@ -114,8 +114,8 @@ struct Load {
 
 const EVERY_STATUS: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
 
-const LOADS: [Load; 4] = [
-    Load {
+const LOADS: [PodLoad; 4] = [
+    PodLoad {
         name: "250 pods, 5 methods, one status",
         pods: PODS,
         methods: 5,
@@ -123,7 +123,7 @@ const LOADS: [Load; 4] = [
         statuses: &[0],
         findings: false,
     },
-    Load {
+    PodLoad {
         name: "250 pods, 100 methods, one status",
         pods: PODS,
         methods: METHODS,
@@ -131,7 +131,7 @@ const LOADS: [Load; 4] = [
         statuses: &[0],
         findings: false,
     },
-    Load {
+    PodLoad {
         name: "the same, client and server, 2 statuses",
         pods: PODS,
         methods: METHODS,
@@ -139,7 +139,7 @@ const LOADS: [Load; 4] = [
         statuses: &[0, 14],
         findings: false,
     },
-    Load {
+    PodLoad {
         name: "everything beyond its bound",
         pods: limits::ENDS as u64 + 100,
         methods: limits::END_METHODS + 10,
@@ -169,7 +169,7 @@ fn finding(kind: Kind) -> Vec<Finding> {
     kind.verdicts().iter().copied().map(of).collect()
 }
 
-impl Load {
+impl PodLoad {
     fn run(&self, exporter: &mut Exporter, info: &ConnectionInfo, record: &StreamRecord) {
         let mut id = 0;
         for n in 0..self.pods {

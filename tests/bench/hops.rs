@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use h2trace_core::event::{
-    Address, Boundary, Bytes, Confidence, Direction, Event, Open, Opened, SocketKey, Task,
+    Address, Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task,
     Timestamp, What,
 };
-use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
 use tracer_tests::measure::processor_time;
 
@@ -221,13 +221,13 @@ fn records(told: ToldBy) -> Vec<Record> {
 }
 
 #[derive(Default)]
-struct Count {
+struct HopCount {
     streams: u32,
     joined: u32,
     findings: u32,
 }
 
-impl Sink for Count {
+impl Sink for HopCount {
     fn accept(&mut self, output: &Output) {
         match output {
             Output::Stream { findings, .. } => {
@@ -261,7 +261,7 @@ fn event<'a>(record: &Record, what: What<'a>) -> Event<'a> {
 
 /// Processor time of one run.
 fn run(records: &[Record], joins: bool, shown: &Arc<Shown>) -> Duration {
-    let settings = Settings {
+    let settings = PipelineSettings {
         shown: Arc::clone(shown),
         names: Box::new(NoNames),
     };
@@ -269,7 +269,7 @@ fn run(records: &[Record], joins: bool, shown: &Arc<Shown>) -> Duration {
     if !joins {
         pipeline = pipeline.without_hops();
     }
-    let mut count = Count::default();
+    let mut count = HopCount::default();
     let begun = processor_time();
     for (nth, record) in records.iter().enumerate() {
         if record.offset == 0 && pipeline.id_of(&event(record, nothing()).socket).is_none() {
@@ -303,7 +303,7 @@ fn run(records: &[Record], joins: bool, shown: &Arc<Shown>) -> Duration {
                 flags: 0,
                 stream_id: 0,
             },
-            confidence: Confidence::Preface,
+            confidence: ProtocolConfidence::Preface,
             encoded: &record.encoded,
         };
         pipeline.handle(&event(record, What::Bytes(bytes)), &mut count);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use h2trace_core::anomaly::kind::Verdict;
 use h2trace_core::event::Timestamp;
 use h2trace_core::event::decode::decode;
-use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
 use tempfile::TempDir;
 use tracer_tests::conversation::pcap::{self, Captured};
@@ -96,12 +96,12 @@ fn frames(mut bytes: &[u8]) -> u32 {
 }
 
 #[derive(Default)]
-struct Count {
+struct StreamCount {
     streams: u32,
     loud: u32,
 }
 
-impl Sink for Count {
+impl Sink for StreamCount {
     fn accept(&mut self, output: &Output) {
         let findings = match output {
             Output::Stream { findings, .. } => {
@@ -120,11 +120,11 @@ impl Sink for Count {
 
 /// Puts the records through a pipeline of their own, decoded from their bytes.
 fn once(records: &[Record], streams: u32, shown: &Arc<Shown>) {
-    let mut pipeline = Pipeline::new(Settings {
+    let mut pipeline = Pipeline::new(PipelineSettings {
         shown: Arc::clone(shown),
         names: Box::new(NoNames),
     });
-    let mut count = Count::default();
+    let mut count = StreamCount::default();
     let mut now = Timestamp(0);
     for (nth, record) in records.iter().enumerate() {
         let event = decode(&record.bytes).expect("a record that is one");

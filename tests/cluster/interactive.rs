@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         "    {} ctr -n k8s.io images import ARCHIVE",
         enter.display()
     );
-    println!("logs: {}/*.log", cluster.place.folder().display());
+    println!("logs: {}/*.log", cluster.sandbox.folder().display());
     println!("Ctrl-C ends it.");
     wait_for_the_end();
     println!("clearing away");

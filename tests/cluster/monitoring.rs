@@ -31,7 +31,7 @@ scrape_configs:
 
 /// Starts it inside, with the administrator's credentials.
 fn start(setting: &Setting) -> Daemon {
-    let folder = setting.cluster.place.folder();
+    let folder = setting.cluster.sandbox.folder();
     let credentials = setting.cluster.credentials();
     let kubeconfig = credentials.kubeconfig(tracer_tests::cluster::User::Admin);
     let text = CONFIGURATION
@@ -41,7 +41,7 @@ fn start(setting: &Setting) -> Daemon {
     std::fs::write(&configuration, text).expect("cannot write Prometheus' configuration");
     let mut command = setting
         .cluster
-        .place
+        .sandbox
         .command(installed("prometheus").join("prometheus"));
     command.arg(format!("--config.file={}", configuration.display()));
     command.arg(format!(
@@ -120,9 +120,9 @@ fn picture(setting: &Setting) {
     std::fs::create_dir_all(&folder).expect("cannot make a folder");
     let picture = folder.join("incident.png");
     drop(std::fs::remove_file(&picture));
-    let page = setting.cluster.place.folder().join("graph.html");
+    let page = setting.cluster.sandbox.folder().join("graph.html");
     std::fs::write(&page, include_str!("graph.html")).expect("cannot write a page");
-    let mut command: Command = setting.cluster.place.command(browser);
+    let mut command: Command = setting.cluster.sandbox.command(browser);
     command.args([
         "--headless=new",
         "--no-sandbox",
@@ -132,14 +132,14 @@ fn picture(setting: &Setting) {
     command.args(["--window-size=1280,1100", "--virtual-time-budget=8000"]);
     command.arg(format!(
         "--user-data-dir={}",
-        setting.cluster.place.folder().join("browser").display()
+        setting.cluster.sandbox.folder().join("browser").display()
     ));
     command.arg(format!("--screenshot={}", picture.display()));
     command.arg(format!(
         "file://{}?prometheus=http://{ADDRESS}",
         page.display()
     ));
-    command.env("HOME", setting.cluster.place.folder());
+    command.env("HOME", setting.cluster.sandbox.folder());
     let said = tracer_tests::cluster::said(&mut command, "");
     assert!(picture.is_file(), "Chromium made no picture: {said:?}");
     println!("picture: {}", picture.display());

@@ -117,7 +117,7 @@ pub(crate) fn process_of(setting: &Setting, pod: &Value) -> u32 {
 
 /// The processes of a container.
 pub(crate) fn processes_of(setting: &Setting, id: &str) -> Vec<u32> {
-    processes_below(&setting.cluster.place.unified(), id).unwrap_or_default()
+    processes_below(&setting.cluster.sandbox.unified(), id).unwrap_or_default()
 }
 
 fn processes_below(folder: &std::path::Path, name: &str) -> Option<Vec<u32>> {

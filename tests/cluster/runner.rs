@@ -78,8 +78,8 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
         }
     }
     let (name, folder) = (
-        setting.cluster.place.name().to_owned(),
-        setting.cluster.place.folder().to_owned(),
+        setting.cluster.sandbox.name().to_owned(),
+        setting.cluster.sandbox.folder().to_owned(),
     );
     drop(setting);
     // What was killed is a zombie until the machine's init looks after it.

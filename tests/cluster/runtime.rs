@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use h2trace::workload::kubernetes::state::{PodNameSource, Reach};
-use h2trace::workload::kubernetes::{self, Mode, Settings, Source};
+use h2trace::workload::kubernetes::{self, Mode, PodSource, Settings};
 use h2trace::workload::pod::Pod;
 use h2trace_core::attribution::WorkloadHandle;
 use tracer_tests::eventually;
@@ -13,7 +13,7 @@ use crate::workload::Deployment;
 
 const NAMESPACE: &str = "by-runtime";
 
-fn source(setting: &Setting) -> Source {
+fn source(setting: &Setting) -> PodSource {
     let settings = Settings {
         mode: Mode::Cri,
         node_name: Some(setting.cluster.node_name().to_owned()),
@@ -24,7 +24,7 @@ fn source(setting: &Setting) -> Source {
 }
 
 /// The pod of this name, as h2trace knows it.
-fn known(source: &Source, name: &str) -> Option<Pod> {
+fn known(source: &PodSource, name: &str) -> Option<Pod> {
     let pods = source.pods.all();
     let pod = pods.iter().find(|pod| pod.name == name)?;
     Some(Pod::clone(pod))

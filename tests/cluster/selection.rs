@@ -138,7 +138,7 @@ fn by_labels(setting: &Setting, pairs: &Pairs) {
         "--namespace",
         NAMESPACE,
     ];
-    let kubepods = setting.cluster.place.unified().join("kubepods");
+    let kubepods = setting.cluster.sandbox.unified().join("kubepods");
     let n_before = n_pods(&kubepods);
     let trace = Trace::start(setting, &selector);
     std::thread::sleep(Duration::from_secs(1));

@@ -181,13 +181,13 @@ fn frames(reader: &mut FrameReader) -> Vec<Value> {
     frames
 }
 
-struct Case {
+struct FrameCase {
     what: String,
     wire: Vec<u8>,
     frames: Vec<Value>,
 }
 
-fn cases() -> Vec<Case> {
+fn cases() -> Vec<FrameCase> {
     let json = super::json(&made().join("frames.json"));
     let cases = json["cases"].as_array().unwrap().iter();
     cases
@@ -199,7 +199,7 @@ fn cases() -> Vec<Case> {
                     frame["debug"] = debug[..debug.len().min(2 * limits::GOAWAY_DEBUG)].into();
                 }
             }
-            Case {
+            FrameCase {
                 what: case["what"].as_str().unwrap().to_owned(),
                 wire: octets(case["wire"].as_str().unwrap()),
                 frames,
@@ -211,7 +211,7 @@ fn cases() -> Vec<Case> {
 #[test]
 fn every_made_frame_is_read_whole_and_octet_by_octet() {
     require!(Made);
-    for Case {
+    for FrameCase {
         what,
         wire,
         frames: want,

@@ -23,7 +23,7 @@ const STATIC: usize = 61;
 pub(crate) type Counts = BTreeMap<String, usize>;
 
 /// The octets that are left of a block.
-struct Block<'a> {
+struct BlockReader<'a> {
     rest: &'a [u8],
     counts: &'a mut Counts,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Parts {
 
 /// Takes a block apart. What it is made of is added to `counts`.
 pub(crate) fn parts(block: &[u8], counts: &mut Counts) -> Parts {
-    let mut block = Block {
+    let mut block = BlockReader {
         rest: block,
         counts,
     };
@@ -109,7 +109,7 @@ impl Sizes {
     }
 }
 
-impl Block<'_> {
+impl BlockReader<'_> {
     fn count(&mut self, what: String) {
         *self.counts.entry(what).or_default() += 1;
     }

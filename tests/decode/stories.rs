@@ -64,11 +64,11 @@ const FRAME: usize = 16_384;
 
 struct Story {
     name: String,
-    cases: Vec<Case>,
+    cases: Vec<BlockCase>,
 }
 
 /// One header block.
-struct Case {
+struct BlockCase {
     /// The sizes of the table that the receiver announced before.
     tables: Vec<u32>,
     wire: Vec<u8>,
@@ -80,7 +80,7 @@ fn of_the_rfc() -> Vec<Story> {
     let json = json(Path::new("written/rfc7541.json"));
     let list = |value: &serde_json::Value| value.as_array().unwrap().clone();
     let bytes = |value: &serde_json::Value| value.as_str().unwrap().as_bytes().to_vec();
-    let case = |block: &serde_json::Value| Case {
+    let case = |block: &serde_json::Value| BlockCase {
         tables: Vec::new(),
         wire: octets(block["wire"].as_str().unwrap()),
         fields: list(&block["fields"])
@@ -93,7 +93,7 @@ fn of_the_rfc() -> Vec<Story> {
             .collect(),
     };
     let story = |story: &serde_json::Value| {
-        let mut cases: Vec<Case> = list(&story["blocks"]).iter().map(case).collect();
+        let mut cases: Vec<BlockCase> = list(&story["blocks"]).iter().map(case).collect();
         let table = story["table"]
             .as_u64()
             .map(|size| u32::try_from(size).unwrap());
@@ -137,7 +137,7 @@ fn story(name: String, list: &fields::List, blocks: &str) -> Story {
     assert_eq!(wires.len(), list.blocks.len(), "{name}");
     let cases = list.blocks.iter().zip(wires);
     let cases = cases
-        .map(|(block, wire)| Case {
+        .map(|(block, wire)| BlockCase {
             tables: block.tables.clone(),
             wire,
             fields: block.fields.clone(),

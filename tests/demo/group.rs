@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tracer_tests::call::{Call, Calls, Mode, failed_ids};
-use tracer_tests::envoy::{Envoy, Options, Version};
+use tracer_tests::envoy::{Envoy, EnvoyOptions, Version};
 use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::skip::{Need, Privileges};
 use tracer_tests::trace::{Trace, call_ids};
@@ -60,7 +60,7 @@ impl Group {
     pub(crate) fn start(parts: Parts, jobs: &[Job]) -> Group {
         let server = Server::start(parts.server, Listen::Ipv4, &[]);
         let envoy = parts.envoy.map(|version| {
-            let options = Options {
+            let options = EnvoyOptions {
                 version,
                 concurrency: parts.workers,
                 half_close: parts.half_close,

@@ -35,7 +35,7 @@ impl Need for Version {
 
 /// How it is run.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct EnvoyOptions {
     /// The version.
     pub version: Version,
     /// Worker threads.
@@ -74,7 +74,7 @@ impl Envoy {
     /// When it does not come up.
     #[track_caller]
     #[must_use]
-    pub fn start(options: Options, upstream: u16) -> Self {
+    pub fn start(options: EnvoyOptions, upstream: u16) -> Self {
         Self::with(options, &More::default(), upstream)
     }
 
@@ -84,7 +84,7 @@ impl Envoy {
     /// When it does not come up.
     #[track_caller]
     #[must_use]
-    pub fn with(options: Options, more: &More, upstream: u16) -> Self {
+    pub fn with(options: EnvoyOptions, more: &More, upstream: u16) -> Self {
         let folder = TempDir::new().expect("cannot make a folder for Envoy");
         let template = crate::workspace().join("tests/peers/envoy/proxy.yaml");
         let mut text = std::fs::read_to_string(&template)

@@ -15,7 +15,7 @@ const START: Duration = Duration::from_secs(30);
 
 /// A proxy that speaks HTTP/2 in clear text on both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProxyKind {
     /// nginx with `grpc_pass`: one process, one stream a connection upstream.
     Nginx,
     /// HAProxy.
@@ -28,36 +28,36 @@ pub enum Kind {
     Apache,
 }
 
-impl Kind {
+impl ProxyKind {
     /// All of them.
-    pub const ALL: [Kind; 5] = [
-        Kind::Nginx,
-        Kind::Haproxy,
-        Kind::Nghttpx,
-        Kind::Caddy,
-        Kind::Apache,
+    pub const ALL: [ProxyKind; 5] = [
+        ProxyKind::Nginx,
+        ProxyKind::Haproxy,
+        ProxyKind::Nghttpx,
+        ProxyKind::Caddy,
+        ProxyKind::Apache,
     ];
 
     /// Its program.
     #[must_use]
     pub const fn program(self) -> Program {
         Program(match self {
-            Kind::Nginx => "nginx",
-            Kind::Haproxy => "haproxy",
-            Kind::Nghttpx => "nghttpx",
-            Kind::Caddy => "caddy",
-            Kind::Apache => "apache2",
+            ProxyKind::Nginx => "nginx",
+            ProxyKind::Haproxy => "haproxy",
+            ProxyKind::Nghttpx => "nghttpx",
+            ProxyKind::Caddy => "caddy",
+            ProxyKind::Apache => "apache2",
         })
     }
 
     /// Its configuration under tests/peers, with holes; nghttpx takes arguments alone.
     const fn template(self) -> Option<&'static str> {
         match self {
-            Kind::Nginx => Some("nginx/nginx.conf"),
-            Kind::Haproxy => Some("haproxy/haproxy.cfg"),
-            Kind::Caddy => Some("caddy/Caddyfile"),
-            Kind::Apache => Some("apache/apache.conf"),
-            Kind::Nghttpx => None,
+            ProxyKind::Nginx => Some("nginx/nginx.conf"),
+            ProxyKind::Haproxy => Some("haproxy/haproxy.cfg"),
+            ProxyKind::Caddy => Some("caddy/Caddyfile"),
+            ProxyKind::Apache => Some("apache/apache.conf"),
+            ProxyKind::Nghttpx => None,
         }
     }
 
@@ -68,7 +68,7 @@ impl Kind {
     }
 }
 
-impl Need for Kind {
+impl Need for ProxyKind {
     fn missing(&self) -> Option<String> {
         let program = self.program();
         program.path().is_none().then(|| {
@@ -82,9 +82,9 @@ impl Need for Kind {
 
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct ProxyOptions {
     /// Which one.
-    pub kind: Kind,
+    pub kind: ProxyKind,
     /// Threads that work (nginx has one; Apache as many as it likes).
     pub workers: u32,
     /// `x-call-id: N` is passed on as `x-other-id: other-N`, and `from` not at all.
@@ -107,7 +107,7 @@ impl Proxy {
     /// When it does not come up.
     #[track_caller]
     #[must_use]
-    pub fn start(options: Options, upstream: u16) -> Self {
+    pub fn start(options: ProxyOptions, upstream: u16) -> Self {
         let folder = TempDir::new().expect("cannot make a folder for a proxy");
         let port = crate::free_port();
         let address = format!("127.0.0.1:{port}");
@@ -137,7 +137,7 @@ impl Proxy {
     }
 }
 
-fn command(options: Options, folder: &TempDir, port: u16, upstream: u16) -> Command {
+fn command(options: ProxyOptions, folder: &TempDir, port: u16, upstream: u16) -> Command {
     let program = options.kind.program().path();
     let mut command = Command::new(program.unwrap_or_default());
     let configuration = folder.path().join("configuration");
@@ -159,22 +159,22 @@ fn command(options: Options, folder: &TempDir, port: u16, upstream: u16) -> Comm
         std::fs::write(&configuration, text).expect("cannot write a proxy's configuration");
     }
     match options.kind {
-        Kind::Nginx => {
+        ProxyKind::Nginx => {
             command.arg("-p").arg(folder.path());
             command.arg("-c").arg(&configuration);
             command.args(["-e", "stderr"]);
         }
-        Kind::Haproxy => {
+        ProxyKind::Haproxy => {
             command.arg("-db").arg("-f").arg(&configuration);
         }
-        Kind::Nghttpx => {
+        ProxyKind::Nghttpx => {
             assert!(!options.rename, "nghttpx cannot be told to rename a field");
             command.args(["--conf=/dev/null", "--single-process", "--log-level=ERROR"]);
             command.arg(format!("--workers={}", options.workers));
             command.arg(format!("--frontend=127.0.0.1,{port};no-tls"));
             command.arg(format!("--backend=127.0.0.1,{upstream};;proto=h2"));
         }
-        Kind::Caddy => {
+        ProxyKind::Caddy => {
             command.args(["run", "--adapter", "caddyfile", "--config"]);
             command.arg(&configuration);
             command.env("GOMAXPROCS", options.workers.to_string());
@@ -182,7 +182,7 @@ fn command(options: Options, folder: &TempDir, port: u16, upstream: u16) -> Comm
                 command.env(name, folder.path());
             }
         }
-        Kind::Apache => {
+        ProxyKind::Apache => {
             // One process, in the foreground.
             command.arg("-X").arg("-f").arg(&configuration);
         }

@@ -5,11 +5,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use h2trace_core::event::{
-    Address, Boundary, Bytes, Confidence, Direction, Event, Open, Opened, SocketKey, Task,
+    Address, Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task,
     Timestamp, What,
 };
 use h2trace_core::limits;
-use h2trace_core::pipeline::{LossCause, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::pipeline::{LossCause, NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
 use tracer_tests::conversation::PREFACE;
 use tracer_tests::heap::{Heap, peak_of};
@@ -48,7 +48,7 @@ struct Attack {
 
 impl Attack {
     fn new() -> Attack {
-        let settings = Settings {
+        let settings = PipelineSettings {
             shown: Arc::new(Shown::default()),
             names: Box::new(NoNames),
         };
@@ -111,7 +111,7 @@ impl Client {
                 offset: self.offset,
                 total: bytes.len() as u32,
                 boundary: Boundary::Unknown,
-                confidence: Confidence::Preface,
+                confidence: ProtocolConfidence::Preface,
                 encoded: &encoded,
             });
             self.offset += bytes.len() as u64;

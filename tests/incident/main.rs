@@ -10,7 +10,7 @@ mod traced;
 use std::time::Duration;
 
 use tracer_tests::call::{Calls, Mode};
-use tracer_tests::envoy::{Envoy, Options, Version};
+use tracer_tests::envoy::{Envoy, EnvoyOptions, Version};
 use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::scaled;
 
@@ -64,7 +64,7 @@ impl Run {
     fn start(parts: Parts, busy: bool) -> Self {
         let server = Server::start(parts.server, Listen::Ipv4, &[]);
         let envoy = parts.envoy.map(|version| {
-            let options = Options {
+            let options = EnvoyOptions {
                 version,
                 concurrency: parts.workers,
                 half_close: parts.half_close,

@@ -8,7 +8,8 @@ use std::{
 
 use h2trace::kernel::{Filter, Options, Tracer};
 use h2trace_core::event::{
-    Boundary, Confidence, Direction, EndCause, Event, Open, OtherProtocol, Segment, SocketKey, What,
+    Boundary, Direction, EndCause, Event, Open, OtherProtocol, ProtocolConfidence, Segment,
+    SocketKey, What,
 };
 use tracer_ebpf::counter::Counter;
 
@@ -40,7 +41,7 @@ pub(crate) struct Seen {
     /// What it spoke otherwise.
     pub(crate) unrecognised: Vec<(Direction, OtherProtocol, Vec<u8>)>,
     /// The highest confidence.
-    pub(crate) confidence: Option<Confidence>,
+    pub(crate) confidence: Option<ProtocolConfidence>,
 }
 
 impl Seen {

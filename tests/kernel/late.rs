@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use h2trace_core::event::{Confidence, Direction, EndCause, OtherProtocol};
+use h2trace_core::event::{Direction, EndCause, OtherProtocol, ProtocolConfidence};
 use tracer_ebpf::counter::Counter;
 
 use super::{
@@ -40,7 +40,10 @@ fn a_late_attach_at_a_frame_is_plausible_after_three_frames() {
         let (mut capture, client, server) = attached_late(kind, &call(1, 100));
         let first = call(3, 100);
         exchange(&client, &server, ("write", "read"), &first);
-        assert_eq!(capture.of(&client).confidence, Some(Confidence::Tentative));
+        assert_eq!(
+            capture.of(&client).confidence,
+            Some(ProtocolConfidence::Tentative)
+        );
         let second = call(5, 100);
         exchange(&client, &server, ("write", "read"), &second);
         // Four headers in a row; the next call's records say so.
@@ -50,7 +53,7 @@ fn a_late_attach_at_a_frame_is_plausible_after_three_frames() {
         for (end, direction) in [(&client, Direction::Tx), (&server, Direction::Rx)] {
             let seen = capture.of(end);
             assert!(!seen.open.from_start);
-            assert_eq!(seen.confidence, Some(Confidence::Plausible));
+            assert_eq!(seen.confidence, Some(ProtocolConfidence::Plausible));
             assert_is(seen.stream(direction), &sent, false);
         }
         capture.assert_no_loss(&[]);
@@ -95,7 +98,10 @@ fn a_direction_in_the_middle_of_long_data_finds_the_next_frame() {
         .flat_map(|_| frame(8, 0, 1, &[0, 0, 16, 0]))
         .collect();
     exchange(&client, &server, ("write", "read"), &small);
-    assert_eq!(capture.of(&client).confidence, Some(Confidence::Plausible));
+    assert_eq!(
+        capture.of(&client).confidence,
+        Some(ProtocolConfidence::Plausible)
+    );
     std::thread::scope(|scope| {
         scope.spawn(|| send(server.as_raw_fd(), "write", after));
         let mut got = 0;
@@ -148,7 +154,7 @@ fn bytes_that_only_look_like_a_frame_are_given_up_as_desync() {
         seen.ends.contains(&EndCause::Desync(Direction::Tx)),
         "{seen:?}"
     );
-    assert_eq!(seen.confidence, Some(Confidence::Tentative));
+    assert_eq!(seen.confidence, Some(ProtocolConfidence::Tentative));
     // What was emitted ends before the implausible header.
     assert_eq!(seen.stream(Direction::Tx).bytes.len(), 17);
     assert!(capture.count(Counter::Desync) >= 1);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use h2trace::kernel::{Filter, Options, Tracer};
-use h2trace_core::event::{Confidence, Direction, OtherProtocol};
+use h2trace_core::event::{Direction, OtherProtocol, ProtocolConfidence};
 use tracer_ebpf::counter::Counter;
 
 use super::{
@@ -101,7 +101,7 @@ fn an_upgrade_to_h2c_is_followed() {
     .concat();
     exchange(&client, &server, ("write", "read"), &preface);
     let seen = capture.of(&server);
-    assert_eq!(seen.confidence, Some(Confidence::Preface));
+    assert_eq!(seen.confidence, Some(ProtocolConfidence::Preface));
     assert_eq!(
         seen.unrecognised[0],
         (Direction::Rx, OtherProtocol::Http1, request.to_vec())

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use h2trace_core::event::{Address, Confidence, Direction, Opened};
+use h2trace_core::event::{Address, Direction, Opened, ProtocolConfidence};
 
 use super::{
     capture::{Capture, assert_is, copied, inode, possible},
@@ -79,7 +79,7 @@ fn conversation(kind: &str, send: &str, receive: &str) {
     ] {
         let seen = capture.of(end);
         assert!(seen.open.from_start);
-        assert_eq!(seen.confidence, Some(Confidence::Preface));
+        assert_eq!(seen.confidence, Some(ProtocolConfidence::Preface));
         assert_is(seen.stream(Direction::Tx), tx, client_end);
         assert_is(seen.stream(Direction::Rx), rx, !client_end);
         assert!(seen.unrecognised.is_empty() && seen.ends.is_empty());

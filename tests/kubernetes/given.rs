@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use h2trace::workload::kubernetes::{self, Mode, Settings, Source};
+use h2trace::workload::kubernetes::{self, Mode, PodSource, Settings};
 use serde_json::json;
 use tracer_tests::cluster::{ApiServer, User};
 use tracer_tests::eventually;
@@ -90,7 +90,7 @@ pub(crate) fn delete(api: &ApiServer, name: &str) {
 }
 
 /// Asks the API as `user`, and nobody else.
-pub(crate) fn source(api: &ApiServer, user: User) -> Source {
+pub(crate) fn source(api: &ApiServer, user: User) -> PodSource {
     let settings = Settings {
         mode: Mode::Api,
         node_name: Some(NODE.to_owned()),
@@ -102,14 +102,14 @@ pub(crate) fn source(api: &ApiServer, user: User) -> Source {
 }
 
 /// The name of the pod with this address now.
-pub(crate) fn name_at(source: &Source, address: &str) -> Option<String> {
+pub(crate) fn name_at(source: &PodSource, address: &str) -> Option<String> {
     let pod = source.pods.by_address(address.parse().unwrap())?;
     Some(pod.name.clone())
 }
 
 /// Waits until the API server names pods.
 #[track_caller]
-pub(crate) fn wait_until_connected(source: &Source) {
+pub(crate) fn wait_until_connected(source: &PodSource) {
     let connected = || source.state.api().connected() && source.pods.is_complete();
     assert!(eventually(SOON, connected), "{:?}", source.state.api());
 }

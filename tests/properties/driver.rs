@@ -7,7 +7,7 @@ use h2trace::capture::{Capture, CaptureError, Reassembly};
 use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::event::decode::decode;
 use h2trace_core::event::{Event, Timestamp};
-use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::record::{Outcome, StreamRecord};
 use h2trace_core::stream::table::Shown;
 use proptest::prelude::*;
@@ -78,7 +78,7 @@ impl Outputs {
 }
 
 pub(crate) fn pipeline(frames: Frames) -> Pipeline {
-    let settings = Settings {
+    let settings = PipelineSettings {
         shown: Arc::new(Shown::default()),
         names: Box::new(NoNames),
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tracer_tests::call::{Calls, Mode, failed_ids};
-use tracer_tests::envoy::{Envoy, More, Options, Version};
+use tracer_tests::envoy::{Envoy, EnvoyOptions, More, Version};
 use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::process::Process;
 use tracer_tests::require;
@@ -21,7 +21,7 @@ use crate::run::{RUN, SETTLE, id};
 const ENVOY: Version = Version("1.40.0");
 
 fn envoy(more: &More, upstream: &Server) -> Envoy {
-    let options = Options {
+    let options = EnvoyOptions {
         version: ENVOY,
         concurrency: 1,
         half_close: false,

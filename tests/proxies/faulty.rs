@@ -17,7 +17,7 @@ use crate::run::{NOT_COMPARED, RUN, SETTLE, id};
 const EARLY: &str = "early_response_upstream";
 
 /// A run with it.
-struct Setup<'a> {
+struct FaultySetup<'a> {
     arguments: &'a [&'a str],
     server: Peer,
     /// The server that the proxy asks first.
@@ -29,7 +29,7 @@ struct Setup<'a> {
 }
 
 /// What came out.
-struct Outcome {
+struct FaultyOutcome {
     trace: Trace,
     calls: Vec<Call>,
     /// What the proxy says it broke.
@@ -37,9 +37,9 @@ struct Outcome {
     proxy: u32,
 }
 
-impl Setup<'_> {
+impl FaultySetup<'_> {
     #[track_caller]
-    fn run(&self) -> Outcome {
+    fn run(&self) -> FaultyOutcome {
         let server = Server::start(self.server, Listen::Ipv4, &[]);
         let first = self
             .first
@@ -65,7 +65,7 @@ impl Setup<'_> {
         for client in &mut clients {
             client.close();
         }
-        Outcome {
+        FaultyOutcome {
             trace: tracer.finish(),
             calls,
             broken: proxy.broken(),
@@ -74,7 +74,7 @@ impl Setup<'_> {
     }
 }
 
-impl Outcome {
+impl FaultyOutcome {
     /// Calls whose request at the proxy has a finding, by kind.
     fn found(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -150,12 +150,17 @@ fn reset(code: u32, after: &str) -> (Peer, Calls) {
     )
 }
 
-fn run(defect: &str, server: Peer, first: Option<Peer>, clients: &[(Peer, Calls)]) -> Outcome {
+fn run(
+    defect: &str,
+    server: Peer,
+    first: Option<Peer>,
+    clients: &[(Peer, Calls)],
+) -> FaultyOutcome {
     let arguments: &[&str] = match defect {
         "hedge" => &["--hedge"],
         _ => &["--defect", defect],
     };
-    Setup {
+    FaultySetup {
         arguments,
         server,
         first,
@@ -166,7 +171,7 @@ fn run(defect: &str, server: Peer, first: Option<Peer>, clients: &[(Peer, Calls)
 }
 
 /// The calls whose ids begin so.
-fn ids(outcome: &Outcome, prefix: &str) -> BTreeSet<String> {
+fn ids(outcome: &FaultyOutcome, prefix: &str) -> BTreeSet<String> {
     let calls = outcome.calls.iter().map(|call| call.id.clone());
     calls.filter(|id| id.starts_with(prefix)).collect()
 }
@@ -265,7 +270,7 @@ fn p6_a_cancel_is_not_passed_on() {
         let calls = Calls::new(Mode::Deadline, 5).at_once(5);
         let calls = calls.header("x-delay-ms:13000");
         let then = if defect == "none" { 0 } else { 11 };
-        let outcome = Setup {
+        let outcome = FaultySetup {
             arguments: &["--defect", defect],
             server: Peer::GrpcGo1_85,
             first: None,
@@ -303,7 +308,7 @@ fn a_batch_that_is_passed_on_in_another_order_is_not_joined_wrongly() {
     for arguments in [&["--reorder"][..], &["--reorder", "--answers-together"]] {
         let mut calls = large("c");
         calls.id_field = Some(NOT_COMPARED);
-        let outcome = Setup {
+        let outcome = FaultySetup {
             arguments,
             server: Peer::GrpcGo1_85,
             first: None,

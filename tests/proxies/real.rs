@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tracer_tests::call::{Calls, Mode, failed_ids};
 use tracer_tests::envoy::Version;
 use tracer_tests::peer::Peer;
-use tracer_tests::proxy::Kind;
+use tracer_tests::proxy::ProxyKind;
 use tracer_tests::require;
 use tracer_tests::scaled;
 use tracer_tests::skip::Privileges;
@@ -107,9 +107,14 @@ const TWO: u32 = 2;
 
 #[test]
 fn nginx() {
-    require!(Privileges, Kind::Nginx, Peer::GrpcGo1_85, Peer::GrpcJs1_14);
+    require!(
+        Privileges,
+        ProxyKind::Nginx,
+        Peer::GrpcGo1_85,
+        Peer::GrpcJs1_14
+    );
     require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
-    let nginx = Which::Packaged(Kind::Nginx);
+    let nginx = Which::Packaged(ProxyKind::Nginx);
     healthy(nginx, ONE, Ids::Renamed, Must::NotErr);
     healthy(nginx, ONE, Ids::Plain, Must::JoinAll);
     early(nginx, ONE, Ids::Alike, Must::NotErr);
@@ -119,12 +124,12 @@ fn nginx() {
 fn haproxy() {
     require!(
         Privileges,
-        Kind::Haproxy,
+        ProxyKind::Haproxy,
         Peer::GrpcGo1_85,
         Peer::GrpcJs1_14
     );
     require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
-    let haproxy = Which::Packaged(Kind::Haproxy);
+    let haproxy = Which::Packaged(ProxyKind::Haproxy);
     healthy(haproxy, ONE, Ids::Renamed, Must::NotErr);
     healthy(haproxy, TWO, Ids::Alike, Must::NotErr);
     early(haproxy, ONE, Ids::Alike, Must::NotErr);
@@ -134,21 +139,26 @@ fn haproxy() {
 fn nghttpx() {
     require!(
         Privileges,
-        Kind::Nghttpx,
+        ProxyKind::Nghttpx,
         Peer::GrpcGo1_85,
         Peer::GrpcJs1_14
     );
     require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
-    let nghttpx = Which::Packaged(Kind::Nghttpx);
+    let nghttpx = Which::Packaged(ProxyKind::Nghttpx);
     healthy(nghttpx, ONE, Ids::Alike, Must::JoinAll);
     early(nghttpx, ONE, Ids::Alike, Must::JoinAll);
 }
 
 #[test]
 fn caddy() {
-    require!(Privileges, Kind::Caddy, Peer::GrpcGo1_85, Peer::GrpcJs1_14);
+    require!(
+        Privileges,
+        ProxyKind::Caddy,
+        Peer::GrpcGo1_85,
+        Peer::GrpcJs1_14
+    );
     require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
-    let caddy = Which::Packaged(Kind::Caddy);
+    let caddy = Which::Packaged(ProxyKind::Caddy);
     healthy(caddy, ONE, Ids::Renamed, Must::NotErr);
     healthy(caddy, TWO, Ids::Plain, Must::JoinAll);
     early(caddy, TWO, Ids::Alike, Must::NotErr);
@@ -156,9 +166,14 @@ fn caddy() {
 
 #[test]
 fn apache() {
-    require!(Privileges, Kind::Apache, Peer::GrpcGo1_85, Peer::GrpcJs1_14);
+    require!(
+        Privileges,
+        ProxyKind::Apache,
+        Peer::GrpcGo1_85,
+        Peer::GrpcJs1_14
+    );
     require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
-    let apache = Which::Packaged(Kind::Apache);
+    let apache = Which::Packaged(ProxyKind::Apache);
     healthy(apache, ONE, Ids::Plain, Must::JoinAll);
     healthy(apache, ONE, Ids::Alike, Must::NotErr);
     early(apache, ONE, Ids::Alike, Must::NotErr);

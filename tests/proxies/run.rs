@@ -40,7 +40,7 @@ pub(crate) enum Ids {
 /// The proxy of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Which {
-    Packaged(proxy::Kind),
+    Packaged(proxy::ProxyKind),
     Envoy(envoy::Version),
 }
 
@@ -62,7 +62,7 @@ impl Which {
         let rename = ids == Ids::Renamed;
         match self {
             Which::Packaged(kind) => {
-                let options = proxy::Options {
+                let options = proxy::ProxyOptions {
                     kind,
                     workers,
                     rename,
@@ -70,7 +70,7 @@ impl Which {
                 Running::Packaged(Proxy::start(options, upstream))
             }
             Which::Envoy(version) => {
-                let options = envoy::Options {
+                let options = envoy::EnvoyOptions {
                     version,
                     concurrency: workers,
                     half_close: false,

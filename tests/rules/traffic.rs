@@ -36,7 +36,7 @@ impl Traffic {
     pub(crate) fn start() -> Self {
         let server = Server::start(Peer::GrpcGo1_70, Listen::Ipv4, &[]);
         let doomed = Server::start(Peer::GrpcGo1_70, Listen::Ipv4, &[]);
-        let options = envoy::Options {
+        let options = envoy::EnvoyOptions {
             version: ENVOY,
             concurrency: 1,
             half_close: false,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tracer_tests::call::{Calls, Mode};
-use tracer_tests::envoy::{Envoy, Options, Version};
+use tracer_tests::envoy::{Envoy, EnvoyOptions, Version};
 use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::process::Process;
 use tracer_tests::skip::{Need, Privileges, Program};
@@ -220,7 +220,7 @@ impl Servers {
             .iter()
             .filter_map(|(to, server)| match to {
                 To::Envoy(peer) => {
-                    let options = Options {
+                    let options = EnvoyOptions {
                         version: ENVOY,
                         concurrency: 1,
                         half_close: false,

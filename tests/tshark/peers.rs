@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracer_tests::call::{Calls, Mode};
 use tracer_tests::capture::Tcpdump;
-use tracer_tests::envoy::{Envoy, Options, Version};
+use tracer_tests::envoy::{Envoy, EnvoyOptions, Version};
 use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::process::Process;
 use tracer_tests::program::http_get;
@@ -89,7 +89,7 @@ fn grpc(to: &Path, server: Peer, client: Peer) -> Result<Recording, String> {
 fn envoy(to: &Path, version: Version) -> Result<Recording, String> {
     need(&[&version, &Peer::GrpcGo1_70, &Peer::GrpcJs1_12])?;
     let server = Server::start(Peer::GrpcGo1_70, Listen::Ipv4, &[]);
-    let options = Options {
+    let options = EnvoyOptions {
         version,
         concurrency: 1,
         half_close: false,

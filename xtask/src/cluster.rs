@@ -11,10 +11,10 @@ use crate::command;
 
 /// What `cargo xtask cluster` takes.
 #[derive(Args)]
-pub(crate) struct Options {}
+pub(crate) struct ClusterOptions {}
 
 /// Starts it; it stays until Ctrl-C.
-pub(crate) fn run(_: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(_: &ClusterOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let mut cluster = command::cargo(root);
     cluster.args(["run", "--quiet", "--locked"]);
     cluster.args(["--package", "tracer-tests", "--bin", "cluster"]);

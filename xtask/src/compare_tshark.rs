@@ -9,14 +9,14 @@ use crate::{command, demo};
 
 /// What `cargo xtask compare-tshark` takes.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct CompareTsharkOptions {
     /// As little traffic as the gate has
     #[arg(long)]
     small: bool,
 }
 
 /// Builds the release binary and prints the table. Exit status 1 when a figure differs and nothing explains it.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &CompareTsharkOptions, root: &Path) -> anyhow::Result<ExitCode> {
     command::run(command::cargo(root).args([
         "build",
         "--release",

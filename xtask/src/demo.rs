@@ -12,7 +12,7 @@ use crate::{command, privilege};
 
 /// What `cargo xtask demo` takes.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct DemoOptions {
     /// Instead run the reference incident with real parts (see "cargo xtask setup"): a gRPC server, Envoy, a client
     #[arg(long)]
     incident: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Options {
 }
 
 /// Builds and runs the demo; its exit status is the demo's.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &DemoOptions, root: &Path) -> anyhow::Result<ExitCode> {
     if let Some(refusal) = privilege::refuse("demo", "loads kernel programs") {
         return Ok(refusal);
     }

@@ -12,13 +12,13 @@ use crate::command;
 
 /// What `cargo xtask deny` takes.
 #[derive(Args)]
-pub(crate) struct Options {}
+pub(crate) struct DenyOptions {}
 
 /// The version that is installed, and looked for.
 const CARGO_DENY: &str = "0.20.2";
 
 /// Checks everything; advisories only where their database can be fetched.
-pub(crate) fn run(_: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(_: &DenyOptions, root: &Path) -> anyhow::Result<ExitCode> {
     command::installed(root, "cargo-deny", CARGO_DENY)?;
     command::run(&mut deny(root, &["check", "licenses", "sources", "bans"]))?;
     let mut fetch = deny(root, &["fetch", "db"]);

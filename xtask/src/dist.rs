@@ -11,7 +11,7 @@ use crate::{command, demo, image};
 
 /// What `cargo xtask dist` takes.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct DistOptions {
     /// Without the image, which takes root, buildah and setcap
     #[arg(long)]
     no_image: bool,
@@ -33,7 +33,7 @@ const MAN: &str = "usr/share/man/man1";
 const DOC: &str = "usr/share/doc/h2trace";
 
 /// Builds all of it, and says what there is.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &DistOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let binary = image::binary(root)?;
     let dist = demo::target(root).join("dist");
     if dist.exists() {

@@ -13,7 +13,7 @@ use crate::{command, demo};
 
 /// What `cargo xtask image` takes.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct ImageOptions {
     /// Its name, up to the colon
     #[arg(long, default_value = NAME)]
     name: String,
@@ -39,7 +39,7 @@ const IN_BUILD_STAGE: &str = "out/h2trace";
 const CAPABILITIES: &str = "cap_bpf,cap_perfmon=p";
 
 /// Builds both, and says where they are and how large.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &ImageOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let binary = binary(root)?;
     println!("{}  {}", binary.display(), size(&binary)?);
     if options.binary_only {

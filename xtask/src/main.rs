@@ -39,37 +39,37 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     /// Build h2trace and trace a live gRPC call through a broken proxy
-    Demo(demo::Options),
+    Demo(demo::DemoOptions),
     /// Install the real peers that the tests drive; a second run does nothing
-    Setup(setup::Options),
+    Setup(setup::SetupOptions),
     /// Run every check and test but the cluster, in order, up to the first that fails
-    Test(test::Options),
+    Test(test::TestOptions),
     /// Build the kernel programs, and write their object beside their source
-    BuildEbpf(build_ebpf::Options),
+    BuildEbpf(build_ebpf::BuildEbpfOptions),
     /// Check the rules of the source tree that no compiler checks
-    Tidy(tidy::Options),
+    Tidy(tidy::TidyOptions),
     /// Look for inputs that break the decoders
-    Fuzz(fuzz::Options),
+    Fuzz(fuzz::FuzzOptions),
     /// Measure what tracing costs
-    Bench(bench::Options),
+    Bench(bench::BenchOptions),
     /// Run real peers for long, in good health, and fail when the tracer flags or loses anything
-    Soak(soak::Options),
+    Soak(soak::SoakOptions),
     /// Run the reference incident in all its shapes, and hold h2trace's verdicts against the clients' words
     IncidentMatrix(incident::Matrix),
     /// Start a real Kubernetes cluster of one node, and keep it until Ctrl-C
-    Cluster(cluster::Options),
+    Cluster(cluster::ClusterOptions),
     /// Build the static binary, and the image that Kubernetes runs
-    Image(image::Options),
+    Image(image::ImageOptions),
     /// Check licences, sources and versions of the dependencies
-    Deny(deny::Options),
+    Deny(deny::DenyOptions),
     /// Make a release in target/dist: archive, Debian package, bill of materials, image, checksums
-    Dist(dist::Options),
+    Dist(dist::DistOptions),
     /// Write the plain manifests, and the kubectl plugin's, from the Helm chart
-    Manifests(manifests::Options),
+    Manifests(manifests::ManifestsOptions),
     /// Write the tables in tracer-user/docs from the code
-    Docs(docs::Options),
+    Docs(docs::DocsOptions),
     /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
-    CompareTshark(compare_tshark::Options),
+    CompareTshark(compare_tshark::CompareTsharkOptions),
 }
 
 fn main() -> ExitCode {

@@ -10,7 +10,7 @@ use crate::{command, demo};
 
 /// What `cargo xtask manifests` takes.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct ManifestsOptions {
     /// Write nothing: fail when something differs from what the chart gives
     #[arg(long)]
     check: bool,
@@ -31,7 +31,7 @@ const RELEASE: &str = "h2trace";
 const KUBE_VERSION: &str = "1.34.0";
 
 /// Writes, or compares.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &ManifestsOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let helm = helm(root)?;
     let manifest = format!(
         "# Made by \"cargo xtask manifests\" from the chart: change that instead.\n{}",

@@ -10,7 +10,7 @@ use crate::{command, demo, privilege};
 
 /// What `cargo xtask soak` takes.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct SoakOptions {
     /// Calls to make; each is a stream at two ends, or at four through Envoy
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     streams: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Options {
 }
 
 /// Builds and runs it; its exit status is the run's.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &SoakOptions, root: &Path) -> anyhow::Result<ExitCode> {
     if let Some(refusal) = privilege::refuse("soak", "loads kernel programs") {
         return Ok(refusal);
     }

@@ -7,7 +7,7 @@ use h2trace::export::clock::WallClock;
 use h2trace::export::json::Json;
 use h2trace::export::text::{COLUMNS, Paint, Text};
 use h2trace_core::anomaly::kind::Verdict;
-use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
 
 use crate::sound::{finding_is_sound, record_is_sound};
@@ -88,7 +88,7 @@ impl Checker {
 
 /// A pipeline that knows no names.
 pub fn pipeline(frames: Frames) -> Pipeline {
-    let settings = Settings {
+    let settings = PipelineSettings {
         shown: Arc::new(Shown::default()),
         names: Box::new(NoNames),
     };

@@ -13,7 +13,7 @@ use crate::{bounded, seed};
 
 /// What happens at a place of the wire.
 #[derive(Clone, Copy, Debug)]
-struct Operation {
+struct WireOperation {
     what: u8,
     at: usize,
     len: usize,
@@ -35,9 +35,9 @@ pub fn run(data: &[u8]) {
     };
     let n = usize::from(*n % 16).min(rest.len() / 3);
     let (operations, wire) = rest.split_at(3 * n);
-    let mut operations: Vec<Operation> = operations
+    let mut operations: Vec<WireOperation> = operations
         .chunks_exact(3)
-        .map(|bytes| Operation {
+        .map(|bytes| WireOperation {
             what: bytes[0],
             at: usize::from(bytes[1]) * wire.len() / 255,
             len: usize::from(bytes[2]),
@@ -61,7 +61,7 @@ pub fn run(data: &[u8]) {
 /// Reads the wire, cut into pieces of `size()` bytes.
 fn read(
     start: u8,
-    operations: &[Operation],
+    operations: &[WireOperation],
     wire: &[u8],
     mut size: impl FnMut() -> usize,
 ) -> Vec<Step> {
@@ -74,7 +74,7 @@ fn read(
     let mut reader = FrameReader::new(start);
     let mut steps = Vec::new();
     let mut at = 0;
-    let end = Operation {
+    let end = WireOperation {
         what: 255,
         at: wire.len(),
         len: 0,

@@ -31,7 +31,7 @@ impl Need for ApiParts {
     }
 }
 
-/// How a program is started: as it is, or in the place of a cluster.
+/// How a program is started: as it is, or in the sandbox of a cluster.
 pub(super) type Launch<'a> = &'a dyn Fn(&Path) -> Command;
 
 /// Where things listen.

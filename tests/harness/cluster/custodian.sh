@@ -1,4 +1,4 @@
-# Makes the place that a cluster lives in, and clears it away when stdin ends, however the tests ended.
+# Makes the sandbox that a cluster lives in, and clears it away when stdin ends, however the tests ended.
 #
 # Arguments: the cluster's name (its cgroup's), its folder, the script for the inside of its namespaces.
 # Prints `ready PID`: the process whose mount and network namespaces the cluster's programs enter.

@@ -7,7 +7,7 @@ pub mod credentials;
 pub mod daemon;
 pub mod image;
 mod node;
-pub mod place;
+pub mod sandbox;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub use api::{Api, ApiParts, ApiServer, said};
 pub use credentials::User;
 pub use image::Image;
-pub use place::Place;
+pub use sandbox::Sandbox;
 
 use crate::peer::installed;
 use crate::skip::{Need, Program};
@@ -60,7 +60,7 @@ pub struct Cluster {
     containerd: Option<Daemon>,
     api: Api,
     /// Where it lives.
-    pub place: Place,
+    pub sandbox: Sandbox,
 }
 
 impl Cluster {
@@ -72,26 +72,26 @@ impl Cluster {
     pub fn start(tell: &dyn Fn(&str)) -> Self {
         let began = Instant::now();
         let step = |what: &str| tell(&format!("{:5.1} s  {what}", began.elapsed().as_secs_f32()));
-        let place = Place::make();
-        place.make_system_group();
+        let sandbox = Sandbox::make();
+        sandbox.make_system_group();
         step("namespaces");
-        let containerd = node::start_containerd(&place);
+        let containerd = node::start_containerd(&sandbox);
         let ports = Ports {
             host: node::ADDRESS.to_owned(),
             api: 443,
             etcd: 2379,
             etcd_peers: 2380,
-            inside: Some(place.holder()),
+            inside: Some(sandbox.holder()),
         };
-        let api = Api::start(place.folder(), ports, &|program| place.command(program));
+        let api = Api::start(sandbox.folder(), ports, &|program| sandbox.command(program));
         step("etcd and the API");
-        let controllers = node::start_controllers(&place, api.credentials());
+        let controllers = node::start_controllers(&sandbox, api.credentials());
         let mut cluster = Cluster {
             kubelet: None,
             _controllers: controllers,
             containerd: Some(containerd),
             api,
-            place,
+            sandbox,
         };
         cluster.wait_for_containerd();
         let busybox = Program("busybox")
@@ -107,9 +107,9 @@ impl Cluster {
     }
 
     fn wait_for_containerd(&mut self) {
-        let place = &self.place;
+        let sandbox = &self.sandbox;
         let up = crate::eventually(Duration::from_secs(60), || {
-            node::listens(place, node::CONTAINERD)
+            node::listens(sandbox, node::CONTAINERD)
         });
         let complaint = self.containerd.as_ref().map(Daemon::complaint);
         assert!(
@@ -141,7 +141,7 @@ impl Cluster {
 
     /// Starts the kubelet, after [`Cluster::stop_kubelet`]. Pods go on meanwhile.
     pub fn start_kubelet(&mut self) {
-        self.kubelet = Some(node::start_kubelet(&self.place, self.api.credentials()));
+        self.kubelet = Some(node::start_kubelet(&self.sandbox, self.api.credentials()));
     }
 
     /// Ends the kubelet.
@@ -159,7 +159,7 @@ impl Cluster {
     /// # Panics
     /// When it does not come up.
     pub fn start_containerd(&mut self) {
-        self.containerd = Some(node::start_containerd(&self.place));
+        self.containerd = Some(node::start_containerd(&self.sandbox));
         self.wait_for_containerd();
     }
 
@@ -180,8 +180,8 @@ impl Cluster {
     /// # Panics
     /// When it does not come up.
     pub fn start_api(&mut self) {
-        let Cluster { api, place, .. } = self;
-        api.start_server(&|program| place.command(program));
+        let Cluster { api, sandbox, .. } = self;
+        api.start_server(&|program| sandbox.command(program));
         self.api.wait_until_ready();
     }
 
@@ -217,7 +217,7 @@ impl Cluster {
     /// The cgroup of all pods as the kernel shows it: a filter for tracers, so that they leave the machine alone.
     #[must_use]
     pub fn pods_cgroup(&self) -> String {
-        format!("/{}/kubepods", self.place.name())
+        format!("/{}/kubepods", self.sandbox.name())
     }
 
     /// Puts an image into the node's containerd.
@@ -245,7 +245,7 @@ impl Cluster {
     /// # Errors
     /// What it says when it fails.
     pub fn ctr(&self, arguments: &[&str]) -> Result<String, String> {
-        let mut ctr = self.place.command("ctr");
+        let mut ctr = self.sandbox.command("ctr");
         ctr.args(["--address", node::CONTAINERD, "--namespace", "k8s.io"]);
         said(ctr.args(arguments), "")
     }
@@ -253,7 +253,7 @@ impl Cluster {
     /// The socket of the node's containerd, as it is seen from outside.
     #[must_use]
     pub fn runtime_socket(&self) -> std::path::PathBuf {
-        let holder = self.place.holder();
+        let holder = self.sandbox.holder();
         format!("/proc/{holder}/root{}", node::CONTAINERD).into()
     }
 
@@ -262,7 +262,7 @@ impl Cluster {
     /// # Panics
     /// When the namespace is gone.
     pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        self.place.inside(act)
+        self.sandbox.inside(act)
     }
 
     /// What a client of the API is configured with, as the administrator; for a program outside too.
@@ -278,12 +278,12 @@ impl Cluster {
     #[must_use]
     pub fn write_enter(&self) -> std::path::PathBuf {
         use std::os::unix::fs::PermissionsExt as _;
-        let folder = self.place.folder();
+        let folder = self.sandbox.folder();
         let script = folder.join("enter");
         let text = format!(
             "#!/bin/sh\nexec nsenter --target {} --mount --net env KUBECONFIG={} KUBECACHEDIR={} \
              PATH={}:$PATH CONTAINER_RUNTIME_ENDPOINT=unix://{} \"$@\"\n",
-            self.place.holder(),
+            self.sandbox.holder(),
             self.api.credentials().kubeconfig(User::Admin),
             folder.join("kubectl-cache").display(),
             installed("kubernetes").display(),
@@ -299,7 +299,7 @@ impl Cluster {
     #[must_use]
     pub fn http_get(&self, address: &str, path: &str) -> Option<String> {
         let to: SocketAddr = address.parse().ok()?;
-        let socket = self.place.connect(to).ok()?;
+        let socket = self.sandbox.connect(to).ok()?;
         crate::program::http_get_over(socket, address, path)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::credentials::{Credentials, User};
 use super::daemon::Daemon;
-use super::place::Place;
+use super::sandbox::Sandbox;
 use crate::peer::installed;
 
 /// The node's address, on a bridge of its own.
@@ -18,8 +18,8 @@ pub(super) const CONTAINERD: &str = "/run/containerd/containerd.sock";
 /// The image that holds a pod's namespaces.
 pub(super) const PAUSE: &str = "localhost/h2trace-pause:1";
 
-pub(super) fn start_containerd(place: &Place) -> Daemon {
-    let folder = place.folder();
+pub(super) fn start_containerd(sandbox: &Sandbox) -> Daemon {
+    let folder = sandbox.folder();
     let configuration = folder.join("containerd.toml");
     let cni = folder.join("cni");
     if !configuration.exists() {
@@ -31,22 +31,22 @@ pub(super) fn start_containerd(place: &Place) -> Daemon {
             .replace("@CNI@", &cni.display().to_string());
         fs::write(&configuration, text).expect("cannot write a file");
     }
-    let mut command = place.command("containerd");
+    let mut command = sandbox.command("containerd");
     command.arg("--config").arg(&configuration);
     Daemon::start("containerd", folder, &mut command)
 }
 
-pub(super) fn start_kubelet(place: &Place, credentials: &Credentials) -> Daemon {
-    let folder = place.folder();
+pub(super) fn start_kubelet(sandbox: &Sandbox, credentials: &Credentials) -> Daemon {
+    let folder = sandbox.folder();
     let configuration = folder.join("kubelet.yaml");
     fs::write(folder.join("resolv.conf"), "").expect("cannot write a file");
     let text = KUBELET_CONFIGURATION
         .replace("@CA@", &credentials.file("ca.crt"))
-        .replace("@ROOT@", &format!("/{}", place.name()))
+        .replace("@ROOT@", &format!("/{}", sandbox.name()))
         .replace("@SOCKET@", CONTAINERD)
         .replace("@FOLDER@", &folder.display().to_string());
     fs::write(&configuration, text).expect("cannot write a file");
-    let mut command = place.command(installed("kubernetes").join("kubelet"));
+    let mut command = sandbox.command(installed("kubernetes").join("kubelet"));
     command
         .arg("--config")
         .arg(&configuration)
@@ -57,19 +57,19 @@ pub(super) fn start_kubelet(place: &Place, credentials: &Credentials) -> Daemon 
     Daemon::start("kubelet", folder, &mut command)
 }
 
-pub(super) fn start_controllers(place: &Place, credentials: &Credentials) -> [Daemon; 2] {
+pub(super) fn start_controllers(sandbox: &Sandbox, credentials: &Credentials) -> [Daemon; 2] {
     let kubeconfig = credentials.kubeconfig(User::Admin);
     let start = |name: &'static str, more: &[String]| {
-        let mut command = place.command(installed("kubernetes").join(name));
+        let mut command = sandbox.command(installed("kubernetes").join(name));
         command
             .args(["--kubeconfig", &kubeconfig])
             // A minute of two hundred pods is more than the usual allowance.
             .args(["--kube-api-qps=200", "--kube-api-burst=400"])
             .args(["--leader-elect=false", "--bind-address=127.0.0.1"])
             .arg("--cert-dir")
-            .arg(place.folder().join(format!("{name}-pki")))
+            .arg(sandbox.folder().join(format!("{name}-pki")))
             .args(more);
-        Daemon::start(name, place.folder(), &mut command)
+        Daemon::start(name, sandbox.folder(), &mut command)
     };
     let keys = [
         format!(
@@ -85,8 +85,8 @@ pub(super) fn start_controllers(place: &Place, credentials: &Credentials) -> [Da
 }
 
 /// A socket that something listens on, seen from inside.
-pub(super) fn listens(place: &Place, socket: &str) -> bool {
-    let path = format!("/proc/{}/root{socket}", place.holder());
+pub(super) fn listens(sandbox: &Sandbox, socket: &str) -> bool {
+    let path = format!("/proc/{}/root{socket}", sandbox.holder());
     std::os::unix::net::UnixStream::connect(Path::new(&path)).is_ok()
 }
 

@@ -26,7 +26,7 @@ pub(super) enum Action {
 
 /// How a call goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CallKind {
     Unary,
     ServerStreaming,
     ClientStreaming,
@@ -49,23 +49,28 @@ pub(super) enum Kind {
     NoStatus,
 }
 
-const HEALTHY: [Kind; 9] = [
-    Kind::Unary,
-    Kind::Unary,
-    Kind::ServerStreaming,
-    Kind::ClientStreaming,
-    Kind::Bidirectional,
-    Kind::Refusal,
-    Kind::Cancelled,
-    Kind::Crossed,
-    Kind::EarlyAnswer,
+const HEALTHY: [CallKind; 9] = [
+    CallKind::Unary,
+    CallKind::Unary,
+    CallKind::ServerStreaming,
+    CallKind::ClientStreaming,
+    CallKind::Bidirectional,
+    CallKind::Refusal,
+    CallKind::Cancelled,
+    CallKind::Crossed,
+    CallKind::EarlyAnswer,
 ];
-const BROKEN: [Kind; 4] = [Kind::Cut, Kind::NoTrailers, Kind::NoAnswer, Kind::NoStatus];
+const BROKEN: [CallKind; 4] = [
+    CallKind::Cut,
+    CallKind::NoTrailers,
+    CallKind::NoAnswer,
+    CallKind::NoStatus,
+];
 
-impl Kind {
-    pub(super) fn choose(plan: &Plan, random: &mut Random) -> Kind {
+impl CallKind {
+    pub(super) fn choose(plan: &Plan, random: &mut Random) -> CallKind {
         if plan.plain {
-            return Kind::Unary;
+            return CallKind::Unary;
         }
         if plan.broken && random.once_in(2) {
             return BROKEN[random.below(BROKEN.len())];
@@ -75,26 +80,28 @@ impl Kind {
 
     const fn path(self) -> &'static str {
         match self {
-            Kind::ServerStreaming => "/shop.Orders/Watch",
-            Kind::ClientStreaming | Kind::EarlyAnswer => "/shop.Orders/Upload",
-            Kind::Bidirectional => "/shop.Orders/Chat",
-            Kind::Refusal => "/shop.Orders/Find",
-            Kind::Cancelled | Kind::Crossed => "/shop.Orders/Follow",
-            Kind::Unary | Kind::Cut | Kind::NoTrailers | Kind::NoAnswer | Kind::NoStatus => {
-                "/shop.Orders/Get"
-            }
+            CallKind::ServerStreaming => "/shop.Orders/Watch",
+            CallKind::ClientStreaming | CallKind::EarlyAnswer => "/shop.Orders/Upload",
+            CallKind::Bidirectional => "/shop.Orders/Chat",
+            CallKind::Refusal => "/shop.Orders/Find",
+            CallKind::Cancelled | CallKind::Crossed => "/shop.Orders/Follow",
+            CallKind::Unary
+            | CallKind::Cut
+            | CallKind::NoTrailers
+            | CallKind::NoAnswer
+            | CallKind::NoStatus => "/shop.Orders/Get",
         }
     }
 }
 
 /// A call that is going on.
-pub(super) struct Call {
+pub(super) struct ScriptedCall {
     pub(super) id: u32,
     actions: VecDeque<Action>,
 }
 
-impl Call {
-    pub(super) fn new(id: u32, kind: Kind, plan: &Plan, random: &mut Random) -> Call {
+impl ScriptedCall {
+    pub(super) fn new(id: u32, kind: CallKind, plan: &Plan, random: &mut Random) -> ScriptedCall {
         use Side::{Client, Server};
         let mut script = Script {
             actions: VecDeque::new(),
@@ -103,50 +110,50 @@ impl Call {
         };
         script.request_headers(id, kind);
         match kind {
-            Kind::Unary => script.asks(1).answers(1).succeeds(),
-            Kind::ServerStreaming => {
+            CallKind::Unary => script.asks(1).answers(1).succeeds(),
+            CallKind::ServerStreaming => {
                 let n = 1 + script.random.below(4);
                 script.asks(1).answers(n).succeeds();
             }
-            Kind::ClientStreaming => {
+            CallKind::ClientStreaming => {
                 let n = 1 + script.random.below(4);
                 script.asks(n).answers(1).succeeds();
             }
-            Kind::Bidirectional => {
+            CallKind::Bidirectional => {
                 script.message(Client, false).response_headers();
                 for _ in 0..script.random.below(4) {
                     script.message(Server, false).message(Client, false);
                 }
                 script.message(Server, false).end(Client).succeeds();
             }
-            Kind::Refusal => script.asks(1).trailers_only("5"),
-            Kind::Cancelled => {
+            CallKind::Refusal => script.asks(1).trailers_only("5"),
+            CallKind::Cancelled => {
                 script.asks(1).answers(1).reset(Client, 8);
             }
-            Kind::Crossed => {
+            CallKind::Crossed => {
                 script.asks(1).reset(Client, 8);
                 script.answers(1).succeeds();
             }
-            Kind::EarlyAnswer => {
+            CallKind::EarlyAnswer => {
                 script.message(Client, false).answers(1).succeeds();
                 script.reset(Server, 0);
             }
-            Kind::Cut => {
+            CallKind::Cut => {
                 script.asks(1).response_headers().half_a_message();
                 script.reset(Server, 0);
             }
-            Kind::NoTrailers => {
+            CallKind::NoTrailers => {
                 script.asks(1).response_headers().message(Server, true);
             }
-            Kind::NoAnswer => {
+            CallKind::NoAnswer => {
                 script.asks(1).reset(Server, 2);
             }
-            Kind::NoStatus => {
+            CallKind::NoStatus => {
                 script.asks(1).answers(1);
                 script.fields(Server, vec![("grpc-message", "ok".to_owned())], true);
             }
         }
-        Call {
+        ScriptedCall {
             id,
             actions: script.actions,
         }
@@ -173,7 +180,7 @@ impl Script<'_> {
         });
     }
 
-    fn request_headers(&mut self, id: u32, kind: Kind) {
+    fn request_headers(&mut self, id: u32, kind: CallKind) {
         let mut fields = vec![
             (":method", "POST".to_owned()),
             (":scheme", "http".to_owned()),

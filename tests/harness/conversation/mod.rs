@@ -12,7 +12,7 @@ pub mod records;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use call::{Action, Call, Kind};
+use call::{Action, CallKind, ScriptedCall};
 use frames::Encoder;
 
 /// The client's connection preface (RFC 9113 section 3.4).
@@ -280,7 +280,7 @@ impl Talk<'_> {
     }
 
     fn calls(&mut self) {
-        let mut open: Vec<Call> = Vec::new();
+        let mut open: Vec<ScriptedCall> = Vec::new();
         let mut left = self.plan.calls;
         while left > 0 || !open.is_empty() {
             let begin = left > 0 && open.len() < self.plan.at_once && self.random.once_in(2);
@@ -291,8 +291,8 @@ impl Talk<'_> {
                 for windows in &mut self.windows {
                     windows.streams.insert(id, WINDOW);
                 }
-                let kind = Kind::choose(self.plan, &mut self.random);
-                let mut call = Call::new(id, kind, self.plan, &mut self.random);
+                let kind = CallKind::choose(self.plan, &mut self.random);
+                let mut call = ScriptedCall::new(id, kind, self.plan, &mut self.random);
                 // At once: ids of new streams rise (RFC 9113 section 5.1.1).
                 if let Some(first) = call.next() {
                     self.act(id, &first);

@@ -55,9 +55,9 @@ fn sent_at_once(ring: &mut Ring, how: Sending, connection: &Connection, pieces: 
 }
 
 /// What runs a ring's entries, and how such a ring is made.
-type Kind = (&'static str, fn() -> Ring);
+type RingKind = (&'static str, fn() -> Ring);
 
-fn rings() -> [Kind; 4] {
+fn rings() -> [RingKind; 4] {
     [
         ("at once", Ring::plain),
         ("at its own time", || {

@@ -10,7 +10,7 @@ use super::Endian;
 use super::link::LinkType;
 use super::pcap::Pcap;
 use super::pcapng::Pcapng;
-use super::process::Options;
+use super::process::PacketOptions;
 
 /// RFC 1952 section 2.3.1.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -69,7 +69,7 @@ pub struct Packet<'a> {
     /// The captured bytes.
     pub data: &'a [u8],
     /// What the file says beside them.
-    pub options: Options<'a>,
+    pub options: PacketOptions<'a>,
 }
 
 /// What a format's reader found next.
@@ -84,7 +84,7 @@ pub(super) struct PacketLocation {
     pub(super) options: Option<(usize, Endian)>,
 }
 
-enum Format {
+enum FileFormat {
     Pcap(Pcap),
     Pcapng(Pcapng),
 }
@@ -92,7 +92,7 @@ enum Format {
 /// Reads packets from a file of any length in bounded memory.
 pub struct Capture<'r> {
     input: Input<'r>,
-    format: Format,
+    format: FileFormat,
 }
 
 impl<'r> Capture<'r> {
@@ -122,9 +122,9 @@ impl<'r> Capture<'r> {
             packet: 1,
         };
         let format = if start == pcapng_magic() {
-            Format::Pcapng(Pcapng::new())
+            FileFormat::Pcapng(Pcapng::new())
         } else if let Some(pcap) = Pcap::open(&start, &mut input)? {
-            Format::Pcap(pcap)
+            FileFormat::Pcap(pcap)
         } else {
             let hex: Vec<String> = start.iter().map(|byte| format!("{byte:02x}")).collect();
             return Err(CaptureError::NotACapture(hex.join(" ")));
@@ -138,8 +138,8 @@ impl<'r> Capture<'r> {
     /// When the file is truncated or corrupt, with the number of the packet that could not be read.
     pub fn packet(&mut self) -> Result<Option<Packet<'_>>, CaptureError> {
         let found = match &mut self.format {
-            Format::Pcap(pcap) => pcap.next(&mut self.input)?,
-            Format::Pcapng(pcapng) => pcapng.next(&mut self.input)?,
+            FileFormat::Pcap(pcap) => pcap.next(&mut self.input)?,
+            FileFormat::Pcapng(pcapng) => pcapng.next(&mut self.input)?,
         };
         let Some(found) = found else { return Ok(None) };
         let number = self.input.packet;
@@ -159,11 +159,11 @@ impl<'r> Capture<'r> {
                 .max(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             data,
             options: match found.options {
-                Some((at, endian)) => Options {
+                Some((at, endian)) => PacketOptions {
                     endian,
                     bytes: self.input.buffer.get(at..).unwrap_or_default(),
                 },
-                None => Options::NONE,
+                None => PacketOptions::NONE,
             },
         }))
     }

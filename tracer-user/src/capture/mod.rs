@@ -37,8 +37,8 @@ mod tests;
 
 pub use file::{Capture, CaptureError, Packet};
 pub use link::LinkType;
-pub use process::{EndNote, Options, whose};
-pub use reassembly::{Counts, Reassembly};
+pub use process::{EndNote, PacketOptions, whose};
+pub use reassembly::{CaptureCounts, Reassembly};
 
 /// Byte order of a file's own numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -102,14 +102,14 @@ fn number(text: &str) -> Option<u64> {
 
 /// The options of a packet's block.
 #[derive(Clone, Copy, Debug)]
-pub struct Options<'a> {
+pub struct PacketOptions<'a> {
     pub(super) endian: Endian,
     pub(super) bytes: &'a [u8],
 }
 
-impl Options<'_> {
+impl PacketOptions<'_> {
     /// No options.
-    pub const NONE: Options<'static> = Options {
+    pub const NONE: PacketOptions<'static> = PacketOptions {
         endian: Endian::Little,
         bytes: &[],
     };
@@ -156,7 +156,7 @@ mod tests {
 
     fn notes(bytes: &[u8]) -> Vec<EndNote> {
         let endian = Endian::Little;
-        Options { endian, bytes }.notes().collect()
+        PacketOptions { endian, bytes }.notes().collect()
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::tcp::Segment;
 
 /// What was in the capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct CaptureCounts {
     /// Packets.
     pub packets: u64,
     /// Packets that were captured only in part.
@@ -48,9 +48,9 @@ pub struct Counts {
 }
 
 /// The two ends of a connection, the lesser one first.
-type Ends = [SocketAddr; 2];
+type EndPair = [SocketAddr; 2];
 
-struct Entry {
+struct TrackedConnection {
     connection: Connection,
     last_at: Timestamp,
     deadline: Option<Timestamp>,
@@ -61,13 +61,13 @@ struct Entry {
 #[derive(Default)]
 pub struct Reassembly {
     port: Option<u16>,
-    entries: HashMap<Ends, Entry>,
+    entries: HashMap<EndPair, TrackedConnection>,
     /// Second-chance order, as in stage 2's table.
-    order: VecDeque<(Ends, Timestamp)>,
+    order: VecDeque<(EndPair, Timestamp)>,
     /// Connections that wait for missing bytes, by when they stop.
-    deadlines: BTreeSet<(Timestamp, Ends)>,
+    deadlines: BTreeSet<(Timestamp, EndPair)>,
     waiting: usize,
-    counts: Counts,
+    counts: CaptureCounts,
     next_number: u64,
     now: Timestamp,
     encoded: Vec<u8>,
@@ -85,7 +85,7 @@ impl Reassembly {
 
     /// What was in the capture so far.
     #[must_use]
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &CaptureCounts {
         &self.counts
     }
 
@@ -140,7 +140,8 @@ impl Reassembly {
     /// The capture ends.
     pub fn finish(&mut self, take: &mut dyn FnMut(&Event<'_>)) {
         let at = self.now;
-        let mut left: Vec<Entry> = self.entries.drain().map(|(_, entry)| entry).collect();
+        let mut left: Vec<TrackedConnection> =
+            self.entries.drain().map(|(_, entry)| entry).collect();
         left.sort_by_key(|entry| entry.connection.number());
         for mut entry in left {
             let mut out = Out {
@@ -228,7 +229,7 @@ impl Reassembly {
     /// Does something with a connection and keeps the books.
     fn with(
         &mut self,
-        ends: &Ends,
+        ends: &EndPair,
         at: Timestamp,
         take: &mut dyn FnMut(&Event<'_>),
         act: impl FnOnce(&mut Connection, &mut Out<'_>),
@@ -260,12 +261,12 @@ impl Reassembly {
 
     fn insert(
         &mut self,
-        ends: Ends,
+        ends: EndPair,
         connection: Connection,
         at: Timestamp,
         take: &mut dyn FnMut(&Event<'_>),
     ) {
-        let entry = Entry {
+        let entry = TrackedConnection {
             connection,
             last_at: at,
             deadline: None,
@@ -283,7 +284,7 @@ impl Reassembly {
         self.order.push_back((ends, at));
     }
 
-    fn forget(&mut self, ends: &Ends, entry: &Entry) {
+    fn forget(&mut self, ends: &EndPair, entry: &TrackedConnection) {
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, *ends));
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::args::{DoctorArgs, Format};
 use crate::export::text::Paint;
-use crate::kernel::doctor::{Check, Report, examine};
+use crate::kernel::doctor::{Check, DoctorReport, examine};
 use crate::session::{ERROR, output};
 use crate::workload::kubernetes;
 use crate::workload::kubernetes::state::Trouble;
@@ -57,14 +57,14 @@ fn as_check(asked: Result<(), Trouble>) -> Check {
     }
 }
 
-fn json(report: &Report) -> anyhow::Result<String> {
+fn json(report: &DoctorReport) -> anyhow::Result<String> {
     #[derive(serde::Serialize)]
     struct Line<'a> {
         v: u32,
         #[serde(rename = "type")]
         line_type: &'static str,
         #[serde(flatten)]
-        report: &'a Report,
+        report: &'a DoctorReport,
     }
     let line = Line {
         v: 1,
@@ -74,7 +74,7 @@ fn json(report: &Report) -> anyhow::Result<String> {
     Ok(serde_json::to_string(&line)? + "\n")
 }
 
-fn text(report: &Report, paint: Paint) -> String {
+fn text(report: &DoctorReport, paint: Paint) -> String {
     let mut lines: Vec<String> = vec![paint.bold(&format!(
         "kernel {}, {}",
         report.kernel,
@@ -161,7 +161,7 @@ mod tests {
             check("CAP_BPF", false, true),
             check("splice", false, false),
         ];
-        let report = Report {
+        let report = DoctorReport {
             kernel: "6.18.0".into(),
             hooks: Hooks::SocketTracepoints,
             works: false,

@@ -10,7 +10,7 @@ use super::args::RecordArgs;
 use super::ready::ReadyFile;
 use super::trace;
 use crate::export::clock::WallClock;
-use crate::export::pcapng::{Recorder, Settings};
+use crate::export::pcapng::{Recorder, RecordingSettings};
 use crate::kernel;
 use crate::session::live;
 use crate::session::output::{Printer, say};
@@ -42,7 +42,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let file = recording::open(&args.write).with_context(|| {
         format!("cannot write {name} (choose another with --write FILE, or - for standard output)")
     })?;
-    let recorder = Recorder::new(Settings {
+    let recorder = Recorder::new(RecordingSettings {
         clock: WallClock::new(),
         shown_from: args.trace.report.findings.shown_from(),
         max_bytes: args.max_size,

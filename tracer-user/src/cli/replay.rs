@@ -17,7 +17,7 @@ use crate::export::json::Json;
 use crate::export::text::Text;
 use crate::session::front::Front;
 use crate::session::output;
-use crate::session::replay::{self, Plan};
+use crate::session::replay::{self, ReplayPlan};
 use crate::session::show::{Show, Wanted};
 
 /// Runs it.
@@ -37,7 +37,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     };
     let replayed = replay::run(
         capture,
-        Plan {
+        ReplayPlan {
             front: front(args),
             wanted: Wanted::new(args.show.clone()),
             shown,

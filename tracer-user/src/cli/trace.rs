@@ -54,7 +54,7 @@ pub(super) fn told_by_holder(args: &TraceArgs) -> anyhow::Result<Option<String>>
 /// The pods that were chosen, once they are known.
 pub(super) fn chosen(
     scope: &Scope,
-    settings: &live::Settings,
+    settings: &live::TraceSettings,
     told: Option<&str>,
 ) -> anyhow::Result<Option<Membership>> {
     if let (Some(told), Some(source)) = (told, &settings.pods)
@@ -81,7 +81,7 @@ pub(super) fn scope(args: &TraceArgs) -> anyhow::Result<Scope> {
 pub(super) fn plan(
     args: &TraceArgs,
     scope: Scope,
-    settings: &live::Settings,
+    settings: &live::TraceSettings,
     printer: Printer,
 ) -> Plan {
     Plan {

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 
-use super::part::{ClientReport, ProxyReport, Ready, ServerReport};
+use super::part::{ClientReport, ProxyTotals, Ready, ServerReport};
 use super::{DemoArgs, Part};
 
 /// What the three processes said of themselves.
@@ -16,14 +16,14 @@ pub(super) struct ChildReports {
     /// The client.
     pub(super) client: ClientReport,
     /// The proxy.
-    pub(super) proxy: ProxyReport,
+    pub(super) proxy: ProxyTotals,
     /// The server.
     pub(super) server: ServerReport,
 }
 
 /// One process. Dropping it ends it.
 #[derive(Debug)]
-struct Process {
+struct DemoProcess {
     part: Part,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -31,9 +31,13 @@ struct Process {
     listen: Option<SocketAddr>,
 }
 
-impl Process {
+impl DemoProcess {
     /// Starts one process and waits until it is ready.
-    fn start(part: Part, args: &DemoArgs, connect: Option<SocketAddr>) -> anyhow::Result<Process> {
+    fn start(
+        part: Part,
+        args: &DemoArgs,
+        connect: Option<SocketAddr>,
+    ) -> anyhow::Result<DemoProcess> {
         // The running binary, even when its file was replaced or removed in the meantime.
         let mut command = Command::new("/proc/self/exe");
         command.args(["demo", "--part", part.argument()]);
@@ -52,7 +56,7 @@ impl Process {
             .with_context(|| format!("cannot start {}", part.comm()))?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("no standard output")?;
-        let mut process = Process {
+        let mut process = DemoProcess {
             part,
             child,
             stdin,
@@ -83,7 +87,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for DemoProcess {
     fn drop(&mut self) {
         // It has ended by itself, or it must now; there is nobody left to tell of a failure.
         self.child.kill().ok();
@@ -94,9 +98,9 @@ impl Drop for Process {
 /// The three processes, ready; no connection is open yet.
 #[derive(Debug)]
 pub(super) struct Children {
-    client: Process,
-    proxy: Process,
-    server: Process,
+    client: DemoProcess,
+    proxy: DemoProcess,
+    server: DemoProcess,
 }
 
 impl Children {
@@ -105,9 +109,9 @@ impl Children {
     /// # Errors
     /// When one does not start.
     pub(super) fn start(args: &DemoArgs) -> anyhow::Result<Children> {
-        let server = Process::start(Part::Server, args, None)?;
-        let proxy = Process::start(Part::Proxy, args, server.listen)?;
-        let client = Process::start(Part::Client, args, proxy.listen)?;
+        let server = DemoProcess::start(Part::Server, args, None)?;
+        let proxy = DemoProcess::start(Part::Proxy, args, server.listen)?;
+        let client = DemoProcess::start(Part::Client, args, proxy.listen)?;
         Ok(Children {
             client,
             proxy,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::shown::Shown;
 use tracer_ebpf::counter::Counter;
 
@@ -25,29 +25,29 @@ const LATE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The running tracer.
-pub(super) struct Live {
+pub(super) struct DemoTracer {
     tracer: Tracer,
     pipeline: Pipeline,
-    sink: Both,
+    sink: DemoSinks,
 }
 
 /// What the demo and what Prometheus sees.
-struct Both {
+struct DemoSinks {
     seen: SeenStreams,
     exporter: Exporter,
 }
 
-impl Sink for Both {
+impl Sink for DemoSinks {
     fn accept(&mut self, output: &Output) {
         self.seen.accept(output);
         self.exporter.accept(output);
     }
 }
 
-impl Live {
+impl DemoTracer {
     /// Loads and attaches the tracer. It follows only `pids`; in a pid namespace of its own, where the kernel
     /// knows the processes by other numbers, only the demo's names.
-    pub(super) fn start(pids: &[u32]) -> anyhow::Result<Live> {
+    pub(super) fn start(pids: &[u32]) -> anyhow::Result<DemoTracer> {
         let filter = if process::in_initial_pid_namespace() {
             Filter {
                 pids: pids.to_vec(),
@@ -65,15 +65,15 @@ impl Live {
             filter,
             ..Options::default()
         })?;
-        let pipeline = Pipeline::new(Settings {
+        let pipeline = Pipeline::new(PipelineSettings {
             shown: Arc::new(Shown::default()),
             names: Box::new(NoNames),
         });
-        let sink = Both {
+        let sink = DemoSinks {
             seen: SeenStreams::default(),
             exporter: Exporter::new()?,
         };
-        Ok(Live {
+        Ok(DemoTracer {
             tracer,
             pipeline,
             sink,

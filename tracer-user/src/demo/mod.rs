@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 
 use crate::kernel;
 use children::Children;
-use live::Live;
+use live::DemoTracer;
 
 mod children;
 mod client;
@@ -100,7 +100,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut children = Children::start(args)?;
     let pids = [Part::Client, Part::Proxy, Part::Server].map(|part| children.pid(part));
     eprintln!("h2trace demo: loading the kernel programs, for these three processes alone");
-    let live = Live::start(&pids)?;
+    let live = DemoTracer::start(&pids)?;
     eprintln!("h2trace demo: making {} calls", args.calls);
     let n_calls = usize::try_from(args.calls).unwrap_or(usize::MAX);
     let (said, seen, metrics) = live.watch(n_calls, || children.call())?;

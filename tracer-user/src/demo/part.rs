@@ -55,7 +55,7 @@ pub(super) struct ServerReport {
 
 /// What the proxy says of itself in the end: its access log, summed up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ProxyReport {
+pub(super) struct ProxyTotals {
     /// Requests that it forwarded.
     pub(super) requests: u32,
     /// Requests whose upstream response was 200 with grpc-status 0.

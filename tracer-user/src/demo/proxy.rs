@@ -16,7 +16,7 @@ use http::{Request, Response};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
-use super::part::{self, ProxyReport};
+use super::part::{self, ProxyTotals};
 use super::serve;
 
 /// What all connections share.
@@ -25,7 +25,7 @@ struct ProxyContext {
     /// The connection pool: one connection, opened by the first call.
     upstream: OnceCell<SendRequest<Bytes>>,
     healthy: bool,
-    report: Mutex<ProxyReport>,
+    report: Mutex<ProxyTotals>,
 }
 
 /// Forwards to `upstream` until standard input ends. A healthy one keeps what it holds.
@@ -34,7 +34,7 @@ pub(super) async fn run(upstream: SocketAddr, healthy: bool) -> anyhow::Result<(
         upstream_address: upstream,
         upstream: OnceCell::new(),
         healthy,
-        report: Mutex::new(ProxyReport::default()),
+        report: Mutex::new(ProxyTotals::default()),
     });
     let each = Arc::clone(&shared);
     serve::until_told(move |request, respond| forward(request, respond, Arc::clone(&each))).await?;

@@ -70,11 +70,11 @@ pub struct SearchResult {
 struct Pattern {
     message: &'static KnownMessage,
     text: &'static str,
-    tokens: Vec<Token>,
+    tokens: Vec<MessageToken>,
 }
 
 /// How a text is found in the words: how close it is, how much that says, and where it stands.
-type Comparison = fn(&[Token], &[Word]) -> Option<(Closeness, usize, Range<usize>)>;
+type Comparison = fn(&[MessageToken], &[Word]) -> Option<(Closeness, usize, Range<usize>)>;
 
 static PATTERNS: LazyLock<Result<Vec<Pattern>, &'static MessagesError>> = LazyLock::new(|| {
     let texts = messages::all()?.iter().flat_map(|message| {
@@ -207,7 +207,7 @@ fn says(matches: &[Match], words: &[Word], at: usize) -> bool {
             && words.get(at).is_some_and(|word| {
                 pattern(found.text)
                     .iter()
-                    .any(|token| matches!(token, Token::Word(own) if *own == word.lower))
+                    .any(|token| matches!(token, MessageToken::Word(own) if *own == word.lower))
             })
     })
 }
@@ -329,7 +329,7 @@ fn flag(text: &str, words: &[Word]) -> Option<(Closeness, usize, Range<usize>)> 
 }
 
 /// The text stands in the words, or the words in the text.
-fn exactly(pattern: &[Token], words: &[Word]) -> Option<(Closeness, usize, Range<usize>)> {
+fn exactly(pattern: &[MessageToken], words: &[Word]) -> Option<(Closeness, usize, Range<usize>)> {
     let whole = (0..words.len()).find_map(|at| {
         let length = begins(pattern, words.get(at..).unwrap_or_default())?;
         Some(at..at + length)
@@ -337,7 +337,7 @@ fn exactly(pattern: &[Token], words: &[Word]) -> Option<(Closeness, usize, Range
     if let Some(span) = whole {
         return Some((
             Closeness::Whole,
-            pattern.iter().map(Token::weight).sum(),
+            pattern.iter().map(MessageToken::weight).sum(),
             span,
         ));
     }
@@ -353,11 +353,11 @@ fn exactly(pattern: &[Token], words: &[Word]) -> Option<(Closeness, usize, Range
 
 /// Most of the text's own words stand in the words, in their order and close together: three quarters,
 /// and four of them or all.
-fn nearly(pattern: &[Token], words: &[Word]) -> Option<(Closeness, usize, Range<usize>)> {
+fn nearly(pattern: &[MessageToken], words: &[Word]) -> Option<(Closeness, usize, Range<usize>)> {
     let own: Vec<&str> = pattern
         .iter()
         .filter_map(|token| match token {
-            Token::Word(own) => Some(own.as_str()),
+            MessageToken::Word(own) => Some(own.as_str()),
             _ => None,
         })
         .collect();
@@ -388,11 +388,11 @@ fn nearly(pattern: &[Token], words: &[Word]) -> Option<(Closeness, usize, Range<
 }
 
 /// The words begin with the pattern: how many of them.
-fn begins(pattern: &[Token], words: &[Word]) -> Option<usize> {
+fn begins(pattern: &[MessageToken], words: &[Word]) -> Option<usize> {
     let Some((token, pattern)) = pattern.split_first() else {
         return Some(0);
     };
-    if *token == Token::Gap {
+    if *token == MessageToken::Gap {
         return (0..=GAP.min(words.len())).find_map(|skipped| {
             Some(skipped + begins(pattern, words.get(skipped..).unwrap_or_default())?)
         });
@@ -405,12 +405,12 @@ fn begins(pattern: &[Token], words: &[Word]) -> Option<usize> {
 }
 
 /// The words stand in the pattern, one after the other, and not only for its placeholders.
-fn is_part(words: &[Word], pattern: &[Token]) -> bool {
+fn is_part(words: &[Word], pattern: &[MessageToken]) -> bool {
     !words.is_empty()
         && pattern.windows(words.len()).any(|tokens| {
             let literals = tokens
                 .iter()
-                .filter(|token| matches!(token, Token::Word(_)))
+                .filter(|token| matches!(token, MessageToken::Word(_)))
                 .count();
             literals >= words.len().min(2)
                 && tokens.iter().zip(words).all(|(token, word)| token.is(word))
@@ -448,18 +448,18 @@ fn is_almost(own: &str, word: &Word) -> bool {
 
 /// A word of a known message.
 #[derive(Debug, PartialEq, Eq)]
-enum Token {
+enum MessageToken {
     Word(String),
     Number,
     Any,
     Gap,
 }
 
-impl Token {
+impl MessageToken {
     fn is(&self, word: &Word) -> bool {
         match self {
             // The names of counters come with what they belong to before them: `envoy_cluster_NAME`.
-            Token::Word(own) => {
+            MessageToken::Word(own) => {
                 *own == word.lower
                     || (own.contains('_')
                         && word
@@ -467,24 +467,24 @@ impl Token {
                             .strip_suffix(own.as_str())
                             .is_some_and(|rest| rest.ends_with('_')))
             }
-            Token::Number => word.lower.starts_with(|c: char| c.is_ascii_digit()),
-            Token::Any => true,
-            Token::Gap => false,
+            MessageToken::Number => word.lower.starts_with(|c: char| c.is_ascii_digit()),
+            MessageToken::Any => true,
+            MessageToken::Gap => false,
         }
     }
 
     /// How much a word says: names with an underscore say more than others.
     fn weight(&self) -> usize {
         match self {
-            Token::Word(own) if own.contains('_') => 8,
-            Token::Word(_) => 4,
-            Token::Number => 2,
-            Token::Any | Token::Gap => 1,
+            MessageToken::Word(own) if own.contains('_') => 8,
+            MessageToken::Word(_) => 4,
+            MessageToken::Number => 2,
+            MessageToken::Any | MessageToken::Gap => 1,
         }
     }
 }
 
-fn pattern(text: &str) -> Vec<Token> {
+fn pattern(text: &str) -> Vec<MessageToken> {
     let mut tokens = Vec::new();
     let text = text
         .replace("<N>", " \u{1} ")
@@ -493,10 +493,10 @@ fn pattern(text: &str) -> Vec<Token> {
     for word in text.split(|c: char| is_separator(c) && !c.is_control()) {
         match word {
             "" => {}
-            "\u{1}" => tokens.push(Token::Number),
-            "\u{2}" => tokens.push(Token::Any),
-            "\u{3}" => tokens.push(Token::Gap),
-            _ => tokens.push(Token::Word(word.to_lowercase())),
+            "\u{1}" => tokens.push(MessageToken::Number),
+            "\u{2}" => tokens.push(MessageToken::Any),
+            "\u{3}" => tokens.push(MessageToken::Gap),
+            _ => tokens.push(MessageToken::Word(word.to_lowercase())),
         }
     }
     tokens

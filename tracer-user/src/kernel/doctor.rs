@@ -52,7 +52,7 @@ impl Hooks {
 
 /// All that was found out.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct DoctorReport {
     /// `uname -r`.
     pub kernel: String,
     /// The hooks. Their name in JSON is `rung`: `A` are the socket tracepoints.
@@ -87,7 +87,7 @@ fn read(path: &str) -> Option<String> {
 /// Looks at everything. Needs no privileges; with those that tracing needs, every program is loaded into the kernel and
 /// unloaded, because only the verifier knows whether it takes them.
 #[must_use]
-pub fn examine() -> Report {
+pub fn examine() -> DoctorReport {
     let btf = Btf::of_kernel();
     let mut checks = Vec::new();
     checks.push(Check {
@@ -147,7 +147,7 @@ pub fn examine() -> Report {
     of_the_host(&mut checks);
     surroundings(&mut checks);
     let works = checks.iter().all(|check| check.ok || !check.needed);
-    Report {
+    DoctorReport {
         kernel: release(),
         hooks,
         works,

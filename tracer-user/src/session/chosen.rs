@@ -9,7 +9,7 @@ use anyhow::bail;
 use super::scope::Scope;
 use crate::workload::cgroup::{self, CgroupError};
 use crate::workload::kubernetes::state::{Reach, Reason};
-use crate::workload::kubernetes::{NOBODY, Source};
+use crate::workload::kubernetes::{NOBODY, PodSource};
 use crate::workload::pod::Pod;
 use crate::workload::pods::Pods;
 use crate::workload::select::{Membership, PodName};
@@ -30,7 +30,7 @@ const PROPOSED: usize = 3;
 ///
 /// # Errors
 /// Nobody names the pods, or a pod that is named is not on this node; with the remedy.
-pub fn now(scope: &Scope, source: Option<&Source>) -> anyhow::Result<Option<Membership>> {
+pub fn now(scope: &Scope, source: Option<&PodSource>) -> anyhow::Result<Option<Membership>> {
     if !scope.is_by_pods() {
         return Ok(None);
     }
@@ -58,7 +58,7 @@ pub fn now(scope: &Scope, source: Option<&Source>) -> anyhow::Result<Option<Memb
 ///
 /// # Errors
 /// Nobody would ever name them.
-pub fn later(scope: &Scope, source: Option<&Source>) -> anyhow::Result<Option<Membership>> {
+pub fn later(scope: &Scope, source: Option<&PodSource>) -> anyhow::Result<Option<Membership>> {
     if !scope.is_by_pods() {
         return Ok(None);
     }
@@ -67,7 +67,7 @@ pub fn later(scope: &Scope, source: Option<&Source>) -> anyhow::Result<Option<Me
 
 /// Why no pod that is selected is traced yet; None when they are known.
 #[must_use]
-pub fn unknown(scope: &Scope, source: Option<&Source>) -> Option<String> {
+pub fn unknown(scope: &Scope, source: Option<&PodSource>) -> Option<String> {
     if !scope.is_by_pods() || scope.selected.counts().known {
         return None;
     }
@@ -84,14 +84,14 @@ pub fn unknown(scope: &Scope, source: Option<&Source>) -> Option<String> {
     })
 }
 
-fn named_by(source: Option<&Source>) -> anyhow::Result<&Source> {
+fn named_by(source: Option<&PodSource>) -> anyhow::Result<&PodSource> {
     match source {
         Some(source) => Ok(source),
         None => bail!("{NOBODY}"),
     }
 }
 
-fn membership(scope: &Scope, source: &Source) -> anyhow::Result<Membership> {
+fn membership(scope: &Scope, source: &PodSource) -> anyhow::Result<Membership> {
     let root = cgroup::mount_point().ok_or(CgroupError::NoHierarchy)?;
     Ok(
         Membership::new(scope.selection.clone(), Arc::clone(&source.pods), root)
@@ -100,7 +100,7 @@ fn membership(scope: &Scope, source: &Source) -> anyhow::Result<Membership> {
 }
 
 /// Until all pods of the node are known.
-fn wait(source: &Source) -> anyhow::Result<()> {
+fn wait(source: &PodSource) -> anyhow::Result<()> {
     let began = Instant::now();
     while !source.pods.is_complete() {
         let refused = match source.state.api() {
@@ -133,7 +133,7 @@ fn wait(source: &Source) -> anyhow::Result<()> {
 }
 
 /// Makes sure that a pod that is named is on this node.
-fn find(wanted: &PodName, namespaces: &[String], source: &Source) -> anyhow::Result<()> {
+fn find(wanted: &PodName, namespaces: &[String], source: &PodSource) -> anyhow::Result<()> {
     let there = source.pods.all();
     let of = |pod: &Pod| namespaces.is_empty() || namespaces.contains(&pod.namespace);
     if there.iter().any(|pod| wanted.is(pod) && of(pod)) {
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn pod_that_is_not_there_is_said_with_those_that_are() {
-        let source = Source::of_test();
+        let source = PodSource::of_test();
         let pod = |name: &str| Pod {
             uid: name.into(),
             namespace: "shop".into(),
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn why_nothing_is_traced_yet_is_said() {
-        let source = Source::of_test();
+        let source = PodSource::of_test();
         let mut scope = Scope::default();
         assert_eq!(unknown(&scope, Some(&source)), None);
         scope.selection.namespaces.push("shop".into());

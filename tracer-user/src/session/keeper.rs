@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::kernel::LiveCgroups;
-use crate::workload::select::membership::{Change, Counts};
+use crate::workload::select::membership::{Change, PodCounts};
 use crate::workload::select::{CgroupKind, Membership};
 
 /// How long it may take until a pod that was told of is looked at.
@@ -21,16 +21,16 @@ const REFRESH_EVERY: Duration = Duration::from_secs(1);
 
 /// How many pods are selected, shared between threads.
 #[derive(Clone, Debug, Default)]
-pub struct Selected(Arc<Mutex<Counts>>);
+pub struct Selected(Arc<Mutex<PodCounts>>);
 
 impl Selected {
     /// As it is now.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> PodCounts {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, counts: Counts) {
+    fn set(&self, counts: PodCounts) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 }
@@ -121,7 +121,7 @@ fn put(maps: &mut LiveCgroups, kind: CgroupKind, change: &Change) {
     }
 }
 
-fn tell(before: &Counts, now: &Counts) {
+fn tell(before: &PodCounts, now: &PodCounts) {
     if now.known && !before.known {
         tracing::info!(matching = now.matching, "the pods of this node are known");
     }

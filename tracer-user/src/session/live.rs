@@ -24,16 +24,16 @@ use crate::workload::{kubernetes, process};
 
 /// What the tracer is started with.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct TraceSettings {
     /// What the kernel programs are told.
     pub options: Options,
     /// Header fields whose values may be kept.
     pub shown: Arc<Shown>,
     /// Who names pods, if there are any.
-    pub pods: Option<kubernetes::Source>,
+    pub pods: Option<kubernetes::PodSource>,
 }
 
-impl Settings {
+impl TraceSettings {
     /// For a run that only counts: nothing of a stream is kept that no metric shows.
     #[must_use]
     pub fn counting_only(mut self) -> Self {
@@ -51,7 +51,7 @@ impl Settings {
 
     /// Pods are named by `pods`.
     #[must_use]
-    pub fn with_pods(mut self, pods: Option<kubernetes::Source>) -> Self {
+    pub fn with_pods(mut self, pods: Option<kubernetes::PodSource>) -> Self {
         self.pods = pods;
         self
     }
@@ -79,12 +79,12 @@ pub trait Tap: Sink + Send {
 }
 
 /// Hands every output to both.
-struct Both<'a> {
+struct TappedSink<'a> {
     tap: Option<&'a mut (dyn Tap + 'static)>,
     sink: &'a mut dyn Sink,
 }
 
-impl Sink for Both<'_> {
+impl Sink for TappedSink<'_> {
     fn accept(&mut self, output: &Output) {
         if let Some(tap) = self.tap.as_deref_mut() {
             tap.accept(output);
@@ -108,7 +108,7 @@ struct Live {
 /// # Errors
 /// The kernel refuses; with the remedy.
 pub fn start(
-    settings: &Settings,
+    settings: &TraceSettings,
     chosen: Option<Membership>,
     selected: &Selected,
     tap: Option<Box<dyn Tap>>,
@@ -137,7 +137,7 @@ pub fn start(
         ),
         _ => None,
     };
-    let pipeline = Pipeline::new(pipeline::Settings {
+    let pipeline = Pipeline::new(pipeline::PipelineSettings {
         shown: Arc::clone(&settings.shown),
         names: Box::new(Attribution::new(settings.pods.clone())),
     });
@@ -159,7 +159,7 @@ impl Source for Live {
                 return pipeline.handle(&event, sink);
             };
             tap.event(&event);
-            let mut both = Both {
+            let mut both = TappedSink {
                 tap: Some(&mut *tap),
                 sink,
             };
@@ -173,7 +173,7 @@ impl Source for Live {
         // With more still waiting, nobody knows that nothing older is to come.
         if drained.records + drained.bad < DRAIN_MAX {
             let tap = self.tap.as_deref_mut();
-            self.pipeline.advance(now, &mut Both { tap, sink });
+            self.pipeline.advance(now, &mut TappedSink { tap, sink });
             if let Some(tap) = &mut self.tap {
                 tap.advance(now);
             }
@@ -192,7 +192,7 @@ impl Source for Live {
     fn finish(&mut self, sink: &mut dyn Sink) {
         let now = monotonic_now();
         let tap = self.tap.as_deref_mut();
-        self.pipeline.finish(now, &mut Both { tap, sink });
+        self.pipeline.finish(now, &mut TappedSink { tap, sink });
         let counters = self.tracer.counters().unwrap_or_default();
         if let Some(tap) = &mut self.tap {
             tap.finish(now, &counters);

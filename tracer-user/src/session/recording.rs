@@ -17,7 +17,7 @@ use h2trace_core::pipeline::{Output, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::live::Tap;
-use crate::export::pcapng::{Counts, Recorder, Taken};
+use crate::export::pcapng::{Recorder, RecordingCounts, Taken};
 use crate::export::tally::StoppedBy;
 use crate::unit::count;
 
@@ -49,8 +49,8 @@ pub fn open(path: &Path) -> io::Result<File> {
 
 /// How a recording went.
 #[derive(Debug, Default)]
-pub struct Report {
-    counts: Counts,
+pub struct RecordingReport {
+    counts: RecordingCounts,
     /// Packets that a slow file or pipe did not take.
     unwritten: u64,
     /// What the kernel programs lost, by cause.
@@ -61,7 +61,7 @@ pub struct Report {
     pub error: Option<io::Error>,
 }
 
-impl Report {
+impl RecordingReport {
     /// In words, for the recording `name` of at most `max_size` bytes.
     #[must_use]
     pub fn lines(&self, name: &str, max_size: u64) -> Vec<String> {
@@ -132,16 +132,16 @@ impl Report {
 
 /// The report of a [`Recording`], there once its run is over.
 #[derive(Clone, Debug, Default)]
-pub struct ReportLater(Arc<Mutex<Report>>);
+pub struct ReportLater(Arc<Mutex<RecordingReport>>);
 
 impl ReportLater {
     /// Takes it.
     #[must_use]
-    pub fn take(&self) -> Report {
+    pub fn take(&self) -> RecordingReport {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, report: Report) {
+    fn set(&self, report: RecordingReport) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 }
@@ -218,7 +218,7 @@ impl Tap for Recording {
         self.recorder.finish(now, lost);
         self.hand_over();
         let error = self.writer.finish();
-        self.report.set(Report {
+        self.report.set(RecordingReport {
             counts: self.recorder.counts(),
             unwritten: self.unwritten,
             kernel,
@@ -336,15 +336,15 @@ mod tests {
 
     #[test]
     fn report_says_what_was_written_and_lost() {
-        let mut report = Report {
-            counts: Counts {
+        let mut report = RecordingReport {
+            counts: RecordingCounts {
                 connections: 1,
                 packets: 12,
                 payload_bytes: 3_456,
                 findings: 1,
-                ..Counts::default()
+                ..RecordingCounts::default()
             },
-            ..Report::default()
+            ..RecordingReport::default()
         };
         assert_eq!(
             report.lines("out.pcapng", 0),

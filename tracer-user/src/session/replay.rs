@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use h2trace_core::event::Timestamp;
-use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
 
 use super::front::Front;
 use super::output::say;
 use super::show::Wanted;
-use crate::capture::{Capture, CaptureError, Counts, Reassembly};
+use crate::capture::{Capture, CaptureCounts, CaptureError, Reassembly};
 use crate::diagnosis::Diagnosis;
 use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
 use crate::unit::count;
@@ -23,7 +23,7 @@ const WRITE_AT_ONCE: usize = 64 * 1024;
 const ADVANCE_EVERY: u64 = 64;
 
 /// What a run does.
-pub struct Plan {
+pub struct ReplayPlan {
     /// How outputs are printed.
     pub front: Front,
     /// What of them.
@@ -49,8 +49,8 @@ pub struct Replayed {
 ///
 /// # Errors
 /// Standard output takes nothing any more.
-pub fn run(capture: Capture<'_>, plan: Plan) -> io::Result<Replayed> {
-    let settings = Settings {
+pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
+    let settings = PipelineSettings {
         shown: plan.shown,
         names: Box::new(NoNames),
     };
@@ -119,7 +119,7 @@ fn replay(
 }
 
 /// Says what of the file could not be used.
-fn warn(counts: &Counts) {
+fn warn(counts: &CaptureCounts) {
     let mut parts = Vec::new();
     let mut part = |n: u64, one: &str, many: &str| {
         if n > 0 {

@@ -94,7 +94,7 @@ pub struct Plan {
     /// What is traced: for the sign of life that people see.
     pub scope: Scope,
     /// Who names pods.
-    pub pods: Option<kubernetes::Source>,
+    pub pods: Option<kubernetes::PodSource>,
     /// How often people see one when nothing else is printed.
     pub heartbeat_every: Duration,
     /// What of the outputs is printed.

@@ -12,7 +12,7 @@ use h2trace_core::limits;
 
 use super::container;
 use super::container_ids::{ContainerIds, Is};
-use super::kubernetes::Source;
+use super::kubernetes::PodSource;
 use super::process;
 
 /// How long a process is believed to be in no pod.
@@ -33,12 +33,12 @@ pub struct Attribution {
 
 #[derive(Debug)]
 struct PodNames {
-    source: Source,
+    source: PodSource,
     ids: ContainerIds,
     /// All connections of one container share what they are told.
     containers: HashMap<(String, String), WorkloadHandle>,
     peers: HashMap<IpAddr, Peer>,
-    ends: Ends,
+    ends: OpenedEnds,
     /// Processes that were in no pod a moment ago, by id and v2 cgroup: where v1 has hierarchies too, the cgroup
     /// alone does not say it.
     hosts: HashMap<(u32, u64), Instant>,
@@ -54,7 +54,7 @@ struct Peer {
 impl Attribution {
     /// With the pods of `source`, if there are any.
     #[must_use]
-    pub fn new(source: Option<Source>) -> Attribution {
+    pub fn new(source: Option<PodSource>) -> Attribution {
         Attribution {
             processes: process::ProcessNames::default(),
             pods: source.map(PodNames::new),
@@ -82,7 +82,7 @@ impl h2trace_core::pipeline::NameSource for Attribution {
 
 /// Both ends of connections that were opened lately: where both are of this node, each knows the other for sure.
 #[derive(Debug, Default)]
-struct Ends(HashMap<[SocketAddr; 2], OpenedEnd>);
+struct OpenedEnds(HashMap<[SocketAddr; 2], OpenedEnd>);
 
 #[derive(Debug)]
 struct OpenedEnd {
@@ -91,7 +91,7 @@ struct OpenedEnd {
     peer: WorkloadHandle,
 }
 
-impl Ends {
+impl OpenedEnds {
     /// The end that sees this connection from its other side. Each is found once.
     fn take(&mut self, [local, peer]: [SocketAddr; 2]) -> Option<OpenedEnd> {
         let end = self.0.remove(&[peer, local])?;
@@ -109,13 +109,13 @@ impl Ends {
 }
 
 impl PodNames {
-    fn new(source: Source) -> PodNames {
+    fn new(source: PodSource) -> PodNames {
         PodNames {
             source,
             ids: ContainerIds::default(),
             containers: HashMap::new(),
             peers: HashMap::new(),
-            ends: Ends::default(),
+            ends: OpenedEnds::default(),
             hosts: HashMap::new(),
         }
     }
@@ -296,7 +296,7 @@ mod tests {
         let mut names = Attribution::new(None);
         assert!(names.process(std::process::id()).is_some());
         assert!(!own_end(&mut names, 0).in_pod());
-        let source = Source::of_test();
+        let source = PodSource::of_test();
         let mut names = Attribution::new(Some(source));
         for cgroup in [0, 1] {
             assert!(!own_end(&mut names, cgroup).in_pod());
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn peers_are_named_by_their_address_also_when_it_is_told_later() {
-        let source = Source::of_test();
+        let source = PodSource::of_test();
         let pods = Arc::clone(&source.pods);
         let waiting = Arc::clone(&source.waiting);
         let mut names = Attribution::new(Some(source));
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn two_ends_of_this_node_know_each_other_whatever_their_addresses_say() {
-        let source = Source::of_test();
+        let source = PodSource::of_test();
         let (pods, waiting) = (Arc::clone(&source.pods), Arc::clone(&source.waiting));
         let mut names = PodNames::new(source);
         let ends = [at("10.0.0.1:5000"), at("10.0.0.2:80")];

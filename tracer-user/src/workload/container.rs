@@ -101,14 +101,14 @@ fn controllers_and_path(line: &str) -> Option<(&str, &str)> {
 }
 
 /// The cgroup of a pod, by its name.
-struct PodName<'a> {
+struct PodCgroup<'a> {
     uid: String,
     qos: Option<Qos>,
     /// In one name with its container, where kubelet and runtime disagree about the driver.
     container: Option<(Runtime, &'a str)>,
 }
 
-fn pod<'a>(name: &'a str, parent: Option<&str>) -> Option<PodName<'a>> {
+fn pod<'a>(name: &'a str, parent: Option<&str>) -> Option<PodCgroup<'a>> {
     // "SLICE:PREFIX:ID": a runtime without the systemd driver takes the systemd slice for a name.
     let (name, container) = match name.split_once(':') {
         Some((slice, rest)) => {
@@ -117,7 +117,7 @@ fn pod<'a>(name: &'a str, parent: Option<&str>) -> Option<PodName<'a>> {
         }
         None => (name, None),
     };
-    let found = |uid, qos| PodName {
+    let found = |uid, qos| PodCgroup {
         uid,
         qos,
         container,

@@ -12,14 +12,14 @@ use crate::command;
 pub(super) const SHAPE: &str = "4 connections with 10 streams each";
 
 /// The grpc-go peer as a server. Dropping it ends it.
-pub(super) struct Server {
+pub(super) struct LoadServer {
     child: Child,
     address: String,
 }
 
-impl Server {
+impl LoadServer {
     /// Starts it on a free port of loopback.
-    pub(super) fn start(root: &Path) -> anyhow::Result<Server> {
+    pub(super) fn start(root: &Path) -> anyhow::Result<LoadServer> {
         let peer = grpc_go(root)?;
         let mut child = Command::new(&peer)
             .args(["server", "--listen", "127.0.0.1:0"])
@@ -27,7 +27,7 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot run {}", peer.display()))?;
         let stdout = child.stdout.take().context("no standard output")?;
-        let mut server = Server {
+        let mut server = LoadServer {
             child,
             address: String::new(),
         };
@@ -51,7 +51,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for LoadServer {
     fn drop(&mut self) {
         // Nobody is left to tell of a failure.
         self.child.kill().ok();
@@ -92,7 +92,7 @@ pub(super) struct Run {
 
 impl Load {
     /// Runs h2load; every call has to succeed.
-    pub(super) fn run(self, server: &Server, folder: &Path) -> anyhow::Result<Run> {
+    pub(super) fn run(self, server: &LoadServer, folder: &Path) -> anyhow::Result<Run> {
         let body = body(folder, self.response)?;
         let log = folder.join("h2load.log");
         // h2load appends; the file is from the run before, or not there at all.
@@ -138,7 +138,7 @@ pub(super) fn body(folder: &Path, response: u32) -> anyhow::Result<PathBuf> {
 }
 
 /// Makes h2load's requests unary calls.
-pub(super) fn grpc(h2load: &mut Command, server: &Server, body: &Path) {
+pub(super) fn grpc(h2load: &mut Command, server: &LoadServer, body: &Path) {
     h2load.args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
     h2load.arg("-d").arg(body).arg(format!(
         "http://{}/grpc.testing.TestService/UnaryCall",

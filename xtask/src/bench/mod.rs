@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::{command, demo, privilege};
-use load::{Load, Run, Server};
+use load::{Load, LoadServer, Run};
 use tracer::{Mode, Statistics, Tracer};
 
 mod load;
@@ -20,7 +20,7 @@ mod tracer;
 
 /// What `cargo xtask bench` takes.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct BenchOptions {
     /// Pairs of runs, one without and one with the tracer
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
@@ -53,7 +53,7 @@ const SMALL: u32 = 100;
 const LARGE: u32 = 250_000;
 
 /// Measures and prints.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCode> {
     if options.hops {
         return in_memory("hops", options.pairs, root);
     }
@@ -76,7 +76,7 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
         pods::run(root, &binary, &folder)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let server = Server::start(root)?;
+    let server = LoadServer::start(root)?;
     let trace = |mode| Tracer::start(&binary, &folder, mode, &[std::process::id(), server.pid()]);
 
     let small = Load {

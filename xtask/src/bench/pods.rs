@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::load::{self, Server};
+use super::load::{self, LoadServer};
 use super::tracer::{Mode, Tracer};
 
 /// Pods of a full large node.
@@ -123,7 +123,7 @@ fn page(address: &str) -> anyhow::Result<(String, Duration)> {
 }
 
 /// Starts the callers, each in its cgroup.
-fn start(cgroups: &Cgroups, server: &Server, folder: &Path) -> anyhow::Result<Callers> {
+fn start(cgroups: &Cgroups, server: &LoadServer, folder: &Path) -> anyhow::Result<Callers> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let h2load = std::env::split_paths(&path)
         .map(|folder| folder.join("h2load"))
@@ -153,7 +153,7 @@ fn start(cgroups: &Cgroups, server: &Server, folder: &Path) -> anyhow::Result<Ca
 /// Measures and prints.
 pub(super) fn run(root: &Path, binary: &Path, folder: &Path) -> anyhow::Result<()> {
     let cgroups = Cgroups::new()?;
-    let server = Server::start(root)?;
+    let server = LoadServer::start(root)?;
     std::fs::write(
         cgroups.pod(PODS).join("cgroup.procs"),
         server.pid().to_string(),

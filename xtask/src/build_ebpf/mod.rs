@@ -14,7 +14,7 @@ mod stack;
 
 /// What `build-ebpf` can be told.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct BuildEbpfOptions {
     /// Write nothing: fail when the checked-in object differs from what its source gives
     #[arg(long)]
     check: bool,
@@ -29,7 +29,7 @@ const DEBIAN: &str =
 const LINKER: &str = "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --locked --no-default-features --features llvm-22";
 
 /// Builds, and writes or compares.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &BuildEbpfOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let linker = program(&["bpf-linker"])
         .with_context(|| format!("bpf-linker is missing; install it with: {LINKER}"))?;
     let objdump = llvm("objdump")?;

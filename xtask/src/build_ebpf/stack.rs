@@ -24,7 +24,7 @@ const INSTRUCTION: u64 = 8;
 const CALL: &str = "85 10";
 
 /// A function: its section, and its offset there.
-type Place = (String, u64);
+type Address = (String, u64);
 
 /// What is read of one function.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ struct Function {
 
 #[derive(Debug)]
 enum Callee {
-    At(Place),
+    At(Address),
     Named(String),
 }
 
@@ -89,14 +89,14 @@ pub(super) fn check(objdump: &Path, object: &Path) -> anyhow::Result<()> {
 /// The deepest chain of each program, by name.
 fn chains(disassembly: &str) -> anyhow::Result<Vec<Chain>> {
     let functions = functions(disassembly)?;
-    let by_name: HashMap<&str, &Place> = functions
+    let by_name: HashMap<&str, &Address> = functions
         .iter()
-        .map(|(place, function)| (function.name.as_str(), place))
+        .map(|(address, function)| (function.name.as_str(), address))
         .collect();
     let mut chains: Vec<_> = functions
         .keys()
         .filter(|(section, _)| section != TEXT)
-        .map(|place| deepest(&functions, &by_name, place, 0))
+        .map(|address| deepest(&functions, &by_name, address, 0))
         .collect::<anyhow::Result<_>>()?;
     if chains.is_empty() {
         bail!("the disassembly shows no program");
@@ -106,14 +106,14 @@ fn chains(disassembly: &str) -> anyhow::Result<Vec<Chain>> {
 }
 
 fn deepest(
-    functions: &BTreeMap<Place, Function>,
-    by_name: &HashMap<&str, &Place>,
-    place: &Place,
+    functions: &BTreeMap<Address, Function>,
+    by_name: &HashMap<&str, &Address>,
+    address: &Address,
     depth: usize,
 ) -> anyhow::Result<Chain> {
     let function = functions
-        .get(place)
-        .with_context(|| format!("no function begins at {:#x} of {}", place.1, place.0))?;
+        .get(address)
+        .with_context(|| format!("no function begins at {:#x} of {}", address.1, address.0))?;
     if depth > 2 * FRAMES_MAX {
         bail!("{} is called in a circle", function.name);
     }
@@ -123,7 +123,7 @@ fn deepest(
     };
     for callee in &function.calls {
         let callee = match callee {
-            Callee::At(place) => place,
+            Callee::At(address) => address,
             Callee::Named(name) => by_name
                 .get(name.as_str())
                 .with_context(|| format!("{} calls {name}, which is not there", function.name))?,
@@ -142,10 +142,10 @@ fn deepest(
 }
 
 /// Reads what `llvm-objdump -d -r` prints.
-fn functions(disassembly: &str) -> anyhow::Result<BTreeMap<Place, Function>> {
-    let mut functions: BTreeMap<Place, Function> = BTreeMap::new();
+fn functions(disassembly: &str) -> anyhow::Result<BTreeMap<Address, Function>> {
+    let mut functions: BTreeMap<Address, Function> = BTreeMap::new();
     let mut section = String::new();
-    let mut place: Option<Place> = None;
+    let mut address: Option<Address> = None;
     // The register that was made a copy of the frame pointer, and the last instruction.
     let (mut copied, mut last) = (String::new(), String::new());
     for line in disassembly.lines() {
@@ -156,11 +156,11 @@ fn functions(disassembly: &str) -> anyhow::Result<BTreeMap<Place, Function>> {
         if let Some((at, name)) = label(line) {
             let key = (section.clone(), at);
             functions.entry(key.clone()).or_default().name = short(name);
-            place = Some(key);
+            address = Some(key);
             copied.clear();
             continue;
         }
-        let Some(function) = place.as_ref().and_then(|key| functions.get_mut(key)) else {
+        let Some(function) = address.as_ref().and_then(|key| functions.get_mut(key)) else {
             continue;
         };
         if let Some((kind, symbol)) = relocation(line) {

@@ -14,7 +14,7 @@ use crate::command;
 
 /// What `cargo xtask docs` takes.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct DocsOptions {
     /// Write nothing: fail when a table differs from what the code gives
     #[arg(long)]
     check: bool,
@@ -26,7 +26,7 @@ const BEGIN_END: &str = " -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// Writes, or compares.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &DocsOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let printed = printed(command::cargo(root).args([
         "run",
         "--quiet",

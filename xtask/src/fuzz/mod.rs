@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{command, demo};
-use report::Report;
+use report::FuzzReport;
 
 mod report;
 
@@ -47,7 +47,7 @@ const INPUT_SECONDS: u32 = 20;
 
 /// What `cargo xtask fuzz` takes.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct FuzzOptions {
     /// Only these targets
     #[arg(long, num_args = 1.., value_parser = TARGETS, value_name = "TARGET")]
     target: Vec<String>,
@@ -79,7 +79,7 @@ pub(crate) struct Options {
 }
 
 /// Builds and runs the targets. Exit status 1 when one of them failed.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &FuzzOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let fuzz = Fuzz {
         root,
         target: demo::target(root).join("fuzz"),
@@ -100,7 +100,7 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}", Report::HEADING);
+    println!("{}", FuzzReport::HEADING);
     let mut failed = Vec::new();
     for name in &wanted {
         let report = fuzz.run(name, options)?;
@@ -174,7 +174,7 @@ impl Fuzz<'_> {
         Ok(folder)
     }
 
-    fn run(&self, name: &str, options: &Options) -> anyhow::Result<Report> {
+    fn run(&self, name: &str, options: &FuzzOptions) -> anyhow::Result<FuzzReport> {
         let found = self.folder(if options.fresh { "fresh" } else { "found" }, name)?;
         if options.fresh {
             empty(&found)?;
@@ -201,7 +201,7 @@ impl Fuzz<'_> {
             .status()
             .with_context(|| format!("cannot run {}", command::shown(&fuzzer)))?;
         let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-        let mut report = Report::read(&said, status.success());
+        let mut report = FuzzReport::read(&said, status.success());
         report.crashes = files(&crashes)?;
         report.crashes.retain(|crash| !before.contains(crash));
         Ok(report)

@@ -7,7 +7,7 @@ const LAST_LINES: usize = 30;
 
 /// A run of one target.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Report {
+pub(super) struct FuzzReport {
     executions: u64,
     a_second: u64,
     /// Covered edges: by the corpus, and at the end.
@@ -18,10 +18,10 @@ pub(super) struct Report {
     pub(super) last_words: String,
 }
 
-impl Report {
+impl FuzzReport {
     pub(super) const HEADING: &'static str = "target         executions     a second   edges of seeds   at the end   new inputs   crashes";
 
-    pub(super) fn read(said: &str, ended_well: bool) -> Report {
+    pub(super) fn read(said: &str, ended_well: bool) -> FuzzReport {
         let stat = |name: &str| {
             said.lines()
                 .filter_map(|line| line.strip_prefix(name)?.trim().parse().ok())
@@ -34,7 +34,7 @@ impl Report {
         let first = said.lines().find(|line| line.contains("INITED"));
         let lines: Vec<&str> = said.lines().collect();
         let begin = lines.len().saturating_sub(LAST_LINES);
-        Report {
+        FuzzReport {
             executions: stat("stat::number_of_executed_units:").unwrap_or(0),
             a_second: stat("stat::average_exec_per_sec:").unwrap_or(0),
             edges: (
@@ -87,7 +87,7 @@ stat::new_units_added:          1
 
     #[test]
     fn the_end_of_a_run_is_read() {
-        let report = Report::read(SAID, true);
+        let report = FuzzReport::read(SAID, true);
         assert_eq!((report.executions, report.a_second), (9_000, 900));
         assert_eq!((report.edges, report.new_inputs), ((812, 815), 1));
         assert!(report.is_well());
@@ -95,11 +95,11 @@ stat::new_units_added:          1
 
     #[test]
     fn a_run_without_executions_edges_or_a_good_end_is_not_well() {
-        assert!(!Report::read(SAID, false).is_well());
-        assert!(!Report::read("Done 9000 runs in 10 second(s)", true).is_well());
+        assert!(!FuzzReport::read(SAID, false).is_well());
+        assert!(!FuzzReport::read("Done 9000 runs in 10 second(s)", true).is_well());
         let blind = SAID.replace(" cov: 815", "").replace(" cov: 812", "");
-        assert!(!Report::read(&blind, true).is_well());
-        let mut crashed = Report::read(SAID, true);
+        assert!(!FuzzReport::read(&blind, true).is_well());
+        let mut crashed = FuzzReport::read(SAID, true);
         crashed.crashes.push("crash-1".into());
         assert!(!crashed.is_well());
     }

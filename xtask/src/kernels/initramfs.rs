@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::console::MARKER;
-use super::steps::Step;
+use super::steps::GuestStep;
 
 /// What a guest starts, all linked statically.
 pub(super) struct Programs<'a> {
@@ -42,7 +42,11 @@ const TROUBLE: &str =
 ///
 /// # Errors
 /// When a program cannot be read, or the archive not be written.
-pub(super) fn write(archive: &Path, programs: &Programs<'_>, steps: &[Step]) -> anyhow::Result<()> {
+pub(super) fn write(
+    archive: &Path,
+    programs: &Programs<'_>,
+    steps: &[GuestStep],
+) -> anyhow::Result<()> {
     let file =
         File::create(archive).with_context(|| format!("cannot write {}", archive.display()))?;
     let mut out = Archive::new(BufWriter::new(file));
@@ -62,7 +66,7 @@ pub(super) fn write(archive: &Path, programs: &Programs<'_>, steps: &[Step]) -> 
 }
 
 /// The script that the kernel starts.
-fn init(steps: &[Step]) -> String {
+fn init(steps: &[GuestStep]) -> String {
     let mut script = vec![
         "#!/bin/busybox sh".to_owned(),
         "export PATH=/bin HOME=/root TMPDIR=/tmp NO_COLOR=1".to_owned(),
@@ -201,7 +205,7 @@ mod tests {
     /// the console's reader knows.
     #[test]
     fn the_init_script_says_what_the_reader_of_the_console_knows() {
-        let step = |name, word, depends| Step {
+        let step = |name, word, depends| GuestStep {
             name,
             command: vec![word],
             limit: Duration::from_secs(5),

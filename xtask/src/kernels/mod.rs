@@ -83,7 +83,7 @@ pub(crate) fn pieces() -> Vec<String> {
 
 /// How the step went.
 #[derive(Default)]
-pub(crate) struct Report {
+pub(crate) struct KernelsReport {
     /// Checks in guests, and tests of the core.
     pub(crate) count: Count,
     /// Kernels that are not installed.
@@ -98,8 +98,8 @@ pub(crate) struct Report {
 /// # Errors
 /// When the guests' programs cannot be built, or QEMU cannot be run. A guest that does not show what it should is no
 /// error: it is in the counts.
-pub(crate) fn run(root: &Path, all: bool) -> anyhow::Result<Report> {
-    let mut report = Report::default();
+pub(crate) fn run(root: &Path, all: bool) -> anyhow::Result<KernelsReport> {
+    let mut report = KernelsReport::default();
     let mut installed = Vec::new();
     for kernel in &KERNELS {
         match setup::folder_of(root, &kernel.piece())? {

@@ -69,7 +69,7 @@ pub(super) const ABSENT: [(&str, &str); 2] = [
 ];
 
 /// What runs in a guest, one after the other.
-pub(super) struct Step {
+pub(super) struct GuestStep {
     /// Its name on the console.
     pub(super) name: &'static str,
     /// The program and its arguments: words without spaces and quotes.
@@ -87,8 +87,8 @@ pub(super) const TESTS: &str = "kernel-tests";
 pub(super) const LOG: &str = "kernel-log";
 
 /// The steps of a guest. Their limits are for what hangs: several times what they take on a busy machine.
-pub(super) fn of(expected: &Expected, all: bool) -> Vec<Step> {
-    let step = |name, command, seconds| Step {
+pub(super) fn of(expected: &Expected, all: bool) -> Vec<GuestStep> {
+    let step = |name, command, seconds| GuestStep {
         name,
         command,
         limit: Duration::from_secs(seconds),
@@ -101,7 +101,7 @@ pub(super) fn of(expected: &Expected, all: bool) -> Vec<Step> {
     if matches!(expected, Expected::Traces) {
         let limit = if all { 2_400 } else { 900 };
         // A program that does not load fails the demo, and would fail each of the tests after a long time.
-        steps.push(Step {
+        steps.push(GuestStep {
             depends: true,
             ..step(TESTS, tests(all), limit)
         });

@@ -23,7 +23,7 @@ use piece::{Piece, State};
 
 /// Arguments of `cargo xtask setup`.
 #[derive(clap::Args, Default)]
-pub(crate) struct Options {
+pub(crate) struct SetupOptions {
     /// Say what is installed and what would be, and do nothing.
     #[arg(long)]
     pub(crate) list: bool,
@@ -72,7 +72,7 @@ impl Places {
 ///
 /// # Errors
 /// When a piece could not be installed: which one, and the command that failed. The others are installed all the same.
-pub(crate) fn run(options: &Options, root: &Path) -> Result<ExitCode> {
+pub(crate) fn run(options: &SetupOptions, root: &Path) -> Result<ExitCode> {
     let places = Places::new(root)?;
     let pieces = chosen(&options.only, &options.without)?;
     if options.list {

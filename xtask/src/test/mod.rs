@@ -16,7 +16,7 @@ mod report;
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct TestOptions {
     /// Only these steps, in the gate's order
     #[arg(long, value_enum, num_args = 1.., value_name = "STEP")]
     only: Vec<Step>,
@@ -128,7 +128,7 @@ impl Step {
 }
 
 /// Runs the gate. Exit status 1 when a step fails, 2 when the gate cannot run.
-pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(options: &TestOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let steps = options.steps();
     if (steps.contains(&Step::Live) || steps.contains(&Step::Cluster))
         && let Some(refusal) =
@@ -189,16 +189,16 @@ pub(crate) fn run(options: &Options, root: &Path) -> anyhow::Result<ExitCode> {
     })
 }
 
-impl Options {
+impl TestOptions {
     /// The steps that are asked for, in their order.
     fn steps(&self) -> Vec<Step> {
         let wanted = |step: Step| match self {
-            Options { fast: true, .. } => Step::FAST.contains(&step),
-            Options { cluster: true, .. } => step == Step::Cluster,
+            TestOptions { fast: true, .. } => Step::FAST.contains(&step),
+            TestOptions { cluster: true, .. } => step == Step::Cluster,
             // They boot the static binary.
-            Options { kernels: true, .. } => step == Step::Release || step == Step::Kernels,
-            Options { only, .. } if only.is_empty() => step != Step::Cluster,
-            Options { only, .. } => only.contains(&step),
+            TestOptions { kernels: true, .. } => step == Step::Release || step == Step::Kernels,
+            TestOptions { only, .. } if only.is_empty() => step != Step::Cluster,
+            TestOptions { only, .. } => only.contains(&step),
         };
         Step::ALL.into_iter().filter(|step| wanted(*step)).collect()
     }
@@ -508,7 +508,7 @@ mod tests {
         #[derive(clap::Parser)]
         struct Line {
             #[command(flatten)]
-            options: Options,
+            options: TestOptions,
         }
         let words = ["test"].iter().chain(words);
         <Line as clap::Parser>::parse_from(words).options.steps()

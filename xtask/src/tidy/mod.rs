@@ -13,10 +13,10 @@ mod source;
 
 /// What `cargo xtask tidy` takes.
 #[derive(Args)]
-pub(crate) struct Options {}
+pub(crate) struct TidyOptions {}
 
 /// Checks every rule; prints each breach as `path:line: what`.
-pub(crate) fn run(_: &Options, root: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(_: &TidyOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let sources = read(root)?;
     let breaches = rules::check(&sources);
     for breach in &breaches {

@@ -17,7 +17,7 @@ use crate::messages::*;
 use crate::service::test_service_client::TestServiceClient;
 
 #[derive(clap::Args)]
-pub struct Options {
+pub struct ClientOptions {
     #[arg(long)]
     target: String,
     #[arg(long, default_value = "unary")]
@@ -60,7 +60,7 @@ fn say(line: &serde_json::Value) {
 }
 
 struct Client {
-    options: Options,
+    options: ClientOptions,
     stub: TestServiceClient<Channel>,
     ok: Cell<u64>,
 }
@@ -201,7 +201,7 @@ fn numbered(prefix: String, n: u64) -> impl Fn() -> Option<String> {
     }
 }
 
-pub async fn run(mut options: Options) -> Result<(), Box<dyn std::error::Error>> {
+pub async fn run(mut options: ClientOptions) -> Result<(), Box<dyn std::error::Error>> {
     if options.mode == "deadline" && options.deadline_ms == 0 {
         options.deadline_ms = 100;
     }

@@ -14,8 +14,8 @@ use clap::Parser;
 
 #[derive(Parser)]
 enum Role {
-    Server(server::Options),
-    Client(client::Options),
+    Server(server::ServerOptions),
+    Client(client::ClientOptions),
 }
 
 #[tokio::main(flavor = "current_thread")]

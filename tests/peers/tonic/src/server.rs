@@ -16,7 +16,7 @@ use crate::service::test_service_server::{TestService, TestServiceServer};
 type Messages = Pin<Box<ReceiverStream<Result<StreamingOutputCallResponse, Status>>>>;
 
 #[derive(clap::Args)]
-pub struct Options {
+pub struct ServerOptions {
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: String,
     #[arg(long, default_value_t = 0)]
@@ -136,7 +136,7 @@ impl TestService for Service {
     }
 }
 
-pub async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+pub async fn run(options: ServerOptions) -> Result<(), Box<dyn std::error::Error>> {
     let service = Service::default();
     let mut builder = tonic::transport::Server::builder();
     if options.max_connection_age_ms > 0 {

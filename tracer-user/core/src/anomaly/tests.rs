@@ -172,12 +172,12 @@ proptest! {
 #[derive(Default)]
 struct Legal {
     reset: bool,
-    request: Side,
-    response: Side,
+    request: LegalSide,
+    response: LegalSide,
 }
 
 #[derive(Default)]
-struct Side {
+struct LegalSide {
     headers: bool,
     ended: bool,
 }

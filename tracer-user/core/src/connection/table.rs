@@ -8,13 +8,13 @@ use crate::event::{SocketKey, Timestamp};
 #[derive(Debug)]
 pub struct Table<C> {
     capacity: usize,
-    entries: HashMap<SocketKey, Entry<C>>,
+    entries: HashMap<SocketKey, TableEntry<C>>,
     /// Second-chance order: a key stands here once; its stamp is what `last_at` was when it was put in.
     order: VecDeque<(SocketKey, Timestamp)>,
 }
 
 #[derive(Debug)]
-struct Entry<C> {
+struct TableEntry<C> {
     last_at: Timestamp,
     value: C,
 }
@@ -59,7 +59,7 @@ impl<C> Table<C> {
         let evicted = (self.entries.len() >= self.capacity)
             .then(|| self.evict())
             .flatten();
-        self.entries.insert(key, Entry { last_at: at, value });
+        self.entries.insert(key, TableEntry { last_at: at, value });
         self.order.push_back((key, at));
         evicted
     }

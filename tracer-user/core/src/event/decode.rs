@@ -8,8 +8,8 @@ use tracer_ebpf::event::{
 };
 
 use super::{
-    Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
-    OtherProtocol, Segment, SocketKey, Task, Timestamp, Unrecognised, What,
+    Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OtherProtocol,
+    ProtocolConfidence, Segment, SocketKey, Task, Timestamp, Unrecognised, What,
 };
 
 /// Why a record could not be decoded. That is a defect of h2trace, or a ring shared with another version.
@@ -177,9 +177,9 @@ fn bytes<'a>(r: &mut Reader<'a>, direction: Direction) -> Result<Bytes<'a>, Deco
     let (offset, total, to_boundary) = (r.u64()?, r.u32()?, r.u32()?);
     let (partial_len, partial) = (r.u8()?, r.take::<9>()?);
     let confidence = match r.u8()? {
-        confidence::TENTATIVE => Confidence::Tentative,
-        confidence::PLAUSIBLE => Confidence::Plausible,
-        confidence::PREFACE => Confidence::Preface,
+        confidence::TENTATIVE => ProtocolConfidence::Tentative,
+        confidence::PLAUSIBLE => ProtocolConfidence::Plausible,
+        confidence::PREFACE => ProtocolConfidence::Preface,
         _ => return Err(DecodeError::Value("confidence")),
     };
     r.take::<5>()?;

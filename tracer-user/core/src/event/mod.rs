@@ -165,7 +165,7 @@ pub enum Boundary {
 
 /// How sure the kernel is that this is HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Confidence {
+pub enum ProtocolConfidence {
     /// Looks like frames, too few seen.
     Tentative,
     /// Enough plausible frames in a row.
@@ -195,7 +195,7 @@ pub struct Bytes<'a> {
     /// Frame boundaries at `offset`, for a reader that lost its place.
     pub boundary: Boundary,
     /// How sure the kernel is.
-    pub confidence: Confidence,
+    pub confidence: ProtocolConfidence,
     /// The segments, in wire form; read them with [`Bytes::segments`].
     pub encoded: &'a [u8],
 }

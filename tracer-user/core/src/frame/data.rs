@@ -26,7 +26,7 @@ pub(super) struct Data {
 
 /// What to make of the next bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum DataPart {
     /// The next byte is the pad length.
     PadLength,
     /// So many bytes of data.
@@ -79,12 +79,12 @@ impl Data {
     }
 
     /// What the next bytes are; never more than `left`.
-    pub(super) fn next(&self) -> Part {
+    pub(super) fn next(&self) -> DataPart {
         match self.padding {
-            Padding::Untold => Part::PadLength,
-            Padding::Unseen => Part::Either(self.left),
-            Padding::Known(pad) if self.left > pad => Part::Data(self.left - pad),
-            Padding::Known(_) => Part::Padding(self.left),
+            Padding::Untold => DataPart::PadLength,
+            Padding::Unseen => DataPart::Either(self.left),
+            Padding::Known(pad) if self.left > pad => DataPart::Data(self.left - pad),
+            Padding::Known(_) => DataPart::Padding(self.left),
         }
     }
 

@@ -15,7 +15,7 @@ pub const LONG_BLOCK_FRAMES: u32 = 32;
 
 /// What the block becomes.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum BlockKind {
     Headers {
         end_stream: bool,
         priority: Option<Priority>,
@@ -31,7 +31,7 @@ enum Kind {
 #[derive(Debug)]
 pub(super) struct FieldBlock {
     pub(super) stream_id: StreamId,
-    kind: Kind,
+    kind: BlockKind,
     flags: u8,
     /// Payload lengths added up.
     len: u32,
@@ -47,7 +47,7 @@ pub(super) struct FieldBlock {
 }
 
 impl FieldBlock {
-    fn new(head: &Head, kind: Kind) -> FieldBlock {
+    fn new(head: &Head, kind: BlockKind) -> FieldBlock {
         FieldBlock {
             stream_id: head.stream_id,
             kind,
@@ -130,11 +130,11 @@ impl FrameReader {
             return;
         }
         let kind = match head.frame_type {
-            frame_type::HEADERS if head.stream_id.0 != 0 => Kind::Headers {
+            frame_type::HEADERS if head.stream_id.0 != 0 => BlockKind::Headers {
                 end_stream: head.has(flag::END_STREAM),
                 priority: None,
             },
-            _ => Kind::Discard,
+            _ => BlockKind::Discard,
         };
         let mut block = FieldBlock::new(head, kind);
         block.count(head.len, 0);
@@ -148,26 +148,28 @@ impl FrameReader {
     }
 
     /// What the block becomes. None when the place is lost over it.
-    fn kind_of(&mut self, head: &Head, parts: &headers::Parts<'_>) -> Option<Kind> {
+    fn kind_of(&mut self, head: &Head, parts: &headers::Parts<'_>) -> Option<BlockKind> {
         if head.stream_id.0 == 0 {
-            return Some(Kind::Discard);
+            return Some(BlockKind::Discard);
         }
         if head.frame_type == frame_type::HEADERS {
             let end_stream = head.has(flag::END_STREAM);
-            return Some(Kind::Headers {
+            return Some(BlockKind::Headers {
                 end_stream,
                 priority: parts.priority,
             });
         }
         let Some(promised) = parts.promised else {
-            return Some(Kind::Discard);
+            return Some(BlockKind::Discard);
         };
         if promised.0 == 0 || promised.0 % 2 == 1 {
             let rule = Rule::PushOfClientStream;
             let broken = Broken::connection(ErrorCode::PROTOCOL_ERROR, rule);
-            return self.broken(broken, head.stream_id).then_some(Kind::Discard);
+            return self
+                .broken(broken, head.stream_id)
+                .then_some(BlockKind::Discard);
         }
-        Some(Kind::PushPromise { promised })
+        Some(BlockKind::PushPromise { promised })
     }
 
     /// Adds a fragment, within the bounds.
@@ -243,7 +245,7 @@ impl FrameReader {
             ..decoded.block
         };
         let frame = match block.kind {
-            Kind::Headers {
+            BlockKind::Headers {
                 end_stream,
                 priority,
             } => Frame::Headers {
@@ -252,12 +254,12 @@ impl FrameReader {
                 priority,
                 block: header_block,
             },
-            Kind::PushPromise { promised } => Frame::PushPromise {
+            BlockKind::PushPromise { promised } => Frame::PushPromise {
                 stream_id: block.stream_id,
                 promised,
                 block: header_block,
             },
-            Kind::Discard => return,
+            BlockKind::Discard => return,
         };
         self.push_step(Step::Frame {
             len: block.len,

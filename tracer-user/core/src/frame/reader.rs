@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::limits::{self, Limit};
 
-use super::data::{Data, Part};
+use super::data::{Data, DataPart};
 use super::field_block::FieldBlock;
 use super::head::{Broken, Head};
 use super::hpack::Decoder;
@@ -289,12 +289,12 @@ impl FrameReader {
         match self.position {
             FramePosition::Data(mut data) => {
                 let n = match data.next() {
-                    Part::PadLength => {
+                    DataPart::PadLength => {
                         data.pad_length_unseen();
                         self.push_step(Step::Fault(Fault::HoleInFrame));
                         0
                     }
-                    Part::Data(n) | Part::Either(n) => {
+                    DataPart::Data(n) | DataPart::Either(n) => {
                         let n = n.min(hole);
                         let stream_id = data.head.stream_id;
                         self.push_step(Step::DataBody {
@@ -303,7 +303,7 @@ impl FrameReader {
                         });
                         n
                     }
-                    Part::Padding(n) => n.min(hole),
+                    DataPart::Padding(n) => n.min(hole),
                 };
                 data.advance(n);
                 self.go_on(data);
@@ -390,7 +390,7 @@ impl FrameReader {
     fn consume_data<'a>(&mut self, mut data: Data, bytes: &'a [u8]) -> &'a [u8] {
         let stream_id = data.head.stream_id;
         let rest = match data.next() {
-            Part::PadLength => {
+            DataPart::PadLength => {
                 let (part, rest) = split(bytes, 1);
                 let broken = part.first().and_then(|&pad| data.pad_length(pad));
                 if let Some(broken) = broken
@@ -400,21 +400,21 @@ impl FrameReader {
                 }
                 rest
             }
-            Part::Data(n) => {
+            DataPart::Data(n) => {
                 let (part, rest) = split(bytes, n);
                 let piece = DataPiece::Bytes(Bytes::copy_from_slice(part));
                 self.push_step(Step::DataBody { stream_id, piece });
                 data.advance(part.len() as u32);
                 rest
             }
-            Part::Either(n) => {
+            DataPart::Either(n) => {
                 let (part, rest) = split(bytes, n);
                 let piece = DataPiece::Hole(part.len() as u32);
                 self.push_step(Step::DataBody { stream_id, piece });
                 data.advance(part.len() as u32);
                 rest
             }
-            Part::Padding(n) => {
+            DataPart::Padding(n) => {
                 let (part, rest) = split(bytes, n);
                 data.advance(part.len() as u32);
                 rest

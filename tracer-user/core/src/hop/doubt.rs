@@ -10,14 +10,14 @@ use crate::event::Timestamp;
 const LOOKED_AT: usize = 32;
 
 /// The answer to a request that order gave its upstream stream: where it came from and went, and when.
-struct Answer {
+struct RelayedAnswer {
     connections: (u64, u64),
     came: (Timestamp, u32),
     went: (Timestamp, u32),
 }
 
-impl Answer {
-    fn of<T>(key: u64, down: &DownstreamRequest<T>) -> Option<Answer> {
+impl RelayedAnswer {
+    fn of<T>(key: u64, down: &DownstreamRequest<T>) -> Option<RelayedAnswer> {
         let [attempt] = down.attempts.as_slice() else {
             return None;
         };
@@ -26,14 +26,14 @@ impl Answer {
             down.progress.ended()?,
             attempt.record().filter(|_| is_ordered)?,
         );
-        Some(Answer {
+        Some(RelayedAnswer {
             connections: (key >> 31, attempt.connection.0),
             came: came.response.headers_place()?,
             went: went.record.response.headers_place()?,
         })
     }
 
-    fn contradicts(&self, other: &Answer) -> bool {
+    fn contradicts(&self, other: &RelayedAnswer) -> bool {
         let (came, went) = (self.came.cmp(&other.came), self.went.cmp(&other.went));
         self.connections == other.connections && came.is_ne() && came == went.reverse()
     }
@@ -52,7 +52,7 @@ impl<T> ProxyState<T> {
         let Some(down) = self.downs.get(&key).filter(|down| down.in_company) else {
             return false;
         };
-        let Some(own) = Answer::of(key, down) else {
+        let Some(own) = RelayedAnswer::of(key, down) else {
             return false;
         };
         let members = self.periods.members(down.period_id()).unwrap_or_default();
@@ -60,7 +60,7 @@ impl<T> ProxyState<T> {
             let beside = self
                 .downs
                 .get(other)
-                .and_then(|down| Answer::of(*other, down));
+                .and_then(|down| RelayedAnswer::of(*other, down));
             beside.is_some_and(|beside| own.contradicts(&beside))
         })
     }

@@ -1,6 +1,6 @@
 //! Which request an upstream stream was opened for.
 
-use super::ids::{Ids, other_path};
+use super::ids::{RequestIds, other_path};
 use super::index::{Index, IndexMatch};
 use super::proxy_state::ProxyState;
 use super::{Attempt, By, Confidence, Join};
@@ -40,7 +40,7 @@ impl<T> ProxyState<T> {
 
     pub(super) fn same_fields(&self, key: u64, up: &Opening) -> Join {
         let down = self.downs.get(&key);
-        down.and_then(|down| down.opening.ids.same(Ids::of(&up.digest)))
+        down.and_then(|down| down.opening.ids.same(RequestIds::of(&up.digest)))
             .unwrap_or(Join {
                 by: By::Fields,
                 confidence: Confidence::UniqueField,
@@ -58,12 +58,13 @@ impl<T> ProxyState<T> {
 
     /// By an id that no other request in flight has.
     fn by_id(&self, up: &Opening) -> Option<(u64, Join)> {
-        let mut keys = Ids::of(&up.digest)
-            .iter()
-            .filter_map(|id| match self.by_id.find(id) {
-                IndexMatch::One(key) if self.fits(key, up) => Some(key),
-                _ => None,
-            });
+        let mut keys =
+            RequestIds::of(&up.digest)
+                .iter()
+                .filter_map(|id| match self.by_id.find(id) {
+                    IndexMatch::One(key) if self.fits(key, up) => Some(key),
+                    _ => None,
+                });
         let key = keys.next()?;
         // Two ids that point to two requests say nothing.
         if keys.any(|other| other != key) {
@@ -74,7 +75,7 @@ impl<T> ProxyState<T> {
             .get(&key)?
             .opening
             .ids
-            .same(Ids::of(&up.digest))?;
+            .same(RequestIds::of(&up.digest))?;
         Some((key, join))
     }
 
@@ -220,7 +221,8 @@ impl<T> ProxyState<T> {
             return down.opening.whole == up.digest.whole;
         }
         // Without the same path nothing but an id makes two requests one.
-        down.opening.path == up.digest.path && !down.opening.ids.contradict(Ids::of(&up.digest))
+        down.opening.path == up.digest.path
+            && !down.opening.ids.contradict(RequestIds::of(&up.digest))
     }
 
     /// The upstream stream began within the life of the other one.

@@ -5,16 +5,16 @@ use crate::stream::digest::FieldsDigest;
 
 /// The ids that a request carries, as hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ids {
+pub(super) struct RequestIds {
     /// `x-request-id`.
     pub(super) request: Option<u64>,
     /// The trace id in `traceparent`.
     pub(super) trace: Option<u64>,
 }
 
-impl Ids {
-    pub(super) const fn of(digest: &FieldsDigest) -> Ids {
-        Ids {
+impl RequestIds {
+    pub(super) const fn of(digest: &FieldsDigest) -> RequestIds {
+        RequestIds {
             request: digest.request_id,
             trace: digest.trace_id,
         }
@@ -26,7 +26,7 @@ impl Ids {
     }
 
     /// Both carry the same id.
-    pub(super) fn same(self, other: Ids) -> Option<Join> {
+    pub(super) fn same(self, other: RequestIds) -> Option<Join> {
         let same = |a: Option<u64>, b: Option<u64>| a.is_some() && a == b;
         let by = if same(self.request, other.request) {
             By::RequestId
@@ -40,7 +40,7 @@ impl Ids {
     }
 
     /// Both carry a trace id, and another one.
-    pub(super) fn contradict(self, other: Ids) -> bool {
+    pub(super) fn contradict(self, other: RequestIds) -> bool {
         matches!((self.trace, other.trace), (Some(a), Some(b)) if a != b)
     }
 }

@@ -6,10 +6,10 @@ use super::fast::Map;
 
 /// Which requests carry something: how many, and which one if it is one.
 #[derive(Debug, Default)]
-pub(super) struct Index(Map<u64, Counted>);
+pub(super) struct Index(Map<u64, KeyCount>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Counted {
+struct KeyCount {
     n: u32,
     /// The sum of the keys: of one, its key.
     sum: u64,
@@ -46,7 +46,7 @@ impl Index {
     pub(super) fn find(&self, hash: u64) -> IndexMatch {
         match self.0.get(&hash) {
             None => IndexMatch::None,
-            Some(Counted { n: 1, sum }) => IndexMatch::One(*sum),
+            Some(KeyCount { n: 1, sum }) => IndexMatch::One(*sum),
             Some(_) => IndexMatch::Several,
         }
     }

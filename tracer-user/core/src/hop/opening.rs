@@ -1,6 +1,6 @@
 //! What is kept of a request's opening while its other side is looked for: little, since very many are.
 
-use super::ids::Ids;
+use super::ids::RequestIds;
 use crate::event::Timestamp;
 use crate::stream::digest::Opening;
 
@@ -14,7 +14,7 @@ pub(super) struct DownstreamOpening {
     /// `:path`, its query included.
     pub(super) path: Option<u64>,
     /// The ids that it carries.
-    pub(super) ids: Ids,
+    pub(super) ids: RequestIds,
     fields: Box<[u64]>,
     /// The thread that read it; 0 unknown.
     pub(super) tid: u32,
@@ -29,7 +29,7 @@ impl DownstreamOpening {
             at: opening.at,
             whole: digest.whole,
             path: digest.path,
-            ids: Ids::of(digest),
+            ids: RequestIds::of(digest),
             fields: digest.fields().into(),
             tid: opening.tid,
             connect: digest.connect,

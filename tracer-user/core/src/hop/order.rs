@@ -9,7 +9,7 @@ use crate::limits;
 
 /// Of one process.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(super) struct ThreadOrder {
     /// The thread that last worked on a connection.
     threads: Map<u64, u32>,
     moves: bool,
@@ -19,7 +19,7 @@ pub(super) struct Order {
     distrust: u32,
 }
 
-impl Order {
+impl ThreadOrder {
     /// A thread read a request from this connection, or wrote one to it; false when it cannot be kept.
     pub(super) fn works(&mut self, connection: u64, tid: u32) -> bool {
         if tid == 0 || self.moves {
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_two_threads_work_on_tells_of_tasks_that_move() {
-        let mut order = Order::default();
+        let mut order = ThreadOrder::default();
         assert!(order.works(1, 10) && order.works(2, 11) && order.works(1, 10));
         assert!(!order.moves());
         assert!(order.works(1, 11));
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn broken_order_is_trusted_again_after_a_while() {
-        let mut order = Order::default();
+        let mut order = ThreadOrder::default();
         order.was_broken();
         assert!(!order.is_trusted());
         for _ in 0..limits::HOP_DISTRUST {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn connections_beyond_the_bound_are_said() {
-        let mut order = Order::default();
+        let mut order = ThreadOrder::default();
         let n = (0..=limits::HOP_CONNECTIONS as u64).filter(|conn| !order.works(*conn, 10));
         assert_eq!(n.count(), 1);
     }

@@ -8,7 +8,7 @@ use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::fast::Map;
 use super::index::{Index, Thread};
 use super::opening::DownstreamOpening;
-use super::order::Order;
+use super::order::ThreadOrder;
 use super::period::Periods;
 use super::shared_host::{self, SharedHost};
 use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Side};
@@ -88,7 +88,7 @@ pub(super) struct ProxyState<T> {
     /// Connections have both ends here.
     pub(super) shared: Option<SharedHost<T>>,
     /// What the order of a thread's work is worth here.
-    pub(super) order: Order,
+    pub(super) order: ThreadOrder,
     /// Some request carried an id that is made to tell requests apart.
     pub(super) ids_seen: bool,
     /// Paths that are passed on.
@@ -122,7 +122,7 @@ impl<T> ProxyState<T> {
             periods: Periods::default(),
             n_ordered: 0,
             shared: None,
-            order: Order::default(),
+            order: ThreadOrder::default(),
             ids_seen: false,
             paths: Map::default(),
             recent: None,

@@ -16,7 +16,7 @@ const PROXY: ProxyKey = ProxyKey::Process(10);
 /// A stream of the proxy: the side, the number of its request, and the thread. Each thread has its own
 /// connections, as in a proxy with event loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
+enum HopEvent {
     Downstream(u32, u32),
     Upstream(u32, u32),
     Ended(Side, u32, u32),
@@ -68,16 +68,16 @@ fn ends_with_ambiguous(mut hops: Hops<()>, n: usize) {
 }
 
 /// What the join makes of these events. `planted`: the request's number in a field that the hops share.
-fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> {
+fn joined(events: &[HopEvent], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> {
     let mut hops = proxy();
     let mut opened = std::collections::BTreeMap::new();
     let mut at = 0;
     for event in events {
         at += 1_000;
         match *event {
-            Event::Downstream(n, tid) | Event::Upstream(n, tid) => {
+            HopEvent::Downstream(n, tid) | HopEvent::Upstream(n, tid) => {
                 let side = match event {
-                    Event::Downstream(..) => Side::Downstream,
+                    HopEvent::Downstream(..) => Side::Downstream,
                     _ => Side::Upstream,
                 };
                 let value = n.to_string();
@@ -88,12 +88,12 @@ fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> 
                 opened.insert((side.index(), n), at);
                 hops.requested(PROXY, side, &opening(side, n, tid, at, &fields));
             }
-            Event::Taken(n, of, tid) => {
+            HopEvent::Taken(n, of, tid) => {
                 let mut opening = opening(Side::Downstream, n, tid, at, &[(":path", "/b")]);
                 opening.connection = ConnectionId(connection(Side::Downstream, of));
                 hops.requested(PROXY, Side::Downstream, &opening);
             }
-            Event::Ended(side, n, tid) => {
+            HopEvent::Ended(side, n, tid) => {
                 let began = Timestamp(opened[&(side.index(), n)]);
                 let mut record = like.clone();
                 record.connection = ConnectionId(connection(side, tid));
@@ -112,7 +112,7 @@ fn joined(events: &[Event], planted: bool, like: &StreamRecord) -> Vec<Hop<()>> 
 }
 
 /// Requests in bursts: each burst is read, then written on in the same order, then answered in any order.
-fn bursts() -> impl Strategy<Value = Vec<Event>> {
+fn bursts() -> impl Strategy<Value = Vec<HopEvent>> {
     let burst = (1_u32..12, any::<u64>(), 11_u32..14);
     prop::collection::vec(burst, 1..12).prop_map(|bursts| {
         let mut events = Vec::new();
@@ -120,14 +120,14 @@ fn bursts() -> impl Strategy<Value = Vec<Event>> {
         for (n, order, tid) in bursts {
             let numbers: Vec<u32> = (first..first + n).collect();
             first += n;
-            events.extend(numbers.iter().map(|n| Event::Downstream(*n, tid)));
-            events.extend(numbers.iter().map(|n| Event::Upstream(*n, tid)));
+            events.extend(numbers.iter().map(|n| HopEvent::Downstream(*n, tid)));
+            events.extend(numbers.iter().map(|n| HopEvent::Upstream(*n, tid)));
             let mut answered = numbers;
             let by = |n: &u32| u64::from(*n).wrapping_mul(order | 1) >> 32;
             answered.sort_by_key(by);
             for n in answered {
-                events.push(Event::Ended(Side::Upstream, n, tid));
-                events.push(Event::Ended(Side::Downstream, n, tid));
+                events.push(HopEvent::Ended(Side::Upstream, n, tid));
+                events.push(HopEvent::Ended(Side::Downstream, n, tid));
             }
         }
         events
@@ -144,7 +144,7 @@ proptest! {
     #[test]
     fn joins_are_right_with_ids_and_without(events in bursts()) {
         let like = record();
-        let n = events.iter().filter(|event| matches!(event, Event::Downstream(..))).count();
+        let n = events.iter().filter(|event| matches!(event, HopEvent::Downstream(..))).count();
         for planted in [true, false] {
             let hops = joined(&events, planted, &like);
             prop_assert_eq!(hops.len(), n);
@@ -166,11 +166,11 @@ proptest! {
         let mut sent: Vec<usize> = (0..threads.len()).collect();
         sent.sort_by_key(|n| by(*n));
         let number = |n: usize| u32::try_from(n).unwrap();
-        let mut events: Vec<Event> = threads.iter().enumerate().map(|(n, (tid, _))| Event::Downstream(number(n), *tid)).collect();
-        events.extend(sent.iter().map(|n| Event::Upstream(number(*n), threads[*n].1)));
+        let mut events: Vec<HopEvent> = threads.iter().enumerate().map(|(n, (tid, _))| HopEvent::Downstream(number(n), *tid)).collect();
+        events.extend(sent.iter().map(|n| HopEvent::Upstream(number(*n), threads[*n].1)));
         for (n, (read, written)) in threads.iter().enumerate() {
-            events.push(Event::Ended(Side::Upstream, number(n), *written));
-            events.push(Event::Ended(Side::Downstream, number(n), *read));
+            events.push(HopEvent::Ended(Side::Upstream, number(n), *written));
+            events.push(HopEvent::Ended(Side::Downstream, number(n), *read));
         }
         for hop in joined(&events, true, &like) {
             prop_assert_eq!(hop.upstream.len(), 1);
@@ -199,13 +199,13 @@ proptest! {
         for (n, event) in events.iter().enumerate() {
             at += 1_000;
             let tell = |hops: &mut Hops<()>, proxy, far: u64| match *event {
-                Event::Downstream(n, tid) | Event::Upstream(n, tid) => {
-                    let side = if matches!(event, Event::Downstream(..)) { Side::Downstream } else { Side::Upstream };
+                HopEvent::Downstream(n, tid) | HopEvent::Upstream(n, tid) => {
+                    let side = if matches!(event, HopEvent::Downstream(..)) { Side::Downstream } else { Side::Upstream };
                     let mut opening = opening(side, n, tid, at, &[(":method", "GET"), (":path", "/a")]);
                     opening.connection.0 += far;
                     hops.requested(proxy, side, &opening);
                 }
-                Event::Ended(side, n, tid) => {
+                HopEvent::Ended(side, n, tid) => {
                     let mut record = like.clone();
                     record.connection = ConnectionId(connection(side, tid) + far);
                     record.stream_id = StreamId(2 * n + 1);
@@ -214,10 +214,10 @@ proptest! {
                     record.response.end_stream_at = Some(Timestamp(at));
                     hops.ended(proxy, side, Timestamp(at), record.into(), ());
                 }
-                Event::Taken(..) => {}
+                HopEvent::Taken(..) => {}
             };
             tell(&mut hops, PROXY, 0);
-            if n % every == 0 && !matches!(event, Event::Ended(..)) {
+            if n % every == 0 && !matches!(event, HopEvent::Ended(..)) {
                 tell(&mut hops, ProxyKey::Process(11), 100);
             }
             while let Some(hop) = hops.poll() {
@@ -275,11 +275,11 @@ fn a_process_of_one_role_costs_nothing() {
 }
 
 /// Requests read by one thread, written on by it in this order, and answered in this one.
-fn burst_of(sent: &[u32], answered: &[u32]) -> Vec<Event> {
-    let read = (0..u32::try_from(sent.len()).unwrap()).map(|n| Event::Downstream(n, 11));
-    let written = sent.iter().map(|n| Event::Upstream(*n, 11));
+fn burst_of(sent: &[u32], answered: &[u32]) -> Vec<HopEvent> {
+    let read = (0..u32::try_from(sent.len()).unwrap()).map(|n| HopEvent::Downstream(n, 11));
+    let written = sent.iter().map(|n| HopEvent::Upstream(*n, 11));
     let ended = answered.iter().flat_map(|n| {
-        let ended = |side| Event::Ended(side, *n, 11);
+        let ended = |side| HopEvent::Ended(side, *n, 11);
         [ended(Side::Upstream), ended(Side::Downstream)]
     });
     read.chain(written).chain(ended).collect()
@@ -384,11 +384,11 @@ fn which_of_several_new_connections_is_up_first_says_nothing_of_order() {
 #[test]
 fn what_order_decided_is_doubted_when_a_thread_takes_over_soon_after() {
     let order = [2, 0, 1];
-    let mut events: Vec<Event> = (0..3).map(|n| Event::Downstream(n, 11)).collect();
-    events.extend(order.map(|n| Event::Upstream(n, 11)));
+    let mut events: Vec<HopEvent> = (0..3).map(|n| HopEvent::Downstream(n, 11)).collect();
+    events.extend(order.map(|n| HopEvent::Upstream(n, 11)));
     // All answers come, then all are passed on: nothing contradicts the order.
     for side in [Side::Upstream, Side::Downstream] {
-        events.extend(order.map(|n| Event::Ended(side, n, 11)));
+        events.extend(order.map(|n| HopEvent::Ended(side, n, 11)));
     }
     let like = record();
     assert!(
@@ -396,7 +396,7 @@ fn what_order_decided_is_doubted_when_a_thread_takes_over_soon_after() {
             .iter()
             .any(|hop| !is_right(hop))
     );
-    events.extend([Event::Taken(3, 11, 12)]);
+    events.extend([HopEvent::Taken(3, 11, 12)]);
     for hop in joined(&events, false, &like) {
         let confidence = hop.join.map(|join| join.confidence);
         assert_eq!(confidence, Some(Confidence::Ambiguous));

@@ -23,7 +23,7 @@ pub enum Frames {
 
 /// What is open of one sender's frames.
 #[derive(Debug, Default)]
-struct Open {
+struct UnfinishedFrames {
     /// DATA that is going by, and when it began.
     data: Option<FrameSeen>,
     /// A broken rule whose frame may still be told.
@@ -34,7 +34,7 @@ struct Open {
 #[derive(Debug, Default)]
 pub(super) struct FrameTeller {
     frames: Frames,
-    open: [Open; 2],
+    open: [UnfinishedFrames; 2],
 }
 
 impl FrameTeller {
@@ -120,7 +120,7 @@ impl FrameTeller {
     }
 }
 
-impl Open {
+impl UnfinishedFrames {
     /// A rule was broken: by the DATA that is going by, or by a frame that may still be told.
     fn breaks(
         &mut self,

@@ -60,7 +60,7 @@ impl NameSource for NoNames {
 }
 
 /// What a pipeline needs to know.
-pub struct Settings {
+pub struct PipelineSettings {
     /// The header fields whose values may be kept.
     pub shown: Arc<Shown>,
     /// Who names processes.
@@ -78,7 +78,7 @@ pub struct Live {
 
 /// Joins the stages for all connections.
 pub struct Pipeline {
-    settings: Settings,
+    settings: PipelineSettings,
     frames: Frames,
     table: Table<Conn>,
     analysis: Analysis,
@@ -92,7 +92,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// An empty pipeline.
     #[must_use]
-    pub fn new(settings: Settings) -> Pipeline {
+    pub fn new(settings: PipelineSettings) -> Pipeline {
         Pipeline {
             settings,
             frames: Frames::Untold,

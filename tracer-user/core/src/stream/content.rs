@@ -7,7 +7,7 @@ use crate::connection::Endpoint;
 use crate::frame::{Field, HeaderBlock};
 use crate::limits;
 use crate::stream::digest;
-use crate::stream::fields::Broken;
+use crate::stream::fields::BrokenFieldRule;
 use crate::stream::grpc::media::{self, Media};
 use crate::stream::grpc::status::GrpcStatus;
 use crate::stream::grpc::timeout;
@@ -176,7 +176,7 @@ impl Content {
     }
 
     /// A rule was broken; a grave one outweighs the others, and else the first counts.
-    pub(super) fn malformed(&mut self, sender: Endpoint, broken: Broken) {
+    pub(super) fn malformed(&mut self, sender: Endpoint, broken: BrokenFieldRule) {
         if self
             .malformed
             .is_none_or(|before| broken.grave && !before.grave)

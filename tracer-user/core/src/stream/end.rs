@@ -46,7 +46,7 @@ pub(super) fn record(
         stream.whole = false;
     }
     let end = end(&stream, forced);
-    let answer = Answer::of(&stream, grpc, phases.response, end);
+    let answer = ResponseHead::of(&stream, grpc, phases.response, end);
     let tier =
         if stream.beginning_seen && stream.whole && stream.n_blocks > 0 && stream.blocks_complete {
             Tier::T1
@@ -118,20 +118,20 @@ fn halves(stream: &mut Stream, grpc: Seen<()>, announced: &Pair<PeerSettings>) -
 }
 
 /// What the server's HEADERS said, as far as they were seen or certainly did not come.
-struct Answer {
+struct ResponseHead {
     http_status: Seen<u16>,
     trailers: Seen<()>,
     trailers_only: bool,
     grpc_status: Seen<u32>,
 }
 
-impl Answer {
+impl ResponseHead {
     fn of(
         stream: &Stream,
         grpc: Seen<()>,
         response: Option<ResponsePhase>,
         end: StreamEnd,
-    ) -> Answer {
+    ) -> ResponseHead {
         let out_of_sight = matches!(end, StreamEnd::Evicted | StreamEnd::Unseen);
         let trailers_only = stream.trailers_only && grpc != Seen::Absent;
         let trailers = match (stream.trailers_seen, response) {
@@ -141,7 +141,7 @@ impl Answer {
             (false, Some(_)) if !out_of_sight => Seen::Absent,
             (false, _) => Seen::Unknown,
         };
-        Answer {
+        ResponseHead {
             http_status: match (stream.response.half.headers_at, response) {
                 (Some(_), _) => stream.content.http_status,
                 (None, Some(ResponsePhase::R0)) if !out_of_sight => Seen::Absent,

@@ -26,27 +26,27 @@ pub(super) enum Section {
 
 /// A rule that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Broken {
+pub(super) struct BrokenFieldRule {
     pub(super) rule: Rule,
     /// False for what many receivers bear.
     pub(super) grave: bool,
 }
 
-const fn grave(rule: Rule) -> Option<Broken> {
-    Some(Broken { rule, grave: true })
+const fn grave(rule: Rule) -> Option<BrokenFieldRule> {
+    Some(BrokenFieldRule { rule, grave: true })
 }
 
-const fn light(rule: Rule) -> Option<Broken> {
-    Some(Broken { rule, grave: false })
+const fn light(rule: Rule) -> Option<BrokenFieldRule> {
+    Some(BrokenFieldRule { rule, grave: false })
 }
 
 /// A message prefix of gRPC whose first byte is no Compressed-Flag.
-pub(super) const NO_COMPRESSED_FLAG: Broken = Broken {
+pub(super) const NO_COMPRESSED_FLAG: BrokenFieldRule = BrokenFieldRule {
     rule: Rule::CompressedFlag,
     grave: true,
 };
 /// A compressed message, and no word of how.
-pub(super) const COMPRESSED_WITHOUT_ENCODING: Broken = Broken {
+pub(super) const COMPRESSED_WITHOUT_ENCODING: BrokenFieldRule = BrokenFieldRule {
     rule: Rule::CompressedWithoutEncoding,
     grave: true,
 };
@@ -73,7 +73,7 @@ const OF_REQUEST: &[&[u8]] = &[
 const OF_RESPONSE: &[&[u8]] = &[b":status"];
 
 /// The worst rule that the block breaks.
-pub(super) fn broken(block: &HeaderBlock, section: Section) -> Option<Broken> {
+pub(super) fn broken(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
     let trailing = match section {
         Section::Trailers { end_stream: false } => grave(Rule::TrailersWithoutEndStream),
         _ => None,
@@ -84,7 +84,7 @@ pub(super) fn broken(block: &HeaderBlock, section: Section) -> Option<Broken> {
         .or_else(|| of_grpc(block, section))
 }
 
-fn each_field(block: &HeaderBlock, section: Section) -> Option<Broken> {
+fn each_field(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
     let pseudo = match section {
         Section::Request => OF_REQUEST,
         Section::Informational | Section::Response { .. } => OF_RESPONSE,
@@ -124,7 +124,7 @@ fn each_field(block: &HeaderBlock, section: Section) -> Option<Broken> {
     None
 }
 
-fn of_name(name: &[u8]) -> Option<Broken> {
+fn of_name(name: &[u8]) -> Option<BrokenFieldRule> {
     let forbidden = |byte: u8| matches!(byte, 0..=0x20 | b':' | 0x7f..=0xff);
     if !name.is_empty() && !any(name, |byte| byte.is_ascii_uppercase() | forbidden(byte)) {
         return None;
@@ -140,7 +140,7 @@ fn any(bytes: &[u8], bad: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(false, |any, byte| any | bad(*byte))
 }
 
-fn of_connection(name: &[u8], field: &Field, section: Section) -> Option<Broken> {
+fn of_connection(name: &[u8], field: &Field, section: Section) -> Option<BrokenFieldRule> {
     let may_be = matches!(name.first(), Some(b'c' | b'k' | b'p' | b't' | b'u'));
     if may_be && CONNECTION_SPECIFIC.contains(&name) {
         return grave(Rule::ConnectionSpecificField);
@@ -158,7 +158,7 @@ fn of_connection(name: &[u8], field: &Field, section: Section) -> Option<Broken>
 }
 
 /// Pseudo-header fields that must be there.
-fn missing(block: &HeaderBlock, section: Section) -> Option<Broken> {
+fn missing(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
     let absent = |name: &[u8]| !block.has(name);
     if !block.complete {
         return None;
@@ -174,7 +174,7 @@ fn missing(block: &HeaderBlock, section: Section) -> Option<Broken> {
             } else {
                 absent(b":method") || absent(b":scheme") || absent(b":path")
             };
-            broken.then_some(Broken {
+            broken.then_some(BrokenFieldRule {
                 rule: Rule::PseudoFieldsOfRequest,
                 grave: true,
             })
@@ -185,7 +185,7 @@ fn missing(block: &HeaderBlock, section: Section) -> Option<Broken> {
 }
 
 /// What gRPC demands beyond HTTP/2.
-fn of_grpc(block: &HeaderBlock, section: Section) -> Option<Broken> {
+fn of_grpc(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
     let grpc = block
         .value(b"content-type")
         .is_some_and(|value| Media::of(value) == Media::Grpc);

@@ -9,7 +9,7 @@ use crate::limits;
 
 /// Ids that one endpoint opens.
 #[derive(Clone, Copy, Debug)]
-struct Opened {
+struct OpenedIds {
     /// The highest that was seen to be opened.
     highest: u32,
     /// Ids up to this one may have been opened out of sight.
@@ -18,9 +18,9 @@ struct Opened {
 
 /// The ids of one connection.
 #[derive(Clone, Debug)]
-pub(super) struct Ids {
-    client: Opened,
-    server: Opened,
+pub(super) struct ConnectionIds {
+    client: OpenedIds,
+    server: OpenedIds,
     /// Streams that ended lately.
     ended: VecDeque<StreamId>,
     /// The highest id that ended.
@@ -29,14 +29,14 @@ pub(super) struct Ids {
     skipped: VecDeque<(u32, u32)>,
 }
 
-impl Ids {
+impl ConnectionIds {
     /// `from_start`: the connection was seen from its first byte.
     pub(super) const fn new(from_start: bool) -> Self {
-        let opened = Opened {
+        let opened = OpenedIds {
             highest: 0,
             unseen_to: if from_start { 0 } else { u32::MAX },
         };
-        Ids {
+        ConnectionIds {
             client: opened,
             server: opened,
             ended: VecDeque::new(),
@@ -101,14 +101,14 @@ impl Ids {
             || (id <= self.highest_ended && self.ended.contains(&id))
     }
 
-    const fn of(&self, initiator: Endpoint) -> &Opened {
+    const fn of(&self, initiator: Endpoint) -> &OpenedIds {
         match initiator {
             Endpoint::Client => &self.client,
             Endpoint::Server => &self.server,
         }
     }
 
-    const fn of_mut(&mut self, initiator: Endpoint) -> &mut Opened {
+    const fn of_mut(&mut self, initiator: Endpoint) -> &mut OpenedIds {
         match initiator {
             Endpoint::Client => &mut self.client,
             Endpoint::Server => &mut self.server,
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn seen_from_the_start_lower_ids_are_over() {
-        let mut ids = Ids::new(true);
+        let mut ids = ConnectionIds::new(true);
         assert!(!ids.is_over(StreamId(9)));
         ids.on_open(StreamId(9));
         assert!(ids.is_over(StreamId(7)));
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn attached_late_lower_ids_may_be_alive_until_they_ended() {
-        let mut ids = Ids::new(false);
+        let mut ids = ConnectionIds::new(false);
         assert!(ids.may_be_unseen(StreamId(101)));
         ids.on_open(StreamId(101));
         assert!(ids.may_be_unseen(StreamId(99)));
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn after_a_gap_streams_may_have_been_opened_out_of_sight() {
-        let mut ids = Ids::new(true);
+        let mut ids = ConnectionIds::new(true);
         ids.on_open(StreamId(1));
         ids.on_end(StreamId(1));
         ids.on_loss(Endpoint::Client);
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn ids_that_were_passed_over_are_known_as_such_only_when_nothing_was_missed() {
-        let mut ids = Ids::new(true);
+        let mut ids = ConnectionIds::new(true);
         for id in [1, 3, 9] {
             ids.on_open(StreamId(id));
         }
@@ -179,7 +179,7 @@ mod tests {
         ids.on_loss(Endpoint::Client);
         ids.on_open(StreamId(99));
         assert!(!ids.was_skipped(StreamId(51)));
-        let mut ids = Ids::new(false);
+        let mut ids = ConnectionIds::new(false);
         ids.on_open(StreamId(99));
         assert!(!ids.was_skipped(StreamId(51)));
         ids.on_open(StreamId(105));
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_ended_streams_is_bounded() {
-        let mut ids = Ids::new(false);
+        let mut ids = ConnectionIds::new(false);
         for id in 0..10_000 {
             ids.on_end(StreamId(2 * id + 1));
         }

@@ -1,11 +1,11 @@
 //! How far request and response are (the vocabulary of the RST_STREAM decision table).
 
-use crate::stream::live::direction::Direction;
+use crate::stream::live::direction::StreamDirection;
 use crate::stream::record::{RequestPhase, ResponsePhase, Seen};
 use crate::stream::state::HalfState;
 
 /// How far the request is; None when unknown. `grpc`: the stream is gRPC.
-pub(super) fn of_request(request: &Direction, grpc: Seen<()>) -> Option<RequestPhase> {
+pub(super) fn of_request(request: &StreamDirection, grpc: Seen<()>) -> Option<RequestPhase> {
     match request.state {
         state if state.end_stream_sent() => Some(RequestPhase::Q2),
         HalfState::Open { .. } if grpc != Seen::Absent && request.messages.known() => {
@@ -22,7 +22,7 @@ pub(super) fn of_request(request: &Direction, grpc: Seen<()>) -> Option<RequestP
 }
 
 /// How far the response is; None when unknown.
-pub(super) fn of_response(response: &Direction, grpc: Seen<()>) -> Option<ResponsePhase> {
+pub(super) fn of_response(response: &StreamDirection, grpc: Seen<()>) -> Option<ResponsePhase> {
     match response.state {
         HalfState::Idle => Some(ResponsePhase::R0),
         state if state.end_stream_sent() => Some(ResponsePhase::R3),

@@ -13,7 +13,7 @@ const HALF: usize = limits::STORY_MOMENTS / 2;
 
 /// A DATA frame that is whole, or as far as it came.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Data {
+pub(super) struct DataMoment {
     /// When.
     pub(super) at: Timestamp,
     /// Who sent it.
@@ -34,7 +34,7 @@ pub(super) struct Data {
 
 /// One moment and, for DATA, the messages begun in it.
 #[derive(Clone, Debug)]
-struct Entry {
+struct StoryEntry {
     moment: Moment,
     n_begun: u32,
     first_size: Option<u32>,
@@ -43,15 +43,15 @@ struct Entry {
 /// What went by on one stream.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Story {
-    first: Vec<Entry>,
-    last: VecDeque<Entry>,
+    first: Vec<StoryEntry>,
+    last: VecDeque<StoryEntry>,
     n_left_out: u64,
 }
 
 impl Story {
     /// Records a frame other than DATA.
     pub(super) fn frame(&mut self, moment: Moment) {
-        self.push(Entry {
+        self.push(StoryEntry {
             moment,
             n_begun: 0,
             first_size: None,
@@ -59,7 +59,7 @@ impl Story {
     }
 
     /// Records a DATA frame: a moment of its own, or more of the last one.
-    pub(super) fn data(&mut self, data: Data) {
+    pub(super) fn data(&mut self, data: DataMoment) {
         let last = self.last.back_mut().or(self.first.last_mut());
         if let Some(entry) = last
             && entry.moment.frame == FrameKind::Data
@@ -86,7 +86,7 @@ impl Story {
             windows: data.windows,
             note: data.note.to_owned(),
         };
-        self.push(Entry {
+        self.push(StoryEntry {
             moment,
             n_begun: data.n_begun,
             first_size: data.first_size,
@@ -135,7 +135,7 @@ impl Story {
         moments
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: StoryEntry) {
         if self.first.len() < HALF {
             self.first.push(entry);
             return;
@@ -159,8 +159,8 @@ fn add_note(note: &mut String, more: &str) {
 mod tests {
     use super::*;
 
-    fn data(sender: Endpoint, bytes: u64, n_begun: u32) -> Data {
-        Data {
+    fn data(sender: Endpoint, bytes: u64, n_begun: u32) -> DataMoment {
+        DataMoment {
             at: Timestamp(bytes),
             sender,
             bytes,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::{
-    Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
-    OtherProtocol, SocketKey, Task, Timestamp, Unrecognised, What,
+    Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OtherProtocol,
+    ProtocolConfidence, SocketKey, Task, Timestamp, Unrecognised, What,
 };
 use h2trace_core::limits;
-use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
 
 use crate::parse::{Names, Node, fill, number};
@@ -111,7 +111,7 @@ impl Player {
     pub(crate) fn play(names: &Names, body: &[Node], end: usize) -> Player {
         let watched = names.iter().find(|(name, _)| name == "watched");
         let watch = Watch::of(watched.map_or("client", |(_, value)| value));
-        let settings = Settings {
+        let settings = PipelineSettings {
             shown: Arc::new(Shown::default()),
             names: Box::new(NoNames),
         };
@@ -246,8 +246,8 @@ impl Player {
         let offset = watched.offsets[direction.index()];
         watched.offsets[direction.index()] += u64::from(run.total);
         let confidence = match watched.from_start {
-            true => Confidence::Preface,
-            false => Confidence::Plausible,
+            true => ProtocolConfidence::Preface,
+            false => ProtocolConfidence::Plausible,
         };
         let bytes = Bytes {
             direction,

@@ -13,14 +13,14 @@ use h2trace_core::limits;
 
 use super::flow::{Flow, Placed};
 use super::process::EndNote;
-use super::reassembly::Counts;
+use super::reassembly::CaptureCounts;
 use super::tcp::Segment;
 use speech::{Piece, Speech};
 
 /// Where events go, and what is counted on the way.
 pub(in crate::capture) struct Out<'a> {
     pub(in crate::capture) take: &'a mut dyn FnMut(&Event<'_>),
-    pub(in crate::capture) counts: &'a mut Counts,
+    pub(in crate::capture) counts: &'a mut CaptureCounts,
     /// Space for the wire form of segments.
     pub(in crate::capture) encoded: &'a mut Vec<u8>,
 }

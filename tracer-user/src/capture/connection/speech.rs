@@ -1,7 +1,7 @@
 //! What a connection speaks, and its bytes as events once that is known.
 
 use h2trace_core::event::{
-    Boundary, Bytes, Confidence, Direction, Event, OtherProtocol, Timestamp, What,
+    Boundary, Bytes, Direction, Event, OtherProtocol, ProtocolConfidence, Timestamp, What,
 };
 use h2trace_core::limits;
 
@@ -49,10 +49,10 @@ pub(super) enum Speech {
         len: usize,
     },
     /// HTTP/1.1 with a request for h2c; the server's answer is being collected.
-    Asked { answer: Vec<u8> },
+    Requested { answer: Vec<u8> },
     /// HTTP/2, or frames are searched for.
     Followed {
-        confidence: Confidence,
+        confidence: ProtocolConfidence,
         /// After an upgrade: the client's bytes before its preface, which still belong to HTTP/1.1.
         before_preface: Option<Vec<u8>>,
         /// The server's first bytes after an upgrade are at a frame boundary.
@@ -88,7 +88,7 @@ impl Connection {
                     *len > limits::CAPTURE_UNDECIDED || held.len() > limits::CAPTURE_UNDECIDED_RUNS;
                 self.decide(full, out);
             }
-            Speech::Asked { answer } => {
+            Speech::Requested { answer } => {
                 if direction == Direction::Tx {
                     // The body of the request.
                     return;
@@ -119,14 +119,14 @@ impl Connection {
 
     /// The server has answered a request for h2c: `head` bytes of header section.
     fn answered(&mut self, at: Timestamp, head: Option<usize>, out: &mut Out<'_>) {
-        let Speech::Asked { answer } = &mut self.speech else {
+        let Speech::Requested { answer } = &mut self.speech else {
             return;
         };
         let answer = std::mem::take(answer);
         let head = head.and_then(|head| answer.get(..head)).unwrap_or(&answer);
         self.speech = if head.starts_with(b"HTTP/1.1 101") {
             Speech::Followed {
-                confidence: Confidence::Tentative,
+                confidence: ProtocolConfidence::Tentative,
                 before_preface: Some(Vec::new()),
                 after_upgrade: true,
             }
@@ -159,14 +159,14 @@ impl Connection {
             Verdict::Http1 { first } => {
                 self.open(out);
                 if asks_for_h2c(&first) {
-                    self.speech = Speech::Asked { answer: Vec::new() };
+                    self.speech = Speech::Requested { answer: Vec::new() };
                 }
                 self.unrecognised(Direction::Tx, OtherProtocol::Http1, &first, at, out);
             }
             Verdict::Frames { preface, skip } => {
-                let mut confidence = Confidence::Tentative;
+                let mut confidence = ProtocolConfidence::Tentative;
                 if let Some(direction) = preface {
-                    confidence = Confidence::Preface;
+                    confidence = ProtocolConfidence::Preface;
                     if direction == Direction::Rx {
                         // Without SYN the client's end was a guess, and it was wrong.
                         self.client = 1 - self.client;
@@ -203,12 +203,12 @@ impl Connection {
     /// Nothing more will come: what is undecided is decided, what was never proven is told.
     pub(super) fn decide_at_the_end(&mut self, out: &mut Out<'_>) {
         self.decide(true, out);
-        if let Speech::Asked { .. } = self.speech {
+        if let Speech::Requested { .. } = self.speech {
             let at = self.last_at;
             self.answered(at, None, out);
         }
         if let Speech::Followed {
-            confidence: Confidence::Tentative,
+            confidence: ProtocolConfidence::Tentative,
             ..
         } = self.speech
         {
@@ -222,7 +222,7 @@ impl Connection {
     /// connection is worth following.
     fn answered_otherwise(&mut self, at: Timestamp, bytes: &[u8], out: &mut Out<'_>) -> bool {
         let Speech::Followed {
-            confidence: Confidence::Preface,
+            confidence: ProtocolConfidence::Preface,
             before_preface: None,
             after_upgrade: false,
         } = self.speech
@@ -269,7 +269,7 @@ impl Connection {
                 return;
             };
             *before_preface = None;
-            *confidence = Confidence::Preface;
+            *confidence = ProtocolConfidence::Preface;
             let end = piece.offset + piece.bytes.len() as u64;
             let rest = Piece {
                 offset: end.saturating_sub(rest.len() as u64),
@@ -287,7 +287,7 @@ impl Connection {
         &self,
         direction: Direction,
         piece: Piece<'_>,
-        (boundary, confidence): (Boundary, Confidence),
+        (boundary, confidence): (Boundary, ProtocolConfidence),
         out: &mut Out<'_>,
     ) {
         let shift = self.shift.get(direction.index()).copied().unwrap_or(0);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use h2trace_core::connection::{ConnectionEnd, Endpoint};
 use h2trace_core::event::{OtherProtocol, Timestamp};
 use h2trace_core::pipeline::{
-    FrameSeen, Frames, NoNames, Output, Pipeline, Protocol, Settings, Sink,
+    FrameSeen, Frames, NoNames, Output, Pipeline, PipelineSettings, Protocol, Sink,
 };
 use h2trace_core::stream::record::{Outcome, StreamRecord};
 use h2trace_core::stream::table::Shown;
@@ -20,7 +20,7 @@ use super::build::{
     pcap_of_nanoseconds, section,
 };
 use super::recognise::PREFACE;
-use super::{Capture, CaptureError, Counts, Reassembly};
+use super::{Capture, CaptureCounts, CaptureError, Reassembly};
 
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -35,16 +35,16 @@ impl Sink for Collected {
 }
 
 /// What a replay said.
-struct Replayed {
+struct ReplayedFile {
     out: Vec<Output>,
-    counts: Counts,
+    counts: CaptureCounts,
     error: Option<CaptureError>,
 }
 
-fn replay(file: &[u8]) -> Replayed {
+fn replay(file: &[u8]) -> ReplayedFile {
     let mut out = Collected::default();
     let mut reassembly = Reassembly::new(None);
-    let settings = Settings {
+    let settings = PipelineSettings {
         shown: Arc::new(Shown::default()),
         names: Box::new(NoNames),
     };
@@ -70,14 +70,14 @@ fn replay(file: &[u8]) -> Replayed {
     }
     reassembly.finish(&mut |event| pipeline.handle(event, &mut out));
     pipeline.finish(last_at, &mut out);
-    Replayed {
+    ReplayedFile {
         out: out.0,
         counts: *reassembly.counts(),
         error,
     }
 }
 
-impl Replayed {
+impl ReplayedFile {
     fn frames(&self) -> Vec<&FrameSeen> {
         let frames = self.out.iter().filter_map(|output| match output {
             Output::Frame { frame, .. } => Some(&**frame),
@@ -244,7 +244,7 @@ fn add_call(talk: &mut Talk) {
     talk.ack(CLIENT);
 }
 
-fn assert_whole_call(replayed: &Replayed, name: &str) {
+fn assert_whole_call(replayed: &ReplayedFile, name: &str) {
     assert!(replayed.error.is_none(), "{name}: {:?}", replayed.error);
     assert_eq!(replayed.told(), FRAMES_OF_A_CALL, "{name}");
     assert_eq!(replayed.outcomes(), [Outcome::Ok], "{name}");
@@ -267,7 +267,7 @@ fn behind(frames: &[Frame], before: &[u8]) -> Vec<Frame> {
 }
 
 /// A call whose bytes go in many segments, and what then happens to the segments.
-fn segmented(len: usize, change: impl FnOnce(&mut Vec<Frame>)) -> Replayed {
+fn segmented(len: usize, change: impl FnOnce(&mut Vec<Frame>)) -> ReplayedFile {
     let mut talk = Talk::new();
     talk.handshake();
     let n_before = talk.frames.len();

@@ -8,7 +8,7 @@ use h2trace_core::stream::table::Shown;
 
 use super::{HeaderArgs, KubernetesArgs};
 use crate::kernel::{Options, RING_BYTES};
-use crate::session::live::Settings;
+use crate::session::live::TraceSettings;
 use crate::session::scope::Scope;
 
 const MIB: u32 = 1024 * 1024;
@@ -45,8 +45,8 @@ impl CommonArgs {
     ///
     /// # Errors
     /// A header name is none, or carries a credential.
-    pub fn settings(&self, scope: &Scope) -> anyhow::Result<Settings> {
-        Ok(Settings {
+    pub fn settings(&self, scope: &Scope) -> anyhow::Result<TraceSettings> {
+        Ok(TraceSettings {
             options: Options {
                 filter: scope.filter.clone(),
                 ring_bytes: self.ring_mib * MIB,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::session::output::say;
-use crate::workload::kubernetes::{self, Mode, Settings, Source};
+use crate::workload::kubernetes::{self, Mode, PodSource, Settings};
 
 /// Who names pods.
 #[derive(Args, Clone, Debug, Default)]
@@ -74,7 +74,7 @@ impl KubernetesArgs {
     ///
     /// # Errors
     /// Who is to name pods cannot be asked.
-    pub fn start(&self) -> anyhow::Result<Option<Source>> {
+    pub fn start(&self) -> anyhow::Result<Option<PodSource>> {
         let pods = kubernetes::start(&self.settings())?;
         if let Some(source) = pods.as_ref().filter(|source| source.asks_api())
             && self.node_name.is_none()

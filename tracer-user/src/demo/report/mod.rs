@@ -38,7 +38,7 @@ pub(super) struct Scene<'a> {
 }
 
 /// The text, and whether h2trace named exactly the calls that failed.
-pub(super) struct Report {
+pub(super) struct DemoReport {
     /// Lines to print.
     pub(super) lines: Vec<String>,
     /// h2trace's calls are the client's.
@@ -46,7 +46,7 @@ pub(super) struct Report {
 }
 
 /// Writes the report.
-pub(super) fn write(scene: &Scene<'_>) -> Report {
+pub(super) fn write(scene: &Scene<'_>) -> DemoReport {
     let mut out = Vec::new();
     setting(&mut out, scene);
     statements(&mut out, scene);
@@ -64,7 +64,7 @@ pub(super) fn write(scene: &Scene<'_>) -> Report {
                 .to_owned(),
         );
     }
-    Report { lines: out, agrees }
+    DemoReport { lines: out, agrees }
 }
 
 fn setting(out: &mut Vec<String>, scene: &Scene<'_>) {

@@ -14,7 +14,7 @@ use h2trace_core::stream::record::{
 use h2trace_core::stream::user_agent::UserAgent;
 
 use super::*;
-use crate::demo::part::{Call, ClientReport, PREFIX, ProxyReport, ServerReport};
+use crate::demo::part::{Call, ClientReport, PREFIX, ProxyTotals, ServerReport};
 
 const WHOLE: u64 = (PREFIX + RESPONSE_MESSAGE) as u64;
 
@@ -282,7 +282,7 @@ fn said(n: u32, failed: &[u32]) -> ChildReports {
         .collect();
     ChildReports {
         client: ClientReport { calls },
-        proxy: ProxyReport {
+        proxy: ProxyTotals {
             requests: n,
             upstream_ok: n,
         },

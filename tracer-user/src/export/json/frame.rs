@@ -22,7 +22,7 @@ pub(super) struct FrameLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     continuations: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    fields: Option<Vec<Field<'a>>>,
+    fields: Option<Vec<HeaderField<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     promised_stream_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub(super) struct FrameLine<'a> {
 }
 
 #[derive(Serialize)]
-struct Field<'a> {
+struct HeaderField<'a> {
     name: Option<&'a str>,
     value: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -93,8 +93,8 @@ impl<'a> FrameLine<'a> {
     }
 }
 
-fn field(field: &FieldSeen) -> Field<'_> {
-    Field {
+fn field(field: &FieldSeen) -> HeaderField<'_> {
+    HeaderField {
         name: field.name.as_deref(),
         value: field.value.as_deref(),
         unseen: field.unseen,

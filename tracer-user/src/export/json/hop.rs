@@ -24,8 +24,8 @@ pub(super) struct HopLine<'a> {
     #[serde(flatten)]
     facts: HopFacts<'a>,
     /// None: it was not seen.
-    downstream: Option<Side<'a>>,
-    upstream: Vec<Side<'a>>,
+    downstream: Option<SideFields<'a>>,
+    upstream: Vec<SideFields<'a>>,
     findings: Vec<&'static str>,
 }
 
@@ -33,8 +33,8 @@ pub(super) struct HopLine<'a> {
 #[derive(Serialize)]
 pub(super) struct HopFacts<'a> {
     proxy: Proxy<'a>,
-    client: Option<Process<'a>>,
-    server: Option<Process<'a>>,
+    client: Option<ProcessFields<'a>>,
+    server: Option<ProcessFields<'a>>,
     join: Option<JoinFields>,
     /// Why it stands alone.
     alone: Option<&'static str>,
@@ -50,7 +50,7 @@ pub(super) struct HopFacts<'a> {
     end_stream_lag_ms: Option<f64>,
     end_stream_came: Option<bool>,
     blocked_ms: Option<f64>,
-    codes: Codes,
+    codes: CodesFields,
     symptoms: Vec<&'static str>,
 }
 
@@ -67,7 +67,7 @@ struct Proxy<'a> {
 }
 
 #[derive(Serialize)]
-struct Process<'a> {
+struct ProcessFields<'a> {
     pid: Option<u32>,
     comm: Option<&'a str>,
     #[serde(serialize_with = "shown")]
@@ -83,7 +83,7 @@ struct JoinFields {
 }
 
 #[derive(Serialize)]
-struct Codes {
+struct CodesFields {
     to_client: Translation,
     to_server: Translation,
 }
@@ -95,7 +95,7 @@ struct Translation {
 }
 
 #[derive(Serialize)]
-struct Side<'a> {
+struct SideFields<'a> {
     conn: u64,
     stream_id: u32,
     join: Option<JoinFields>,
@@ -140,9 +140,9 @@ fn process(info: &ConnectionInfo) -> (Option<u32>, Option<&str>) {
 }
 
 /// Who is at the other end: the process, when that end is followed too.
-fn other_end(end: &HopEnd) -> Process<'_> {
+fn other_end(end: &HopEnd) -> ProcessFields<'_> {
     let (pid, comm) = end.peer.as_deref().map_or((None, None), process);
-    Process {
+    ProcessFields {
         pid,
         comm,
         address: &end.info.peer,
@@ -200,7 +200,7 @@ impl<'a> HopFacts<'a> {
             end_stream_lag_ms: lag.map(ms),
             end_stream_came,
             blocked_ms: hop.blocked_ns().map(ms),
-            codes: Codes {
+            codes: CodesFields {
                 to_client: translation(to_client),
                 to_server: translation(to_server),
             },
@@ -236,7 +236,7 @@ impl<'a> HopFacts<'a> {
             end_stream_lag_ms: None,
             end_stream_came: None,
             blocked_ms: None,
-            codes: Codes {
+            codes: CodesFields {
                 to_client: nothing(reset.map(|reset| reset.code.0)),
                 to_server: Translation {
                     received: None,
@@ -277,8 +277,8 @@ impl<'a> HopLine<'a> {
     }
 }
 
-fn side_alone(clock: WallClock, of: &HopStream<HopEnd>) -> Side<'_> {
-    Side {
+fn side_alone(clock: WallClock, of: &HopStream<HopEnd>) -> SideFields<'_> {
+    SideFields {
         conn: of.record.connection.0,
         stream_id: of.record.stream_id.0,
         join: None,
@@ -286,8 +286,8 @@ fn side_alone(clock: WallClock, of: &HopStream<HopEnd>) -> Side<'_> {
     }
 }
 
-fn side(clock: WallClock, attempt: &Attempt<HopEnd>) -> Side<'_> {
-    Side {
+fn side(clock: WallClock, attempt: &Attempt<HopEnd>) -> SideFields<'_> {
+    SideFields {
         conn: attempt.connection.0,
         stream_id: attempt.stream_id.0,
         join: Some(join(attempt.join)),

@@ -113,7 +113,7 @@ fn seen(value: Seen<()>) -> Option<bool> {
 
 /// A line of type `connection`.
 #[derive(Serialize)]
-pub(super) struct Connection<'a> {
+pub(super) struct ConnectionLine<'a> {
     #[serde(flatten)]
     head: Head,
     event: &'static str,
@@ -140,7 +140,7 @@ struct GoAwayFields {
     reason: &'static str,
 }
 
-impl<'a> Connection<'a> {
+impl<'a> ConnectionLine<'a> {
     fn new(clock: WallClock, event: &'static str, info: &'a ConnectionInfo, at: Timestamp) -> Self {
         Self {
             head: Head::new("connection", clock, at),

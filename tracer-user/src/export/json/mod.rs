@@ -14,7 +14,7 @@ use serde::Serialize;
 use self::diagnosis::DiagnosisLine;
 use self::frame::FrameLine;
 use self::hop::HopLine;
-use self::line::{Connection, FindingLine, LossLine, Stream};
+use self::line::{ConnectionLine, FindingLine, LossLine, Stream};
 use self::summary::SummaryLine;
 use super::clock::WallClock;
 use super::tally::Summary;
@@ -114,7 +114,7 @@ impl Sink for Json {
     fn accept(&mut self, output: &Output) {
         match output {
             Output::Connection(info) => {
-                let line = Connection::seen(self.clock, info);
+                let line = ConnectionLine::seen(self.clock, info);
                 self.line(&line);
             }
             Output::ConnectionEnded {
@@ -123,11 +123,11 @@ impl Sink for Json {
                 at,
                 open_streams,
             } => {
-                let line = Connection::ended(self.clock, info, *why, *at, *open_streams);
+                let line = ConnectionLine::ended(self.clock, info, *why, *at, *open_streams);
                 self.line(&line);
             }
             Output::GoAway { info, go_away } => {
-                let line = Connection::go_away(self.clock, info, go_away);
+                let line = ConnectionLine::go_away(self.clock, info, go_away);
                 self.line(&line);
             }
             Output::StreamOpened { .. } => {}

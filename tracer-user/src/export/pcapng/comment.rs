@@ -7,7 +7,7 @@ use h2trace_core::connection::Endpoint;
 use h2trace_core::event::{Opened, Process};
 use h2trace_core::pipeline::ConnectionInfo;
 
-use super::Counts;
+use super::RecordingCounts;
 use crate::capture::{EndNote, whose};
 use crate::unit::count;
 
@@ -64,7 +64,7 @@ pub(super) fn finding(info: &ConnectionInfo, finding: &Finding) -> String {
 }
 
 /// What the file lacks, at its end.
-pub(super) fn end(counts: &Counts, lost: u64) -> String {
+pub(super) fn end(counts: &RecordingCounts, lost: u64) -> String {
     if counts.missing_bytes == 0 && counts.beyond_size == 0 && lost == 0 {
         return "h2trace: nothing is missing".to_owned();
     }

@@ -7,7 +7,7 @@ use h2trace_core::connection::{ConnectionId, Endpoint};
 use h2trace_core::event::{Address, Direction, Opened, SocketKey, Timestamp};
 use h2trace_core::pipeline::ConnectionInfo;
 
-use super::segment::{Segment, flag};
+use super::segment::{NewSegment, flag};
 
 /// The side that is observed: it sends [`Direction::Tx`].
 pub(super) const OWNER: usize = 0;
@@ -44,7 +44,7 @@ struct Side {
 
 /// What the kernel or the peer said of the end, and that waits until everything before it is written.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct PendingEnd {
     /// The peer's FIN came; what it stands behind may not have been read yet.
     pub(super) peer_fin: bool,
     /// One side broke it off then.
@@ -70,7 +70,7 @@ pub(super) struct Conversation {
     pub(super) over: bool,
     /// No time of a packet lies before that of an earlier one.
     pub(super) last_at: Timestamp,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: PendingEnd,
     /// HTTP/1.1 bytes, told before it is known whether HTTP/2 follows.
     pub(super) before: Vec<(Timestamp, Direction, Vec<u8>)>,
     /// Keys of its packets that wait in the queue.
@@ -121,7 +121,7 @@ impl Conversation {
             written: false,
             over: false,
             last_at: opened_at,
-            waiting: Waiting::default(),
+            waiting: PendingEnd::default(),
             before: Vec::new(),
             queued: BTreeSet::new(),
             comments: Vec::new(),
@@ -277,7 +277,7 @@ impl Conversation {
     }
 
     fn packet(&self, side: usize, flags: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
-        Segment {
+        NewSegment {
             from: self.address(side),
             to: self.address(1 - side),
             sequence,

@@ -55,7 +55,7 @@ const SERVER_PORTS_MAX: usize = 8;
 
 /// What went into the file, and what did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct RecordingCounts {
     /// Connections with at least one packet.
     pub connections: u64,
     /// Packets.
@@ -87,7 +87,7 @@ pub struct Taken {
 
 /// How to record.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct RecordingSettings {
     /// Turns the kernel's times into wall times.
     pub clock: WallClock,
     /// The least bad verdict that is worth a comment.
@@ -102,7 +102,7 @@ struct Socket {
     named: bool,
 }
 
-struct Packet {
+struct PendingPacket {
     conversation: u64,
     bytes: Vec<u8>,
     payload: u64,
@@ -111,12 +111,12 @@ struct Packet {
 
 /// Makes the file.
 pub struct Recorder {
-    settings: Settings,
+    settings: RecordingSettings,
     sockets: Table<Socket>,
     conversations: HashMap<u64, Conversation>,
     pairing: Pairing,
     ids: HashMap<ConnectionId, u64>,
-    queue: BTreeMap<(Timestamp, u64), Packet>,
+    queue: BTreeMap<(Timestamp, u64), PendingPacket>,
     /// Bytes of the queue.
     waiting: usize,
     /// Conversations with a reset that waits, in the order of its time.
@@ -130,13 +130,13 @@ pub struct Recorder {
     written: u64,
     full: bool,
     server_ports: BTreeSet<u16>,
-    counts: Counts,
+    counts: RecordingCounts,
 }
 
 impl Recorder {
     /// A file that begins now: its head is ready to be taken.
     #[must_use]
-    pub fn new(settings: Settings) -> Recorder {
+    pub fn new(settings: RecordingSettings) -> Recorder {
         let mut recorder = Recorder {
             settings,
             sockets: Table::new(limits::CONNECTIONS),
@@ -154,7 +154,7 @@ impl Recorder {
             written: 0,
             full: false,
             server_ports: BTreeSet::new(),
-            counts: Counts::default(),
+            counts: RecordingCounts::default(),
         };
         let head = &mut recorder.ready.bytes;
         block::section(head, comment::APPLICATION, "Linux", comment::SECTION);
@@ -165,7 +165,7 @@ impl Recorder {
 
     /// What went into the file so far.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> RecordingCounts {
         self.counts
     }
 
@@ -437,7 +437,7 @@ impl Recorder {
         conversation.queued.insert(key);
         let comments = std::mem::take(&mut conversation.comments);
         self.waiting = self.waiting.saturating_add(bytes.len());
-        let packet = Packet {
+        let packet = PendingPacket {
             conversation: number,
             bytes,
             payload,

@@ -31,7 +31,7 @@ const IPV4_HEADER: usize = 20;
 
 /// One segment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Segment<'a> {
+pub(super) struct NewSegment<'a> {
     pub(super) from: SocketAddr,
     pub(super) to: SocketAddr,
     pub(super) sequence: u32,
@@ -41,7 +41,7 @@ pub(super) struct Segment<'a> {
     pub(super) payload: &'a [u8],
 }
 
-impl Segment<'_> {
+impl NewSegment<'_> {
     /// The IP packet, its checksums right.
     pub(super) fn packet(&self) -> Vec<u8> {
         let tcp = self.tcp();
@@ -174,7 +174,7 @@ mod tests {
             ("[::1]:40000", "[::1]:50051"),
         ] {
             for flags in [flag::SYN, flag::ACK | flag::PSH] {
-                let segment = Segment {
+                let segment = NewSegment {
                     from: from.parse().unwrap(),
                     to: to.parse().unwrap(),
                     sequence: 0xffff_fff0,

@@ -70,13 +70,13 @@ pub struct Scrape {
 }
 
 /// A page of metrics on its way to a scraper.
-struct Page {
+struct MetricsPage {
     text: Vec<u8>,
     /// Given back when the page has been read.
     _permit: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Page {
+impl AsRef<[u8]> for MetricsPage {
     fn as_ref(&self) -> &[u8] {
         &self.text
     }
@@ -93,7 +93,7 @@ impl Scrape {
             self.refused.inc();
             return Ok(None);
         };
-        let page = Page {
+        let page = MetricsPage {
             text: self.encode(drain_age)?,
             _permit: permit,
         };
@@ -215,7 +215,7 @@ impl Exporter {
     ///
     /// # Errors
     /// A name or label of the table is not valid, or it is shown already.
-    pub fn show_pods(&self, source: crate::workload::kubernetes::Source) -> anyhow::Result<()> {
+    pub fn show_pods(&self, source: crate::workload::kubernetes::PodSource) -> anyhow::Result<()> {
         pods::PodSeries::register(&self.scrape.registry, source, &self.vectors.limit_hits)
     }
 

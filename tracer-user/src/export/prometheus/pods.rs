@@ -6,12 +6,12 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::export::metrics::{self, Metric};
-use crate::workload::kubernetes::Source;
+use crate::workload::kubernetes::PodSource;
 use crate::workload::kubernetes::state::{PodNameSource, Reason};
 
 /// The series of one source.
 pub(super) struct PodSeries {
-    source: Source,
+    source: PodSource,
     pods: IntGauge,
     waiting: IntGauge,
     told: IntGaugeVec,
@@ -26,7 +26,7 @@ impl PodSeries {
     /// Shows `source` from now on.
     pub(super) fn register(
         registry: &Registry,
-        source: Source,
+        source: PodSource,
         limit_hits: &IntCounterVec,
     ) -> anyhow::Result<()> {
         let options = |metric: Metric| Opts::new(metric.name, metric.help);

@@ -43,11 +43,11 @@ pub(super) struct SandboxMetadata {
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Containers {
     #[prost(message, repeated, tag = "1")]
-    pub(super) containers: Vec<Container>,
+    pub(super) containers: Vec<RuntimeContainer>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Container {
+pub(super) struct RuntimeContainer {
     #[prost(string, tag = "1")]
     pub(super) id: String,
     #[prost(string, tag = "2")]
@@ -73,11 +73,11 @@ pub(super) struct StatusOf {
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct StatusIs {
     #[prost(message, optional, tag = "1")]
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<SandboxStatus>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Status {
+pub(super) struct SandboxStatus {
     #[prost(message, optional, tag = "5")]
     pub(super) network: Option<Network>,
     #[prost(message, optional, tag = "6")]
@@ -89,11 +89,11 @@ pub(super) struct Network {
     #[prost(string, tag = "1")]
     pub(super) ip: String,
     #[prost(message, repeated, tag = "2")]
-    pub(super) additional: Vec<Ip>,
+    pub(super) additional: Vec<SandboxIp>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Ip {
+pub(super) struct SandboxIp {
     #[prost(string, tag = "1")]
     pub(super) ip: String,
 }

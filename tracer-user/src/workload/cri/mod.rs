@@ -33,7 +33,7 @@ const OWN_LABELS: &str = "io.kubernetes.";
 
 /// Asks the container runtime.
 #[derive(Debug)]
-pub(super) struct Runtime {
+pub(super) struct RuntimeClient {
     socket: Option<PathBuf>,
     node: String,
     /// What was asked of each sandbox once: it does not change.
@@ -46,9 +46,9 @@ struct Addresses {
     host_network: bool,
 }
 
-impl Runtime {
-    pub(super) fn new(socket: Option<PathBuf>, node: &str) -> Runtime {
-        Runtime {
+impl RuntimeClient {
+    pub(super) fn new(socket: Option<PathBuf>, node: &str) -> RuntimeClient {
+        RuntimeClient {
             socket,
             node: node.to_owned(),
             networks: HashMap::new(),

@@ -4,7 +4,8 @@ use prost::Message as _;
 use tokio::net::UnixListener;
 
 use super::messages::{
-    ContainerMetadata, Ip, Linux, NamespaceOptions, Namespaces, Network, SandboxMetadata, Status,
+    ContainerMetadata, Linux, NamespaceOptions, Namespaces, Network, SandboxIp, SandboxMetadata,
+    SandboxStatus,
 };
 use super::*;
 
@@ -41,7 +42,7 @@ fn answer(path: &str, asked: &[u8]) -> Option<Vec<u8>> {
                 ("c2", "s1", "envoy"),
                 ("c3", "s2", "app"),
             ]
-            .map(|(id, sandbox_id, name)| messages::Container {
+            .map(|(id, sandbox_id, name)| messages::RuntimeContainer {
                 id: id.into(),
                 sandbox_id: sandbox_id.into(),
                 metadata: Some(ContainerMetadata { name: name.into() }),
@@ -53,7 +54,7 @@ fn answer(path: &str, asked: &[u8]) -> Option<Vec<u8>> {
             let of = StatusOf::decode(asked).unwrap().sandbox_id;
             let network = Network {
                 ip: "10.0.0.7".into(),
-                additional: vec![Ip {
+                additional: vec![SandboxIp {
                     ip: "fd00::7".into(),
                 }],
             };
@@ -63,7 +64,7 @@ fn answer(path: &str, asked: &[u8]) -> Option<Vec<u8>> {
                 }),
             };
             StatusIs {
-                status: Some(Status {
+                status: Some(SandboxStatus {
                     network: (of == "s1").then_some(network),
                     linux: Some(Linux {
                         namespaces: Some(namespaces),
@@ -121,7 +122,7 @@ async fn pods_that_run_come_with_containers_labels_and_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("runtime.sock");
     let server = tokio::spawn(serve(UnixListener::bind(&socket).unwrap(), "0"));
-    let mut runtime = Runtime::new(Some(socket.clone()), "n1");
+    let mut runtime = RuntimeClient::new(Some(socket.clone()), "n1");
     assert_eq!(runtime.socket().as_deref(), Some(socket.as_path()));
     let pods = runtime.pods(&socket, false).await.unwrap();
     assert!(pods.iter().all(|pod| pod.addresses.is_empty()));
@@ -158,7 +159,7 @@ async fn pods_that_run_come_with_containers_labels_and_addresses() {
 async fn runtime_that_cannot_be_asked_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("runtime.sock");
-    let mut runtime = Runtime::new(Some(socket.clone()), "n1");
+    let mut runtime = RuntimeClient::new(Some(socket.clone()), "n1");
     let trouble = runtime.pods(&socket, false).await.unwrap_err();
     assert!(trouble.said.contains("runtime.sock"), "{trouble}");
     let server = tokio::spawn(serve(UnixListener::bind(&socket).unwrap(), "12"));

@@ -3,7 +3,7 @@
 use anyhow::bail;
 
 use super::state::{Reason, Trouble};
-use super::{Mode, Settings, Source};
+use super::{Mode, PodSource, Settings};
 use crate::workload::cgroup;
 use crate::workload::pod::Pod;
 
@@ -14,7 +14,7 @@ pub const NOBODY: &str = "this h2trace does not know pods: it is built without k
 #[derive(Clone, Debug)]
 pub(super) enum Access {}
 
-impl Source {
+impl PodSource {
     /// The pod of this name: nobody is asked.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Source {
 ///
 /// # Errors
 /// [`NOBODY`], where somebody is to be asked explicitly.
-pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
+pub fn start(settings: &Settings) -> anyhow::Result<Option<PodSource>> {
     let is_asked_for = match settings.mode {
         Mode::Off => false,
         Mode::Auto => settings.kubeconfig.is_some() || settings.cri_socket.is_some(),

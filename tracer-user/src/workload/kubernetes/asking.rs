@@ -7,9 +7,9 @@ use anyhow::{Context as _, bail};
 
 use super::access::Access;
 use super::state::State;
-use super::{Mode, Settings, Source, naming, watch};
+use super::{Mode, PodSource, Settings, naming, watch};
 use crate::workload::cgroup;
-use crate::workload::cri::Runtime;
+use crate::workload::cri::RuntimeClient;
 use crate::workload::pods::Pods;
 use crate::workload::waiting::Waiting;
 
@@ -29,11 +29,11 @@ pub(super) struct TaskContext {
 ///
 /// # Errors
 /// What is asked for explicitly cannot be used. What may come later (an API server, a role) is waited for.
-pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
+pub fn start(settings: &Settings) -> anyhow::Result<Option<PodSource>> {
     let access = match asked(settings)? {
-        Asked::Nobody => return Ok(None),
-        Asked::Runtime => None,
-        Asked::ApiServer(access) => Some(access),
+        NameProvider::Nobody => return Ok(None),
+        NameProvider::Runtime => None,
+        NameProvider::ApiServer(access) => Some(access),
     };
     let node = node_name(settings);
     let shared = TaskContext {
@@ -42,7 +42,7 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<Source>> {
         waiting: Arc::default(),
     };
     let (alive, gone) = tokio::sync::watch::channel(());
-    let source = Source {
+    let source = PodSource {
         pods: Arc::clone(&shared.pods),
         state: Arc::clone(&shared.state),
         waiting: Arc::clone(&shared.waiting),
@@ -80,7 +80,7 @@ async fn run(
         if mode == Mode::Told {
             return naming::nobody(&shared).await;
         }
-        let (runtime, must) = (Runtime::new(socket, &node), mode == Mode::Cri);
+        let (runtime, must) = (RuntimeClient::new(socket, &node), mode == Mode::Cri);
         naming::run(runtime, access.is_some(), must, &shared).await;
     };
     tokio::select! {
@@ -92,7 +92,7 @@ async fn run(
 }
 
 /// Who is asked for pods.
-enum Asked {
+enum NameProvider {
     /// Nobody.
     Nobody,
     /// The container runtime alone, or whoever tells them without being asked.
@@ -102,7 +102,7 @@ enum Asked {
 }
 
 /// Who is to be asked.
-fn asked(settings: &Settings) -> anyhow::Result<Asked> {
+fn asked(settings: &Settings) -> anyhow::Result<NameProvider> {
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let configured = settings.kubeconfig.as_deref();
     if let Some(path) = configured
@@ -118,18 +118,18 @@ fn asked(settings: &Settings) -> anyhow::Result<Asked> {
         .map(|path| Access::Kubeconfig(path.to_owned()))
         .or_else(|| in_pod.then_some(Access::ServiceAccount));
     Ok(match (settings.mode, api) {
-        (Mode::Cri | Mode::Told, _) => Asked::Runtime,
-        (Mode::Api | Mode::Auto, Some(access)) => Asked::ApiServer(access),
+        (Mode::Cri | Mode::Told, _) => NameProvider::Runtime,
+        (Mode::Api | Mode::Auto, Some(access)) => NameProvider::ApiServer(access),
         (Mode::Api, None) => bail!(
             "nothing says where the API server is (run h2trace in a pod, or give --kubeconfig PATH)"
         ),
         // Cgroups of pods alone are no node: they may be left from one.
         (Mode::Auto, None)
-            if settings.cri_socket.is_some() || cgroup::has_pods() && Runtime::is_there() =>
+            if settings.cri_socket.is_some() || cgroup::has_pods() && RuntimeClient::is_there() =>
         {
-            Asked::Runtime
+            NameProvider::Runtime
         }
-        (Mode::Off, _) | (Mode::Auto, None) => Asked::Nobody,
+        (Mode::Off, _) | (Mode::Auto, None) => NameProvider::Nobody,
     })
 }
 

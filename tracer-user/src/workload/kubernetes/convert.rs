@@ -70,14 +70,14 @@ struct Reference {
 struct Spec {
     node_name: String,
     host_network: bool,
-    containers: Option<Vec<Named>>,
-    init_containers: Option<Vec<Named>>,
-    ephemeral_containers: Option<Vec<Named>>,
+    containers: Option<Vec<NamedObject>>,
+    init_containers: Option<Vec<NamedObject>>,
+    ephemeral_containers: Option<Vec<NamedObject>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Named {
+struct NamedObject {
     name: String,
 }
 

@@ -10,13 +10,13 @@ use super::asking::node_name;
 use super::convert::{List, PodObject};
 use super::state::Trouble;
 use super::watch::{escaped, part};
-use super::{Settings, Source};
+use super::{PodSource, Settings};
 use crate::workload::pod::Pod;
 
 /// How long somebody waits for the answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
-impl Source {
+impl PodSource {
     /// The pod of this name, on whichever node it is: asks the API server once, and waits for its answer. None
     /// when there is none, or nobody to ask.
     ///
@@ -100,12 +100,12 @@ mod tests {
         let list =
             format!(r#"{{"kind":"List","items":[{POD}],"metadata":{{"resourceVersion":""}}}}"#);
         for json in [POD, &list] {
-            let source = Source::of_test();
+            let source = PodSource::of_test();
             source.told(json).unwrap();
             assert_eq!(source.pods.by_uid("u1").unwrap().name, "cart-1");
             assert!(source.pods.is_complete());
         }
-        let source = Source::of_test();
+        let source = PodSource::of_test();
         source.pods.replace([]);
         source.told(POD).unwrap();
         assert!(source.pods.is_empty());

@@ -46,7 +46,7 @@ pub enum Mode {
     Api,
     /// The container runtime alone.
     Cri,
-    /// Nobody: [`Source::told`] says what there is to know.
+    /// Nobody: [`PodSource::told`] says what there is to know.
     Told,
 }
 
@@ -65,7 +65,7 @@ pub struct Settings {
 
 /// The pods of this node, kept up to date for as long as this or a clone of it lives.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct PodSource {
     /// The pods.
     pub pods: Arc<Pods>,
     /// How it stands with who names them.
@@ -78,7 +78,7 @@ pub struct Source {
     _alive: Arc<tokio::sync::watch::Sender<()>>,
 }
 
-impl Source {
+impl PodSource {
     /// The API server is asked, for the pods of the node of this name.
     #[must_use]
     pub const fn asks_api(&self) -> bool {
@@ -87,10 +87,10 @@ impl Source {
 }
 
 #[cfg(test)]
-impl Source {
+impl PodSource {
     /// Filled by a test.
-    pub(crate) fn of_test() -> Source {
-        Source {
+    pub(crate) fn of_test() -> PodSource {
+        PodSource {
             pods: Arc::default(),
             state: Arc::default(),
             waiting: Arc::default(),

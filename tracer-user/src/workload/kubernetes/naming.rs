@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::super::cri::Runtime;
+use super::super::cri::RuntimeClient;
 use super::super::pods::Pods;
 use super::asking::TaskContext;
 use super::state::Trouble;
@@ -28,7 +28,7 @@ const HOPELESS_EVERY: Duration = Duration::from_secs(30);
 const STALE: Duration = Duration::from_secs(10);
 
 /// Asks for ever. `api`: the API server is asked too. `must`: there must be a runtime.
-pub(super) async fn run(mut runtime: Runtime, api: bool, must: bool, shared: &TaskContext) {
+pub(super) async fn run(mut runtime: RuntimeClient, api: bool, must: bool, shared: &TaskContext) {
     let mut told_at = Instant::now();
     loop {
         let connected = shared.state.api().connected();
@@ -39,7 +39,7 @@ pub(super) async fn run(mut runtime: Runtime, api: bool, must: bool, shared: &Ta
         let mut asked = false;
         let socket = runtime.socket();
         if must && socket.is_none() {
-            fails(shared, Runtime::missing());
+            fails(shared, RuntimeClient::missing());
         }
         if wanted && let Some(socket) = socket {
             shared.state.cri_asked();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use h2trace_core::limits;
 
 use super::cgroups::PodCgroups;
-use super::selection::{Part, Selection};
+use super::selection::{PodPart, Selection};
 use crate::workload::pods::Pods;
 use crate::workload::waiting::Waiting;
 
@@ -27,12 +27,12 @@ pub struct Membership {
     unknown: HashMap<String, Instant>,
     /// What was meant of each pod whose cgroup is there: it counts until that is gone, also when the pod is
     /// told of no more. By uid.
-    decided: HashMap<String, Part>,
+    decided: HashMap<String, PodPart>,
     members: BTreeSet<u64>,
     /// The pods of which something is traced, by uid.
     traced: HashSet<String>,
     version: Option<u64>,
-    counts: Counts,
+    counts: PodCounts,
 }
 
 /// What a cgroup is a member of.
@@ -46,7 +46,7 @@ pub enum CgroupKind {
 
 /// How many pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct PodCounts {
     /// That are meant and known by name.
     pub matching: usize,
     /// That are meant and have a cgroup that is a member (or, where only some are excluded, is not one).
@@ -92,7 +92,7 @@ impl Membership {
             members: BTreeSet::new(),
             traced: HashSet::new(),
             version: None,
-            counts: Counts::default(),
+            counts: PodCounts::default(),
         }
     }
 
@@ -121,7 +121,7 @@ impl Membership {
 
     /// How many pods.
     #[must_use]
-    pub const fn counts(&self) -> Counts {
+    pub const fn counts(&self) -> PodCounts {
         self.counts
     }
 
@@ -150,7 +150,7 @@ impl Membership {
         let by_container = !self.selection.containers.is_empty();
         let decided = &self.decided;
         self.cgroups
-            .refresh(&|uid| by_container && decided.get(uid) != Some(&Part::None));
+            .refresh(&|uid| by_container && decided.get(uid) != Some(&PodPart::None));
         if self.decide() && by_container {
             // Their containers were not looked for.
             self.version = None;
@@ -197,9 +197,9 @@ impl Membership {
             if let Some(pod) = self.pods.by_uid(uid) {
                 self.unknown.remove(uid);
                 let part = self.selection.part(&pod);
-                let is_meant = part != Part::None;
+                let is_meant = part != PodPart::None;
                 let before = self.decided.insert(uid.to_owned(), part);
-                is_new |= is_meant && before == Some(Part::None);
+                is_new |= is_meant && before == Some(PodPart::None);
             } else if !self.decided.contains_key(uid) {
                 let since = self.unknown.entry(uid.to_owned()).or_insert(now);
                 asks |= now.duration_since(*since) < ASKED_FOR;
@@ -218,9 +218,9 @@ impl Membership {
         let positive = self.selection.is_positive();
         for (id, cgroup) in self.cgroups.found() {
             let is_meant = match self.decided.get(&cgroup.pod_uid) {
-                Some(Part::Whole) => true,
-                Some(Part::Containers(ids)) => ids.contains(&cgroup.container_id),
-                Some(Part::None) | None => false,
+                Some(PodPart::Whole) => true,
+                Some(PodPart::Containers(ids)) => ids.contains(&cgroup.container_id),
+                Some(PodPart::None) | None => false,
             };
             if is_meant {
                 traced.insert(cgroup.pod_uid.clone());

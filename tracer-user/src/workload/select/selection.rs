@@ -52,7 +52,7 @@ pub struct Selection {
 
 /// What of a pod is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum PodPart {
     /// Nothing.
     None,
     /// All of it.
@@ -98,12 +98,12 @@ impl Selection {
 
     /// What of this pod is meant.
     #[must_use]
-    pub fn part(&self, pod: &Pod) -> Part {
+    pub fn part(&self, pod: &Pod) -> PodPart {
         if !self.selects(pod) {
-            return Part::None;
+            return PodPart::None;
         }
         if self.containers.is_empty() {
-            return Part::Whole;
+            return PodPart::Whole;
         }
         let (named, others): (Vec<_>, Vec<_>) = pod
             .containers
@@ -112,9 +112,9 @@ impl Selection {
         // Before they are started, and when they are started anew, their ids are not known yet. Where the pod
         // has no other container that need not be waited for.
         if others.is_empty() && pod.is_specified {
-            return Part::Whole;
+            return PodPart::Whole;
         }
-        Part::Containers(
+        PodPart::Containers(
             named
                 .into_iter()
                 .filter(|container| !container.id.is_empty())
@@ -311,28 +311,31 @@ mod tests {
             containers: named(&["app"]),
             ..Selection::default()
         };
-        assert_eq!(app.part(&cart()), Part::Containers(named(&["a1"])));
+        assert_eq!(app.part(&cart()), PodPart::Containers(named(&["a1"])));
         let starting = pod(
             "shop",
             "cart-1",
             ("app", "cart"),
             &[("app", ""), ("envoy", "e1")],
         );
-        assert_eq!(app.part(&starting), Part::Containers(Vec::new()));
+        assert_eq!(app.part(&starting), PodPart::Containers(Vec::new()));
         // Alone in its pod the pod can be taken for it, if it is known to be alone.
         let alone = pod("shop", "cart-1", ("app", "cart"), &[("app", "a1")]);
-        assert_eq!(app.part(&alone), Part::Containers(named(&["a1"])));
+        assert_eq!(app.part(&alone), PodPart::Containers(named(&["a1"])));
         let specified = Pod {
             is_specified: true,
             ..alone
         };
-        assert_eq!(app.part(&specified), Part::Whole);
+        assert_eq!(app.part(&specified), PodPart::Whole);
         let both = Selection {
             containers: named(&["app", "envoy"]),
             ..Selection::default()
         };
-        assert_eq!(both.part(&cart()), Part::Containers(named(&["a1", "e1"])));
-        assert_eq!(Selection::default().part(&cart()), Part::Whole);
+        assert_eq!(
+            both.part(&cart()),
+            PodPart::Containers(named(&["a1", "e1"]))
+        );
+        assert_eq!(Selection::default().part(&cart()), PodPart::Whole);
     }
 
     #[test]

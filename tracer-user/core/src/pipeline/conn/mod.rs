@@ -11,8 +11,8 @@ use crate::connection::role::Role;
 use crate::connection::upgrade::{self, UpgradeRequest};
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
-    Bytes, Confidence, Direction, End, EndCause, Open, OtherProtocol, Segment, SocketKey, Task,
-    Timestamp, Unrecognised,
+    Bytes, Direction, End, EndCause, Open, OtherProtocol, ProtocolConfidence, Segment, SocketKey,
+    Task, Timestamp, Unrecognised,
 };
 use crate::frame::{Fault, Frame, Step};
 use crate::limits::{self, Limit};
@@ -140,7 +140,7 @@ impl Conn {
             // The client may take a while to understand, and the kernel may take what it says for frames.
             return;
         }
-        if bytes.confidence >= Confidence::Plausible {
+        if bytes.confidence >= ProtocolConfidence::Plausible {
             self.spoken.believe();
         }
         let context = Context {

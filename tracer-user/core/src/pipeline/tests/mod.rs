@@ -7,11 +7,11 @@ mod stalls;
 
 use std::sync::Arc;
 
-use super::{Live, NoNames, Output, Pipeline, Protocol, Settings, Sink};
+use super::{Live, NoNames, Output, Pipeline, PipelineSettings, Protocol, Sink};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::event::{
-    Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
-    OtherProtocol, SocketKey, Task, Timestamp, Unrecognised, What,
+    Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OtherProtocol,
+    ProtocolConfidence, SocketKey, Task, Timestamp, Unrecognised, What,
 };
 use crate::limits::{CONNECTION_LINGER_NS, STREAM_LINGER_NS};
 use crate::stream::record::{Outcome, ResponsePhase, Seen, Tier};
@@ -43,7 +43,7 @@ struct Driver {
     pid: u32,
     /// What the kernel says of frame boundaries with each run.
     boundary: Boundary,
-    confidence: Confidence,
+    confidence: ProtocolConfidence,
 }
 
 const RIGHT_HERE: Boundary = Boundary::At {
@@ -55,7 +55,7 @@ const RIGHT_HERE: Boundary = Boundary::At {
 
 impl Driver {
     fn new() -> Driver {
-        let settings = Settings {
+        let settings = PipelineSettings {
             shown: Arc::new(Shown::default()),
             names: Box::new(NoNames),
         };
@@ -67,7 +67,7 @@ impl Driver {
             key: KEY,
             pid: 7,
             boundary: RIGHT_HERE,
-            confidence: Confidence::Preface,
+            confidence: ProtocolConfidence::Preface,
         }
     }
 
@@ -314,7 +314,7 @@ fn a_response_cut_by_a_reset_is_found_once() {
 #[test]
 fn frames_of_a_late_attach_wait_until_the_role_is_proven() {
     let mut driver = Driver::new();
-    driver.confidence = Confidence::Tentative;
+    driver.confidence = ProtocolConfidence::Tentative;
     driver.open(Opened::Unseen, false);
     driver.send(
         Direction::Rx,
@@ -365,7 +365,7 @@ fn frames_of_a_late_attach_that_come_in_one_run_are_not_too_many_to_wait() {
 #[test]
 fn what_only_looked_like_frames_leaves_no_trace() {
     let mut driver = Driver::new();
-    driver.confidence = Confidence::Tentative;
+    driver.confidence = ProtocolConfidence::Tentative;
     driver.open(Opened::Unseen, false);
     driver.send(Direction::Rx, &frame(8, 0, 0, &[0, 0, 1, 0]));
     driver.end(EndCause::Desync(Direction::Rx));
@@ -430,7 +430,8 @@ fn other_protocols_are_said_once_and_forgotten() {
 fn an_upgrade_to_h2c_makes_the_request_stream_one() {
     let mut driver = Driver::new();
     driver.open(Opened::Unseen, true);
-    let ask = b"GET /up HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
+    let ask =
+        b"GET /up HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nHTTP2-PipelineSettings: AAMAAABk\r\n\r\n";
     let http1 = |direction, first| {
         What::Unrecognised(Unrecognised {
             direction,
@@ -528,7 +529,7 @@ fn a_reset_that_answers_the_peers_end_is_not_taken_for_the_cause() {
 
 #[test]
 fn where_streams_are_only_counted_no_value_and_no_story_is_kept() {
-    let settings = Settings {
+    let settings = PipelineSettings {
         shown: Arc::new(Shown::nothing()),
         names: Box::new(NoNames),
     };

@@ -8,7 +8,7 @@ use crate::stream::table::Context;
 
 /// The DATA frame that is going by.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
+pub(crate) struct DataProgress {
     /// Its data so far.
     pub(super) bytes: u64,
     /// Messages that had begun before it.
@@ -17,7 +17,7 @@ pub(crate) struct Progress {
 
 /// One direction of a stream.
 #[derive(Clone, Debug)]
-pub(crate) struct Direction {
+pub(crate) struct StreamDirection {
     /// Where it is in the life of a stream.
     pub(crate) state: HalfState,
     /// What is handed on in the end.
@@ -27,13 +27,13 @@ pub(crate) struct Direction {
     /// What its sender may still send on the stream.
     pub(crate) window: Window,
     /// The DATA frame that is going by.
-    pub(crate) frame: Option<Progress>,
+    pub(crate) frame: Option<DataProgress>,
 }
 
-impl Direction {
+impl StreamDirection {
     /// Nothing of it was seen yet.
     pub(super) fn new(state: HalfState, window: Option<i64>) -> Self {
-        Direction {
+        StreamDirection {
             state,
             half: Half {
                 data_known: state == HalfState::Idle,

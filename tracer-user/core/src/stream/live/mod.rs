@@ -18,7 +18,7 @@ use crate::stream::content::{self, Content};
 use crate::stream::fields::Section;
 use crate::stream::flow::Flow;
 use crate::stream::live::conditions::Reported;
-use crate::stream::live::direction::{Direction, Progress};
+use crate::stream::live::direction::{DataProgress, StreamDirection};
 use crate::stream::live::telling::push;
 use crate::stream::pair::Pair;
 use crate::stream::phase;
@@ -71,9 +71,9 @@ pub(super) struct Stream {
     pub(super) whole: bool,
     pub(super) pushed: bool,
     /// What the client sends (of a pushed stream: what the PUSH_PROMISE says it would have sent).
-    pub(super) request: Direction,
+    pub(super) request: StreamDirection,
     /// What the server sends.
-    pub(super) response: Direction,
+    pub(super) response: StreamDirection,
     pub(super) content: Content,
     pub(super) trailers_seen: bool,
     pub(super) trailers_only: bool,
@@ -116,8 +116,8 @@ impl Stream {
             beginning_seen: false,
             whole: true,
             pushed: false,
-            request: Direction::new(request, window(request, Endpoint::Client)),
-            response: Direction::new(response, window(response, Endpoint::Server)),
+            request: StreamDirection::new(request, window(request, Endpoint::Client)),
+            response: StreamDirection::new(response, window(response, Endpoint::Server)),
             content: Content::default(),
             trailers_seen: false,
             trailers_only: false,
@@ -294,7 +294,7 @@ impl Stream {
             .window
             .spend(head.stream_id, head.flow_len, judged, at);
         direction.half.data_frames = direction.half.data_frames.saturating_add(1);
-        direction.frame = Some(Progress {
+        direction.frame = Some(DataProgress {
             bytes: 0,
             n_begun_before: direction.messages.n_begun(),
         });
@@ -539,14 +539,14 @@ impl Stream {
         }
     }
 
-    fn direction(&self, sender: Endpoint) -> &Direction {
+    fn direction(&self, sender: Endpoint) -> &StreamDirection {
         match sender {
             Endpoint::Client => &self.request,
             Endpoint::Server => &self.response,
         }
     }
 
-    fn direction_mut(&mut self, sender: Endpoint) -> &mut Direction {
+    fn direction_mut(&mut self, sender: Endpoint) -> &mut StreamDirection {
         match sender {
             Endpoint::Client => &mut self.request,
             Endpoint::Server => &mut self.response,

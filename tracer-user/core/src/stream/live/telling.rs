@@ -2,10 +2,10 @@
 
 use crate::connection::Endpoint;
 use crate::frame::{FrameKind, HeaderBlock};
-use crate::stream::live::direction::Progress;
+use crate::stream::live::direction::DataProgress;
 use crate::stream::live::{Env, Stream};
 use crate::stream::record::{Moment, Seen};
-use crate::stream::story::Data;
+use crate::stream::story::DataMoment;
 
 impl Stream {
     pub(super) fn path_note(&self, env: Env<'_>) -> String {
@@ -114,7 +114,7 @@ impl Stream {
             if frame.is_some_and(|frame| frame.bytes > 0) {
                 self.data_moment(sender, false, note, env);
                 let direction = self.direction_mut(sender);
-                direction.frame = Some(Progress {
+                direction.frame = Some(DataProgress {
                     bytes: 0,
                     n_begun_before: direction.messages.n_begun(),
                 });
@@ -150,7 +150,7 @@ impl Stream {
         } else {
             "after the reset"
         };
-        self.story.data(Data {
+        self.story.data(DataMoment {
             at: env.context.at,
             sender,
             bytes: frame.bytes,

@@ -17,7 +17,7 @@ use crate::stream::digest::{FieldsDigest, Opening};
 use crate::stream::flow::Flow;
 use crate::stream::go_away::GoAwayReason;
 use crate::stream::header_list::HeaderLists;
-use crate::stream::ids::{Ids, initiator};
+use crate::stream::ids::{ConnectionIds, initiator};
 use crate::stream::live::{Env, Stream};
 use crate::stream::pair::Pair;
 use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
@@ -51,7 +51,7 @@ pub struct StreamTable {
     role: Option<Endpoint>,
     shown: Arc<Shown>,
     streams: BTreeMap<StreamId, Box<Stream>>,
-    ids: Ids,
+    ids: ConnectionIds,
     flow: Flow,
     settings: Pair<PeerSettings>,
     go_aways: Pair<Option<GoAway>>,
@@ -87,7 +87,7 @@ impl StreamTable {
             role: None,
             shown,
             streams: BTreeMap::new(),
-            ids: Ids::new(from_start),
+            ids: ConnectionIds::new(from_start),
             flow: Flow::new(from_start),
             settings: Pair::default(),
             go_aways: Pair::default(),

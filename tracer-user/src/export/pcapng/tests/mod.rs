@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use h2trace_core::anomaly::kind::Verdict;
 use h2trace_core::event::{
-    Address, Boundary, Bytes, Confidence, Direction, End, EndCause, Event, Open, Opened,
-    OtherProtocol, Segment, SocketKey, Task, Timestamp, Unrecognised, What,
+    Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OtherProtocol,
+    ProtocolConfidence, Segment, SocketKey, Task, Timestamp, Unrecognised, What,
 };
 use h2trace_core::pipeline::{Output, Sink as _};
 
-use super::{Recorder, Settings};
+use super::{Recorder, RecordingSettings};
 use crate::capture::{Capture, Reassembly};
 use crate::export::clock::WallClock;
 use crate::export::sample;
@@ -26,7 +26,7 @@ struct Play {
 }
 
 /// A piece of a direction: copied, or only counted.
-enum Part<'a> {
+enum RunPart<'a> {
     Copied(&'a [u8]),
     Hole(u32),
 }
@@ -38,7 +38,7 @@ impl Play {
 
     fn limited(max_bytes: u64) -> Play {
         Play {
-            recorder: Recorder::new(Settings {
+            recorder: Recorder::new(RecordingSettings {
                 clock: WallClock::with_boot(BOOT),
                 shown_from: Verdict::Suspicious,
                 max_bytes,
@@ -61,16 +61,16 @@ impl Play {
         self.event(sk, What::Open(Box::new(open)));
     }
 
-    fn parts(&mut self, sk: u64, direction: Direction, offset: u64, parts: &[Part<'_>]) {
+    fn parts(&mut self, sk: u64, direction: Direction, offset: u64, parts: &[RunPart<'_>]) {
         let (mut encoded, mut total) = (Vec::new(), 0);
         for part in parts {
             match part {
-                Part::Copied(bytes) => {
+                RunPart::Copied(bytes) => {
                     total += bytes.len() as u32;
                     encoded.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
                     encoded.extend_from_slice(bytes);
                 }
-                Part::Hole(len) => {
+                RunPart::Hole(len) => {
                     total += len;
                     encoded.extend_from_slice(&(len | 1 << 31).to_le_bytes());
                 }
@@ -81,14 +81,14 @@ impl Play {
             offset,
             total,
             boundary: Boundary::Unknown,
-            confidence: Confidence::Preface,
+            confidence: ProtocolConfidence::Preface,
             encoded: &encoded,
         };
         self.event(sk, What::Bytes(bytes));
     }
 
     fn bytes(&mut self, sk: u64, direction: Direction, offset: u64, bytes: &[u8]) {
-        self.parts(sk, direction, offset, &[Part::Copied(bytes)]);
+        self.parts(sk, direction, offset, &[RunPart::Copied(bytes)]);
     }
 
     fn end(&mut self, sk: u64, cause: EndCause) {
@@ -330,7 +330,11 @@ fn what_is_missing_is_missing_in_the_file_too() {
         1,
         Direction::Tx,
         33,
-        &[Part::Copied(&head), Part::Hole(256), Part::Copied(SETTINGS)],
+        &[
+            RunPart::Copied(&head),
+            RunPart::Hole(256),
+            RunPart::Copied(SETTINGS),
+        ],
     );
     // A record that was lost.
     play.bytes(1, Direction::Tx, 400, SETTINGS);
@@ -382,8 +386,8 @@ fn upgraded_connection_keeps_its_http_1_beginning() {
         });
         play.event(1, what);
     }
-    let head = Part::Hole(response.len() as u32);
-    play.parts(1, Direction::Rx, 0, &[head, Part::Copied(SETTINGS)]);
+    let head = RunPart::Hole(response.len() as u32);
+    play.parts(1, Direction::Rx, 0, &[head, RunPart::Copied(SETTINGS)]);
     play.bytes(1, Direction::Tx, request.len() as u64, &hello());
     play.file();
     let counts = play.recorder.counts();

@@ -38,7 +38,7 @@ fn taken(line: &str) -> (String, BTreeMap<String, String>, String) {
 
 fn after_sample() -> Exporter {
     let mut exporter = Exporter::new().unwrap();
-    let pods = crate::workload::kubernetes::Source::of_test();
+    let pods = crate::workload::kubernetes::PodSource::of_test();
     exporter.show_pods(pods).unwrap();
     for output in sample::outputs() {
         exporter.accept(&output);

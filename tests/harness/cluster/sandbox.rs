@@ -1,4 +1,4 @@
-//! The place that a cluster lives in: a folder, a cgroup, a mount and a network namespace of its own, and a
+//! The sandbox that a cluster lives in: a folder, a cgroup, a mount and a network namespace of its own, and a
 //! custodian that clears all of it away, also when the tests are killed.
 
 use std::io::{BufRead, BufReader, Read};
@@ -13,15 +13,15 @@ use std::time::Duration;
 /// How long a program may take to connect.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// A place. Dropping it ends every process in it, and removes it.
-pub struct Place {
+/// A sandbox. Dropping it ends every process in it, and removes it.
+pub struct Sandbox {
     name: String,
     folder: PathBuf,
     custodian: Child,
     holder: u32,
 }
 
-impl Place {
+impl Sandbox {
     /// Makes one.
     ///
     /// # Panics
@@ -62,7 +62,7 @@ impl Place {
             drop(custodian.wait());
             panic!("cannot make the cluster's namespaces; it says:\n{said}");
         };
-        Place {
+        Sandbox {
             name,
             folder,
             custodian,
@@ -160,7 +160,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Sandbox {
     fn drop(&mut self) {
         // Its stdin ends: it clears away.
         drop(self.custodian.stdin.take());
