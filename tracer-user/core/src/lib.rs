@@ -16,9 +16,9 @@
 //!
 //! use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 //! use h2trace_core::event::{
-//!     Address, Boundary, Bytes, Confidence, Direction, Event, Open, Opened, SocketKey, Task, Timestamp, What,
+//!     Address, Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task, Timestamp, What,
 //! };
-//! use h2trace_core::pipeline::{NoNames, Output, Pipeline, Settings, Sink};
+//! use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
 //! use h2trace_core::stream::table::Shown;
 //!
 //! #[derive(Default)]
@@ -52,7 +52,7 @@
 //!         offset: 0,
 //!         total,
 //!         boundary: Boundary::Unknown,
-//!         confidence: Confidence::Preface,
+//!         confidence: ProtocolConfidence::Preface,
 //!         encoded: &encoded,
 //!     };
 //!     pipeline.handle(&event(at, What::Bytes(bytes)), out);
@@ -63,7 +63,7 @@
 //!     [&head, payload].concat()
 //! }
 //!
-//! let mut pipeline = Pipeline::new(Settings { shown: Arc::new(Shown::default()), names: Box::new(NoNames) });
+//! let mut pipeline = Pipeline::new(PipelineSettings { shown: Arc::new(Shown::default()), names: Box::new(NoNames) });
 //! let mut out = Findings::default();
 //! let open = Open {
 //!     opened: Opened::Active,
