@@ -41,7 +41,6 @@ impl Metrics {
         })
     }
 
-    /// Their sum.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.with(name, labels).map(|sample| sample.value).sum()
     }

@@ -9,7 +9,6 @@ use crate::setting::{NAMESPACE, SOON, Setting, text};
 struct Case {
     name: &'static str,
     take: fn(&mut Value),
-    /// What runs.
     command: &'static str,
     says: &'static [&'static str],
 }

@@ -67,7 +67,6 @@ struct Story {
     cases: Vec<BlockCase>,
 }
 
-/// One header block.
 struct BlockCase {
     /// The sizes of the table that the receiver announced before.
     tables: Vec<u32>,

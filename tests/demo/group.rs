@@ -31,7 +31,6 @@ pub(crate) struct Parts {
     pub(crate) half_close: bool,
 }
 
-/// One client's run.
 #[derive(Clone, Copy)]
 pub(crate) struct Job {
     pub(crate) client: Peer,

@@ -9,7 +9,6 @@ use serde_json::Value;
 pub enum Mode {
     /// One message each way.
     Unary,
-    /// Empty messages.
     Empty,
     /// Many messages, one answer.
     ClientStream,
@@ -43,9 +42,7 @@ impl Mode {
 /// Arguments of a client.
 #[derive(Clone, Debug)]
 pub struct Calls {
-    /// The kind.
     pub mode: Mode,
-    /// How many.
     pub calls: u32,
     /// How many at a time.
     pub concurrency: u32,
@@ -156,7 +153,6 @@ impl Calls {
 pub struct Call {
     /// Its `x-call-id`.
     pub id: String,
-    /// gRPC status.
     pub code: u32,
     /// What the library says about it.
     pub message: String,

@@ -36,7 +36,6 @@ impl Need for Version {
 /// How it is run.
 #[derive(Clone, Copy, Debug)]
 pub struct EnvoyOptions {
-    /// The version.
     pub version: Version,
     /// Worker threads.
     pub concurrency: u32,
@@ -59,9 +58,7 @@ pub struct More {
 
 /// A running Envoy in front of one server.
 pub struct Envoy {
-    /// The process.
     pub process: Process,
-    /// What clients dial.
     pub address: String,
     admin: String,
     folder: TempDir,
@@ -153,7 +150,6 @@ impl Envoy {
         }
     }
 
-    /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()

@@ -28,11 +28,8 @@ impl Need for FaultyProxy {
     }
 }
 
-/// It, running.
 pub struct Running {
-    /// The process.
     pub process: Process,
-    /// What clients dial.
     pub address: String,
 }
 
@@ -53,7 +50,6 @@ impl Running {
         Running { process, address }
     }
 
-    /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()

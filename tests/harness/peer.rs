@@ -26,11 +26,9 @@ pub enum Peer {
     GrpcJs1_14,
     /// @connectrpc/connect-node 1.4.0, gRPC transport; a client only.
     ConnectNode,
-    /// grpcio.
     Grpcio,
     /// grpc-java on Netty.
     GrpcJava,
-    /// tonic.
     Tonic,
     /// Node's http2, breaking every call off as its metadata say; a server only.
     ResetServer,
@@ -49,7 +47,6 @@ fn source(path: &str) -> PathBuf {
 }
 
 impl Peer {
-    /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -143,17 +140,13 @@ impl Peer {
 /// What a server listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// 127.0.0.1.
     Ipv4,
-    /// ::1.
     Ipv6,
     /// A socket in the file system.
     Unix,
 }
 
-/// A running server.
 pub struct Server {
-    /// The process.
     pub process: Process,
     /// What clients dial: `host:port` or `unix:path`.
     pub address: String,
@@ -188,7 +181,6 @@ impl Server {
         }
     }
 
-    /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
@@ -229,9 +221,7 @@ impl Server {
     }
 }
 
-/// A running client.
 pub struct Client {
-    /// The process.
     pub process: Process,
 }
 
@@ -250,7 +240,6 @@ impl Client {
         Client { process }
     }
 
-    /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()

@@ -109,7 +109,6 @@ impl Process {
         process
     }
 
-    /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -197,7 +196,6 @@ impl Process {
         }
     }
 
-    /// Closes its stdin.
     pub fn close_stdin(&mut self) {
         self.stdin = None;
     }

@@ -18,9 +18,7 @@ const START: Duration = Duration::from_secs(30);
 pub enum ProxyKind {
     /// nginx with `grpc_pass`: one process, one stream a connection upstream.
     Nginx,
-    /// HAProxy.
     Haproxy,
-    /// nghttpx.
     Nghttpx,
     /// Caddy with `reverse_proxy h2c://`.
     Caddy,
@@ -29,7 +27,6 @@ pub enum ProxyKind {
 }
 
 impl ProxyKind {
-    /// All of them.
     pub const ALL: [ProxyKind; 5] = [
         ProxyKind::Nginx,
         ProxyKind::Haproxy,
@@ -38,7 +35,6 @@ impl ProxyKind {
         ProxyKind::Apache,
     ];
 
-    /// Its program.
     #[must_use]
     pub const fn program(self) -> Program {
         Program(match self {
@@ -83,7 +79,6 @@ impl Need for ProxyKind {
 /// How it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyOptions {
-    /// Which one.
     pub kind: ProxyKind,
     /// Threads that work (nginx has one; Apache as many as it likes).
     pub workers: u32,
@@ -91,11 +86,8 @@ pub struct ProxyOptions {
     pub rename: bool,
 }
 
-/// A running proxy.
 pub struct Proxy {
-    /// The process.
     pub process: Process,
-    /// What clients dial.
     pub address: String,
     _folder: TempDir,
 }
@@ -130,7 +122,6 @@ impl Proxy {
         }
     }
 
-    /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()

@@ -51,7 +51,6 @@ impl Need for Peer {
 pub struct Program(pub &'static str);
 
 impl Program {
-    /// Where it is.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
         let path = std::env::var_os("PATH").unwrap_or_default();

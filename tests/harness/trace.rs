@@ -8,17 +8,12 @@ use serde_json::Value;
 /// The lines of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    /// Of type `stream`.
     pub streams: Vec<Stream>,
-    /// Of type `finding`.
     pub findings: Vec<Finding>,
-    /// Of type `hop`.
     pub hops: Vec<Hop>,
     /// Streams that proxies opened for requests that were not seen.
     pub lone: Vec<Hop>,
-    /// Of type `connection`.
     pub connections: Vec<Value>,
-    /// Of type `loss`.
     pub losses: Vec<Value>,
     /// The last of type `diagnosis`, when one has come.
     pub diagnosis: Option<Value>,
@@ -30,7 +25,6 @@ pub struct Trace {
 #[derive(Clone, Debug)]
 pub struct Stream(pub Value);
 
-/// A finding.
 #[derive(Clone, Debug)]
 pub struct Finding(pub Value);
 
@@ -41,9 +35,7 @@ pub struct Hop(pub Value);
 /// One RST_STREAM of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reset {
-    /// Error code.
     pub code: u64,
-    /// Its name.
     pub name: String,
     /// `client` or `server`.
     pub sender: String,
@@ -156,13 +148,11 @@ impl Stream {
             .unwrap_or_default()
     }
 
-    /// The connection.
     #[must_use]
     pub fn connection(&self) -> u64 {
         self.0["conn"].as_u64().unwrap_or_default()
     }
 
-    /// Its number.
     #[must_use]
     pub fn stream_id(&self) -> u64 {
         self.0["stream_id"].as_u64().unwrap_or_default()
@@ -238,7 +228,6 @@ impl Stream {
         self.text("tier").unwrap_or_default()
     }
 
-    /// RST_STREAM frames.
     #[must_use]
     pub fn resets(&self) -> Vec<Reset> {
         let resets = self.0["reset"]
@@ -262,13 +251,11 @@ impl Finding {
         self.0[key].as_str().unwrap_or_default()
     }
 
-    /// What it is.
     #[must_use]
     pub fn kind(&self) -> &str {
         self.text("kind")
     }
 
-    /// How bad.
     #[must_use]
     pub fn verdict(&self) -> &str {
         self.text("verdict")
@@ -282,7 +269,6 @@ impl Finding {
 }
 
 impl Hop {
-    /// The proxy's process.
     #[must_use]
     pub fn proxy(&self) -> u32 {
         let pid = self.0["proxy"]["pid"].as_u64();

@@ -37,7 +37,6 @@ pub fn binary() -> PathBuf {
 
 /// `h2trace trace` (or `record`) over some processes.
 pub struct Tracer {
-    /// The process.
     pub process: Process,
     _folder: TempDir,
 }
@@ -142,7 +141,6 @@ impl Tracer {
         }
     }
 
-    /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()

@@ -30,22 +30,17 @@ pub(crate) struct Stream {
 /// Everything told of one socket.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// Which.
     pub(crate) key: SocketKey,
-    /// Its OPEN record.
     pub(crate) open: Open,
     /// Sent and received.
     pub(crate) streams: [Stream; 2],
-    /// Why it ended.
     pub(crate) ends: Vec<EndCause>,
     /// What it spoke otherwise.
     pub(crate) unrecognised: Vec<(Direction, OtherProtocol, Vec<u8>)>,
-    /// The highest confidence.
     pub(crate) confidence: Option<ProtocolConfidence>,
 }
 
 impl Seen {
-    /// One direction.
     pub(crate) fn stream(&self, direction: Direction) -> &Stream {
         &self.streams[direction.index()]
     }
@@ -53,7 +48,6 @@ impl Seen {
 
 /// Running kernel programs.
 pub(crate) struct Capture {
-    /// They.
     pub(crate) tracer: Tracer,
     /// What was seen, oldest socket first.
     pub(crate) seen: Vec<Seen>,
@@ -145,7 +139,6 @@ impl Capture {
         self.seen.iter().any(|seen| seen.open.inode == inode)
     }
 
-    /// A counter.
     pub(crate) fn count(&self, counter: Counter) -> u64 {
         self.tracer.counters().expect("counters")[counter as usize]
     }

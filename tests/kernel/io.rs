@@ -70,7 +70,6 @@ fn pieces(bytes: &[u8], n: usize) -> Vec<&[u8]> {
     pieces
 }
 
-/// Ways to send.
 pub(crate) const SENDS: [&str; 8] = [
     "write",
     "write_1",
@@ -138,7 +137,6 @@ pub(crate) fn send(fd: RawFd, how: &str, bytes: &[u8]) {
     }
 }
 
-/// Ways to receive.
 pub(crate) const RECEIVES: [&str; 7] = [
     "read", "read_1", "readv", "recv", "recvmsg", "recvmmsg", "preadv2",
 ];

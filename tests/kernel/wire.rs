@@ -5,7 +5,6 @@ pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Payloads of DATA frames up to this are copied whole.
 pub(crate) const COPIED_WHOLE: usize = tracer_ebpf::event::DATA_COPY_WHOLE_MAX as usize;
 
-/// One frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).expect("a frame's length");
     let mut bytes = len.to_be_bytes()[1..].to_vec();
@@ -20,7 +19,6 @@ pub(crate) fn settings() -> Vec<u8> {
     frame(4, 0, 0, &[])
 }
 
-/// HEADERS with END_HEADERS.
 pub(crate) fn headers(stream: u32, end_stream: bool) -> Vec<u8> {
     frame(
         1,
@@ -30,7 +28,6 @@ pub(crate) fn headers(stream: u32, end_stream: bool) -> Vec<u8> {
     )
 }
 
-/// DATA.
 pub(crate) fn data(stream: u32, end_stream: bool, payload: &[u8]) -> Vec<u8> {
     frame(0, u8::from(end_stream), stream, payload)
 }

@@ -28,7 +28,6 @@ struct FaultySetup<'a> {
     then: Duration,
 }
 
-/// What came out.
 struct FaultyOutcome {
     trace: Trace,
     calls: Vec<Call>,

@@ -102,7 +102,6 @@ impl Running {
     }
 }
 
-/// A run.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) proxy: Which,

@@ -8,12 +8,10 @@ mod traffic;
 
 use std::path::PathBuf;
 
-/// The rule file.
 fn rules() -> PathBuf {
     files().join("h2trace.rules.yaml")
 }
 
-/// The chart's files.
 fn files() -> PathBuf {
     tracer_tests::workspace().join("tracer-user/deploy/chart/files")
 }

@@ -36,7 +36,6 @@ impl Need for Tool {
     }
 }
 
-/// It, running.
 pub(crate) struct Prometheus {
     process: Process,
     /// Of its API and its pages.

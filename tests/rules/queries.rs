@@ -81,7 +81,6 @@ fn serve(pids: &[u32]) -> (Process, String, TempDir) {
     (process, address, folder)
 }
 
-/// The dashboard.
 fn dashboard() -> Value {
     let text = std::fs::read_to_string(crate::files().join("h2trace.dashboard.json"));
     serde_json::from_str(&text.expect("cannot read the dashboard")).expect("a dashboard is JSON")

@@ -45,7 +45,6 @@ pub(crate) fn missing() -> Option<String> {
         })
 }
 
-/// What clients call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum To {
     /// A server over TCP.
@@ -60,7 +59,6 @@ pub(crate) enum To {
     Nghttpd,
 }
 
-/// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum From {
     /// A gRPC client.
@@ -69,7 +67,6 @@ pub(crate) enum From {
     H2load(u32),
 }
 
-/// One client's run.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     from: From,

@@ -83,11 +83,9 @@ pub(crate) struct Tally {
     pub(crate) n_bad: u64,
     /// Losses, by cause.
     pub(crate) losses: BTreeMap<String, u64>,
-    /// Streams.
     pub(crate) n_streams: u64,
     /// The first lines of what is bad.
     pub(crate) kept: Vec<String>,
-    /// The summary came.
     pub(crate) summary: Option<Value>,
 }
 

@@ -41,15 +41,10 @@ pub enum Operation {
     },
     /// DATA of which only the beginning comes.
     HalfData { by: bool, id: u8, len: u16 },
-    /// RST_STREAM.
     Reset { by: bool, id: u8, code: u8 },
-    /// WINDOW_UPDATE.
     WindowUpdate { by: bool, id: u8, increment: u32 },
-    /// SETTINGS with one parameter.
     Settings { by: bool, parameter: u8, value: u32 },
-    /// SETTINGS with ACK.
     SettingsAck { by: bool },
-    /// PING.
     Ping { by: bool, ack: bool, data: u8 },
     /// GOAWAY; `last` 255: every stream.
     GoAway {
@@ -58,7 +53,6 @@ pub enum Operation {
         code: u8,
         calm: bool,
     },
-    /// PUSH_PROMISE.
     PushPromise { by: bool, id: u8, promised: u8 },
     /// A broken rule.
     Violation { id: u8 },

@@ -37,7 +37,6 @@ impl Daemon {
         Daemon { name, child, log }
     }
 
-    /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()

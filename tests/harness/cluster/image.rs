@@ -30,7 +30,6 @@ impl Image {
         }
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

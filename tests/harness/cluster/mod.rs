@@ -202,7 +202,6 @@ impl Cluster {
         }
     }
 
-    /// The node's name.
     #[must_use]
     pub fn node_name(&self) -> &'static str {
         node::NAME

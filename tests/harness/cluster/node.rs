@@ -10,7 +10,6 @@ use crate::peer::installed;
 
 /// The node's address, on a bridge of its own.
 pub(super) const ADDRESS: &str = "192.168.96.2";
-/// Its name.
 pub(super) const NAME: &str = "node";
 /// Where containerd listens, inside.
 pub(super) const CONTAINERD: &str = "/run/containerd/containerd.sock";

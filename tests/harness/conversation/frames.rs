@@ -6,7 +6,6 @@ const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 
-/// A frame.
 pub(super) fn frame(frame_type: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let mut bytes = len.to_be_bytes()[1..].to_vec();
@@ -16,7 +15,6 @@ pub(super) fn frame(frame_type: u8, flags: u8, stream_id: u32, payload: &[u8]) -
     bytes
 }
 
-/// SETTINGS.
 pub(super) fn settings(parameters: &[(u16, u32)]) -> Vec<u8> {
     let mut payload = Vec::new();
     for (id, value) in parameters {
@@ -26,7 +24,6 @@ pub(super) fn settings(parameters: &[(u16, u32)]) -> Vec<u8> {
     frame(4, 0, 0, &payload)
 }
 
-/// SETTINGS with ACK.
 pub(super) fn settings_ack() -> Vec<u8> {
     frame(4, 1, 0, &[])
 }

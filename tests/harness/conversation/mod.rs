@@ -28,14 +28,11 @@ const DATA_MAX: usize = 16_384;
 /// Who says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// It asks.
     Client,
-    /// It answers.
     Server,
 }
 
 impl Side {
-    /// The other one.
     #[must_use]
     pub const fn other(self) -> Side {
         match self {
@@ -140,11 +137,9 @@ impl Plan {
 /// Bytes that one side gives to its socket at once: whole frames.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// Who.
     pub by: Side,
     /// When, in nanoseconds since the conversation began.
     pub at_ns: u64,
-    /// What.
     pub bytes: Vec<u8>,
 }
 

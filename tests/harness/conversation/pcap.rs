@@ -10,7 +10,6 @@ const LINK_RAW_IP: u32 = 101;
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
-/// The server's port.
 pub const SERVER_PORT: u16 = 8_080;
 
 /// The beginning of a pcap file, before its packets.

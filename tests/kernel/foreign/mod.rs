@@ -81,7 +81,6 @@ pub(super) fn letters(from: usize, n: usize) -> Vec<u8> {
 
 /// A connection, of which one direction passes in an odd way at one end.
 pub(super) struct Connection {
-    /// The tracer.
     pub(super) capture: Capture,
     /// The end that sends.
     pub(super) client: OwnedFd,
@@ -96,7 +95,6 @@ pub(super) struct Connection {
 /// What was told of the pieces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Judged {
-    /// All of them.
     pub(super) pieces: usize,
     /// With every byte.
     pub(super) whole: usize,

@@ -17,13 +17,9 @@ const GROUP: u16 = 7;
 /// How a receive is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receive {
-    /// IORING_OP_RECV.
     Recv,
-    /// IORING_OP_READ.
     Read,
-    /// IORING_OP_READV.
     Readv,
-    /// IORING_OP_RECVMSG.
     Recvmsg,
     /// IORING_OP_READ_FIXED: a registered buffer.
     Fixed,
@@ -31,12 +27,10 @@ pub(super) enum Receive {
     Provided,
     /// IORING_OP_RECV into a buffer of a ring of buffers.
     BufferRing,
-    /// Multishot receive.
     Multishot,
 }
 
 impl Receive {
-    /// All.
     pub(super) const ALL: [Receive; 8] = [
         Receive::Recv,
         Receive::Read,
@@ -52,24 +46,18 @@ impl Receive {
 /// How a send is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sending {
-    /// IORING_OP_SEND.
     Send,
-    /// IORING_OP_WRITE.
     Write,
-    /// IORING_OP_WRITEV.
     Writev,
-    /// IORING_OP_SENDMSG.
     Sendmsg,
     /// IORING_OP_WRITE_FIXED.
     Fixed,
-    /// IORING_OP_SEND_ZC.
     ZeroCopy,
     /// IORING_OP_SEND_ZC from a registered buffer.
     ZeroCopyFixed,
 }
 
 impl Sending {
-    /// All.
     pub(super) const ALL: [Sending; 7] = [
         Sending::Send,
         Sending::Write,

@@ -266,7 +266,6 @@ pub(super) struct Vector(libc::iovec);
 unsafe impl Sync for Vector {}
 
 impl Vector {
-    /// Of this memory.
     pub(super) fn of(memory: &[u8]) -> Vector {
         Vector(libc::iovec {
             iov_base: memory.as_ptr().cast_mut().cast(),
@@ -274,7 +273,6 @@ impl Vector {
         })
     }
 
-    /// Where it is.
     pub(super) fn address(&self) -> *const libc::iovec {
         &raw const self.0
     }

@@ -44,7 +44,6 @@ pub(super) enum Call {
 }
 
 impl Call {
-    /// All.
     pub(super) const ALL: [Call; 10] = [
         Call::Read,
         Call::Readv,
@@ -58,7 +57,6 @@ impl Call {
         Call::Sendmsg,
     ];
 
-    /// Its number.
     pub(super) fn number(self) -> i64 {
         match self {
             Call::Read => libc::SYS_read,
@@ -265,7 +263,6 @@ impl Thread {
     }
 }
 
-/// This thread's id.
 pub(super) fn tid() -> i32 {
     unsafe { libc::gettid() }
 }

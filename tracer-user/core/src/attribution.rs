@@ -15,17 +15,13 @@ pub struct Owner {
 /// Where a connection end belongs to in Kubernetes: its labels in metrics and its keys in JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Workload {
-    /// The pod's namespace.
     pub namespace: String,
-    /// The pod's name.
     pub pod: String,
-    /// The pod's uid.
     pub pod_uid: String,
     /// The container's name; empty while it is not known, and at a peer that is known by its address alone.
     pub container: String,
     /// The container's id; empty as the name is.
     pub container_id: String,
-    /// The node.
     pub node: String,
     /// What made the pod.
     pub owner: Owner,

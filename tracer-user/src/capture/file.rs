@@ -37,7 +37,6 @@ pub enum CaptureError {
     Corrupt {
         /// The number of the packet that could not be read, counted from 1.
         packet: u64,
-        /// What is wrong.
         what: String,
     },
     /// The operating system or gzip says no.
@@ -45,7 +44,6 @@ pub enum CaptureError {
     Read {
         /// The packet's number, counted from 1.
         packet: u64,
-        /// Why.
         source: io::Error,
     },
     /// Packets of a link layer that is not decoded.
@@ -55,7 +53,6 @@ pub enum CaptureError {
     LinkType(u16),
 }
 
-/// One captured packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     /// Its number in the file, counted from 1 as Wireshark does.
@@ -66,7 +63,6 @@ pub struct Packet<'a> {
     pub link: Option<LinkType>,
     /// Its length on the wire; more than `data` when it was cut.
     pub wire_len: u32,
-    /// The captured bytes.
     pub data: &'a [u8],
     /// What the file says beside them.
     pub options: PacketOptions<'a>,

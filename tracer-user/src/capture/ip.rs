@@ -19,7 +19,6 @@ const JUMBO_PAYLOAD: u8 = 0xc2;
 /// What a packet carries.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Carried<'a> {
-    /// A TCP segment.
     Tcp(Datagram<'a>),
     /// The first fragment of a TCP segment: its header and some of its payload.
     FirstFragment(Datagram<'a>),
@@ -34,7 +33,6 @@ pub(super) enum Carried<'a> {
 pub(super) struct Datagram<'a> {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
-    /// The captured bytes.
     pub(super) payload: &'a [u8],
     /// Its length on the wire.
     pub(super) wire_len: usize,

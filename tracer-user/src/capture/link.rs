@@ -14,7 +14,6 @@ const VLAN_TAGS: usize = 4;
 pub enum LinkType {
     /// BSD loopback: an address family in the byte order of the capturing machine.
     Null,
-    /// Ethernet.
     Ethernet,
     /// Raw IP, version 4 or 6.
     Raw,

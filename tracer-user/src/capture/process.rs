@@ -27,12 +27,10 @@ pub struct EndNote {
     pub opened: Opened,
     /// Its address in the file.
     pub address: SocketAddr,
-    /// Its process.
     pub process: Process,
 }
 
 impl EndNote {
-    /// The comment.
     #[must_use]
     pub fn words(&self) -> String {
         let process = &self.process;
@@ -108,7 +106,6 @@ pub struct PacketOptions<'a> {
 }
 
 impl PacketOptions<'_> {
-    /// No options.
     pub const NONE: PacketOptions<'static> = PacketOptions {
         endian: Endian::Little,
         bytes: &[],

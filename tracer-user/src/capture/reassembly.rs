@@ -15,7 +15,6 @@ use super::tcp::Segment;
 /// What was in the capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CaptureCounts {
-    /// Packets.
     pub packets: u64,
     /// Packets that were captured only in part.
     pub cut_packets: u64,
@@ -23,7 +22,6 @@ pub struct CaptureCounts {
     pub foreign_link: u64,
     /// IP fragments of TCP segments; all but the first of each are lost.
     pub fragments: u64,
-    /// TCP segments.
     pub segments: u64,
     /// TCP segments whose bytes were all here before.
     pub retransmitted: u64,

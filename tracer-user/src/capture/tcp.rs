@@ -7,7 +7,6 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// One segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment<'a> {
     pub(super) source_port: u16,
@@ -19,7 +18,6 @@ pub(super) struct Segment<'a> {
     pub(super) syn: bool,
     pub(super) fin: bool,
     pub(super) rst: bool,
-    /// The captured bytes.
     pub(super) payload: &'a [u8],
     /// Bytes of the payload that follow and were not captured.
     pub(super) cut: u32,

@@ -13,11 +13,8 @@ use super::{DemoArgs, Part};
 /// What the three processes said of themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ChildReports {
-    /// The client.
     pub(super) client: ClientReport,
-    /// The proxy.
     pub(super) proxy: ProxyTotals,
-    /// The server.
     pub(super) server: ServerReport,
 }
 

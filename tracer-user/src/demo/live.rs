@@ -24,7 +24,6 @@ const LATE: Duration = Duration::from_secs(3);
 /// How long nothing is read when nothing is there.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// The running tracer.
 pub(super) struct DemoTracer {
     tracer: Tracer,
     pipeline: Pipeline,

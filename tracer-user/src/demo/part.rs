@@ -79,7 +79,6 @@ pub(super) struct ClientReport {
 }
 
 impl ClientReport {
-    /// The calls that failed.
     pub(super) fn failed(&self) -> impl Iterator<Item = &Call> {
         self.calls.iter().filter(|call| call.error.is_some())
     }

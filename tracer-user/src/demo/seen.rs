@@ -17,7 +17,6 @@ use super::part::REQUEST_ID;
 pub(super) struct SeenStream {
     /// The end.
     pub(super) info: Arc<ConnectionInfo>,
-    /// The stream.
     pub(super) record: Arc<StreamRecord>,
     /// What was found about it.
     pub(super) findings: Vec<Finding>,

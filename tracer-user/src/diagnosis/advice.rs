@@ -176,7 +176,6 @@ fn window(proxy: &ProxyReport) -> Advice {
     }
 }
 
-/// The proxy itself.
 fn itself(proxy: &ProxyReport) -> Advice {
     let comm = proxy.process.as_ref().and_then(|p| p.comm.as_deref());
     let by_comm = comm.is_some_and(|comm| comm.starts_with("envoy"));

@@ -25,7 +25,6 @@ pub(super) struct CaseKey {
     kind: Kind,
     /// Who caused it: 0 client, 1 server, 2 not known.
     sender: usize,
-    /// Where the server is.
     server: String,
 }
 

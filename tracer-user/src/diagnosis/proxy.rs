@@ -46,7 +46,6 @@ pub(super) struct ProxyCase {
     codes: BTreeMap<(Option<u32>, Option<u32>), u64>,
     broken_by_server: u64,
     server: Option<Process>,
-    /// The servers' addresses.
     pub(super) servers: BTreeSet<SocketAddr>,
     /// By `user-agent`; None where it was not seen.
     agents: BTreeMap<Option<String>, OfAgent>,

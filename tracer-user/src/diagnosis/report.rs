@@ -12,7 +12,6 @@ use serde::{Serialize, Serializer};
 
 use crate::workload::fields::PodFields;
 
-/// All of it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// Streams that ended, at all ends.
@@ -32,12 +31,10 @@ pub struct Report {
     pub limit_hits: BTreeMap<&'static str, u64>,
 }
 
-/// A process.
 #[derive(Clone, Debug, Serialize)]
 pub struct Process {
     /// Its id; None where a file tells none.
     pub pid: Option<u32>,
-    /// Its name.
     pub comm: Option<String>,
     /// Its pod, which may be named until the report is printed.
     #[serde(flatten, serialize_with = "pod_fields")]
@@ -68,7 +65,6 @@ impl Process {
     }
 }
 
-/// A proxy.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProxyReport {
     /// Its process; of a file None.
@@ -107,7 +103,6 @@ pub struct ProxyReport {
 /// Responses that a proxy cut.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Cut {
-    /// How many.
     pub responses: u64,
     /// Complete before the proxy had ended the request.
     pub after_early_response: u64,
@@ -142,14 +137,12 @@ pub struct Codes {
     pub received: Option<u32>,
     /// To the client.
     pub sent: Option<u32>,
-    /// How often.
     pub count: u64,
 }
 
 /// Requests without the proxy in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Directly {
-    /// How many.
     pub requests: u64,
     /// Those with an anomaly.
     pub broken: u64,
@@ -161,7 +154,6 @@ pub struct Agent {
     /// Its value; None, in JSON `unknown`, where it was not seen.
     #[serde(serialize_with = "user_agent")]
     pub user_agent: Option<String>,
-    /// Its requests.
     pub requests: u64,
     /// Those that had not ended when their response was complete.
     pub not_ended: u64,
@@ -176,13 +168,10 @@ pub struct Agent {
 pub struct Example {
     /// The connection towards the client.
     pub conn: u64,
-    /// The stream on it.
     pub stream_id: u32,
     /// The connection towards the server.
     pub upstream_conn: u64,
-    /// The stream on it.
     pub upstream_stream_id: u32,
-    /// What was found.
     pub summary: String,
     /// The client's hop.
     #[serde(skip)]
@@ -196,22 +185,17 @@ pub struct Example {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdviceAt {
-    /// The client.
     Client,
-    /// The server.
     Server,
     /// The client's window.
     Window,
-    /// The proxy.
     Proxy,
 }
 
 /// Something that can be changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Advice {
-    /// Where.
     pub at: AdviceAt,
-    /// What.
     pub change: String,
     /// What was seen in this run calls for it.
     pub supported: bool,
@@ -224,10 +208,8 @@ pub struct Advice {
 /// What broke on one hop.
 #[derive(Clone, Debug, Serialize)]
 pub struct CaseReport {
-    /// What it is.
     #[serde(serialize_with = "kind")]
     pub kind: Kind,
-    /// How bad.
     #[serde(serialize_with = "verdict")]
     pub verdict: Verdict,
     /// Who caused it, as far as this hop shows.
@@ -243,7 +225,6 @@ pub struct CaseReport {
     pub several_clients: bool,
     /// The server, when its end is followed.
     pub server: Option<Process>,
-    /// Where it is.
     pub server_address: String,
     /// What was found about one of them.
     pub example: String,

@@ -81,7 +81,6 @@ impl Group {
 /// What is known of a finding.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The finding.
     pub kind: Kind,
     /// Where it stands in the list.
     pub group: Group,
@@ -93,7 +92,6 @@ pub struct Page {
     pub applications: Vec<String>,
     /// What usually causes it.
     pub causes: Vec<String>,
-    /// What to do.
     pub remedies: Vec<String>,
     /// How to see it: words, and queries.
     pub seen: Vec<Item>,
@@ -104,7 +102,6 @@ pub struct Page {
 /// One item of the section "Seen".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// Words.
     Text(String),
     /// A query in PromQL.
     Query(String),

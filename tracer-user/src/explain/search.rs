@@ -23,7 +23,6 @@ pub enum Closeness {
 }
 
 impl Closeness {
-    /// For JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -20,7 +20,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Connections by protocol.
     #[must_use]
     pub fn connections(&self) -> &BTreeMap<Protocol, u64> {
         &self.connections
@@ -32,13 +31,11 @@ impl Tally {
         self.connections.get(&protocol).copied().unwrap_or(0)
     }
 
-    /// Streams opened.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.opened
     }
 
-    /// Streams ended.
     #[must_use]
     pub fn ended(&self) -> u64 {
         self.ended
@@ -132,7 +129,6 @@ impl Kernel {
         &self.by_name
     }
 
-    /// One of them.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
         self.by_name.get(counter.name().0).copied().unwrap_or(0)
@@ -184,7 +180,6 @@ pub enum StoppedBy {
 }
 
 impl StoppedBy {
-    /// JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -207,7 +202,6 @@ pub struct Summary<'a> {
     pub kernel: &'a Kernel,
     /// How long it ran, from the attach on.
     pub duration: Duration,
-    /// Why it ended.
     pub stopped_by: StoppedBy,
     /// Lines of output that were thrown away.
     pub output_dropped: u64,
@@ -220,7 +214,6 @@ pub struct Summary<'a> {
 /// The pods of a run that selects or excludes some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectedPods {
-    /// Which, in words.
     pub words: String,
     /// Only these were traced; otherwise all but those that these words exclude.
     pub positive: bool,

@@ -65,7 +65,6 @@ pub struct Drained {
 /// What the kernel measured of one program. All zero unless `kernel.bpf_stats_enabled` is 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramStats {
-    /// Its name.
     pub program: &'static str,
     /// The kernel's number of it.
     pub id: u32,

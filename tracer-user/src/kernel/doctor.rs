@@ -17,13 +17,11 @@ use crate::workload::{cgroup, process};
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What.
     pub name: String,
     /// It is as h2trace wants it.
     pub ok: bool,
     /// Nothing works without it. Otherwise less is seen.
     pub needed: bool,
-    /// What was found.
     pub found: String,
     /// What to do when it is not `ok`; empty otherwise.
     pub remedy: String,

@@ -147,7 +147,6 @@ pub enum StartError {
         "the kernel's verifier refused program {program}: {error}: {log} (this is a defect of h2trace on this kernel; please report it with \"uname -r\")"
     )]
     Verifier {
-        /// The program.
         program: String,
         /// What the system call said.
         error: io::Error,
@@ -165,15 +164,12 @@ pub enum StartError {
     /// The kinds of a filter are fixed when tracing starts.
     #[error("filter kinds cannot be added while tracing; restart h2trace")]
     FilterKinds,
-    /// Anything else.
     #[error("cannot load the kernel programs: {0}")]
     Load(#[source] EbpfError),
     /// A program could not be attached.
     #[error("cannot attach kernel program {program}: {error}")]
     Attach {
-        /// The program.
         program: &'static str,
-        /// Why.
         error: ProgramError,
     },
 }

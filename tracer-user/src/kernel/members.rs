@@ -91,7 +91,6 @@ impl LiveCgroups {
         }
     }
 
-    /// How many there are.
     #[must_use]
     pub fn count(&mut self, kind: CgroupKind) -> usize {
         self.map(kind).keys().filter_map(Result::ok).count()

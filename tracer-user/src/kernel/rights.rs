@@ -96,7 +96,6 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What was found.
     #[must_use]
     pub const fn found(self) -> &'static str {
         match self {
@@ -112,7 +111,6 @@ impl Refusal {
         }
     }
 
-    /// What to do.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {

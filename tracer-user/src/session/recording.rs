@@ -135,7 +135,6 @@ impl RecordingReport {
 pub struct ReportLater(Arc<Mutex<RecordingReport>>);
 
 impl ReportLater {
-    /// Takes it.
     #[must_use]
     pub fn take(&self) -> RecordingReport {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))

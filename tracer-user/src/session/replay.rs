@@ -26,7 +26,6 @@ const ADVANCE_EVERY: u64 = 64;
 pub struct ReplayPlan {
     /// How outputs are printed.
     pub front: Front,
-    /// What of them.
     pub wanted: Wanted,
     /// Header fields whose values may be kept.
     pub shown: Arc<Shown>,
@@ -38,7 +37,6 @@ pub struct ReplayPlan {
 
 /// A run that is over.
 pub struct Replayed {
-    /// What came out.
     pub tally: Tally,
     /// Why the file was not read to its end.
     pub error: Option<CaptureError>,

@@ -85,7 +85,6 @@ impl Stop {
 pub struct Plan {
     /// How outputs are printed.
     pub front: Front,
-    /// Where to.
     pub printer: Option<Printer>,
     /// Metrics, if they are wanted.
     pub exporter: Option<Exporter>,
@@ -111,7 +110,6 @@ pub struct Plan {
 pub struct Ended {
     /// Counts.
     pub tally: Tally,
-    /// Why it ended.
     pub stopped_by: StoppedBy,
 }
 

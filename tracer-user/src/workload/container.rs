@@ -38,7 +38,6 @@ pub struct ContainerCgroup {
     pub container_id: String,
     /// The pod's class; None where a cgroup namespace hides it.
     pub qos: Option<Qos>,
-    /// The runtime.
     pub runtime: Runtime,
 }
 

@@ -16,7 +16,6 @@ pub enum NetnsError {
         "cannot read network namespace {given}: {cause} (give pid:PROCESS, a file such as /run/netns/NAME, or an inode number from lsns -t net)"
     )]
     Unreadable {
-        /// What was given.
         given: String,
         /// What the system said.
         cause: String,

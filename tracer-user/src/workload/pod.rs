@@ -19,15 +19,12 @@ pub struct Container {
 pub struct Pod {
     /// Its uid, as its cgroup has it: the API server's, with dashes; of a static pod the kubelet's, without.
     pub uid: String,
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
     /// The node that it runs on.
     pub node: String,
     /// What made it.
     pub owner: Owner,
-    /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Its addresses, none once all its containers have ended for good; of a pod in the host's network the
     /// node's, which name no pod.

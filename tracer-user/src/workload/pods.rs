@@ -187,7 +187,6 @@ impl Pods {
         self.read().by_uid.values().cloned().collect()
     }
 
-    /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.read().by_uid.len()

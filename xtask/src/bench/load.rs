@@ -76,7 +76,6 @@ fn grpc_go(root: &Path) -> anyhow::Result<PathBuf> {
 /// What one run has to do.
 #[derive(Clone, Copy)]
 pub(super) struct Load {
-    /// Calls.
     pub(super) calls: u32,
     /// Payload bytes of each response.
     pub(super) response: u32,

@@ -43,7 +43,6 @@ pub(super) struct Program {
     pub(super) name: String,
     /// How often it ran.
     pub(super) runs: u64,
-    /// Nanoseconds in all.
     pub(super) nanoseconds: u64,
 }
 
@@ -113,7 +112,6 @@ impl Tracer {
         Ok(tracer)
     }
 
-    /// Its pid.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }

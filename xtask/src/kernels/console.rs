@@ -106,7 +106,6 @@ impl Console {
         }
     }
 
-    /// A step by name.
     pub(super) fn step(&self, name: &str) -> Option<&Ran> {
         self.steps.iter().find(|step| step.name == name)
     }

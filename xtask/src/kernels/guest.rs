@@ -41,7 +41,6 @@ const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet";
 
 /// A guest to be booted.
 pub(super) struct Guest<'a> {
-    /// Its kernel.
     pub(super) kernel: &'a Path,
     /// Its root.
     pub(super) archive: &'a Path,

@@ -11,7 +11,6 @@ use super::kernel;
 use super::packages::{self, Package, package};
 use super::recipe::{self, BPF_LINKER, Build, Recipe};
 
-/// Is it there?
 pub(super) enum State {
     /// In place.
     Ready,
@@ -25,7 +24,6 @@ pub(super) enum State {
 pub(super) struct Piece {
     /// Its name for `--only`, and in the cache.
     pub(super) name: &'static str,
-    /// What it is.
     pub(super) what: &'static str,
     /// What is not tested without it.
     pub(super) without: &'static str,

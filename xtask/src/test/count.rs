@@ -11,9 +11,7 @@ use crate::command;
 /// Tests by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// Passed.
     pub(crate) passed: u64,
-    /// Failed.
     pub(crate) failed: u64,
 }
 

@@ -24,7 +24,6 @@ const MAY_SKIP: &[&str] = &[
 /// A test, a part of one, or a step that did not run, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Skip {
-    /// Its name.
     pub(crate) what: String,
     /// The reason, with the remedy.
     pub(crate) why: String,

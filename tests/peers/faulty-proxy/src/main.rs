@@ -66,7 +66,6 @@ struct Arguments {
     defect: Defect,
 }
 
-/// A server.
 pub type Server = SendRequest<Bytes>;
 
 /// What a request is passed on with.

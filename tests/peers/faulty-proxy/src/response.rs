@@ -18,7 +18,6 @@ const KEPT: usize = 4_096;
 
 /// How a response went.
 pub enum End {
-    /// It was passed on.
     Passed,
     /// The client reset the stream.
     ClientGone,

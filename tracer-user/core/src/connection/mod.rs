@@ -35,7 +35,6 @@ impl Endpoint {
         }
     }
 
-    /// The other one.
     #[must_use]
     pub const fn peer(self) -> Endpoint {
         match self {

@@ -20,7 +20,6 @@ struct TableEntry<C> {
 }
 
 impl<C> Table<C> {
-    /// An empty table.
     #[must_use]
     pub fn new(capacity: usize) -> Table<C> {
         Table {
@@ -81,7 +80,6 @@ impl<C> Table<C> {
         self.entries.drain().map(|(_, entry)| entry.value)
     }
 
-    /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()

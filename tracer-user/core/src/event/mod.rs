@@ -47,7 +47,6 @@ impl Direction {
         }
     }
 
-    /// The other one.
     #[must_use]
     pub const fn opposite(self) -> Direction {
         match self {
@@ -62,7 +61,6 @@ impl Direction {
 pub struct Task {
     /// Process id in the initial pid namespace; 0 when the event came from no task.
     pub pid: u32,
-    /// Thread id.
     pub tid: u32,
     /// v2 cgroup id.
     pub cgroup: u64,
@@ -73,7 +71,6 @@ pub struct Task {
 pub struct Process {
     /// Its id in the initial pid namespace.
     pub pid: u32,
-    /// Its name.
     pub comm: String,
     /// Its v2 cgroup id.
     pub cgroup: u64,
@@ -123,7 +120,6 @@ pub struct Open {
     pub from_start: bool,
     /// The owner's end.
     pub local: Address,
-    /// The other end.
     pub peer: Address,
     /// Inode of the network namespace; 0 unknown.
     pub netns: u32,
@@ -140,7 +136,6 @@ pub struct Open {
 /// Where frame boundaries lie at the start of a run of bytes, as the kernel's frame walker knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Boundary {
-    /// Unknown.
     Unknown,
     /// A frame header starts `after` bytes on (0: right here); until then the bytes belong to a frame of
     /// this type, flags and stream.
@@ -149,16 +144,12 @@ pub enum Boundary {
         after: u32,
         /// Type of the frame that is being finished, when `after` is not 0.
         frame_type: u8,
-        /// Its flags.
         flags: u8,
-        /// Its stream id.
         stream_id: u32,
     },
     /// `len` bytes of a frame header came before; here they are.
     InHeader {
-        /// How many.
         len: u8,
-        /// The bytes.
         bytes: [u8; 9],
     },
 }
@@ -177,7 +168,6 @@ pub enum ProtocolConfidence {
 /// A piece of a run of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Segment<'a> {
-    /// Copied bytes.
     Bytes(&'a [u8]),
     /// Bytes that were counted, not copied. Inside DATA this is normal.
     Hole(u32),
@@ -221,10 +211,8 @@ pub enum EndCause {
     Desync(Direction),
 }
 
-/// Something ended.
 #[derive(Clone, Copy, Debug)]
 pub struct End {
-    /// Why.
     pub cause: EndCause,
     /// Where sending stood, when known.
     pub tx_offset: Option<u64>,
@@ -237,9 +225,7 @@ pub struct End {
 pub enum OtherProtocol {
     /// TLS records: encrypted.
     Tls,
-    /// HTTP/1.x.
     Http1,
-    /// Something else.
     Other,
 }
 
@@ -254,14 +240,12 @@ pub struct Unrecognised<'a> {
     pub first: &'a [u8],
 }
 
-/// What happened.
 #[derive(Clone, Debug)]
 pub enum What<'a> {
     /// A socket was seen for the first time.
     Open(Box<Open>),
     /// Bytes went one way.
     Bytes(Bytes<'a>),
-    /// Something ended.
     End(End),
     /// Not HTTP/2.
     Unrecognised(Unrecognised<'a>),
@@ -272,11 +256,9 @@ pub enum What<'a> {
 pub struct Event<'a> {
     /// When the socket call had finished.
     pub at: Timestamp,
-    /// The socket.
     pub socket: SocketKey,
     /// The task that made the call.
     pub task: Task,
-    /// What happened.
     pub what: What<'a>,
 }
 

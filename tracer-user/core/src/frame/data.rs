@@ -17,7 +17,6 @@ enum Padding {
 /// A DATA frame that is going by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Data {
-    /// Its header.
     pub(super) head: Head,
     /// Payload bytes that have not come yet.
     pub(super) left: u32,

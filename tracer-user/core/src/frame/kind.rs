@@ -5,31 +5,18 @@ use super::head::frame_type;
 /// A kind of frame: the types of RFC 9113 section 6, RFC 7838, RFC 8336 and RFC 9218.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FrameKind {
-    /// DATA.
     Data,
-    /// HEADERS.
     Headers,
-    /// PRIORITY.
     Priority,
-    /// RST_STREAM.
     RstStream,
-    /// SETTINGS.
     Settings,
-    /// PUSH_PROMISE.
     PushPromise,
-    /// PING.
     Ping,
-    /// GOAWAY.
     GoAway,
-    /// WINDOW_UPDATE.
     WindowUpdate,
-    /// CONTINUATION.
     Continuation,
-    /// ALTSVC.
     AltSvc,
-    /// ORIGIN.
     Origin,
-    /// PRIORITY_UPDATE.
     PriorityUpdate,
     /// Of another type: to be ignored (RFC 9113 section 5.5).
     Unknown,

@@ -172,9 +172,7 @@ pub type Settings = Vec<(u16, u32)>;
 /// Priority fields of HEADERS and PRIORITY (deprecated, still sent).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Priority {
-    /// Exclusive flag.
     pub exclusive: bool,
-    /// Stream dependency.
     pub depends_on: StreamId,
     /// Weight as on the wire (0 to 255).
     pub weight: u8,
@@ -185,59 +183,42 @@ pub struct Priority {
 pub enum Frame {
     /// HEADERS with its CONTINUATIONs, decoded.
     Headers {
-        /// The stream.
         stream_id: StreamId,
-        /// END_STREAM flag.
         end_stream: bool,
         /// Priority fields, if sent.
         priority: Option<Priority>,
-        /// The decoded block.
         block: HeaderBlock,
     },
-    /// PRIORITY.
     Priority {
-        /// The stream.
         stream_id: StreamId,
-        /// Its fields.
         priority: Priority,
     },
-    /// RST_STREAM.
     RstStream {
-        /// The stream.
         stream_id: StreamId,
-        /// Why.
         code: ErrorCode,
     },
     /// SETTINGS without ACK.
     Settings(Settings),
-    /// SETTINGS with ACK.
     SettingsAck,
     /// PUSH_PROMISE with its CONTINUATIONs, decoded.
     PushPromise {
         /// The stream it came on.
         stream_id: StreamId,
-        /// The stream it promises.
         promised: StreamId,
-        /// The decoded block.
         block: HeaderBlock,
     },
-    /// PING.
     Ping {
-        /// ACK flag.
         ack: bool,
         /// Opaque data.
         data: [u8; 8],
     },
-    /// GOAWAY.
     GoAway {
         /// Last stream id that was or might be processed.
         last_stream_id: StreamId,
-        /// Why.
         code: ErrorCode,
         /// Debug data, cut at `limits::GOAWAY_DEBUG`.
         debug: Bytes,
     },
-    /// WINDOW_UPDATE.
     WindowUpdate {
         /// The stream, or 0 for the connection.
         stream_id: StreamId,
@@ -251,11 +232,8 @@ pub enum Frame {
     },
     /// A type that this program does not know; ignored as section 5.5 demands.
     Unknown {
-        /// The type.
         frame_type: u8,
-        /// The stream.
         stream_id: StreamId,
-        /// Payload length.
         len: u32,
     },
 }
@@ -269,7 +247,6 @@ pub struct Violation {
     pub code: ErrorCode,
     /// A connection error (section 5.4.1), or else a stream error (5.4.2).
     pub connection_error: bool,
-    /// The rule.
     pub rule: Rule,
     /// The header of the frame that broke it; of a header block, its last frame.
     pub frame: head::Head,
@@ -293,21 +270,17 @@ pub enum Fault {
 /// Flags and length of a DATA frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataHead {
-    /// The stream.
     pub stream_id: StreamId,
     /// Payload length as in the frame header, padding included: what flow control counts. Of a frame whose
     /// header was lost in a gap: the length of what is left of it.
     pub flow_len: u32,
-    /// END_STREAM flag.
     pub end_stream: bool,
-    /// PADDED flag.
     pub padded: bool,
 }
 
 /// A piece of a DATA frame's data, padding taken off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataPiece {
-    /// Copied bytes.
     Bytes(Bytes),
     /// Counted bytes.
     Hole(u32),
@@ -318,22 +291,18 @@ pub enum DataPiece {
 pub enum Step {
     /// The client's connection preface (section 3.4) went by.
     Preface,
-    /// A whole frame.
     Frame {
         /// Its payload length as in the frame header(s), CONTINUATIONs added.
         len: u32,
         /// Its flags as in the (first) frame header.
         flags: u8,
-        /// It.
         frame: Frame,
     },
     /// A DATA frame's header went by.
     DataBegin(DataHead),
     /// Some of its data (without padding) went by.
     DataBody {
-        /// The stream.
         stream_id: StreamId,
-        /// The data.
         piece: DataPiece,
     },
     /// The DATA frame is whole (padding included).
@@ -341,7 +310,6 @@ pub enum Step {
     /// A header block goes on and on: it has so many frames and no END_HEADERS. Said once of a block, when
     /// it has more than [`LONG_BLOCK_FRAMES`].
     LongBlock {
-        /// The stream.
         stream_id: StreamId,
         /// Its frames so far.
         n_frames: u32,

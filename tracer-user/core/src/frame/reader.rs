@@ -66,7 +66,6 @@ impl FramePosition {
 /// Why a payload was not captured whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// A hole in it.
     Hole,
     /// `limits::FRAME_PAYLOAD`.
     Limit,

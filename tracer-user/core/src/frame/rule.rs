@@ -12,7 +12,6 @@ macro_rules! rules {
         }
 
         impl Rule {
-            /// All of them.
             pub const ALL: &'static [Rule] = &[$(Rule::$variant,)+];
 
             /// What it forbids, with its section.

@@ -5,17 +5,12 @@ use super::{ErrorCode, Rule, Settings};
 
 /// Setting identifiers (RFC 9113 section 6.5.2, RFC 9218 section 2.1).
 pub mod setting {
-    /// SETTINGS_HEADER_TABLE_SIZE.
     pub const HEADER_TABLE_SIZE: u16 = 0x1;
-    /// SETTINGS_ENABLE_PUSH.
     pub const ENABLE_PUSH: u16 = 0x2;
     /// SETTINGS_MAX_CONCURRENT_STREAMS.
     pub const MAX_CONCURRENT_STREAMS: u16 = 0x3;
-    /// SETTINGS_INITIAL_WINDOW_SIZE.
     pub const INITIAL_WINDOW_SIZE: u16 = 0x4;
-    /// SETTINGS_MAX_FRAME_SIZE.
     pub const MAX_FRAME_SIZE: u16 = 0x5;
-    /// SETTINGS_MAX_HEADER_LIST_SIZE.
     pub const MAX_HEADER_LIST_SIZE: u16 = 0x6;
     /// SETTINGS_NO_RFC7540_PRIORITIES (RFC 9218).
     pub const NO_RFC7540_PRIORITIES: u16 = 0x9;

@@ -49,7 +49,6 @@ impl<T> Progress<T> {
 /// What speaks against the upstream stream that order gave a request; the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Doubt {
-    /// Nothing.
     None,
     /// The order of its period was found to be broken.
     OrderBroken,

@@ -21,7 +21,6 @@ pub enum Ended {
     Unknown,
 }
 
-/// Who ended this stream.
 #[must_use]
 pub fn ended(record: &StreamRecord) -> Ended {
     if record.response_phase == Some(ResponsePhase::R3) {

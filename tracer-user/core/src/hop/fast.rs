@@ -6,7 +6,6 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// A map by such keys.
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fast>>;
 
-/// The hasher.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fast(u64);
 

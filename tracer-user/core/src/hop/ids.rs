@@ -20,7 +20,6 @@ impl RequestIds {
         }
     }
 
-    /// All of them.
     pub(super) fn iter(self) -> impl Iterator<Item = u64> {
         self.request.into_iter().chain(self.trace)
     }

@@ -22,7 +22,6 @@ pub(super) enum IndexMatch {
     None,
     /// This one, and no other.
     One(u64),
-    /// Several.
     Several,
 }
 

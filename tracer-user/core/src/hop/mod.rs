@@ -137,9 +137,7 @@ impl Confidence {
 /// What a process speaks on its other side that cannot be followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OtherSide {
-    /// TLS.
     Tls,
-    /// HTTP/1.x.
     Http1,
 }
 
@@ -181,9 +179,7 @@ impl OtherSide {
 /// By what, and how surely, an upstream stream was found to belong to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Join {
-    /// By what.
     pub by: By,
-    /// How surely.
     pub confidence: Confidence,
 }
 
@@ -192,7 +188,6 @@ pub struct Join {
 pub struct HopStream<T> {
     /// The connection, as the caller knows it.
     pub tag: T,
-    /// The stream.
     pub record: Arc<StreamRecord>,
 }
 
@@ -201,7 +196,6 @@ pub struct HopStream<T> {
 pub struct Attempt<T> {
     /// The connection end it was observed on.
     pub connection: ConnectionId,
-    /// Its id.
     pub stream_id: StreamId,
     /// When its HEADERS went by.
     pub began_at: Timestamp,
@@ -214,7 +208,6 @@ pub struct Attempt<T> {
 /// A stream that a proxy opened, and the request that it was opened for was not seen.
 #[derive(Clone, Debug)]
 pub struct Lone<T> {
-    /// The proxy.
     pub proxy: ProxyKey,
     /// The stream, towards the server.
     pub upstream: HopStream<T>,
@@ -236,7 +229,6 @@ impl<T> Lone<T> {
 /// A request at a proxy: both sides, as far as they were seen.
 #[derive(Clone, Debug)]
 pub struct Hop<T> {
-    /// The proxy.
     pub proxy: ProxyKey,
     /// The side towards the client.
     pub downstream: HopStream<T>,

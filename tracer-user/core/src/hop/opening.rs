@@ -7,7 +7,6 @@ use crate::stream::digest::Opening;
 /// The opening of a stream that a process serves.
 #[derive(Debug)]
 pub(super) struct DownstreamOpening {
-    /// When.
     pub(super) at: Timestamp,
     /// All fields but those that intermediaries change.
     pub(super) whole: Option<u64>,

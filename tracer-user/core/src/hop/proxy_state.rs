@@ -57,7 +57,6 @@ pub(super) enum Consequence<T> {
     Request(u64),
     /// It belongs to no request that was seen, which is worth telling.
     Lone(HopStream<T>),
-    /// Nothing yet.
     Nothing,
 }
 

@@ -3,6 +3,9 @@
 //! The same pipeline serves live capture, files, tests, fuzzing and benches. It has no clock: time
 //! comes in with the events and with [`Pipeline::advance`].
 
+// The crate's facade: all of it is described.
+#![warn(missing_docs)]
+
 mod analysis;
 mod conn;
 mod frames;

@@ -36,19 +36,16 @@ pub(crate) const RESPONSE_OVERDUE_NS: u64 = 300_000_000_000;
 /// A condition that holds, as it is reported.
 #[derive(Clone, Debug)]
 pub struct ConditionReport {
-    /// The connection end.
     pub connection: ConnectionId,
     /// Role of the observed end.
     pub role: Option<Endpoint>,
     /// When it was reported.
     pub at: Timestamp,
-    /// The condition.
     pub what: Condition,
     /// The stream as it is, when it is about one (its `end` and `outcome` mean nothing yet).
     pub stream: Option<Box<StreamRecord>>,
 }
 
-/// The condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// A sender waits for a window in the middle of a message.
@@ -60,7 +57,6 @@ pub enum Condition {
     Saturated {
         /// SETTINGS_MAX_CONCURRENT_STREAMS.
         cap: u32,
-        /// Since when.
         since: Timestamp,
         /// How often a stream was opened at once after another one's end.
         n_reopened: u32,
@@ -82,18 +78,14 @@ pub enum Condition {
 /// Which of the two windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowOf {
-    /// The stream's.
     Stream,
-    /// The connection's.
     Connection,
 }
 
 /// A sender that has more of a message to send and no window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// Who waits.
     pub sender: Endpoint,
-    /// For which window.
     pub window: WindowOf,
     /// Since when it was not given any.
     pub since: Timestamp,
@@ -104,13 +96,9 @@ pub struct Stall {
 /// What was done against flow control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowFault {
-    /// By whom.
     pub sender: Endpoint,
-    /// On which window.
     pub window: WindowOf,
-    /// When.
     pub at: Timestamp,
-    /// What.
     pub breach: FlowBreach,
     /// A [`ConditionReport`] has told it already.
     pub told: bool,
@@ -139,7 +127,6 @@ pub struct OverCap {
     pub n_open: u32,
     /// The client had acknowledged the SETTINGS before. Else it may not have known them.
     pub acknowledged: bool,
-    /// Since when.
     pub since: Timestamp,
 }
 

@@ -22,7 +22,6 @@ enum Method {
     Head,
     /// Neither side has content: DATA is a tunnel.
     Connect,
-    /// Any other.
     Other,
 }
 
@@ -43,7 +42,6 @@ pub(super) struct Content {
     pub(super) response_is_coded: bool,
     /// The family of `user-agent`.
     pub(super) user_agent: UserAgent,
-    /// `:status`.
     pub(super) http_status: Seen<u16>,
     /// `grpc-status` of the trailers.
     pub(super) grpc_status: Seen<u32>,
@@ -51,7 +49,6 @@ pub(super) struct Content {
     pub(super) grpc_status_malformed: bool,
     /// The worst rule that was broken.
     pub(super) malformed: Option<Malformed>,
-    /// `:method`.
     method: Seen<Method>,
     /// `content-length` of the request.
     request_length: Seen<u64>,
@@ -61,14 +58,12 @@ pub(super) struct Content {
     request_encoding: Seen<()>,
     /// `grpc-encoding` of the response is there.
     response_encoding: Seen<()>,
-    /// `grpc-timeout`.
     pub(super) timeout: Option<Duration>,
     /// Values that may be shown.
     pub(super) shown: BTreeMap<String, String>,
 }
 
 impl Content {
-    /// The request's HEADERS.
     pub(super) fn request(&mut self, block: &HeaderBlock, shown: &Shown) {
         if let Some(path) = block.value(b":path") {
             self.path = Some(shown_value(b":path", path));
@@ -166,7 +161,6 @@ impl Content {
         }
     }
 
-    /// gRPC-Web.
     pub(super) fn grpc_web(&self) -> bool {
         match self.request_type {
             Seen::Value(media) => media == Media::GrpcWeb,
@@ -250,7 +244,6 @@ impl<T: Copy> Seen<T> {
     }
 }
 
-/// `:status` of a block.
 pub(super) fn status(block: &HeaderBlock) -> Seen<u16> {
     match seen(block, b":status") {
         Seen::Value(digits) if digits.len() == 3 => std::str::from_utf8(digits)

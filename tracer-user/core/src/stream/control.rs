@@ -16,7 +16,6 @@ const CROSSING_NS: u64 = 20_000_000;
 /// The PINGs of one endpoint (those without ACK).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pings {
-    /// How many.
     pub n: u32,
     /// How many of them while no stream was open.
     pub n_without_streams: u32,
@@ -33,9 +32,7 @@ pub struct Pings {
 /// A PING that was not answered, and nothing else came from the other end since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnansweredPing {
-    /// Who sent it.
     pub sender: Endpoint,
-    /// When.
     pub at: Timestamp,
 }
 
@@ -139,7 +136,6 @@ impl Control {
         }
     }
 
-    /// `sender` reset a stream.
     pub(super) fn on_reset(&mut self, sender: Endpoint, id: StreamId) {
         if self.resets.len() >= limits::RESETS_REMEMBERED {
             self.resets.pop_front();

@@ -122,11 +122,8 @@ impl FieldsDigest {
 /// The request's HEADERS of a stream went by.
 #[derive(Clone, Debug)]
 pub struct Opening {
-    /// The connection end.
     pub connection: ConnectionId,
-    /// Its id.
     pub stream_id: StreamId,
-    /// When.
     pub at: Timestamp,
     /// The thread that sent or received them; 0 unknown.
     pub tid: u32,

@@ -13,15 +13,9 @@ pub(super) enum Section {
     /// HEADERS with a 1xx :status.
     Informational,
     /// The final HEADERS of the response.
-    Response {
-        /// With END_STREAM.
-        end_stream: bool,
-    },
+    Response { end_stream: bool },
     /// What comes after them.
-    Trailers {
-        /// With END_STREAM.
-        end_stream: bool,
-    },
+    Trailers { end_stream: bool },
 }
 
 /// A rule that was broken.

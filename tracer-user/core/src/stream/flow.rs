@@ -18,7 +18,6 @@ const LARGEST_WINDOW: i64 = 0x7fff_ffff;
 pub(super) struct Breach {
     /// Which of the two.
     pub(super) what: FlowBreach,
-    /// Since when.
     pub(super) since: Timestamp,
     /// The stream of the DATA or WINDOW_UPDATE that did it.
     pub(super) stream_id: StreamId,
@@ -138,7 +137,6 @@ impl Breach {
 /// What one endpoint may send.
 #[derive(Clone, Copy, Debug)]
 struct Send {
-    /// On the connection.
     connection: Window,
     /// On a new stream; None when the peer's SETTINGS were not seen.
     initial: Option<i64>,

@@ -3,32 +3,20 @@
 /// A reason that servers give in the debug data of GOAWAY. Nothing else of that data is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GoAwayReason {
-    /// `app_requested`.
     AppRequested,
-    /// `graceful_stop`.
     GracefulStop,
-    /// `max_age`.
     MaxAge,
-    /// `max_idle`.
     MaxIdle,
-    /// `session_timed_out`.
     SessionTimedOut,
-    /// `too_many_continuations`.
     TooManyContinuations,
-    /// `too_many_data_frames`.
     TooManyDataFrames,
-    /// `too_many_internal_resets`.
     TooManyInternalResets,
-    /// `too_many_pings`.
     TooManyPings,
-    /// `too_many_resets`.
     TooManyResets,
-    /// `too_many_rststreams`.
     TooManyRstStreams,
 }
 
 impl GoAwayReason {
-    /// All of them.
     pub const ALL: [GoAwayReason; 11] = [
         GoAwayReason::AppRequested,
         GoAwayReason::GracefulStop,

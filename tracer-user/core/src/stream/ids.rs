@@ -71,7 +71,6 @@ impl ConnectionIds {
         })
     }
 
-    /// It ended.
     pub(super) fn on_end(&mut self, id: StreamId) {
         if self.ended.len() >= limits::ENDED_IDS {
             self.ended.pop_front();

@@ -5,14 +5,11 @@ use crate::connection::Endpoint;
 /// One `T` of the client and one of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pair<T> {
-    /// The client's.
     pub(super) client: T,
-    /// The server's.
     pub(super) server: T,
 }
 
 impl<T> Pair<T> {
-    /// The one of `endpoint`.
     pub(super) const fn of(&self, endpoint: Endpoint) -> &T {
         match endpoint {
             Endpoint::Client => &self.client,

@@ -49,7 +49,6 @@ const UPDATES_PER_DATA: u32 = 10;
 /// A WINDOW_UPDATE of fewer bytes is tiny: less than anybody's read.
 pub(super) const TINY_INCREMENT: u32 = 64;
 
-/// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counted {
     Data,
@@ -88,7 +87,6 @@ pub enum FloodKind {
     EmptyData,
     /// HEADERS without a field.
     EmptyHeaders,
-    /// PRIORITY.
     Priority,
     /// WINDOW_UPDATE of a few bytes.
     WindowUpdate,
@@ -97,15 +95,12 @@ pub enum FloodKind {
 /// Too many frames of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flood {
-    /// Of which kind.
     pub kind: FloodKind,
-    /// Who sent them.
     pub sender: Endpoint,
     /// The stream, if it is one's; else 0.
     pub stream_id: StreamId,
     /// When it was found.
     pub at: Timestamp,
-    /// How many.
     pub n: u32,
     /// Within how long, in nanoseconds.
     pub within_ns: u64,

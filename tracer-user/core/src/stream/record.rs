@@ -96,7 +96,6 @@ impl Tier {
 /// A value that may be out of sight. Never folded into an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Seen<T> {
-    /// Certainly not there.
     Absent,
     /// There, and known.
     Value(T),
@@ -143,7 +142,6 @@ pub struct OpenMessage {
 pub struct Windows {
     /// The stream's window, when its history was seen. May be negative (RFC 9113 section 6.9.2).
     pub stream: Option<i64>,
-    /// The connection's.
     pub connection: Option<i64>,
 }
 
@@ -152,9 +150,7 @@ pub struct Windows {
 pub enum EndStreamOn {
     /// The first (only) HEADERS.
     Headers,
-    /// A DATA frame.
     Data,
-    /// Trailers.
     Trailers,
 }
 
@@ -170,7 +166,6 @@ pub struct Half {
     pub data_bytes: u64,
     /// False when a gap may have hidden DATA: `data_bytes` is a lower bound.
     pub data_known: bool,
-    /// DATA frames.
     pub data_frames: u64,
     /// When the first DATA byte and the last DATA byte went by.
     pub first_data_at: Option<Timestamp>,
@@ -213,9 +208,7 @@ impl Half {
 /// A rule for header fields or message prefixes that an endpoint broke on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// Who broke it.
     pub sender: Endpoint,
-    /// The rule.
     pub rule: Rule,
     /// False for what many receivers bear.
     pub grave: bool,
@@ -232,14 +225,10 @@ pub struct HeaderList {
     pub limit: u32,
 }
 
-/// One RST_STREAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reset {
-    /// Who sent it.
     pub sender: Endpoint,
-    /// Why.
     pub code: ErrorCode,
-    /// When.
     pub at: Timestamp,
     /// How far the request was; None when unknown.
     pub request_phase: Option<RequestPhase>,
@@ -281,7 +270,6 @@ pub enum Outcome {
     Cancelled,
     /// Reset at or after the gRPC deadline.
     Deadline,
-    /// REFUSED_STREAM.
     Refused,
     /// Reset before the response was complete.
     Reset,
@@ -323,13 +311,10 @@ impl Outcome {
 pub struct Moment {
     /// When (of several DATA frames: the last).
     pub at: Timestamp,
-    /// Who sent it.
     pub sender: Endpoint,
-    /// The kind of frame.
     pub frame: FrameKind,
     /// How many frames this moment stands for.
     pub n_frames: u32,
-    /// Payload bytes.
     pub bytes: u64,
     /// END_STREAM flag on the last of them.
     pub end_stream: bool,
@@ -346,7 +331,6 @@ pub struct StreamRecord {
     pub connection: ConnectionId,
     /// The role of the observed end; None when not known.
     pub role: Option<Endpoint>,
-    /// Its id.
     pub stream_id: StreamId,
     /// The process at the observed end when the stream was opened.
     pub pid: u32,
@@ -377,9 +361,7 @@ pub struct StreamRecord {
     pub grpc: Seen<()>,
     /// `content-type` begins with `application/grpc-web`.
     pub grpc_web: bool,
-    /// `:path`.
     pub path: Option<String>,
-    /// `:status`.
     pub http_status: Seen<u16>,
     /// `content-type` of the response, its media type alone; `None` unseen or absent.
     pub response_content_type: Option<String>,
@@ -402,7 +384,6 @@ pub struct StreamRecord {
     pub resets: Vec<Reset>,
     /// What flow control and the limit of streams had to do with its end.
     pub flow: FlowNotes,
-    /// How it ended.
     pub end: StreamEnd,
     /// In one word.
     pub outcome: Outcome,
@@ -417,15 +398,11 @@ pub struct StreamRecord {
 /// A GOAWAY that went by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoAway {
-    /// Who sent it.
     pub sender: Endpoint,
-    /// Its last stream id.
     pub last_stream_id: StreamId,
-    /// Why.
     pub code: ErrorCode,
     /// Its debug data, if that is a known reason.
     pub reason: Option<GoAwayReason>,
-    /// When.
     pub at: Timestamp,
     /// The last header list that its sender got before it, if that was larger than it takes.
     pub header_list: Option<HeaderList>,
@@ -447,11 +424,8 @@ pub struct BeforeGoAway {
 pub enum StreamEvent {
     /// A stream was opened (its first frame went by).
     Opened {
-        /// The connection end.
         connection: ConnectionId,
-        /// Its id.
         stream_id: StreamId,
-        /// When.
         at: Timestamp,
     },
     /// The request's HEADERS of a stream were seen.
@@ -460,24 +434,18 @@ pub enum StreamEvent {
     Ended(Arc<StreamRecord>),
     /// A GOAWAY went by.
     GoAway {
-        /// The connection end.
         connection: ConnectionId,
         /// Role of the observed end.
         role: Option<Endpoint>,
-        /// It.
         go_away: GoAway,
         /// What came before it.
         before: BeforeGoAway,
     },
-    /// The connection ended.
     ConnectionEnded {
-        /// The connection end.
         connection: ConnectionId,
         /// Role of the observed end.
         role: Option<Endpoint>,
-        /// Why.
         why: ConnectionEnd,
-        /// When.
         at: Timestamp,
         /// Streams whose response was not complete (their `Ended` come before this).
         open_streams: u32,
@@ -486,7 +454,6 @@ pub enum StreamEvent {
     },
     /// An endpoint broke a rule of RFC 9113 (those of a stream are in its record).
     Offence {
-        /// The connection end.
         connection: ConnectionId,
         /// Role of the observed end.
         role: Option<Endpoint>,
@@ -495,24 +462,18 @@ pub enum StreamEvent {
     },
     /// An endpoint sends too much of something.
     Flood {
-        /// The connection end.
         connection: ConnectionId,
         /// Role of the observed end.
         role: Option<Endpoint>,
-        /// Of what.
         flood: Flood,
     },
     /// One end spoke HTTP/2, and the other one answered in another protocol.
     NotHttp2 {
-        /// The connection end.
         connection: ConnectionId,
         /// Role of the observed end.
         role: Option<Endpoint>,
-        /// Who answered so.
         sender: Endpoint,
-        /// In what.
         spoke: OtherProtocol,
-        /// When.
         at: Timestamp,
     },
     /// Something stands for longer than it should.

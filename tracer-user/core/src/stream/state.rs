@@ -37,21 +37,16 @@ pub enum HalfState {
     Ended(HalfEnd),
 }
 
-/// Why a half ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalfEnd {
-    /// The END_STREAM flag.
     EndStream {
         /// On which frame.
         on: EndStreamOn,
-        /// When.
         at: Timestamp,
     },
-    /// RST_STREAM.
     Reset {
         /// Sent by whom.
         by: Endpoint,
-        /// Why.
         code: ErrorCode,
     },
     /// The connection ended.
@@ -108,7 +103,6 @@ impl HalfState {
         self.ended_by(HalfEnd::Reset { by, code })
     }
 
-    /// The connection ended.
     #[must_use]
     pub const fn on_connection_end(self) -> HalfState {
         self.ended_by(HalfEnd::ConnectionGone)

@@ -14,13 +14,10 @@ const HALF: usize = limits::STORY_MOMENTS / 2;
 /// A DATA frame that is whole, or as far as it came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DataMoment {
-    /// When.
     pub(super) at: Timestamp,
-    /// Who sent it.
     pub(super) sender: Endpoint,
     /// Its data without padding.
     pub(super) bytes: u64,
-    /// Its END_STREAM flag.
     pub(super) end_stream: bool,
     /// The sender's windows after it.
     pub(super) windows: Windows,

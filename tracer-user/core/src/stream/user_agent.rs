@@ -3,21 +3,16 @@
 /// The family of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum UserAgent {
-    /// `grpc-node-js`.
     GrpcNodeJs,
-    /// `grpc-go`.
     GrpcGo,
     /// `grpc-java-netty` and the like.
     GrpcJava,
     /// `grpc-python`, `grpc-c++`, `grpc-c`, `grpc-ruby` and the like: those on the C core.
     GrpcCore,
-    /// `grpc-dotnet`.
     GrpcDotnet,
     /// `connect-es`, `connect-go` and the like.
     Connect,
-    /// `tonic`.
     Tonic,
-    /// Another one.
     Other,
     /// Absent, or not seen.
     #[default]
@@ -25,7 +20,6 @@ pub enum UserAgent {
 }
 
 impl UserAgent {
-    /// All of them.
     pub const ALL: [UserAgent; 9] = [
         UserAgent::GrpcNodeJs,
         UserAgent::GrpcGo,
@@ -62,7 +56,6 @@ impl UserAgent {
         }
     }
 
-    /// Label value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

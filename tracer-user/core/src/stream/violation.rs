@@ -41,17 +41,14 @@ pub enum Answer {
 pub struct Offence {
     /// What kind of rule.
     pub kind: OffenceKind,
-    /// Who broke it.
     pub sender: Endpoint,
     /// The stream; 0 for the connection.
     pub stream_id: StreamId,
-    /// When.
     pub at: Timestamp,
     /// The error code that the RFC demands of the other end.
     pub code: ErrorCode,
     /// A connection error (section 5.4.1), or else a stream error (5.4.2).
     pub connection_error: bool,
-    /// The rule.
     pub rule: Rule,
     /// The frame that broke it.
     pub frame: FrameKind,

@@ -25,7 +25,6 @@ pub(in crate::capture) struct Out<'a> {
     pub(in crate::capture) encoded: &'a mut Vec<u8>,
 }
 
-/// A connection.
 pub(in crate::capture) struct Connection {
     key: SocketKey,
     /// The two ends; the client's is first once `client_first` says so.

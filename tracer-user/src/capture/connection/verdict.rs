@@ -7,7 +7,6 @@ use crate::capture::recognise::{First, PREFACE, ProxyHeader, first, header_secti
 
 /// What the first bytes of a connection say.
 pub(super) enum Verdict {
-    /// Nothing yet.
     Wait,
     /// HTTP/2, or frames must be searched for.
     Frames {
@@ -21,7 +20,6 @@ pub(super) enum Verdict {
         /// Its header section, or what is here of it.
         first: Vec<u8>,
     },
-    /// Something else.
     Other(Direction, OtherProtocol),
 }
 

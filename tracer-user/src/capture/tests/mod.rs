@@ -34,7 +34,6 @@ impl Sink for Collected {
     }
 }
 
-/// What a replay said.
 struct ReplayedFile {
     out: Vec<Output>,
     counts: CaptureCounts,

@@ -16,7 +16,6 @@ const MIB: u32 = 1024 * 1024;
 /// What both tracing commands take.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonArgs {
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub header: HeaderArgs,
 
@@ -35,7 +34,6 @@ pub struct CommonArgs {
     #[arg(long, env = "H2TRACE_KERNEL_LOG", hide_env = true)]
     pub kernel_log: bool,
 
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub kubernetes: KubernetesArgs,
 }

@@ -52,7 +52,6 @@ pub struct FilterArgs {
     )]
     pub port: Vec<u16>,
 
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub pods: PodArgs,
 }

@@ -91,11 +91,9 @@ pub struct ServeArgs {
     )]
     pub listen: SocketAddr,
 
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub common: CommonArgs,
 
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub filter: FilterArgs,
 }
@@ -131,15 +129,12 @@ pub struct TraceArgs {
     )]
     pub report_every: Duration,
 
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub report: ReportArgs,
 
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub common: CommonArgs,
 
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub filter: FilterArgs,
 
@@ -180,7 +175,6 @@ pub struct RecordArgs {
     )]
     pub max_size: u64,
 
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub trace: TraceArgs,
 }
@@ -213,11 +207,9 @@ pub struct ReplayArgs {
     )]
     pub headers: Headers,
 
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub header: HeaderArgs,
 
-    #[expect(missing_docs, reason = "clap would print it as help")]
     #[command(flatten)]
     pub report: ReportArgs,
 

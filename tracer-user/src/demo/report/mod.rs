@@ -29,7 +29,6 @@ pub(super) struct Scene<'a> {
     pub(super) healthy: bool,
     /// Process ids of client, proxy and server.
     pub(super) pids: [u32; 3],
-    /// What they said.
     pub(super) said: &'a ChildReports,
     /// What h2trace saw.
     pub(super) seen: &'a SeenStreams,
@@ -39,13 +38,11 @@ pub(super) struct Scene<'a> {
 
 /// The text, and whether h2trace named exactly the calls that failed.
 pub(super) struct DemoReport {
-    /// Lines to print.
     pub(super) lines: Vec<String>,
     /// h2trace's calls are the client's.
     pub(super) agrees: bool,
 }
 
-/// Writes the report.
 pub(super) fn write(scene: &Scene<'_>) -> DemoReport {
     let mut out = Vec::new();
     setting(&mut out, scene);

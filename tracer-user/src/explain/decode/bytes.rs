@@ -5,7 +5,6 @@ use h2trace_core::anomaly::kind::Kind;
 /// Bytes that were recognised.
 #[derive(Debug)]
 pub(super) struct Recognised {
-    /// What they are.
     pub is: String,
     /// What follows from it.
     pub means: &'static str,

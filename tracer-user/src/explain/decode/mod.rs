@@ -17,7 +17,6 @@ use h2trace_core::anomaly::kind::Kind;
 pub struct Decoded {
     /// The part, as it was written.
     pub part: String,
-    /// What it is.
     pub is: String,
     /// What follows from it.
     pub means: &'static str,

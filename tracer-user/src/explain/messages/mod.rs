@@ -61,7 +61,6 @@ pub struct KnownMessage {
     pub emitter: String,
     /// The text, in its variants. The first is the one to show.
     pub texts: Vec<String>,
-    /// What it proves.
     pub proves: String,
     /// What it does not prove.
     pub does_not_prove: String,
@@ -81,19 +80,12 @@ pub enum MessagesError {
     /// It is no TOML of the agreed form.
     #[error("the messages of {file} are malformed: {source}")]
     Form {
-        /// The file's name.
         file: &'static str,
-        /// What is wrong.
         source: toml::de::Error,
     },
     /// It names a finding that does not exist.
     #[error("the messages of {file} name {name:?}, which is no finding")]
-    Finding {
-        /// The file's name.
-        file: &'static str,
-        /// The name.
-        name: String,
-    },
+    Finding { file: &'static str, name: String },
 }
 
 /// All of them.
@@ -104,7 +96,6 @@ pub fn all() -> Result<&'static [KnownMessage], &'static MessagesError> {
     ALL.as_deref()
 }
 
-/// One file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {

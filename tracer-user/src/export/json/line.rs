@@ -127,7 +127,6 @@ pub(super) struct ConnectionLine<'a> {
     cause: Option<&'static str>,
     open_streams: Option<u32>,
     duration_ms: Option<f64>,
-    /// Event `go_away`.
     go_away: Option<GoAwayFields>,
 }
 

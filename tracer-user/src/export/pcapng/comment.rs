@@ -46,7 +46,6 @@ pub(super) fn connection(info: &ConnectionInfo, address: SocketAddr) -> String {
     note.words()
 }
 
-/// A finding.
 pub(super) fn finding(info: &ConnectionInfo, finding: &Finding) -> String {
     let about = match finding.stream_id.0 {
         0 => String::new(),

@@ -11,7 +11,6 @@ use super::segment::{NewSegment, flag};
 
 /// The side that is observed: it sends [`Direction::Tx`].
 pub(super) const OWNER: usize = 0;
-/// The other one.
 pub(super) const PEER: usize = 1;
 
 /// The side that sends in `direction`.
@@ -51,7 +50,6 @@ pub(super) struct PendingEnd {
     pub(super) reset: Option<(usize, Timestamp)>,
 }
 
-/// A conversation.
 #[derive(Debug)]
 pub(super) struct Conversation {
     /// Its number in the file.

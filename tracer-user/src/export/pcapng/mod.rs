@@ -58,9 +58,7 @@ const SERVER_PORTS_MAX: usize = 8;
 pub struct RecordingCounts {
     /// Connections with at least one packet.
     pub connections: u64,
-    /// Packets.
     pub packets: u64,
-    /// Payload bytes.
     pub payload_bytes: u64,
     /// Findings that stand in comments.
     pub findings: u64,
@@ -85,7 +83,6 @@ pub struct Taken {
     pub packets: u64,
 }
 
-/// How to record.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordingSettings {
     /// Turns the kernel's times into wall times.

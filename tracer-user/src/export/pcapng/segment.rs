@@ -29,7 +29,6 @@ const TCP: u8 = 6;
 const TCP_HEADER: usize = 20;
 const IPV4_HEADER: usize = 20;
 
-/// One segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NewSegment<'a> {
     pub(super) from: SocketAddr,

@@ -15,13 +15,11 @@ use super::times::{ByRole, ROLES, role_index};
 use crate::export::labels::{self, OTHER, UNKNOWN};
 use crate::export::metrics;
 
-/// Number of outcomes.
 const OUTCOMES: usize = Outcome::Unknown as usize + 1;
 
 /// Series that a role has from its beginning, and outcomes, for which room is taken then.
 pub(super) const ROLE_SERIES: usize = 5 + OUTCOMES;
 
-/// Of one end.
 #[derive(Debug, Default)]
 pub(super) struct EndCounts {
     roles: ByRole<RoleCounts>,

@@ -98,7 +98,6 @@ struct Link {
     end: Arc<EndSeries>,
 }
 
-/// The ends.
 pub(super) struct Ends {
     shared: SharedSeries,
     places: HashMap<u64, KeptSeries>,
@@ -146,7 +145,6 @@ impl Ends {
         Arc::clone(end)
     }
 
-    /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }

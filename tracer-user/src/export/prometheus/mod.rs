@@ -48,7 +48,6 @@ use super::metrics::{About, METRICS};
 /// What the kernel says of one of its programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramRuns {
-    /// The program's name.
     pub name: String,
     /// Runs, as far as BPF statistics were on.
     pub runs: u64,

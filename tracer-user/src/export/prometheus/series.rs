@@ -7,16 +7,17 @@ use crate::export::metrics;
 /// One of them: its metric, and the values of the metric's own labels but the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Series {
-    /// A connection ended.
-    Ended { cause: &'static str },
+    Ended {
+        cause: &'static str,
+    },
     /// The same, with open streams.
-    Broken { cause: &'static str },
-    /// A GOAWAY.
+    Broken {
+        cause: &'static str,
+    },
     GoAway {
         sender: &'static str,
         code: &'static str,
     },
-    /// An RST_STREAM.
     Reset {
         sender: &'static str,
         code: &'static str,
@@ -25,7 +26,9 @@ pub(super) enum Series {
         verdict: Verdict,
     },
     /// A gRPC stream without trailers.
-    MissingTrailers { end: &'static str },
+    MissingTrailers {
+        end: &'static str,
+    },
     /// A gRPC stream that ended inside a message.
     Truncated {
         direction: &'static str,
@@ -36,12 +39,18 @@ pub(super) enum Series {
         method: &'static str,
         code: &'static str,
     },
-    /// A finding.
-    Finding { kind: Kind, verdict: Verdict },
+    Finding {
+        kind: Kind,
+        verdict: Verdict,
+    },
     /// A connection that is not decoded.
-    Undecoded { reason: &'static str },
+    Undecoded {
+        reason: &'static str,
+    },
     /// A request at a proxy.
-    Hop { join: &'static str },
+    Hop {
+        join: &'static str,
+    },
     /// Bytes that a proxy lost.
     HopMissingBytes,
     /// A reset at a proxy.
@@ -52,7 +61,6 @@ pub(super) enum Series {
     },
 }
 
-/// A label.
 type Label = (&'static str, &'static str);
 
 impl Series {

@@ -18,7 +18,6 @@ const BOUNDS: [f64; 17] = [
 /// Series of both histograms of one role: the buckets, the one without a bound, sum and count.
 const SERIES: usize = 2 * (BOUNDS.len() + 3);
 
-/// One histogram.
 #[derive(Clone, Debug, Default)]
 struct Histogram {
     /// By the smallest bound that holds it; the last ones have none.
@@ -56,7 +55,6 @@ impl Histogram {
     }
 }
 
-/// Of one role.
 #[derive(Clone, Debug, Default)]
 struct RoleTimes {
     duration: Histogram,

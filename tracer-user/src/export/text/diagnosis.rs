@@ -14,7 +14,6 @@ const CASES: usize = 8;
 /// Where the words begin that stand behind a name.
 const INDENT: usize = 16;
 
-/// All of it.
 pub(super) fn lines(report: &Report, paint: Paint) -> Vec<String> {
     let mut out = Vec::new();
     if report.streams == 0 {

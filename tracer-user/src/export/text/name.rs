@@ -5,7 +5,6 @@ use h2trace_core::pipeline::ConnectionInfo;
 
 use super::printable;
 
-/// `comm[pid]`.
 pub(super) fn process(comm: &str, pid: u32) -> String {
     if pid == 0 && comm.is_empty() {
         // A file tells no process.

@@ -13,25 +13,21 @@ impl Paint {
         Self { on }
     }
 
-    /// Went well.
     #[must_use]
     pub fn good(self, text: &str) -> String {
         self.paint("32", text)
     }
 
-    /// Broke.
     #[must_use]
     pub fn bad(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
-    /// Worth a look.
     #[must_use]
     pub fn warning(self, text: &str) -> String {
         self.paint("33", text)
     }
 
-    /// Important.
     #[must_use]
     pub fn bold(self, text: &str) -> String {
         self.paint("1", text)

@@ -93,7 +93,6 @@ async fn run(
 
 /// Who is asked for pods.
 enum NameProvider {
-    /// Nobody.
     Nobody,
     /// The container runtime alone, or whoever tells them without being asked.
     Runtime,

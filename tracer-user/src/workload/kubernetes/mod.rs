@@ -66,7 +66,6 @@ pub struct Settings {
 /// The pods of this node, kept up to date for as long as this or a clone of it lives.
 #[derive(Clone, Debug)]
 pub struct PodSource {
-    /// The pods.
     pub pods: Arc<Pods>,
     /// How it stands with who names them.
     pub state: Arc<State>,

@@ -33,7 +33,6 @@ impl Reason {
         Reason::Other,
     ];
 
-    /// As a label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -70,22 +69,17 @@ pub enum Reach {
     Off,
     /// It has not answered yet.
     Asking,
-    /// It answers.
     Connected {
-        /// From when on.
         since: SystemTime,
     },
     /// It does not answer.
     Lost {
-        /// From when on.
         since: SystemTime,
-        /// Why.
         why: Trouble,
     },
 }
 
 impl Reach {
-    /// It answers.
     #[must_use]
     pub const fn connected(&self) -> bool {
         matches!(self, Reach::Connected { .. })
@@ -104,11 +98,9 @@ pub enum PodNameSource {
 }
 
 impl PodNameSource {
-    /// All of them.
     pub const ALL: [PodNameSource; 3] =
         [PodNameSource::Api, PodNameSource::Cri, PodNameSource::None];
 
-    /// As a label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

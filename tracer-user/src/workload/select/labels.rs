@@ -37,7 +37,6 @@ struct Requirement {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Operator {
-    /// It is there.
     Exists,
     /// It is not there.
     Missing,

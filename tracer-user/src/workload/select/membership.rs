@@ -44,7 +44,6 @@ pub enum CgroupKind {
     Excluded,
 }
 
-/// How many pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PodCounts {
     /// That are meant and known by name.
@@ -119,7 +118,6 @@ impl Membership {
         &self.members
     }
 
-    /// How many pods.
     #[must_use]
     pub const fn counts(&self) -> PodCounts {
         self.counts

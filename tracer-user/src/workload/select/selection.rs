@@ -5,12 +5,10 @@ use std::fmt;
 use super::labels::LabelSelector;
 use crate::workload::pod::Pod;
 
-/// A pod, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodName {
     /// Its namespace; None where those of [`Selection::namespaces`] are meant.
     pub namespace: Option<String>,
-    /// Its name.
     pub name: String,
 }
 
@@ -38,7 +36,6 @@ impl PodName {
 /// Which pods. Different members are joined by AND, values of one by OR; an empty member says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Pods by name.
     pub pods: Vec<PodName>,
     /// Those of these namespaces.
     pub namespaces: Vec<String>,
@@ -53,9 +50,7 @@ pub struct Selection {
 /// What of a pod is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PodPart {
-    /// Nothing.
     None,
-    /// All of it.
     Whole,
     /// The containers of these ids: none as long as they have not been started.
     Containers(Vec<String>),

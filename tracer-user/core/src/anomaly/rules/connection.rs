@@ -246,7 +246,6 @@ fn silence(record: &StreamRecord) -> Option<Duration> {
     (silence >= LONG_SILENCE).then_some(silence)
 }
 
-/// Who ended the connection.
 pub(super) const fn closer(why: ConnectionEnd, role: Option<Endpoint>) -> Option<Endpoint> {
     match (why, role) {
         (ConnectionEnd::LocalClose | ConnectionEnd::LocalReset, Some(role)) => Some(role),

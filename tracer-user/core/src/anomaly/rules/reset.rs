@@ -25,22 +25,18 @@ type Cell = (Kind, Verdict);
 /// The rows of the table, but for the sender: codes that are judged alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
-    /// NO_ERROR.
     NoError,
     /// CANCEL before the deadline, or without one.
     Cancel,
     /// CANCEL at the deadline or after it.
     Deadline,
-    /// REFUSED_STREAM.
     Refused,
     /// INTERNAL_ERROR, CONNECT_ERROR, and numbers the RFC does not have (its section 7 allows to treat
     /// them as INTERNAL_ERROR).
     Internal,
     /// PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, COMPRESSION_ERROR and the like.
     Protocol,
-    /// ENHANCE_YOUR_CALM.
     Calm,
-    /// STREAM_CLOSED.
     StreamClosed,
 }
 

@@ -20,7 +20,6 @@ pub(super) struct Shape {
     pub(super) one_request: bool,
     /// Each response had exactly one message.
     pub(super) one_response: bool,
-    /// They were many.
     pub(super) sure: bool,
 }
 

@@ -47,9 +47,7 @@ struct Tables {
     short: [u16; 256],
     /// By code length.
     by_length: [Length; LONGEST + 1],
-    /// Symbols by code.
     symbols: [u16; 257],
-    /// Codes by symbol.
     codes: [u32; 257],
 }
 

@@ -10,9 +10,14 @@ const PREFIX: usize = 5;
 #[derive(Clone, Copy, Debug)]
 enum MessagePosition {
     /// In a prefix, of which these bytes came.
-    Prefix { bytes: [u8; PREFIX], have: usize },
-    /// In a message.
-    Message { promised: u32, got: u32 },
+    Prefix {
+        bytes: [u8; PREFIX],
+        have: usize,
+    },
+    Message {
+        promised: u32,
+        got: u32,
+    },
     /// Message boundaries are not known any more.
     Lost,
 }

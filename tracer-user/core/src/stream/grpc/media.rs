@@ -7,7 +7,6 @@ pub(crate) enum Media {
     Grpc,
     /// `application/grpc-web*`: trailers travel in the body.
     GrpcWeb,
-    /// Anything else.
     Other,
 }
 

@@ -7,7 +7,6 @@ pub(crate) enum GrpcStatus {
     WellFormed(u32),
     /// A number, but not of that form.
     OddNumber(u32),
-    /// No number.
     NoNumber,
 }
 

@@ -22,7 +22,6 @@ pub(crate) struct StreamDirection {
     pub(crate) state: HalfState,
     /// What is handed on in the end.
     pub(crate) half: Half,
-    /// Its gRPC messages.
     pub(crate) messages: MessageReader,
     /// What its sender may still send on the stream.
     pub(crate) window: Window,

@@ -54,9 +54,7 @@ pub(super) struct Env<'a> {
 /// How far both sides are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Phases {
-    /// The request.
     pub(super) request: Option<RequestPhase>,
-    /// The response.
     pub(super) response: Option<ResponsePhase>,
 }
 
@@ -90,7 +88,6 @@ pub(super) struct Stream {
     pub(super) lost_at: Option<Timestamp>,
     /// When it was finished; it lingers since.
     pub(super) finished_at: Option<Timestamp>,
-    /// The windows then.
     pub(super) windows_at_end: Pair<Windows>,
     /// Where both sides were when a reset or the end of the connection stopped them.
     pub(super) stopped_at: Option<Phases>,
@@ -349,7 +346,6 @@ impl Stream {
         self.recount();
     }
 
-    /// RST_STREAM.
     pub(super) fn reset(&mut self, sender: Endpoint, code: ErrorCode, env: Env<'_>) {
         let at = env.context.at;
         self.touch(at);

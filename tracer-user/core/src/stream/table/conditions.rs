@@ -128,7 +128,6 @@ impl StreamTable {
         self.report_condition(id, Condition::Fault(fault), now);
     }
 
-    /// WINDOW_UPDATE of the connection.
     pub(super) fn connection_window_update(
         &mut self,
         sender: Endpoint,

@@ -116,7 +116,6 @@ impl StreamTable {
         self.role = role;
     }
 
-    /// `sender` did this.
     pub fn step(&mut self, sender: Endpoint, step: &Step, context: Context) {
         if self.over {
             return;
