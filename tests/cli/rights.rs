@@ -4,7 +4,8 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use tracer_tests::skip;
+use tracer_tests::require;
+use tracer_tests::skip::{self, Need};
 
 use super::binary::{CliOutput, command, output_of, path};
 
@@ -20,13 +21,14 @@ const TRACE: [&str; 7] = [
 ];
 
 /// Taking rights away takes root; says so otherwise.
-fn is_root() -> bool {
-    // SAFETY: geteuid(2) has no preconditions.
-    let is_root = unsafe { libc::geteuid() } == 0;
-    if !is_root {
-        skip::say("taking rights away takes root: run the tests with sudo");
+struct Root;
+
+impl Need for Root {
+    fn missing(&self) -> Option<String> {
+        // SAFETY: geteuid(2) has no preconditions.
+        (unsafe { libc::geteuid() } != 0)
+            .then(|| "taking rights away takes root: run the tests with sudo".to_owned())
     }
-    is_root
 }
 
 /// h2trace behind another program that takes something away.
@@ -56,9 +58,7 @@ fn doctor_on(said: &CliOutput, name: &str) -> String {
 
 #[test]
 fn one_missing_capability_is_named_alone() {
-    if !is_root() {
-        return;
-    }
+    require!(Root);
     for (held, missing, to_add, other) in [
         ("+perfmon", "CAP_BPF missing", "add BPF to", "CAP_PERFMON"),
         ("+bpf", "CAP_PERFMON missing", "add PERFMON to", "CAP_BPF"),
@@ -77,9 +77,7 @@ fn one_missing_capability_is_named_alone() {
 
 #[test]
 fn two_capabilities_are_enough() {
-    if !is_root() {
-        return;
-    }
+    require!(Root);
     let said = with("+bpf,+perfmon", &TRACE);
     assert_eq!(said.status, Some(0), "{}", said.stderr);
     let doctor = with("+bpf,+perfmon", &["doctor"]);
@@ -90,9 +88,7 @@ fn two_capabilities_are_enough() {
 
 #[test]
 fn capabilities_that_are_not_left_to_the_user_have_their_own_remedy() {
-    if !is_root() {
-        return;
-    }
+    require!(Root);
     // As a container of another user is started, when its file has no capabilities.
     let given = [
         "--bounding-set=-all,+bpf,+perfmon",
@@ -118,9 +114,7 @@ fn capabilities_that_are_not_left_to_the_user_have_their_own_remedy() {
 
 #[test]
 fn capabilities_of_a_file_are_made_effective() {
-    if !is_root() {
-        return;
-    }
+    require!(Root);
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("h2trace");
     std::fs::copy(path(), &copy).unwrap();
@@ -180,9 +174,7 @@ fn forbid_bpf() -> std::io::Result<()> {
 
 #[test]
 fn seccomp_that_forbids_bpf_is_named() {
-    if !is_root() {
-        return;
-    }
+    require!(Root);
     let refused = |arguments: &[&str]| {
         let mut h2trace = command(arguments);
         // SAFETY: the closure makes system calls alone, and allocates nothing.
@@ -199,9 +191,7 @@ fn seccomp_that_forbids_bpf_is_named() {
 
 #[test]
 fn user_namespace_is_named() {
-    if !is_root() {
-        return;
-    }
+    require!(Root);
     let unshare = ["--user", "--map-root-user"];
     let said = behind("unshare", &unshare, &TRACE);
     if said.stderr.contains("unshare:") {
@@ -213,9 +203,7 @@ fn user_namespace_is_named() {
 
 #[test]
 fn pid_namespace_of_its_own_is_named() {
-    if !is_root() {
-        return;
-    }
+    require!(Root);
     let unshare = ["--pid", "--fork", "--mount-proc"];
     let doctor = behind("unshare", &unshare, &["doctor"]);
     let line = doctor_on(&doctor, "process ids of the host");
@@ -228,9 +216,7 @@ fn pid_namespace_of_its_own_is_named() {
 
 #[test]
 fn cgroups_that_are_not_the_hosts_are_named() {
-    if !is_root() {
-        return;
-    }
+    require!(Root);
     // Every v2 hierarchy is unmounted, in a mount namespace of its own.
     let script = "awk '$3 == \"cgroup2\" { print $2 }' /proc/mounts | xargs -r umount --lazy && exec \"$0\" doctor";
     let mut hidden = Command::new("unshare");

@@ -12,6 +12,7 @@ use h2trace_core::event::{
     SocketKey, What,
 };
 use tracer_ebpf::counter::Counter;
+use tracer_tests::skip::Need;
 
 /// One test at a time: each traces the whole process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -54,14 +55,13 @@ pub(crate) struct Capture {
     _guard: MutexGuard<'static, ()>,
 }
 
-/// True when live tests can run; otherwise says why not.
-pub(crate) fn possible() -> bool {
-    match h2trace::kernel::check_privileges() {
-        Ok(()) => true,
-        Err(error) => {
-            tracer_tests::skip::say(&error.to_string());
-            false
-        }
+/// What loading the kernel programs takes.
+pub(crate) struct Tracing;
+
+impl Need for Tracing {
+    fn missing(&self) -> Option<String> {
+        let error = h2trace::kernel::check_privileges().err()?;
+        Some(error.to_string())
     }
 }
 

@@ -6,10 +6,11 @@ use std::{
 };
 
 use h2trace_core::event::{Direction, EndCause};
+use tracer_tests::require;
 
 use super::{
-    capture::{Capture, Seen, assert_is, possible},
-    io::{exchange, pair, receive},
+    capture::{Capture, Seen, Tracing, assert_is},
+    io::{pair, pass, receive},
     wire::{PREFACE, call, settings},
 };
 
@@ -23,8 +24,8 @@ fn connection(
     kind: &str,
 ) -> (OwnedFd, OwnedFd, [h2trace_core::event::SocketKey; 2]) {
     let (client, server) = pair(kind);
-    exchange(&client, &server, ("write", "read"), &opening());
-    exchange(&server, &client, ("write", "read"), &settings());
+    pass(&client, &server, &opening());
+    pass(&server, &client, &settings());
     let keys = [capture.of(&client).key, capture.of(&server).key];
     (client, server, keys)
 }
@@ -35,9 +36,7 @@ fn ends<'a>(seen: &'a [Seen], key: &h2trace_core::event::SocketKey) -> &'a [EndC
 
 #[test]
 fn a_close_in_order_tells_who_closed_first() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server, [ours, theirs]) = connection(&mut capture, "ipv4");
     let server = TcpStream::from(server);
@@ -79,9 +78,7 @@ fn a_close_in_order_tells_who_closed_first() {
 
 #[test]
 fn a_reset_is_told_at_both_ends() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server, [ours, theirs]) = connection(&mut capture, "ipv4");
     let linger = libc::linger {
@@ -126,9 +123,7 @@ fn a_reset_is_told_at_both_ends() {
 
 #[test]
 fn bytes_read_after_a_reset_are_still_seen() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server, [_, theirs]) = connection(&mut capture, "ipv4");
     let last = call(3, 50);
@@ -150,9 +145,7 @@ fn bytes_read_after_a_reset_are_still_seen() {
 
 #[test]
 fn the_end_of_a_unix_socket_is_told_by_a_receive() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server, [_, theirs]) = connection(&mut capture, "unix");
     drop(client);
@@ -183,9 +176,7 @@ fn the_end_of_a_unix_socket_is_told_by_a_receive() {
 
 #[test]
 fn a_reused_address_is_another_socket() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     for kind in ["unix", "ipv4"] {
         for _ in 0..30 {

@@ -13,6 +13,8 @@ use std::{
     },
 };
 
+use super::wire::{PREFACE, settings};
+
 /// A connected pair over loopback.
 pub(crate) fn tcp_pair(address: &str) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(address).expect("bind");
@@ -21,6 +23,20 @@ pub(crate) fn tcp_pair(address: &str) -> (TcpStream, TcpStream) {
     client.set_nodelay(true).expect("nodelay");
     server.set_nodelay(true).expect("nodelay");
     (client, server)
+}
+
+/// A connected pair whose client has sent its preface and SETTINGS: the pair, and those bytes.
+pub(crate) fn begun(kind: &str) -> (OwnedFd, OwnedFd, Vec<u8>) {
+    let (client, server) = pair(kind);
+    let opening = [PREFACE.to_vec(), settings()].concat();
+    pass(&client, &server, &opening);
+    (client, server, opening)
+}
+
+/// Writes bytes at one end, and reads them at the other.
+#[track_caller]
+pub(crate) fn pass(from: &OwnedFd, to: &OwnedFd, bytes: &[u8]) {
+    exchange(from, to, ("write", "read"), bytes);
 }
 
 /// A connected pair of stream sockets: `ipv4`, `ipv6` or `unix`.

@@ -4,10 +4,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use h2trace_core::event::{Direction, EndCause, OtherProtocol, ProtocolConfidence};
 use tracer_ebpf::counter::Counter;
+use tracer_tests::require;
 
 use super::{
-    capture::{Capture, Seen, assert_is, own, possible},
-    io::{exchange, pair, receive, send},
+    capture::{Capture, Seen, Tracing, assert_is, own},
+    io::{begun, pair, pass, receive, send},
     wire::{PREFACE, call, data, frame, headers, message, settings, split},
 };
 
@@ -21,34 +22,27 @@ fn attached_later(kind: &str, before: &[u8], reply: &[u8]) -> (Capture, OwnedFd,
     let guard = Capture::lock();
     let (client, server) = pair(kind);
     let opening = [PREFACE.to_vec(), settings(), before.to_vec()].concat();
-    exchange(&client, &server, ("write", "read"), &opening);
-    exchange(
-        &server,
-        &client,
-        ("write", "read"),
-        &[settings(), reply.to_vec()].concat(),
-    );
+    pass(&client, &server, &opening);
+    pass(&server, &client, &[settings(), reply.to_vec()].concat());
     (Capture::under(guard, &own()), client, server)
 }
 
 #[test]
 fn a_late_attach_at_a_frame_is_plausible_after_three_frames() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     for kind in ["ipv4", "unix"] {
         let (mut capture, client, server) = attached_late(kind, &call(1, 100));
         let first = call(3, 100);
-        exchange(&client, &server, ("write", "read"), &first);
+        pass(&client, &server, &first);
         assert_eq!(
             capture.of(&client).confidence,
             Some(ProtocolConfidence::Tentative)
         );
         let second = call(5, 100);
-        exchange(&client, &server, ("write", "read"), &second);
+        pass(&client, &server, &second);
         // Four headers in a row; the next call's records say so.
         let third = call(7, 30_000);
-        exchange(&client, &server, ("write", "read"), &third);
+        pass(&client, &server, &third);
         let sent = [first, second, third].concat();
         for (end, direction) in [(&client, Direction::Tx), (&server, Direction::Rx)] {
             let seen = capture.of(end);
@@ -62,17 +56,15 @@ fn a_late_attach_at_a_frame_is_plausible_after_three_frames() {
 
 #[test]
 fn a_late_attach_within_a_frame_waits_for_the_next_call_that_begins_with_one() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let large = data(1, false, &message(10_000));
     let (mut capture, client, server) = attached_late(
         "ipv4",
         &[headers(1, false), large[..5_000].to_vec()].concat(),
     );
-    exchange(&client, &server, ("write", "read"), &large[5_000..]);
+    pass(&client, &server, &large[5_000..]);
     let rest = [call(3, 50), call(5, 50)].concat();
-    exchange(&client, &server, ("write", "read"), &rest);
+    pass(&client, &server, &rest);
     let stream = capture.of(&server).stream(Direction::Rx);
     let skipped = large.len() - 5_000;
     assert_eq!(stream.gaps, [(0, skipped as u64)]);
@@ -86,9 +78,7 @@ fn a_late_attach_within_a_frame_waits_for_the_next_call_that_begins_with_one() {
 
 #[test]
 fn a_direction_in_the_middle_of_long_data_finds_the_next_frame() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     // The client reads long DATA in pieces that never begin with a frame.
     let response = split(1, false, &message(200_000));
     let (before, after) = response.split_at(30_000);
@@ -97,7 +87,7 @@ fn a_direction_in_the_middle_of_long_data_finds_the_next_frame() {
     let small: Vec<u8> = (0..4)
         .flat_map(|_| frame(8, 0, 1, &[0, 0, 16, 0]))
         .collect();
-    exchange(&client, &server, ("write", "read"), &small);
+    pass(&client, &server, &small);
     assert_eq!(
         capture.of(&client).confidence,
         Some(ProtocolConfidence::Plausible)
@@ -138,9 +128,7 @@ fn receive_whole(fd: i32, n: usize) -> usize {
 
 #[test]
 fn bytes_that_only_look_like_a_frame_are_given_up_as_desync() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let (mut capture, client, server) = attached_late("ipv4", &[]);
     // A PING header and payload, then text.
     let bytes = [
@@ -148,7 +136,7 @@ fn bytes_that_only_look_like_a_frame_are_given_up_as_desync() {
         b"this is no frame header at all".to_vec(),
     ]
     .concat();
-    exchange(&client, &server, ("write", "read"), &bytes);
+    pass(&client, &server, &bytes);
     let seen = capture.of(&client);
     assert!(
         seen.ends.contains(&EndCause::Desync(Direction::Tx)),
@@ -162,15 +150,12 @@ fn bytes_that_only_look_like_a_frame_are_given_up_as_desync() {
 
 #[test]
 fn a_connection_of_another_protocol_is_given_up_after_32_calls() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let (mut capture, client, server) = attached_late("ipv4", &[]);
     for _ in 0..40 {
-        exchange(
+        pass(
             &client,
             &server,
-            ("write", "read"),
             b"\xff\x00binary chatter that is no HTTP/2",
         );
     }
@@ -182,7 +167,7 @@ fn a_connection_of_another_protocol_is_given_up_after_32_calls() {
     }
     let skipped = capture.count(Counter::CallsSkipped);
     assert!(skipped > 0);
-    exchange(&client, &server, ("write", "read"), &call(1, 10));
+    pass(&client, &server, &call(1, 10));
     assert_eq!(capture.count(Counter::CallsSkipped), skipped + 2);
 }
 
@@ -212,20 +197,16 @@ fn pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
 
 #[test]
 fn bytes_spliced_from_a_socket_show_as_a_gap_and_cost_the_place() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
-    let (client, server) = pair("ipv4");
-    let opening = [PREFACE.to_vec(), settings()].concat();
-    exchange(&client, &server, ("write", "read"), &opening);
+    let (client, server, opening) = begun("ipv4");
     let spliced = call(1, 200);
     send(client.as_raw_fd(), "write", &spliced);
     let (reader, writer) = pipe();
     splice(server.as_raw_fd(), writer.as_raw_fd(), spliced.len());
     drop(reader);
     let after = [call(3, 50), call(5, 60)].concat();
-    exchange(&client, &server, ("write", "read"), &after);
+    pass(&client, &server, &after);
     let seen = capture.of(&server);
     assert!(
         seen.ends.contains(&EndCause::Desync(Direction::Rx)),
@@ -245,9 +226,7 @@ fn bytes_spliced_from_a_socket_show_as_a_gap_and_cost_the_place() {
 
 #[test]
 fn bytes_spliced_within_data_keep_the_place() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server) = pair("ipv4");
     let body = message(9_000);
@@ -260,7 +239,7 @@ fn bytes_spliced_within_data_keep_the_place() {
     .concat();
     let (head, tail) = opening.split_at(opening.len() - 8_000);
     // Received: head by read, the rest of DATA by splice. Sent: the rest of DATA by splice too.
-    exchange(&client, &server, ("write", "read"), head);
+    pass(&client, &server, head);
     let (reader, writer) = pipe();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -270,7 +249,7 @@ fn bytes_spliced_within_data_keep_the_place() {
     });
     splice(server.as_raw_fd(), writer.as_raw_fd(), tail.len());
     let after = [data(1, true, &message(5)), call(3, 400)].concat();
-    exchange(&client, &server, ("write", "read"), &after);
+    pass(&client, &server, &after);
     let sent = [opening.clone(), after].concat();
     assert_is(capture.of(&client).stream(Direction::Tx), &sent, true);
     let stream = capture.of(&server).stream(Direction::Rx);
@@ -286,9 +265,7 @@ fn bytes_spliced_within_data_keep_the_place() {
 
 #[test]
 fn sendfile_within_data_is_a_normal_hole() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server) = pair("ipv4");
     let body = message(12_000);
@@ -302,7 +279,7 @@ fn sendfile_within_data_is_a_normal_hole() {
     let (head, tail) = whole.split_at(whole.len() - 11_000);
     let mut file = tempfile::tempfile().expect("file");
     std::io::Write::write_all(&mut file, tail).expect("file");
-    exchange(&client, &server, ("write", "read"), head);
+    pass(&client, &server, head);
     let mut offset = 0;
     while (offset as usize) < tail.len() {
         // SAFETY: plain descriptors; the offset outlives the call.
@@ -318,7 +295,7 @@ fn sendfile_within_data_is_a_normal_hole() {
     }
     assert!(receive(server.as_raw_fd(), "read", tail.len()) == tail);
     let after = call(3, 30);
-    exchange(&client, &server, ("write", "read"), &after);
+    pass(&client, &server, &after);
     assert_is(
         capture.of(&client).stream(Direction::Tx),
         &[whole, after].concat(),
@@ -329,13 +306,9 @@ fn sendfile_within_data_is_a_normal_hole() {
 
 #[test]
 fn sendfile_of_frame_headers_is_counted_and_costs_the_place() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
-    let (client, server) = pair("ipv4");
-    let opening = [PREFACE.to_vec(), settings()].concat();
-    exchange(&client, &server, ("write", "read"), &opening);
+    let (client, server, opening) = begun("ipv4");
     let hidden = [headers(1, false), split(1, true, &message(100))].concat();
     let mut file = tempfile::tempfile().expect("file");
     std::io::Write::write_all(&mut file, &hidden).expect("file");
@@ -355,7 +328,7 @@ fn sendfile_of_frame_headers_is_counted_and_costs_the_place() {
     assert!(desyncs(capture.of(&client)));
     assert_eq!(capture.count(Counter::NoBuffer), 1);
     let after = [call(3, 30), call(5, 30)].concat();
-    exchange(&client, &server, ("write", "read"), &after);
+    pass(&client, &server, &after);
     let stream = capture.of(&client).stream(Direction::Tx);
     assert_eq!(stream.gaps, []);
     assert_eq!(

@@ -5,36 +5,33 @@ use std::os::fd::AsRawFd;
 use h2trace::kernel::Options;
 use h2trace_core::event::Direction;
 use tracer_ebpf::counter::Counter;
+use tracer_tests::require;
 
 use super::{
-    capture::{Capture, assert_is, own, possible},
-    io::{exchange, pair, receive, send},
-    wire::{PREFACE, call, frame, settings},
+    capture::{Capture, Tracing, assert_is, own},
+    io::{begun, pair, pass, receive, send},
+    wire::{call, frame, settings},
 };
 
 #[test]
 fn a_full_ring_is_counted_and_what_follows_is_in_place() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::with(&Options {
         ring_bytes: 64 * 1024,
         ..own()
     });
-    let (client, server) = pair("ipv4");
-    let mut sent = [PREFACE.to_vec(), settings()].concat();
-    exchange(&client, &server, ("write", "read"), &sent);
+    let (client, server, mut sent) = begun("ipv4");
     capture.drain();
     // Ten times what the ring holds, in frames that are copied whole.
     for _ in 0..60 {
         let unknown = frame(0xee, 0, 0, &[7; 10_000]);
-        exchange(&client, &server, ("write", "read"), &unknown);
+        pass(&client, &server, &unknown);
         sent.extend(unknown);
     }
     assert!(capture.count(Counter::RingFull) > 0);
     capture.drain();
     let last = call(1, 100);
-    exchange(&client, &server, ("write", "read"), &last);
+    pass(&client, &server, &last);
     sent.extend(&last);
     let stream = capture.of(&client).stream(Direction::Tx);
     assert!(!stream.gaps.is_empty());
@@ -63,17 +60,13 @@ fn a_full_ring_is_counted_and_what_follows_is_in_place() {
 
 #[test]
 fn records_tell_where_the_next_frame_begins() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     use h2trace_core::event::Boundary;
     let mut capture = Capture::start();
-    let (client, server) = pair("ipv4");
-    let opening = [PREFACE.to_vec(), settings()].concat();
-    exchange(&client, &server, ("write", "read"), &opening);
+    let (client, server, opening) = begun("ipv4");
     let unknown = frame(0xee, 5, 9, &[7; 100]);
     for cut in [&unknown[..4], &unknown[4..30], &unknown[30..]] {
-        exchange(&client, &server, ("write", "read"), cut);
+        pass(&client, &server, cut);
     }
     let starts = &capture.of(&client).stream(Direction::Tx).starts;
     let at = opening.len() as u64;
@@ -98,18 +91,14 @@ fn records_tell_where_the_next_frame_begins() {
 
 #[test]
 fn a_call_of_thousands_of_frames_is_walked_to_its_end() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
-    let (client, server) = pair("ipv4");
-    let opening = [PREFACE.to_vec(), settings()].concat();
-    exchange(&client, &server, ("write", "read"), &opening);
+    let (client, server, opening) = begun("ipv4");
     // A long call in tiny frames is walked to its end.
     let many: Vec<u8> = (0..3_000)
         .flat_map(|_| frame(8, 0, 0, &[0, 0, 0, 1]))
         .collect();
-    exchange(&client, &server, ("write", "read"), &many);
+    pass(&client, &server, &many);
     let sent = [opening, many].concat();
     assert_is(capture.of(&client).stream(Direction::Tx), &sent, true);
     send(client.as_raw_fd(), "write", &settings());
@@ -137,9 +126,7 @@ impl log::Log for Lines {
 
 #[test]
 fn the_kernel_programs_speak_only_when_asked() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     static LINES: Lines = Lines(std::sync::Mutex::new(Vec::new()));
     log::set_logger(&LINES).expect("the only logger");
     log::set_max_level(log::LevelFilter::Debug);
@@ -149,7 +136,7 @@ fn the_kernel_programs_speak_only_when_asked() {
             ..own()
         });
         let (client, server) = pair("ipv4");
-        exchange(&client, &server, ("write", "read"), b"no HTTP/2 at all");
+        pass(&client, &server, b"no HTTP/2 at all");
         assert_eq!(capture.of(&client).unrecognised.len(), 1);
         let spoke = LINES
             .0

@@ -8,18 +8,17 @@ use std::{
 use h2trace::kernel::{Filter, Options, Tracer};
 use h2trace_core::event::{Direction, OtherProtocol, ProtocolConfidence};
 use tracer_ebpf::counter::Counter;
+use tracer_tests::require;
 
 use super::{
-    capture::{Capture, assert_is, own, possible},
-    io::{exchange, pair, receive, send, tcp_pair},
+    capture::{Capture, Tracing, assert_is, own},
+    io::{begun, pair, pass, receive, send, tcp_pair},
     wire::{PREFACE, call, frame, headers, settings},
 };
 
 #[test]
 fn other_protocols_are_named_once_and_never_copied() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03secret secret secret";
     for (first, protocol) in [
@@ -30,8 +29,8 @@ fn other_protocols_are_named_once_and_never_copied() {
     ] {
         let (client, server) = pair("ipv4");
         for _ in 0..5 {
-            exchange(&client, &server, ("write", "read"), first);
-            exchange(&server, &client, ("write", "read"), first);
+            pass(&client, &server, first);
+            pass(&server, &client, first);
         }
         for (end, direction) in [(&client, Direction::Tx), (&server, Direction::Rx)] {
             let seen = capture.of(end);
@@ -47,9 +46,7 @@ fn other_protocols_are_named_once_and_never_copied() {
 
 #[test]
 fn http1_stays_http1() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server) = pair("ipv4");
     let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec();
@@ -59,8 +56,8 @@ fn http1_stays_http1() {
     ]
     .concat();
     for _ in 0..20 {
-        exchange(&client, &server, ("write", "read"), &request);
-        exchange(&server, &client, ("write", "read"), &response);
+        pass(&client, &server, &request);
+        pass(&server, &client, &response);
     }
     let seen = capture.of(&client);
     assert_eq!(
@@ -81,17 +78,15 @@ fn http1_stays_http1() {
 
 #[test]
 fn an_upgrade_to_h2c_is_followed() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server) = pair("ipv4");
     let request =
         b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n\r\n";
     let head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
-    exchange(&client, &server, ("write", "read"), request);
+    pass(&client, &server, request);
     let response = [head.to_vec(), settings(), headers(1, true)].concat();
-    exchange(&server, &client, ("write", "read"), &response);
+    pass(&server, &client, &response);
     let preface = [
         PREFACE.to_vec(),
         settings(),
@@ -99,7 +94,7 @@ fn an_upgrade_to_h2c_is_followed() {
         call(3, 70),
     ]
     .concat();
-    exchange(&client, &server, ("write", "read"), &preface);
+    pass(&client, &server, &preface);
     let seen = capture.of(&server);
     assert_eq!(seen.confidence, Some(ProtocolConfidence::Preface));
     assert_eq!(
@@ -125,13 +120,9 @@ fn an_upgrade_to_h2c_is_followed() {
 
 #[test]
 fn a_peeked_byte_is_not_a_received_one() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
-    let (client, server) = pair("ipv4");
-    let opening = [PREFACE.to_vec(), settings()].concat();
-    exchange(&client, &server, ("write", "read"), &opening);
+    let (client, server, opening) = begun("ipv4");
     let bytes = call(1, 30);
     send(client.as_raw_fd(), "write", &bytes);
     let mut buffer = [0u8; 20];
@@ -181,9 +172,7 @@ fn assert_nothing_was_wanted(capture: &Capture) {
 
 #[test]
 fn datagrams_and_pipes_are_nobodys_business() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let capture = Capture::start();
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
     udp.send_to(PREFACE, udp.local_addr().expect("address"))
@@ -197,20 +186,12 @@ fn datagrams_and_pipes_are_nobodys_business() {
 
 #[test]
 fn the_own_process_is_excluded_on_demand() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::with(&Options {
         exclude_self: true,
         ..own()
     });
-    let (client, server) = pair("ipv4");
-    exchange(
-        &client,
-        &server,
-        ("write", "read"),
-        &[PREFACE.to_vec(), settings()].concat(),
-    );
+    let (client, server, _) = begun("ipv4");
     assert!(!capture.knows(&client) && !capture.knows(&server));
     assert_nothing_was_wanted(&capture);
 }
@@ -241,9 +222,7 @@ impl Drop for Stranger {
 /// Filters that this process does not pass, and ones that it does.
 #[test]
 fn unwanted_sockets_are_never_copied() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let this = || Filter {
         pids: vec![std::process::id()],
         ..Filter::default()
@@ -326,9 +305,7 @@ fn unwanted_sockets_are_never_copied() {
 
 #[test]
 fn a_port_filter_takes_both_ends() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let guard = Capture::lock();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = listener.local_addr().expect("address").port();
@@ -351,26 +328,22 @@ fn a_port_filter_takes_both_ends() {
 
 #[test]
 fn a_changed_filter_judges_known_sockets_anew() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let stranger = Stranger::start();
     let elsewhere = stranger.filter();
     let mut capture = Capture::with(&Options {
         filter: elsewhere.clone(),
         ..own()
     });
-    let (client, server) = pair("ipv4");
-    let opening = [PREFACE.to_vec(), settings()].concat();
-    exchange(&client, &server, ("write", "read"), &opening);
+    let (client, server, _) = begun("ipv4");
     assert!(!capture.knows(&client));
     capture.tracer.set_filter(&own().filter).expect("filter");
     let calls = [call(1, 20), call(3, 20)].concat();
-    exchange(&client, &server, ("write", "read"), &calls);
+    pass(&client, &server, &calls);
     assert_is(capture.of(&client).stream(Direction::Tx), &calls, false);
     assert!(!capture.of(&client).open.from_start);
     capture.tracer.set_filter(&elsewhere).expect("filter");
-    exchange(&client, &server, ("write", "read"), &calls);
+    pass(&client, &server, &calls);
     assert_eq!(
         capture.of(&client).stream(Direction::Tx).bytes.len(),
         calls.len()
@@ -384,9 +357,7 @@ fn a_changed_filter_judges_known_sockets_anew() {
 
 #[test]
 fn children_of_a_process_are_traced() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = listener.local_addr().expect("address").port();
@@ -408,9 +379,7 @@ fn children_of_a_process_are_traced() {
 
 #[test]
 fn nothing_stays_loaded_when_the_tracer_is_killed() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     const CHILD: &str = "H2TRACE_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
         let tracer = Tracer::start(&own()).unwrap_or_else(|error| panic!("{error}"));

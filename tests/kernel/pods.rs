@@ -7,10 +7,11 @@ use h2trace::workload::cgroup;
 use h2trace::workload::select::CgroupKind;
 use h2trace_core::event::{Direction, EndCause};
 use tracer_ebpf::counter::Counter;
+use tracer_tests::require;
 
 use super::{
-    capture::{Capture, assert_is, own, possible},
-    io::{exchange, pair},
+    capture::{Capture, Tracing, assert_is, own},
+    io::{pair, pass},
     wire::{PREFACE, call, settings},
 };
 
@@ -81,13 +82,11 @@ pub(crate) fn no_pod_yet() -> Filter {
 
 #[test]
 fn no_pod_selected_is_nothing_traced() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let (mut capture, _live) = start(no_pod_yet());
     let (client, server) = pair("ipv4");
     for _ in 0..3 {
-        exchange(&client, &server, ("write", "read"), &opening());
+        pass(&client, &server, &opening());
     }
     assert!(!capture.knows(&client) && !capture.knows(&server));
     assert_eq!(capture.count(Counter::Calls), 0);
@@ -97,9 +96,7 @@ fn no_pod_selected_is_nothing_traced() {
 
 #[test]
 fn pod_added_later_is_traced_from_its_first_byte_and_until_it_is_removed() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let (mut capture, mut live) = start(no_pod_yet());
     let Some(pod) = Cgroup::new("pod") else {
         return;
@@ -111,22 +108,22 @@ fn pod_added_later_is_traced_from_its_first_byte_and_until_it_is_removed() {
     // Before it was added its connections are refused, and taken up in the middle afterwards.
     pod.enter();
     let (early, early_server) = pair("ipv4");
-    exchange(&early, &early_server, ("write", "read"), &opening());
+    pass(&early, &early_server, &opening());
     assert_eq!(capture.count(Counter::BytesCopied), 0);
     live.add(CgroupKind::Pod, &[pod.id()]).expect("added");
-    exchange(&early, &early_server, ("write", "read"), &calls);
+    pass(&early, &early_server, &calls);
     assert_is(capture.of(&early).stream(Direction::Tx), &calls, false);
     assert!(!capture.of(&early).open.from_start);
     // One that is opened afterwards is seen whole.
     let (client, server) = pair("ipv4");
     let whole = [opening(), calls.clone()].concat();
-    exchange(&client, &server, ("write", "read"), &opening());
+    pass(&client, &server, &opening());
     // What happens to other members does not touch it.
     live.add(CgroupKind::Pod, &[other.id()]).expect("added");
-    exchange(&client, &server, ("write", "read"), &call(1, 20));
+    pass(&client, &server, &call(1, 20));
     live.forget(CgroupKind::Pod, &[other.id()]);
     assert_eq!(live.count(CgroupKind::Pod), 1);
-    exchange(&client, &server, ("write", "read"), &call(3, 20));
+    pass(&client, &server, &call(3, 20));
     for (end, direction) in [(&client, Direction::Tx), (&server, Direction::Rx)] {
         let seen = capture.of(end);
         assert!(seen.open.from_start);
@@ -152,8 +149,8 @@ fn pod_added_later_is_traced_from_its_first_byte_and_until_it_is_removed() {
     capture.drain();
     assert_eq!(capture.of(&client).ends, [EndCause::Closed]);
     let copied_of_end = capture.count(Counter::BytesCopied) - copied;
-    exchange(&client, &server, ("write", "read"), &calls);
-    exchange(&early, &early_server, ("write", "read"), &calls);
+    pass(&client, &server, &calls);
+    pass(&early, &early_server, &calls);
     for (end, direction) in [(&client, Direction::Tx), (&server, Direction::Rx)] {
         assert_eq!(capture.of(end).ends, [EndCause::Closed]);
         assert_eq!(capture.of(end).stream(direction).bytes.len(), whole.len());
@@ -168,9 +165,7 @@ fn pod_added_later_is_traced_from_its_first_byte_and_until_it_is_removed() {
 
 #[test]
 fn member_far_above_the_task_is_found_and_its_neighbour_is_not() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let (mut capture, mut live) = start(no_pod_yet());
     let Some(pod) = Cgroup::new("deep") else {
         return;
@@ -186,12 +181,12 @@ fn member_far_above_the_task_is_found_and_its_neighbour_is_not() {
     live.add(CgroupKind::Pod, &[pod.id()]).expect("added");
     neighbour.enter();
     let (unwanted, its_server) = pair("ipv4");
-    exchange(&unwanted, &its_server, ("write", "read"), &opening());
+    pass(&unwanted, &its_server, &opening());
     assert!(!capture.knows(&unwanted));
     assert_eq!(capture.count(Counter::BytesCopied), 0);
     enter(&below);
     let (wanted, its_server) = pair("ipv4");
-    exchange(&wanted, &its_server, ("write", "read"), &opening());
+    pass(&wanted, &its_server, &opening());
     assert!(capture.knows(&wanted));
     pod.leave();
     for path in below.ancestors().take(3) {
@@ -201,9 +196,7 @@ fn member_far_above_the_task_is_found_and_its_neighbour_is_not() {
 
 #[test]
 fn excluded_cgroup_is_not_copied_and_all_else_is() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let Some(excluded) = Cgroup::new("excluded") else {
         return;
     };
@@ -212,22 +205,22 @@ fn excluded_cgroup_is_not_copied_and_all_else_is() {
         ..Filter::default()
     });
     let (before, before_server) = pair("ipv4");
-    exchange(&before, &before_server, ("write", "read"), &opening());
+    pass(&before, &before_server, &opening());
     assert!(capture.knows(&before));
     let copied = capture.count(Counter::BytesCopied);
     excluded.enter();
     let (client, server) = pair("ipv4");
-    exchange(&client, &server, ("write", "read"), &opening());
+    pass(&client, &server, &opening());
     assert!(!capture.knows(&client));
     assert_eq!(capture.count(Counter::BytesCopied), copied);
     live.remove(CgroupKind::Excluded, &[excluded.id()])
         .expect("removed");
-    exchange(&client, &server, ("write", "read"), &call(1, 20));
+    pass(&client, &server, &call(1, 20));
     assert!(capture.knows(&client));
     // Excluded while it is followed: it is over.
     live.add(CgroupKind::Excluded, &[excluded.id()])
         .expect("added");
-    exchange(&client, &server, ("write", "read"), &call(3, 20));
+    pass(&client, &server, &call(3, 20));
     assert_eq!(
         capture.of(&client).stream(Direction::Tx).bytes.len(),
         call(1, 20).len()
@@ -237,9 +230,7 @@ fn excluded_cgroup_is_not_copied_and_all_else_is() {
 /// A pod filter and a cgroup filter are two kinds: both must hold.
 #[test]
 fn pod_and_cgroup_are_joined_by_and() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let Some(pod) = Cgroup::new("both") else {
         return;
     };
@@ -251,7 +242,7 @@ fn pod_and_cgroup_are_joined_by_and() {
         });
         pod.enter();
         let (client, server) = pair("ipv4");
-        exchange(&client, &server, ("write", "read"), &opening());
+        pass(&client, &server, &opening());
         assert_eq!(capture.knows(&client), wanted);
         pod.leave();
     }

@@ -20,7 +20,7 @@ use tracer_tests::skip::Program;
 use tracer_tests::{eventually, free_port, require};
 
 use super::{
-    capture::{Capture, possible},
+    capture::{Capture, Tracing},
     pods::{Cgroup, no_pod_yet, opening, start},
 };
 
@@ -143,10 +143,7 @@ const UNTIL_FIRST_PROCESS: Duration = Duration::from_millis(100);
 
 #[test]
 fn first_request_of_a_pod_that_starts_later_is_seen_whole_and_nobody_elses() {
-    if !possible() {
-        return;
-    }
-    require!(Program("curl"), Program("nghttpd"));
+    require!(Tracing, Program("curl"), Program("nghttpd"));
     let Some(node) = Node::new("later") else {
         return;
     };
@@ -189,9 +186,7 @@ fn first_request_of_a_pod_that_starts_later_is_seen_whole_and_nobody_elses() {
 /// How long it takes from the pod's directory to its membership: told, not polled.
 #[test]
 fn new_pod_is_a_member_long_before_its_first_process() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let Some(node) = Node::new("soon") else {
         return;
     };
@@ -222,9 +217,7 @@ fn new_pod_is_a_member_long_before_its_first_process() {
 
 #[test]
 fn two_hundred_pods_come_and_go_and_leave_nothing() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let Some(node) = Node::new("churn") else {
         return;
     };
@@ -248,7 +241,7 @@ fn two_hundred_pods_come_and_go_and_leave_nothing() {
     )
     .expect("move");
     let (client, server) = super::io::pair("ipv4");
-    super::io::exchange(&client, &server, ("write", "read"), &opening());
+    super::io::pass(&client, &server, &opening());
     let id = "5d3ae4a1b9e0d8f6c7b2a1908f7e6d5c4b3a29180f7e6d5c4b3a29181f2e3d4c";
     let watches_before = inotify_watches();
     for batch in 0..20 {
@@ -259,12 +252,7 @@ fn two_hundred_pods_come_and_go_and_leave_nothing() {
             fs::create_dir(node.path(n)).expect("mkdir");
             fs::create_dir(node.path(n).join(id)).expect("mkdir");
         }
-        super::io::exchange(
-            &client,
-            &server,
-            ("write", "read"),
-            &super::wire::call(2 * batch + 1, 20),
-        );
+        super::io::pass(&client, &server, &super::wire::call(2 * batch + 1, 20));
         assert!(eventually(Duration::from_secs(5), || selected
             .counts()
             .traced

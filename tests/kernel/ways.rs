@@ -4,10 +4,11 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use h2trace_core::event::{Address, Direction, Opened, ProtocolConfidence};
+use tracer_tests::require;
 
 use super::{
-    capture::{Capture, assert_is, copied, inode, possible},
-    io::{RECEIVES, SENDS, exchange, pair, receive, send},
+    capture::{Capture, Tracing, assert_is, copied, inode},
+    io::{RECEIVES, SENDS, exchange, pair, pass, receive, send},
     wire::{PREFACE, call, data, frame, headers, message, settings, split},
 };
 
@@ -59,9 +60,7 @@ fn response(large: u32) -> Vec<u8> {
 
 /// Both directions of a connection, each call in the given way.
 fn conversation(kind: &str, send: &str, receive: &str) {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server) = pair(kind);
     // A record for each byte would fill the ring before it is drained.
@@ -141,9 +140,7 @@ fn every_way_over_unix_sockets_is_seen() {
 
 #[test]
 fn data_is_counted_and_not_copied() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server) = pair("ipv4");
     let opening = [PREFACE.to_vec(), settings(), headers(1, true)].concat();
@@ -154,8 +151,8 @@ fn data_is_counted_and_not_copied() {
         headers(1, true),
     ]
     .concat();
-    exchange(&client, &server, ("write", "read"), &opening);
-    exchange(&server, &client, ("write", "read"), &response);
+    pass(&client, &server, &opening);
+    pass(&server, &client, &response);
     let seen = capture.of(&client);
     assert_is(seen.stream(Direction::Rx), &response, false);
     // 16 frame headers, one prefix, HEADERS twice, SETTINGS.
@@ -165,9 +162,7 @@ fn data_is_counted_and_not_copied() {
 
 #[test]
 fn full_payload_copies_everything() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let options = h2trace::kernel::Options {
         full_payload: true,
         ..super::capture::own()
@@ -186,13 +181,11 @@ fn full_payload_copies_everything() {
 
 #[test]
 fn threads_that_share_a_connection_are_seen() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let (client, server) = pair("ipv4");
     let mut all = [PREFACE.to_vec(), settings()].concat();
-    exchange(&client, &server, ("write", "read"), &all);
+    pass(&client, &server, &all);
     // Writers take turns, as those of one connection must; readers are another thread each time.
     for turn in 0..50 {
         let call = call(2 * turn + 1, 30 * turn);
@@ -206,16 +199,14 @@ fn threads_that_share_a_connection_are_seen() {
 
 #[test]
 fn many_connections_at_once_are_kept_apart() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let pairs: Vec<_> = (0..40).map(|i| pair(["ipv4", "unix"][i % 2])).collect();
     let request = |i: usize| [PREFACE.to_vec(), settings(), call(1, 1_000 + i as u32)].concat();
     std::thread::scope(|scope| {
         for (i, (client, server)) in pairs.iter().enumerate() {
             let request = &request;
-            scope.spawn(move || exchange(client, server, ("write", "read"), &request(i)));
+            scope.spawn(move || pass(client, server, &request(i)));
         }
     });
     for (i, (client, server)) in pairs.iter().enumerate() {
@@ -230,9 +221,7 @@ fn many_connections_at_once_are_kept_apart() {
 #[test]
 fn two_tasks_at_the_first_calls_make_one_connection_that_is_seen_from_its_start() {
     const CONNECTIONS: usize = 500;
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let opening = [PREFACE.to_vec(), settings()].concat();
     let pairs: Vec<_> = (0..CONNECTIONS).map(|_| pair("ipv4")).collect();

@@ -10,10 +10,11 @@ use std::{
 };
 
 use h2trace_core::event::Direction;
+use tracer_tests::require;
 
 use super::{
     super::{
-        capture::possible,
+        capture::Tracing,
         io::{pair, receive, send},
     },
     Connection, Foreign, PIECE, letters,
@@ -74,9 +75,7 @@ fn received(fd: RawFd, how: usize, buffer: &mut [u8; PIECE]) {
 
 #[test]
 fn what_a_signal_handler_sends_is_not_what_the_interrupted_call_receives() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let calls = [
         libc::SYS_recvfrom,
         libc::SYS_readv,
@@ -144,9 +143,7 @@ fn on_signal(handler: libc::sighandler_t, flags: libc::c_int) -> libc::sighandle
 /// The handler runs while a receive has taken a part of what it waits for.
 #[test]
 fn a_receive_that_a_signal_cuts_short_is_whole() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut connection = Connection::within_a_frame("ipv4", Direction::Rx, PIECE);
     let before = on_signal(nothing as *const () as usize, 0);
     let (client, server) = (connection.client.as_raw_fd(), connection.server.as_raw_fd());

@@ -18,7 +18,7 @@ use tracer_tests::{
 
 use super::{
     super::{
-        capture::possible,
+        capture::Tracing,
         io::{receive, send},
     },
     Connection, Foreign, PIECE, between, inside,
@@ -210,10 +210,7 @@ impl Drop for Low {
 
 #[test]
 fn receives_of_32_bit_calls_are_right_or_counted() {
-    if !possible() {
-        return;
-    }
-    require!(Calls32);
+    require!(Tracing, Calls32);
     let memory = Foreign::Frames.memory(PIECE);
     for (name, enter) in ENTRIES {
         for number in [
@@ -242,10 +239,7 @@ fn receives_of_32_bit_calls_are_right_or_counted() {
 
 #[test]
 fn sends_of_32_bit_calls_are_right_or_counted() {
-    if !possible() {
-        return;
-    }
-    require!(Calls32);
+    require!(Tracing, Calls32);
     let memory = Foreign::Frames.memory(PIECE);
     for (name, enter) in ENTRIES {
         for number in [
@@ -276,10 +270,7 @@ fn sends_of_32_bit_calls_are_right_or_counted() {
 /// register of those in which a 64-bit call has its descriptor and its vector.
 #[test]
 fn a_receive_that_completes_behind_a_32_bit_call_takes_nothing_of_it() {
-    if !possible() {
-        return;
-    }
-    require!(Calls32, IoUring);
+    require!(Tracing, Calls32, IoUring);
     let memory = Foreign::Frames.memory(PIECE);
     let vector = Vector::of(&memory);
     for (name, enter) in ENTRIES {

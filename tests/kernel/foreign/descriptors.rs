@@ -11,11 +11,12 @@ use std::{
 };
 
 use h2trace_core::event::Direction;
+use tracer_tests::require;
 
 use super::{
     super::{
-        capture::{Capture, assert_is, possible},
-        io::{RECEIVES, SENDS, exchange, pair, receive, send},
+        capture::{Capture, Tracing, assert_is},
+        io::{RECEIVES, SENDS, exchange, pair, pass, receive, send},
         wire::{PREFACE, call, settings},
     },
     Connection, Foreign, PIECE, inside, letters,
@@ -46,9 +47,7 @@ enum After {
 /// Another thread gives the number to something else while the call waits.
 #[test]
 fn a_number_that_changes_during_the_call_takes_nothing_foreign() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     for kind in ["ipv4", "unix"] {
         for after in [
             After::Null,
@@ -107,9 +106,7 @@ fn received_by_a_number_that_changes(connection: &Connection, piece: &[u8], afte
 /// The same file behind another number is the same socket.
 #[test]
 fn a_socket_is_seen_by_each_of_its_numbers() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     for kind in ["ipv4", "unix"] {
         let mut capture = Capture::start();
         let (client, server) = pair(kind);
@@ -123,7 +120,7 @@ fn a_socket_is_seen_by_each_of_its_numbers() {
         };
         let (from, to) = (numbers(&client), numbers(&server));
         let mut sent = [PREFACE.to_vec(), settings()].concat();
-        exchange(&client, &server, ("write", "read"), &sent);
+        pass(&client, &server, &sent);
         let ways = SENDS.into_iter().zip(RECEIVES.into_iter().cycle());
         for (i, how) in ways.enumerate() {
             let bytes = call(2 * i as u32 + 1, 200);
@@ -168,14 +165,12 @@ fn passed(fd: &OwnedFd) -> OwnedFd {
 /// A thread with a table of its own: its number is another socket than everybody else's.
 #[test]
 fn a_number_means_what_the_threads_own_table_says() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut capture = Capture::start();
     let pairs = [pair("ipv4"), pair("ipv4")];
     let opening = [PREFACE.to_vec(), settings()].concat();
     for (client, server) in &pairs {
-        exchange(client, server, ("write", "read"), &opening);
+        pass(client, server, &opening);
     }
     let number = dup_from(pairs[0].1.as_raw_fd(), 3);
     let fd = number.as_raw_fd();
@@ -213,9 +208,7 @@ fn a_number_means_what_the_threads_own_table_says() {
 /// While a call waits with foreign memory, its number becomes that of the socket on which io_uring receives.
 #[test]
 fn a_number_that_becomes_the_sockets_takes_nothing_foreign() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     tracer_tests::require!(tracer_tests::skip::IoUring);
     use super::ring::{Receive, Ring};
     inside("ipv4", Direction::Rx, 40, &mut |connection, pieces| {

@@ -28,7 +28,7 @@ use tracer_ebpf::counter::Counter;
 
 use super::{
     capture::{Capture, Stream, inode, own},
-    io::{exchange, pair},
+    io::{pair, pass},
     wire::{PREFACE, call, frame, settings},
 };
 
@@ -138,7 +138,7 @@ impl Connection {
 
     /// Passes bytes in ordinary calls.
     pub(super) fn plainly(&mut self, bytes: &[u8]) {
-        exchange(&self.client, &self.server, ("write", "read"), bytes);
+        pass(&self.client, &self.server, bytes);
         self.note(bytes);
     }
 

@@ -10,10 +10,11 @@ use std::{
 };
 
 use h2trace_core::event::Direction;
+use tracer_tests::require;
 
 use super::{
     super::{
-        capture::possible,
+        capture::Tracing,
         io::{receive, send},
     },
     Connection, Foreign, Judged, PIECE, another_protocol, between, inside,
@@ -103,9 +104,7 @@ fn nothing_is_copied(judged: Judged) {
 
 #[test]
 fn bytes_that_are_sent_from_a_file_or_a_pipe_are_counted() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     type Sends = [(&'static str, fn(&Connection, &[Vec<u8>])); 3];
     let ways: Sends = [
         ("sendfile", sendfile),
@@ -125,9 +124,7 @@ fn bytes_that_are_sent_from_a_file_or_a_pipe_are_counted() {
 /// A socket that is spliced from fires no hook: the sequence numbers of TCP tell it later.
 #[test]
 fn bytes_that_are_received_into_a_pipe_are_gaps() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut connection = Connection::within_a_frame("ipv4", RX, 50 * PIECE);
     let pieces: Vec<_> = (0..50).map(|i| super::letters(i * PIECE, PIECE)).collect();
     connection.oddly(&pieces, &mut splice_from);
@@ -195,9 +192,7 @@ fn asynchronously(opcode: u16, fd: RawFd, buffer: *mut u8, len: usize) {
 
 #[test]
 fn bytes_of_asynchronous_requests_are_right_or_counted() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     for kind in ["ipv4", "unix"] {
         println!("{kind}");
         inside(kind, RX, 50, &mut |connection, pieces| {

@@ -7,10 +7,11 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use h2trace_core::event::Direction;
+use tracer_tests::require;
 
 use super::{
     super::{
-        capture::possible,
+        capture::Tracing,
         io::{receive, send},
     },
     Connection, Foreign, PIECE, inside, letters,
@@ -65,9 +66,7 @@ impl Messages {
 /// It ends after the first message, with no error that says so; the vector is used again.
 #[test]
 fn recvmmsg_that_its_timeout_ends_begins_anew() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     for kind in ["ipv4", "unix"] {
         println!("{kind}");
         let mut messages = Messages::new(3, PIECE);
@@ -89,9 +88,7 @@ fn recvmmsg_that_its_timeout_ends_begins_anew() {
 /// The kernel looks at the first 1,024 messages; the vector is used again.
 #[test]
 fn sendmmsg_of_more_than_the_kernel_takes_begins_anew() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     const TAKEN: usize = 1_024;
     let mut connection = Connection::within_a_frame("ipv4", Direction::Tx, (TAKEN + 10) * PIECE);
     let (client, server) = (connection.client.as_raw_fd(), connection.server.as_raw_fd());
@@ -122,9 +119,7 @@ fn sendmmsg_of_more_than_the_kernel_takes_begins_anew() {
 /// comes second in a direction is counted, and its next message is not taken for the one before.
 #[test]
 fn messages_of_two_threads_are_not_mixed_up() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     const ROUNDS: usize = 300;
     const EACH: usize = 8;
     let mut connection =

@@ -10,9 +10,10 @@ use std::{
 };
 
 use h2trace_core::event::Direction;
+use tracer_tests::require;
 
 use super::{
-    super::{capture::possible, io::send},
+    super::{capture::Tracing, io::send},
     Connection, PIECE, letters,
     waiting::{Thread, until},
 };
@@ -99,9 +100,7 @@ fn note_pieces(connection: &mut Connection) {
 
 #[test]
 fn a_process_whose_first_thread_has_ended_is_seen() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut connection = connection();
     let mut task = Task::new(connection.server.as_raw_fd());
     let child = unsafe { libc::fork() };
@@ -130,9 +129,7 @@ fn a_process_whose_first_thread_has_ended_is_seen() {
 /// As vfork(2) makes one: it has this process' memory, and its own table of files.
 #[test]
 fn a_child_with_this_process_memory_and_its_own_files_is_seen() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut connection = connection();
     let server = connection.server.as_raw_fd();
     let null = std::fs::File::open("/dev/null").expect("/dev/null");
@@ -156,9 +153,7 @@ fn a_child_with_this_process_memory_and_its_own_files_is_seen() {
 /// A process that shares the table of files and nothing else; here the number changes while it waits.
 #[test]
 fn a_number_that_another_process_changes_takes_nothing_foreign() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut connection = connection();
     let server = connection.server.as_raw_fd();
     let null = std::fs::File::open("/dev/null").expect("/dev/null");

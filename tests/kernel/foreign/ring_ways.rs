@@ -12,7 +12,7 @@ use tracer_tests::{require, scaled, skip::IoUring};
 
 use super::{
     super::{
-        capture::possible,
+        capture::Tracing,
         io::{receive, send},
     },
     Connection, Foreign, PIECE, between, inside,
@@ -82,10 +82,7 @@ fn rings() -> [RingKind; 4] {
 
 #[test]
 fn receives_by_io_uring_are_right_or_counted() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     for (name, ring) in rings() {
         for (i, how) in Receive::ALL.into_iter().enumerate() {
             println!("{name}: {how:?}");
@@ -106,10 +103,7 @@ fn receives_by_io_uring_are_right_or_counted() {
 
 #[test]
 fn sends_by_io_uring_are_right_or_counted() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     for (name, ring) in rings() {
         for (i, how) in Sending::ALL.into_iter().enumerate() {
             // AF_UNIX has no sends without a copy.
@@ -134,10 +128,7 @@ fn sends_by_io_uring_are_right_or_counted() {
 /// others sleep is made in whatever call the task is in: it keeps that call's registers for its life.
 #[test]
 fn a_worker_that_was_made_in_another_call_takes_nothing_of_it() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     for call in [Call::Write, Call::Read] {
         println!("{call:?}");
         inside("ipv4", RX, scaled(30, 300), &mut |connection, pieces| {

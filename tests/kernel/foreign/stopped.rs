@@ -7,9 +7,10 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use h2trace_core::event::Direction;
+use tracer_tests::require;
 
 use super::{
-    super::{capture::possible, io::send},
+    super::{capture::Tracing, io::send},
     Connection, Foreign, PIECE, letters,
     waiting::{Thread, until},
 };
@@ -99,9 +100,7 @@ fn foreign() -> Vec<Vec<u8>> {
 /// The call is stopped at its beginning, in its middle and at its end.
 #[test]
 fn a_call_that_a_debugger_stops_and_begins_anew_is_whole() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut connection = Connection::within_a_frame("ipv4", Direction::Rx, PIECES * PIECE);
     let (client, server) = (connection.client.as_raw_fd(), connection.server.as_raw_fd());
     let pieces = pieces();
@@ -137,9 +136,7 @@ fn a_call_that_a_debugger_stops_and_begins_anew_is_whole() {
 /// another one, and puts the registers back afterwards.
 #[test]
 fn a_call_that_a_debugger_changes_is_what_it_was_changed_to() {
-    if !possible() {
-        return;
-    }
+    require!(Tracing);
     let mut connection = Connection::within_a_frame("ipv4", Direction::Rx, PIECES * PIECE);
     let (client, server) = (connection.client.as_raw_fd(), connection.server.as_raw_fd());
     let null = std::fs::File::open("/dev/zero").expect("/dev/zero");

@@ -11,8 +11,8 @@ use tracer_tests::{require, scaled, skip::IoUring};
 
 use super::{
     super::{
-        capture::possible,
-        io::{exchange, receive, send},
+        capture::Tracing,
+        io::{pass, receive, send},
         wire::settings,
     },
     Connection, Foreign, PIECE, another_protocol, between, first_bytes, inside, letters,
@@ -70,10 +70,7 @@ fn while_in(call: Call, foreign: Foreign) -> impl FnMut(&Connection, &[Vec<u8>])
 /// A tenth each, over TCP and AF_UNIX in turns: 2,000 receives (20,000).
 #[test]
 fn a_receive_that_completes_in_another_call_takes_nothing_of_it() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     for (i, call) in Call::ALL.into_iter().enumerate() {
         let (kind, foreign) = (
             ["ipv4", "unix"][i % 2],
@@ -86,10 +83,7 @@ fn a_receive_that_completes_in_another_call_takes_nothing_of_it() {
 
 #[test]
 fn frames_in_another_calls_memory_are_not_the_connections() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     for call in [Call::Write, Call::Readv, Call::Sendmsg] {
         for kind in ["ipv4", "unix"] {
             println!("{call:?} {kind}");
@@ -100,10 +94,7 @@ fn frames_in_another_calls_memory_are_not_the_connections() {
 
 #[test]
 fn a_preface_in_another_calls_memory_makes_no_connection() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     for kind in ["ipv4", "unix"] {
         another_protocol(kind, RX, &mut while_in(Call::Write, Foreign::Opening));
         another_protocol(kind, RX, &mut while_in(Call::Recvmsg, Foreign::Opening));
@@ -112,10 +103,7 @@ fn a_preface_in_another_calls_memory_makes_no_connection() {
 
 #[test]
 fn text_in_another_calls_memory_ends_no_connection() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     for kind in ["ipv4", "unix"] {
         first_bytes(kind, RX, &mut while_in(Call::Write, Foreign::Log));
     }
@@ -123,10 +111,7 @@ fn text_in_another_calls_memory_ends_no_connection() {
 
 #[test]
 fn every_kind_of_receive_that_completes_in_another_call_takes_nothing_of_it() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     for how in Receive::ALL {
         println!("{how:?}");
         let waiting = Waiting::new(Call::Write, Foreign::Log);
@@ -139,10 +124,7 @@ fn every_kind_of_receive_that_completes_in_another_call_takes_nothing_of_it() {
 /// The call waits in the connection's own socket: its descriptor is the right one, its memory is not.
 #[test]
 fn a_receive_that_completes_in_a_send_of_the_same_socket_takes_nothing_of_it() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     for kind in ["ipv4", "unix"] {
         println!("{kind}");
         inside(kind, RX, 50, &mut |connection, pieces| {
@@ -150,12 +132,7 @@ fn a_receive_that_completes_in_a_send_of_the_same_socket_takes_nothing_of_it() {
             small(connection.client.as_raw_fd(), libc::SO_RCVBUF);
             // What the server sends meanwhile lies within one frame, whatever it is.
             let opening = [&settings()[..], &[0xff, 0xff, 0xff, 0xee, 0, 0, 0, 0, 0]].concat();
-            exchange(
-                &connection.server,
-                &connection.client,
-                ("write", "read"),
-                &opening,
-            );
+            pass(&connection.server, &connection.client, &opening);
             let own = |fd: &std::os::fd::OwnedFd| fd.try_clone().expect("dup");
             for (piece, call) in pieces
                 .iter()
@@ -203,10 +180,7 @@ fn received_beside(connection: &Connection, pieces: &[Vec<u8>], call: &(dyn Fn(R
 /// Calls that do not wait: what completes, does so on the way out.
 #[test]
 fn a_receive_that_completes_behind_another_call_takes_nothing_of_it() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     let null = std::fs::File::options()
         .write(true)
         .open("/dev/null")
@@ -240,10 +214,7 @@ fn a_receive_that_completes_behind_another_call_takes_nothing_of_it() {
 /// as in a proxy that speaks with itself.
 #[test]
 fn a_receive_that_completes_behind_the_send_that_fed_it_is_not_what_was_sent_last() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     inside("ipv4", RX, scaled(200, 2_000), &mut |connection, pieces| {
         let (client, server) = (connection.client.as_raw_fd(), connection.server.as_raw_fd());
         set(server, libc::SO_RCVLOWAT, PIECE as libc::c_int);
@@ -289,10 +260,7 @@ impl Vector {
 /// A send that waits for room completes in another call.
 #[test]
 fn a_send_that_completes_in_another_call_takes_nothing_of_it() {
-    if !possible() {
-        return;
-    }
-    require!(IoUring);
+    require!(Tracing, IoUring);
     let calls = [
         Call::Read,
         Call::Write,
