@@ -6,8 +6,7 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
-use h2trace::cli::args::Cli;
+use h2trace::cli::args;
 use h2trace::export::{json, metrics};
 use h2trace::unit::grouped;
 use h2trace_core::anomaly::kind::Kind;
@@ -94,7 +93,7 @@ fn bound(limit: Limit) -> String {
 const SHARED: &str = "trace";
 
 fn commands() -> anyhow::Result<String> {
-    let mut cli = Cli::command();
+    let mut cli = args::command();
     cli.build();
     let shared: Vec<clap::Arg> = cli
         .find_subcommand(SHARED)

@@ -4,9 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
 
-use super::args::{Cli, GenerateArgs, Generated};
+use super::args::{self, GenerateArgs, Generated};
 use crate::export::{json, metrics};
 
 /// Prints it.
@@ -17,12 +16,12 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
     match &args.what {
         Generated::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "h2trace", &mut script);
+            clap_complete::generate(*shell, &mut args::command(), "h2trace", &mut script);
             super::print(&script)?;
         }
         Generated::Man { dir: None } => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            clap_mangen::Man::new(args::command()).render(&mut page)?;
             super::print(&page)?;
         }
         Generated::Man { dir: Some(dir) } => man_pages(dir)?,
@@ -40,5 +39,5 @@ fn man_pages(dir: &Path) -> anyhow::Result<()> {
         )
     };
     std::fs::create_dir_all(dir).with_context(written)?;
-    clap_mangen::generate_to(Cli::command(), dir).with_context(written)
+    clap_mangen::generate_to(args::command(), dir).with_context(written)
 }

@@ -13,7 +13,6 @@ pub mod trace;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use self::args::{Cli, Command};
@@ -23,7 +22,7 @@ use crate::session::output::say;
 /// Parses the arguments, runs the command, prints the error if there is one.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
@@ -153,14 +152,27 @@ mod tests {
                 "unrecognized subcommand 'trase'; a similar subcommand exists: 'trace' (see: h2trace --help)",
             ),
         ] {
-            let error = Cli::try_parse_from(&arguments).unwrap_err();
+            let error = Cli::read(&arguments).unwrap_err();
             assert_eq!(one_line(&error.render().to_string()), want);
         }
     }
 
     #[test]
     fn arguments_are_consistent() {
-        use clap::CommandFactory as _;
-        Cli::command().debug_assert();
+        let command = args::command();
+        let env = |name: &str, id: &str| {
+            let arguments = &mut command.find_subcommand(name).unwrap().get_arguments();
+            arguments.find(|arg| arg.get_id() == id).unwrap().get_env()
+        };
+        assert_eq!(env("serve", "ready_file").unwrap(), "H2TRACE_READY_FILE");
+        assert_eq!(env("trace", "duration").unwrap(), "H2TRACE_FOR");
+        for (name, id) in [
+            ("demo", "calls"),
+            ("trace", "held_by_stdin"),
+            ("replay", "file"),
+        ] {
+            assert_eq!(env(name, id), None, "{name} {id}");
+        }
+        command.clone().debug_assert();
     }
 }

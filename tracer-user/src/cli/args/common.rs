@@ -20,18 +20,15 @@ pub struct CommonArgs {
     pub header: HeaderArgs,
 
     /// Create this file once tracing is active
-    #[arg(long, env = "H2TRACE_READY_FILE", value_name = "PATH", hide_env = true)]
+    #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
 
     /// Size of the ring that carries records from the kernel to user space, in MiB: a power of 2
-    #[arg(
-        long, env = "H2TRACE_RING_MIB", value_name = "MIB", default_value_t = RING_BYTES / MIB, hide_env = true,
-        value_parser = ring_mib
-    )]
+    #[arg(long, value_name = "MIB", default_value_t = RING_BYTES / MIB, value_parser = ring_mib)]
     pub ring_mib: u32,
 
     /// Print debug messages of the kernel programs (if they were built with them)
-    #[arg(long, env = "H2TRACE_KERNEL_LOG", hide_env = true)]
+    #[arg(long)]
     pub kernel_log: bool,
 
     #[command(flatten)]

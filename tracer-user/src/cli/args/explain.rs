@@ -15,13 +15,6 @@ pub struct ExplainArgs {
     pub words: Vec<String>,
 
     /// How to print
-    #[arg(
-        long,
-        short,
-        env = "H2TRACE_OUTPUT",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
+    #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,
 }

@@ -15,39 +15,24 @@ use crate::workload::{cgroup, netns};
 #[command(next_help_heading = "What to trace (different options: and; several values: or)")]
 pub struct FilterArgs {
     /// Only this process and its children
-    #[arg(
-        long,
-        env = "H2TRACE_PID",
-        value_name = "PID",
-        value_delimiter = ',',
-        hide_env = true
-    )]
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<u32>,
 
     /// Only processes of this name (/proc/PID/comm, at most 15 bytes)
-    #[arg(
-        long, env = "H2TRACE_COMM", value_name = "NAME", value_delimiter = ',', hide_env = true,
-        value_parser = comm
-    )]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = comm)]
     pub comm: Vec<String>,
 
     /// Only processes of this v2 cgroup and those below it: a path, or an id
-    #[arg(long, env = "H2TRACE_CGROUP", value_name = "PATH|ID", hide_env = true)]
+    #[arg(long, value_name = "PATH|ID")]
     pub cgroup: Vec<String>,
 
     /// Only this network namespace: pid:PROCESS, a file such as /run/netns/NAME, or an inode number
-    #[arg(
-        long,
-        env = "H2TRACE_NETNS",
-        value_name = "NETNS",
-        value_delimiter = ',',
-        hide_env = true
-    )]
+    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
     pub netns: Vec<String>,
 
     /// Only TCP connections with this port at either end
     #[arg(
-        long, env = "H2TRACE_PORT", value_name = "PORT", value_delimiter = ',', hide_env = true,
+        long, value_name = "PORT", value_delimiter = ',',
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub port: Vec<u16>,

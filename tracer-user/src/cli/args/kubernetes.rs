@@ -12,25 +12,19 @@ use crate::workload::kubernetes::{self, Mode, PodSource, Settings};
 #[command(next_help_heading = "Kubernetes")]
 pub struct KubernetesArgs {
     /// Where pod names come from
-    #[arg(
-        long,
-        env = "H2TRACE_KUBERNETES",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
+    #[arg(long, value_enum, default_value_t)]
     pub kubernetes: NamedBy,
 
     /// This node's name at the API server; by default the host's name
-    #[arg(long, env = "H2TRACE_NODE_NAME", value_name = "NAME", hide_env = true)]
+    #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 
     /// Where the API server is, as for kubectl; by default from the pod's service account
-    #[arg(long, env = "H2TRACE_KUBECONFIG", value_name = "PATH", hide_env = true)]
+    #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
 
     /// The container runtime's socket; by default containerd's or CRI-O's
-    #[arg(long, env = "H2TRACE_CRI_SOCKET", value_name = "PATH", hide_env = true)]
+    #[arg(long, value_name = "PATH")]
     pub cri_socket: Option<PathBuf>,
 }
 

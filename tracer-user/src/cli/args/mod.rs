@@ -7,11 +7,12 @@ mod kubernetes;
 mod pods;
 mod report;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub use self::common::CommonArgs;
 pub use self::explain::ExplainArgs;
@@ -38,6 +39,42 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The command line as it is parsed. A long option of a command can be given in the environment, except for
+/// `demo`.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|command| match command.get_name() {
+        "demo" => command,
+        _ => command.mut_args(in_environment),
+    })
+}
+
+fn in_environment(arg: clap::Arg) -> clap::Arg {
+    match arg.get_long() {
+        Some(long) if !arg.is_hide_set() => {
+            let name = format!("H2TRACE_{}", long.replace('-', "_").to_uppercase());
+            arg.env(name).hide_env(true)
+        }
+        _ => arg,
+    }
+}
+
+impl Cli {
+    /// Parses a command line.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help or the version.
+    pub fn read<I, T>(arguments: I) -> Result<Cli, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut command = command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 /// The commands.
@@ -82,13 +119,7 @@ impl Command {
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
     /// Address and port to serve on
-    #[arg(
-        long,
-        env = "H2TRACE_LISTEN",
-        value_name = "ADDRESS:PORT",
-        default_value = "0.0.0.0:9464",
-        hide_env = true
-    )]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9464")]
     pub listen: SocketAddr,
 
     #[command(flatten)]
@@ -102,31 +133,19 @@ pub struct ServeArgs {
 #[derive(Args, Clone, Debug)]
 pub struct TraceArgs {
     /// Stop after this time: 500ms, 30s, 5m, 1h
-    #[arg(long = "for", env = "H2TRACE_FOR", value_name = "DURATION", value_parser = duration, hide_env = true)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub duration: Option<Duration>,
 
     /// Stop after this many streams
-    #[arg(
-        long, env = "H2TRACE_LIMIT", value_name = "STREAMS", hide_env = true,
-        value_parser = clap::value_parser!(u64).range(1..)
-    )]
+    #[arg(long, value_name = "STREAMS", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 
     /// What to print; by default connections, streams and findings (and hops with --output json)
-    #[arg(
-        long,
-        env = "H2TRACE_SHOW",
-        value_enum,
-        value_delimiter = ',',
-        hide_env = true
-    )]
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub show: Vec<ShowLive>,
 
     /// Print a diagnosis at this interval if something broke since the last one (and at the end)
-    #[arg(
-        long, env = "H2TRACE_REPORT_EVERY", value_name = "DURATION", default_value = "30s",
-        value_parser = duration, hide_env = true
-    )]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub report_every: Duration,
 
     #[command(flatten)]
@@ -140,7 +159,7 @@ pub struct TraceArgs {
 
     /// The whole host
     #[arg(
-        long, env = "H2TRACE_ALL", hide_env = true,
+        long,
         help_heading = "What to trace (different options: and; several values: or)",
         conflicts_with_all = ["pid", "comm", "cgroup", "netns", "port", "pod", "selector", "namespace", "container"]
     )]
@@ -155,24 +174,15 @@ pub struct TraceArgs {
 #[derive(Args, Clone, Debug)]
 pub struct RecordArgs {
     /// The file to write (mode 0600, an existing one is replaced); - is standard output
-    #[arg(
-        long,
-        short,
-        env = "H2TRACE_WRITE",
-        value_name = "FILE",
-        hide_env = true
-    )]
+    #[arg(long, short, value_name = "FILE")]
     pub write: PathBuf,
 
     /// Confirm that the file may hold bodies and credentials of the traced processes
-    #[arg(long, env = "H2TRACE_INCLUDE_PAYLOAD", hide_env = true)]
+    #[arg(long)]
     pub include_payload: bool,
 
     /// Stop before the file becomes larger than this: 500k, 100m, 2g
-    #[arg(
-        long, env = "H2TRACE_MAX_SIZE", value_name = "SIZE", default_value = "1g", hide_env = true,
-        value_parser = size
-    )]
+    #[arg(long, value_name = "SIZE", default_value = "1g", value_parser = size)]
     pub max_size: u64,
 
     #[command(flatten)]
@@ -189,22 +199,14 @@ pub struct ReplayArgs {
     /// What to print
     #[arg(
         long,
-        env = "H2TRACE_SHOW",
         value_enum,
         value_delimiter = ',',
-        default_values_t = [Show::Connections, Show::Streams, Show::Findings],
-        hide_env = true
+        default_values_t = [Show::Connections, Show::Streams, Show::Findings]
     )]
     pub show: Vec<Show>,
 
     /// Which header values to print: those on the allow-list, or all of them (the file is yours)
-    #[arg(
-        long,
-        env = "H2TRACE_HEADERS",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
+    #[arg(long, value_enum, default_value_t)]
     pub headers: Headers,
 
     #[command(flatten)]
@@ -214,10 +216,7 @@ pub struct ReplayArgs {
     pub report: ReportArgs,
 
     /// Only TCP connections with this port at either end
-    #[arg(
-        long, env = "H2TRACE_PORT", value_name = "PORT", hide_env = true,
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
 }
 
@@ -225,14 +224,7 @@ pub struct ReplayArgs {
 #[derive(Args, Clone, Debug)]
 pub struct DoctorArgs {
     /// How to print
-    #[arg(
-        long,
-        short,
-        env = "H2TRACE_OUTPUT",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
+    #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,
 }
 
@@ -389,12 +381,12 @@ mod tests {
 
     #[test]
     fn options_and_environment_take_several_values() {
-        let cli = Cli::try_parse_from(["h2trace", "trace", "--pid", "1,2", "--pid", "3"]).unwrap();
+        let cli = Cli::read(["h2trace", "trace", "--pid", "1,2", "--pid", "3"]).unwrap();
         let Command::Trace(args) = cli.command else {
             panic!("not trace")
         };
         assert_eq!(args.filter.pid, [1, 2, 3]);
-        let refused = Cli::try_parse_from(["h2trace", "trace", "--all", "--pid", "1"]);
+        let refused = Cli::read(["h2trace", "trace", "--all", "--pid", "1"]);
         assert!(refused.is_err());
     }
 }

@@ -12,56 +12,23 @@ use crate::workload::select::{PodName, Selection};
 )]
 pub struct PodArgs {
     /// Only this pod: NAMESPACE/NAME, or NAME with --namespace
-    #[arg(
-        long,
-        env = "H2TRACE_POD",
-        value_name = "NAMESPACE/NAME",
-        value_delimiter = ',',
-        hide_env = true,
-        value_parser = pod_name
-    )]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',', value_parser = pod_name)]
     pub pod: Vec<PodName>,
 
     /// Only pods with all of these labels, as for kubectl: app=checkout,tier!=db,env in (a,b),!canary
-    #[arg(
-        long,
-        env = "H2TRACE_SELECTOR",
-        value_name = "SELECTOR",
-        hide_env = true
-    )]
+    #[arg(long, value_name = "SELECTOR")]
     pub selector: Vec<LabelSelector>,
 
     /// Only pods of this namespace
-    #[arg(
-        long,
-        env = "H2TRACE_NAMESPACE",
-        value_name = "NAMESPACE",
-        value_delimiter = ',',
-        hide_env = true,
-        value_parser = namespace
-    )]
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub namespace: Vec<String>,
 
     /// Exclude pods of this namespace
-    #[arg(
-        long,
-        env = "H2TRACE_EXCLUDE_NAMESPACE",
-        value_name = "NAMESPACE",
-        value_delimiter = ',',
-        hide_env = true,
-        value_parser = namespace
-    )]
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub exclude_namespace: Vec<String>,
 
     /// Only the container of this name in each pod
-    #[arg(
-        long,
-        env = "H2TRACE_CONTAINER",
-        value_name = "NAME",
-        value_delimiter = ',',
-        hide_env = true,
-        value_parser = container
-    )]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = container)]
     pub container: Vec<String>,
 }
 
@@ -162,14 +129,12 @@ fn is_label(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::super::{Cli, Command};
     use super::*;
 
     fn selection(arguments: &[&str]) -> Result<Selection, String> {
         let arguments = ["h2trace", "trace"].iter().chain(arguments);
-        let cli = Cli::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        let cli = Cli::read(arguments).map_err(|error| error.to_string())?;
         let Command::Trace(args) = cli.command else {
             panic!("not trace")
         };

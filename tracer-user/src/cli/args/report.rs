@@ -10,13 +10,7 @@ use h2trace_core::anomaly::kind::Verdict;
 #[derive(Args, Clone, Debug, Default)]
 pub struct HeaderArgs {
     /// Show the value of one more header field, such as x-request-id (repeatable)
-    #[arg(
-        long,
-        env = "H2TRACE_HEADER",
-        value_name = "NAME",
-        value_delimiter = ',',
-        hide_env = true
-    )]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub header: Vec<String>,
 }
 
@@ -24,34 +18,15 @@ pub struct HeaderArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {
     /// How to print
-    #[arg(
-        long,
-        short,
-        env = "H2TRACE_OUTPUT",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
+    #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,
 
     /// Which findings to print
-    #[arg(
-        long,
-        env = "H2TRACE_FINDINGS",
-        value_enum,
-        default_value_t,
-        hide_env = true
-    )]
+    #[arg(long, value_enum, default_value_t)]
     pub findings: Findings,
 
     /// Exit with status 1 if there was a finding at least this bad
-    #[arg(
-        long,
-        env = "H2TRACE_FAIL_ON",
-        value_enum,
-        value_name = "VERDICT",
-        hide_env = true
-    )]
+    #[arg(long, value_enum, value_name = "VERDICT")]
     pub fail_on: Option<FailOn>,
 }
 
