@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
+
+use crate::process::Process;
+use crate::{eventually, free_port};
 
 /// GET over HTTP/1.1, for admin and metrics pages; None when it cannot be had.
 #[must_use]
@@ -108,5 +113,53 @@ mod tests {
             grpc_server_handled_total{grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\"} 2\n";
         let want = BTreeMap::from([("/etcdserverpb.KV/Put".to_owned(), 3)]);
         assert_eq!(started_calls(page), want);
+    }
+}
+
+/// A running etcd of one member.
+pub struct Etcd {
+    pub process: Process,
+    /// Where clients dial.
+    pub clients: String,
+    pub port: u16,
+    /// Where its metrics are.
+    pub metrics: String,
+}
+
+impl Etcd {
+    /// Starts one, with its data below `folder`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn start(folder: &Path) -> Etcd {
+        let port = free_port();
+        let [clients, peers, metrics] =
+            [port, free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let mut command = Command::new("etcd");
+        command.arg("--data-dir").arg(folder.join("etcd"));
+        for (option, url) in [
+            ("--listen-client-urls", format!("http://{clients}")),
+            ("--advertise-client-urls", format!("http://{clients}")),
+            ("--listen-peer-urls", format!("http://{peers}")),
+            ("--initial-advertise-peer-urls", format!("http://{peers}")),
+            ("--initial-cluster", format!("default=http://{peers}")),
+            ("--listen-metrics-urls", format!("http://{metrics}")),
+        ] {
+            command.args([option, &url]);
+        }
+        let process = Process::start("etcd", &mut command);
+        let healthy = || http_get(&metrics, "/health").is_some_and(|text| text.contains("true"));
+        assert!(
+            eventually(Duration::from_secs(30), healthy),
+            "etcd did not come up{}",
+            process.complaint()
+        );
+        Etcd {
+            process,
+            clients,
+            port,
+            metrics,
+        }
     }
 }

@@ -293,37 +293,12 @@ fn a_recording_of_the_incident_says_what_was_said_live() {
     }
 }
 
-#[test]
-fn a_recording_of_healthy_calls_says_what_was_said_live() {
-    require!(Privileges, Peer::GrpcGo1_85, Peer::Grpcio);
-    for listen in [Listen::Ipv4, Listen::Ipv6] {
-        for mode in [Mode::Unary, Mode::ServerStream, Mode::Bidi, Mode::Cancel] {
-            let folder = TempDir::new().expect("cannot make a folder for the recording");
-            let file = folder.path().join("healthy.pcapng");
-            let server = Server::start(Peer::GrpcGo1_85, listen, &[]);
-            let calls = Calls::new(mode, 50).at_once(5).bytes(2_000, 60_000);
-            let mut client = Client::start(Peer::Grpcio, &server.address, &calls);
-            let tracer = Tracer::recording(&[server.pid(), client.pid()], &file);
-            client.go();
-            let n = client.wait_until_done(RUN).len();
-            client.close();
-            tracer.wait_for_streams(client.pid(), "client", n, SETTLE);
-            let live = finish(tracer, &file);
-            assert_eq!(streams(&live).len(), n);
-            says_the_same(&live, &file);
-        }
-    }
-}
-
-#[test]
-fn a_recording_of_a_unix_socket_says_what_was_said_live() {
-    require!(Privileges, Peer::GrpcGo1_85, Peer::Grpcio);
+/// Healthy calls are recorded, and the recording says what was said live.
+fn records_healthy_calls(listen: Listen, mode: Mode) {
     let folder = TempDir::new().expect("cannot make a folder for the recording");
-    let file = folder.path().join("unix.pcapng");
-    let server = Server::start(Peer::GrpcGo1_85, Listen::Unix, &[]);
-    let calls = Calls::new(Mode::ServerStream, 50)
-        .at_once(5)
-        .bytes(2_000, 60_000);
+    let file = folder.path().join("healthy.pcapng");
+    let server = Server::start(Peer::GrpcGo1_85, listen, &[]);
+    let calls = Calls::new(mode, 50).at_once(5).bytes(2_000, 60_000);
     let mut client = Client::start(Peer::Grpcio, &server.address, &calls);
     let tracer = Tracer::recording(&[server.pid(), client.pid()], &file);
     client.go();
@@ -333,6 +308,22 @@ fn a_recording_of_a_unix_socket_says_what_was_said_live() {
     let live = finish(tracer, &file);
     assert_eq!(streams(&live).len(), n);
     says_the_same(&live, &file);
+}
+
+#[test]
+fn a_recording_of_healthy_calls_says_what_was_said_live() {
+    require!(Privileges, Peer::GrpcGo1_85, Peer::Grpcio);
+    for listen in [Listen::Ipv4, Listen::Ipv6] {
+        for mode in [Mode::Unary, Mode::ServerStream, Mode::Bidi, Mode::Cancel] {
+            records_healthy_calls(listen, mode);
+        }
+    }
+}
+
+#[test]
+fn a_recording_of_a_unix_socket_says_what_was_said_live() {
+    require!(Privileges, Peer::GrpcGo1_85, Peer::Grpcio);
+    records_healthy_calls(Listen::Unix, Mode::ServerStream);
 }
 
 /// What a call that began before the recording shows depends on where it was; the calls after it are the same.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tracer_tests::call::{Call, failed_ids};
-use tracer_tests::envoy::Envoy;
+use tracer_tests::envoy::{Envoy, Version};
 use tracer_tests::peer::Peer;
 use tracer_tests::require;
 use tracer_tests::skip::Privileges;
@@ -245,40 +245,29 @@ fn says_nothing(parts: Parts) {
     traced.trace.assert_healthy();
 }
 
+fn incident(envoy: Version, attach: Attach) {
+    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, envoy);
+    names_exactly_the_failed_calls(Parts::incident(envoy, Peer::GrpcJs1_12), attach);
+}
+
 #[test]
 fn envoy_1_36_attached_before_every_failed_call_is_named_and_no_other() {
-    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_36);
-    names_exactly_the_failed_calls(
-        Parts::incident(ENVOY_1_36, Peer::GrpcJs1_12),
-        Attach::Before,
-    );
+    incident(ENVOY_1_36, Attach::Before);
 }
 
 #[test]
 fn envoy_1_40_attached_before_every_failed_call_is_named_and_no_other() {
-    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_40);
-    names_exactly_the_failed_calls(
-        Parts::incident(ENVOY_1_40, Peer::GrpcJs1_12),
-        Attach::Before,
-    );
+    incident(ENVOY_1_40, Attach::Before);
 }
 
 #[test]
 fn envoy_1_36_attached_in_the_middle_every_failed_call_is_named_and_no_other() {
-    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_36);
-    names_exactly_the_failed_calls(
-        Parts::incident(ENVOY_1_36, Peer::GrpcJs1_12),
-        Attach::InTheMiddle,
-    );
+    incident(ENVOY_1_36, Attach::InTheMiddle);
 }
 
 #[test]
 fn envoy_1_40_attached_in_the_middle_every_failed_call_is_named_and_no_other() {
-    require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_40);
-    names_exactly_the_failed_calls(
-        Parts::incident(ENVOY_1_40, Peer::GrpcJs1_12),
-        Attach::InTheMiddle,
-    );
+    incident(ENVOY_1_40, Attach::InTheMiddle);
 }
 
 #[test]

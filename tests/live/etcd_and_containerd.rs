@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tracer_tests::process::Process;
-use tracer_tests::program::{http_get, started_calls};
+use tracer_tests::program::{Etcd, http_get, started_calls};
 use tracer_tests::skip::{Privileges, Program};
 use tracer_tests::trace::Trace;
 use tracer_tests::tracer::Tracer;
@@ -41,23 +41,12 @@ fn page(address: &str, path: &str) -> String {
 fn etcd_counts_the_same_calls_by_method() {
     require!(Privileges, Program("etcd"), Program("etcdctl"));
     let folder = TempDir::new().expect("cannot make a folder for etcd");
-    let [clients, peers, metrics] =
-        [free_port(), free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
-    let mut command = Command::new("etcd");
-    command.arg("--data-dir").arg(folder.path().join("data"));
-    command.args(["--listen-client-urls", &format!("http://{clients}")]);
-    command.args(["--advertise-client-urls", &format!("http://{clients}")]);
-    command.args(["--listen-peer-urls", &format!("http://{peers}")]);
-    command.args(["--initial-advertise-peer-urls", &format!("http://{peers}")]);
-    command.args(["--initial-cluster", &format!("default=http://{peers}")]);
-    command.args(["--listen-metrics-urls", &format!("http://{metrics}")]);
-    let etcd = Process::start("etcd", &mut command);
-    let healthy = || http_get(&metrics, "/health").is_some_and(|text| text.contains("true"));
-    assert!(
-        eventually(Duration::from_secs(30), healthy),
-        "etcd did not come up{}",
-        etcd.complaint()
-    );
+    let Etcd {
+        process: etcd,
+        clients,
+        metrics,
+        ..
+    } = Etcd::start(folder.path());
     let before = started_calls(&page(&metrics, "/metrics"));
 
     let ctl = format!("env ETCDCTL_API=3 etcdctl --endpoints {clients}");

@@ -8,6 +8,7 @@ mod peers;
 use std::fmt::Write as _;
 
 use figures::{Figures, Kind};
+use tracer_tests::capture::Tcpdump;
 use tracer_tests::require;
 use tracer_tests::skip::{Privileges, Program, note_that_it_runs, say};
 
@@ -19,6 +20,19 @@ struct Recording {
     upgraded: bool,
     /// Connections that asked for h2c a server that does not know Upgrade.
     in_vain: u64,
+}
+
+impl Recording {
+    /// Of connections that speak HTTP/2 from their first byte.
+    fn of(recorder: Tcpdump, file: std::path::PathBuf, ports: Vec<u16>) -> Recording {
+        recorder.finish();
+        Recording {
+            file,
+            ports,
+            upgraded: false,
+            in_vain: 0,
+        }
+    }
 }
 
 /// Why a figure may differ; None: it must not.

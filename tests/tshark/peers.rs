@@ -9,7 +9,7 @@ use tracer_tests::capture::Tcpdump;
 use tracer_tests::envoy::{Envoy, EnvoyOptions, Version};
 use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::process::Process;
-use tracer_tests::program::http_get;
+use tracer_tests::program::Etcd;
 use tracer_tests::skip::{Need, Program};
 use tracer_tests::{eventually, free_port, scaled};
 
@@ -76,13 +76,7 @@ fn grpc(to: &Path, server: Peer, client: Peer) -> Result<Recording, String> {
         client.close();
     }
     server.process.end(libc::SIGTERM);
-    recorder.finish();
-    Ok(Recording {
-        file,
-        ports,
-        upgraded: false,
-        in_vain: 0,
-    })
+    Ok(Recording::of(recorder, file, ports))
 }
 
 /// The reference incident.
@@ -115,13 +109,7 @@ fn envoy(to: &Path, version: Version) -> Result<Recording, String> {
     client.go();
     client.wait_until_done(RUN);
     client.close();
-    recorder.finish();
-    Ok(Recording {
-        file,
-        ports,
-        upgraded: false,
-        in_vain: 0,
-    })
+    Ok(Recording::of(recorder, file, ports))
 }
 
 fn listens(port: u16) -> bool {
@@ -275,34 +263,13 @@ fn nghttp(to: &Path) -> Result<Recording, String> {
             &b,
         ],
     );
-    recorder.finish();
-    Ok(Recording {
-        file,
-        ports,
-        upgraded: false,
-        in_vain: 0,
-    })
+    Ok(Recording::of(recorder, file, ports))
 }
 
 fn etcd(to: &Path) -> Result<Recording, String> {
     need(&[&Program("etcd"), &Program("etcdctl")])?;
-    let [port, peers, metrics] = [free_port(), free_port(), free_port()];
-    let [clients, peers, metrics] = [port, peers, metrics].map(|port| format!("127.0.0.1:{port}"));
-    let mut command = Command::new("etcd");
-    command.arg("--data-dir").arg(to.join("etcd"));
-    command.args(["--listen-client-urls", &format!("http://{clients}")]);
-    command.args(["--advertise-client-urls", &format!("http://{clients}")]);
-    command.args(["--listen-peer-urls", &format!("http://{peers}")]);
-    command.args(["--initial-advertise-peer-urls", &format!("http://{peers}")]);
-    command.args(["--initial-cluster", &format!("default=http://{peers}")]);
-    command.args(["--listen-metrics-urls", &format!("http://{metrics}")]);
-    let etcd = Process::start("etcd", &mut command);
-    let healthy = || http_get(&metrics, "/health").is_some_and(|text| text.contains("true"));
-    assert!(
-        eventually(Duration::from_secs(30), healthy),
-        "etcd did not come up{}",
-        etcd.complaint()
-    );
+    let etcd = Etcd::start(to);
+    let (clients, port) = (&etcd.clients, etcd.port);
     let (file, ports) = (to.join("etcd.pcap"), vec![port]);
     let recorder = Tcpdump::start(&ports, &file);
     let ctl = format!("env ETCDCTL_API=3 etcdctl --endpoints {clients}");
@@ -320,11 +287,5 @@ fn etcd(to: &Path) -> Result<Recording, String> {
          kill $watch"
     );
     run("/bin/sh", &["-e", "-c", &script]);
-    recorder.finish();
-    Ok(Recording {
-        file,
-        ports,
-        upgraded: false,
-        in_vain: 0,
-    })
+    Ok(Recording::of(recorder, file, ports))
 }

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::{command, demo};
+use crate::{command, demo, test};
 
 /// What `cargo xtask image` takes.
 #[derive(Args)]
@@ -41,12 +41,12 @@ const CAPABILITIES: &str = "cap_bpf,cap_perfmon=p";
 /// Builds both, and says where they are and how large.
 pub(crate) fn run(options: &ImageOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let binary = binary(root)?;
-    println!("{}  {}", binary.display(), size(&binary)?);
+    println!("{}  {}", binary.display(), test::size(&binary)?);
     if options.binary_only {
         return Ok(ExitCode::SUCCESS);
     }
     let archive = archive(root, &binary, &options.name)?;
-    println!("{}  {}", archive.display(), size(&archive)?);
+    println!("{}  {}", archive.display(), test::size(&archive)?);
     println!(
         "bring it to a node with: ctr --namespace k8s.io images import {}",
         archive.display()
@@ -190,13 +190,6 @@ fn buildah(storage: &Path) -> Command {
 fn run_buildah(command: &mut Command) -> anyhow::Result<()> {
     println!("{}", command::shown(command));
     command::run(command).context("images are made by buildah (apt-get install buildah), as root")
-}
-
-fn size(path: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::metadata(path)
-        .with_context(|| format!("cannot find {}", path.display()))?
-        .len();
-    Ok(format!("{bytes} bytes ({} KiB)", bytes / 1024))
 }
 
 #[cfg(test)]

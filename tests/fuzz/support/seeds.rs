@@ -43,39 +43,28 @@ fn plans() -> impl Iterator<Item = (String, Conversation)> {
 }
 
 fn frame_readers(folder: &Path) {
-    let run = frame_reader::run;
+    let seed =
+        |name: &str, input: &[u8]| write(folder, "frame_reader", name, input, frame_reader::run);
     for (name, talk) in plans() {
         let client = talk.bytes(Side::Client);
         let server = talk.bytes(Side::Server);
-        write(
-            folder,
-            "frame_reader",
+        seed(
             &format!("{name}-client"),
             &frame_reader::encode(0, &[], &client),
-            run,
         );
-        write(
-            folder,
-            "frame_reader",
+        seed(
             &format!("{name}-server"),
             &frame_reader::encode(1, &[], &server),
-            run,
         );
         let lossy = [(0, 60, 40), (1, 120, 30), (3, 200, 9)];
-        write(
-            folder,
-            "frame_reader",
+        seed(
             &format!("{name}-lossy"),
             &frame_reader::encode(1, &lossy, &server),
-            run,
         );
         let late = &server[server.len() / 3..];
-        write(
-            folder,
-            "frame_reader",
+        seed(
             &format!("{name}-late"),
             &frame_reader::encode(3, &[(5, 100, 4)], late),
-            run,
         );
     }
 }
@@ -96,19 +85,14 @@ fn blocks(bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn hpacks(folder: &Path) {
+    let seed = |name: &str, input: &[u8]| write(folder, "hpack", name, input, hpack::run);
     for (name, talk) in plans() {
         for (side, bytes) in [
             ("client", &talk.bytes(Side::Client)[24..]),
             ("server", &talk.bytes(Side::Server)),
         ] {
             let input = hpack::encode((name.len() % 3) as u8, &blocks(bytes));
-            write(
-                folder,
-                "hpack",
-                &format!("{name}-{side}"),
-                &input,
-                hpack::run,
-            );
+            seed(&format!("{name}-{side}"), &input);
         }
     }
     // Huffman, size updates and never-indexed fields, which the encoder of the conversations does not write
@@ -126,76 +110,66 @@ fn hpacks(folder: &Path) {
     ];
     for (n, example) in examples.iter().enumerate() {
         let blocks: Vec<Vec<u8>> = example.iter().map(|block| block.to_vec()).collect();
-        write(
-            folder,
-            "hpack",
-            &format!("rfc-{n}"),
-            &hpack::encode(1, &blocks),
-            hpack::run,
-        );
+        seed(&format!("rfc-{n}"), &hpack::encode(1, &blocks));
     }
     let mut limits = vec![0, 255, 64, 255, 1];
     limits.extend(hpack::encode(0, &[b"\x20\x3f\xe1\x1f\x82".to_vec()]).split_off(1));
-    write(folder, "hpack", "limits", &limits, hpack::run);
+    seed("limits", &limits);
 }
 
 fn operations(folder: &Path) {
+    let seed = |name: &str, input: &[u8]| write(folder, "stream_ops", name, input, stream_ops::run);
     use stream_ops::Operation::{self, *};
     const REQUEST: u32 = 0b1000_0000_1000_1111;
     const RESPONSE: u32 = 0b1001_0000;
     const OK: u32 = 1 << 10;
+    const CLIENT: bool = false;
+    const SERVER: bool = true;
+    let headers = |by, id, end, fields| Headers {
+        by,
+        id,
+        end,
+        fields,
+    };
+    // The message of `data` says that it has so many bytes.
+    let data = |by, id, end, promised, len| Data {
+        by,
+        id,
+        end,
+        prefix: Some(promised),
+        len,
+    };
+    let reset = |by, id, code| Reset { by, id, code };
+    let go_away = |by, last, code, calm| GoAway {
+        by,
+        last,
+        code,
+        calm,
+    };
+    let ping = |by, ack, data| Ping { by, ack, data };
+    let window_update = |by, id, increment| WindowUpdate { by, id, increment };
+    let settings = |by, parameter, value| Settings {
+        by,
+        parameter,
+        value,
+    };
     let ask = |id| {
         vec![
-            Headers {
-                by: false,
-                id,
-                end: false,
-                fields: REQUEST,
-            },
-            Data {
-                by: false,
-                id,
-                end: true,
-                prefix: Some(11),
-                len: 11,
-            },
+            headers(CLIENT, id, false, REQUEST),
+            data(CLIENT, id, true, 11, 11),
         ]
     };
     let answer = |id| {
         vec![
-            Headers {
-                by: true,
-                id,
-                end: false,
-                fields: RESPONSE,
-            },
-            Data {
-                by: true,
-                id,
-                end: false,
-                prefix: Some(100),
-                len: 100,
-            },
-            Headers {
-                by: true,
-                id,
-                end: true,
-                fields: OK,
-            },
+            headers(SERVER, id, false, RESPONSE),
+            data(SERVER, id, false, 100, 100),
+            headers(SERVER, id, true, OK),
         ]
     };
     let hello = || {
         vec![
-            Settings {
-                by: false,
-                parameter: 2,
-                value: 0,
-            },
-            Settings {
-                by: true,
-                parameter: 3,
-                value: 2,
-            },
+            settings(CLIENT, 2, 0),
+            settings(SERVER, 3, 2),
             SettingsAck { by: false },
             SettingsAck { by: true },
         ]
@@ -222,70 +196,25 @@ fn operations(folder: &Path) {
                 hello(),
                 ask(1),
                 vec![
-                    Headers {
-                        by: true,
-                        id: 1,
-                        end: false,
-                        fields: RESPONSE,
-                    },
-                    Data {
-                        by: true,
-                        id: 1,
-                        end: false,
-                        prefix: Some(500),
-                        len: 100,
-                    },
-                    Reset {
-                        by: true,
-                        id: 1,
-                        code: 0,
-                    },
+                    headers(SERVER, 1, false, RESPONSE),
+                    data(SERVER, 1, false, 500, 100),
+                    reset(SERVER, 1, 0),
                 ],
                 pass(),
             ],
         ),
-        (
-            "cancelled",
-            vec![
-                ask(1),
-                vec![Reset {
-                    by: false,
-                    id: 1,
-                    code: 8,
-                }],
-                pass(),
-            ],
-        ),
+        ("cancelled", vec![ask(1), vec![reset(CLIENT, 1, 8)], pass()]),
         (
             "refused",
-            vec![
-                ask(1),
-                vec![Headers {
-                    by: true,
-                    id: 1,
-                    end: true,
-                    fields: RESPONSE | 1 << 11,
-                }],
-            ],
+            vec![ask(1), vec![headers(SERVER, 1, true, RESPONSE | 1 << 11)]],
         ),
         (
             "no-status",
             vec![
                 ask(1),
                 vec![
-                    Headers {
-                        by: true,
-                        id: 1,
-                        end: false,
-                        fields: RESPONSE,
-                    },
-                    Data {
-                        by: true,
-                        id: 1,
-                        end: true,
-                        prefix: Some(3),
-                        len: 3,
-                    },
+                    headers(SERVER, 1, false, RESPONSE),
+                    data(SERVER, 1, true, 3, 3),
                 ],
             ],
         ),
@@ -293,21 +222,11 @@ fn operations(folder: &Path) {
             "draining",
             vec![
                 ask(1),
-                vec![GoAway {
-                    by: true,
-                    last: 255,
-                    code: 0,
-                    calm: false,
-                }],
+                vec![go_away(SERVER, 255, 0, false)],
                 ask(3),
                 answer(1),
                 vec![
-                    GoAway {
-                        by: true,
-                        last: 1,
-                        code: 0,
-                        calm: false,
-                    },
+                    go_away(SERVER, 1, 0, false),
                     EndBegun { why: 1 },
                     Ended { why: 1 },
                 ],
@@ -318,22 +237,9 @@ fn operations(folder: &Path) {
             vec![
                 ask(1),
                 vec![
-                    Ping {
-                        by: false,
-                        ack: false,
-                        data: 1,
-                    },
-                    Ping {
-                        by: false,
-                        ack: false,
-                        data: 2,
-                    },
-                    GoAway {
-                        by: true,
-                        last: 1,
-                        code: 11,
-                        calm: true,
-                    },
+                    ping(CLIENT, false, 1),
+                    ping(CLIENT, false, 2),
+                    go_away(SERVER, 1, 11, true),
                     Ended { why: 1 },
                 ],
             ],
@@ -344,35 +250,12 @@ fn operations(folder: &Path) {
                 hello(),
                 ask(1),
                 vec![
-                    Headers {
-                        by: true,
-                        id: 1,
-                        end: false,
-                        fields: RESPONSE,
-                    },
-                    Data {
-                        by: true,
-                        id: 1,
-                        end: false,
-                        prefix: Some(65_000),
-                        len: 65_000,
-                    },
+                    headers(SERVER, 1, false, RESPONSE),
+                    data(SERVER, 1, false, 65_000, 65_000),
                     Advance { ms: 20_000 },
-                    WindowUpdate {
-                        by: false,
-                        id: 0,
-                        increment: 65_535,
-                    },
-                    WindowUpdate {
-                        by: false,
-                        id: 1,
-                        increment: 65_535,
-                    },
-                    Settings {
-                        by: false,
-                        parameter: 4,
-                        value: 10,
-                    },
+                    window_update(CLIENT, 0, 65_535),
+                    window_update(CLIENT, 1, 65_535),
+                    settings(CLIENT, 4, 10),
                 ],
                 pass(),
             ],
@@ -405,18 +288,9 @@ fn operations(folder: &Path) {
                         id: 1,
                         promised: 2,
                     },
-                    Headers {
-                        by: true,
-                        id: 2,
-                        end: true,
-                        fields: RESPONSE,
-                    },
+                    headers(SERVER, 2, true, RESPONSE),
                     Violation { id: 1 },
-                    Reset {
-                        by: false,
-                        id: 2,
-                        code: 5,
-                    },
+                    reset(CLIENT, 2, 5),
                 ],
             ],
         ),
@@ -436,28 +310,17 @@ fn operations(folder: &Path) {
             for operation in story.concat() {
                 operation.encode(&mut input);
             }
-            write(
-                folder,
-                "stream_ops",
-                &format!("{name}-{first}"),
-                &input,
-                stream_ops::run,
-            );
+            seed(&format!("{name}-{first}"), &input);
         }
     }
 }
 
 fn captures(folder: &Path) {
+    let seed =
+        |name: &str, input: &[u8]| write(folder, "capture_file", name, input, capture_file::run);
     for (name, talk) in plans() {
-        let run = capture_file::run;
         let file = pcap::file(&talk, &Captured::whole());
-        write(
-            folder,
-            "capture_file",
-            &format!("{name}-pcap"),
-            &[&[0][..], &file].concat(),
-            run,
-        );
+        seed(&format!("{name}-pcap"), &[&[0][..], &file].concat());
         let late = Captured {
             handshake: false,
             segment: 200,
@@ -469,27 +332,12 @@ fn captures(folder: &Path) {
             n += 1;
             n > 3 && n % 7 != 0
         }));
-        write(
-            folder,
-            "capture_file",
-            &format!("{name}-lossy"),
-            &[&[0][..], &file].concat(),
-            run,
-        );
+        seed(&format!("{name}-lossy"), &[&[0][..], &file].concat());
         if name.ends_with('3') {
-            write(
-                folder,
-                "capture_file",
-                &format!("{name}-gzip"),
-                &[&[1][..], &file].concat(),
-                run,
-            );
-            write(
-                folder,
-                "capture_file",
+            seed(&format!("{name}-gzip"), &[&[1][..], &file].concat());
+            seed(
                 &format!("{name}-pcapng"),
                 &[&[0][..], &pcapng(&talk)].concat(),
-                run,
             );
         }
     }
@@ -533,6 +381,8 @@ fn pcapng(talk: &Conversation) -> Vec<u8> {
 }
 
 fn events(folder: &Path) {
+    let seed =
+        |name: &str, input: &[u8]| write(folder, "kernel_event", name, input, kernel_event::run);
     use kernel_event::control::{MEND, PASS};
     for (name, talk) in plans() {
         for (end, side) in [(Side::Client, "client"), (Side::Server, "server")] {
@@ -545,20 +395,8 @@ fn events(folder: &Path) {
                     kernel_event::encode(&mut lossy, MEND | PASS, &record.bytes);
                 }
             }
-            write(
-                folder,
-                "kernel_event",
-                &format!("{name}-{side}"),
-                &whole,
-                kernel_event::run,
-            );
-            write(
-                folder,
-                "kernel_event",
-                &format!("{name}-{side}-lossy"),
-                &lossy,
-                kernel_event::run,
-            );
+            seed(&format!("{name}-{side}"), &whole);
+            seed(&format!("{name}-{side}-lossy"), &lossy);
         }
         let late = Observed {
             unseen: [200, 150],
@@ -568,12 +406,6 @@ fn events(folder: &Path) {
         for record in records::of(&talk, &late) {
             kernel_event::encode(&mut input, MEND, &record.bytes);
         }
-        write(
-            folder,
-            "kernel_event",
-            &format!("{name}-late"),
-            &input,
-            kernel_event::run,
-        );
+        seed(&format!("{name}-late"), &input);
     }
 }

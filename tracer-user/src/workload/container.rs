@@ -195,261 +195,28 @@ mod tests {
 
     #[test]
     fn every_layout_names_pod_container_class_and_runtime() {
-        use Qos::{BestEffort, Burstable, Guaranteed};
-        use Runtime::{Containerd, CriO, Docker, Unknown};
-        let table = [
-            // cgroupfs driver.
-            (
-                format!("/kubepods/burstable/pod{UID}/{ID}"),
-                UID,
-                ID,
-                Burstable,
-                Unknown,
-            ),
-            (
-                format!("/kubepods/besteffort/pod{UID}/{ID}"),
-                UID,
-                ID,
-                BestEffort,
-                Unknown,
-            ),
-            (
-                format!("/kubepods/pod{UID}/{ID}"),
-                UID,
-                ID,
-                Guaranteed,
-                Unknown,
-            ),
-            // With a cgroup root of its own.
-            (
-                format!("/h2node/kubepods/burstable/pod{UID}/{ID}"),
-                UID,
-                ID,
-                Burstable,
-                Unknown,
-            ),
-            (
-                format!("/a/b/kubepods/pod{UID}/{ID}"),
-                UID,
-                ID,
-                Guaranteed,
-                Unknown,
-            ),
-            // CRI-O with the cgroupfs driver.
-            (
-                format!("/kubepods/besteffort/pod{UID}/crio-{ID}"),
-                UID,
-                ID,
-                BestEffort,
-                CriO,
-            ),
-            (
-                format!("/kubepods/besteffort/pod{UID}/crio-conmon-{ID}"),
-                UID,
-                "",
-                BestEffort,
-                Unknown,
-            ),
-            // systemd driver.
-            (
-                format!(
-                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice/cri-containerd-{ID}.scope"
-                ),
-                UID,
-                ID,
-                Burstable,
-                Containerd,
-            ),
-            (
-                format!(
-                    "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{UID_}.slice/crio-{ID}.scope"
-                ),
-                UID,
-                ID,
-                BestEffort,
-                CriO,
-            ),
-            (
-                format!("/kubepods.slice/kubepods-pod{UID_}.slice/crio-{ID}.scope"),
-                UID,
-                ID,
-                Guaranteed,
-                CriO,
-            ),
-            (
-                format!("/kubepods.slice/kubepods-pod{UID_}.slice/docker-{ID}.scope"),
-                UID,
-                ID,
-                Guaranteed,
-                Docker,
-            ),
-            (
-                format!(
-                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice/crio-conmon-{ID}.scope"
-                ),
-                UID,
-                "",
-                Burstable,
-                Unknown,
-            ),
-            // crun makes a cgroup of its own below the scope.
-            (
-                format!(
-                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice/crio-{ID}.scope/container"
-                ),
-                UID,
-                ID,
-                Burstable,
-                CriO,
-            ),
-            // kind: below another slice, in a container of the host.
-            (
-                format!(
-                    "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{UID_}.slice/cri-containerd-{ID}.scope"
-                ),
-                UID,
-                ID,
-                Burstable,
-                Containerd,
-            ),
-            (
-                format!(
-                    "/system.slice/docker-{ID}.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{UID_}.slice/cri-containerd-{ID}.scope"
-                ),
-                UID,
-                ID,
-                Guaranteed,
-                Containerd,
-            ),
-            (
-                format!("/docker/{ID}/kubelet/kubepods/besteffort/pod{UID}/{ID}"),
-                UID,
-                ID,
-                BestEffort,
-                Unknown,
-            ),
-            // Docker's cgroupfs driver on minikube.
-            (
-                format!("/docker/{ID}/kubepods/burstable/pod{UID}/{ID}"),
-                UID,
-                ID,
-                Burstable,
-                Unknown,
-            ),
-            // kubelet with the systemd driver, runtime without.
-            (
-                format!(
-                    "/system.slice/containerd.service/kubepods-burstable-pod{UID_}.slice:cri-containerd:{ID}"
-                ),
-                UID,
-                ID,
-                Burstable,
-                Containerd,
-            ),
-            (
-                format!("/kubepods-pod{UID_}.slice:cri-containerd:{ID}"),
-                UID,
-                ID,
-                Guaranteed,
-                Containerd,
-            ),
-            // Static pods.
-            (
-                format!("/kubepods/burstable/pod{STATIC}/{ID}"),
-                STATIC,
-                ID,
-                Burstable,
-                Unknown,
-            ),
-            (
-                format!(
-                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{STATIC}.slice/cri-containerd-{ID}.scope"
-                ),
-                STATIC,
-                ID,
-                Burstable,
-                Containerd,
-            ),
-            // Seen from a cgroup namespace.
-            (
-                format!("/../../burstable/pod{UID}/{ID}"),
-                UID,
-                ID,
-                Burstable,
-                Unknown,
-            ),
-            (
-                format!(
-                    "/../../kubepods-besteffort.slice/kubepods-besteffort-pod{UID_}.slice/cri-containerd-{ID}.scope"
-                ),
-                UID,
-                ID,
-                BestEffort,
-                Containerd,
-            ),
-            (
-                format!("/../kubepods-pod{UID_}.slice/crio-{ID}.scope"),
-                UID,
-                ID,
-                Guaranteed,
-                CriO,
-            ),
-            // systemd in a container, and deeper.
-            (
-                format!("/kubepods/burstable/pod{UID}/{ID}/init.scope"),
-                UID,
-                ID,
-                Burstable,
-                Unknown,
-            ),
-            (
-                format!("/kubepods/pod{UID}/{ID}/system.slice/nginx.service"),
-                UID,
-                ID,
-                Guaranteed,
-                Unknown,
-            ),
-            // The pod's own.
-            (
-                format!("/kubepods/burstable/pod{UID}"),
-                UID,
-                "",
-                Burstable,
-                Unknown,
-            ),
-            (
-                format!("/kubepods/burstable/pod{UID}/"),
-                UID,
-                "",
-                Burstable,
-                Unknown,
-            ),
-            (
-                format!("/kubepods.slice/kubepods-pod{UID_}.slice"),
-                UID,
-                "",
-                Guaranteed,
-                Unknown,
-            ),
-            // A cluster inside a pod: the inner pod.
-            (
-                format!(
-                    "/kubepods/burstable/pod{STATIC}/{ID}/kubelet/kubepods/besteffort/pod{UID}/{ID}"
-                ),
-                UID,
-                ID,
-                BestEffort,
-                Unknown,
-            ),
-        ];
-        for (path, pod_uid, container_id, qos, runtime) in table {
-            let want = ContainerCgroup {
-                pod_uid: pod_uid.to_owned(),
-                container_id: container_id.to_owned(),
-                qos: Some(qos),
-                runtime,
+        let named = [("UID_", UID_), ("UID", UID), ("STATIC", STATIC), ("ID", ID)];
+        let spelt = |text: &str| {
+            let names = named.iter();
+            names.fold(text.to_owned(), |text, (name, id)| text.replace(name, id))
+        };
+        let rows = include_str!("container_cgroups.txt").lines();
+        let rows: Vec<_> = rows.filter(|row| !row.starts_with('#')).collect();
+        assert_eq!(rows.len(), 30);
+        for row in rows {
+            let columns: Vec<_> = row.split_whitespace().collect();
+            let [pod, container, qos, runtime, path] = columns[..] else {
+                panic!("{row}");
             };
-            assert_eq!(of_path(&path), Some(want), "{path}");
+            let found = of_path(&spelt(path)).unwrap();
+            assert_eq!(found.pod_uid, spelt(pod), "{row}");
+            assert_eq!(
+                found.container_id,
+                spelt(container).replace('-', ""),
+                "{row}"
+            );
+            assert_eq!(format!("{:?}", found.qos.unwrap()), qos, "{row}");
+            assert_eq!(format!("{:?}", found.runtime), runtime, "{row}");
         }
     }
 

@@ -488,7 +488,7 @@ fn has_program(name: &str) -> bool {
         .any(|folder| folder.join(name).is_file())
 }
 
-fn size(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn size(path: &Path) -> anyhow::Result<String> {
     let bytes = std::fs::metadata(path)
         .with_context(|| format!("cannot find {}", path.display()))?
         .len();

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::connection::ConnectionId;
-use h2trace_core::event::{Address, Opened, Timestamp};
+use h2trace_core::event::{Address, Timestamp};
 use h2trace_core::frame::{ErrorCode, FrameKind, StreamId};
 use h2trace_core::hop::{Attempt, By, Hop, HopStream, Join, ProxyKey};
-use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Protocol, Sink as _};
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Sink as _};
 use h2trace_core::stream::record::{
     Half, Messages, Moment, Outcome, RequestPhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
 };
-use h2trace_core::stream::user_agent::UserAgent;
 
 use super::*;
 use crate::demo::part::{Call, ClientReport, PREFIX, ProxyTotals, ServerReport};
+use crate::export::sample;
 
 const WHOLE: u64 = (PREFIX + RESPONSE_MESSAGE) as u64;
 
@@ -25,18 +25,10 @@ fn info(part: Part, role: Endpoint) -> Arc<ConnectionInfo> {
         role: Some(role),
         pid: 1,
         comm: part.comm().to_owned(),
-        cgroup: 0,
-        netns: 0,
         local: address.clone(),
         peer: address,
-        peer_process: None,
-        workload: h2trace_core::attribution::WorkloadHandle::to_host(),
-        peer_workload: h2trace_core::attribution::WorkloadHandle::to_host(),
-        opened: Opened::Active,
-        beginning_seen: true,
-        upgraded: false,
-        protocol: Protocol::Http2,
         first_at: Timestamp(0),
+        ..sample::connection()
     })
 }
 
@@ -113,71 +105,52 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
         promised: Some(u32::try_from(RESPONSE_MESSAGE).unwrap()),
         got: u32::try_from(cut).unwrap() - 5,
     });
+    let was_cut = cut_at.is_some();
     StreamRecord {
         connection: ConnectionId(1),
         role: Some(role),
-        stream_id: StreamId(number * 2 - 1),
         pid: 1,
         first_at: Timestamp(0),
         last_at: Timestamp(1_000_000),
-        beginning_seen: true,
-        whole: true,
-        pushed: false,
         request: Half::default(),
         response: Half {
             data_bytes: got,
             data_known: true,
             messages: Messages {
-                complete: u64::from(cut_at.is_none()),
+                complete: u64::from(!was_cut),
                 open,
                 sizes: vec![],
                 known: true,
             },
             ..Half::default()
         },
-        request_phase: Some(RequestPhase::Q2),
-        response_phase: Some(if cut_at.is_some() {
+        response_phase: Some(if was_cut {
             ResponsePhase::Rm
         } else {
             ResponsePhase::R3
         }),
-        trailers: if cut_at.is_some() {
+        trailers: if was_cut {
             Seen::Absent
         } else {
             Seen::Value(())
         },
-        trailers_only: false,
-        grpc: Seen::Value(()),
-        grpc_web: false,
         path: Some("/demo.Orders/List".to_owned()),
-        http_status: Seen::Value(200),
-        response_content_type: Some("application/grpc".to_owned()),
-        user_agent: UserAgent::Other,
-        response_coding: 0,
-        grpc_status: if cut_at.is_some() {
+        grpc_status: if was_cut {
             Seen::Absent
         } else {
             Seen::Value(0)
         },
-        grpc_status_malformed: false,
-        malformed: None,
         timeout: None,
         shown: BTreeMap::from([("x-request-id".to_owned(), format!("demo-{number:04}"))]),
         resets,
-        flow: h2trace_core::stream::condition::FlowNotes::default(),
-        end: if cut_at.is_some() {
+        end: if was_cut {
             StreamEnd::Reset
         } else {
             StreamEnd::Complete
         },
-        outcome: if cut_at.is_some() {
-            Outcome::Reset
-        } else {
-            Outcome::Ok
-        },
-        tier: Tier::T1,
-        conduct: h2trace_core::stream::violation::Conduct::default(),
+        outcome: if was_cut { Outcome::Reset } else { Outcome::Ok },
         story,
+        ..sample::complete(number * 2 - 1)
     }
 }
 

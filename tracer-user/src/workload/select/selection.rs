@@ -192,120 +192,50 @@ mod tests {
         )
     }
 
+    /// A selection as text: `pod=shop/cart-1 not=bank`.
+    fn selection(text: &str) -> Selection {
+        let mut selection = Selection::default();
+        for option in text.split(' ') {
+            let (option, value) = option.split_once('=').unwrap();
+            match (option, value.split_once('/')) {
+                ("pod", name) => selection.pods.push(PodName {
+                    namespace: name.map(|(namespace, _)| namespace.to_owned()),
+                    name: name.map_or(value, |(_, name)| name).to_owned(),
+                }),
+                ("labels", _) => selection.selectors.push(value.parse().unwrap()),
+                ("in", _) => selection.namespaces.push(value.to_owned()),
+                ("not", _) => selection.excluded_namespaces.push(value.to_owned()),
+                ("container", _) => selection.containers.push(value.to_owned()),
+                other => panic!("{other:?}"),
+            }
+        }
+        selection
+    }
+
     #[test]
     fn different_options_are_joined_by_and_and_values_of_one_by_or() {
-        let name = |namespace: Option<&str>, name: &str| PodName {
-            namespace: namespace.map(str::to_owned),
-            name: name.to_owned(),
-        };
-        let cart = cart();
-        for (selection, selects) in [
-            (
-                Selection {
-                    pods: vec![name(Some("shop"), "cart-1")],
-                    ..Selection::default()
-                },
-                true,
-            ),
-            (
-                Selection {
-                    pods: vec![name(Some("bank"), "cart-1")],
-                    ..Selection::default()
-                },
-                false,
-            ),
-            (
-                Selection {
-                    pods: vec![name(Some("shop"), "x"), name(Some("shop"), "cart-1")],
-                    ..Selection::default()
-                },
-                true,
-            ),
-            (
-                Selection {
-                    pods: vec![name(None, "cart-1")],
-                    namespaces: named(&["shop"]),
-                    ..Selection::default()
-                },
-                true,
-            ),
-            (
-                Selection {
-                    pods: vec![name(None, "cart-1")],
-                    namespaces: named(&["bank"]),
-                    ..Selection::default()
-                },
-                false,
-            ),
-            (
-                Selection {
-                    namespaces: named(&["bank", "shop"]),
-                    ..Selection::default()
-                },
-                true,
-            ),
-            (
-                Selection {
-                    selectors: vec!["app=db".parse().unwrap(), "app=cart".parse().unwrap()],
-                    ..Selection::default()
-                },
-                true,
-            ),
-            (
-                Selection {
-                    selectors: vec!["app=cart".parse().unwrap()],
-                    namespaces: named(&["bank"]),
-                    ..Selection::default()
-                },
-                false,
-            ),
-            (
-                Selection {
-                    excluded_namespaces: named(&["shop"]),
-                    ..Selection::default()
-                },
-                false,
-            ),
-            (
-                Selection {
-                    excluded_namespaces: named(&["bank"]),
-                    ..Selection::default()
-                },
-                true,
-            ),
-            (
-                Selection {
-                    namespaces: named(&["shop"]),
-                    excluded_namespaces: named(&["shop"]),
-                    ..Selection::default()
-                },
-                false,
-            ),
-            (
-                Selection {
-                    containers: named(&["app"]),
-                    ..Selection::default()
-                },
-                true,
-            ),
-            (
-                Selection {
-                    containers: named(&["db"]),
-                    ..Selection::default()
-                },
-                false,
-            ),
+        for (text, selects) in [
+            ("pod=shop/cart-1", true),
+            ("pod=bank/cart-1", false),
+            ("pod=shop/x pod=shop/cart-1", true),
+            ("pod=cart-1 in=shop", true),
+            ("pod=cart-1 in=bank", false),
+            ("in=bank in=shop", true),
+            ("labels=app=db labels=app=cart", true),
+            ("labels=app=cart in=bank", false),
+            ("not=shop", false),
+            ("not=bank", true),
+            ("in=shop not=shop", false),
+            ("container=app", true),
+            ("container=db", false),
         ] {
-            assert_eq!(selection.selects(&cart), selects, "{selection:?}");
+            assert_eq!(selection(text).selects(&cart()), selects, "{text}");
         }
     }
 
     #[test]
     fn container_is_meant_by_its_id_and_waited_for_until_that_is_known() {
-        let app = Selection {
-            containers: named(&["app"]),
-            ..Selection::default()
-        };
+        let app = selection("container=app");
         assert_eq!(app.part(&cart()), PodPart::Containers(named(&["a1"])));
         let starting = pod(
             "shop",
@@ -322,10 +252,7 @@ mod tests {
             ..alone
         };
         assert_eq!(app.part(&specified), PodPart::Whole);
-        let both = Selection {
-            containers: named(&["app", "envoy"]),
-            ..Selection::default()
-        };
+        let both = selection("container=app container=envoy");
         assert_eq!(
             both.part(&cart()),
             PodPart::Containers(named(&["a1", "e1"]))
@@ -335,44 +262,22 @@ mod tests {
 
     #[test]
     fn selection_is_said_in_words() {
-        let one = |name: &str| PodName {
-            namespace: Some("shop".into()),
-            name: name.into(),
-        };
-        for (selection, words) in [
+        for (text, words) in [
             (
-                Selection {
-                    pods: vec![one("cart-1")],
-                    containers: named(&["app"]),
-                    ..Selection::default()
-                },
+                "pod=shop/cart-1 container=app",
                 "pod shop/cart-1 (container app)",
             ),
             (
-                Selection {
-                    pods: vec![one("cart-1"), one("db-0")],
-                    namespaces: named(&["shop"]),
-                    ..Selection::default()
-                },
+                "pod=shop/cart-1 pod=shop/db-0 in=shop",
                 "pods shop/cart-1 or shop/db-0",
             ),
             (
-                Selection {
-                    selectors: vec!["app=cart,tier!=db".parse().unwrap()],
-                    namespaces: named(&["shop", "bank"]),
-                    ..Selection::default()
-                },
+                "labels=app=cart,tier!=db in=shop in=bank",
                 "pods with app=cart,tier!=db of namespace shop or bank",
             ),
-            (
-                Selection {
-                    excluded_namespaces: named(&["kube-system"]),
-                    ..Selection::default()
-                },
-                "pods not of namespace kube-system",
-            ),
+            ("not=kube-system", "pods not of namespace kube-system"),
         ] {
-            assert_eq!(selection.in_words(), words);
+            assert_eq!(selection(text).in_words(), words);
         }
     }
 }

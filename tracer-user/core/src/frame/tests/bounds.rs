@@ -24,11 +24,7 @@ fn a_payload_beyond_its_bound_is_a_limit_and_the_place_is_kept() {
         panic!("{:?}", steps.last());
     };
     assert!(!block.complete);
-    check(
-        &mut reader,
-        &frame(SETTINGS, ACK, 0, &[]),
-        &["settings ack"],
-    );
+    goes_on(&mut reader);
 }
 
 #[test]
@@ -58,11 +54,7 @@ fn a_header_block_beyond_its_bound_is_a_limit_and_end_stream_is_told() {
         (block.complete, block.n_frames, *len),
         (false, 22, 22 * 16_384)
     );
-    check(
-        &mut reader,
-        &frame(SETTINGS, ACK, 0, &[]),
-        &["settings ack"],
-    );
+    goes_on(&mut reader);
 }
 
 #[test]

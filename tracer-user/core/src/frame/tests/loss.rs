@@ -75,11 +75,7 @@ fn a_hole_in_a_control_frame_skips_it_and_stays_synchronised() {
         reader.push(&bytes[..10]);
         reader.hole(bytes.len() as u32 - 10);
         assert_eq!(lines(&mut reader), ["fault HoleInFrame"]);
-        check(
-            &mut reader,
-            &frame(SETTINGS, ACK, 0, &[]),
-            &["settings ack"],
-        );
+        goes_on(&mut reader);
     }
 }
 
@@ -221,11 +217,7 @@ fn after_a_gap_the_rest_of_an_unseen_data_frame_is_counted() {
         "data_end 7 end_stream",
     ];
     assert_eq!(lines(&mut reader), want);
-    check(
-        &mut reader,
-        &frame(SETTINGS, ACK, 0, &[]),
-        &["settings ack"],
-    );
+    goes_on(&mut reader);
 }
 
 #[test]
@@ -274,11 +266,7 @@ fn a_gap_between_headers_and_continuation_tells_of_the_headers_once() {
         "fault HeaderBlockLost",
     ];
     assert_eq!(lines(&mut reader), want);
-    check(
-        &mut reader,
-        &frame(SETTINGS, ACK, 0, &[]),
-        &["settings ack"],
-    );
+    goes_on(&mut reader);
 }
 
 #[test]
@@ -296,11 +284,7 @@ fn headers_whose_frame_header_was_lost_are_told_from_the_boundary() {
         "headers 9 end_stream [] incomplete",
     ];
     assert_eq!(lines(&mut reader), want);
-    check(
-        &mut reader,
-        &frame(SETTINGS, ACK, 0, &[]),
-        &["settings ack"],
-    );
+    goes_on(&mut reader);
 }
 
 #[test]

@@ -39,6 +39,11 @@ fn from_start() -> FrameReader {
     reader
 }
 
+/// The next frame is read as if nothing had been.
+fn goes_on(reader: &mut FrameReader) {
+    check(reader, &frame(SETTINGS, ACK, 0, &[]), &["settings ack"]);
+}
+
 fn drain(reader: &mut FrameReader) -> Vec<Step> {
     std::iter::from_fn(|| reader.poll()).collect()
 }
