@@ -11,19 +11,25 @@ use std::fmt::Write as _;
 pub(crate) struct List {
     /// Its name: a file's.
     pub(crate) name: String,
+    /// Its blocks.
     pub(crate) blocks: Vec<Block>,
 }
 
+/// One header block.
 #[derive(Clone)]
 pub(crate) struct Block {
     /// Each SETTINGS_HEADER_TABLE_SIZE that the receiver announces before it.
     pub(crate) tables: Vec<u32>,
+    /// Its fields.
     pub(crate) fields: Vec<Field>,
 }
 
+/// One field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Field {
+    /// Name.
     pub(crate) name: Vec<u8>,
+    /// Value.
     pub(crate) value: Vec<u8>,
     /// The encoder is told that it is sensitive.
     pub(crate) secret: bool,
@@ -61,6 +67,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// All lists.
 pub(crate) fn lists() -> Vec<List> {
     let mut lists = Vec::new();
     let mut add = |name: &str, tables: &[u32], blocks: Vec<Block>| {

@@ -145,10 +145,9 @@ fn demo(expected: &Expected, ran: &Ran) -> Result<(), String> {
         Expected::Traces => ended_with(WELL, ran),
         Expected::Refuses { missing } => {
             ended_with(ERROR, ran)?;
-            match missing.iter().any(|name| ran.says(&[name])) {
-                true => Ok(()),
-                false => Err(format!("it names none of {}", missing.join(", "))),
-            }
+            let names_one = missing.iter().any(|name| ran.says(&[name]));
+            let error = || format!("it names none of {}", missing.join(", "));
+            names_one.then_some(()).ok_or_else(error)
         }
     }
 }
@@ -184,9 +183,10 @@ fn tests(all: bool, ran: &Ran) -> Check {
         if let Some(line) = ran.lines.iter().find(|line| is_of_a_skipped_test(line)) {
             return Err(format!("a test skipped itself: {line}"));
         }
-        let (is, should) = match all {
-            true => (filtered, ABSENT.len()),
-            false => (count.passed, CORE.len()),
+        let (is, should) = if all {
+            (filtered, ABSENT.len())
+        } else {
+            (count.passed, CORE.len())
         };
         match usize::try_from(is) == Ok(should) {
             true => Ok(()),

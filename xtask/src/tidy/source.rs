@@ -17,10 +17,10 @@ impl Source {
         let text = String::from_utf8(bytes.to_vec()).unwrap_or_default();
         let is_test =
             path.ends_with("/tests.rs") || path.contains("/tests/") || path.starts_with("tests/");
-        let code = match path.ends_with(".rs") {
-            true if is_test => String::new(),
-            true => without_tests(&without_comments_and_strings(&text)),
-            false => String::new(),
+        let code = if path.ends_with(".rs") && !is_test {
+            without_tests(&without_comments_and_strings(&text))
+        } else {
+            String::new()
         };
         Source {
             path: path.to_owned(),

@@ -68,12 +68,11 @@ pub async fn pass(
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         ended.store(true, Ordering::Relaxed);
-        match cut {
-            true => {
-                say(&id, "cut-request");
-                out.send_reset(Reason::CANCEL);
-            }
-            false => out.send_data(Bytes::new(), true)?,
+        if cut {
+            say(&id, "cut-request");
+            out.send_reset(Reason::CANCEL);
+        } else {
+            out.send_data(Bytes::new(), true)?;
         }
         Ok::<(), h2::Error>(())
     };

@@ -92,12 +92,12 @@ pub async fn pass(
     ended: impl Fn() -> bool,
 ) -> End {
     let mut held = Held::default();
-    let mut trailers: Option<Option<HeaderMap>> = None;
+    let (mut whole, mut trailers): (bool, Option<HeaderMap>) = (false, None);
     let mut did = None;
-    while trailers.is_none() || held.bytes > 0 {
+    while !whole || held.bytes > 0 {
         tokio::select! {
             biased;
-            data = body.data(), if trailers.is_none() && held.bytes < HELD => match data {
+            data = body.data(), if !whole && held.bytes < HELD => match data {
                 Some(Ok(data)) => {
                     // What was held back costs no window: the limit above bounds it.
                     drop(body.flow_control().release_capacity(data.len()));
@@ -108,7 +108,7 @@ pub async fn pass(
                 Some(Err(error)) => return End::ServerGone(error.reason().unwrap_or(Reason::INTERNAL_ERROR)),
                 None => match body.trailers().await {
                     Ok(got) => {
-                        trailers = Some(got);
+                        (whole, trailers) = (true, got);
                         if held.bytes > 0 {
                             match defect {
                                 Defect::ResetWhenAnsweredEarly if !ended() => {
@@ -135,7 +135,7 @@ pub async fn pass(
             },
         }
     }
-    match trailers.flatten() {
+    match trailers {
         Some(_) if held.ever && defect == Defect::ResetForTrailers => {
             // All DATA leaves before it.
             tokio::time::sleep(Duration::from_millis(20)).await;
