@@ -255,104 +255,65 @@ mod tests {
         let response = Section::Response { end_stream: false };
         let end = Section::Trailers { end_stream: true };
         let grpc = [("content-type", "application/grpc")];
-        for (block, section, want, is_grave) in [
-            (
-                with(GET, &[("X-Id", "1")]),
-                Section::Request,
-                "uppercase",
-                true,
-            ),
-            (
-                with(GET, &[("x id", "1")]),
-                Section::Request,
-                "character",
-                true,
-            ),
-            (
-                with(GET, &[("x", "a\r\nb")]),
-                Section::Request,
-                "CR or LF",
-                true,
-            ),
-            (
-                with(GET, &[("connection", "close")]),
-                Section::Request,
-                "connection-specific",
-                true,
-            ),
-            (
-                block(&[(":status", "200"), ("transfer-encoding", "chunked")]),
-                response,
-                "connection-specific",
-                true,
-            ),
-            (
-                with(GET, &[("te", "gzip")]),
-                Section::Request,
-                "te with another value",
-                true,
-            ),
-            (
-                with(GET, &[("a", "b"), (":authority", "c")]),
-                Section::Request,
-                "after a regular one",
-                true,
-            ),
-            (
-                with(GET, &[(":path", "/")]),
-                Section::Request,
-                "twice",
-                true,
-            ),
-            (
-                with(GET, &[(":status", "200")]),
-                Section::Request,
-                "not defined",
-                true,
-            ),
-            (
-                block(&[(":status", "200"), (":path", "/")]),
-                response,
-                "not defined",
-                true,
-            ),
-            (block(&GET[..2]), Section::Request, "8.3.1", true),
-            (
-                block(&[(":method", "CONNECT"), (":authority", "a"), (":path", "/")]),
-                Section::Request,
-                "8.3.1",
-                true,
-            ),
-            (block(&[("server", "x")]), response, "without :status", true),
-            (
-                block(&[(":status", "200"), ("grpc-status", "0")]),
-                end,
-                "in trailers",
-                true,
-            ),
-            (
-                trailers("0"),
-                Section::Trailers { end_stream: false },
-                "without END_STREAM",
-                true,
-            ),
-            (
-                with(GET, &grpc),
-                Section::Request,
-                "without te: trailers",
-                false,
-            ),
-            (
-                with(&[(":status", "200"), ("grpc-status", "0")], &grpc),
-                response,
-                "do not end the response",
-                false,
-            ),
-        ] {
-            let found = broken(&block, section).unwrap_or_else(|| panic!("{want}"));
+        let breaks = |block: &HeaderBlock, section, want: &str, is_grave| {
+            let found = broken(block, section).unwrap_or_else(|| panic!("{want}"));
             assert!(found.rule.as_str().contains(want), "{want}: {}", found.rule);
             assert_eq!(found.grave, is_grave, "{want}");
+        };
+        for (block, want) in [
+            (with(GET, &[("X-Id", "1")]), "uppercase"),
+            (with(GET, &[("x id", "1")]), "character"),
+            (with(GET, &[("x", "a\r\nb")]), "CR or LF"),
+            (with(GET, &[("connection", "close")]), "connection-specific"),
+            (with(GET, &[("te", "gzip")]), "te with another value"),
+            (
+                with(GET, &[("a", "b"), (":authority", "c")]),
+                "after a regular one",
+            ),
+            (with(GET, &[(":path", "/")]), "twice"),
+            (with(GET, &[(":status", "200")]), "not defined"),
+            (block(&GET[..2]), "8.3.1"),
+            (
+                block(&[(":method", "CONNECT"), (":authority", "a"), (":path", "/")]),
+                "8.3.1",
+            ),
+        ] {
+            breaks(&block, Section::Request, want, true);
         }
+        for (block, want) in [
+            (
+                block(&[(":status", "200"), ("transfer-encoding", "chunked")]),
+                "connection-specific",
+            ),
+            (block(&[(":status", "200"), (":path", "/")]), "not defined"),
+            (block(&[("server", "x")]), "without :status"),
+        ] {
+            breaks(&block, response, want, true);
+        }
+        breaks(
+            &block(&[(":status", "200"), ("grpc-status", "0")]),
+            end,
+            "in trailers",
+            true,
+        );
+        breaks(
+            &trailers("0"),
+            Section::Trailers { end_stream: false },
+            "without END_STREAM",
+            true,
+        );
+        breaks(
+            &with(GET, &grpc),
+            Section::Request,
+            "without te: trailers",
+            false,
+        );
+        breaks(
+            &with(&[(":status", "200"), ("grpc-status", "0")], &grpc),
+            response,
+            "do not end the response",
+            false,
+        );
     }
 
     #[test]

@@ -11,192 +11,117 @@ fn violations_carry_the_code_and_scope_that_the_rfc_demands() {
             &[&[0, id], &value.to_be_bytes()[..]].concat(),
         )
     };
-    for (bytes, want) in [
-        (
-            frame(DATA, 0, 0, b"x"),
-            &["connection_error 0 PROTOCOL_ERROR"][..],
-        ),
-        (
-            frame(DATA, PADDED, 1, &[4, 0, 0, 0]),
-            &[
-                "data 1 4",
-                "connection_error 1 PROTOCOL_ERROR",
-                "data_end 1",
-            ],
-        ),
-        (
-            frame(DATA, PADDED, 1, &[]),
-            &["data 1 0", "stream_error 1 FRAME_SIZE_ERROR", "data_end 1"],
-        ),
-        (
-            frame(HEADERS, END_HEADERS, 0, BLOCK),
-            &["connection_error 0 PROTOCOL_ERROR"],
-        ),
-        (
-            frame(HEADERS, PADDED | END_HEADERS | END_STREAM, 1, &[3, 0x82, 0]),
-            &[
-                "connection_error 1 PROTOCOL_ERROR",
-                "headers 1 end_stream [] incomplete",
-            ],
-        ),
-        (
-            frame(HEADERS, flag::PRIORITY | END_HEADERS, 1, &[0, 0, 0, 0]),
-            &[
-                "connection_error 1 FRAME_SIZE_ERROR",
-                "headers 1 [] incomplete",
-            ],
-        ),
-        (
-            frame(PRIORITY, 0, 0, &[0; 5]),
-            &["connection_error 0 PROTOCOL_ERROR"],
-        ),
-        (
-            frame(PRIORITY, 0, 1, &[0; 4]),
-            &["stream_error 1 FRAME_SIZE_ERROR"],
-        ),
-        (
-            frame(RST_STREAM, 0, 0, &[0; 4]),
-            &["connection_error 0 PROTOCOL_ERROR"],
-        ),
-        (
-            frame(RST_STREAM, 0, 1, &[0; 5]),
-            &["connection_error 1 FRAME_SIZE_ERROR"],
-        ),
-        (
-            frame(SETTINGS, 0, 1, &[]),
-            &["connection_error 1 PROTOCOL_ERROR"],
-        ),
-        (
-            frame(SETTINGS, 0, 0, &[0; 7]),
-            &["connection_error 0 FRAME_SIZE_ERROR"],
-        ),
-        (
-            frame(SETTINGS, ACK, 0, &[0; 6]),
-            &["connection_error 0 FRAME_SIZE_ERROR"],
-        ),
-        (
-            setting(2, 2),
-            &["connection_error 0 PROTOCOL_ERROR", "settings [(2, 2)]"],
-        ),
-        (
-            setting(4, 1 << 31),
-            &[
-                "connection_error 0 FLOW_CONTROL_ERROR",
-                "settings [(4, 2147483648)]",
-            ],
-        ),
-        (
-            setting(5, 16_383),
-            &["connection_error 0 PROTOCOL_ERROR", "settings [(5, 16383)]"],
-        ),
-        (
-            setting(5, 1 << 24),
-            &[
-                "connection_error 0 PROTOCOL_ERROR",
-                "settings [(5, 16777216)]",
-            ],
-        ),
-        (
-            setting(9, 2),
-            &["connection_error 0 PROTOCOL_ERROR", "settings [(9, 2)]"],
-        ),
-        (
-            frame(PUSH_PROMISE, END_HEADERS, 0, &[0, 0, 0, 2]),
-            &["connection_error 0 PROTOCOL_ERROR"],
-        ),
-        (
-            frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 2]),
-            &["connection_error 1 FRAME_SIZE_ERROR"],
-        ),
-        (
-            frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 3]),
-            &["connection_error 1 PROTOCOL_ERROR"],
-        ),
-        (
-            frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 0]),
-            &["connection_error 1 PROTOCOL_ERROR"],
-        ),
-        (
-            frame(PING, 0, 1, &[0; 8]),
-            &["connection_error 1 PROTOCOL_ERROR"],
-        ),
-        (
-            frame(PING, 0, 0, &[0; 9]),
-            &["connection_error 0 FRAME_SIZE_ERROR"],
-        ),
-        (
-            frame(GOAWAY, 0, 1, &[0; 8]),
-            &["connection_error 1 PROTOCOL_ERROR"],
-        ),
-        (
-            frame(GOAWAY, 0, 0, &[0; 7]),
-            &["connection_error 0 FRAME_SIZE_ERROR"],
-        ),
-        (
-            frame(WINDOW_UPDATE, 0, 1, &[0; 4]),
-            &["stream_error 1 PROTOCOL_ERROR", "window_update 1 0"],
-        ),
-        (
-            frame(WINDOW_UPDATE, 0, 0, &[0; 4]),
-            &["connection_error 0 PROTOCOL_ERROR", "window_update 0 0"],
-        ),
-        (
-            frame(WINDOW_UPDATE, 0, 1, &[0; 3]),
-            &["connection_error 1 FRAME_SIZE_ERROR"],
-        ),
-        (
-            frame(CONTINUATION, END_HEADERS, 1, BLOCK),
-            &["connection_error 1 PROTOCOL_ERROR"],
-        ),
-        (
-            continued(frame(CONTINUATION, END_HEADERS, 3, BLOCK)),
-            &[
-                "headers 1 [:method=GET :path=/] incomplete",
-                "connection_error 3 PROTOCOL_ERROR",
-            ],
-        ),
-        (
-            continued(frame(PING, 0, 0, &[0; 8])),
-            &[
-                "headers 1 [:method=GET :path=/] incomplete",
-                "connection_error 0 PROTOCOL_ERROR",
-                "ping false [0, 0, 0, 0, 0, 0, 0, 0]",
-            ],
-        ),
-        (
-            continued(frame(0x42, 0, 1, &[])),
-            &[
-                "headers 1 [:method=GET :path=/] incomplete",
-                "connection_error 1 PROTOCOL_ERROR",
-                "unknown 0x42 1 0",
-            ],
-        ),
-        (
-            frame(PRIORITY_UPDATE, 0, 1, &[0, 0, 0, 1]),
-            &["connection_error 1 PROTOCOL_ERROR"],
-        ),
-        (
-            frame(PRIORITY_UPDATE, 0, 0, &[0, 0, 0]),
-            &["connection_error 0 FRAME_SIZE_ERROR"],
-        ),
-        (
-            frame(PRIORITY_UPDATE, 0, 0, &[0; 4]),
-            &["connection_error 0 PROTOCOL_ERROR", "priority_update 0"],
-        ),
-        (
-            frame(HEADERS, END_HEADERS, 1, &[0x82, 0x80]),
-            &[
-                "connection_error 1 COMPRESSION_ERROR",
-                "headers 1 [:method=GET] incomplete",
-            ],
-        ),
-    ] {
+    let breaks = |bytes: Vec<u8>, want: &str| {
         let mut reader = from_start();
         reader.push(&bytes);
-        assert_eq!(lines(&mut reader), want, "{bytes:?}");
+        assert_eq!(lines(&mut reader).join(" | "), want, "{bytes:?}");
         // The length is known, so reading goes on.
         goes_on(&mut reader);
+    };
+    for bytes in [
+        frame(DATA, 0, 0, b"x"),
+        frame(HEADERS, END_HEADERS, 0, BLOCK),
+        frame(PRIORITY, 0, 0, &[0; 5]),
+        frame(RST_STREAM, 0, 0, &[0; 4]),
+        frame(PUSH_PROMISE, END_HEADERS, 0, &[0, 0, 0, 2]),
+    ] {
+        breaks(bytes, "connection_error 0 PROTOCOL_ERROR");
     }
+    for bytes in [
+        frame(RST_STREAM, 0, 1, &[0; 5]),
+        frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 2]),
+        frame(WINDOW_UPDATE, 0, 1, &[0; 3]),
+    ] {
+        breaks(bytes, "connection_error 1 FRAME_SIZE_ERROR");
+    }
+    for bytes in [
+        frame(SETTINGS, 0, 1, &[]),
+        frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 3]),
+        frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 0]),
+        frame(PING, 0, 1, &[0; 8]),
+        frame(GOAWAY, 0, 1, &[0; 8]),
+        frame(CONTINUATION, END_HEADERS, 1, BLOCK),
+        frame(PRIORITY_UPDATE, 0, 1, &[0, 0, 0, 1]),
+    ] {
+        breaks(bytes, "connection_error 1 PROTOCOL_ERROR");
+    }
+    for bytes in [
+        frame(SETTINGS, 0, 0, &[0; 7]),
+        frame(SETTINGS, ACK, 0, &[0; 6]),
+        frame(PING, 0, 0, &[0; 9]),
+        frame(GOAWAY, 0, 0, &[0; 7]),
+        frame(PRIORITY_UPDATE, 0, 0, &[0, 0, 0]),
+    ] {
+        breaks(bytes, "connection_error 0 FRAME_SIZE_ERROR");
+    }
+    breaks(
+        frame(DATA, PADDED, 1, &[4, 0, 0, 0]),
+        "data 1 4 | connection_error 1 PROTOCOL_ERROR | data_end 1",
+    );
+    breaks(
+        frame(DATA, PADDED, 1, &[]),
+        "data 1 0 | stream_error 1 FRAME_SIZE_ERROR | data_end 1",
+    );
+    breaks(
+        frame(HEADERS, PADDED | END_HEADERS | END_STREAM, 1, &[3, 0x82, 0]),
+        "connection_error 1 PROTOCOL_ERROR | headers 1 end_stream [] incomplete",
+    );
+    breaks(
+        frame(HEADERS, flag::PRIORITY | END_HEADERS, 1, &[0, 0, 0, 0]),
+        "connection_error 1 FRAME_SIZE_ERROR | headers 1 [] incomplete",
+    );
+    breaks(
+        frame(PRIORITY, 0, 1, &[0; 4]),
+        "stream_error 1 FRAME_SIZE_ERROR",
+    );
+    breaks(
+        setting(2, 2),
+        "connection_error 0 PROTOCOL_ERROR | settings [(2, 2)]",
+    );
+    breaks(
+        setting(4, 1 << 31),
+        "connection_error 0 FLOW_CONTROL_ERROR | settings [(4, 2147483648)]",
+    );
+    breaks(
+        setting(5, 16_383),
+        "connection_error 0 PROTOCOL_ERROR | settings [(5, 16383)]",
+    );
+    breaks(
+        setting(5, 1 << 24),
+        "connection_error 0 PROTOCOL_ERROR | settings [(5, 16777216)]",
+    );
+    breaks(
+        setting(9, 2),
+        "connection_error 0 PROTOCOL_ERROR | settings [(9, 2)]",
+    );
+    breaks(
+        frame(WINDOW_UPDATE, 0, 1, &[0; 4]),
+        "stream_error 1 PROTOCOL_ERROR | window_update 1 0",
+    );
+    breaks(
+        frame(WINDOW_UPDATE, 0, 0, &[0; 4]),
+        "connection_error 0 PROTOCOL_ERROR | window_update 0 0",
+    );
+    breaks(
+        continued(frame(CONTINUATION, END_HEADERS, 3, BLOCK)),
+        "headers 1 [:method=GET :path=/] incomplete | connection_error 3 PROTOCOL_ERROR",
+    );
+    breaks(
+        continued(frame(PING, 0, 0, &[0; 8])),
+        "headers 1 [:method=GET :path=/] incomplete | connection_error 0 PROTOCOL_ERROR | ping false [0, 0, 0, 0, 0, 0, 0, 0]",
+    );
+    breaks(
+        continued(frame(0x42, 0, 1, &[])),
+        "headers 1 [:method=GET :path=/] incomplete | connection_error 1 PROTOCOL_ERROR | unknown 0x42 1 0",
+    );
+    breaks(
+        frame(PRIORITY_UPDATE, 0, 0, &[0; 4]),
+        "connection_error 0 PROTOCOL_ERROR | priority_update 0",
+    );
+    breaks(
+        frame(HEADERS, END_HEADERS, 1, &[0x82, 0x80]),
+        "connection_error 1 COMPRESSION_ERROR | headers 1 [:method=GET] incomplete",
+    );
 }
 
 #[test]
