@@ -92,30 +92,6 @@ pub fn started_calls(metrics: &str) -> BTreeMap<String, u64> {
     calls
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_put_together_and_half_a_body_is_none() {
-        assert_eq!(
-            unchunked("3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n").as_deref(),
-            Some("abc0123456789")
-        );
-        assert_eq!(unchunked("3\r\nabc\r\nA\r\n01234"), None);
-    }
-
-    #[test]
-    fn only_methods_that_were_called_are_counted() {
-        let page = "# HELP grpc_server_started_total Total\n\
-            grpc_server_started_total{grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 3\n\
-            grpc_server_started_total{grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 0\n\
-            grpc_server_handled_total{grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\"} 2\n";
-        let want = BTreeMap::from([("/etcdserverpb.KV/Put".to_owned(), 3)]);
-        assert_eq!(started_calls(page), want);
-    }
-}
-
 /// A running etcd of one member.
 pub struct Etcd {
     pub process: Process,
@@ -161,5 +137,29 @@ impl Etcd {
             port,
             metrics,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_put_together_and_half_a_body_is_none() {
+        assert_eq!(
+            unchunked("3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n").as_deref(),
+            Some("abc0123456789")
+        );
+        assert_eq!(unchunked("3\r\nabc\r\nA\r\n01234"), None);
+    }
+
+    #[test]
+    fn only_methods_that_were_called_are_counted() {
+        let page = "# HELP grpc_server_started_total Total\n\
+            grpc_server_started_total{grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 3\n\
+            grpc_server_started_total{grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 0\n\
+            grpc_server_handled_total{grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\"} 2\n";
+        let want = BTreeMap::from([("/etcdserverpb.KV/Put".to_owned(), 3)]);
+        assert_eq!(started_calls(page), want);
     }
 }

@@ -2,15 +2,14 @@
 //!
 //! The heap is counted by the allocator, so that these tests run one at a time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use h2trace_core::event::{
     Address, Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task,
     Timestamp, What,
 };
 use h2trace_core::limits;
-use h2trace_core::pipeline::{LossCause, NoNames, Output, Pipeline, PipelineSettings, Sink};
-use h2trace_core::stream::table::Shown;
+use h2trace_core::pipeline::{LossCause, Output, Pipeline, PipelineSettings, Sink};
 use tracer_tests::conversation::PREFACE;
 use tracer_tests::heap::{Heap, peak_of};
 
@@ -48,12 +47,8 @@ struct Attack {
 
 impl Attack {
     fn new() -> Attack {
-        let settings = PipelineSettings {
-            shown: Arc::new(Shown::default()),
-            names: Box::new(NoNames),
-        };
         Attack {
-            pipeline: Pipeline::new(settings),
+            pipeline: Pipeline::new(PipelineSettings::default()),
             said: Counted::default(),
             at: 1_000_000_000,
         }

@@ -1,15 +1,13 @@
 //! Drives a pipeline with records or with a capture file, and says what came out.
 
 use std::io::Cursor;
-use std::sync::Arc;
 
 use h2trace::capture::{Capture, CaptureError, Reassembly};
 use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::event::decode::decode;
 use h2trace_core::event::{Event, Timestamp};
-use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, PipelineSettings, Sink};
+use h2trace_core::pipeline::{Frames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::record::{Outcome, StreamRecord};
-use h2trace_core::stream::table::Shown;
 use proptest::prelude::*;
 use tracer_tests::conversation::Side;
 use tracer_tests::conversation::records::Record;
@@ -78,11 +76,7 @@ impl Outputs {
 }
 
 pub(crate) fn pipeline(frames: Frames) -> Pipeline {
-    let settings = PipelineSettings {
-        shown: Arc::new(Shown::default()),
-        names: Box::new(NoNames),
-    };
-    Pipeline::new(settings).telling(frames)
+    Pipeline::new(PipelineSettings::default()).telling(frames)
 }
 
 /// When the trace ends.

@@ -1,14 +1,12 @@
 //! What came out of a pipeline, and how it is printed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use h2trace::export::clock::WallClock;
 use h2trace::export::json::Json;
 use h2trace::export::text::{COLUMNS, Paint, Text};
 use h2trace_core::anomaly::kind::Verdict;
-use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, PipelineSettings, Sink};
-use h2trace_core::stream::table::Shown;
+use h2trace_core::pipeline::{Frames, Output, Pipeline, PipelineSettings, Sink};
 
 use crate::sound::{finding_is_sound, record_is_sound};
 
@@ -88,9 +86,5 @@ impl Checker {
 
 /// A pipeline that knows no names.
 pub fn pipeline(frames: Frames) -> Pipeline {
-    let settings = PipelineSettings {
-        shown: Arc::new(Shown::default()),
-        names: Box::new(NoNames),
-    };
-    Pipeline::new(settings).telling(frames)
+    Pipeline::new(PipelineSettings::default()).telling(frames)
 }

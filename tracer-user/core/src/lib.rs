@@ -12,14 +12,12 @@
 //! Bytes of both directions in, findings out:
 //!
 //! ```
-//! use std::sync::Arc;
 //!
 //! use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 //! use h2trace_core::event::{
 //!     Address, Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task, Timestamp, What,
 //! };
-//! use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
-//! use h2trace_core::stream::table::Shown;
+//! use h2trace_core::pipeline::{Output, Pipeline, PipelineSettings, Sink};
 //!
 //! #[derive(Default)]
 //! struct Findings(Vec<Finding>);
@@ -63,7 +61,7 @@
 //!     [&head, payload].concat()
 //! }
 //!
-//! let mut pipeline = Pipeline::new(PipelineSettings { shown: Arc::new(Shown::default()), names: Box::new(NoNames) });
+//! let mut pipeline = Pipeline::new(PipelineSettings::default());
 //! let mut out = Findings::default();
 //! let open = Open {
 //!     opened: Opened::Active,

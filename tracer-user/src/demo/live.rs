@@ -1,11 +1,9 @@
 //! The tracer over the three processes: where the demo joins the stages.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
-use h2trace_core::stream::shown::Shown;
+use h2trace_core::pipeline::{Output, Pipeline, PipelineSettings, Sink};
 use tracer_ebpf::counter::Counter;
 
 use super::Part;
@@ -64,10 +62,7 @@ impl DemoTracer {
             filter,
             ..Options::default()
         })?;
-        let pipeline = Pipeline::new(PipelineSettings {
-            shown: Arc::new(Shown::default()),
-            names: Box::new(NoNames),
-        });
+        let pipeline = Pipeline::new(PipelineSettings::default());
         let sink = DemoSinks {
             seen: SeenStreams::default(),
             exporter: Exporter::new()?,

@@ -70,6 +70,16 @@ pub struct PipelineSettings {
     pub names: Box<dyn NameSource + Send>,
 }
 
+impl Default for PipelineSettings {
+    /// The allow-list of header fields as it is, and nobody who names processes.
+    fn default() -> PipelineSettings {
+        PipelineSettings {
+            shown: Arc::default(),
+            names: Box::new(NoNames),
+        }
+    }
+}
+
 /// What is alive right now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Live {

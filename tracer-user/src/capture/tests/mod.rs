@@ -10,10 +10,9 @@ use std::sync::Arc;
 use h2trace_core::connection::{ConnectionEnd, Endpoint};
 use h2trace_core::event::{OtherProtocol, Timestamp};
 use h2trace_core::pipeline::{
-    FrameSeen, Frames, NoNames, Output, Pipeline, PipelineSettings, Protocol, Sink,
+    FrameSeen, Frames, Output, Pipeline, PipelineSettings, Protocol, Sink,
 };
 use h2trace_core::stream::record::{Outcome, StreamRecord};
-use h2trace_core::stream::table::Shown;
 
 use super::build::{
     CLIENT, Frame, MS, SERVER, START_NS, Talk, enhanced_packet, interface, pcap,
@@ -43,11 +42,7 @@ struct ReplayedFile {
 fn replay(file: &[u8]) -> ReplayedFile {
     let mut out = Collected::default();
     let mut reassembly = Reassembly::new(None);
-    let settings = PipelineSettings {
-        shown: Arc::new(Shown::default()),
-        names: Box::new(NoNames),
-    };
-    let mut pipeline = Pipeline::new(settings).telling(Frames::Redacted);
+    let mut pipeline = Pipeline::new(PipelineSettings::default()).telling(Frames::Redacted);
     let mut last_at = Timestamp(0);
     let mut error = None;
     match Capture::open(file) {

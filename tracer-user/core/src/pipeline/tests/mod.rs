@@ -55,10 +55,7 @@ const RIGHT_HERE: Boundary = Boundary::At {
 
 impl Driver {
     fn new() -> Driver {
-        let settings = PipelineSettings {
-            shown: Arc::new(Shown::default()),
-            names: Box::new(NoNames),
-        };
+        let settings = PipelineSettings::default();
         Driver {
             pipeline: Pipeline::new(settings),
             out: Collected::default(),
