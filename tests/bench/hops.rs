@@ -18,6 +18,7 @@ use h2trace_core::event::{
 };
 use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
+use tracer_ebpf::http2::{PREFACE, frame_type};
 use tracer_tests::measure::processor_time;
 
 /// Requests of a run; each is a stream at either side.
@@ -110,7 +111,7 @@ impl Connection {
             .iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let block = self.encoders[direction.index()].encode(fields);
-        frame(1, 4 | u8::from(end_stream), id, &block, 0)
+        frame(frame_type::HEADERS, 4 | u8::from(end_stream), id, &block, 0)
     }
 }
 
@@ -128,7 +129,7 @@ fn frame(frame_type: u8, flags: u8, id: u32, payload: &[u8], more: u32) -> Vec<u
 fn data(id: u32, end_stream: bool) -> Vec<u8> {
     let mut prefix = vec![0];
     prefix.extend(MESSAGE.to_be_bytes());
-    frame(0, u8::from(end_stream), id, &prefix, MESSAGE)
+    frame(frame_type::DATA, u8::from(end_stream), id, &prefix, MESSAGE)
 }
 
 /// The requests of a proxy, as the records of its sockets.
@@ -146,12 +147,18 @@ fn records(told: ToldBy) -> Vec<Record> {
             (down, Direction::Rx, Direction::Tx),
             (up, Direction::Tx, Direction::Rx),
         ] {
-            let mut preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-            preface.extend(frame(4, 0, 0, &[], 0));
+            let mut preface = PREFACE.to_vec();
+            preface.extend(frame(frame_type::SETTINGS, 0, 0, &[], 0));
             // SETTINGS_INITIAL_WINDOW_SIZE and the connection's window: flow control is in nobody's way.
             let window = [0, 4, 0x7f, 0xff, 0xff, 0xff];
-            let mut settings = frame(4, 0, 0, &window, 0);
-            settings.extend(frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes(), 0));
+            let mut settings = frame(frame_type::SETTINGS, 0, 0, &window, 0);
+            settings.extend(frame(
+                frame_type::WINDOW_UPDATE,
+                0,
+                0,
+                &0x7fff_0000_u32.to_be_bytes(),
+                0,
+            ));
             preface.extend(&settings[..]);
             records.push(connection.call(next(), client, &[(preface, 0)]));
             records.push(connection.call(next(), server, &[(settings, 0)]));

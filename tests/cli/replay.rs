@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use h2trace_core::frame::PREFACE;
 use serde_json::Value;
 
 use super::binary::{CliOutput, h2trace, output_of, unprivileged};
@@ -42,7 +43,7 @@ fn capture() -> Vec<u8> {
     for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 101] {
         file.extend_from_slice(&word.to_le_bytes());
     }
-    let mut client = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    let mut client = [PREFACE, &b"\0\0\0\x04\0\0\0\0\0"[..]].concat();
     let block = b"\x82\x86\x84\x00\x0dauthorization\x03abc";
     client.extend_from_slice(&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1]);
     client.extend_from_slice(block);

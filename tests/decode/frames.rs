@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tracer_ebpf::http2::frame_type;
 use tracer_tests::require;
 
 use super::limits;
@@ -32,7 +33,7 @@ const TYPES: [(&str, usize); 12] = [
 fn reader() -> FrameReader {
     let mut reader = FrameReader::new(Start::Boundary { first: true });
     reader.set_max_frame_size(DEFAULT_MAX_FRAME_SIZE);
-    reader.push(&frame(4, 0, 0, &[]));
+    reader.push(&frame(frame_type::SETTINGS, 0, 0, &[]));
     while reader.poll().is_some() {}
     reader
 }

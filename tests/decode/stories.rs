@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use tracer_ebpf::http2::frame_type;
 use tracer_tests::require;
 
 use super::reader::hpack::{Decoder, Error};
@@ -293,10 +294,10 @@ fn in_frames(wire: &[u8], at: usize) -> Vec<Vec<u8>> {
     let (first, second) = wire.split_at(at);
     let (first, rest) = first.split_at(first.len().min(FRAME));
     let continued: Vec<&[u8]> = rest.chunks(FRAME).chain(second.chunks(FRAME)).collect();
-    let mut frames = vec![frame(1, 0x1, 1, first)];
+    let mut frames = vec![frame(frame_type::HEADERS, 0x1, 1, first)];
     for (i, part) in continued.iter().enumerate() {
         let flags = if i + 1 == continued.len() { 0x4 } else { 0 };
-        frames.push(frame(9, flags, 1, part));
+        frames.push(frame(frame_type::CONTINUATION, flags, 1, part));
     }
     frames
 }
@@ -304,7 +305,7 @@ fn in_frames(wire: &[u8], at: usize) -> Vec<Vec<u8>> {
 fn read_from_frames(stories: &[Story]) {
     for Story { name, cases } in stories {
         let mut reader = FrameReader::new(Start::Boundary { first: true });
-        reader.push(&frame(4, 0, 0, &[]));
+        reader.push(&frame(frame_type::SETTINGS, 0, 0, &[]));
         let begun = reader.poll();
         let Some(Step::Frame { frame: begun, .. }) = begun else {
             panic!("{name}: {begun:?}");

@@ -10,7 +10,7 @@ use h2trace_core::event::{
 };
 use h2trace_core::limits;
 use h2trace_core::pipeline::{LossCause, Output, Pipeline, PipelineSettings, Sink};
-use tracer_tests::conversation::PREFACE;
+use tracer_ebpf::http2::{PREFACE, frame_type};
 use tracer_tests::heap::{Heap, peak_of};
 
 #[global_allocator]
@@ -86,7 +86,10 @@ impl Attack {
             })),
         );
         let mut client = Client { socket, offset: 0 };
-        client.send(self, &[PREFACE, &frame(4, 0, 0, &[])].concat());
+        client.send(
+            self,
+            &[PREFACE, &frame(frame_type::SETTINGS, 0, 0, &[])].concat(),
+        );
         client
     }
 }
@@ -164,10 +167,10 @@ fn an_hpack_bomb_stays_below_8_mib() {
     let (said, peak) = attack(|attack| {
         let mut client = attack.connect(1);
         let first = [REQUEST, &literal("bomb", &[b'x'; 4_000])].concat();
-        client.send(attack, &frame(1, 5, 1, &first));
+        client.send(attack, &frame(frame_type::HEADERS, 5, 1, &first));
         for id in 1..20 {
             let block = [REQUEST, &[0xbe; 16_000]].concat();
-            client.send(attack, &frame(1, 5, 2 * id + 1, &block));
+            client.send(attack, &frame(frame_type::HEADERS, 5, 2 * id + 1, &block));
         }
     });
     assert!(said.limits > 0, "the bound of a header list did not bite");
@@ -178,12 +181,15 @@ fn an_hpack_bomb_stays_below_8_mib() {
 fn a_flood_of_continuations_stays_below_2_mib() {
     let (said, peak) = attack(|attack| {
         let mut client = attack.connect(1);
-        client.send(attack, &frame(1, 0, 1, REQUEST));
+        client.send(attack, &frame(frame_type::HEADERS, 0, 1, REQUEST));
         for _ in 0..2_000 {
-            client.send(attack, &frame(9, 0, 1, &[0x84; 8_000]));
+            client.send(
+                attack,
+                &frame(frame_type::CONTINUATION, 0, 1, &[0x84; 8_000]),
+            );
         }
         for _ in 0..100_000 {
-            client.send(attack, &frame(9, 0, 1, &[]));
+            client.send(attack, &frame(frame_type::CONTINUATION, 0, 1, &[]));
         }
     });
     assert!(said.limits > 0, "no bound of a header block bit");
@@ -197,7 +203,7 @@ fn a_million_streams_of_one_connection_stay_below_24_mib() {
         let mut client = attack.connect(1);
         for n in 0..1_000 {
             let ids = 1_000 * n..1_000 * (n + 1);
-            let requests = ids.flat_map(|id| frame(1, 4, 2 * id + 1, REQUEST));
+            let requests = ids.flat_map(|id| frame(frame_type::HEADERS, 4, 2 * id + 1, REQUEST));
             client.send(attack, &requests.collect::<Vec<u8>>());
         }
         assert!(attack.pipeline.live().streams <= limits::STREAMS_PER_CONNECTION);
@@ -214,11 +220,14 @@ fn giant_tables_stay_below_1_mib_a_connection() {
         for socket in 0..CONNECTIONS as u64 {
             let mut client = attack.connect(socket);
             // The client lets the server have 4 GB, and sends in the other direction as much.
-            client.send(attack, &frame(4, 0, 0, &[0, 1, 0xff, 0xff, 0xff, 0xff]));
+            client.send(
+                attack,
+                &frame(frame_type::SETTINGS, 0, 0, &[0, 1, 0xff, 0xff, 0xff, 0xff]),
+            );
             for id in 0..200_u32 {
                 let value = vec![b'a' + (id % 26) as u8; 14_000];
                 let block = [REQUEST, &literal("big", &value)].concat();
-                client.send(attack, &frame(1, 5, 2 * id + 1, &block));
+                client.send(attack, &frame(frame_type::HEADERS, 5, 2 * id + 1, &block));
             }
         }
     });

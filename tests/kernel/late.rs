@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use h2trace_core::event::{Direction, EndCause, OtherProtocol, ProtocolConfidence};
 use tracer_ebpf::counter::Counter;
+use tracer_ebpf::http2::frame_type;
 use tracer_tests::require;
 
 use super::{
@@ -85,7 +86,7 @@ fn a_direction_in_the_middle_of_long_data_finds_the_next_frame() {
     let opening = [headers(1, true), settings()].concat();
     let (mut capture, client, server) = attached_later("ipv4", &opening, before);
     let small: Vec<u8> = (0..4)
-        .flat_map(|_| frame(8, 0, 1, &[0, 0, 16, 0]))
+        .flat_map(|_| frame(frame_type::WINDOW_UPDATE, 0, 1, &[0, 0, 16, 0]))
         .collect();
     pass(&client, &server, &small);
     assert_eq!(
@@ -132,7 +133,7 @@ fn bytes_that_only_look_like_a_frame_are_given_up_as_desync() {
     let (mut capture, client, server) = attached_late("ipv4", &[]);
     // A PING header and payload, then text.
     let bytes = [
-        frame(6, 0, 0, &[1; 8]),
+        frame(frame_type::PING, 0, 0, &[1; 8]),
         b"this is no frame header at all".to_vec(),
     ]
     .concat();

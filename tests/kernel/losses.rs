@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use h2trace::kernel::Options;
 use h2trace_core::event::Direction;
 use tracer_ebpf::counter::Counter;
+use tracer_ebpf::http2::frame_type;
 use tracer_tests::require;
 
 use super::{
@@ -96,7 +97,7 @@ fn a_call_of_thousands_of_frames_is_walked_to_its_end() {
     let (client, server, opening) = begun("ipv4");
     // A long call in tiny frames is walked to its end.
     let many: Vec<u8> = (0..3_000)
-        .flat_map(|_| frame(8, 0, 0, &[0, 0, 0, 1]))
+        .flat_map(|_| frame(frame_type::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]))
         .collect();
     pass(&client, &server, &many);
     let sent = [opening, many].concat();

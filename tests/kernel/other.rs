@@ -8,11 +8,12 @@ use std::{
 use h2trace::kernel::{Filter, Options, Tracer};
 use h2trace_core::event::{Direction, OtherProtocol, ProtocolConfidence};
 use tracer_ebpf::counter::Counter;
+use tracer_ebpf::http2::frame_type;
 use tracer_tests::require;
 
 use super::{
     capture::{Capture, Tracing, assert_is, own},
-    io::{begun, pair, pass, receive, send, tcp_pair},
+    io::{begun, exchange, pair, pass, receive, send, tcp_pair},
     wire::{PREFACE, call, frame, headers, settings},
 };
 
@@ -24,7 +25,7 @@ fn other_protocols_are_named_once_and_never_copied() {
     for (first, protocol) in [
         (&hello[..], OtherProtocol::Tls),
         (&b"\x00\x00\x00\x17postgres"[..], OtherProtocol::Other),
-        (&b"SSH-2.0-OpenSSH_9"[..], OtherProtocol::Other),
+        (&b"SSH-2.0-OpenSSH_9\r\n"[..], OtherProtocol::Other),
         (&b"PRI * HTTP/1.0 not the preface"[..], OtherProtocol::Other),
     ] {
         let (client, server) = pair("ipv4");
@@ -77,6 +78,47 @@ fn http1_stays_http1() {
 }
 
 #[test]
+fn any_method_in_any_pieces_is_http1() {
+    require!(Tracing);
+    let mut capture = Capture::start();
+    for (pieces, copied) in [
+        (&[&b"PROPFIND /dav HTTP/1.1\r\n\r\n"[..]][..], 0),
+        (&[b"VERSION-CONTROL / HTTP/1.1\r\n\r\n"], 0),
+        (&[b"GET", b" / HTTP/1.1\r\n\r\n"], 1),
+        (&[b"G", b"E", b"T", b" /", b" HTTP/1.", b"1\r\n"], 5),
+        (&[b"P", b"OST / HTTP/1.1\r\n\r\n"], 1),
+        (&[b"PRI", b" * HTTP/1.1\r\n\r\n"], 1),
+    ] {
+        let (client, server) = pair("ipv4");
+        for piece in pieces {
+            pass(&client, &server, piece);
+        }
+        for (end, direction) in [(&client, Direction::Tx), (&server, Direction::Rx)] {
+            let told = (direction, OtherProtocol::Http1, pieces[copied].to_vec());
+            assert_eq!(capture.of(end).unrecognised, [told], "{pieces:?}");
+        }
+    }
+    // A request line over several buffers is one, too.
+    let (client, server) = pair("ipv4");
+    exchange(
+        &client,
+        &server,
+        ("writev_many", "readv"),
+        b"PROPFIND /dav HTTP/1.1\r\n\r\n",
+    );
+    for end in [&client, &server] {
+        assert_eq!(capture.of(end).unrecognised[0].1, OtherProtocol::Http1);
+    }
+    // Too short to tell, and then something else.
+    let (client, server) = pair("ipv4");
+    pass(&client, &server, b"GET");
+    assert!(capture.of(&client).unrecognised.is_empty());
+    pass(&client, &server, b" / SIP/2.0\r\n");
+    assert_eq!(capture.of(&client).unrecognised[0].1, OtherProtocol::Other);
+    capture.assert_no_loss(&[]);
+}
+
+#[test]
 fn an_upgrade_to_h2c_is_followed() {
     require!(Tracing);
     let mut capture = Capture::start();
@@ -90,7 +132,7 @@ fn an_upgrade_to_h2c_is_followed() {
     let preface = [
         PREFACE.to_vec(),
         settings(),
-        frame(4, 1, 0, &[]),
+        frame(frame_type::SETTINGS, 1, 0, &[]),
         call(3, 70),
     ]
     .concat();

@@ -4,6 +4,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use h2trace_core::event::{Address, Direction, Opened, ProtocolConfidence};
+use tracer_ebpf::http2::frame_type;
 use tracer_tests::require;
 
 use super::{
@@ -20,13 +21,13 @@ fn request(large: u32) -> Vec<u8> {
     [
         PREFACE.to_vec(),
         settings(),
-        frame(4, 1, 0, &[]),
+        frame(frame_type::SETTINGS, 1, 0, &[]),
         call(1, 10),
         call(3, 11),
         call(5, 12),
         call(7, 3_000),
-        frame(6, 0, 0, &[7; 8]),
-        frame(8, 0, 0, &[0, 0, 1, 0]),
+        frame(frame_type::PING, 0, 0, &[7; 8]),
+        frame(frame_type::WINDOW_UPDATE, 0, 0, &[0, 0, 1, 0]),
         headers(9, false),
         // Two messages in one frame, one over two frames, a prefix over two frames, padding.
         data(9, false, &[message(100), message(200)].concat()),
@@ -35,12 +36,12 @@ fn request(large: u32) -> Vec<u8> {
         data(9, false, &message(77)[..3]),
         frame(0xbb, 0xff, 0, &[1; 30]),
         data(9, false, &message(77)[3..]),
-        frame(0, 8, 9, &padded),
+        frame(frame_type::DATA, 8, 9, &padded),
         data(9, true, &[]),
-        frame(3, 0, 9, &[0, 0, 0, 8]),
+        frame(frame_type::RST_STREAM, 0, 9, &[0, 0, 0, 8]),
         headers(11, false),
         split(11, true, &message(large)),
-        frame(7, 0, 0, &[0; 8]),
+        frame(frame_type::GOAWAY, 0, 0, &[0; 8]),
     ]
     .concat()
 }

@@ -1,35 +1,43 @@
 //! Hand-built HTTP/2 bytes, and where a trace of them may have holes.
 
-/// RFC 9113 section 3.4.
-pub(crate) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use tracer_ebpf::http2::{
+    DEFAULT_MAX_FRAME_SIZE, Head,
+    flag::{END_HEADERS, END_STREAM, PADDED},
+    frame_type::{DATA, HEADERS, SETTINGS},
+};
+
+pub(crate) use tracer_ebpf::http2::PREFACE;
+
 /// Payloads of DATA frames up to this are copied whole.
 pub(crate) const COPIED_WHOLE: usize = tracer_ebpf::event::DATA_COPY_WHOLE_MAX as usize;
 
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).expect("a frame's length");
-    let mut bytes = len.to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
+    let mut bytes = Head::new(len, kind, flags, stream).to_bytes().to_vec();
     bytes.extend(payload);
     bytes
 }
 
 /// SETTINGS without parameters.
 pub(crate) fn settings() -> Vec<u8> {
-    frame(4, 0, 0, &[])
+    frame(SETTINGS, 0, 0, &[])
 }
 
 pub(crate) fn headers(stream: u32, end_stream: bool) -> Vec<u8> {
     frame(
-        1,
-        4 | u8::from(end_stream),
+        HEADERS,
+        END_HEADERS | end(end_stream),
         stream,
         &[0x82, 0x86, 0x84, 0x41, 0x01, b'x'],
     )
 }
 
+fn end(end_stream: bool) -> u8 {
+    if end_stream { END_STREAM } else { 0 }
+}
+
 pub(crate) fn data(stream: u32, end_stream: bool, payload: &[u8]) -> Vec<u8> {
-    frame(0, u8::from(end_stream), stream, payload)
+    frame(DATA, end(end_stream), stream, payload)
 }
 
 /// A gRPC message of `len` bytes with its prefix.
@@ -49,7 +57,7 @@ pub(crate) fn call(stream: u32, len: u32) -> Vec<u8> {
 /// DATA frames of at most 16,384 bytes.
 pub(crate) fn split(stream: u32, end_stream: bool, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut chunks = body.chunks(16_384).peekable();
+    let mut chunks = body.chunks(DEFAULT_MAX_FRAME_SIZE as usize).peekable();
     while let Some(chunk) = chunks.next() {
         bytes.extend(data(stream, end_stream && chunks.peek().is_none(), chunk));
     }
@@ -64,14 +72,13 @@ pub(crate) fn must_copy(bytes: &[u8], preface: bool) -> Vec<bool> {
     let mut left_of: std::collections::HashMap<u32, (Vec<u8>, usize)> =
         std::collections::HashMap::new();
     while at + 9 <= bytes.len() {
-        let len = u32::from_be_bytes([0, bytes[at], bytes[at + 1], bytes[at + 2]]) as usize;
-        let (kind, flags) = (bytes[at + 3], bytes[at + 4]);
-        let stream = u32::from_be_bytes(bytes[at + 5..at + 9].try_into().expect("four bytes"));
+        let head = Head::parse(bytes[at..at + 9].try_into().expect("nine bytes"));
+        let (len, stream) = (head.len as usize, head.stream());
         let start = at + 9;
         let end = (start + len).min(bytes.len());
-        if kind == 0 {
+        if head.frame_type == DATA {
             let (mut first, mut last) = (start, end);
-            if flags & 8 != 0 {
+            if head.flags & PADDED != 0 {
                 last = end - usize::from(bytes[start]);
                 first += 1;
             }

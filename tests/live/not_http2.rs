@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use tracer_ebpf::http2::PREFACE;
 use tracer_tests::process::Process;
 use tracer_tests::skip::{Privileges, Program};
 use tracer_tests::trace::Trace;
@@ -29,7 +30,7 @@ fn answer(listener: &TcpListener, answer: &[u8]) {
     let n = connection
         .read(&mut asked)
         .expect("the client says nothing");
-    assert!(asked[..n].starts_with(b"PRI * HTTP/2.0"), "no preface");
+    assert!(asked[..n].starts_with(PREFACE), "no preface");
     connection.write_all(answer).expect("cannot answer");
     connection
         .shutdown(std::net::Shutdown::Write)

@@ -7,12 +7,12 @@ use aya_log_ebpf::debug;
 use tracer_ebpf::{
     counter::Counter,
     event::{cause, class, confidence, direction, family::UNIX, unseen},
+    instruction::{atomic_add, exchange},
 };
 
 use crate::{
     admission, count, filter,
     frame_walk::{self, scratch},
-    instruction::{atomic_add, exchange},
     kernel_struct::{field, inode},
     maps::{SOCKETS, config},
     recognise::{Recognised, recognise},
@@ -362,14 +362,13 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, way: usize, located: bool) {
         if s.multi != 0 {
             socket.multi = 1;
         }
-        if s.walk.mode == mode::START || s.walk.mode == mode::SEEK {
+        if matches!(s.walk.mode, mode::START | mode::SEEK | mode::PREFACE) {
             let found = recognise(s, socket);
             announce(s, socket);
             match found {
                 Recognised::Frames => {}
                 Recognised::Nothing => {
                     s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
-                    s.walk.mode = mode::SEEK;
                     if socket.verdict == verdict::HTTP2 {
                         count::add(Counter::BytesSeen, s.returned as u64);
                     }

@@ -9,15 +9,25 @@ use core::{ffi::c_void, mem::offset_of};
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
 
-use tracer_ebpf::event::{DATA_COPY_WHOLE_MAX, FRAME_COPY_MAX, class, confidence};
+use tracer_ebpf::{
+    event::{DATA_COPY_WHOLE_MAX, FRAME_COPY_MAX, class, confidence},
+    http2::{
+        DEFAULT_MAX_FRAME_SIZE, Head, Opening, PREFACE,
+        flag::{END_STREAM, PADDED},
+        frame_type,
+    },
+    instruction::{bound, mask_below},
+};
 
 use crate::{
-    instruction::{bound, mask_below},
     maps::{MESSAGES, SCRATCH, config},
     record,
     state::{CHUNK, Message, MessageKey, POSITION_MASK, Scratch, Walk, mode, trusted},
     user_memory,
 };
+
+/// Length of a frame header.
+const HEAD: u32 = Head::LEN as u32;
 
 /// Steps of one call at most. A call of 64 KiB in 9-byte frames takes 15,000.
 const STEPS: u32 = 65_536;
@@ -32,47 +42,16 @@ const PLAUSIBLE: u8 = 3;
 /// maximum, unknown types).
 const BELIEVED: u8 = 24;
 
-/// Default SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 6.5.2).
-const MAX_FRAME_SIZE: u32 = 16_384;
-
-/// RFC 9113 section 3.4.
-pub(crate) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// It, long enough for a masked index.
-static PADDED_PREFACE: [u8; 32] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\0\0\0\0\0";
-
-/// Frame types of RFC 9113 section 6, RFC 7838 (ALTSVC), RFC 8336 (ORIGIN), RFC 9218.
-pub(crate) mod frame_type {
-    /// DATA.
-    pub(crate) const DATA: u8 = 0x0;
-    /// HEADERS.
-    pub(crate) const HEADERS: u8 = 0x1;
-    /// PRIORITY.
-    pub(crate) const PRIORITY: u8 = 0x2;
-    /// RST_STREAM.
-    pub(crate) const RST_STREAM: u8 = 0x3;
-    /// SETTINGS.
-    pub(crate) const SETTINGS: u8 = 0x4;
-    /// PUSH_PROMISE.
-    pub(crate) const PUSH_PROMISE: u8 = 0x5;
-    /// PING.
-    pub(crate) const PING: u8 = 0x6;
-    /// GOAWAY.
-    pub(crate) const GOAWAY: u8 = 0x7;
-    /// WINDOW_UPDATE.
-    pub(crate) const WINDOW_UPDATE: u8 = 0x8;
-    /// CONTINUATION.
-    pub(crate) const CONTINUATION: u8 = 0x9;
-    /// ALTSVC.
-    pub(crate) const ALTSVC: u8 = 0xa;
-    /// ORIGIN.
-    pub(crate) const ORIGIN: u8 = 0xc;
-    /// PRIORITY_UPDATE.
-    pub(crate) const PRIORITY_UPDATE: u8 = 0x10;
-}
-
-const END_STREAM: u8 = 0x1;
-const PADDED: u8 = 0x8;
+/// [`PREFACE`], long enough for a masked index.
+pub(crate) static PADDED_PREFACE: [u8; 32] = {
+    let mut padded = [0; 32];
+    let mut i = 0;
+    while i < PREFACE.len() {
+        padded[i] = PREFACE[i];
+        i += 1;
+    }
+    padded
+};
 
 /// The scratch space of this CPU.
 #[inline(always)]
@@ -162,42 +141,40 @@ fn gather(s: &mut Scratch, at: u64, field: usize, have: u32, n: u32) -> bool {
 #[inline(always)]
 fn header(s: &mut Scratch, available: u32) -> bool {
     let have = s.walk.partial_len as u32;
-    let n = least(9 - least(have, 9), available);
+    let n = least(HEAD - least(have, HEAD), available);
     let Some(at) = record::copy(s, n) else {
         return false;
     };
     if !gather(s, at, offset_of!(Walk, partial), have, n) {
         return false;
     }
-    if have + n < 9 {
+    if have + n < HEAD {
         s.walk.partial_len = (have + n) as u8;
         return true;
     }
     s.walk.partial_len = 0;
-    let [l2, l1, l0, frame_type, flags, s3, s2, s1, s0] = s.walk.partial;
-    let len = (l2 as u32) << 16 | (l1 as u32) << 8 | l0 as u32;
-    let stream = (s3 as u32) << 24 | (s2 as u32) << 16 | (s1 as u32) << 8 | s0 as u32;
-    if !believe(s, len, frame_type, flags, stream) {
+    let head = Head::parse(s.walk.partial);
+    if !believe(s, &head) {
         record::take_back(s, n);
         return false;
     }
     let walk = &mut s.walk;
-    walk.frame_type = frame_type;
-    walk.flags = flags;
-    walk.stream = stream & 0x7fff_ffff;
-    walk.left = len;
-    if frame_type == frame_type::DATA {
-        begin_data(s, len);
+    walk.frame_type = head.frame_type;
+    walk.flags = head.flags;
+    walk.stream = head.stream();
+    walk.left = head.len;
+    if head.frame_type == frame_type::DATA {
+        begin_data(s, head.len);
     } else {
         walk.mode = mode::PAYLOAD;
-        walk.copy_left = least(len, FRAME_COPY_MAX);
-        let ends = frame_type == frame_type::RST_STREAM
-            || (frame_type == frame_type::HEADERS && flags & END_STREAM != 0);
+        walk.copy_left = least(head.len, FRAME_COPY_MAX);
+        let ends = head.frame_type == frame_type::RST_STREAM
+            || (head.frame_type == frame_type::HEADERS && head.flags & END_STREAM != 0);
         if ends && walk.tracked != 0 {
             forget_message(s);
         }
     }
-    if len == 0 {
+    if head.len == 0 {
         end_frame(s);
     }
     true
@@ -205,13 +182,10 @@ fn header(s: &mut Scratch, available: u32) -> bool {
 
 /// Is this header believed? Sets the reason when not.
 #[inline(always)]
-fn believe(s: &mut Scratch, len: u32, frame_type: u8, flags: u8, stream: u32) -> bool {
+fn believe(s: &mut Scratch, head: &Head) -> bool {
     if s.walk.first != 0 {
         s.walk.first = 0;
-        if frame_type != frame_type::SETTINGS
-            || flags & 1 != 0
-            || !plausible(len, frame_type, flags, stream)
-        {
+        if !head.begins_connection() {
             s.class = class::OTHER;
             return false;
         }
@@ -222,7 +196,7 @@ fn believe(s: &mut Scratch, len: u32, frame_type: u8, flags: u8, stream: u32) ->
     {
         return true;
     }
-    if !plausible(len, frame_type, flags, stream) {
+    if !head.is_plausible(DEFAULT_MAX_FRAME_SIZE) {
         s.desync = 1;
         return false;
     }
@@ -237,76 +211,6 @@ fn believe(s: &mut Scratch, len: u32, frame_type: u8, flags: u8, stream: u32) ->
     }
     true
 }
-
-/// Could this be a frame header, as strictly as RFC 9113 section 6 allows without knowing the
-/// settings? 1 in some 10^8 random nine bytes passes.
-#[inline(always)]
-pub(crate) fn plausible(len: u32, frame_type: u8, flags: u8, stream: u32) -> bool {
-    if stream & 0x8000_0000 != 0 || len > MAX_FRAME_SIZE {
-        return false;
-    }
-    let index = bound::<31>(frame_type as u64);
-    // SAFETY: the table has 32 entries.
-    let rule = unsafe { &*RULES.as_ptr().add(index as usize) };
-    let place = if stream == 0 {
-        ON_CONNECTION
-    } else {
-        ON_STREAM
-    };
-    if frame_type > 31 || rule.places & place == 0 || flags & !rule.flags != 0 {
-        return false;
-    }
-    if len < rule.least as u32 || len > rule.most as u32 {
-        return false;
-    }
-    frame_type != frame_type::SETTINGS || (len % 6 == 0 && (flags & 1 == 0 || len == 0))
-}
-
-/// What a frame of one type may look like.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Rule {
-    /// Flags that the type defines.
-    flags: u8,
-    /// Where it may stand; 0: the type is unknown.
-    places: u8,
-    /// Smallest payload.
-    least: u16,
-    /// Largest payload.
-    most: u16,
-}
-
-const ON_STREAM: u8 = 1;
-const ON_CONNECTION: u8 = 2;
-
-/// By frame type. A table, because the verifier would follow each arm of a `match` on its own.
-static RULES: [Rule; 32] = {
-    const MAX: u16 = MAX_FRAME_SIZE as u16;
-    const BOTH: u8 = ON_STREAM | ON_CONNECTION;
-    const fn rule(flags: u8, places: u8, least: u16, most: u16) -> Rule {
-        Rule {
-            flags,
-            places,
-            least,
-            most,
-        }
-    }
-    let mut rules = [rule(0, 0, 0, 0); 32];
-    rules[frame_type::DATA as usize] = rule(0x09, ON_STREAM, 0, MAX);
-    rules[frame_type::HEADERS as usize] = rule(0x2d, ON_STREAM, 1, MAX);
-    rules[frame_type::PRIORITY as usize] = rule(0, ON_STREAM, 5, 5);
-    rules[frame_type::RST_STREAM as usize] = rule(0, ON_STREAM, 4, 4);
-    rules[frame_type::SETTINGS as usize] = rule(0x01, ON_CONNECTION, 0, 6 * 64);
-    rules[frame_type::PUSH_PROMISE as usize] = rule(0x0c, ON_STREAM, 5, MAX);
-    rules[frame_type::PING as usize] = rule(0x01, ON_CONNECTION, 8, 8);
-    rules[frame_type::GOAWAY as usize] = rule(0, ON_CONNECTION, 8, MAX);
-    rules[frame_type::WINDOW_UPDATE as usize] = rule(0, BOTH, 4, 4);
-    rules[frame_type::CONTINUATION as usize] = rule(0x04, ON_STREAM, 0, MAX);
-    rules[frame_type::ALTSVC as usize] = rule(0, BOTH, 2, MAX);
-    rules[frame_type::ORIGIN as usize] = rule(0, BOTH, 2, MAX);
-    rules[frame_type::PRIORITY_UPDATE as usize] = rule(0, ON_CONNECTION, 4, 1_024);
-    rules
-};
 
 #[inline(always)]
 fn payload(s: &mut Scratch, available: u32) -> bool {
@@ -582,4 +486,5 @@ pub(crate) fn lose(walk: &mut Walk) {
     walk.partial_len = 0;
     walk.first = 0;
     walk.left = 0;
+    walk.opening = Opening::NEW;
 }

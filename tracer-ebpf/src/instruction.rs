@@ -1,9 +1,13 @@
 //! Single instructions that the compiler does not give: bounds that the verifier sees, atomics.
+//!
+//! The walker runs on the host too, in tests, where plain Rust says the same.
 
 /// `value & MASK`, in an instruction that the compiler cannot remove because it "knows" the value is
 /// smaller: the verifier does not know.
+#[cfg(target_arch = "bpf")]
 #[inline(always)]
-pub(crate) fn bound<const MASK: u64>(mut value: u64) -> u64 {
+#[must_use]
+pub fn bound<const MASK: u64>(mut value: u64) -> u64 {
     // SAFETY: one arithmetic instruction on a register.
     unsafe {
         core::arch::asm!("{value} &= {mask}", value = inout(reg) value, mask = const MASK, options(pure, nomem, nostack));
@@ -11,10 +15,20 @@ pub(crate) fn bound<const MASK: u64>(mut value: u64) -> u64 {
     value
 }
 
+/// `value & MASK`.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+#[must_use]
+pub const fn bound<const MASK: u64>(value: u64) -> u64 {
+    value & MASK
+}
+
 /// All ones when `a < b`, else 0, without a branch: the verifier follows both ways of each branch.
 /// Both are below 2^63.
+#[cfg(target_arch = "bpf")]
 #[inline(always)]
-pub(crate) fn mask_below(a: u64, b: u64) -> u64 {
+#[must_use]
+pub fn mask_below(a: u64, b: u64) -> u64 {
     let mut difference = a.wrapping_sub(b);
     // SAFETY: one arithmetic instruction on a register.
     unsafe {
@@ -23,12 +37,21 @@ pub(crate) fn mask_below(a: u64, b: u64) -> u64 {
     difference
 }
 
+/// All ones when `a < b`, else 0. Both are below 2^63.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+#[must_use]
+pub const fn mask_below(a: u64, b: u64) -> u64 {
+    if a < b { u64::MAX } else { 0 }
+}
+
 /// Stores `value` and returns what stood there, as one atomic operation.
 ///
 /// # Safety
 /// `word` points to an aligned word of a map's value. (Rust's BPF target has no atomic exchange yet.)
+#[cfg(target_arch = "bpf")]
 #[inline(always)]
-pub(crate) unsafe fn exchange(word: *mut u64, mut value: u64) -> u64 {
+pub unsafe fn exchange(word: *mut u64, mut value: u64) -> u64 {
     // SAFETY: as the caller promises.
     unsafe {
         core::arch::asm!("{value} = xchg_64({word} + 0, {value})", word = in(reg) word, value = inout(reg) value, options(nostack));
@@ -40,8 +63,9 @@ pub(crate) unsafe fn exchange(word: *mut u64, mut value: u64) -> u64 {
 ///
 /// # Safety
 /// As [`exchange`].
+#[cfg(target_arch = "bpf")]
 #[inline(always)]
-pub(crate) unsafe fn atomic_add(word: *mut u64, value: u64) {
+pub unsafe fn atomic_add(word: *mut u64, value: u64) {
     // SAFETY: as the caller promises.
     unsafe {
         core::arch::asm!("lock *(u64 *)({word} + 0) += {value}", word = in(reg) word, value = in(reg) value, options(nostack));

@@ -1,11 +1,24 @@
-//! The contract between the kernel programs and user space: ring-buffer records, read-only
-//! configuration, loss counters.
+//! What the kernel programs and user space share: ring-buffer records, read-only configuration, loss counters,
+//! and the facts of HTTP/2.
 //!
-//! Builds for the host (user space depends on it) and for `bpfel-unknown-none`. Everything here is
+//! Builds for the host (user space depends on it) and for `bpfel-unknown-none`. Records and configuration are
 //! `#[repr(C)]` plain data with no padding that is not named, little endian on every supported
-//! target, and its sizes are asserted.
+//! target, and their sizes are asserted.
 #![no_std]
+#![cfg_attr(
+    target_arch = "bpf",
+    feature(asm_experimental_arch),
+    expect(
+        unstable_features,
+        reason = "inline assembly for BPF is not stable yet"
+    )
+)]
+
+#[cfg(test)]
+extern crate std;
 
 pub mod config;
 pub mod counter;
 pub mod event;
+pub mod http2;
+pub mod instruction;

@@ -9,14 +9,6 @@
 //! ```
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg_attr(target_arch = "bpf", no_main)]
-#![cfg_attr(
-    target_arch = "bpf",
-    feature(asm_experimental_arch),
-    expect(
-        unstable_features,
-        reason = "inline assembly for BPF is not stable yet"
-    )
-)]
 
 #[cfg(target_arch = "bpf")]
 mod admission;
@@ -28,8 +20,6 @@ mod count;
 mod filter;
 #[cfg(target_arch = "bpf")]
 mod frame_walk;
-#[cfg(target_arch = "bpf")]
-mod instruction;
 #[cfg(target_arch = "bpf")]
 mod kernel_struct;
 #[cfg(target_arch = "bpf")]

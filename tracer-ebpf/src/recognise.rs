@@ -2,11 +2,14 @@
 //! not known.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use tracer_ebpf::event::{class, direction, family::UNIX};
+use tracer_ebpf::{
+    event::{class, direction, family::UNIX},
+    http2::{DEFAULT_MAX_FRAME_SIZE, Head, Opening, PREFACE, Protocol},
+    instruction::{bound, mask_below},
+};
 
 use crate::{
-    frame_walk::{PREFACE, frame_type, plausible},
-    instruction::{bound, mask_below},
+    frame_walk::PADDED_PREFACE,
     record, search,
     state::{Scratch, Socket, mode, told, trusted, verdict},
 };
@@ -45,91 +48,141 @@ fn peek(s: &mut Scratch) -> u32 {
     if result == 0 { n as u32 } else { 0 }
 }
 
-/// True when all of the first `n` bytes, 24 at most, are the preface's.
+/// Length of [`PREFACE`].
+const PREFACE_LEN: u32 = PREFACE.len() as u32;
+
+/// What a direction speaks that began with so many bytes of the preface and went on otherwise.
+static AFTER_PREFACE: [Opening; 32] = {
+    let mut openings = [Opening::NEW; 32];
+    let mut i = 1;
+    while i < openings.len() {
+        let matched = if i < PREFACE.len() { i } else { PREFACE.len() };
+        openings[i] = Opening::of(PREFACE.split_at(matched).0);
+        i += 1;
+    }
+    openings
+};
+
+/// True when all of the first `n` bytes are the preface's behind its first `matched` ones, as far as it goes.
 #[inline(never)]
-fn begins_preface(s: &Scratch, n: u32) -> bool {
+fn is_preface(s: &Scratch, n: u32, matched: u32) -> bool {
     let mut different = 0;
     let mut i = 0;
-    while i < 24 {
-        different |= (s.peek[i] ^ PREFACE[i]) & mask_below(i as u64, n as u64) as u8;
+    while i < PREFACE_LEN as u64 {
+        let want = bound::<31>(matched as u64 + i);
+        // SAFETY: within the padded preface.
+        let want = unsafe { *PADDED_PREFACE.as_ptr().add(want as usize) };
+        let compared = mask_below(i, n as u64) & mask_below(matched as u64 + i, PREFACE_LEN as u64);
+        different |= (s.peek[i as usize] ^ want) & compared as u8;
         i += 1;
     }
     different == 0
 }
 
-#[inline(never)]
-fn class_of(s: &Scratch, n: u32) -> u8 {
-    let [b0, b1, b2, b3, ..] = s.peek;
-    if n >= 3 && b0 >= 0x14 && b0 <= 0x17 && b1 == 3 && b2 <= 4 {
-        return class::TLS;
+/// What the call speaks, when it is no HTTP/2: one of [`class`], or 0 while that is not certain.
+#[inline(always)]
+fn class_of(s: &Scratch) -> u8 {
+    match s.walk.opening.protocol() {
+        Some(Protocol::Http1Request | Protocol::Http1Response) => class::HTTP1,
+        Some(Protocol::Tls) => class::TLS,
+        Some(Protocol::Other) => class::OTHER,
+        None => 0,
     }
-    if n == 1 && b0 == 0x16 {
-        return class::TLS;
-    }
-    if n >= 4 {
-        let text = u32::from_be_bytes([b0, b1, b2, b3]);
-        let methods = [
-            *b"GET ", *b"POST", *b"PUT ", *b"HEAD", *b"DELE", *b"OPTI", *b"PATC", *b"CONN",
-            *b"TRAC", *b"HTTP",
-        ];
-        let mut i = 0;
-        while i < methods.len() {
-            if text == u32::from_be_bytes(methods[i]) {
-                return class::HTTP1;
-            }
-            i += 1;
-        }
-    }
-    class::OTHER
 }
 
 #[inline(always)]
 fn other(s: &mut Scratch, class: u8) -> Recognised {
     s.class = class;
+    s.walk.opening = Opening::NEW;
     Recognised::Other
 }
 
+/// Nothing was recognised in a call of unknown place.
 #[inline(always)]
-fn to_preface(s: &mut Scratch) -> Recognised {
-    s.walk.mode = mode::PREFACE;
-    s.walk.left = 24;
-    Recognised::Frames
+fn nothing(s: &mut Scratch) -> Recognised {
+    s.walk.mode = mode::SEEK;
+    s.walk.opening = Opening::NEW;
+    Recognised::Nothing
 }
 
-/// At the first byte of a call, mode START or SEEK. `socket` is the call's.
+/// At the first byte of a call, mode START, SEEK or PREFACE. `socket` is the call's.
 #[inline(never)]
 pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
     let n = peek(s);
     if n == 0 {
-        return Recognised::Nothing;
+        return nothing(s);
+    }
+    if s.walk.mode == mode::PREFACE {
+        let matched = PREFACE_LEN.wrapping_sub(s.walk.left);
+        if is_preface(s, n, matched) {
+            return Recognised::Frames;
+        }
+        let at = bound::<31>(matched as u64);
+        s.walk.mode = mode::START;
+        // SAFETY: the table has 32 entries.
+        s.walk.opening = unsafe { *AFTER_PREFACE.as_ptr().add(at as usize) };
     }
     let starting = s.walk.mode == mode::START;
+    if s.walk.opening.is_new() {
+        let told = http2(s, socket, n, starting);
+        if !matches!(told, Recognised::Other) {
+            return told;
+        }
+    }
+    let whole = search::read_opening() != 0;
+    let class = class_of(s);
+    if class == class::TLS || class == class::HTTP1 {
+        return other(s, class);
+    }
+    if starting {
+        let gone_by = s.walk.offset + s.remaining as u64;
+        if class == class::OTHER || gone_by > Opening::LINE_MAX as u64 {
+            return other(s, class::OTHER);
+        }
+        return if whole {
+            Recognised::Nothing
+        } else {
+            nothing(s)
+        };
+    }
+    socket.calls += 1;
+    if socket.calls >= CALLS_MAX {
+        other(s, class::OTHER)
+    } else {
+        nothing(s)
+    }
+}
+
+/// Is it HTTP/2, or does it become it? Other when it looks like neither.
+#[inline(always)]
+fn http2(s: &mut Scratch, socket: &mut Socket, n: u32, starting: bool) -> Recognised {
     // Without sequence numbers (AF_UNIX), the first call that was ever seen may begin the connection.
     let first_call = socket.placed == 0 && s.walk.offset == 0 && socket.told & told::OPEN == 0;
-    if begins_preface(s, n) && (n >= 3 || starting || first_call) {
+    if is_preface(s, n, 0) && (n >= 3 || starting || first_call) {
         if first_call {
             socket.from_start = 1;
             socket.walks[0].mode = mode::START;
             socket.walks[1].mode = mode::START;
         }
-        return to_preface(s);
+        s.walk.mode = mode::PREFACE;
+        s.walk.left = PREFACE_LEN;
+        return Recognised::Frames;
     }
     if socket.verdict == verdict::HTTP1 {
         return upgrade(s, socket, n);
     }
-    let [l2, l1, l0, kind, flags, s3, s2, s1, s0, ..] = s.peek;
-    let len = (l2 as u32) << 16 | (l1 as u32) << 8 | l0 as u32;
-    let stream = u32::from_be_bytes([s3, s2, s1, s0]);
-    let is_frame = n >= 9 && plausible(len, kind, flags, stream);
-    let is_first = is_frame && kind == frame_type::SETTINGS && flags & 1 == 0;
+    let [h0, h1, h2, h3, h4, h5, h6, h7, h8, ..] = s.peek;
+    let head = Head::parse([h0, h1, h2, h3, h4, h5, h6, h7, h8]);
+    let is_frame = n >= Head::LEN as u32 && head.is_plausible(DEFAULT_MAX_FRAME_SIZE);
+    let is_first = is_frame && head.begins_connection();
     if starting {
-        if is_first || (n < 9 && l2 == 0) {
+        if is_first || (n < Head::LEN as u32 && h0 == 0) {
             s.walk.mode = mode::HEADER;
             s.walk.first = 1;
             s.walk.trusted = trusted::FROM_START;
             return Recognised::Frames;
         }
-        return other(s, class_of(s, n));
+        return Recognised::Other;
     }
     if is_frame {
         s.walk.mode = mode::HEADER;
@@ -148,7 +201,7 @@ pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
         // HTTP/2 for certain, but its place in this direction was lost or never known.
         search::frame(s);
         if s.found == u32::MAX {
-            return Recognised::Nothing;
+            return nothing(s);
         }
         s.walk.mode = mode::SKIP;
         s.walk.left = s.found;
@@ -156,16 +209,7 @@ pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
         s.walk.trusted = trusted::NO;
         return Recognised::Frames;
     }
-    let class = class_of(s, n);
-    if class != class::OTHER {
-        return other(s, class);
-    }
-    socket.calls += 1;
-    if socket.calls >= CALLS_MAX {
-        other(s, class::OTHER)
-    } else {
-        Recognised::Nothing
-    }
+    Recognised::Other
 }
 
 /// HTTP/1: does it become HTTP/2 here (RFC 7540 section 3.2)?
@@ -202,5 +246,5 @@ fn upgrade(s: &mut Scratch, socket: &mut Socket, n: u32) -> Recognised {
     if socket.calls >= HTTP1_CALLS_MAX {
         socket.verdict = verdict::OTHER;
     }
-    Recognised::Nothing
+    nothing(s)
 }

@@ -20,11 +20,11 @@ use tracer_ebpf::{
         family::{INET, UNIX},
         kind,
     },
+    instruction::bound,
 };
 
 use crate::{
     count,
-    instruction::bound,
     kernel_struct::{field, netns},
     maps::{EVENTS, config},
     state::{CHUNK, LENGTH_MASK, POSITION_MASK, Scratch, Socket, Walk, mode, segment},

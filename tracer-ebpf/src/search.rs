@@ -1,15 +1,15 @@
-//! Searches through the beginning of a call: for the end of an HTTP/1 head, for a frame.
+//! Searches through the beginning of a call: for what it speaks, for the end of an HTTP/1 head, for a frame.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 
-use crate::{
-    frame_walk::{plausible, scratch},
+use tracer_ebpf::{
+    http2::{DEFAULT_MAX_FRAME_SIZE, Head, Opening},
     instruction::bound,
-    state::Scratch,
-    user_memory,
 };
+
+use crate::{frame_walk::scratch, state::Scratch, user_memory};
 
 /// Bytes of `101 Switching Protocols` that are searched for the head's end.
 const HEAD_MAX: u32 = 1_024;
@@ -17,6 +17,76 @@ const HEAD_MAX: u32 = 1_024;
 /// Bytes that are searched for a frame: one frame of the default maximum size, so that a call in the
 /// middle of long DATA frames shows the next header.
 const FRAME_MAX: u32 = 16_383;
+
+/// Bytes that are read at once for what the call speaks.
+const PIECE: u64 = 255;
+
+/// Steps of [`opening`]: a byte or a buffer each.
+const OPENING_STEPS: u32 = 2 * Opening::LINE_MAX as u32;
+
+/// Reads on in [`Walk::opening`](crate::state::Walk::opening), over all buffers of the call, until it is decided or
+/// nothing is left. True when nothing is left. A function of its own for the verifier, as
+/// [`walk_call`](crate::frame_walk::walk_call) is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn read_opening() -> u64 {
+    let Some(s) = scratch() else { return 0 };
+    let at = (s.chunk, s.chunk_len, s.iovec, s.iovecs, s.remaining);
+    s.searched = 0;
+    s.found = 0;
+    // SAFETY: the callback uses the scratch space alone.
+    unsafe {
+        bpf_loop(
+            OPENING_STEPS,
+            opening_step as *mut c_void,
+            core::ptr::null_mut(),
+            0,
+        );
+    }
+    let Some(s) = scratch() else { return 0 };
+    let left = s.remaining;
+    (s.chunk, s.chunk_len, s.iovec, s.iovecs, s.remaining) = at;
+    (left == 0) as u64
+}
+
+/// Byte [`Scratch::found`] of the [`Scratch::searched`] ones that were read, or the next piece.
+extern "C" fn opening_step(_index: u64, _context: *mut c_void) -> i64 {
+    let Some(s) = scratch() else { return 1 };
+    if s.found < s.searched {
+        let at = bound::<PIECE>(s.found as u64);
+        // SAFETY: within `out`.
+        let byte = unsafe { *s.out.as_ptr().add(at as usize) };
+        s.found += 1;
+        s.walk.opening = s.walk.opening.next(byte);
+        return s.walk.opening.protocol().is_some() as i64;
+    }
+    if s.remaining == 0 {
+        return 1;
+    }
+    if s.chunk_len == 0 {
+        return !user_memory::next_chunk(s) as i64;
+    }
+    let mut n = PIECE;
+    if s.chunk_len < n {
+        n = s.chunk_len;
+    }
+    if (s.remaining as u64) < n {
+        n = s.remaining as u64;
+    }
+    let n = bound::<PIECE>(n);
+    // SAFETY: `out` is larger.
+    let result =
+        unsafe { bpf_probe_read_user(s.out.as_mut_ptr().cast(), n as u32, s.chunk as *const _) };
+    if result != 0 {
+        return 1;
+    }
+    s.found = 0;
+    s.searched = n as u32;
+    s.chunk += n;
+    s.chunk_len -= n;
+    s.remaining -= n as u32;
+    0
+}
 
 /// Looks for `\r\n\r\n` and `h2c` at the beginning of the call.
 #[inline(always)]
@@ -61,7 +131,7 @@ extern "C" fn head_step(index: u64, _context: *mut c_void) -> i64 {
 }
 
 /// Looks for two frame headers, the second where the first one's length says: `found` is the offset of
-/// the first, or `u32::MAX`. Stricter than [`plausible`]: on the connection, or on a stream that a
+/// the first, or `u32::MAX`. Stricter than [`Head::is_plausible`]: on the connection, or on a stream that a
 /// client opened, because numbers in binary payload make plausible headers now and then.
 #[inline(always)]
 pub(crate) fn frame(s: &mut Scratch) {
@@ -91,12 +161,10 @@ pub(crate) fn frame(s: &mut Scratch) {
 /// The length of the frame whose header this is; None when it is not one.
 #[inline(always)]
 fn frame_len(header: [u8; 9]) -> Option<u32> {
-    let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = header;
-    let len = (l2 as u32) << 16 | (l1 as u32) << 8 | l0 as u32;
-    let stream = u32::from_be_bytes([s3, s2, s1, s0]);
-    let opened_by_client = stream & 1 == 1 || stream == 0;
-    if opened_by_client && plausible(len, kind, flags, stream) {
-        Some(len)
+    let head = Head::parse(header);
+    let opened_by_client = head.stream() & 1 == 1 || head.stream() == 0;
+    if opened_by_client && head.is_plausible(DEFAULT_MAX_FRAME_SIZE) {
+        Some(head.len)
     } else {
         None
     }

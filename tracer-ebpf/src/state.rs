@@ -1,6 +1,6 @@
 //! What the kernel programs remember: of a socket, of a direction, of a message, of the call at hand.
 
-use tracer_ebpf::event::RECORD_MAX;
+use tracer_ebpf::{event::RECORD_MAX, http2::Opening};
 
 /// Values of [`Socket::verdict`].
 pub(crate) mod verdict {
@@ -32,7 +32,7 @@ pub(crate) mod told {
 
 /// Values of [`Walk::mode`].
 pub(crate) mod mode {
-    /// Nothing is known of this direction: nothing went by since its first byte.
+    /// Seen from its first byte, and not known yet: nothing went by, or what is in [`super::Walk::opening`].
     pub(crate) const START: u8 = 0;
     /// The place within the frames is not known.
     pub(crate) const SEEK: u8 = 1;
@@ -110,8 +110,8 @@ pub(crate) struct Walk {
     pub(crate) partial: [u8; 9],
     /// The message prefix as far as it was read.
     pub(crate) prefix: [u8; 5],
-    /// Padding.
-    pub(crate) _pad2: [u8; 2],
+    /// Mode START: what was read of a beginning that is no HTTP/2's.
+    pub(crate) opening: Opening,
 }
 const _: () = assert!(size_of::<Walk>() == 64);
 

@@ -16,11 +16,11 @@ use tracer_ebpf::{
     config::{NO_FIELD, SYSCALL_MAX, access},
     counter::Counter,
     event::{direction, unseen},
+    instruction::bound,
 };
 
 use crate::{
     count,
-    instruction::bound,
     kernel_struct::field,
     maps::{CONFIG, MULTI, config},
     state::{Multi, Scratch},

@@ -1,16 +1,15 @@
 //! Frames as bytes (RFC 9113 sections 4 and 6).
 
-use super::Random;
+use tracer_ebpf::http2::Head;
+use tracer_ebpf::http2::flag::{ACK, END_HEADERS, END_STREAM, PADDED};
+use tracer_ebpf::http2::frame_type::{CONTINUATION, DATA, HEADERS, SETTINGS};
 
-const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
-const PADDED: u8 = 0x8;
+use super::Random;
 
 pub(super) fn frame(frame_type: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    let mut bytes = len.to_be_bytes()[1..].to_vec();
-    bytes.extend([frame_type, flags]);
-    bytes.extend(stream_id.to_be_bytes());
+    let head = Head::new(len, frame_type, flags, stream_id);
+    let mut bytes = head.to_bytes().to_vec();
     bytes.extend(payload);
     bytes
 }
@@ -21,23 +20,23 @@ pub(super) fn settings(parameters: &[(u16, u32)]) -> Vec<u8> {
         payload.extend(id.to_be_bytes());
         payload.extend(value.to_be_bytes());
     }
-    frame(4, 0, 0, &payload)
+    frame(SETTINGS, 0, 0, &payload)
 }
 
 pub(super) fn settings_ack() -> Vec<u8> {
-    frame(4, 1, 0, &[])
+    frame(SETTINGS, ACK, 0, &[])
 }
 
 /// DATA, with `pad` bytes of padding.
 pub(super) fn data(id: u32, bytes: &[u8], pad: Option<usize>, end_stream: bool) -> Vec<u8> {
     let end = if end_stream { END_STREAM } else { 0 };
     let Some(pad) = pad else {
-        return frame(0, end, id, bytes);
+        return frame(DATA, end, id, bytes);
     };
     let mut payload = vec![u8::try_from(pad).unwrap_or(0)];
     payload.extend(bytes);
     payload.resize(payload.len() + usize::from(payload[0]), 0);
-    frame(0, end | PADDED, id, &payload)
+    frame(DATA, end | PADDED, id, &payload)
 }
 
 /// HEADERS; with some randomness also in CONTINUATIONs.
@@ -56,10 +55,10 @@ pub(super) fn headers(
     }
     let (first, second) = block.split_at(cut);
     if second.is_empty() {
-        return frame(1, end | END_HEADERS, id, block);
+        return frame(HEADERS, end | END_HEADERS, id, block);
     }
-    let mut bytes = frame(1, end, id, first);
-    bytes.extend(frame(9, END_HEADERS, id, second));
+    let mut bytes = frame(HEADERS, end, id, first);
+    bytes.extend(frame(CONTINUATION, END_HEADERS, id, second));
     bytes
 }
 

@@ -14,16 +14,14 @@ use std::ops::Range;
 
 use call::{Action, CallKind, ScriptedCall};
 use frames::Encoder;
-
-/// The client's connection preface (RFC 9113 section 3.4).
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use tracer_ebpf::http2::{DEFAULT_MAX_FRAME_SIZE, PREFACE, flag, frame_type};
 
 /// Initial flow-control window (RFC 9113 section 6.9.2), and what is given back at once.
 const WINDOW: usize = 65_535;
 const GIVE_BACK: usize = 32_768;
 
 /// Longest DATA payload: the default SETTINGS_MAX_FRAME_SIZE.
-const DATA_MAX: usize = 16_384;
+const DATA_MAX: usize = DEFAULT_MAX_FRAME_SIZE as usize;
 
 /// Who says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -341,7 +339,10 @@ impl Talk<'_> {
                 for windows in &mut self.windows {
                     windows.streams.remove(&id);
                 }
-                self.say(*by, frames::frame(3, 0, id, &code.to_be_bytes()));
+                self.say(
+                    *by,
+                    frames::frame(frame_type::RST_STREAM, 0, id, &code.to_be_bytes()),
+                );
             }
         }
     }
@@ -395,7 +396,12 @@ impl Talk<'_> {
         for (id, increment) in [(0, connection), (id, stream)] {
             if increment > 0 {
                 let increment = u32::try_from(increment).unwrap_or(1);
-                bytes.extend(frames::frame(8, 0, id, &increment.to_be_bytes()));
+                bytes.extend(frames::frame(
+                    frame_type::WINDOW_UPDATE,
+                    0,
+                    id,
+                    &increment.to_be_bytes(),
+                ));
             }
         }
         if !bytes.is_empty() {
@@ -413,12 +419,18 @@ impl Talk<'_> {
         match self.random.below(3) {
             0 => {
                 let data = self.random.bits().to_be_bytes();
-                self.say(by, frames::frame(6, 0, 0, &data));
-                self.say(by.other(), frames::frame(6, 1, 0, &data));
+                self.say(by, frames::frame(frame_type::PING, 0, 0, &data));
+                self.say(
+                    by.other(),
+                    frames::frame(frame_type::PING, flag::ACK, 0, &data),
+                );
             }
             1 => {
                 let payload = [&self.last_id.to_be_bytes()[..], b"u=3"].concat();
-                self.say(Side::Client, frames::frame(0x10, 0, 0, &payload));
+                self.say(
+                    Side::Client,
+                    frames::frame(frame_type::PRIORITY_UPDATE, 0, 0, &payload),
+                );
             }
             _ => self.say(by, frames::frame(0x42, 0, 0, b"an extension")),
         }
@@ -426,7 +438,13 @@ impl Talk<'_> {
 
     fn goodbye(&mut self) {
         let go_away = |last: u32| [last.to_be_bytes(), 0_u32.to_be_bytes()].concat();
-        self.say(Side::Server, frames::frame(7, 0, 0, &go_away(0x7fff_ffff)));
-        self.say(Side::Server, frames::frame(7, 0, 0, &go_away(self.last_id)));
+        self.say(
+            Side::Server,
+            frames::frame(frame_type::GOAWAY, 0, 0, &go_away(0x7fff_ffff)),
+        );
+        self.say(
+            Side::Server,
+            frames::frame(frame_type::GOAWAY, 0, 0, &go_away(self.last_id)),
+        );
     }
 }

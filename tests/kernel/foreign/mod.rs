@@ -25,6 +25,7 @@ use std::{
 use h2trace::kernel::Options;
 use h2trace_core::event::{Direction, EndCause};
 use tracer_ebpf::counter::Counter;
+use tracer_ebpf::http2::frame_type;
 
 use super::{
     capture::{Capture, Stream, inode, own},
@@ -54,10 +55,10 @@ impl Foreign {
     pub(super) fn memory(self, len: usize) -> Vec<u8> {
         let (mut memory, unit) = match self {
             Foreign::Log => (Vec::new(), b"@ THIS IS A LOG LINE\n".to_vec()),
-            Foreign::Frames => (Vec::new(), frame(6, 0, 0, b"@FOREIGN")),
+            Foreign::Frames => (Vec::new(), frame(frame_type::PING, 0, 0, b"@FOREIGN")),
             Foreign::Opening => (
                 [PREFACE.to_vec(), settings()].concat(),
-                frame(6, 0, 0, b"@FOREIGN"),
+                frame(frame_type::PING, 0, 0, b"@FOREIGN"),
             ),
         };
         while memory.len() < len {
@@ -275,7 +276,7 @@ pub(super) fn inside(kind: &str, odd: Direction, n: usize, way: &mut Way<'_>) ->
 pub(super) fn between(kind: &str, odd: Direction, n: usize, way: &mut Way<'_>) -> Judged {
     let mut connection = Connection::open(kind, odd);
     let pieces: Vec<_> = (0..4 * n)
-        .map(|i| frame(6, 0, 0, &letters(i * 8, 8)))
+        .map(|i| frame(frame_type::PING, 0, 0, &letters(i * 8, 8)))
         .collect::<Vec<_>>()
         .chunks(4)
         .map(<[_]>::concat)
@@ -332,7 +333,12 @@ pub(super) fn another_protocol(kind: &str, odd: Direction, way: &mut Way<'_>) {
 /// The first bytes of an HTTP/2 connection, while text stands in foreign memory: it is not given up.
 pub(super) fn first_bytes(kind: &str, odd: Direction, way: &mut Way<'_>) {
     let mut connection = Connection::fresh(kind, odd);
-    let opening = [PREFACE.to_vec(), settings(), frame(8, 0, 0, &[0, 0, 1, 0])].concat();
+    let opening = [
+        PREFACE.to_vec(),
+        settings(),
+        frame(frame_type::WINDOW_UPDATE, 0, 0, &[0, 0, 1, 0]),
+    ]
+    .concat();
     connection.oddly(&[opening], way);
     settle(&mut connection);
     connection.assert_truth();

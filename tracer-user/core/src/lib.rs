@@ -17,6 +17,8 @@
 //! use h2trace_core::event::{
 //!     Address, Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task, Timestamp, What,
 //! };
+//! use h2trace_core::frame::PREFACE;
+//! use h2trace_core::frame::head::frame_type;
 //! use h2trace_core::pipeline::{Output, Pipeline, PipelineSettings, Sink};
 //!
 //! #[derive(Default)]
@@ -77,16 +79,16 @@
 //! pipeline.handle(&event(1_000, What::Open(Box::new(open))), &mut out);
 //!
 //! let request = [
-//!     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-//!     frame(4, 0, 0, &[]),                          // SETTINGS
-//!     frame(1, 5, 1, b"\x82\x86\x84\x01\x04host"), // HEADERS, END_STREAM: GET / of host
+//!     PREFACE.to_vec(),
+//!     frame(frame_type::SETTINGS, 0, 0, &[]),
+//!     frame(frame_type::HEADERS, 5, 1, b"\x82\x86\x84\x01\x04host"), // END_STREAM: GET / of host
 //! ];
 //! call(2_000, Direction::Tx, &request.concat(), &mut pipeline, &mut out);
 //! let response = [
-//!     frame(4, 0, 0, &[]),                          // SETTINGS
-//!     frame(1, 4, 1, b"\x88"),                      // HEADERS: 200
-//!     frame(0, 0, 1, b"half of it"),                // DATA
-//!     frame(3, 0, 1, &[0, 0, 0, 2]),                // RST_STREAM, INTERNAL_ERROR
+//!     frame(frame_type::SETTINGS, 0, 0, &[]),
+//!     frame(frame_type::HEADERS, 4, 1, b"\x88"), // 200
+//!     frame(frame_type::DATA, 0, 1, b"half of it"),
+//!     frame(frame_type::RST_STREAM, 0, 1, &[0, 0, 0, 2]), // INTERNAL_ERROR
 //! ];
 //! call(3_000, Direction::Rx, &response.concat(), &mut pipeline, &mut out);
 //! pipeline.finish(Timestamp(1_000_000_000), &mut out);

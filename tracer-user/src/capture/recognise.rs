@@ -1,9 +1,8 @@
 //! What do the first bytes of a direction look like?
 
 use h2trace_core::event::OtherProtocol;
-
-/// The client's connection preface (RFC 9113 section 3.4).
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use h2trace_core::frame::PREFACE;
+use tracer_ebpf::http2::{Head, Opening, Protocol};
 
 /// PROXY protocol, version 2: the twelve bytes that it begins with.
 const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -33,54 +32,18 @@ pub(super) fn first(bytes: &[u8]) -> First {
     if PREFACE.starts_with(bytes) {
         return First::TooFew;
     }
-    match bytes {
-        // A TLS record: content type, version 3.x (RFC 8446 section 5.1).
-        [0x14..=0x17, 3, 0..=4, ..] => return First::Other(OtherProtocol::Tls),
-        [0x14..=0x17] | [0x14..=0x17, 3] => return First::TooFew,
-        [_, _, length, 4, 0, 0, 0, 0, 0, ..] if length % 6 == 0 && bytes.starts_with(&[0, 0]) => {
-            return First::Settings;
-        }
+    match bytes.first_chunk() {
+        Some(head) if Head::parse(*head).begins_connection() => return First::Settings,
+        None if bytes.starts_with(&[0]) => return First::TooFew,
         _ => {}
     }
-    if bytes.starts_with(b"HTTP/1.") {
-        return First::Other(OtherProtocol::Http1);
-    }
-    if b"HTTP/1.".starts_with(bytes) {
-        return First::TooFew;
-    }
-    if let Some(request) = http1_request(bytes) {
-        return request;
-    }
-    if bytes.len() < 9 && bytes.iter().zip([0, 0]).all(|(a, b)| *a == b) {
-        return First::TooFew;
-    }
-    First::Other(OtherProtocol::Other)
-}
-
-/// A method, a target and `HTTP/1.`, as far as they are here.
-fn http1_request(bytes: &[u8]) -> Option<First> {
-    let line = bytes.split(|byte| *byte == b'\n').next()?;
-    let method = line
-        .iter()
-        .take_while(|byte| byte.is_ascii_uppercase())
-        .count();
-    let target = line.get(method..)?;
-    if target.is_empty() && (1..=16).contains(&method) && line.len() == bytes.len() {
-        return Some(First::TooFew);
-    }
-    if !(3..=16).contains(&method) || !target.starts_with(b" ") {
-        return None;
-    }
-    if line.len() == bytes.len() {
-        let text = target
-            .iter()
-            .all(|byte| (0x20..0x7f).contains(byte) || *byte == b'\r');
-        return text.then_some(First::TooFew);
-    }
-    let version = line.rsplit(|byte| *byte == b' ').next()?;
-    version
-        .starts_with(b"HTTP/1.")
-        .then_some(First::Http1Request)
+    First::Other(match Opening::of(bytes).protocol() {
+        Some(Protocol::Http1Request) => return First::Http1Request,
+        Some(Protocol::Http1Response) => OtherProtocol::Http1,
+        Some(Protocol::Tls) => OtherProtocol::Tls,
+        None if bytes.len() <= Opening::LINE_MAX => return First::TooFew,
+        Some(Protocol::Other) | None => OtherProtocol::Other,
+    })
 }
 
 /// What stands of the PROXY protocol before everything else.
@@ -162,6 +125,8 @@ mod tests {
             (b"GE", First::TooFew),
             (b"GET / HTTP/1.1\r\nHost: a\r\n", First::Http1Request),
             (b"GET /a/very/long/pa", First::TooFew),
+            (b"PROPFIND /dav HTTP/1.1\r\n", First::Http1Request),
+            (b"VERSION-CONTROL / HTTP/1.1\r\n", First::Http1Request),
             (b"POST / SIP/2.0\r\n", First::Other(OtherProtocol::Other)),
             (b"HTTP/1.1 200 OK\r\n", First::Other(OtherProtocol::Http1)),
             (

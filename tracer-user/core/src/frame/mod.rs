@@ -27,8 +27,9 @@ pub mod hpack;
 
 pub use field_block::LONG_BLOCK_FRAMES;
 pub use kind::FrameKind;
-pub use reader::{FrameReader, PREFACE, Start};
+pub use reader::{FrameReader, Start};
 pub use rule::Rule;
+pub use tracer_ebpf::http2::PREFACE;
 
 /// A stream identifier; 0 is the connection (RFC 9113 section 5.1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use tracer_ebpf::http2::PREFACE;
 
 use crate::limits::{self, Limit};
 
@@ -13,8 +14,6 @@ use super::hpack::Decoder;
 use super::search::Search;
 use super::{DataPiece, Fault, Frame, Step, StreamId, control};
 
-/// The client's connection preface (RFC 9113 section 3.4).
-pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Buffer space that is kept from frame to frame.
 const BUFFER_KEPT: usize = 4_096;
 /// Steps whose space is kept when all were taken.

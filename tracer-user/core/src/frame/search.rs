@@ -304,11 +304,11 @@ impl Search {
     }
 }
 
-/// A cheap look at the last nine bytes: a length below 2^23 and a type up to PRIORITY_UPDATE.
+/// A cheap look at the last nine bytes: a length below 2^23, a type up to PRIORITY_UPDATE, the reserved bit unset.
 #[inline]
 fn may_be_head(window: u128) -> bool {
     let (length, frame_type) = ((window >> 64) as u8, (window >> 40) as u8);
-    length < 0x80 && frame_type <= frame_type::PRIORITY_UPDATE
+    length < 0x80 && frame_type <= frame_type::PRIORITY_UPDATE && window as u32 >> 31 == 0
 }
 
 /// Stricter than the RFC: zeros and small integers in a payload look much like short frames, and waiting

@@ -3,12 +3,13 @@
 use h2trace_core::event::{
     Boundary, Bytes, Direction, Event, OtherProtocol, ProtocolConfidence, Timestamp, What,
 };
+use h2trace_core::frame::PREFACE;
 use h2trace_core::limits;
 
 use super::verdict::{Verdict, verdict};
 use super::{Connection, Out};
 use crate::capture::flow::Run;
-use crate::capture::recognise::{First, PREFACE, asks_for_h2c, first, header_section};
+use crate::capture::recognise::{First, asks_for_h2c, first, header_section};
 
 /// Added to the offsets of a direction whose beginning was not seen although the connection's was:
 /// nothing may take its first byte here for its very first one.

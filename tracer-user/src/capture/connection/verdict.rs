@@ -1,9 +1,10 @@
 //! What the first bytes of both directions say together.
 
 use h2trace_core::event::{Direction, OtherProtocol};
+use h2trace_core::frame::PREFACE;
 
 use crate::capture::flow::Run;
-use crate::capture::recognise::{First, PREFACE, ProxyHeader, first, header_section, proxy_header};
+use crate::capture::recognise::{First, ProxyHeader, first, header_section, proxy_header};
 
 /// What the first bytes of a connection say.
 pub(super) enum Verdict {

@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use h2trace_core::connection::{ConnectionEnd, Endpoint};
 use h2trace_core::event::{OtherProtocol, Timestamp};
+use h2trace_core::frame::PREFACE;
+use h2trace_core::frame::head::flag::{END_HEADERS, END_STREAM};
+use h2trace_core::frame::head::frame_type;
 use h2trace_core::pipeline::{
     FrameSeen, Frames, Output, Pipeline, PipelineSettings, Protocol, Sink,
 };
@@ -18,11 +21,7 @@ use super::build::{
     CLIENT, Frame, MS, SERVER, START_NS, Talk, enhanced_packet, interface, pcap,
     pcap_of_nanoseconds, section,
 };
-use super::recognise::PREFACE;
 use super::{Capture, CaptureCounts, CaptureError, Reassembly};
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 #[derive(Default)]
 struct Collected(Vec<Output>);
@@ -148,7 +147,7 @@ fn frame(frame_type: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 fn settings() -> Vec<u8> {
-    frame(4, 0, 0, &[])
+    frame(frame_type::SETTINGS, 0, 0, &[])
 }
 
 fn literal(name: &str, value: &str) -> Vec<u8> {
@@ -167,7 +166,7 @@ fn request(stream_id: u32, end: bool) -> Vec<u8> {
     block.extend(literal("te", "trailers"));
     block.extend(literal("authorization", "Bearer hidden"));
     frame(
-        1,
+        frame_type::HEADERS,
         END_HEADERS | (u8::from(end) * END_STREAM),
         stream_id,
         &block,
@@ -178,18 +177,23 @@ fn message(stream_id: u32, len: usize, end: bool) -> Vec<u8> {
     let mut payload = vec![0];
     payload.extend_from_slice(&u32::try_from(len).unwrap().to_be_bytes());
     payload.resize(5 + len, 7);
-    frame(0, u8::from(end) * END_STREAM, stream_id, &payload)
+    frame(
+        frame_type::DATA,
+        u8::from(end) * END_STREAM,
+        stream_id,
+        &payload,
+    )
 }
 
 fn response(stream_id: u32) -> Vec<u8> {
     let mut block = vec![0x88];
     block.extend(literal("content-type", "application/grpc"));
-    frame(1, END_HEADERS, stream_id, &block)
+    frame(frame_type::HEADERS, END_HEADERS, stream_id, &block)
 }
 
 fn trailers(stream_id: u32) -> Vec<u8> {
     frame(
-        1,
+        frame_type::HEADERS,
         END_HEADERS | END_STREAM,
         stream_id,
         &literal("grpc-status", "0"),

@@ -100,8 +100,8 @@ fn an_upgrade_from_http1_is_followed() {
     talk.send(CLIENT, &PREFACE[..11]);
     talk.send(CLIENT, &[&PREFACE[11..], &settings()].concat());
     let answer = [
-        frame(1, END_HEADERS, 1, &[0x88]),
-        frame(0, END_STREAM, 1, b"hi"),
+        frame(frame_type::HEADERS, END_HEADERS, 1, &[0x88]),
+        frame(frame_type::DATA, END_STREAM, 1, b"hi"),
     ];
     talk.send(SERVER, &answer.concat());
     talk.fin(CLIENT);
@@ -148,8 +148,14 @@ fn values_that_may_not_be_shown_are_redacted() {
 fn a_bad_frame_tells_the_error_that_the_rfc_demands() {
     let mut talk = Talk::new();
     talk.handshake();
-    talk.send(CLIENT, &[client_bytes(), frame(6, 0, 0, b"short")].concat());
-    talk.send(SERVER, &[server_bytes(), frame(0, 8, 1, &[4, 1])].concat());
+    talk.send(
+        CLIENT,
+        &[client_bytes(), frame(frame_type::PING, 0, 0, b"short")].concat(),
+    );
+    talk.send(
+        SERVER,
+        &[server_bytes(), frame(frame_type::DATA, 8, 1, &[4, 1])].concat(),
+    );
     let replayed = replay(&talk.pcap());
     let errors: Vec<(&str, &str)> = replayed
         .frames()
@@ -174,7 +180,10 @@ fn a_server_that_answers_the_preface_in_another_protocol_is_found_once() {
         talk.send(SERVER, server);
         talk.send(SERVER, server);
         // What nghttp2 says to that.
-        talk.send(CLIENT, &frame(7, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 1]));
+        talk.send(
+            CLIENT,
+            &frame(frame_type::GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 1]),
+        );
         talk.fin(SERVER);
         talk.fin(CLIENT);
         let replayed = replay(&talk.pcap());

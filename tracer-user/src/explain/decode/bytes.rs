@@ -1,6 +1,9 @@
 //! What bytes are: HTTP/1, TLS, a frame of HTTP/2, a page, or other text.
 
 use h2trace_core::anomaly::kind::Kind;
+use h2trace_core::frame::head::{DEFAULT_MAX_FRAME_SIZE, flag, frame_type};
+use h2trace_core::frame::{FrameKind, PREFACE};
+use tracer_ebpf::http2::{Opening, Protocol};
 
 /// Bytes that were recognised.
 #[derive(Debug)]
@@ -103,13 +106,11 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Recognised> {
     if begins(b"HTTP/1") || begins(b"HTTP/") {
         return not_http2(format!("an HTTP/1 response: {:?}", first_line(bytes)));
     }
-    if begins(b"PRI * HTTP/2") {
+    // Its first line names the version.
+    if PREFACE.get(..12).is_some_and(begins) {
         return not_http2("the client preface of HTTP/2".to_owned());
     }
-    let method = [
-        "GET ", "POST ", "HEAD ", "PUT ", "DELETE ", "OPTIONS ", "CONNECT ", "PATCH ",
-    ];
-    if method.iter().any(|method| begins(method.as_bytes())) {
+    if is_http1_request(bytes) {
         return not_http2(format!("an HTTP/1 request: {:?}", first_line(bytes)));
     }
     if begins(b"PROXY ") || begins(b"\r\n\r\n\0\r\nQUIT\n") {
@@ -133,9 +134,26 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Recognised> {
     })
 }
 
+/// The beginning of an HTTP/1 request, which may be cut off anywhere behind the method.
+fn is_http1_request(bytes: &[u8]) -> bool {
+    match Opening::of(bytes).protocol() {
+        Some(protocol) => return protocol == Protocol::Http1Request,
+        None => {}
+    }
+    // Two words make no request yet.
+    let mut words = bytes.splitn(2, |byte| *byte == b' ');
+    let (Some(method), Some(target)) = (words.next(), words.next()) else {
+        return false;
+    };
+    let is_name = |byte: &u8| byte.is_ascii_uppercase() || *byte == b'-';
+    let is_target = matches!(target, [] | [b'/' | b'*', ..]) || target.contains(&b':');
+    method.len() >= 3 && method.iter().all(is_name) && is_target
+}
+
 /// A record of TLS.
 pub(super) fn tls(bytes: &[u8]) -> Option<String> {
-    let [kind, 3, 0..=4, rest @ ..] = bytes else {
+    let (Some(Protocol::Tls), [kind, _, _, rest @ ..]) = (Opening::of(bytes).protocol(), bytes)
+    else {
         return None;
     };
     Some(match kind {
@@ -145,8 +163,7 @@ pub(super) fn tls(bytes: &[u8]) -> Option<String> {
         },
         0x16 => "a TLS handshake".to_owned(),
         0x14 => "a TLS change of the cipher".to_owned(),
-        0x17 => "encrypted data of TLS".to_owned(),
-        _ => return None,
+        _ => "encrypted data of TLS".to_owned(),
     })
 }
 
@@ -177,19 +194,23 @@ fn frame(bytes: &[u8]) -> Option<Recognised> {
     let [high, middle, low, kind, flags, rest @ ..] = bytes else {
         return None;
     };
-    let name = frame_type(*kind)?;
+    let name = match FrameKind::of(*kind) {
+        FrameKind::Unknown => return None,
+        known => known.as_str(),
+    };
     let length = u32::from_be_bytes([0, *high, *middle, *low]);
     // A frame of the largest size that nobody has to ask for, and its stream id without the reserved bit.
-    let plausible = length <= 1 << 14 && rest.first().is_none_or(|byte| byte & 0x80 == 0);
+    let plausible =
+        length <= DEFAULT_MAX_FRAME_SIZE && rest.first().is_none_or(|byte| byte & 0x80 == 0);
     if !plausible {
         return None;
     }
-    let ack = (*kind == 4 || *kind == 6) && flags & 1 == 1;
+    let ack = matches!(*kind, frame_type::SETTINGS | frame_type::PING) && flags & flag::ACK != 0;
     let is = format!(
         "a frame of HTTP/2: {name}{}, {length} bytes long",
         if ack { " with ACK" } else { "" }
     );
-    Some(if *kind == 4 && !ack {
+    Some(if *kind == frame_type::SETTINGS && !ack {
         Recognised {
             is,
             means: "The peer speaks HTTP/2, and these bytes were read as something else, mostly as HTTP/1: \
@@ -208,22 +229,6 @@ fn frame(bytes: &[u8]) -> Option<Recognised> {
             ],
         }
     })
-}
-
-fn frame_type(number: u8) -> Option<&'static str> {
-    let names = [
-        "DATA",
-        "HEADERS",
-        "PRIORITY",
-        "RST_STREAM",
-        "SETTINGS",
-        "PUSH_PROMISE",
-        "PING",
-        "GOAWAY",
-        "WINDOW_UPDATE",
-        "CONTINUATION",
-    ];
-    names.get(usize::from(number)).copied()
 }
 
 fn is_text(byte: u8) -> bool {

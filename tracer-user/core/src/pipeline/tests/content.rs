@@ -21,7 +21,7 @@ fn answered_otherwise(opened: Opened, protocol: OtherProtocol, first: &[u8]) -> 
     };
     driver.event(other(server, protocol, first));
     // Of HTTP/1 the kernel tells the beginning of what the client says next, too.
-    let go_away = frame(7, 0, 0, &[0; 8]);
+    let go_away = frame(frame_type::GOAWAY, 0, 0, &[0; 8]);
     driver.event(other(client, OtherProtocol::Http1, &go_away));
     driver.event(other(server, protocol, first));
     // What the client says before it has understood.
@@ -79,13 +79,18 @@ fn long_literal(name: &str, len: usize) -> Vec<u8> {
 fn get(stream_id: u32) -> Vec<u8> {
     let mut block = vec![0x82, 0x86];
     block.extend(literal(":path", "/page"));
-    frame(1, END_HEADERS | END_STREAM, stream_id, &block)
+    frame(
+        frame_type::HEADERS,
+        END_HEADERS | END_STREAM,
+        stream_id,
+        &block,
+    )
 }
 
 /// A response's HEADERS with a content-length.
 fn with_length(stream_id: u32, length: &str) -> Vec<u8> {
     let block = [vec![0x88], literal("content-length", length)].concat();
-    frame(1, END_HEADERS, stream_id, &block)
+    frame(frame_type::HEADERS, END_HEADERS, stream_id, &block)
 }
 
 /// Sends byte by byte.
@@ -101,16 +106,16 @@ fn dribble(driver: &mut Driver, direction: Direction, bytes: &[u8]) {
 fn padding_and_prefixes_split_over_reads_and_frames_are_exact() {
     let padded = |data: &[u8], padding: usize| {
         let payload = [&[u8::try_from(padding).unwrap()], data, &vec![0; padding]].concat();
-        frame(0, 0x8, 1, &payload)
+        frame(frame_type::DATA, 0x8, 1, &payload)
     };
     let whole = message(1, 100, false);
     let body = &whole[9..];
     let response = [
         response_headers(1),
         padded(&body[..1], 9),
-        frame(0, 0, 1, &body[1..5]),
+        frame(frame_type::DATA, 0, 1, &body[1..5]),
         padded(&body[5..50], 200),
-        frame(0, 0, 1, &body[50..]),
+        frame(frame_type::DATA, 0, 1, &body[50..]),
         trailers(1, "0"),
     ]
     .concat();
@@ -146,10 +151,19 @@ fn headers_and_three_continuations_are_one_request() {
     assert_eq!(parts.len(), 4);
     let mut driver = Driver::new();
     hello(&mut driver);
-    driver.send(Direction::Tx, &frame(1, 0, 1, parts[0]));
-    driver.send(Direction::Tx, &frame(9, 0, 1, parts[1]));
-    driver.send(Direction::Tx, &frame(9, 0, 1, parts[2]));
-    driver.send(Direction::Tx, &frame(9, END_HEADERS, 1, parts[3]));
+    driver.send(Direction::Tx, &frame(frame_type::HEADERS, 0, 1, parts[0]));
+    driver.send(
+        Direction::Tx,
+        &frame(frame_type::CONTINUATION, 0, 1, parts[1]),
+    );
+    driver.send(
+        Direction::Tx,
+        &frame(frame_type::CONTINUATION, 0, 1, parts[2]),
+    );
+    driver.send(
+        Direction::Tx,
+        &frame(frame_type::CONTINUATION, END_HEADERS, 1, parts[3]),
+    );
     driver.send(Direction::Tx, &message(1, 3, true));
     let answer = [response_headers(1), message(1, 5, false), trailers(1, "0")];
     driver.send(Direction::Rx, &answer.concat());
@@ -163,9 +177,12 @@ fn headers_and_three_continuations_are_one_request() {
 #[test]
 fn content_length_is_held_against_the_data_that_came() {
     let cases = [
-        (frame(0, 0, 1, &[7; 60]), reset(1, 0)),
-        (frame(0, END_STREAM, 1, &[7; 60]), Vec::new()),
-        (frame(0, END_STREAM, 1, &[7; 101]), reset(1, 0)),
+        (frame(frame_type::DATA, 0, 1, &[7; 60]), reset(1, 0)),
+        (frame(frame_type::DATA, END_STREAM, 1, &[7; 60]), Vec::new()),
+        (
+            frame(frame_type::DATA, END_STREAM, 1, &[7; 101]),
+            reset(1, 0),
+        ),
     ];
     for (data, after) in cases {
         let mut driver = Driver::new();
@@ -183,7 +200,7 @@ fn content_length_is_held_against_the_data_that_came() {
     driver.send(Direction::Tx, &get(1));
     // Padding is no content.
     let padded = frame(
-        0,
+        frame_type::DATA,
         END_STREAM | 0x8,
         1,
         &[&[3][..], &[7; 100], &[0; 3]].concat(),
@@ -200,10 +217,15 @@ fn a_block_that_nobody_can_decode_is_one_finding() {
     // An index outside of both tables.
     driver.send(
         Direction::Tx,
-        &frame(1, END_HEADERS | END_STREAM, 1, &[0xff, 0x20]),
+        &frame(
+            frame_type::HEADERS,
+            END_HEADERS | END_STREAM,
+            1,
+            &[0xff, 0x20],
+        ),
     );
     let go_away = [[0, 0, 0, 0], 9_u32.to_be_bytes()].concat();
-    driver.send(Direction::Rx, &frame(7, 0, 0, &go_away));
+    driver.send(Direction::Rx, &frame(frame_type::GOAWAY, 0, 0, &go_away));
     driver.end(EndCause::PeerFin);
     driver.end(EndCause::Closed);
     driver.pass(CONNECTION_LINGER_NS * 2);
@@ -217,12 +239,12 @@ fn trailers_of_nine_kilobytes_are_measured() {
         long_literal("grpc-message", 9 * 1024),
     ]
     .concat();
-    let large = frame(1, END_HEADERS | END_STREAM, 1, &block);
+    let large = frame(frame_type::HEADERS, END_HEADERS | END_STREAM, 1, &block);
     for announced in [true, false] {
         let mut driver = Driver::new();
         driver.open(Opened::Active, true);
         let limit = if announced {
-            frame(4, 0, 0, &[0, 6, 0, 0, 0x20, 0])
+            frame(frame_type::SETTINGS, 0, 0, &[0, 6, 0, 0, 0x20, 0])
         } else {
             settings()
         };
@@ -252,12 +274,12 @@ fn malformed_fields_and_prefixes_are_found_in_the_bytes() {
     let unfinished = {
         let mut bytes = trailers(1, "0");
         bytes[4] &= !END_STREAM;
-        let end = frame(0, END_STREAM, 1, &[]);
+        let end = frame(frame_type::DATA, END_STREAM, 1, &[]);
         [response_headers(1), message(1, 5, false), bytes, end].concat()
     };
     let uppercase = {
         let block = [vec![0x88], literal("Server", "x")].concat();
-        let headers = frame(1, END_HEADERS, 1, &block);
+        let headers = frame(frame_type::HEADERS, END_HEADERS, 1, &block);
         [headers, message(1, 5, false), trailers(1, "0")].concat()
     };
     for response in [odd_flag, unfinished, uppercase] {

@@ -2,13 +2,10 @@
 
 use super::*;
 use crate::anomaly::kind::{Kind, Verdict};
+use crate::frame::head::frame_type::{CONTINUATION, GOAWAY, PING};
 use crate::limits::Limit;
 use crate::pipeline::LossCause;
 use crate::stream::record::StreamRecord;
-
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
 
 /// Everything that was found worse than expected: kind and sender.
 fn found(driver: &Driver) -> Vec<(Kind, Option<Endpoint>)> {
@@ -155,7 +152,7 @@ fn a_connection_that_breaks_more_rules_than_are_told_is_still_followed() {
 #[test]
 fn a_header_block_without_end_is_one_finding_while_it_goes_on() {
     let mut driver = accepting();
-    let begin = frame(1, 0, 1, &literal(":method", "POST"));
+    let begin = frame(frame_type::HEADERS, 0, 1, &literal(":method", "POST"));
     driver.send(Direction::Rx, &begin);
     for n in 0..40 {
         driver.send(
@@ -199,7 +196,7 @@ fn nothing_of_a_connection_bleeds_into_the_next_with_its_address() {
         let left_open = [
             request(11),
             frame(PING, 0, 0, &[7; 8]),
-            frame(1, 0, 13, &literal(":method", "POST")),
+            frame(frame_type::HEADERS, 0, 13, &literal(":method", "POST")),
             frame(PING, 0, 0, &[0; 3]),
         ];
         driver.send(Direction::Rx, &left_open.concat());

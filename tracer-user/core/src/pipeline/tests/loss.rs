@@ -47,7 +47,7 @@ fn after_a_late_attach_bytes_that_were_not_told_may_have_ended_a_stream() {
     driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
     // The response to it, of which no record came.
     driver.lose(Direction::Rx, 60);
-    driver.send(Direction::Rx, &frame(6, 0, 0, b"12345678"));
+    driver.send(Direction::Rx, &frame(frame_type::PING, 0, 0, b"12345678"));
     driver.end(EndCause::LocalClose);
     driver.end(EndCause::Closed);
     driver.pass(CONNECTION_LINGER_NS * 2);

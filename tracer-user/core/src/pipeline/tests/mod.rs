@@ -13,6 +13,8 @@ use crate::event::{
     Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OtherProtocol,
     ProtocolConfidence, SocketKey, Task, Timestamp, Unrecognised, What,
 };
+use crate::frame::head::flag::{END_HEADERS, END_STREAM};
+use crate::frame::head::frame_type;
 use crate::limits::{CONNECTION_LINGER_NS, STREAM_LINGER_NS};
 use crate::stream::record::{Outcome, ResponsePhase, Seen, Tier};
 use crate::stream::table::Shown;
@@ -20,9 +22,7 @@ use crate::stream::table::Shown;
 mod content;
 
 const KEY: SocketKey = SocketKey { sk: 1, born_ns: 1 };
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+const PREFACE: &[u8] = crate::frame::PREFACE;
 
 #[derive(Default)]
 struct Collected(Vec<Output>);
@@ -206,25 +206,25 @@ fn request(stream_id: u32) -> Vec<u8> {
     block.extend(literal(":path", "/a.B/C"));
     block.extend(literal("content-type", "application/grpc"));
     block.extend(literal("te", "trailers"));
-    frame(1, END_HEADERS, stream_id, &block)
+    frame(frame_type::HEADERS, END_HEADERS, stream_id, &block)
 }
 
 fn message(stream_id: u32, len: usize, end_stream: bool) -> Vec<u8> {
     let mut payload = vec![0];
     payload.extend_from_slice(&u32::try_from(len).unwrap().to_be_bytes());
     payload.extend(std::iter::repeat_n(b'x', len));
-    frame(0, u8::from(end_stream), stream_id, &payload)
+    frame(frame_type::DATA, u8::from(end_stream), stream_id, &payload)
 }
 
 fn response_headers(stream_id: u32) -> Vec<u8> {
     let mut block = vec![0x88];
     block.extend(literal("content-type", "application/grpc"));
-    frame(1, END_HEADERS, stream_id, &block)
+    frame(frame_type::HEADERS, END_HEADERS, stream_id, &block)
 }
 
 fn trailers(stream_id: u32, status: &str) -> Vec<u8> {
     frame(
-        1,
+        frame_type::HEADERS,
         END_HEADERS | END_STREAM,
         stream_id,
         &literal("grpc-status", status),
@@ -232,11 +232,11 @@ fn trailers(stream_id: u32, status: &str) -> Vec<u8> {
 }
 
 fn reset(stream_id: u32, code: u32) -> Vec<u8> {
-    frame(3, 0, stream_id, &code.to_be_bytes())
+    frame(frame_type::RST_STREAM, 0, stream_id, &code.to_be_bytes())
 }
 
 fn settings() -> Vec<u8> {
-    frame(4, 0, 0, &[])
+    frame(frame_type::SETTINGS, 0, 0, &[])
 }
 
 fn hello(driver: &mut Driver) {
@@ -315,7 +315,11 @@ fn frames_of_a_late_attach_wait_until_the_role_is_proven() {
     driver.open(Opened::Unseen, false);
     driver.send(
         Direction::Rx,
-        &[frame(8, 0, 0, &[0, 0, 1, 0]), trailers(3, "0")].concat(),
+        &[
+            frame(frame_type::WINDOW_UPDATE, 0, 0, &[0, 0, 1, 0]),
+            trailers(3, "0"),
+        ]
+        .concat(),
     );
     assert!(driver.protocols().is_empty());
     driver.send(Direction::Tx, &[request(5), message(5, 3, true)].concat());
@@ -364,7 +368,10 @@ fn what_only_looked_like_frames_leaves_no_trace() {
     let mut driver = Driver::new();
     driver.confidence = ProtocolConfidence::Tentative;
     driver.open(Opened::Unseen, false);
-    driver.send(Direction::Rx, &frame(8, 0, 0, &[0, 0, 1, 0]));
+    driver.send(
+        Direction::Rx,
+        &frame(frame_type::WINDOW_UPDATE, 0, 0, &[0, 0, 1, 0]),
+    );
     driver.end(EndCause::Desync(Direction::Rx));
     driver.end(EndCause::Closed);
     driver.pass(CONNECTION_LINGER_NS * 2);
@@ -443,8 +450,8 @@ fn an_upgrade_to_h2c_makes_the_request_stream_one() {
     driver.send(Direction::Rx, &settings());
     driver.send(Direction::Tx, &[PREFACE, &settings()].concat());
     let answer = [
-        frame(1, END_HEADERS, 1, &[0x88]),
-        frame(0, END_STREAM, 1, b"hi"),
+        frame(frame_type::HEADERS, END_HEADERS, 1, &[0x88]),
+        frame(frame_type::DATA, END_STREAM, 1, b"hi"),
     ]
     .concat();
     driver.send(Direction::Rx, &answer);

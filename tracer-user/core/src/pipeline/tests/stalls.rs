@@ -21,7 +21,12 @@ impl Driver {
 }
 
 fn window_update(stream_id: u32, increment: u32) -> Vec<u8> {
-    frame(8, 0, stream_id, &increment.to_be_bytes())
+    frame(
+        frame_type::WINDOW_UPDATE,
+        0,
+        stream_id,
+        &increment.to_be_bytes(),
+    )
 }
 
 /// The first part of a message of 1 MiB, in frames of at most 16,384 bytes.
@@ -30,18 +35,18 @@ fn part_of_a_message(stream_id: u32, len: usize) -> Vec<u8> {
     bytes.resize(len, b'x');
     bytes
         .chunks(16_384)
-        .flat_map(|chunk| frame(0, 0, stream_id, chunk))
+        .flat_map(|chunk| frame(frame_type::DATA, 0, stream_id, chunk))
         .collect()
 }
 
 /// A client that gives streams large windows and the connection none.
 fn large_streams(driver: &mut Driver) {
     driver.open(Opened::Active, true);
-    let settings = frame(4, 0, 0, &[0, 4, 0, 0x60, 0, 0]);
+    let settings = frame(frame_type::SETTINGS, 0, 0, &[0, 4, 0, 0x60, 0, 0]);
     driver.send(Direction::Tx, &[PREFACE, &settings].concat());
     driver.send(
         Direction::Rx,
-        &[super::settings(), frame(4, 1, 0, &[])].concat(),
+        &[super::settings(), frame(frame_type::SETTINGS, 1, 0, &[])].concat(),
     );
     for id in [1, 3, 5] {
         driver.send(Direction::Tx, &[request(id), message(id, 3, true)].concat());
@@ -100,7 +105,10 @@ fn a_connection_that_gets_window_is_not_stalled() {
     for _ in 0..20 {
         driver.pass(WINDOW_STALL_NS - SECOND);
         driver.send(Direction::Tx, &window_update(0, 16_000));
-        driver.send(Direction::Rx, &frame(0, 0, 1, &[b'x'; 16_000]));
+        driver.send(
+            Direction::Rx,
+            &frame(frame_type::DATA, 0, 1, &[b'x'; 16_000]),
+        );
     }
     assert!(
         driver.condition_findings().is_empty(),

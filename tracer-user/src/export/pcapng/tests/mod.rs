@@ -7,6 +7,7 @@ use h2trace_core::event::{
     Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OtherProtocol,
     ProtocolConfidence, Segment, SocketKey, Task, Timestamp, Unrecognised, What,
 };
+use h2trace_core::frame::PREFACE;
 use h2trace_core::pipeline::{Output, Sink as _};
 
 use super::{Recorder, RecordingSettings};
@@ -194,7 +195,7 @@ fn read(file: &[u8]) -> Vec<Seen> {
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
 fn hello() -> Vec<u8> {
-    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SETTINGS].concat()
+    [&PREFACE[..], SETTINGS].concat()
 }
 
 fn has(file: &[u8], text: &str) -> bool {
