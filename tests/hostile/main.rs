@@ -88,7 +88,7 @@ impl Attack {
         let mut client = Client { socket, offset: 0 };
         client.send(
             self,
-            &[PREFACE, &frame(frame_type::SETTINGS, 0, 0, &[])].concat(),
+            &[&PREFACE[..], &frame(frame_type::SETTINGS, 0, 0, &[])].concat(),
         );
         client
     }

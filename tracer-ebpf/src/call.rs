@@ -413,6 +413,9 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, way: usize, located: bool) {
     }
     if thrown_away {
         s.unseen = unseen::THROWN_AWAY;
+    } else if s.unseen == unseen::NONE {
+        // The call is known, and its arguments could not be read.
+        s.unseen = unseen::OTHER;
     }
     count_unseen(s);
     announce(s, socket);

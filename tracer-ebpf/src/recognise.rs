@@ -9,7 +9,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    frame_walk::PADDED_PREFACE,
+    frame_walk::{PADDED_PREFACE, scratch},
     record, search,
     state::{Scratch, Socket, mode, told, trusted, verdict},
 };
@@ -63,9 +63,13 @@ static AFTER_PREFACE: [Opening; 32] = {
     openings
 };
 
-/// True when all of the first `n` bytes are the preface's behind its first `matched` ones, as far as it goes.
+/// 1 when all of the first `n` bytes are the preface's behind its first `matched` ones, as far as it goes.
+///
+/// A function of its own for the verifier, as [`walk_call`](crate::frame_walk::walk_call) is.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn is_preface(s: &Scratch, n: u32, matched: u32) -> bool {
+extern "C" fn is_preface(n: u32, matched: u32) -> u64 {
+    let Some(s) = scratch() else { return 0 };
     let mut different = 0;
     let mut i = 0;
     while i < PREFACE_LEN as u64 {
@@ -76,7 +80,7 @@ fn is_preface(s: &Scratch, n: u32, matched: u32) -> bool {
         different |= (s.peek[i as usize] ^ want) & compared as u8;
         i += 1;
     }
-    different == 0
+    (different == 0) as u64
 }
 
 /// What the call speaks, when it is no HTTP/2: one of [`class`], or 0 while that is not certain.
@@ -114,7 +118,7 @@ pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
     }
     if s.walk.mode == mode::PREFACE {
         let matched = PREFACE_LEN.wrapping_sub(s.walk.left);
-        if is_preface(s, n, matched) {
+        if is_preface(n, matched) != 0 {
             return Recognised::Frames;
         }
         let at = bound::<31>(matched as u64);
@@ -158,7 +162,7 @@ pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
 fn http2(s: &mut Scratch, socket: &mut Socket, n: u32, starting: bool) -> Recognised {
     // Without sequence numbers (AF_UNIX), the first call that was ever seen may begin the connection.
     let first_call = socket.placed == 0 && s.walk.offset == 0 && socket.told & told::OPEN == 0;
-    if is_preface(s, n, 0) && (n >= 3 || starting || first_call) {
+    if is_preface(n, 0) != 0 && (n >= 3 || starting || first_call) {
         if first_call {
             socket.from_start = 1;
             socket.walks[0].mode = mode::START;
@@ -199,12 +203,12 @@ fn http2(s: &mut Scratch, socket: &mut Socket, n: u32, starting: bool) -> Recogn
     }
     if socket.verdict != verdict::UNDECIDED {
         // HTTP/2 for certain, but its place in this direction was lost or never known.
-        search::frame(s);
-        if s.found == u32::MAX {
+        let found = search::next_frame();
+        if found == search::NOT_FOUND {
             return nothing(s);
         }
         s.walk.mode = mode::SKIP;
-        s.walk.left = s.found;
+        s.walk.left = found as u32;
         s.walk.plausible = 0;
         s.walk.trusted = trusted::NO;
         return Recognised::Frames;
@@ -231,11 +235,11 @@ fn upgrade(s: &mut Scratch, socket: &mut Socket, n: u32) -> Recognised {
         && u32::from_be_bytes([s.peek[8], s.peek[9], s.peek[10], s.peek[11]])
             == u32::from_be_bytes(*b" 101");
     if switching {
-        search::head(s);
-        if s.head_len != 0 && s.h2c != 0 {
+        let head_len = search::upgrade_head();
+        if head_len != 0 {
             // The frames of this direction begin behind the head, those of the other at its preface.
             s.walk.mode = mode::SKIP;
-            s.walk.left = s.head_len;
+            s.walk.left = head_len as u32;
             s.walk.first = 1;
             s.walk.trusted = trusted::FROM_START;
             socket.verdict = verdict::HTTP2;

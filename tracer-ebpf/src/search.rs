@@ -1,4 +1,7 @@
 //! Searches through the beginning of a call: for what it speaks, for the end of an HTTP/1 head, for a frame.
+//!
+//! Each is a function of its own for the verifier, as [`walk_call`](crate::frame_walk::walk_call) is, and says what it
+//! found by its result.
 
 use core::ffi::c_void;
 
@@ -25,8 +28,7 @@ const PIECE: u64 = 255;
 const OPENING_STEPS: u32 = 2 * Opening::LINE_MAX as u32;
 
 /// Reads on in [`Walk::opening`](crate::state::Walk::opening), over all buffers of the call, until it is decided or
-/// nothing is left. True when nothing is left. A function of its own for the verifier, as
-/// [`walk_call`](crate::frame_walk::walk_call) is.
+/// nothing is left. 1 when nothing is left.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn read_opening() -> u64 {
@@ -88,9 +90,11 @@ extern "C" fn opening_step(_index: u64, _context: *mut c_void) -> i64 {
     0
 }
 
-/// Looks for `\r\n\r\n` and `h2c` at the beginning of the call.
-#[inline(always)]
-pub(crate) fn head(s: &mut Scratch) {
+/// Looks for `\r\n\r\n` and `h2c` at the beginning of the call: the length of a head with both, else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn upgrade_head() -> u64 {
+    let Some(s) = scratch() else { return 0 };
     let mut n = HEAD_MAX as u64;
     if s.chunk_len < n {
         n = s.chunk_len;
@@ -108,6 +112,10 @@ pub(crate) fn head(s: &mut Scratch) {
         if bpf_probe_read_user(s.out.as_mut_ptr().cast(), n as u32, s.chunk as *const _) == 0 {
             bpf_loop(HEAD_MAX, head_step as *mut c_void, core::ptr::null_mut(), 0);
         }
+    }
+    match scratch() {
+        Some(s) if s.h2c != 0 => s.head_len as u64,
+        _ => 0,
     }
 }
 
@@ -130,11 +138,16 @@ extern "C" fn head_step(index: u64, _context: *mut c_void) -> i64 {
     0
 }
 
-/// Looks for two frame headers, the second where the first one's length says: `found` is the offset of
-/// the first, or `u32::MAX`. Stricter than [`Head::is_plausible`]: on the connection, or on a stream that a
+/// [`next_frame`] found nothing.
+pub(crate) const NOT_FOUND: u64 = u32::MAX as u64;
+
+/// Looks for two frame headers, the second where the first one's length says: the offset of the first, or
+/// [`NOT_FOUND`]. Stricter than [`Head::is_plausible`]: on the connection, or on a stream that a
 /// client opened, because numbers in binary payload make plausible headers now and then.
-#[inline(always)]
-pub(crate) fn frame(s: &mut Scratch) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn next_frame() -> u64 {
+    let Some(s) = scratch() else { return NOT_FOUND };
     let mut n = FRAME_MAX as u64;
     if s.chunk_len < n {
         n = s.chunk_len;
@@ -155,6 +168,10 @@ pub(crate) fn frame(s: &mut Scratch) {
                 0,
             );
         }
+    }
+    match scratch() {
+        Some(s) => s.found as u64,
+        None => NOT_FOUND,
     }
 }
 

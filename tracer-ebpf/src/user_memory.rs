@@ -98,8 +98,11 @@ fn file_of_call(task: u64, registers: u64) -> Option<u64> {
 #[inline(always)]
 fn uses_io_uring(task: u64) -> bool {
     let context: u64 = field(task, config!(offsets.task_io_uring)).unwrap_or(0);
+    if context != 0 {
+        return true;
+    }
     let flags: u32 = field(task, config!(offsets.task_flags)).unwrap_or(0);
-    context != 0 || flags & PF_IO_WORKER != 0
+    flags & PF_IO_WORKER != 0
 }
 
 /// What the current system call does with this socket's bytes in memory: one of [`access`], or NONE, and then
@@ -113,17 +116,16 @@ fn access_of(s: &mut Scratch, task: u64, registers: u64) -> u8 {
     let entry = table_entry(registers);
     let access = entry & !access::SENDS;
     let io_uring = uses_io_uring(task);
-    s.unseen = if access == access::IO_URING || io_uring {
-        unseen::IO_URING
-    } else if access == access::SPLICE {
+    let inside = inside(registers);
+    // A splice that the task is inside of is no other operation, whatever else the task does.
+    s.unseen = if access == access::SPLICE && (inside || !io_uring) {
         unseen::SPLICE
+    } else if access == access::IO_URING || io_uring {
+        unseen::IO_URING
     } else {
         unseen::OTHER
     };
-    if access == access::SPLICE && inside(registers) {
-        s.unseen = unseen::SPLICE;
-    }
-    if access == access::NONE || access >= access::SPLICE || !inside(registers) {
+    if access == access::NONE || access >= access::SPLICE || !inside {
         return access::NONE;
     }
     let sends = entry & access::SENDS != 0;
@@ -131,8 +133,7 @@ fn access_of(s: &mut Scratch, task: u64, registers: u64) -> u8 {
         return access::NONE;
     }
     // A debugger's stop at the beginning of a call runs task work while everything looks like the call itself.
-    let stopped: u32 = field(task, config!(offsets.task_ptrace)).unwrap_or(0);
-    if io_uring && stopped != 0 {
+    if io_uring && field::<u32>(task, config!(offsets.task_ptrace)).unwrap_or(0) != 0 {
         return access::NONE;
     }
     if config!(offsets.fdtable_fd) != NO_FIELD && file_of_call(task, registers) != Some(s.file) {
