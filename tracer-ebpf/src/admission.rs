@@ -8,13 +8,13 @@ use tracer_ebpf::{
         family::{INET, INET6, UNIX},
         opened,
     },
+    walk::state::{Scratch, Socket, mode, verdict},
 };
 
 use crate::{
     count, filter,
     kernel_struct::{self, field},
     maps::{OPENED, OPENED_USED, SOCKETS, config},
-    state::{Scratch, Socket, mode, verdict},
 };
 
 const SOCK_STREAM: u16 = 1;

@@ -8,17 +8,18 @@ use tracer_ebpf::{
     counter::Counter,
     event::{cause, class, confidence, direction, family::UNIX, unseen},
     instruction::{atomic_add, exchange},
+    walk::{
+        call, frames,
+        state::{Scratch, Socket, mode, told, verdict},
+    },
 };
 
 use crate::{
     admission, count, filter,
-    frame_walk::{self, scratch},
+    kernel::{Kernel, scratch},
     kernel_struct::{field, inode},
     maps::{SOCKETS, config},
-    recognise::{Recognised, recognise},
-    record,
-    state::{Scratch, Socket, mode, told, verdict},
-    user_memory,
+    record, user_memory,
 };
 
 const MSG_OOB: u32 = 0x1;
@@ -185,7 +186,7 @@ fn ended(s: &mut Scratch, socket: &mut Socket) {
 fn skip_empty(s: &mut Scratch) {
     let mut i = 0;
     while i < EMPTY_MAX {
-        if s.chunk_len != 0 || !user_memory::next_chunk(s) {
+        if s.chunk_len != 0 || !frames::next_chunk(Kernel, s) {
             break;
         }
         i += 1;
@@ -284,7 +285,7 @@ fn desynchronised(s: &mut Scratch, socket: &mut Socket) {
         "socket {:x}: lost its place at offset {} of direction {}", s.sk, s.walk.offset, towards
     );
     record::end(s.sk, socket, cause::DESYNC, towards, s.task);
-    frame_walk::lose(&mut s.walk);
+    frames::lose(&mut s.walk);
     if socket.verdict == verdict::UNDECIDED {
         socket.calls += 1;
     }
@@ -350,7 +351,7 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, way: usize, located: bool) {
     };
     if before != 0 {
         count::bump(Counter::Unhooked);
-        if !frame_walk::pass(s, before) {
+        if !frames::pass(Kernel, s, before) {
             lost_place(s, socket, way);
         }
         s.walk.offset = s.walk.offset.wrapping_add(before as u64);
@@ -362,99 +363,12 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, way: usize, located: bool) {
         if s.multi != 0 {
             socket.multi = 1;
         }
-        if matches!(s.walk.mode, mode::START | mode::SEEK | mode::PREFACE) {
-            let found = recognise(s, socket);
-            announce(s, socket);
-            match found {
-                Recognised::Frames => {}
-                Recognised::Nothing => {
-                    s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
-                    if socket.verdict == verdict::HTTP2 {
-                        count::add(Counter::BytesSeen, s.returned as u64);
-                    }
-                    return;
-                }
-                Recognised::Other => {
-                    if s.class == class::HTTP1 {
-                        record::unrecognised(s, class::HTTP1, true);
-                    }
-                    s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
-                    return;
-                }
-            }
-        }
-        count::add(Counter::BytesSeen, s.returned as u64);
-        record::begin(s);
-        frame_walk::walk_call();
-        if s.class != 0 {
-            // The preface or the first frame was none: what was gathered means nothing.
-            s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
-            return;
-        }
-        if s.multi != 0 && way == direction::TX as usize && s.remaining == 0 {
-            user_memory::cut_short(s);
-        }
-        if s.desync == 0 && s.remaining != 0 {
-            // Memory that could not be read was counted where it happened.
-            if s.iovecs == 0 && s.chunk_len == 0 {
-                count::bump(Counter::IovecLimit);
-            } else {
-                count::bump(Counter::StepLimit);
-            }
-            rest(s);
-        }
-        if s.desync != 0 {
-            record::flush(s);
-            s.walk.offset = s.walk.offset.wrapping_add(s.remaining as u64);
-            return;
-        }
-        record::flush(s);
-        return;
+        return call::located(Kernel, s, socket);
     }
     if thrown_away {
         s.unseen = unseen::THROWN_AWAY;
-    } else if s.unseen == unseen::NONE {
-        // The call is known, and its arguments could not be read.
-        s.unseen = unseen::OTHER;
     }
-    count_unseen(s);
-    announce(s, socket);
-    if s.walk.mode == mode::START || s.walk.mode == mode::SEEK {
-        count::bump(Counter::NoBuffer);
-        frame_walk::lose(&mut s.walk);
-        s.walk.offset = s.walk.offset.wrapping_add(s.returned as u64);
-        return;
-    }
-    count::add(Counter::BytesSeen, s.returned as u64);
-    record::begin(s);
-    rest(s);
-    if s.desync != 0 {
-        count::bump(Counter::NoBuffer);
-    }
-    record::flush(s);
-}
-
-/// Counts the bytes of a call whose buffer is not known, by reason.
-#[inline(always)]
-fn count_unseen(s: &Scratch) {
-    let counter = match s.unseen {
-        unseen::IO_URING => Counter::UnseenIoUring,
-        unseen::SPLICE => Counter::UnseenSplice,
-        unseen::COMPAT => Counter::UnseenCompat,
-        unseen::THROWN_AWAY => Counter::UnseenThrownAway,
-        _ => Counter::UnseenOther,
-    };
-    count::add(counter, s.returned as u64);
-}
-
-/// What remains of the call is a hole.
-#[inline(always)]
-fn rest(s: &mut Scratch) {
-    let n = s.remaining;
-    if !frame_walk::pass(s, n) {
-        s.desync = 1;
-    }
-    record::hole(s, n);
+    call::unlocated(Kernel, s, socket);
 }
 
 /// Bytes without a hook went by where a frame began.
@@ -465,7 +379,7 @@ fn lost_place(s: &mut Scratch, socket: &mut Socket, way: usize) {
         socket.walks[way & 1].offset = s.walk.offset;
         desynchronised(s, socket);
     } else {
-        frame_walk::lose(&mut s.walk);
+        frames::lose(&mut s.walk);
     }
 }
 
@@ -473,7 +387,7 @@ fn lost_place(s: &mut Scratch, socket: &mut Socket, way: usize) {
 /// stands in the ring: of two tasks at the first calls of both directions, both may write it, and none
 /// writes something else before it.
 #[inline(never)]
-fn announce(s: &mut Scratch, socket: &mut Socket) {
+pub(crate) fn announce(s: &mut Scratch, socket: &mut Socket) {
     if socket.told & told::OPEN == 0 {
         debug!(
             (),

@@ -45,6 +45,15 @@ pub const fn mask_below(a: u64, b: u64) -> u64 {
     if a < b { u64::MAX } else { 0 }
 }
 
+/// What is called next may change `value` behind the compiler's back. A move of a register to itself, because line
+/// information must not name a place without an instruction.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub fn hand_over<T>(value: &mut T) {
+    // SAFETY: nothing is done with the pointer.
+    unsafe { core::arch::asm!("{0} = {0}", in(reg) &raw mut *value, options(nostack)) };
+}
+
 /// Stores `value` and returns what stood there, as one atomic operation.
 ///
 /// # Safety

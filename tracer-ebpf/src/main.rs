@@ -4,9 +4,11 @@
 //! probes     the attach points
 //! call       one socket call, from the hook to the records
 //! admission  is a new socket wanted, was its beginning seen      filter  whose sockets are wanted
-//! recognise  is this HTTP/2                                      frame_walk  follow its frames
 //! user_memory  where the bytes are                               record  what user space reads
+//! kernel  what the walker needs of the kernel
 //! ```
+//!
+//! What is done with the bytes themselves is [`tracer_ebpf::walk`].
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg_attr(target_arch = "bpf", no_main)]
 
@@ -19,7 +21,7 @@ mod count;
 #[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]
-mod frame_walk;
+mod kernel;
 #[cfg(target_arch = "bpf")]
 mod kernel_struct;
 #[cfg(target_arch = "bpf")]
@@ -27,13 +29,7 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod probes;
 #[cfg(target_arch = "bpf")]
-mod recognise;
-#[cfg(target_arch = "bpf")]
 mod record;
-#[cfg(target_arch = "bpf")]
-mod search;
-#[cfg(target_arch = "bpf")]
-mod state;
 #[cfg(target_arch = "bpf")]
 mod user_memory;
 

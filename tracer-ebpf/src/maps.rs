@@ -5,9 +5,11 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{config::Config, counter};
-
-use crate::state::{Message, MessageKey, Multi, Scratch, Socket};
+use tracer_ebpf::{
+    config::Config,
+    counter,
+    walk::state::{Message, MessageKey, Multi, Scratch, Socket},
+};
 
 /// Filter, kernel field offsets, system calls: written by user space before load. The verifier knows
 /// the values and removes the code that they make dead.

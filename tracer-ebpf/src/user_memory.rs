@@ -9,21 +9,23 @@
 //! is known only if the task is inside the call, the call goes the same way as the socket's bytes, and its descriptor
 //! is this socket's file. Else the bytes are a hole with a reason ([`unseen`]).
 
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_task_btf, bpf_probe_read_user, bpf_task_pt_regs,
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use tracer_ebpf::{
     config::{NO_FIELD, SYSCALL_MAX, access},
     counter::Counter,
     event::{direction, unseen},
     instruction::bound,
+    walk::{
+        Machine as _,
+        state::{Multi, Scratch},
+    },
 };
 
 use crate::{
     count,
+    kernel::Kernel,
     kernel_struct::field,
     maps::{CONFIG, MULTI, config},
-    state::{Multi, Scratch},
 };
 
 /// `UIO_MAXIOV`: the kernel takes no longer vector.
@@ -32,25 +34,6 @@ const IOVEC_MAX: u64 = 1_024;
 const MMSGHDR: u64 = 64;
 /// Offset of `msg_iov` in `struct user_msghdr`; `msg_iovlen` follows it.
 const MSG_IOV: u64 = 16;
-
-/// Reads a `T` from the user's memory.
-#[inline(always)]
-pub(crate) fn read<T: Copy>(address: u64) -> Option<T> {
-    let mut value = core::mem::MaybeUninit::<T>::uninit();
-    // SAFETY: the helper writes `size_of::<T>()` bytes or fails; `T` is plain data.
-    unsafe {
-        if bpf_probe_read_user(
-            value.as_mut_ptr().cast(),
-            size_of::<T>() as u32,
-            address as *const _,
-        ) == 0
-        {
-            Some(value.assume_init())
-        } else {
-            None
-        }
-    }
-}
 
 /// x86: `TS_COMPAT` of `thread_info.status`, set for `int 0x80` too, whatever the code segment.
 const TS_COMPAT: u32 = 2;
@@ -225,7 +208,7 @@ pub(crate) fn locate(s: &mut Scratch) -> bool {
 /// struct user_msghdr { name, namelen, iov, iovlen, ... }
 #[inline(always)]
 fn message(s: &mut Scratch, address: u64) -> bool {
-    let Some([iovec, count]) = read::<[u64; 2]>(address + MSG_IOV) else {
+    let Some([iovec, count]) = Kernel.read::<[u64; 2]>(address + MSG_IOV) else {
         count::bump(Counter::Fault);
         return false;
     };
@@ -283,26 +266,9 @@ pub(crate) fn cut_short(s: &mut Scratch) {
     if s.chunk_len == 0 && s.iovecs == 0 {
         return;
     }
-    let rest = s.chunk_len != 0 || matches!(read::<[u64; 2]>(s.iovec), Some([_, len]) if len != 0);
+    let rest =
+        s.chunk_len != 0 || matches!(Kernel.read::<[u64; 2]>(s.iovec), Some([_, len]) if len != 0);
     if rest {
         reset_multi(s.task);
     }
-}
-
-/// Goes to the next buffer of the vector. False when there is none.
-#[inline(always)]
-pub(crate) fn next_chunk(s: &mut Scratch) -> bool {
-    if s.iovecs == 0 {
-        return false;
-    }
-    let Some([base, len]) = read::<[u64; 2]>(s.iovec) else {
-        count::bump(Counter::Fault);
-        s.iovecs = 0;
-        return false;
-    };
-    s.chunk = base;
-    s.chunk_len = len;
-    s.iovec += 16;
-    s.iovecs -= 1;
-    true
 }

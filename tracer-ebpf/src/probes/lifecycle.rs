@@ -1,13 +1,15 @@
 //! How TCP connections open and close.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use tracer_ebpf::event::{cause, direction, opened};
+use tracer_ebpf::{
+    event::{cause, direction, opened},
+    walk::state::{Socket, told},
+};
 
 use crate::{
     filter,
     maps::{OPENED, OPENED_USED, SOCKETS},
     record,
-    state::{Socket, told},
 };
 
 const TCP_ESTABLISHED: i32 = 1;

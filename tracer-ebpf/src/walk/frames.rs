@@ -1,15 +1,18 @@
 //! The frame walker: follows RFC 9113 frames through the bytes of one direction, call by call, and
 //! decides what is copied and what is only counted.
 //!
-//! `bpf_loop` calls [`step`] until the call's bytes are used up. A step does one small thing: take the
+//! A loop calls [`step`] until the call's bytes are used up. A step does one small thing: take the
 //! next buffer of the vector, read (a piece of) a frame header, copy a chunk, count a run. All state is
 //! in the scratch space, of which the verifier knows nothing, so that one step is all it must prove.
 
-use core::{ffi::c_void, mem::offset_of};
+use core::mem::offset_of;
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel};
-
-use tracer_ebpf::{
+use super::{
+    Machine, Step, record,
+    state::{CHUNK, Message, MessageKey, POSITION_MASK, Scratch, Walk, mode, trusted},
+};
+use crate::{
+    counter::Counter,
     event::{DATA_COPY_WHOLE_MAX, FRAME_COPY_MAX, class, confidence},
     http2::{
         DEFAULT_MAX_FRAME_SIZE, Head, Opening, PREFACE,
@@ -17,13 +20,6 @@ use tracer_ebpf::{
         frame_type,
     },
     instruction::{bound, mask_below},
-};
-
-use crate::{
-    maps::{MESSAGES, SCRATCH, config},
-    record,
-    state::{CHUNK, Message, MessageKey, POSITION_MASK, Scratch, Walk, mode, trusted},
-    user_memory,
 };
 
 /// Length of a frame header.
@@ -43,7 +39,7 @@ const PLAUSIBLE: u8 = 3;
 const BELIEVED: u8 = 24;
 
 /// [`PREFACE`], long enough for a masked index.
-pub(crate) static PADDED_PREFACE: [u8; 32] = {
+pub static PADDED_PREFACE: [u8; 32] = {
     let mut padded = [0; 32];
     let mut i = 0;
     while i < PREFACE.len() {
@@ -53,34 +49,42 @@ pub(crate) static PADDED_PREFACE: [u8; 32] = {
     padded
 };
 
-/// The scratch space of this CPU.
+/// Walks the bytes of the call.
 #[inline(always)]
-pub(crate) fn scratch() -> Option<&'static mut Scratch> {
-    // SAFETY: the slot is this CPU's; its busy flag keeps other programs out.
-    SCRATCH.get_ptr_mut(0).map(|s| unsafe { &mut *s })
+pub fn walk<M: Machine>(m: M, s: &mut Scratch) -> u64 {
+    m.repeat(s, STEPS, Step::Walk);
+    0
 }
 
-/// Walks the bytes of the call in the scratch space. Not inlined, and not static: the verifier proves
-/// such a function once, on its own, and not anew for each way that leads to it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn walk_call() -> u64 {
-    // SAFETY: the callback uses the scratch space alone.
-    let steps = unsafe { bpf_loop(STEPS, step as *mut c_void, core::ptr::null_mut(), 0) };
-    steps as u64
+/// Goes to the next buffer of the vector. False when there is none.
+#[inline(always)]
+pub fn next_chunk<M: Machine>(m: M, s: &mut Scratch) -> bool {
+    if s.iovecs == 0 {
+        return false;
+    }
+    let Some([base, len]) = m.read::<[u64; 2]>(s.iovec) else {
+        m.count(Counter::Fault, 1);
+        s.iovecs = 0;
+        return false;
+    };
+    s.chunk = base;
+    s.chunk_len = len;
+    s.iovec += 16;
+    s.iovecs -= 1;
+    true
 }
 
-/// One step; 1 ends the loop.
-extern "C" fn step(_index: u64, _context: *mut c_void) -> i64 {
-    let Some(s) = scratch() else { return 1 };
+/// One step; false ends the walk.
+#[inline(always)]
+pub fn step<M: Machine>(m: M, s: &mut Scratch) -> bool {
     if s.remaining == 0 {
-        return 1;
+        return false;
     }
     if s.chunk_len == 0 {
-        return if user_memory::next_chunk(s) { 0 } else { 1 };
+        return next_chunk(m, s);
     }
     if s.position > record::FLUSH_ABOVE {
-        record::flush(s);
+        record::flush(m, s);
         record::begin(s);
     }
     let available = if s.chunk_len < s.remaining as u64 {
@@ -88,15 +92,14 @@ extern "C" fn step(_index: u64, _context: *mut c_void) -> i64 {
     } else {
         s.remaining
     };
-    let goes_on = match s.walk.mode {
-        mode::HEADER => header(s, available),
-        mode::DATA => data(s, available),
-        mode::PAYLOAD => payload(s, available),
-        mode::PREFACE => preface(s, available),
+    match s.walk.mode {
+        mode::HEADER => header(m, s, available),
+        mode::DATA => data(m, s, available),
+        mode::PAYLOAD => payload(m, s, available),
+        mode::PREFACE => preface(m, s, available),
         mode::SKIP => skip(s, available),
         _ => false,
-    };
-    if goes_on { 0 } else { 1 }
+    }
 }
 
 #[inline(always)]
@@ -104,17 +107,12 @@ fn least(a: u32, b: u32) -> u32 {
     if a < b { a } else { b }
 }
 
-#[inline(always)]
-fn full() -> bool {
-    config!(full_payload) != 0
-}
-
 /// Copies or counts up to `n` bytes; how many went by, or None when memory could not be read.
 #[inline(always)]
-fn take(s: &mut Scratch, n: u32, copied: bool) -> Option<u32> {
+fn take<M: Machine>(m: M, s: &mut Scratch, n: u32, copied: bool) -> Option<u32> {
     if copied {
         let n = least(n, CHUNK);
-        record::copy(s, n)?;
+        record::copy(m, s, n)?;
         Some(n)
     } else {
         record::hole(s, n);
@@ -125,7 +123,7 @@ fn take(s: &mut Scratch, n: u32, copied: bool) -> Option<u32> {
 /// Adds `n` bytes that were copied to `at` to those gathered in a field of the walk. A helper does it,
 /// because the verifier would follow each number of turns of a loop on its own.
 #[inline(always)]
-fn gather(s: &mut Scratch, at: u64, field: usize, have: u32, n: u32) -> bool {
+fn gather<M: Machine>(m: M, s: &mut Scratch, at: u64, field: usize, have: u32, n: u32) -> bool {
     let from = bound::<POSITION_MASK>(at);
     let have = bound::<15>(have as u64);
     let n = bound::<15>(n as u64);
@@ -134,18 +132,18 @@ fn gather(s: &mut Scratch, at: u64, field: usize, have: u32, n: u32) -> bool {
     unsafe {
         let source = s.out.as_ptr().add(from as usize);
         let target = (&raw mut s.walk).cast::<u8>().add(field + have as usize);
-        bpf_probe_read_kernel(target.cast(), n as u32, source.cast()) == 0
+        m.copy(target, n as u32, source)
     }
 }
 
 #[inline(always)]
-fn header(s: &mut Scratch, available: u32) -> bool {
+fn header<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
     let have = s.walk.partial_len as u32;
     let n = least(HEAD - least(have, HEAD), available);
-    let Some(at) = record::copy(s, n) else {
+    let Some(at) = record::copy(m, s, n) else {
         return false;
     };
-    if !gather(s, at, offset_of!(Walk, partial), have, n) {
+    if !gather(m, s, at, offset_of!(Walk, partial), have, n) {
         return false;
     }
     if have + n < HEAD {
@@ -164,18 +162,18 @@ fn header(s: &mut Scratch, available: u32) -> bool {
     walk.stream = head.stream();
     walk.left = head.len;
     if head.frame_type == frame_type::DATA {
-        begin_data(s, head.len);
+        begin_data(m, s, head.len);
     } else {
         walk.mode = mode::PAYLOAD;
         walk.copy_left = least(head.len, FRAME_COPY_MAX);
         let ends = head.frame_type == frame_type::RST_STREAM
             || (head.frame_type == frame_type::HEADERS && head.flags & END_STREAM != 0);
         if ends && walk.tracked != 0 {
-            forget_message(s);
+            forget_message(m, s);
         }
     }
     if head.len == 0 {
-        end_frame(s);
+        end_frame(m, s);
     }
     true
 }
@@ -213,21 +211,21 @@ fn believe(s: &mut Scratch, head: &Head) -> bool {
 }
 
 #[inline(always)]
-fn payload(s: &mut Scratch, available: u32) -> bool {
+fn payload<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
     let n = least(s.walk.left, available);
-    let copied = s.walk.copy_left != 0 || full();
-    let n = if copied && !full() {
+    let copied = s.walk.copy_left != 0 || m.full_payload();
+    let n = if copied && !m.full_payload() {
         least(n, s.walk.copy_left)
     } else {
         n
     };
-    let Some(n) = take(s, n, copied) else {
+    let Some(n) = take(m, s, n, copied) else {
         return false;
     };
     s.walk.copy_left = s.walk.copy_left.saturating_sub(n);
     s.walk.left = s.walk.left.wrapping_sub(n);
     if s.walk.left == 0 {
-        end_frame(s);
+        end_frame(m, s);
     }
     true
 }
@@ -244,10 +242,10 @@ fn skip(s: &mut Scratch, available: u32) -> bool {
 }
 
 #[inline(always)]
-fn preface(s: &mut Scratch, available: u32) -> bool {
+fn preface<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
     let left = least(s.walk.left, 24);
     let n = least(left, available);
-    let Some(at) = record::copy(s, n) else {
+    let Some(at) = record::copy(m, s, n) else {
         return false;
     };
     let matched = 24 - left;
@@ -286,10 +284,10 @@ fn key(s: &Scratch) -> MessageKey {
 }
 
 #[inline(always)]
-fn begin_data(s: &mut Scratch, len: u32) {
+fn begin_data<M: Machine>(m: M, s: &mut Scratch, len: u32) {
     let walk = &mut s.walk;
     walk.mode = mode::DATA;
-    walk.whole = if len <= DATA_COPY_WHOLE_MAX || full() {
+    walk.whole = if len <= DATA_COPY_WHOLE_MAX || m.full_payload() {
         1
     } else {
         0
@@ -305,10 +303,7 @@ fn begin_data(s: &mut Scratch, len: u32) {
         return;
     }
     let key = key(s);
-    // SAFETY: only this direction's walker, which holds the busy flag, uses the entry; if LRU gives it
-    // to another stream in this instant, message boundaries of one stream are lost, which user space
-    // notices.
-    if let Some(message) = unsafe { MESSAGES.get(key) } {
+    if let Some(message) = m.message(&key) {
         let walk = &mut s.walk;
         walk.message_left = message.left;
         walk.no_messages = message.no_messages;
@@ -319,10 +314,10 @@ fn begin_data(s: &mut Scratch, len: u32) {
 }
 
 #[inline(always)]
-fn data(s: &mut Scratch, available: u32) -> bool {
+fn data<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
     let copied = s.walk.whole != 0;
     if s.walk.pad_pending != 0 {
-        let Some(at) = record::copy(s, 1) else {
+        let Some(at) = record::copy(m, s, 1) else {
             return false;
         };
         let at = bound::<POSITION_MASK>(at);
@@ -333,7 +328,7 @@ fn data(s: &mut Scratch, available: u32) -> bool {
         walk.left = walk.left.wrapping_sub(1);
         walk.pad = least(pad as u32, walk.left) as u8;
         if walk.left == 0 {
-            end_frame(s);
+            end_frame(m, s);
         }
         return true;
     }
@@ -343,22 +338,23 @@ fn data(s: &mut Scratch, available: u32) -> bool {
         // Padding: it is the last thing in the frame, so that `left` reaches 0 with it.
         s.walk.pad = 0;
         s.walk.no_messages |= PADDING;
-        let Some(taken) = take(s, least(s.walk.left, available), copied) else {
+        let Some(taken) = take(m, s, least(s.walk.left, available), copied) else {
             return false;
         };
         n = taken;
     } else if s.walk.no_messages != 0 {
-        let Some(taken) = take(s, least(body, available), copied) else {
+        let Some(taken) = take(m, s, least(body, available), copied) else {
             return false;
         };
         n = taken;
     } else if s.walk.message_left == 0 {
-        let Some(taken) = prefix(s, least(body, available)) else {
+        let Some(taken) = prefix(m, s, least(body, available)) else {
             return false;
         };
         n = taken;
     } else {
         let Some(taken) = take(
+            m,
             s,
             least(least(s.walk.message_left, body), available),
             copied,
@@ -370,7 +366,7 @@ fn data(s: &mut Scratch, available: u32) -> bool {
     }
     s.walk.left = s.walk.left.wrapping_sub(n);
     if s.walk.left == 0 {
-        end_frame(s);
+        end_frame(m, s);
     }
     true
 }
@@ -380,11 +376,11 @@ const PADDING: u8 = 0x80;
 
 /// Reads (a piece of) a gRPC message prefix: one byte flag, four bytes length, big endian.
 #[inline(always)]
-fn prefix(s: &mut Scratch, available: u32) -> Option<u32> {
+fn prefix<M: Machine>(m: M, s: &mut Scratch, available: u32) -> Option<u32> {
     let have = least(s.walk.prefix_len as u32, 4);
     let n = least(5 - have, available);
-    let at = record::copy(s, n)?;
-    if !gather(s, at, offset_of!(Walk, prefix), have, n) {
+    let at = record::copy(m, s, n)?;
+    if !gather(m, s, at, offset_of!(Walk, prefix), have, n) {
         return None;
     }
     let walk = &mut s.walk;
@@ -405,33 +401,33 @@ fn prefix(s: &mut Scratch, available: u32) -> Option<u32> {
 }
 
 #[inline(always)]
-fn forget_message(s: &mut Scratch) {
+fn forget_message<M: Machine>(m: M, s: &mut Scratch) {
     let key = key(s);
-    if MESSAGES.remove(key).is_ok() {
+    if m.forget_message(&key) {
         s.walk.tracked = s.walk.tracked.saturating_sub(1);
     }
 }
 
 /// The frame's last byte went by.
 #[inline(always)]
-fn end_frame(s: &mut Scratch) {
+fn end_frame<M: Machine>(m: M, s: &mut Scratch) {
     let was_data = s.walk.mode == mode::DATA;
     s.walk.mode = mode::HEADER;
     s.walk.partial_len = 0;
     if was_data {
-        remember_message(s);
+        remember_message(m, s);
     }
 }
 
 /// Keeps the stream's place within its message until its next DATA frame.
 #[inline(always)]
-fn remember_message(s: &mut Scratch) {
+fn remember_message<M: Machine>(m: M, s: &mut Scratch) {
     let walk = &s.walk;
     let no_messages = walk.no_messages & !PADDING;
     let at_boundary = walk.message_left == 0 && walk.prefix_len == 0 && no_messages == 0;
     if at_boundary || walk.flags & END_STREAM != 0 {
         if walk.had_entry != 0 {
-            forget_message(s);
+            forget_message(m, s);
         }
         return;
     }
@@ -445,14 +441,14 @@ fn remember_message(s: &mut Scratch) {
     let had_entry = walk.had_entry != 0;
     // When the map refuses, the stream's next prefix is looked for in the wrong place, and user space
     // says "unknown" of its messages.
-    if MESSAGES.insert(key(s), message, 0).is_ok() && !had_entry {
+    if m.keep_message(&key(s), &message) && !had_entry {
         s.walk.tracked = s.walk.tracked.saturating_add(1);
     }
 }
 
 /// `n` bytes went by that cannot be looked at. True when the place is still known.
 #[inline(always)]
-pub(crate) fn pass(s: &mut Scratch, n: u32) -> bool {
+pub fn pass<M: Machine>(m: M, s: &mut Scratch, n: u32) -> bool {
     let walk = &mut s.walk;
     match walk.mode {
         mode::PAYLOAD | mode::SKIP if n <= walk.left => {
@@ -472,14 +468,14 @@ pub(crate) fn pass(s: &mut Scratch, n: u32) -> bool {
         _ => return n == 0,
     }
     if walk.left == 0 {
-        end_frame(s);
+        end_frame(m, s);
     }
     true
 }
 
 /// Bytes that the walker knows nothing of any more.
 #[inline(always)]
-pub(crate) fn lose(walk: &mut Walk) {
+pub fn lose(walk: &mut Walk) {
     walk.mode = mode::SEEK;
     walk.trusted = trusted::NO;
     walk.plausible = 0;

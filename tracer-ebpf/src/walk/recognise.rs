@@ -1,17 +1,16 @@
 //! What does this direction speak? Asked at the start of a call, while the place within the frames is
 //! not known.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use tracer_ebpf::{
+use super::{
+    Machine, Part,
+    frames::PADDED_PREFACE,
+    search,
+    state::{Scratch, Socket, mode, told, trusted, verdict},
+};
+use crate::{
     event::{class, direction, family::UNIX},
     http2::{DEFAULT_MAX_FRAME_SIZE, Head, Opening, PREFACE, Protocol},
     instruction::{bound, mask_below},
-};
-
-use crate::{
-    frame_walk::{PADDED_PREFACE, scratch},
-    record, search,
-    state::{Scratch, Socket, mode, told, trusted, verdict},
 };
 
 /// Calls without anything recognisable after which a socket is given up.
@@ -22,7 +21,7 @@ const HTTP1_CALLS_MAX: u8 = 16;
 
 /// What was recognised.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Recognised {
+pub enum Recognised {
     /// The walker knows where it stands.
     Frames,
     /// Nothing; perhaps in the next call.
@@ -33,7 +32,7 @@ pub(crate) enum Recognised {
 
 /// Reads the first bytes of the call; how many.
 #[inline(always)]
-fn peek(s: &mut Scratch) -> u32 {
+fn peek<M: Machine>(m: M, s: &mut Scratch) -> u32 {
     let mut n = 63;
     if s.chunk_len < n {
         n = s.chunk_len;
@@ -43,9 +42,11 @@ fn peek(s: &mut Scratch) -> u32 {
     }
     let n = bound::<63>(n);
     // SAFETY: at most 63 of 64 bytes.
-    let result =
-        unsafe { bpf_probe_read_user(s.peek.as_mut_ptr().cast(), n as u32, s.chunk as *const _) };
-    if result == 0 { n as u32 } else { 0 }
+    if unsafe { m.read_user(s.peek.as_mut_ptr(), n as u32, s.chunk) } {
+        n as u32
+    } else {
+        0
+    }
 }
 
 /// Length of [`PREFACE`].
@@ -64,12 +65,9 @@ static AFTER_PREFACE: [Opening; 32] = {
 };
 
 /// 1 when all of the first `n` bytes are the preface's behind its first `matched` ones, as far as it goes.
-///
-/// A function of its own for the verifier, as [`walk_call`](crate::frame_walk::walk_call) is.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn is_preface(n: u32, matched: u32) -> u64 {
-    let Some(s) = scratch() else { return 0 };
+#[inline(always)]
+#[must_use]
+pub fn is_preface(s: &Scratch, n: u32, matched: u32) -> u64 {
     let mut different = 0;
     let mut i = 0;
     while i < PREFACE_LEN as u64 {
@@ -111,14 +109,14 @@ fn nothing(s: &mut Scratch) -> Recognised {
 
 /// At the first byte of a call, mode START, SEEK or PREFACE. `socket` is the call's.
 #[inline(never)]
-pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
-    let n = peek(s);
+pub fn recognise<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) -> Recognised {
+    let n = peek(m, s);
     if n == 0 {
         return nothing(s);
     }
     if s.walk.mode == mode::PREFACE {
         let matched = PREFACE_LEN.wrapping_sub(s.walk.left);
-        if is_preface(n, matched) != 0 {
+        if m.run(s, Part::Preface { n, matched }) != 0 {
             return Recognised::Frames;
         }
         let at = bound::<31>(matched as u64);
@@ -128,12 +126,12 @@ pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
     }
     let starting = s.walk.mode == mode::START;
     if s.walk.opening.is_new() {
-        let told = http2(s, socket, n, starting);
+        let told = http2(m, s, socket, n, starting);
         if !matches!(told, Recognised::Other) {
             return told;
         }
     }
-    let whole = search::read_opening() != 0;
+    let whole = m.run(s, Part::Opening) != 0;
     let class = class_of(s);
     if class == class::TLS || class == class::HTTP1 {
         return other(s, class);
@@ -159,10 +157,16 @@ pub(crate) fn recognise(s: &mut Scratch, socket: &mut Socket) -> Recognised {
 
 /// Is it HTTP/2, or does it become it? Other when it looks like neither.
 #[inline(always)]
-fn http2(s: &mut Scratch, socket: &mut Socket, n: u32, starting: bool) -> Recognised {
+fn http2<M: Machine>(
+    m: M,
+    s: &mut Scratch,
+    socket: &mut Socket,
+    n: u32,
+    starting: bool,
+) -> Recognised {
     // Without sequence numbers (AF_UNIX), the first call that was ever seen may begin the connection.
     let first_call = socket.placed == 0 && s.walk.offset == 0 && socket.told & told::OPEN == 0;
-    if is_preface(n, 0) != 0 && (n >= 3 || starting || first_call) {
+    if m.run(s, Part::Preface { n, matched: 0 }) != 0 && (n >= 3 || starting || first_call) {
         if first_call {
             socket.from_start = 1;
             socket.walks[0].mode = mode::START;
@@ -173,7 +177,7 @@ fn http2(s: &mut Scratch, socket: &mut Socket, n: u32, starting: bool) -> Recogn
         return Recognised::Frames;
     }
     if socket.verdict == verdict::HTTP1 {
-        return upgrade(s, socket, n);
+        return upgrade(m, s, socket, n);
     }
     let [h0, h1, h2, h3, h4, h5, h6, h7, h8, ..] = s.peek;
     let head = Head::parse([h0, h1, h2, h3, h4, h5, h6, h7, h8]);
@@ -203,7 +207,7 @@ fn http2(s: &mut Scratch, socket: &mut Socket, n: u32, starting: bool) -> Recogn
     }
     if socket.verdict != verdict::UNDECIDED {
         // HTTP/2 for certain, but its place in this direction was lost or never known.
-        let found = search::next_frame();
+        let found = m.run(s, Part::Frame);
         if found == search::NOT_FOUND {
             return nothing(s);
         }
@@ -218,7 +222,7 @@ fn http2(s: &mut Scratch, socket: &mut Socket, n: u32, starting: bool) -> Recogn
 
 /// HTTP/1: does it become HTTP/2 here (RFC 7540 section 3.2)?
 #[inline(always)]
-fn upgrade(s: &mut Scratch, socket: &mut Socket, n: u32) -> Recognised {
+fn upgrade<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket, n: u32) -> Recognised {
     let told = if s.direction == direction::TX as u32 {
         told::HTTP1_TX
     } else {
@@ -226,7 +230,7 @@ fn upgrade(s: &mut Scratch, socket: &mut Socket, n: u32) -> Recognised {
     };
     if socket.told & told == 0 {
         socket.told |= told;
-        record::unrecognised(s, class::HTTP1, true);
+        m.unrecognised(s, class::HTTP1, true);
     }
     let switching = n >= 12
         && u64::from_be_bytes([
@@ -235,7 +239,7 @@ fn upgrade(s: &mut Scratch, socket: &mut Socket, n: u32) -> Recognised {
         && u32::from_be_bytes([s.peek[8], s.peek[9], s.peek[10], s.peek[11]])
             == u32::from_be_bytes(*b" 101");
     if switching {
-        let head_len = search::upgrade_head();
+        let head_len = m.run(s, Part::Head);
         if head_len != 0 {
             // The frames of this direction begin behind the head, those of the other at its preface.
             s.walk.mode = mode::SKIP;

@@ -1,18 +1,12 @@
 //! Searches through the beginning of a call: for what it speaks, for the end of an HTTP/1 head, for a frame.
 //!
-//! Each is a function of its own for the verifier, as [`walk_call`](crate::frame_walk::walk_call) is, and says what it
-//! found by its result.
+//! In the kernel each is a function of its own for the verifier, reached by [`Machine::run`].
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
-
-use tracer_ebpf::{
+use super::{Machine, Step, frames, state::Scratch};
+use crate::{
     http2::{DEFAULT_MAX_FRAME_SIZE, Head, Opening},
     instruction::bound,
 };
-
-use crate::{frame_walk::scratch, state::Scratch, user_memory};
 
 /// Bytes of `101 Switching Protocols` that are searched for the head's end.
 const HEAD_MAX: u32 = 1_024;
@@ -27,46 +21,35 @@ const PIECE: u64 = 255;
 /// Steps of [`opening`]: a byte or a buffer each.
 const OPENING_STEPS: u32 = 2 * Opening::LINE_MAX as u32;
 
-/// Reads on in [`Walk::opening`](crate::state::Walk::opening), over all buffers of the call, until it is decided or
+/// Reads on in [`Walk::opening`](super::state::Walk::opening), over all buffers of the call, until it is decided or
 /// nothing is left. 1 when nothing is left.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn read_opening() -> u64 {
-    let Some(s) = scratch() else { return 0 };
+#[inline(always)]
+pub fn read_opening<M: Machine>(m: M, s: &mut Scratch) -> u64 {
     let at = (s.chunk, s.chunk_len, s.iovec, s.iovecs, s.remaining);
     s.searched = 0;
     s.found = 0;
-    // SAFETY: the callback uses the scratch space alone.
-    unsafe {
-        bpf_loop(
-            OPENING_STEPS,
-            opening_step as *mut c_void,
-            core::ptr::null_mut(),
-            0,
-        );
-    }
-    let Some(s) = scratch() else { return 0 };
+    m.repeat(s, OPENING_STEPS, Step::Opening);
     let left = s.remaining;
     (s.chunk, s.chunk_len, s.iovec, s.iovecs, s.remaining) = at;
     (left == 0) as u64
 }
 
-/// Byte [`Scratch::found`] of the [`Scratch::searched`] ones that were read, or the next piece.
-extern "C" fn opening_step(_index: u64, _context: *mut c_void) -> i64 {
-    let Some(s) = scratch() else { return 1 };
+/// Byte [`Scratch::found`] of the [`Scratch::searched`] ones that were read, or the next piece; false ends the search.
+#[inline(always)]
+pub fn opening_step<M: Machine>(m: M, s: &mut Scratch) -> bool {
     if s.found < s.searched {
         let at = bound::<PIECE>(s.found as u64);
         // SAFETY: within `out`.
         let byte = unsafe { *s.out.as_ptr().add(at as usize) };
         s.found += 1;
         s.walk.opening = s.walk.opening.next(byte);
-        return s.walk.opening.protocol().is_some() as i64;
+        return s.walk.opening.protocol().is_none();
     }
     if s.remaining == 0 {
-        return 1;
+        return false;
     }
     if s.chunk_len == 0 {
-        return !user_memory::next_chunk(s) as i64;
+        return frames::next_chunk(m, s);
     }
     let mut n = PIECE;
     if s.chunk_len < n {
@@ -77,24 +60,20 @@ extern "C" fn opening_step(_index: u64, _context: *mut c_void) -> i64 {
     }
     let n = bound::<PIECE>(n);
     // SAFETY: `out` is larger.
-    let result =
-        unsafe { bpf_probe_read_user(s.out.as_mut_ptr().cast(), n as u32, s.chunk as *const _) };
-    if result != 0 {
-        return 1;
+    if !unsafe { m.read_user(s.out.as_mut_ptr(), n as u32, s.chunk) } {
+        return false;
     }
     s.found = 0;
     s.searched = n as u32;
     s.chunk += n;
     s.chunk_len -= n;
     s.remaining -= n as u32;
-    0
+    true
 }
 
 /// Looks for `\r\n\r\n` and `h2c` at the beginning of the call: the length of a head with both, else 0.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn upgrade_head() -> u64 {
-    let Some(s) = scratch() else { return 0 };
+#[inline(always)]
+pub fn upgrade_head<M: Machine>(m: M, s: &mut Scratch) -> u64 {
     let mut n = HEAD_MAX as u64;
     if s.chunk_len < n {
         n = s.chunk_len;
@@ -107,22 +86,18 @@ pub(crate) extern "C" fn upgrade_head() -> u64 {
     s.head_len = 0;
     s.h2c = 0;
     s.searched = n as u32;
-    // SAFETY: `out` is far larger; the callback uses the scratch space alone.
-    unsafe {
-        if bpf_probe_read_user(s.out.as_mut_ptr().cast(), n as u32, s.chunk as *const _) == 0 {
-            bpf_loop(HEAD_MAX, head_step as *mut c_void, core::ptr::null_mut(), 0);
-        }
+    // SAFETY: `out` is far larger.
+    if unsafe { m.read_user(s.out.as_mut_ptr(), n as u32, s.chunk) } {
+        m.repeat(s, HEAD_MAX, Step::Head);
     }
-    match scratch() {
-        Some(s) if s.h2c != 0 => s.head_len as u64,
-        _ => 0,
-    }
+    if s.h2c != 0 { s.head_len as u64 } else { 0 }
 }
 
-extern "C" fn head_step(index: u64, _context: *mut c_void) -> i64 {
-    let Some(s) = scratch() else { return 1 };
+/// Byte `index` of the head; false ends the search.
+#[inline(always)]
+pub fn head_step(s: &mut Scratch, index: u64) -> bool {
     if index >= s.searched as u64 {
-        return 1;
+        return false;
     }
     let at = bound::<1_023>(index);
     // SAFETY: within `out`.
@@ -133,21 +108,19 @@ extern "C" fn head_step(index: u64, _context: *mut c_void) -> i64 {
     }
     if s.window == 0x0d0a_0d0a {
         s.head_len = at as u32 + 1;
-        return 1;
+        return false;
     }
-    0
+    true
 }
 
 /// [`next_frame`] found nothing.
-pub(crate) const NOT_FOUND: u64 = u32::MAX as u64;
+pub const NOT_FOUND: u64 = u32::MAX as u64;
 
 /// Looks for two frame headers, the second where the first one's length says: the offset of the first, or
 /// [`NOT_FOUND`]. Stricter than [`Head::is_plausible`]: on the connection, or on a stream that a
 /// client opened, because numbers in binary payload make plausible headers now and then.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn next_frame() -> u64 {
-    let Some(s) = scratch() else { return NOT_FOUND };
+#[inline(always)]
+pub fn next_frame<M: Machine>(m: M, s: &mut Scratch) -> u64 {
     let mut n = FRAME_MAX as u64;
     if s.chunk_len < n {
         n = s.chunk_len;
@@ -158,21 +131,11 @@ pub(crate) extern "C" fn next_frame() -> u64 {
     let n = bound::<16_383>(n);
     s.found = u32::MAX;
     s.searched = n as u32;
-    // SAFETY: `out` is larger; the callback uses the scratch space alone.
-    unsafe {
-        if bpf_probe_read_user(s.out.as_mut_ptr().cast(), n as u32, s.chunk as *const _) == 0 {
-            bpf_loop(
-                FRAME_MAX,
-                frame_step as *mut c_void,
-                core::ptr::null_mut(),
-                0,
-            );
-        }
+    // SAFETY: `out` is larger.
+    if unsafe { m.read_user(s.out.as_mut_ptr(), n as u32, s.chunk) } {
+        m.repeat(s, FRAME_MAX, Step::Frame);
     }
-    match scratch() {
-        Some(s) => s.found as u64,
-        None => NOT_FOUND,
-    }
+    s.found as u64
 }
 
 /// The length of the frame whose header this is; None when it is not one.
@@ -187,27 +150,28 @@ fn frame_len(header: [u8; 9]) -> Option<u32> {
     }
 }
 
-extern "C" fn frame_step(index: u64, _context: *mut c_void) -> i64 {
-    let Some(s) = scratch() else { return 1 };
+/// Is there a frame at `index`? False ends the search.
+#[inline(always)]
+pub fn frame_step<M: Machine>(m: M, s: &mut Scratch, index: u64) -> bool {
     if index + 9 > s.searched as u64 {
-        return 1;
+        return false;
     }
     let at = bound::<16_383>(index);
     // SAFETY: nine bytes within `out`, which is larger than the mask by more than that.
     let header = unsafe { s.out.as_ptr().add(at as usize).cast::<[u8; 9]>().read() };
     let Some(len) = frame_len(header) else {
-        return 0;
+        return true;
     };
     let next = index + 9 + len as u64;
     if next + 9 > s.chunk_len || next + 9 > s.remaining as u64 {
-        return 0;
+        return true;
     }
-    let Some(following) = user_memory::read::<[u8; 9]>(s.chunk + next) else {
-        return 1;
+    let Some(following) = m.read::<[u8; 9]>(s.chunk + next) else {
+        return false;
     };
     if frame_len(following).is_none() {
-        return 0;
+        return true;
     }
     s.found = index as u32;
-    1
+    false
 }
