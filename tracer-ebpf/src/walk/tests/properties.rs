@@ -230,3 +230,126 @@ proptest! {
         walked.told();
     }
 }
+
+/// What a record tells of these frames behind the beginning of a client: copied or not.
+fn copied(frames: &[Vec<u8>]) -> (Walked, Vec<bool>) {
+    let (bytes, begins) = wire(frames);
+    let walked = whole(&bytes);
+    let told = walked.told();
+    assert_eq!(told.len(), bytes.len());
+    let copied = told[begins[1]..]
+        .iter()
+        .map(|told| told.flatten().is_some());
+    let copied = copied.collect();
+    (walked, copied)
+}
+
+#[test]
+fn of_a_message_over_several_frames_only_the_prefix_is_copied() {
+    // 100 bytes: 20 in the first frame behind the prefix, 50 in the second, 30 in the third before the next message,
+    // whose prefix goes on in the fourth.
+    let first = [&[0, 0, 0, 0, 100][..], &[0xee; 20]].concat();
+    let third = [&[0xee; 30][..], &[0, 0, 0]].concat();
+    let fourth = [&[0, 30][..], &[0xee; 30]].concat();
+    let data = |flags, payload: &[u8]| frame(frame_type::DATA, flags, 1, payload);
+    let other = frame(
+        frame_type::DATA,
+        0,
+        3,
+        &[&[0, 0, 0, 0, 15][..], &[0xee; 15]].concat(),
+    );
+    let frames = [
+        data(0, &first),
+        other,
+        data(0, &[0xee; 50]),
+        data(0, &third),
+        data(flag::END_STREAM, &fourth),
+    ];
+    let (walked, is) = copied(&frames);
+    let parts = [(9 + 5, 20), (9 + 5, 15), (9, 50), (9, 30), (3 + 9 + 2, 30)];
+    let want: Vec<bool> = parts
+        .iter()
+        .flat_map(|(copied, counted)| [vec![true; *copied], vec![false; *counted]].concat())
+        .collect();
+    assert_eq!(is, want);
+    assert!(walked.world.borrow().messages.is_empty());
+    assert_eq!(walked.socket.walks[0].tracked, 0);
+}
+
+#[test]
+fn a_stream_that_ends_within_a_message_is_forgotten() {
+    let start = [&[0, 0, 0, 0, 100][..], &[0xee; 20]].concat();
+    let data = frame(frame_type::DATA, 0, 1, &start);
+    for end in [
+        frame(frame_type::RST_STREAM, 0, 1, &[0; 4]),
+        frame(
+            frame_type::HEADERS,
+            flag::END_HEADERS | flag::END_STREAM,
+            1,
+            &[0x86],
+        ),
+        frame(frame_type::DATA, flag::END_STREAM, 1, &[]),
+    ] {
+        let (walked, _) = copied(std::slice::from_ref(&data));
+        assert_eq!(walked.world.borrow().messages.len(), 1);
+        let (walked, _) = copied(&[data.clone(), end]);
+        assert!(walked.world.borrow().messages.is_empty());
+        assert_eq!(walked.socket.walks[0].tracked, 0);
+    }
+}
+
+#[test]
+fn padding_is_no_message_and_no_state_of_the_stream() {
+    let padded = [&[40][..], &[0, 0, 0, 0, 1, 7], &[0; 40]].concat();
+    let frames = [
+        frame(frame_type::DATA, flag::PADDED, 1, &padded),
+        frame(
+            frame_type::DATA,
+            0,
+            1,
+            &[&[0, 0, 0, 0, 20][..], &[0xee; 20]].concat(),
+        ),
+    ];
+    let (walked, is) = copied(&frames);
+    let parts = [(9 + 1 + 5, 1 + 40), (9 + 5, 20)];
+    let want: Vec<bool> = parts
+        .iter()
+        .flat_map(|(copied, counted)| [vec![true; *copied], vec![false; *counted]].concat())
+        .collect();
+    assert_eq!(is, want);
+    assert!(walked.world.borrow().messages.is_empty());
+}
+
+#[test]
+fn a_hole_beyond_the_frames_end_loses_the_place() {
+    let data = frame(frame_type::DATA, 0, 1, &[0xee; 100]);
+    for (hole, mode) in [
+        (99, mode::DATA),
+        (100, mode::HEADER),
+        (101, mode::SEEK),
+        (109, mode::SEEK),
+    ] {
+        let mut walked = Walked::from_start();
+        walked.call(&[PREFACE, &settings(), &data[..9]]);
+        walked.unhooked(hole);
+        assert_eq!(walked.socket.walks[0].mode, mode, "{hole}");
+    }
+}
+
+#[test]
+fn a_frame_in_the_middle_of_a_call_is_found_where_the_next_one_follows() {
+    let mut walked = Walked::from_start();
+    walked.call(&[PREFACE, &settings()]);
+    walked.unhooked(50);
+    let two = [
+        frame(frame_type::PING, 0, 0, &[0xee; 8]),
+        frame(frame_type::PING, 1, 0, &[0xee; 8]),
+    ]
+    .concat();
+    walked.call(&[&[&[0xee; 20][..], &two].concat()]);
+    let told = walked.told();
+    let from = PREFACE.len() + 9 + 50;
+    assert!(told[from..from + 20].iter().all(|told| *told == Some(None)));
+    let want: Vec<_> = two.iter().map(|byte| Some(Some(*byte))).collect();
+    assert_eq!(told[from + 20..], want);
+}
