@@ -1,22 +1,23 @@
 //! A conversation as the records that the kernel programs write of one of its ends: frame headers, header
-//! blocks and message prefixes copied, the rest counted (`tracer-ebpf/src/frame_walk.rs`).
+//! blocks and message prefixes copied, the rest counted (`tracer-ebpf/src/walk`).
 
 use std::collections::HashMap;
 
-use super::{Conversation, PREFACE, Side};
+use tracer_ebpf::event::{self, BOUNDARY_UNKNOWN, Bytes, Header, SEGMENT_HOLE};
+use tracer_ebpf::http2::{Head, PREFACE, flag, frame_type};
+
+use super::{Conversation, Side};
 
 /// DATA up to this length is copied whole.
-const DATA_COPY_WHOLE_MAX: usize = 16;
+const DATA_COPY_WHOLE_MAX: usize = event::DATA_COPY_WHOLE_MAX as usize;
 /// Payload of one other frame that is copied.
-const FRAME_COPY_MAX: usize = 16 * 1024;
+const FRAME_COPY_MAX: usize = event::FRAME_COPY_MAX as usize;
 /// Where a record is closed and the next one begun.
 const RECORD_FULL: usize = 15 * 1024;
 /// Bytes that are copied at once.
 const CHUNK: usize = 512;
-const HEADER: usize = 48;
-const BYTES_BODY: usize = 40;
-const SEGMENT_HOLE: u32 = 1 << 31;
-const BOUNDARY_UNKNOWN: u32 = u32::MAX;
+const HEADER: usize = size_of::<Header>();
+const BYTES_BODY: usize = size_of::<Bytes>();
 
 /// One record of the ring, and what a test may want to know of it.
 #[derive(Clone, Debug)]
@@ -299,12 +300,16 @@ impl Walker {
 
     /// Length, type, flags and stream of the current frame.
     fn frame(&self) -> (usize, u8, u8, u32) {
-        let Ok([l2, l1, l0, kind, flags, s3, s2, s1, s0]) = <[u8; 9]>::try_from(&self.head[..])
-        else {
+        let Ok(bytes) = <[u8; Head::LEN]>::try_from(&self.head[..]) else {
             return (0, 0, 0, 0);
         };
-        let len = u32::from_be_bytes([0, l2, l1, l0]) as usize;
-        (len, kind, flags, u32::from_be_bytes([s3, s2, s1, s0]))
+        let head = Head::parse(bytes);
+        (
+            head.len as usize,
+            head.frame_type,
+            head.flags,
+            head.stream(),
+        )
     }
 
     /// Takes some of `bytes`, which are not empty: how many, and whether they are copied.
@@ -320,9 +325,9 @@ impl Walker {
                 (n, true)
             }
             Position::Head => {
-                let n = (9 - self.head.len()).min(bytes.len());
+                let n = (Head::LEN - self.head.len()).min(bytes.len());
                 self.head.extend(&bytes[..n]);
-                if self.head.len() == 9 {
+                if self.head.len() == Head::LEN {
                     self.begin();
                 }
                 (n, true)
@@ -342,10 +347,10 @@ impl Walker {
 
     fn begin(&mut self) {
         let (len, kind, flags, _) = self.frame();
-        self.go_on(if kind == 0 {
+        self.go_on(if kind == frame_type::DATA {
             Position::Data {
                 left: len,
-                pad: flags & 8 != 0,
+                pad: flags & flag::PADDED != 0,
                 tail: 0,
             }
         } else {
