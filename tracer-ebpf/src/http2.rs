@@ -242,7 +242,7 @@ impl Head {
             return rule.empty == 0 || self.flags & rule.empty != 0;
         }
         self.frame_type != frame_type::SETTINGS
-            || (self.len % 6 == 0 && self.flags & flag::ACK == 0)
+            || (self.len.is_multiple_of(6) && self.flags & flag::ACK == 0)
     }
 
     /// Whether an end may begin with it: its first frame is SETTINGS without ACK (RFC 9113 section 3.4).

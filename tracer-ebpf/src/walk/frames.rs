@@ -198,9 +198,7 @@ fn believe(s: &mut Scratch, head: &Head) -> bool {
         s.desync = 1;
         return false;
     }
-    if s.walk.plausible < u8::MAX {
-        s.walk.plausible += 1;
-    }
+    s.walk.plausible = s.walk.plausible.saturating_add(1);
     if s.walk.plausible >= PLAUSIBLE && s.confidence == confidence::TENTATIVE {
         s.confidence = confidence::PLAUSIBLE;
     }

@@ -183,6 +183,6 @@ fn write_word(s: &mut Scratch, word: u32) {
             .as_mut_ptr()
             .add(at as usize)
             .cast::<u32>()
-            .write_unaligned(word)
-    };
+            .write_unaligned(word);
+    }
 }

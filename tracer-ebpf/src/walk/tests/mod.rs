@@ -214,7 +214,7 @@ impl Walked {
             for segment in segments {
                 match segment {
                     Segment::Bytes(bytes) => {
-                        told.extend(bytes.iter().map(|byte| Some(Some(*byte))))
+                        told.extend(bytes.iter().map(|byte| Some(Some(*byte))));
                     }
                     Segment::Hole(len) => told.resize(told.len() + *len as usize, Some(None)),
                 }

@@ -136,9 +136,8 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Recognised> {
 
 /// The beginning of an HTTP/1 request, which may be cut off anywhere behind the method.
 fn is_http1_request(bytes: &[u8]) -> bool {
-    match Opening::of(bytes).protocol() {
-        Some(protocol) => return protocol == Protocol::Http1Request,
-        None => {}
+    if let Some(protocol) = Opening::of(bytes).protocol() {
+        return protocol == Protocol::Http1Request;
     }
     // Two words make no request yet.
     let mut words = bytes.splitn(2, |byte| *byte == b' ');
