@@ -15,10 +15,10 @@ use h2trace_core::attribution::{Owner, Workload, WorkloadHandle};
 use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use h2trace_core::event::Timestamp;
 use h2trace_core::event::decode::decode;
+use h2trace_core::field::Shown;
 use h2trace_core::limits;
 use h2trace_core::pipeline::{ConnectionInfo, NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::record::{Seen, StreamRecord, Windows};
-use h2trace_core::stream::table::Shown;
 use tracer_tests::conversation::records::{self, Observed};
 use tracer_tests::conversation::{Conversation, Plan, Side};
 use tracer_tests::heap::{self, Heap};
@@ -188,7 +188,7 @@ impl PodLoad {
                         exporter.accept(&Output::Stream {
                             info: Arc::clone(&info),
                             record: Arc::new(StreamRecord {
-                                path: Some(path(method)),
+                                path: Some(path(method).into()),
                                 grpc_status: Seen::Value(*status),
                                 ..record.clone()
                             }),
@@ -288,7 +288,7 @@ fn churn(info: &ConnectionInfo, record: &StreamRecord) {
 
 fn with_path(record: &StreamRecord, method: usize) -> Arc<StreamRecord> {
     Arc::new(StreamRecord {
-        path: Some(path(method)),
+        path: Some(path(method).into()),
         ..record.clone()
     })
 }

@@ -16,8 +16,8 @@ use h2trace_core::event::{
     Address, Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task,
     Timestamp, What,
 };
+use h2trace_core::field::Shown;
 use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
-use h2trace_core::stream::table::Shown;
 use tracer_ebpf::http2::{PREFACE, frame_type};
 use tracer_tests::measure::processor_time;
 

@@ -10,10 +10,10 @@ fn ours(decoder: &mut Decoder, block: &[u8]) -> Option<Fields> {
     if decoded.error.is_some() {
         return None;
     }
-    let fields = decoded.block.fields.into_iter();
+    let fields = decoded.block.fields.iter();
     Some(
         fields
-            .map(|f| (f.name.unwrap().to_vec(), f.value.unwrap().to_vec()))
+            .map(|f| (f.name().unwrap().to_vec(), f.value().unwrap().to_vec()))
             .collect(),
     )
 }

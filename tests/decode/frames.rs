@@ -34,7 +34,7 @@ fn reader() -> FrameReader {
     let mut reader = FrameReader::new(Start::Boundary { first: true });
     reader.set_max_frame_size(DEFAULT_MAX_FRAME_SIZE);
     reader.push(&frame(frame_type::SETTINGS, 0, 0, &[]));
-    while reader.poll().is_some() {}
+    drop(reader.steps());
     reader
 }
 
@@ -45,7 +45,7 @@ fn hex(bytes: &[u8]) -> String {
 fn fields(list: &[Field]) -> Vec<[String; 2]> {
     let text = |part: Option<&[u8]>| String::from_utf8(part.unwrap().to_vec()).unwrap();
     list.iter()
-        .map(|field| [text(field.name.as_deref()), text(field.value.as_deref())])
+        .map(|field| [text(field.name()), text(field.value())])
         .collect()
 }
 
@@ -144,7 +144,7 @@ fn described(frame: &Frame) -> [Value; 2] {
 fn frames(reader: &mut FrameReader) -> Vec<Value> {
     let mut frames = Vec::new();
     let mut open: Option<(DataHead, Vec<u8>)> = None;
-    while let Some(step) = reader.poll() {
+    for step in reader.steps() {
         match step {
             Step::Frame { len, flags, frame } => {
                 let [mut whole, more] = described(&frame);
@@ -293,13 +293,13 @@ fn the_made_frames_are_of_every_type_and_flag() {
 fn violation(before: &[u8], wire: &[u8]) -> Option<(u32, bool)> {
     let mut reader = reader();
     reader.push(before);
-    while let Some(step) = reader.poll() {
+    for step in reader.steps() {
         let is_well = !matches!(step, Step::Violation(_) | Step::Fault(_));
         assert!(is_well, "{step:?}");
     }
     reader.push(wire);
     let mut violation = None;
-    while let Some(step) = reader.poll() {
+    for step in reader.steps() {
         match step {
             Step::Violation(broken) if violation.is_none() => {
                 violation = Some((broken.code.0, broken.connection_error));

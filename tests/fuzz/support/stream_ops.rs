@@ -337,7 +337,7 @@ impl Watch {
                     stream_id: id(stream),
                     end_stream: end,
                     priority: None,
-                    block: block(fields),
+                    block: block(fields).into(),
                 };
                 self.frame(by, frame);
             }
@@ -357,7 +357,7 @@ impl Watch {
                 if let Some(prefix) = prefix {
                     let mut bytes = vec![0, 0, 0];
                     bytes.extend(prefix.to_be_bytes());
-                    self.body(by, stream, DataPiece::Bytes(Bytes::from(bytes)));
+                    self.body(by, stream, DataPiece::copy_of(&bytes));
                 }
                 if len > 0 {
                     self.body(by, stream, DataPiece::Hole(u32::from(len)));
@@ -444,7 +444,7 @@ impl Watch {
                     Frame::PushPromise {
                         stream_id,
                         promised,
-                        block,
+                        block: block.into(),
                     },
                 );
             }
@@ -567,17 +567,11 @@ fn block(bits: u32) -> HeaderBlock {
         .enumerate()
         .filter(|(n, _)| bits >> n & 1 == 1);
     let fields: Vec<Field> = chosen
-        .map(|(_, (name, value))| Field {
-            name: (*name != "?").then(|| Bytes::from_static(name.as_bytes())),
-            value: (*name != "?").then(|| Bytes::from_static(value.as_bytes())),
-            never_indexed: false,
+        .map(|(_, (name, value))| match *name {
+            "?" => Field::unseen(),
+            name => Field::new(Some(name.as_bytes()), Some(value.as_bytes())),
         })
         .collect();
-    HeaderBlock {
-        complete: fields.iter().all(|field| field.name.is_some()),
-        list_size: fields.len() as u64 * 40,
-        fields,
-        encoded_len: 10,
-        n_frames: 1,
-    }
+    let complete = fields.iter().all(|field| field.name().is_some());
+    HeaderBlock::new(fields, complete, 10)
 }

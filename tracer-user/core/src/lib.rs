@@ -3,7 +3,7 @@
 //! The stages, one folder each, in this order:
 //!
 //! ```text
-//! event -> connection -> frame -> stream -> hop -> anomaly
+//! event -> connection -> field -> frame -> stream -> hop -> anomaly
 //! ```
 //!
 //! A stage may use the stages before it, never one after it. All of them are pure: no I/O, no async, no clock (time
@@ -20,6 +20,7 @@
 //! use h2trace_core::frame::PREFACE;
 //! use h2trace_core::frame::head::frame_type;
 //! use h2trace_core::pipeline::{Output, Pipeline, PipelineSettings, Sink};
+//! use h2trace_core::field::Shown;
 //!
 //! #[derive(Default)]
 //! struct Findings(Vec<Finding>);
@@ -118,6 +119,7 @@ pub mod event;
 
 pub mod anomaly;
 pub mod connection;
+pub mod field;
 pub mod frame;
 pub mod hop;
 pub mod stream;

@@ -292,6 +292,23 @@ limits! {
     [GoawayDebug, Bytes]
     pub const GOAWAY_DEBUG: usize = 64;
 
+    /// Header blocks of one direction that are kept decoded, because the same bytes may come again.
+    [RecentBlocks, Count]
+    pub const RECENT_BLOCKS: usize = 4;
+
+    /// The longest encoded header block that is kept so.
+    [RecentBlock, Bytes]
+    pub const RECENT_BLOCK: usize = 256;
+
+    /// Header fields of one direction that came as literals and are kept decoded, because the same octets may come
+    /// again.
+    [RecentLiterals, Count]
+    pub const RECENT_LITERALS: usize = 32;
+
+    /// The longest encoded literal that is kept so.
+    [RecentLiteral, Bytes]
+    pub const RECENT_LITERAL: usize = 128;
+
     /// Header fields of one request whose hashes are kept to recognise the request on the other side of a proxy.
     [HopFields, Count]
     pub const HOP_FIELDS: usize = 16;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use h2trace_core::field::Shown;
 use h2trace_core::pipeline::Frames;
-use h2trace_core::stream::table::Shown;
 
 use super::args::{Format, Headers, ReplayArgs};
 use crate::capture::Capture;

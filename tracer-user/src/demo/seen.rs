@@ -25,7 +25,7 @@ pub(super) struct SeenStream {
 impl SeenStream {
     /// The call's `x-request-id`.
     pub(super) fn request_id(&self) -> Option<&str> {
-        self.record.shown.get(REQUEST_ID).map(String::as_str)
+        self.record.shown.get(REQUEST_ID)
     }
 
     /// h2trace says that something broke.
@@ -54,7 +54,7 @@ impl SeenHop {
     /// The call's `x-request-id`.
     pub(super) fn request_id(&self) -> Option<&str> {
         let shown = &self.request.downstream.record.shown;
-        shown.get(REQUEST_ID).map(String::as_str)
+        shown.get(REQUEST_ID)
     }
 
     /// The stream to the server whose response was passed on.

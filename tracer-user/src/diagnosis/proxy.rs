@@ -117,7 +117,7 @@ impl ProxyCase {
             }
             let header = down.shown.get("server");
             if self.server_header.is_none() && header != up.shown.get("server") {
-                self.server_header = header.cloned();
+                self.server_header = header.map(str::to_owned);
             }
         }
         let cut = findings
@@ -139,7 +139,7 @@ impl ProxyCase {
         cut: bool,
         hits: &mut BTreeMap<Limit, u64>,
     ) {
-        let name = down.shown.get("user-agent").cloned();
+        let name = down.shown.get("user-agent").map(str::to_owned);
         let full = self.agents.len() >= limits::DIAGNOSIS_VALUES;
         if full && !self.agents.contains_key(&name) {
             return hit(hits, Limit::DiagnosisValues);

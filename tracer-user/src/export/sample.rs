@@ -1,6 +1,5 @@
 //! Records for the exporters' tests: the reference incident as the client's hop shows it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::attribution::{Owner, Workload, WorkloadHandle};
 use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use h2trace_core::event::{Address, Opened, OtherProtocol, Timestamp};
+use h2trace_core::field::user_agent::UserAgent;
 use h2trace_core::frame::{ErrorCode, FrameKind, StreamId};
 use h2trace_core::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, ProxyKey};
 use h2trace_core::limits::Limit;
@@ -19,7 +19,6 @@ use h2trace_core::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, Outcome, RequestPhase, Reset,
     ResponsePhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
 };
-use h2trace_core::stream::user_agent::UserAgent;
 
 const START: u64 = 1_000_000_000;
 
@@ -70,7 +69,7 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
     let messages = |size| Messages {
         complete: 1,
         open: None,
-        sizes: vec![size],
+        sizes: [size].into_iter().collect(),
         known: true,
     };
     StreamRecord {
@@ -138,14 +137,14 @@ pub(crate) fn complete(stream_id: u32) -> StreamRecord {
         grpc_status_malformed: false,
         malformed: None,
         timeout: Some(Duration::from_millis(1_500)),
-        shown: BTreeMap::from([("x-call-id".into(), "call-7".into())]),
+        shown: [("x-call-id", "call-7")].into_iter().collect(),
         resets: Vec::new(),
         flow: FlowNotes::default(),
         end: StreamEnd::Complete,
         outcome: Outcome::Ok,
         tier: Tier::T1,
         conduct: h2trace_core::stream::violation::Conduct::default(),
-        story: Vec::new(),
+        story: [].into_iter().collect(),
     }
 }
 
@@ -181,7 +180,7 @@ pub(crate) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
                     promised: Some(11_006),
                     got: 10_475,
                 }),
-                sizes: vec![11_006],
+                sizes: [11_006].into_iter().collect(),
                 known: true,
             },
             windows_at_end: used_up,
@@ -297,7 +296,7 @@ pub(crate) fn unseen(stream_id: u32) -> StreamRecord {
         response_content_type: None,
         grpc_status: Seen::Unknown,
         timeout: None,
-        shown: BTreeMap::new(),
+        shown: [].into_iter().collect(),
         end: StreamEnd::Unseen,
         outcome: Outcome::Unknown,
         tier: Tier::T0,
@@ -356,7 +355,7 @@ pub(crate) fn hop(stream_id: u32) -> Output {
         5,
         Endpoint::Server,
         StreamRecord {
-            story: findings[0].story.clone(),
+            story: findings[0].story.iter().cloned().collect(),
             ..record
         },
     );
@@ -373,7 +372,7 @@ pub(crate) fn hop(stream_id: u32) -> Output {
         stream,
     };
     let mut whole = complete(33);
-    whole.story = findings[0].story[..2].to_vec();
+    whole.story = findings[0].story[..2].iter().cloned().collect();
     let request = Hop {
         proxy: ProxyKey::Process(77),
         downstream,
@@ -423,7 +422,7 @@ pub(crate) fn outputs() -> Vec<Output> {
         request_phase: None,
         response_phase: None,
         windows: Windows::default(),
-        story: Vec::new(),
+        story: [].into_iter().collect(),
         ..cut(0).1.remove(0)
     };
     let lost_streams = StreamRecord {

@@ -6,8 +6,8 @@ use std::thread;
 use anyhow::Context as _;
 use h2trace_core::connection::ConnectionId;
 use h2trace_core::event::{Event, SocketKey, Timestamp};
+use h2trace_core::field::Shown;
 use h2trace_core::pipeline::{self, Loss, LossCause, Output, Pipeline, Sink};
-use h2trace_core::stream::table::Shown;
 use tokio::signal::unix::{SignalKind, signal};
 use tracer_ebpf::counter::COUNTERS;
 

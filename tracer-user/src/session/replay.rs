@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use h2trace_core::event::Timestamp;
+use h2trace_core::field::Shown;
 use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, PipelineSettings, Sink};
-use h2trace_core::stream::table::Shown;
 
 use super::front::Front;
 use super::output::say;

@@ -262,7 +262,7 @@ impl Walked {
 /// The steps of a reader, with DATA counted: adjacent pieces are one.
 fn counted(mut reader: FrameReader) -> Vec<Read> {
     let mut steps: Vec<Read> = Vec::new();
-    while let Some(step) = reader.poll() {
+    for step in reader.steps() {
         let Read::DataBody { stream_id, piece } = step else {
             steps.push(step);
             continue;

@@ -2,13 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use crate::event::{SocketKey, Timestamp};
 
 /// Connections by socket, at most `capacity` of them.
 #[derive(Debug)]
 pub struct Table<C> {
     capacity: usize,
-    entries: HashMap<SocketKey, TableEntry<C>>,
+    entries: HashMap<SocketKey, TableEntry<C>, RandomState>,
     /// Second-chance order: a key stands here once; its stamp is what `last_at` was when it was put in.
     order: VecDeque<(SocketKey, Timestamp)>,
 }
@@ -24,7 +26,7 @@ impl<C> Table<C> {
     pub fn new(capacity: usize) -> Table<C> {
         Table {
             capacity: capacity.max(1),
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             order: VecDeque::new(),
         }
     }

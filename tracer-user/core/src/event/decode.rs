@@ -29,6 +29,11 @@ pub enum DecodeError {
     Segments,
 }
 
+/// Length of what all records begin with.
+const RECORD_HEAD: usize = size_of::<wire::Header>();
+/// Length of what follows it in a record of bytes, before the segments.
+const BYTES_HEAD: usize = size_of::<wire::Bytes>();
+
 /// Little-endian fields of a record, one after the other.
 struct Reader<'a>(&'a [u8]);
 
@@ -64,8 +69,12 @@ impl<'a> Reader<'a> {
 /// # Errors
 /// The bytes are not a record of this version.
 pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
-    let mut reader = Reader(record);
-    let r = &mut reader;
+    // One look at the length for all fields of the head.
+    let (head, body) = record
+        .split_first_chunk::<RECORD_HEAD>()
+        .ok_or(DecodeError::Length(record.len()))?;
+    let (mut head, mut body) = (Reader(head), Reader(body));
+    let r = &mut head;
     let (record_kind, towards) = (r.u8()?, r.u8()?);
     r.u16()?;
     // The ring rounds sizes up to 8 bytes in memory only: the length it reports is exact.
@@ -88,10 +97,10 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         _ => return Err(DecodeError::Value("direction")),
     };
     let what = match record_kind {
-        kind::OPEN => What::Open(Box::new(open(r)?)),
-        kind::BYTES => What::Bytes(bytes(r, towards)?),
-        kind::END => What::End(end(r, towards)?),
-        kind::UNRECOGNISED => What::Unrecognised(unrecognised(r, towards)?),
+        kind::BYTES => What::Bytes(bytes(&body, towards)?),
+        kind::OPEN => What::Open(Box::new(open(&mut body)?)),
+        kind::END => What::End(end(&mut body, towards)?),
+        kind::UNRECOGNISED => What::Unrecognised(unrecognised(&mut body, towards)?),
         other => return Err(DecodeError::Kind(other)),
     };
     Ok(Event {
@@ -173,7 +182,12 @@ fn unix_address(path: &[u8]) -> Address {
     })
 }
 
-fn bytes<'a>(r: &mut Reader<'a>, direction: Direction) -> Result<Bytes<'a>, DecodeError> {
+fn bytes<'a>(body: &Reader<'a>, direction: Direction) -> Result<Bytes<'a>, DecodeError> {
+    let (head, encoded) = body
+        .0
+        .split_first_chunk::<BYTES_HEAD>()
+        .ok_or(DecodeError::Length(body.0.len()))?;
+    let r = &mut Reader(head);
     let (offset, total, to_boundary) = (r.u64()?, r.u32()?, r.u32()?);
     let (partial_len, partial) = (r.u8()?, r.take::<9>()?);
     let confidence = match r.u8()? {
@@ -199,7 +213,6 @@ fn bytes<'a>(r: &mut Reader<'a>, direction: Direction) -> Result<Bytes<'a>, Deco
         },
         _ => return Err(DecodeError::Value("boundary")),
     };
-    let encoded = std::mem::take(&mut r.0);
     if covered(encoded) != Some(u64::from(total)) {
         return Err(DecodeError::Segments);
     }

@@ -1,13 +1,13 @@
 //! Header blocks: HEADERS or PUSH_PROMISE and their CONTINUATIONs, put together and decoded
 //! (RFC 9113 sections 4.3, 6.2, 6.6, 6.10).
 
+use std::sync::Arc;
+
 use crate::limits::{self, Limit};
 
 use super::head::{Broken, Head, flag, frame_type};
 use super::reader::{FrameReader, Missing};
-use super::{
-    ErrorCode, Fault, Frame, HeaderBlock, Priority, Rule, Step, StreamId, Violation, headers,
-};
+use super::{ErrorCode, Fault, Frame, Priority, Rule, Step, StreamId, Violation, headers};
 
 /// Frames of a header block without END_HEADERS that are still ordinary: half a megabyte of fields in
 /// frames of the default size. nghttp2 takes 8 CONTINUATION frames.
@@ -239,11 +239,13 @@ impl FrameReader {
         if decoded.table_limited {
             self.push_step(Step::Fault(Fault::Limit(Limit::HpackTable)));
         }
-        let header_block = HeaderBlock {
-            encoded_len: block.encoded_len,
-            n_frames: block.n_frames,
-            ..decoded.block
-        };
+        let mut header_block = decoded.block;
+        if (header_block.encoded_len, header_block.n_frames) != (block.encoded_len, block.n_frames)
+        {
+            let header_block = Arc::make_mut(&mut header_block);
+            header_block.encoded_len = block.encoded_len;
+            header_block.n_frames = block.n_frames;
+        }
         let frame = match block.kind {
             BlockKind::Headers {
                 end_stream,

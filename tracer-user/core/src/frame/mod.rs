@@ -3,8 +3,12 @@
 //! The reader never fails as a whole. What the peer did wrong is a [`Violation`] (data, on its way to
 //! stage 6); what we could not see is a [`Fault`] (on its way to the tracer's own metrics).
 
-use bytes::Bytes;
+use std::sync::Arc;
 
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+pub use crate::field::{Field, HeaderBlock};
 use crate::limits::Limit;
 
 pub mod head;
@@ -118,55 +122,6 @@ impl std::fmt::Display for ErrorCode {
     }
 }
 
-/// One decoded header field. A part that stands in an entry older than the attach is `None`
-/// ("unseen"), and so is a value whose bytes were not captured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Name, or None if unseen.
-    pub name: Option<Bytes>,
-    /// Value, or None if unseen.
-    pub value: Option<Bytes>,
-    /// Sent as "never indexed" (RFC 7541 section 6.2.3): sensitive.
-    pub never_indexed: bool,
-}
-
-/// A decoded header block (HEADERS or PUSH_PROMISE with its CONTINUATIONs).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderBlock {
-    /// The fields in order, as far as they could be decoded.
-    pub fields: Vec<Field>,
-    /// Every field was decoded and none is unseen.
-    pub complete: bool,
-    /// The block's length in encoded form.
-    pub encoded_len: u32,
-    /// Frames it took: 1 and its CONTINUATIONs.
-    pub n_frames: u32,
-    /// Size as RFC 9113 section 6.5.2 counts it; a lower bound when not `complete`.
-    pub list_size: u64,
-}
-
-impl HeaderBlock {
-    /// The first field with this name (lower case), among those whose name is seen.
-    #[must_use]
-    pub fn field(&self, name: &[u8]) -> Option<&Field> {
-        self.fields
-            .iter()
-            .find(|field| field.name.as_deref() == Some(name))
-    }
-
-    /// The field is there, whether or not its value is seen.
-    #[must_use]
-    pub fn has(&self, name: &[u8]) -> bool {
-        self.field(name).is_some()
-    }
-
-    /// Its value, if it is there and seen.
-    #[must_use]
-    pub fn value(&self, name: &[u8]) -> Option<&Bytes> {
-        self.field(name)?.value.as_ref()
-    }
-}
-
 /// The parameters of a SETTINGS frame in order: (identifier, value).
 pub type Settings = Vec<(u16, u32)>;
 
@@ -188,7 +143,8 @@ pub enum Frame {
         end_stream: bool,
         /// Priority fields, if sent.
         priority: Option<Priority>,
-        block: HeaderBlock,
+        /// The decoded block.
+        block: Arc<HeaderBlock>,
     },
     Priority {
         stream_id: StreamId,
@@ -206,7 +162,8 @@ pub enum Frame {
         /// The stream it came on.
         stream_id: StreamId,
         promised: StreamId,
-        block: HeaderBlock,
+        /// The decoded block.
+        block: Arc<HeaderBlock>,
     },
     Ping {
         ack: bool,
@@ -282,9 +239,18 @@ pub struct DataHead {
 /// A piece of a DATA frame's data, padding taken off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataPiece {
-    Bytes(Bytes),
+    /// Copied bytes: mostly the prefix of a message.
+    Bytes(SmallVec<[u8; 16]>),
     /// Counted bytes.
     Hole(u32),
+}
+
+impl DataPiece {
+    /// A copy of these bytes.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> DataPiece {
+        DataPiece::Bytes(SmallVec::from_slice(bytes))
+    }
 }
 
 /// What a reader hands on, oldest first.

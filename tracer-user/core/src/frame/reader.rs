@@ -1,8 +1,5 @@
 //! Incremental reader of one direction: bytes and holes in, [`Step`]s out.
 
-use std::collections::VecDeque;
-
-use bytes::Bytes;
 use tracer_ebpf::http2::PREFACE;
 
 use crate::limits::{self, Limit};
@@ -77,12 +74,12 @@ pub(super) enum Missing {
 /// Reads the frames of one direction of one connection.
 ///
 /// Input comes by [`push`](FrameReader::push), [`hole`](FrameReader::hole) and
-/// [`gap`](FrameReader::gap); afterwards [`poll`](FrameReader::poll) is called until it says None. Nothing
+/// [`gap`](FrameReader::gap); afterwards [`steps`](FrameReader::steps) gives what came of it. Nothing
 /// the peers send can make the reader fail or grow without bound.
 #[derive(Debug)]
 pub struct FrameReader {
     pub(super) position: FramePosition,
-    steps: VecDeque<Step>,
+    steps: Vec<Step>,
     pub(super) hpack: Decoder,
     /// The header block that the next frame must continue.
     pub(super) block: Option<FieldBlock>,
@@ -121,7 +118,7 @@ impl FrameReader {
         };
         FrameReader {
             position,
-            steps: VecDeque::new(),
+            steps: Vec::new(),
             hpack: Decoder::new(from_start),
             block: None,
             may_be_in_block: !from_start,
@@ -170,13 +167,17 @@ impl FrameReader {
         self.max_frame_size = Some(bytes.max(self.max_frame_size.unwrap_or(0)));
     }
 
-    /// The next step, oldest first.
-    pub fn poll(&mut self) -> Option<Step> {
-        let step = self.steps.pop_front();
-        if self.steps.is_empty() && self.steps.capacity() > STEPS_KEPT {
-            self.steps.shrink_to(STEPS_KEPT);
+    /// Takes the steps, oldest first. `memory` is what the next ones are put into; it must be empty.
+    pub fn swap_steps(&mut self, memory: &mut Vec<Step>) {
+        if memory.capacity() > STEPS_KEPT {
+            memory.shrink_to(STEPS_KEPT);
         }
-        step
+        std::mem::swap(&mut self.steps, memory);
+    }
+
+    /// Takes the steps, oldest first.
+    pub fn steps(&mut self) -> Vec<Step> {
+        std::mem::take(&mut self.steps)
     }
 
     /// Whether the reader knows where in the frames it stands. If not, `gap(Some(0), boundary)` with a
@@ -195,7 +196,7 @@ impl FrameReader {
     }
 
     pub(super) fn push_step(&mut self, step: Step) {
-        self.steps.push_back(step);
+        self.steps.push(step);
     }
 
     /// Reports a broken rule. False when the place is not certain enough for that: then it is lost now.
@@ -400,7 +401,7 @@ impl FrameReader {
             }
             DataPart::Data(n) => {
                 let (part, rest) = split(bytes, n);
-                let piece = DataPiece::Bytes(Bytes::copy_from_slice(part));
+                let piece = DataPiece::copy_of(part);
                 self.push_step(Step::DataBody { stream_id, piece });
                 data.advance(part.len() as u32);
                 rest

@@ -3,8 +3,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use crate::limits;
 
 use super::head::{Head, flag, frame_type};
@@ -293,7 +291,7 @@ impl Search {
             .history
             .drain(..)
             .map(|piece| match piece {
-                Piece::Bytes(bytes) => DataPiece::Bytes(Bytes::from(bytes)),
+                Piece::Bytes(bytes) => DataPiece::copy_of(&bytes),
                 Piece::Hole(len) => DataPiece::Hole(len),
             })
             .collect();

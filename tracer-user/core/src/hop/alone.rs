@@ -3,8 +3,8 @@
 use super::downstream::DownstreamRequest;
 use super::proxy_state::{Consequence, ProxyState};
 use super::{HopStream, OtherSide, Side};
+use crate::field::digest::path;
 use crate::limits;
-use crate::stream::digest::path;
 
 impl<T> ProxyState<T> {
     /// A request without an upstream stream may have gone on over what is not followed. Whether that is to be

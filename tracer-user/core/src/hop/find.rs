@@ -5,7 +5,7 @@ use super::index::{Index, IndexMatch};
 use super::proxy_state::ProxyState;
 use super::{Attempt, By, Confidence, Join};
 use crate::limits::{self, Limit};
-use crate::stream::digest::Opening;
+use crate::stream::record::Opening;
 
 impl<T> ProxyState<T> {
     pub(super) fn find(&mut self, up: &Opening) -> Option<(u64, Join)> {

@@ -1,7 +1,7 @@
 //! What two requests' ids and paths say of each other.
 
 use super::{By, Confidence, Join};
-use crate::stream::digest::FieldsDigest;
+use crate::field::digest::FieldsDigest;
 
 /// The ids that a request carries, as hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

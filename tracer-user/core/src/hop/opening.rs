@@ -1,8 +1,11 @@
 //! What is kept of a request's opening while its other side is looked for: little, since very many are.
 
+use std::sync::Arc;
+
 use super::ids::RequestIds;
 use crate::event::Timestamp;
-use crate::stream::digest::Opening;
+use crate::field::digest::FieldsDigest;
+use crate::stream::record::Opening;
 
 /// The opening of a stream that a process serves.
 #[derive(Debug)]
@@ -14,7 +17,7 @@ pub(super) struct DownstreamOpening {
     pub(super) path: Option<u64>,
     /// The ids that it carries.
     pub(super) ids: RequestIds,
-    fields: Box<[u64]>,
+    digest: Arc<FieldsDigest>,
     /// The thread that read it; 0 unknown.
     pub(super) tid: u32,
     /// A tunnel, no request that is passed on.
@@ -29,7 +32,7 @@ impl DownstreamOpening {
             whole: digest.whole,
             path: digest.path,
             ids: RequestIds::of(digest),
-            fields: digest.fields().into(),
+            digest: Arc::clone(digest),
             tid: opening.tid,
             connect: digest.connect,
         }
@@ -37,6 +40,6 @@ impl DownstreamOpening {
 
     /// Hashes of its single fields.
     pub(super) fn fields(&self) -> &[u64] {
-        &self.fields
+        self.digest.fields()
     }
 }

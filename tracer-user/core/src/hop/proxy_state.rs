@@ -14,7 +14,7 @@ use super::shared_host::{self, SharedHost};
 use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Side};
 use crate::event::Timestamp;
 use crate::limits::{self, Limit, LimitHits};
-use crate::stream::digest::Opening;
+use crate::stream::record::Opening;
 use crate::stream::record::StreamRecord;
 
 /// A stream's key: its connection and its id in one number.

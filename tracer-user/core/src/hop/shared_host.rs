@@ -12,8 +12,9 @@ use super::fast::Map;
 use super::index::IndexMatch;
 use super::proxy_state::ProxyState;
 use super::{Hop, Join};
+use crate::field::digest::FieldsDigest;
 use crate::limits;
-use crate::stream::digest::{FieldsDigest, Opening};
+use crate::stream::record::Opening;
 
 /// Requests of which each must have been joined by fields of its own before any of them is told.
 const PROVEN_BY: usize = 3;
@@ -98,9 +99,10 @@ mod tests {
 
     use crate::connection::ConnectionId;
     use crate::event::Timestamp;
+    use crate::field::digest::FieldsDigest;
     use crate::frame::StreamId;
     use crate::hop::{Hop, Hops, ProxyKey, Side};
-    use crate::stream::digest::{FieldsDigest, Opening};
+    use crate::stream::record::Opening;
     use crate::stream::script::{C, S, Script, block};
 
     const LOOPBACK: ProxyKey =
@@ -129,7 +131,7 @@ mod tests {
                         at: Timestamp(began + connection),
                         tid: 0,
                         pid: 0,
-                        digest: FieldsDigest::of(&block(&fields)),
+                        digest: FieldsDigest::of(&block(&fields)).into(),
                     };
                     hops.requested(LOOPBACK, side, &opening);
                 }

@@ -12,7 +12,7 @@ use crate::connection::ConnectionId;
 use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::limits::{self, Limit, LimitHits};
-use crate::stream::digest::Opening;
+use crate::stream::record::Opening;
 use crate::stream::record::{Seen, StreamRecord};
 
 /// The requests of all proxies: openings and ends of streams go in, [`Hop`]s come out.

@@ -5,9 +5,10 @@ use proptest::prelude::*;
 use super::{Confidence, Hop, Hops, ProxyKey, Side};
 use crate::connection::ConnectionId;
 use crate::event::Timestamp;
+use crate::field::digest::FieldsDigest;
 use crate::frame::StreamId;
 use crate::limits::{self, Limit};
-use crate::stream::digest::{FieldsDigest, Opening};
+use crate::stream::record::Opening;
 use crate::stream::record::StreamRecord;
 use crate::stream::script::{C, S, Script, block};
 
@@ -35,7 +36,7 @@ fn opening(side: Side, n: u32, tid: u32, at: u64, fields: &[(&str, &str)]) -> Op
         at: Timestamp(at),
         tid,
         pid: 10,
-        digest: FieldsDigest::of(&block(fields)),
+        digest: FieldsDigest::of(&block(fields)).into(),
     }
 }
 

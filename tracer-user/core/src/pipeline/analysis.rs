@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Sink};
 use crate::anomaly::Rules;
 use crate::anomaly::kind::{Finding, Kind};
@@ -12,7 +14,7 @@ use crate::event::{Address, OtherProtocol, Timestamp};
 use crate::hop::fast::Map;
 use crate::hop::{Hops, OtherSide, ProxyKey, Side};
 use crate::stream::condition::ConditionReport;
-use crate::stream::digest::Opening;
+use crate::stream::record::Opening;
 use crate::stream::record::StreamRecord;
 
 /// A connection as one of its two ends names it; the network namespace where the address alone is not enough.
@@ -26,7 +28,7 @@ pub(super) struct Analysis {
     /// Nobody asked for hops.
     hops_off: bool,
     /// The connection ends followed now, so that the two ends of one connection find each other.
-    ends: HashMap<EndKey, Arc<ConnectionInfo>>,
+    ends: HashMap<EndKey, Arc<ConnectionInfo>, RandomState>,
     /// By connection: its other end. That is kept when the other end has gone before this one.
     peers: Map<u64, Arc<ConnectionInfo>>,
 }

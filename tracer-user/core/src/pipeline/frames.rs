@@ -1,13 +1,13 @@
 //! Frame by frame: what the steps of one connection say of single frames, for those who ask for it.
 
-use bytes::Bytes;
+use std::sync::Arc;
 
 use super::output::{FieldSeen, FrameSeen};
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
+use crate::field::Shown;
 use crate::frame::head::{Head, flag, frame_type};
 use crate::frame::{Field, Frame, HeaderBlock, Step, StreamId, Violation};
-use crate::stream::shown::Shown;
 
 /// Which frames the pipeline tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl FrameTeller {
                 {
                     seen.n_frames = block.n_frames;
                     seen.fields = Some(fields(block, frames, shown));
-                    block.fields = Vec::new();
+                    *block = Arc::new(block.without_fields());
                 }
                 seen.frame = Some(frame);
                 told.push(seen);
@@ -205,17 +205,14 @@ fn fields(block: &HeaderBlock, frames: Frames, shown: &Shown) -> Vec<FieldSeen> 
 }
 
 fn field_seen(field: &Field, frames: Frames, shown: &Shown) -> FieldSeen {
-    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-    let may = frames == Frames::Whole
-        || field
-            .name
-            .as_deref()
-            .is_some_and(|name| shown.allows(name).is_some());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (name, value) = (field.name(), field.value());
+    let may = frames == Frames::Whole || shown.allows_field(field);
     FieldSeen {
-        name: field.name.as_ref().map(text),
-        value: field.value.as_ref().filter(|_| may).map(text),
-        unseen: field.name.is_none() || field.value.is_none(),
-        redacted: field.value.is_some() && !may,
+        name: name.map(text),
+        value: value.filter(|_| may).map(text),
+        unseen: name.is_none() || value.is_none(),
+        redacted: value.is_some() && !may,
     }
 }
 

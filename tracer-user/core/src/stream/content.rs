@@ -1,41 +1,28 @@
 //! What the header fields of a stream say, as far as they were seen and may be kept.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::Endpoint;
-use crate::frame::{Field, HeaderBlock};
-use crate::limits;
-use crate::stream::digest;
+use crate::field::media::Media;
+use crate::field::user_agent::UserAgent;
+use crate::field::{
+    Facts, Field, GrpcStatus, HeaderBlock, Known, Method, Seen, Shown, ShownFields,
+};
 use crate::stream::fields::BrokenFieldRule;
-use crate::stream::grpc::media::{self, Media};
-use crate::stream::grpc::status::GrpcStatus;
-use crate::stream::grpc::timeout;
-use crate::stream::record::{Malformed, Seen};
-use crate::stream::shown::Shown;
-use crate::stream::user_agent::UserAgent;
-
-/// Methods that decide what content a message may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Method {
-    /// The response has no content, whatever its content-length.
-    Head,
-    /// Neither side has content: DATA is a tunnel.
-    Connect,
-    Other,
-}
+use crate::stream::record::Malformed;
 
 /// What the header fields of one stream say.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     /// `:path`, without its query.
-    pub(super) path: Option<String>,
+    pub(super) path: Option<Arc<str>>,
     /// `content-type` of the request.
     pub(super) request_type: Seen<Media>,
     /// `content-type` of the response.
     pub(super) response_type: Seen<Media>,
     /// The media type of the response.
-    pub(super) response_content_type: Option<String>,
+    pub(super) response_content_type: Option<Arc<str>>,
     /// The encodings of its content.
     pub(super) response_coding: u64,
     /// Its content has a coding: what goes by is no sequence of messages, whatever its type.
@@ -60,82 +47,62 @@ pub(super) struct Content {
     response_encoding: Seen<()>,
     pub(super) timeout: Option<Duration>,
     /// Values that may be shown.
-    pub(super) shown: BTreeMap<String, String>,
+    pub(super) shown: ShownFields,
 }
 
 impl Content {
-    pub(super) fn request(&mut self, block: &HeaderBlock, shown: &Shown) {
-        if let Some(path) = block.value(b":path") {
-            self.path = Some(shown_value(b":path", path));
+    /// The request's HEADERS.
+    pub(super) fn request(&mut self, facts: &Arc<Facts>) {
+        if facts.path.is_some() {
+            self.path.clone_from(&facts.path);
         }
-        self.request_type = seen(block, b"content-type").map(Media::of);
-        if let Some(agent) = block.value(b"user-agent") {
-            self.user_agent = UserAgent::of(agent);
+        self.request_type = facts.media;
+        if let Some(agent) = facts.user_agent {
+            self.user_agent = agent;
         }
-        self.method = seen(block, b":method").map(|method| match method {
-            b"HEAD" => Method::Head,
-            b"CONNECT" => Method::Connect,
-            _ => Method::Other,
-        });
-        self.request_length = length(block);
-        self.request_encoding = seen(block, b"grpc-encoding").map(|_| ());
-        self.timeout = block
-            .value(b"grpc-timeout")
-            .and_then(|value| timeout::parse(value));
-        self.keep(block, shown, true);
+        self.method = facts.method;
+        self.request_length = facts.length;
+        self.request_encoding = facts.grpc_encoding;
+        self.timeout = facts.timeout;
+        self.shown.request = Some(Arc::clone(facts));
     }
 
     /// A request that began as HTTP/1.1 (Upgrade: h2c).
-    pub(super) fn upgraded(
-        &mut self,
-        path: Option<String>,
-        headers: &[(String, String)],
-        shown: &Shown,
-    ) {
-        self.request_type = Seen::Absent;
-        if let Some(path) = path {
-            let path = shown_value(b":path", path.as_bytes());
-            if shown.allows(b":path").is_some() {
-                self.shown.insert(":path".to_owned(), path.clone());
-            }
-            self.path = Some(path);
-        }
-        for (name, value) in headers {
+    pub(super) fn upgraded(&mut self, path: &str, headers: &[(String, String)], shown: &Shown) {
+        let path = std::iter::once((":path", path));
+        let headers = headers.iter().map(|(name, value)| (&**name, &**value));
+        let fields = path.chain(headers).map(|(name, value)| {
             let name = name.to_ascii_lowercase();
-            match name.as_str() {
-                "content-type" => self.request_type = Seen::Value(Media::of(value.as_bytes())),
-                "grpc-timeout" => self.timeout = timeout::parse(value.as_bytes()),
-                _ => {}
-            }
-            if shown.allows(name.as_bytes()).is_some() {
-                let value = shown_value(name.as_bytes(), value.as_bytes());
-                self.shown.insert(name, value);
-            }
-        }
+            Field::new(Some(name.as_bytes()), Some(value.as_bytes()))
+        });
+        let block = HeaderBlock::new(fields.collect(), true, 0);
+        let facts = block.facts(shown);
+        self.path.clone_from(&facts.path);
+        self.request_type = facts.media;
+        self.timeout = facts.timeout;
+        self.shown.request = Some(Arc::clone(facts));
     }
 
     /// The response's final HEADERS.
-    pub(super) fn response(&mut self, block: &HeaderBlock, shown: &Shown) {
-        self.http_status = status(block);
-        self.response_coding = digest::coding(block);
-        let coding = block.value(b"content-encoding");
-        self.response_is_coded = coding.is_some_and(|coding| &coding[..] != b"identity");
-        self.response_type = seen(block, b"content-type").map(Media::of);
-        self.response_length = length(block);
-        self.response_encoding = seen(block, b"grpc-encoding").map(|_| ());
-        if let Some(value) = block.value(b"content-type") {
-            self.response_content_type = Some(shown_value(b"content-type", media::essence(value)));
+    pub(super) fn response(&mut self, facts: &Arc<Facts>) {
+        self.http_status = facts.status;
+        self.response_coding = facts.coding;
+        self.response_is_coded = facts.is_coded;
+        self.response_type = facts.media;
+        self.response_length = facts.length;
+        self.response_encoding = facts.grpc_encoding;
+        if facts.content_type.is_some() {
+            self.response_content_type.clone_from(&facts.content_type);
         }
-        self.keep(block, shown, false);
+        self.shown.response = Some(Arc::clone(facts));
     }
 
     /// The response's trailers, or its Trailers-Only HEADERS.
-    pub(super) fn trailers(&mut self, block: &HeaderBlock, shown: &Shown) {
-        match seen(block, b"grpc-status") {
+    pub(super) fn trailers(&mut self, facts: &Arc<Facts>) {
+        match facts.grpc_status {
             Seen::Absent => self.grpc_status = Seen::Absent,
             Seen::Unknown => self.grpc_status = Seen::Unknown,
-            Seen::Value(value) => {
-                let status = GrpcStatus::of(value);
+            Seen::Value(status) => {
                 self.grpc_status_malformed = !matches!(status, GrpcStatus::WellFormed(_));
                 self.grpc_status = match status {
                     GrpcStatus::WellFormed(n) | GrpcStatus::OddNumber(n) => Seen::Value(n),
@@ -143,7 +110,7 @@ impl Content {
                 };
             }
         }
-        self.keep(block, shown, false);
+        self.shown.trailers = Some(Arc::clone(facts));
     }
 
     /// `content-type: application/grpc*`, of the request or, where that is unseen, as the response shows.
@@ -216,100 +183,13 @@ impl Content {
         };
         seen == Seen::Absent
     }
-
-    /// Keeps what may be shown. `over`: these win over what is there (the request's do).
-    fn keep(&mut self, block: &HeaderBlock, shown: &Shown, over: bool) {
-        for field in &block.fields {
-            let (Some(name), Some(value)) = (&field.name, &field.value) else {
-                continue;
-            };
-            let Some(name) = shown.allows(name) else {
-                continue;
-            };
-            if over || !self.shown.contains_key(name) {
-                self.shown
-                    .insert(name.to_owned(), shown_value(name.as_bytes(), value));
-            }
-        }
-    }
-}
-
-impl<T: Copy> Seen<T> {
-    fn map<U>(self, f: impl FnOnce(T) -> U) -> Seen<U> {
-        match self {
-            Seen::Absent => Seen::Absent,
-            Seen::Value(v) => Seen::Value(f(v)),
-            Seen::Unknown => Seen::Unknown,
-        }
-    }
-}
-
-pub(super) fn status(block: &HeaderBlock) -> Seen<u16> {
-    match seen(block, b":status") {
-        Seen::Value(digits) if digits.len() == 3 => std::str::from_utf8(digits)
-            .ok()
-            .and_then(|digits| digits.parse().ok())
-            .map_or(Seen::Unknown, Seen::Value),
-        Seen::Value(_) | Seen::Unknown => Seen::Unknown,
-        Seen::Absent => Seen::Absent,
-    }
-}
-
-/// `content-length`: unknown where it is no number, or where several say different things.
-fn length(block: &HeaderBlock) -> Seen<u64> {
-    let parse = |digits: &[u8]| -> Seen<u64> {
-        let number = digits.iter().all(u8::is_ascii_digit);
-        std::str::from_utf8(digits)
-            .ok()
-            .filter(|_| number)
-            .and_then(|digits| digits.parse().ok())
-            .map_or(Seen::Unknown, Seen::Value)
-    };
-    let mut lengths = block
-        .fields
-        .iter()
-        .filter(|field| field.name.as_deref() == Some(b"content-length"))
-        .map(|field| field.value.as_deref().map_or(Seen::Unknown, parse));
-    match lengths.next() {
-        None if block.complete => Seen::Absent,
-        Some(first) if lengths.all(|other| other == first) => first,
-        None | Some(_) => Seen::Unknown,
-    }
 }
 
 /// Any pseudo-header field of a request (RFC 9113 section 8.3.1) is visible in the block.
 pub(super) fn shows_request(block: &HeaderBlock) -> bool {
-    [&b":method"[..], b":scheme", b":path", b":authority"]
+    [Known::Method, Known::Scheme, Known::Path, Known::Authority]
         .iter()
-        .any(|name| block.has(name))
-}
-
-/// The value of a field: absent only if the whole block was decoded.
-fn seen<'a>(block: &'a HeaderBlock, name: &[u8]) -> Seen<&'a [u8]> {
-    match block.field(name) {
-        Some(Field {
-            value: Some(value), ..
-        }) => Seen::Value(value),
-        None if block.complete => Seen::Absent,
-        None | Some(Field { value: None, .. }) => Seen::Unknown,
-    }
-}
-
-/// A value as it may be kept: text, of bounded length, and of `:path` without the query, which may carry
-/// a credential.
-fn shown_value(name: &[u8], value: &[u8]) -> String {
-    let value = match name {
-        b":path" => value.split(|b| *b == b'?').next().unwrap_or_default(),
-        _ => value,
-    };
-    let cut = value.get(..limits::SHOWN_VALUE).unwrap_or(value);
-    let mut text = String::from_utf8_lossy(cut).into_owned();
-    text.retain(|c| !c.is_control());
-    // A character cut in the middle became a replacement character, which is longer than what was cut.
-    while text.len() > limits::SHOWN_VALUE {
-        text.pop();
-    }
-    text
+        .any(|known| block.get(*known).is_some())
 }
 
 #[cfg(test)]
@@ -317,10 +197,14 @@ mod tests {
     use super::*;
     use crate::stream::script::block;
 
+    fn facts(block: &HeaderBlock) -> Arc<Facts> {
+        Arc::clone(block.clone().facts(&Shown::default()))
+    }
+
     #[test]
     fn a_query_is_not_kept() {
         let mut content = Content::default();
-        content.request(&block(&[(":path", "/a?token=hunter2")]), &Shown::default());
+        content.request(&facts(&block(&[(":path", "/a?token=hunter2")])));
         assert_eq!(content.path.as_deref(), Some("/a"));
         assert!(!format!("{content:?}").contains("hunter2"));
     }
@@ -333,35 +217,18 @@ mod tests {
             ("x-other", "hunter2"),
             ("user-agent", "me"),
         ];
-        content.request(&block(&fields), &Shown::default());
+        content.request(&facts(&block(&fields)));
         assert!(!format!("{content:?}").contains("hunter2"));
-        assert_eq!(
-            content.shown.get("user-agent").map(String::as_str),
-            Some("me")
-        );
-    }
-
-    #[test]
-    fn long_and_odd_values_are_cut_and_cleaned() {
-        let long = "é".repeat(limits::SHOWN_VALUE);
-        for value in [long.as_bytes(), &[0xff; 1000], b"a\x1b[31m\n"] {
-            let kept = shown_value(b"user-agent", value);
-            assert!(kept.len() <= limits::SHOWN_VALUE);
-            assert!(!kept.contains(char::is_control));
-        }
+        assert_eq!(content.shown.get("user-agent"), Some("me"));
     }
 
     #[test]
     fn the_requests_value_wins_over_the_responses() {
         let mut content = Content::default();
-        let shown = Shown::default();
-        content.response(&block(&[("x-request-id", "response")]), &shown);
-        content.request(&block(&[("x-request-id", "request")]), &shown);
-        content.trailers(&block(&[("x-request-id", "trailers")]), &shown);
-        assert_eq!(
-            content.shown.get("x-request-id").map(String::as_str),
-            Some("request")
-        );
+        content.response(&facts(&block(&[("x-request-id", "response")])));
+        content.request(&facts(&block(&[("x-request-id", "request")])));
+        content.trailers(&facts(&block(&[("x-request-id", "trailers")])));
+        assert_eq!(content.shown.get("x-request-id"), Some("request"));
     }
 
     #[test]
@@ -369,23 +236,23 @@ mod tests {
         let mut content = Content::default();
         let mut incomplete = block(&[(":status", "200")]);
         incomplete.complete = false;
-        content.trailers(&incomplete, &Shown::default());
+        content.trailers(&facts(&incomplete));
         assert_eq!(content.grpc_status, Seen::Unknown);
-        content.request(&incomplete, &Shown::default());
+        content.request(&facts(&incomplete));
         assert_eq!(content.grpc(), Seen::Unknown);
         incomplete.complete = true;
-        content.request(&incomplete, &Shown::default());
+        content.request(&facts(&incomplete));
         assert_eq!(content.grpc(), Seen::Absent);
-        content.trailers(&incomplete, &Shown::default());
+        content.trailers(&facts(&incomplete));
         assert_eq!(content.grpc_status, Seen::Absent);
     }
 
     #[test]
     fn what_is_unseen_of_the_request_the_response_may_show() {
         let mut content = Content::default();
-        content.response(&block(&[("content-type", "text/html")]), &Shown::default());
+        content.response(&facts(&block(&[("content-type", "text/html")])));
         assert_eq!(content.grpc(), Seen::Unknown);
-        content.trailers(&block(&[("grpc-status", "3")]), &Shown::default());
+        content.trailers(&facts(&block(&[("grpc-status", "3")])));
         assert_eq!(content.grpc(), Seen::Value(()));
     }
 }

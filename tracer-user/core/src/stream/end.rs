@@ -29,13 +29,13 @@ pub(super) fn deadline_reached(timeout: Duration, elapsed: Duration) -> bool {
 
 /// The record of a stream that ended; `forced` says why if it did not end by itself.
 pub(super) fn record(
-    mut stream: Stream,
+    stream: &mut Stream,
     connection: ConnectionId,
     role: Option<Endpoint>,
     announced: &Pair<PeerSettings>,
     forced: Option<StreamEnd>,
 ) -> StreamRecord {
-    let grpc = grpc(&stream);
+    let grpc = grpc(stream);
     let phases = stream.stopped_at.unwrap_or_else(|| Phases {
         request: phase::of_request(&stream.request, grpc),
         response: phase::of_response(&stream.response, grpc),
@@ -45,8 +45,8 @@ pub(super) fn record(
     if !opened && phases.response == Some(ResponsePhase::R0) {
         stream.whole = false;
     }
-    let end = end(&stream, forced);
-    let answer = ResponseHead::of(&stream, grpc, phases.response, end);
+    let end = end(stream, forced);
+    let answer = ResponseHead::of(stream, grpc, phases.response, end);
     let tier =
         if stream.beginning_seen && stream.whole && stream.n_blocks > 0 && stream.blocks_complete {
             Tier::T1
@@ -56,7 +56,7 @@ pub(super) fn record(
     if grpc == Seen::Value(()) {
         stream.check_prefixes();
     }
-    let [request, response] = halves(&mut stream, grpc, announced);
+    let [request, response] = halves(stream, grpc, announced);
     let mut record = StreamRecord {
         connection,
         role,
@@ -75,23 +75,27 @@ pub(super) fn record(
         trailers_only: answer.trailers_only,
         grpc,
         grpc_web: stream.content.grpc_web(),
-        path: stream.content.path,
+        path: stream.content.path.take(),
         http_status: answer.http_status,
-        response_content_type: stream.content.response_content_type,
+        response_content_type: stream.content.response_content_type.take(),
         user_agent: stream.content.user_agent,
         response_coding: stream.content.response_coding,
         grpc_status: answer.grpc_status,
         grpc_status_malformed: stream.content.grpc_status_malformed,
         malformed: stream.content.malformed,
         timeout: stream.content.timeout,
-        shown: stream.content.shown,
-        resets: stream.resets,
+        shown: std::mem::take(&mut stream.content.shown),
+        resets: std::mem::take(&mut stream.resets),
         flow: stream.flow,
         end,
         outcome: Outcome::Unknown,
         tier,
-        conduct: stream.conduct.map(|conduct| *conduct).unwrap_or_default(),
-        story: stream.story.into_moments(grpc != Seen::Absent),
+        conduct: stream
+            .conduct
+            .take()
+            .map(|conduct| *conduct)
+            .unwrap_or_default(),
+        story: std::mem::take(&mut stream.story).ended(grpc != Seen::Absent),
     };
     record.outcome = outcome(&record);
     record

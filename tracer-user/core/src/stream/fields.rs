@@ -2,8 +2,9 @@
 //! was seen counts: a name that is unseen breaks nothing, and nothing is missed in a block of which a part
 //! is unseen.
 
-use crate::frame::{Field, HeaderBlock, Rule};
-use crate::stream::grpc::media::Media;
+use crate::field::media::Media;
+use crate::field::{Field, HeaderBlock, Known, NameFault, Seen};
+use crate::frame::Rule;
 
 /// Where a block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,27 +46,6 @@ pub(super) const COMPRESSED_WITHOUT_ENCODING: BrokenFieldRule = BrokenFieldRule 
     grave: true,
 };
 
-/// Fields that belong to an HTTP/1.1 connection (RFC 9113 section 8.2.2).
-const CONNECTION_SPECIFIC: &[&[u8]] = &[
-    b"connection",
-    b"keep-alive",
-    b"proxy-connection",
-    b"transfer-encoding",
-    b"upgrade",
-];
-
-/// The pseudo-header fields of a request (RFC 9113 section 8.3.1, RFC 8441 section 4).
-const OF_REQUEST: &[&[u8]] = &[
-    b":method",
-    b":scheme",
-    b":path",
-    b":authority",
-    b":protocol",
-];
-
-/// The pseudo-header field of a response (RFC 9113 section 8.3.2).
-const OF_RESPONSE: &[&[u8]] = &[b":status"];
-
 /// The worst rule that the block breaks.
 pub(super) fn broken(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
     let trailing = match section {
@@ -79,116 +59,107 @@ pub(super) fn broken(block: &HeaderBlock, section: Section) -> Option<BrokenFiel
 }
 
 fn each_field(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
-    let pseudo = match section {
-        Section::Request => OF_REQUEST,
-        Section::Informational | Section::Response { .. } => OF_RESPONSE,
-        Section::Trailers { .. } => &[],
-    };
     let mut regular_seen = false;
-    for (at, field) in block.fields.iter().enumerate() {
-        let Some(name) = field.name.as_deref() else {
-            continue;
-        };
-        if name.starts_with(b":") {
+    let mut pseudo_seen = 0_u64;
+    for field in &block.fields {
+        let entry = field.entry();
+        if entry.is_pseudo() {
             if section == (Section::Trailers { end_stream: true }) {
                 return grave(Rule::PseudoFieldInTrailers);
             }
-            if !pseudo.contains(&name) {
+            let (bit, expected) = (field.known().bit(), of_section(section));
+            if !field.known().is_pseudo() || bit & expected == 0 {
                 return grave(Rule::PseudoFieldUndefined);
             }
             if regular_seen {
                 return grave(Rule::PseudoFieldLate);
             }
-            let earlier = block.fields.get(..at).unwrap_or_default();
-            if earlier.iter().any(|f| f.name.as_deref() == Some(name)) {
+            if pseudo_seen & bit != 0 {
                 return grave(Rule::PseudoFieldTwice);
             }
-        } else {
+            pseudo_seen |= bit;
+        } else if field.name().is_some() {
             regular_seen = true;
-            let broken = of_name(name).or_else(|| of_connection(name, field, section));
-            if broken.is_some() {
-                return broken;
+            if let Some(fault) = entry.name_fault {
+                return grave(match fault {
+                    NameFault::Uppercase => Rule::UppercaseName,
+                    NameFault::Character => Rule::FieldName,
+                    NameFault::ConnectionSpecific => Rule::ConnectionSpecificField,
+                });
             }
+            if section == Section::Request && has_other_te(field) {
+                return grave(Rule::TeValue);
+            }
+        } else {
+            continue;
         }
-        let value = field.value.as_deref().unwrap_or_default();
-        if any(value, |byte| matches!(byte, 0 | b'\r' | b'\n')) {
+        if entry.value_is_broken {
             return grave(Rule::FieldValue);
         }
     }
     None
 }
 
-fn of_name(name: &[u8]) -> Option<BrokenFieldRule> {
-    let forbidden = |byte: u8| matches!(byte, 0..=0x20 | b':' | 0x7f..=0xff);
-    if !name.is_empty() && !any(name, |byte| byte.is_ascii_uppercase() | forbidden(byte)) {
-        return None;
+/// The pseudo-header fields of a request (RFC 9113 section 8.3.1, RFC 8441 section 4) or of a response (RFC 9113
+/// section 8.3.2), as a set.
+const fn of_section(section: Section) -> u64 {
+    match section {
+        Section::Request => {
+            Known::Method.bit()
+                | Known::Scheme.bit()
+                | Known::Path.bit()
+                | Known::Authority.bit()
+                | Known::Protocol.bit()
+        }
+        Section::Informational | Section::Response { .. } => Known::Status.bit(),
+        Section::Trailers { .. } => 0,
     }
-    if name.iter().any(u8::is_ascii_uppercase) {
-        return grave(Rule::UppercaseName);
-    }
-    grave(Rule::FieldName)
 }
 
-/// Some byte is bad. All are looked at: that is faster for what is as short as fields are, and mostly good.
-fn any(bytes: &[u8], bad: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(false, |any, byte| any | bad(*byte))
-}
-
-fn of_connection(name: &[u8], field: &Field, section: Section) -> Option<BrokenFieldRule> {
-    let may_be = matches!(name.first(), Some(b'c' | b'k' | b'p' | b't' | b'u'));
-    if may_be && CONNECTION_SPECIFIC.contains(&name) {
-        return grave(Rule::ConnectionSpecificField);
-    }
-    let other_te = name == b"te"
-        && section == Section::Request
+/// `te` with a value that a request may not have.
+fn has_other_te(field: &Field) -> bool {
+    field.known() == Known::Te
         && field
-            .value
-            .as_ref()
-            .is_some_and(|value| !value.trim_ascii().eq_ignore_ascii_case(b"trailers"));
-    if other_te {
-        return grave(Rule::TeValue);
-    }
-    None
+            .value()
+            .is_some_and(|value| !value.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Pseudo-header fields that must be there.
 fn missing(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
-    let absent = |name: &[u8]| !block.has(name);
+    let absent = |known: Known| block.get(known).is_none();
     if !block.complete {
         return None;
     }
     match section {
         Section::Request => {
-            let connect = block
-                .value(b":method")
-                .is_some_and(|method| method.as_ref() == b"CONNECT");
+            let connect = block.seen(Known::Method) == Seen::Value(b"CONNECT");
             // CONNECT has an authority alone (section 8.5), unless it is extended (RFC 8441).
-            let broken = if connect && absent(b":protocol") {
-                absent(b":authority") || !absent(b":scheme") || !absent(b":path")
+            let broken = if connect && absent(Known::Protocol) {
+                absent(Known::Authority) || !absent(Known::Scheme) || !absent(Known::Path)
             } else {
-                absent(b":method") || absent(b":scheme") || absent(b":path")
+                absent(Known::Method) || absent(Known::Scheme) || absent(Known::Path)
             };
             broken.then_some(BrokenFieldRule {
                 rule: Rule::PseudoFieldsOfRequest,
                 grave: true,
             })
         }
-        Section::Response { .. } if absent(b":status") => grave(Rule::NoStatus),
+        Section::Response { .. } if absent(Known::Status) => grave(Rule::NoStatus),
         Section::Response { .. } | Section::Informational | Section::Trailers { .. } => None,
     }
 }
 
 /// What gRPC demands beyond HTTP/2.
 fn of_grpc(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
-    let grpc = block
-        .value(b"content-type")
-        .is_some_and(|value| Media::of(value) == Media::Grpc);
-    if !grpc {
+    let media = block.seen(Known::ContentType).map(Media::of);
+    if media != Seen::Value(Media::Grpc) {
         return None;
     }
     match section {
-        Section::Request if block.complete && !block.has(b"te") => light(Rule::GrpcWithoutTe),
-        Section::Response { end_stream: false } if block.has(b"grpc-status") => {
+        Section::Request if block.complete && block.get(Known::Te).is_none() => {
+            light(Rule::GrpcWithoutTe)
+        }
+        Section::Response { end_stream: false } if block.get(Known::GrpcStatus).is_some() => {
             light(Rule::GrpcStatusTooEarly)
         }
         _ => None,

@@ -1,7 +1,6 @@
 //! Stage 4: frames become streams; each is followed to its end in both directions.
 
 pub mod condition;
-pub mod digest;
 pub mod go_away;
 pub mod record;
 pub mod table;
@@ -9,9 +8,7 @@ pub mod table;
 pub mod control;
 pub mod rate;
 pub mod settings;
-pub mod shown;
 pub mod state;
-pub mod user_agent;
 pub mod violation;
 
 mod concurrency;

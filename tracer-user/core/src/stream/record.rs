@@ -1,19 +1,24 @@
 //! What is known of a stream when it ends, and what is known of its connection.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::{OtherProtocol, Timestamp};
+pub use crate::field::Seen;
+use crate::field::ShownFields;
+use crate::field::digest::FieldsDigest;
+use crate::field::user_agent::UserAgent;
 use crate::frame::{ErrorCode, FrameKind, Rule, StreamId};
 use crate::limits::Limit;
 use crate::stream::condition::{ConditionReport, FlowNotes};
 use crate::stream::control::{Pings, UnansweredPing};
-use crate::stream::digest::Opening;
 use crate::stream::go_away::GoAwayReason;
 use crate::stream::rate::Flood;
-use crate::stream::user_agent::UserAgent;
+
+pub use crate::stream::story::Story;
 use crate::stream::violation::{Conduct, Offence};
 
 /// How far the request is (its sender's view of the stream's life).
@@ -93,27 +98,8 @@ impl Tier {
     }
 }
 
-/// A value that may be out of sight. Never folded into an error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Seen<T> {
-    Absent,
-    /// There, and known.
-    Value(T),
-    /// Not known: late attach, loss.
-    #[default]
-    Unknown,
-}
-
-impl<T: Copy> Seen<T> {
-    /// The value, if known and there.
-    #[must_use]
-    pub fn value(self) -> Option<T> {
-        match self {
-            Seen::Value(v) => Some(v),
-            Seen::Absent | Seen::Unknown => None,
-        }
-    }
-}
+/// Sizes of messages, in bytes. Most directions have one message.
+pub type Sizes = SmallVec<[u32; 4]>;
 
 /// gRPC messages of one direction (length-prefixed, G "Length-Prefixed-Message").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +109,7 @@ pub struct Messages {
     /// The message that was begun and is not whole, if any.
     pub open: Option<OpenMessage>,
     /// Sizes (without the 5-byte prefix) of the first `limits::MESSAGE_SIZES` messages begun.
-    pub sizes: Vec<u32>,
+    pub sizes: Sizes,
     /// False when bytes that held a prefix were not seen: `complete` is a lower bound, `open` a guess not to use.
     pub known: bool,
 }
@@ -361,13 +347,15 @@ pub struct StreamRecord {
     pub grpc: Seen<()>,
     /// `content-type` begins with `application/grpc-web`.
     pub grpc_web: bool,
-    pub path: Option<String>,
+    /// `:path`.
+    pub path: Option<Arc<str>>,
+    /// `:status`.
     pub http_status: Seen<u16>,
     /// `content-type` of the response, its media type alone; `None` unseen or absent.
-    pub response_content_type: Option<String>,
+    pub response_content_type: Option<Arc<str>>,
     /// The library that made the request.
     pub user_agent: UserAgent,
-    /// The encodings of the response's content, as one hash ([`coding`](crate::stream::digest::coding)).
+    /// The encodings of the response's content, as one hash.
     pub response_coding: u64,
     /// `grpc-status` in trailers (or Trailers-Only).
     pub grpc_status: Seen<u32>,
@@ -379,7 +367,7 @@ pub struct StreamRecord {
     pub timeout: Option<Duration>,
     /// Values of the header fields that may be shown, by name; requests' and responses' together
     /// (a name in both: the request's).
-    pub shown: BTreeMap<String, String>,
+    pub shown: ShownFields,
     /// RST_STREAM frames in the order seen (at most four are kept).
     pub resets: Vec<Reset>,
     /// What flow control and the limit of streams had to do with its end.
@@ -392,7 +380,7 @@ pub struct StreamRecord {
     /// Rules of RFC 9113 that were broken on it.
     pub conduct: Conduct,
     /// Frame by frame.
-    pub story: Vec<Moment>,
+    pub story: Story,
 }
 
 /// A GOAWAY that went by.
@@ -419,6 +407,23 @@ pub struct BeforeGoAway {
     pub provoked: bool,
 }
 
+/// The request's HEADERS of a stream went by.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The connection end.
+    pub connection: ConnectionId,
+    /// Its id.
+    pub stream_id: StreamId,
+    /// When.
+    pub at: Timestamp,
+    /// The thread that sent or received them; 0 unknown.
+    pub tid: u32,
+    /// The process of that thread; 0 unknown.
+    pub pid: u32,
+    /// What its fields are told apart by.
+    pub digest: Arc<FieldsDigest>,
+}
+
 /// What stage 4 hands on.
 #[derive(Clone, Debug)]
 pub enum StreamEvent {
@@ -429,7 +434,7 @@ pub enum StreamEvent {
         at: Timestamp,
     },
     /// The request's HEADERS of a stream were seen.
-    Requested(Box<Opening>),
+    Requested(Opening),
     /// A stream ended and its linger time is over.
     Ended(Arc<StreamRecord>),
     /// A GOAWAY went by.

@@ -20,37 +20,16 @@ pub(crate) const MS: u64 = 1_000_000;
 
 /// A block that was decoded whole.
 pub(crate) fn block(fields: &[(&str, &str)]) -> HeaderBlock {
-    let field = |(name, value): &(&str, &str)| Field {
-        name: Some(Bytes::copy_from_slice(name.as_bytes())),
-        value: Some(Bytes::copy_from_slice(value.as_bytes())),
-        never_indexed: false,
-    };
-    HeaderBlock {
-        fields: fields.iter().map(field).collect(),
-        complete: true,
-        encoded_len: 20,
-        n_frames: 1,
-        list_size: fields
-            .iter()
-            .map(|(n, v)| (n.len() + v.len() + 32) as u64)
-            .sum(),
-    }
+    let field =
+        |(name, value): &(&str, &str)| Field::new(Some(name.as_bytes()), Some(value.as_bytes()));
+    HeaderBlock::new(fields.iter().map(field).collect(), true, 20)
 }
 
 /// A block of which nothing could be decoded (indices older than the attach).
 pub(crate) fn unseen_block(n_fields: usize) -> HeaderBlock {
-    let field = Field {
-        name: None,
-        value: None,
-        never_indexed: false,
-    };
-    HeaderBlock {
-        fields: vec![field; n_fields],
-        complete: false,
-        encoded_len: 2,
-        n_frames: 1,
-        list_size: 0,
-    }
+    let mut block = HeaderBlock::new(vec![Field::unseen(); n_fields], false, 2);
+    block.list_size = 0;
+    block
 }
 
 /// A request's HEADERS as gRPC sends them.
@@ -159,7 +138,7 @@ impl Script {
                 stream_id: StreamId(id),
                 end_stream,
                 priority: None,
-                block,
+                block: block.into(),
             },
         )
     }
@@ -175,7 +154,7 @@ impl Script {
         let (first, rest) = bytes.split_at(bytes.len().min(5));
         let mut pieces = Vec::new();
         if !first.is_empty() {
-            pieces.push(DataPiece::Bytes(Bytes::copy_from_slice(first)));
+            pieces.push(DataPiece::copy_of(first));
         }
         if !rest.is_empty() {
             pieces.push(DataPiece::Hole(rest.len() as u32));

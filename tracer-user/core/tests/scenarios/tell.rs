@@ -242,16 +242,17 @@ fn stream(record: &StreamRecord, side: &str, asked: &Asked) -> Statement {
         more.push(answer(record));
         more.push(format!("request: {}", half(&record.request)));
         more.push(format!("response: {}", half(&record.response)));
-        if !record.shown.is_empty() {
-            let shown = record.shown.iter();
+        let shown = record.shown.by_name();
+        if !shown.is_empty() {
             let shown: Vec<_> = shown
+                .iter()
                 .map(|(name, value)| format!("{name}: {value}"))
                 .collect();
             more.push(format!("shown: {}", shown.join("; ")));
         }
     }
     if asked.story {
-        more.extend(record.story.iter().map(moment));
+        more.extend(record.story.moments().iter().map(moment));
     }
     Statement {
         text,

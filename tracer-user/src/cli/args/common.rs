@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use h2trace_core::stream::table::Shown;
+use h2trace_core::field::Shown;
 
 use super::{HeaderArgs, KubernetesArgs};
 use crate::kernel::{Options, RING_BYTES};

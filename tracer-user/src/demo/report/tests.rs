@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -119,7 +118,7 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
             messages: Messages {
                 complete: u64::from(!was_cut),
                 open,
-                sizes: vec![],
+                sizes: [].into_iter().collect(),
                 known: true,
             },
             ..Half::default()
@@ -134,14 +133,16 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
         } else {
             Seen::Value(())
         },
-        path: Some("/demo.Orders/List".to_owned()),
+        path: Some("/demo.Orders/List".into()),
         grpc_status: if was_cut {
             Seen::Absent
         } else {
             Seen::Value(0)
         },
         timeout: None,
-        shown: BTreeMap::from([("x-request-id".to_owned(), format!("demo-{number:04}"))]),
+        shown: [("x-request-id", format!("demo-{number:04}").as_str())]
+            .into_iter()
+            .collect(),
         resets,
         end: if was_cut {
             StreamEnd::Reset
@@ -149,7 +150,7 @@ fn stream(role: Endpoint, number: u32, cut_at: Option<u64>) -> StreamRecord {
             StreamEnd::Complete
         },
         outcome: if was_cut { Outcome::Reset } else { Outcome::Ok },
-        story,
+        story: story.into_iter().collect(),
         ..sample::complete(number * 2 - 1)
     }
 }

@@ -309,7 +309,7 @@ impl<'a> FindingHop<'a> {
         let story = hop
             .serving()
             .and_then(Attempt::record)
-            .map(|record| record.story.as_slice())
+            .map(|record| record.story.moments())
             .unwrap_or_default();
         Self {
             facts: HopFacts::new(hop),

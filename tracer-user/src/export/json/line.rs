@@ -1,5 +1,6 @@
 //! The lines' fields, in the order they are printed. Every key is always there; what is not known is null.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use h2trace_core::anomaly::kind::{Finding, Kind};
@@ -202,7 +203,7 @@ pub(super) struct Stream<'a> {
     place: EndFields<'a>,
     stream_id: u32,
     method: Option<&'a str>,
-    headers: &'a BTreeMap<String, String>,
+    headers: BTreeMap<&'a str, &'a str>,
     grpc: Option<bool>,
     grpc_web: bool,
     request_phase: Option<&'static str>,
@@ -359,7 +360,7 @@ impl<'a> Stream<'a> {
             },
             stream_id: record.stream_id.0,
             method: record.path.as_deref(),
-            headers: &record.shown,
+            headers: record.shown.by_name(),
             grpc: seen(record.grpc),
             grpc_web: record.grpc_web,
             request_phase: record.request_phase.map(RequestPhase::as_str),
@@ -416,7 +417,7 @@ pub(super) struct FindingLine<'a> {
     stream_id: u32,
     tier: &'static str,
     method: Option<&'a str>,
-    headers: Option<&'a BTreeMap<String, String>>,
+    headers: Option<BTreeMap<&'a str, &'a str>>,
     sender: Option<&'static str>,
     code: Option<u32>,
     name: Option<&'static str>,
@@ -441,11 +442,11 @@ pub(super) struct MomentFields<'a> {
     end_stream: bool,
     stream_window: Option<i64>,
     connection_window: Option<i64>,
-    note: &'a str,
+    note: Cow<'a, str>,
 }
 
 impl<'a> MomentFields<'a> {
-    fn new(start: Timestamp, moment: &'a Moment) -> Self {
+    fn new(start: Timestamp, moment: Cow<'a, Moment>) -> Self {
         Self {
             t_us: ms(moment.at.since(start).saturating_mul(1_000)),
             sender: moment.sender.as_str(),
@@ -455,18 +456,23 @@ impl<'a> MomentFields<'a> {
             end_stream: moment.end_stream,
             stream_window: moment.windows.stream,
             connection_window: moment.windows.connection,
-            note: &moment.note,
+            note: match moment {
+                Cow::Borrowed(moment) => Cow::Borrowed(&moment.note),
+                Cow::Owned(moment) => Cow::Owned(moment.note),
+            },
         }
     }
 }
 
 /// The moments of a story.
-pub(super) fn moments(story: &[Moment]) -> Vec<MomentFields<'_>> {
+pub(super) fn moments<'a>(story: impl Into<Cow<'a, [Moment]>>) -> Vec<MomentFields<'a>> {
+    let story = story.into();
     let start = story.first().map_or(Timestamp(0), |moment| moment.at);
-    story
-        .iter()
-        .map(|moment| MomentFields::new(start, moment))
-        .collect()
+    let field = |moment| MomentFields::new(start, moment);
+    match story {
+        Cow::Borrowed(story) => story.iter().map(Cow::Borrowed).map(field).collect(),
+        Cow::Owned(story) => story.into_iter().map(Cow::Owned).map(field).collect(),
+    }
 }
 
 impl<'a> FindingLine<'a> {
@@ -495,7 +501,7 @@ impl<'a> FindingLine<'a> {
             stream_id: finding.stream_id.0,
             tier: finding.tier.as_str(),
             method: record.and_then(|record| record.path.as_deref()),
-            headers: record.map(|record| &record.shown),
+            headers: record.map(|record| record.shown.by_name()),
             sender: finding.sender.map(Endpoint::as_str),
             code: finding.code.map(|code| code.0),
             name: finding.code.map(ErrorCode::name),
@@ -504,7 +510,7 @@ impl<'a> FindingLine<'a> {
             stream_window: finding.windows.stream,
             connection_window: finding.windows.connection,
             summary: &finding.summary,
-            story: moments(&finding.story),
+            story: moments(&finding.story[..]),
             hop: None,
         }
     }

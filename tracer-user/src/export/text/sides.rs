@@ -94,8 +94,9 @@ fn why(other_side: Option<OtherSide>) -> String {
 
 /// Writes the frames of both streams in the order the proxy saw them, one a row, the client's hop on the left.
 pub(crate) fn write(out: &mut Vec<String>, left: &StreamRecord, right: &StreamRecord) {
-    let mut rows: Vec<(&Moment, bool)> = left.story.iter().map(|moment| (moment, true)).collect();
-    rows.extend(right.story.iter().map(|moment| (moment, false)));
+    let (left_story, right_story) = (left.story.moments(), right.story.moments());
+    let mut rows: Vec<(&Moment, bool)> = left_story.iter().map(|moment| (moment, true)).collect();
+    rows.extend(right_story.iter().map(|moment| (moment, false)));
     rows.sort_by_key(|(moment, _)| moment.at);
     let start = rows.first().map_or(Timestamp(0), |(moment, _)| moment.at);
 

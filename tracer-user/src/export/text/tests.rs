@@ -136,7 +136,7 @@ fn control_characters_of_others_never_reach_the_terminal() {
     });
     let mut record = sample::complete(1);
     record.path = Some("/a\rb/\x07".into());
-    record.shown.insert("x".into(), "\x1b]0;title\x07".into());
+    record.shown = [("x", "\x1b]0;title\x07")].into_iter().collect();
     text.accept(&Output::Connection(Arc::clone(&info)));
     text.accept(&Output::Stream {
         info,

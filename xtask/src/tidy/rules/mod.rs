@@ -16,6 +16,7 @@ const ORDERS: [(&str, &[&str]); 2] = [
             "attribution",
             "event",
             "connection",
+            "field",
             "frame",
             "stream",
             "hop",

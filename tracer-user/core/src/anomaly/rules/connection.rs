@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::{finding, on_connection, ping, protocol, words};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
@@ -49,7 +51,7 @@ impl Notes {
 /// The connections on which GOAWAY was sent.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
-    notes: HashMap<ConnectionId, Notes>,
+    notes: HashMap<ConnectionId, Notes, RandomState>,
     /// How often all of them had to be forgotten.
     pub(super) n_forgotten: u32,
 }

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::flow_control::ConditionFinding;
 use crate::anomaly::rules::shape::Shapes;
@@ -66,7 +68,7 @@ struct Kills {
 pub(super) struct Idle {
     /// Methods whose shape is not known, of which a call was overdue.
     overdue: HashSet<String>,
-    kills: HashMap<(String, Endpoint), Kills>,
+    kills: HashMap<(String, Endpoint), Kills, RandomState>,
     /// Methods that had no room.
     pub(super) n_left_out: u32,
 }
@@ -112,7 +114,7 @@ impl Idle {
     /// A reset in the middle of a stream, at an age or after an idle time at which others came too.
     pub(super) fn killed(&mut self, record: &StreamRecord) -> Option<Finding> {
         let (reset, kill) = kill(record)?;
-        let path = record.path.clone().unwrap_or_default();
+        let path = record.path.as_deref().unwrap_or_default().to_owned();
         let key = (path, reset.sender);
         if !self.kills.contains_key(&key) && self.kills.len() >= limits::KILLED_METHODS {
             self.n_left_out = self.n_left_out.saturating_add(1);

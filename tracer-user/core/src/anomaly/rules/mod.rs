@@ -342,6 +342,6 @@ fn finding(record: &StreamRecord, kind: Kind, verdict: Verdict, summary: String)
         response_phase: record.response_phase,
         windows: record.response.windows_at_end,
         summary,
-        story: record.story.clone(),
+        story: record.story.moments(),
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::limits;
 use crate::stream::record::{Messages, Outcome, Seen, StreamRecord};
 
@@ -26,7 +28,7 @@ pub(super) struct Shape {
 /// The methods seen.
 #[derive(Debug, Default)]
 pub(super) struct Shapes {
-    of_path: HashMap<String, (Shape, u32)>,
+    of_path: HashMap<String, (Shape, u32), RandomState>,
     /// Calls whose method had no room.
     pub(super) n_left_out: u32,
 }

@@ -1,20 +1,22 @@
 //! Header block decoder (RFC 7541 sections 3 and 6).
 
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
 
-use crate::frame::{Field, HeaderBlock};
+use crate::field::{Entry, Field, HeaderBlock};
 use crate::limits;
 
-use super::dynamic_table::{DynamicTable, Entry};
-use super::{Error, huffman, integer, static_table};
+use super::dynamic_table::DynamicTable;
+use super::literals::Literals;
+use super::octets::Octets;
+use super::recent::Recent;
+use super::{Error, integer, static_table};
 
 /// The limit before the receiver announced one (RFC 9113 section 6.5.2).
 const DEFAULT_LIMIT: u32 = 4_096;
-/// Short strings share memory of this size, so that most cost no allocation of their own. One that is kept
-/// keeps so much alive.
-const ARENA: usize = 1_024;
-/// Longer strings have their own memory.
-const ARENA_STRING: usize = ARENA / 4;
+/// Fields that a block has room for at first.
+const FIELDS: usize = 16;
+/// Bytes of memory for literals that are kept between two blocks.
+const SCRATCH_KEPT: usize = 256;
 
 /// Decodes the header blocks of one direction of a connection in order.
 #[derive(Debug)]
@@ -26,15 +28,19 @@ pub struct Decoder {
     /// A lower limit that the sender may not have acknowledged yet.
     lower_limit: Option<u32>,
     table_limit_told: bool,
-    /// What is left of the memory for short strings; empty between two strings.
-    arena: BytesMut,
+    /// Blocks that came before and may come again.
+    recent: Recent,
+    literals: Literals,
+    /// Memory for the name and the value of a literal.
+    name: Vec<u8>,
+    value: Vec<u8>,
 }
 
 /// A decoded header block and what happened on the way.
 #[derive(Debug, Default)]
 pub struct Decoded {
-    /// The fields. `n_frames` is left 0: framing knows it.
-    pub block: HeaderBlock,
+    /// The fields, as if they had come in one frame.
+    pub block: Arc<HeaderBlock>,
     /// The block is malformed from here on; the table is unseen now.
     pub error: Option<Error>,
     /// `limits::HEADER_LIST` was reached: further fields are counted in `list_size` only.
@@ -58,7 +64,10 @@ impl Decoder {
             limit: DEFAULT_LIMIT,
             lower_limit: None,
             table_limit_told: false,
-            arena: BytesMut::new(),
+            recent: Recent::default(),
+            literals: Literals::default(),
+            name: Vec::new(),
+            value: Vec::new(),
         }
     }
 
@@ -70,7 +79,7 @@ impl Decoder {
 
     /// An unknown number of header blocks went by: every entry is unseen from here on.
     pub fn forget(&mut self) {
-        self.table = DynamicTable::unseen();
+        self.table.forget();
         self.history_seen = false;
     }
 
@@ -88,30 +97,53 @@ impl Decoder {
     /// Decodes one header block, or with `cut` the captured beginning of one: then what follows is
     /// unknown and the table is unseen afterwards.
     pub fn decode(&mut self, block: &[u8], cut: bool) -> Decoded {
-        let mut decoded = Decoded::default();
-        decoded.block.encoded_len = u32::try_from(block.len()).unwrap_or(u32::MAX);
-        decoded.block.complete = true;
-        decoded.block.fields.reserve(block.len().min(8));
+        if !cut && let Some(block) = self.recent.find(block, self.table.n_changes()) {
+            return Decoded {
+                block,
+                ..Decoded::default()
+            };
+        }
+        let n_changes = self.table.n_changes();
+        let mut list = List {
+            block: HeaderBlock::new(
+                Vec::with_capacity(block.len().min(FIELDS)),
+                true,
+                u32::try_from(block.len()).unwrap_or(u32::MAX),
+            ),
+            limited: false,
+        };
+        let mut error = None;
         let mut input = block;
         let mut fields_begun = false;
         while let Some((&first, rest)) = input.split_first() {
             input = rest;
-            if let Err(error) = self.representation(first, &mut input, fields_begun, &mut decoded) {
-                if !(cut && error == Error::Truncated) {
-                    decoded.error = Some(error);
+            if let Err(broken) = self.representation(first, &mut input, fields_begun, &mut list) {
+                if !(cut && broken == Error::Truncated) {
+                    error = Some(broken);
                 }
-                decoded.block.complete = false;
+                list.block.complete = false;
                 break;
             }
             fields_begun |= first >> 5 != 0b001;
         }
-        if cut || decoded.error.is_some() {
-            decoded.block.complete = false;
+        for scratch in [&mut self.name, &mut self.value] {
+            scratch.clear();
+            scratch.shrink_to(SCRATCH_KEPT);
+        }
+        if cut || error.is_some() {
+            list.block.complete = false;
             self.forget();
         }
-        if self.table.was_bitten() && !self.table_limit_told {
-            self.table_limit_told = true;
-            decoded.table_limited = true;
+        let table_limited = self.table.was_bitten() && !self.table_limit_told;
+        self.table_limit_told |= table_limited;
+        let decoded = Decoded {
+            block: Arc::new(list.block),
+            error,
+            list_limited: list.limited,
+            table_limited,
+        };
+        if n_changes == self.table.n_changes() && !list.limited {
+            self.recent.keep(block, n_changes, &decoded.block);
         }
         decoded
     }
@@ -122,11 +154,11 @@ impl Decoder {
         first: u8,
         input: &mut &[u8],
         fields_begun: bool,
-        decoded: &mut Decoded,
+        list: &mut List,
     ) -> Result<(), Error> {
         if first & 0x80 != 0 {
             let index = integer::decode(first, 7, input)?;
-            return self.indexed(index, decoded);
+            return self.indexed(index, list);
         }
         if first >> 5 == 0b001 {
             let size = integer::decode(first, 5, input)?;
@@ -137,23 +169,50 @@ impl Decoder {
             0b0001 => (4, false, true),
             _ => (6, true, false),
         };
-        let name = match integer::decode(first, prefix, input)? {
-            0 => Some(self.string(input)?),
-            index => self.indexed_name(index)?,
+        let index = integer::decode(first, prefix, input)?;
+        // What it says depends on nothing that came before, or on an entry of the dynamic table.
+        let alone = index <= static_table::LEN;
+        let named = match index {
+            0 => None,
+            _ => Some(self.entry(index)?.cloned()),
         };
-        let value = self.string(input)?;
+        let (name, value) = match index {
+            0 => (Octets::take(input)?, Octets::take(input)?),
+            _ => (Octets::EMPTY, Octets::take(input)?),
+        };
+        let encoded = (index, name, value);
+        let known = alone.then(|| self.literals.find(encoded)).flatten();
+        let entry = match known {
+            Some(entry) => entry,
+            None => {
+                value.decode(&mut self.value)?;
+                let entry = Arc::new(match named {
+                    None => {
+                        name.decode(&mut self.name)?;
+                        Entry::literal(&self.name, &self.value)
+                    }
+                    Some(named) => Entry::named_by(named.as_deref(), &self.value),
+                });
+                if alone && !never_indexed {
+                    self.literals.keep(encoded, &entry);
+                }
+                entry
+            }
+        };
         if insert {
-            let entry = Entry {
-                name: name.clone(),
-                value: value.clone(),
-            };
-            self.table.insert(entry);
+            self.table.insert(Arc::clone(&entry));
         }
-        add_field(decoded, name, Some(value), never_indexed);
+        let mut field = Field::of(entry);
+        field.never_indexed = never_indexed;
+        list.add(field);
         Ok(())
     }
 
-    fn entry(&self, index: u32) -> Result<Option<&Entry>, Error> {
+    /// The entry of either table; None if unseen.
+    fn entry(&self, index: u32) -> Result<Option<&Arc<Entry>>, Error> {
+        if let Some(entry) = static_table::entry(index) {
+            return Ok(Some(entry));
+        }
         let Some(place) = index.checked_sub(static_table::LEN + 1) else {
             return Err(Error::Index);
         };
@@ -163,69 +222,10 @@ impl Decoder {
         }
     }
 
-    fn indexed(&self, index: u32, decoded: &mut Decoded) -> Result<(), Error> {
-        let (name, value) = match static_table::entry(index) {
-            Some((name, value)) => (
-                Some(Bytes::from_static(name)),
-                Some(Bytes::from_static(value)),
-            ),
-            None => match self.entry(index)? {
-                Some(entry) => (entry.name.clone(), Some(entry.value.clone())),
-                None => (None, None),
-            },
-        };
-        add_field(decoded, name, value, false);
+    fn indexed(&self, index: u32, list: &mut List) -> Result<(), Error> {
+        let entry = self.entry(index)?;
+        list.add(entry.map_or_else(Field::unseen, |entry| Field::of(Arc::clone(entry))));
         Ok(())
-    }
-
-    /// The name of an entry; None if unseen.
-    fn indexed_name(&self, index: u32) -> Result<Option<Bytes>, Error> {
-        Ok(match static_table::entry(index) {
-            Some((name, _)) => Some(Bytes::from_static(name)),
-            None => self.entry(index)?.and_then(|entry| entry.name.clone()),
-        })
-    }
-
-    /// A string (section 5.2).
-    fn string(&mut self, input: &mut &[u8]) -> Result<Bytes, Error> {
-        let Some((&first, rest)) = input.split_first() else {
-            return Err(Error::Truncated);
-        };
-        *input = rest;
-        let len = integer::decode(first, 7, input)? as usize;
-        let Some((octets, rest)) = input.split_at_checked(len) else {
-            return Err(Error::Truncated);
-        };
-        *input = rest;
-        let is_huffman = first & 0x80 != 0;
-        let longest = if is_huffman {
-            huffman::longest(len)
-        } else {
-            len
-        };
-        if longest == 0 {
-            return Ok(Bytes::new());
-        }
-        let mut own;
-        let memory = if longest > ARENA_STRING {
-            own = BytesMut::with_capacity(longest);
-            &mut own
-        } else {
-            if self.arena.capacity() < longest {
-                self.arena = BytesMut::with_capacity(ARENA);
-            }
-            &mut self.arena
-        };
-        if is_huffman {
-            let decoded = huffman::decode(octets, memory);
-            if decoded.is_err() {
-                memory.clear();
-            }
-            decoded?;
-        } else {
-            memory.extend_from_slice(octets);
-        }
-        Ok(memory.split().freeze())
     }
 
     fn size_update(&mut self, size: u32, fields_begun: bool) -> Result<(), Error> {
@@ -247,28 +247,26 @@ impl Decoder {
     }
 }
 
-/// Adds a field, or only counts it when the list has grown too large.
-fn add_field(
-    decoded: &mut Decoded,
-    name: Option<Bytes>,
-    value: Option<Bytes>,
-    never_indexed: bool,
-) {
-    let len = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-    let block = &mut decoded.block;
-    let size = (len(&name) + len(&value) + 32) as u64;
-    block.list_size = block.list_size.saturating_add(size);
-    if block.list_size > limits::HEADER_LIST as u64 {
-        decoded.list_limited = true;
-        block.complete = false;
-        return;
+/// The fields of a block, as they are decoded.
+struct List {
+    block: HeaderBlock,
+    /// `limits::HEADER_LIST` was reached.
+    limited: bool,
+}
+
+impl List {
+    /// Adds a field, or only counts it when the list has grown too large.
+    fn add(&mut self, field: Field) {
+        let block = &mut self.block;
+        block.list_size = block.list_size.saturating_add(field.size() as u64);
+        if block.list_size > limits::HEADER_LIST as u64 {
+            self.limited = true;
+            block.complete = false;
+            return;
+        }
+        block.complete &= field.name().is_some() && field.value().is_some();
+        block.fields.push(field);
     }
-    block.complete &= name.is_some() && value.is_some();
-    block.fields.push(Field {
-        name,
-        value,
-        never_indexed,
-    });
 }
 
 #[cfg(test)]

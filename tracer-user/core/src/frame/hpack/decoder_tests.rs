@@ -8,7 +8,7 @@ fn hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-fn text(part: Option<&Bytes>) -> &str {
+fn text(part: Option<&[u8]>) -> &str {
     part.map_or("?", |bytes| std::str::from_utf8(bytes).unwrap())
 }
 
@@ -17,7 +17,7 @@ fn lines(decoded: &Decoded) -> Vec<String> {
     let fields = &decoded.block.fields;
     fields
         .iter()
-        .map(|f| format!("{}: {}", text(f.name.as_ref()), text(f.value.as_ref())))
+        .map(|f| format!("{}: {}", text(f.name()), text(f.value())))
         .collect()
 }
 
@@ -25,11 +25,8 @@ fn table_lines(decoder: &Decoder) -> Vec<String> {
     (0..)
         .map_while(|place| decoder.table.get(place))
         .map(|entry| {
-            format!(
-                "{}: {}",
-                text(entry.name.as_ref()),
-                text(Some(&entry.value))
-            )
+            let field = Field::of(Arc::clone(entry));
+            format!("{}: {}", text(field.name()), text(field.value()))
         })
         .collect()
 }

@@ -1,41 +1,26 @@
 //! Dynamic table (RFC 7541 sections 2.3.2 and 4).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use bytes::Bytes;
-
+use crate::field::Entry;
 use crate::limits;
-
-/// The size that an entry has beside its name and value (section 4.1).
-const OVERHEAD: usize = 32;
 
 /// The table's size before anything was agreed (RFC 9113 section 6.5.2).
 const DEFAULT_SIZE: usize = 4_096;
 
-/// One entry. The name is None when it was taken from an unseen entry.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) name: Option<Bytes>,
-    pub(super) value: Bytes,
-}
-
-impl Entry {
-    /// Size as section 4.1 counts it; a lower bound when the name is unseen.
-    fn size(&self) -> usize {
-        self.name.as_ref().map_or(0, Bytes::len) + self.value.len() + OVERHEAD
-    }
-}
-
 /// The entries that are known, newest first.
 #[derive(Debug)]
 pub(super) struct DynamicTable {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Arc<Entry>>,
     size: usize,
     max_size: usize,
     /// The agreed size is above our own bound.
     capped: bool,
     /// An entry was evicted that the agreed size would have kept.
     bitten: bool,
+    /// How often something changed.
+    n_changes: u64,
 }
 
 impl DynamicTable {
@@ -47,6 +32,7 @@ impl DynamicTable {
             max_size: DEFAULT_SIZE,
             capped: false,
             bitten: false,
+            n_changes: 0,
         }
     }
 
@@ -61,12 +47,13 @@ impl DynamicTable {
 
     /// The entry at `place`, 0 being the newest.
     #[inline]
-    pub(super) fn get(&self, place: u32) -> Option<&Entry> {
+    pub(super) fn get(&self, place: u32) -> Option<&Arc<Entry>> {
         self.entries.get(place as usize)
     }
 
     /// Adds an entry and evicts what no longer fits (section 4.4).
-    pub(super) fn insert(&mut self, entry: Entry) {
+    pub(super) fn insert(&mut self, entry: Arc<Entry>) {
+        self.n_changes += 1;
         let size = entry.size();
         self.evict_to(self.max_size.saturating_sub(size));
         if size <= self.max_size {
@@ -79,6 +66,7 @@ impl DynamicTable {
 
     /// A size update (section 6.3).
     pub(super) fn set_max_size(&mut self, max_size: u32) {
+        self.n_changes += 1;
         let max_size = max_size as usize;
         self.capped = max_size > limits::HPACK_TABLE;
         self.max_size = max_size.min(limits::HPACK_TABLE);
@@ -94,6 +82,19 @@ impl DynamicTable {
             self.size = self.size.saturating_sub(oldest.size());
             self.bitten |= self.capped;
         }
+    }
+
+    /// Everything is unseen from here on.
+    pub(super) fn forget(&mut self) {
+        *self = DynamicTable {
+            n_changes: self.n_changes + 1,
+            ..DynamicTable::unseen()
+        };
+    }
+
+    /// How often something changed: at the same count, the same index names the same entry.
+    pub(super) fn n_changes(&self) -> u64 {
+        self.n_changes
     }
 
     /// Whether entries that the peers still have were evicted because of `limits::HPACK_TABLE`.
@@ -115,12 +116,15 @@ impl DynamicTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::Field;
 
-    fn entry(name: &str, value: &str) -> Entry {
-        Entry {
-            name: Some(Bytes::copy_from_slice(name.as_bytes())),
-            value: Bytes::copy_from_slice(value.as_bytes()),
-        }
+    fn entry(name: &str, value: &str) -> Arc<Entry> {
+        Arc::new(Entry::literal(name.as_bytes(), value.as_bytes()))
+    }
+
+    fn value(table: &DynamicTable, place: u32) -> Option<Vec<u8>> {
+        let field = Field::of(Arc::clone(table.get(place)?));
+        field.value().map(<[u8]>::to_vec)
     }
 
     #[test]
@@ -141,10 +145,10 @@ mod tests {
             table.insert(entry("n", value));
         }
         assert_eq!(table.len(), 2);
-        assert_eq!(table.get(0).unwrap().value, "3");
-        assert_eq!(table.get(1).unwrap().value, "2");
+        assert_eq!(value(&table, 0), Some(b"3".to_vec()));
+        assert_eq!(value(&table, 1), Some(b"2".to_vec()));
         table.set_max_size(34);
-        assert_eq!(table.get(0).unwrap().value, "3");
+        assert_eq!(value(&table, 0), Some(b"3".to_vec()));
         assert!(table.get(1).is_none());
         assert!(!table.was_bitten());
     }

@@ -4,8 +4,6 @@
 //! values. So the lengths of appendix B's list determine it; the tables are computed from them at
 //! compile time.
 
-use bytes::BytesMut;
-
 use super::Error;
 
 /// End of string. It must never occur (section 5.2).
@@ -137,7 +135,7 @@ pub(super) const fn longest(len: usize) -> usize {
 }
 
 /// Appends the decoded string to `out`.
-pub(super) fn decode(input: &[u8], out: &mut BytesMut) -> Result<(), Error> {
+pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     let start = out.len();
     out.resize(start + longest(input.len()), 0);
     let mut n_symbols = 0;
@@ -216,8 +214,8 @@ mod tests {
     }
 
     fn decoded(input: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut out = BytesMut::from(&b"before"[..]);
-        decode(input, &mut out).map(|()| out.split_off(6).to_vec())
+        let mut out = b"before".to_vec();
+        decode(input, &mut out).map(|()| out.split_off(6))
     }
 
     #[test]

@@ -7,6 +7,9 @@ mod decoder;
 mod dynamic_table;
 mod huffman;
 mod integer;
+mod literals;
+mod octets;
+mod recent;
 mod static_table;
 
 use super::Rule;

@@ -1,5 +1,9 @@
 //! Static table (RFC 7541 appendix A).
 
+use std::sync::{Arc, LazyLock};
+
+use crate::field::Entry;
+
 /// Entries by index, the first of which is 1.
 const ENTRIES: [(&str, &str); 61] = [
     (":authority", ""),
@@ -68,27 +72,38 @@ const ENTRIES: [(&str, &str); 61] = [
 /// Number of entries; dynamic indices start after it.
 pub(super) const LEN: u32 = ENTRIES.len() as u32;
 
-/// Name and value of an index from 1 to [`LEN`].
+/// The entries, each read once.
+static READ: LazyLock<Vec<Arc<Entry>>> = LazyLock::new(|| {
+    let read = |(name, value): &(&'static str, &'static str)| {
+        Arc::new(Entry::of_static(name.as_bytes(), value.as_bytes()))
+    };
+    ENTRIES.iter().map(read).collect()
+});
+
+/// The entry of an index from 1 to [`LEN`].
 #[inline]
-pub(super) fn entry(index: u32) -> Option<(&'static [u8], &'static [u8])> {
-    let (name, value) = ENTRIES.get((index as usize).wrapping_sub(1))?;
-    Some((name.as_bytes(), value.as_bytes()))
+pub(super) fn entry(index: u32) -> Option<&'static Arc<Entry>> {
+    READ.get((index as usize).wrapping_sub(1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::Field;
 
     #[test]
     fn indices_start_at_one_and_end_at_61() {
-        assert_eq!(entry(0), None);
-        assert_eq!(entry(1), Some((&b":authority"[..], &b""[..])));
-        assert_eq!(
-            entry(16),
-            Some((&b"accept-encoding"[..], &b"gzip, deflate"[..]))
-        );
-        assert_eq!(entry(61), Some((&b"www-authenticate"[..], &b""[..])));
-        assert_eq!(entry(62), None);
-        assert_eq!(entry(u32::MAX), None);
+        let text = |index| {
+            let field = Field::of(Arc::clone(entry(index)?));
+            let part = |part: Option<&[u8]>| String::from_utf8(part?.to_vec()).ok();
+            Some((part(field.name())?, part(field.value())?))
+        };
+        let is = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
+        assert_eq!(text(0), None);
+        assert_eq!(text(1), is(":authority", ""));
+        assert_eq!(text(16), is("accept-encoding", "gzip, deflate"));
+        assert_eq!(text(61), is("www-authenticate", ""));
+        assert_eq!(text(62), None);
+        assert_eq!(text(u32::MAX), None);
     }
 }

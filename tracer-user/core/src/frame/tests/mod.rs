@@ -1,7 +1,5 @@
 //! Tests of the reader as its users see it: bytes, holes and gaps in, steps out.
 
-pub(super) use bytes::Bytes;
-
 pub(super) use super::head::{flag, frame_type};
 pub(super) use super::{
     DataHead, DataPiece, ErrorCode, Fault, Frame, FrameReader, HeaderBlock, PREFACE, Priority,
@@ -45,7 +43,7 @@ fn goes_on(reader: &mut FrameReader) {
 }
 
 fn drain(reader: &mut FrameReader) -> Vec<Step> {
-    std::iter::from_fn(|| reader.poll()).collect()
+    reader.steps()
 }
 
 fn read(reader: &mut FrameReader, bytes: &[u8]) -> Vec<Step> {
@@ -56,14 +54,13 @@ fn read(reader: &mut FrameReader, bytes: &[u8]) -> Vec<Step> {
 /// One line per step, short enough to compare a whole story by eye.
 fn line(step: &Step) -> String {
     let block_line = |block: &HeaderBlock| {
-        let part = |part: &Option<Bytes>| {
-            part.as_ref()
-                .map_or("?".into(), |b| String::from_utf8_lossy(b).into_owned())
+        let part = |part: Option<&[u8]>| {
+            part.map_or("?".into(), |b| String::from_utf8_lossy(b).into_owned())
         };
         let fields: Vec<String> = block
             .fields
             .iter()
-            .map(|f| format!("{}={}", part(&f.name), part(&f.value)))
+            .map(|f| format!("{}={}", part(f.name()), part(f.value())))
             .collect();
         let complete = if block.complete { "" } else { " incomplete" };
         format!("[{}]{complete}", fields.join(" "))

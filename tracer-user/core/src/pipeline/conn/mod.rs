@@ -45,6 +45,8 @@ pub(crate) struct Conn {
     spoken: Spoken,
     lanes: [Lane; 2],
     waiting: Vec<Waiting>,
+    /// Memory for the steps of a reader while they are taken; empty between two calls.
+    steps: Vec<Step>,
     streams: StreamTable,
     shown: Arc<Shown>,
     frames: FrameTeller,
@@ -77,6 +79,7 @@ impl Conn {
             spoken: Spoken::Undecided,
             lanes: [Lane::default(), Lane::default()],
             waiting: Vec::new(),
+            steps: Vec::new(),
             streams,
             shown,
             frames: FrameTeller::new(frames),
@@ -159,7 +162,7 @@ impl Conn {
                     skipped: Some(bytes.offset),
                 },
             ] {
-                self.take(direction, step, context, sink);
+                self.take(direction, &step, context, sink);
             }
         }
         self.lane(direction).place(bytes, from_start, upgraded);
@@ -319,31 +322,38 @@ impl Conn {
 
     /// Takes the steps that a reader has ready.
     fn steps(&mut self, direction: Direction, context: Context, sink: &mut dyn Sink) {
-        loop {
-            let Some(reader) = self.lane(direction).reader.as_mut() else {
-                return;
-            };
-            let Some(step) = reader.poll() else { break };
-            if reader.plausible_frames() >= limits::PLAUSIBLE_FRAMES {
-                self.spoken.believe();
-            }
-            self.learn(direction, &step);
-            if let Step::Fault(fault) = &step {
-                self.loss(context.at, LossCause::from(*fault), None, sink);
+        let mut steps = std::mem::take(&mut self.steps);
+        let Some(reader) = self.lane(direction).reader.as_mut() else {
+            self.steps = steps;
+            return;
+        };
+        reader.swap_steps(&mut steps);
+        if !steps.is_empty() && reader.plausible_frames() >= limits::PLAUSIBLE_FRAMES {
+            self.spoken.believe();
+        }
+        for step in &steps {
+            match step {
+                Step::DataBegin(_) | Step::DataBody { .. } | Step::DataEnd(_) => {}
+                Step::Fault(fault) => {
+                    self.loss(context.at, LossCause::from(*fault), None, sink);
+                }
+                _ => self.learn(direction, step),
             }
             self.take(direction, step, context, sink);
         }
+        steps.clear();
+        self.steps = steps;
     }
 
     /// Hands a step on, or keeps it until it is known what it means.
-    fn take(&mut self, direction: Direction, step: Step, context: Context, sink: &mut dyn Sink) {
+    fn take(&mut self, direction: Direction, step: &Step, context: Context, sink: &mut dyn Sink) {
         match self.role.sender(direction) {
-            Some(sender) if self.spoken.is_announced() => self.hand(sender, &step, context, sink),
+            Some(sender) if self.spoken.is_announced() => self.hand(sender, step, context, sink),
             _ => {
                 self.wait(
                     Waiting {
                         direction,
-                        step,
+                        step: step.clone(),
                         context,
                     },
                     sink,
@@ -424,7 +434,7 @@ impl Conn {
         let waiting = std::mem::take(&mut self.waiting);
         if let (Some(request), Some(first)) = (&self.upgrade, waiting.first()) {
             self.streams
-                .upgraded(Some(request.path.clone()), &request.fields, first.context);
+                .upgraded(&request.path, &request.fields, first.context);
         }
         for Waiting {
             direction,
@@ -445,6 +455,12 @@ impl Conn {
             self.tell_frames(told, sink);
         }
         self.streams.step(sender, step, context);
+        if matches!(
+            step,
+            Step::DataBegin(_) | Step::DataBody { .. } | Step::DataEnd(_)
+        ) {
+            return;
+        }
         if let Some(lost) = self.lost_place.get_mut(sender.index()) {
             match step {
                 Step::Fault(Fault::Gap | Fault::Implausible) => *lost = true,
@@ -491,19 +507,21 @@ impl Conn {
         }
         while let Some(event) = self.streams.poll() {
             let findings = analysis.rules.judge(&event);
-            let info = Arc::clone(&self.info);
             match event {
-                StreamEvent::Requested(opening) => analysis.requested(&info, &opening),
-                StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened { info }),
+                StreamEvent::Requested(opening) => analysis.requested(&self.info, &opening),
+                StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened {
+                    info: Arc::clone(&self.info),
+                }),
                 StreamEvent::Ended(record) => self.ended(record, findings, analysis, sink),
                 StreamEvent::GoAway { go_away, .. } => {
+                    let info = Arc::clone(&self.info);
                     sink.accept(&Output::GoAway { info, go_away });
                     self.say(findings, sink);
                 }
                 StreamEvent::Condition(condition) => {
                     self.say(findings, sink);
                     if let Condition::Overdue { .. } = condition.what {
-                        let kept = analysis.overdue(&info, &condition);
+                        let kept = analysis.overdue(&self.info, &condition);
                         self.say(kept, sink);
                     }
                 }
@@ -511,7 +529,7 @@ impl Conn {
                 | StreamEvent::Offence { .. }
                 | StreamEvent::Flood { .. } => self.say(findings, sink),
                 StreamEvent::Limit(limit) => sink.accept(&Output::Loss(Loss {
-                    connection: Some(info),
+                    connection: Some(Arc::clone(&self.info)),
                     at: self.last_bytes,
                     cause: LossCause::Limit(limit),
                     bytes: None,
@@ -524,7 +542,7 @@ impl Conn {
                 } => {
                     if self.spoken.is_announced() {
                         sink.accept(&Output::ConnectionEnded {
-                            info,
+                            info: Arc::clone(&self.info),
                             why,
                             at,
                             open_streams,
@@ -538,7 +556,7 @@ impl Conn {
 
     /// A stream ended: it is told of, and then what it is a part of.
     fn ended(
-        &self,
+        &mut self,
         record: Arc<StreamRecord>,
         findings: Vec<Finding>,
         analysis: &mut Analysis,
@@ -550,7 +568,8 @@ impl Conn {
             record: Arc::clone(&record),
             findings,
         });
-        analysis.ended(&self.info, record, &kinds, sink);
+        analysis.ended(&self.info, Arc::clone(&record), &kinds, sink);
+        self.streams.give_back(record);
     }
 
     fn say(&self, findings: impl IntoIterator<Item = Finding>, sink: &mut dyn Sink) {

@@ -548,7 +548,7 @@ fn where_streams_are_only_counted_no_value_and_no_story_is_kept() {
     );
     driver.pass(STREAM_LINGER_NS * 2);
     let record = driver.streams()[0];
-    assert!(record.shown.is_empty() && record.story.is_empty());
+    assert!(record.shown.by_name().is_empty() && record.story.is_empty());
     assert_eq!(record.path.as_deref(), Some("/a.B/C"));
     assert_eq!(driver.loud_findings(), vec!["response_cut_by_reset"]);
 }

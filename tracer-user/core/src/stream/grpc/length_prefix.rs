@@ -1,7 +1,8 @@
 //! Length-Prefixed-Message: Compressed-Flag (1 byte), Message-Length (4 bytes, big endian), Message.
 
 use crate::limits;
-use crate::stream::record::{Messages, OpenMessage};
+use crate::stream::record::{Messages, OpenMessage, Sizes};
+use smallvec::SmallVec;
 
 /// Length of Compressed-Flag and Message-Length.
 const PREFIX: usize = 5;
@@ -33,19 +34,19 @@ pub(crate) struct MessageReader {
     position: MessagePosition,
     n_complete: u64,
     n_begun: u64,
-    sizes: Vec<u32>,
+    sizes: Sizes,
     odd_flag: bool,
     compressed: bool,
 }
 
 impl MessageReader {
     /// A reader that does not know where messages begin, until [`MessageReader::begin`].
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         MessageReader {
             position: MessagePosition::Lost,
             n_complete: 0,
             n_begun: 0,
-            sizes: Vec::new(),
+            sizes: SmallVec::new(),
             odd_flag: false,
             compressed: false,
         }
@@ -160,11 +161,11 @@ impl MessageReader {
     }
 
     /// What is known.
-    pub(crate) fn messages(&self) -> Messages {
+    pub(crate) fn messages(&mut self) -> Messages {
         Messages {
             complete: self.n_complete,
             open: self.open(),
-            sizes: self.sizes.clone(),
+            sizes: std::mem::take(&mut self.sizes),
             known: self.known(),
         }
     }
@@ -237,7 +238,7 @@ mod tests {
             }
             let messages = reader.messages();
             assert_eq!(messages.complete, 3, "chunks of {chunk}");
-            assert_eq!(messages.sizes, [3, 0, 1]);
+            assert_eq!(messages.sizes[..], [3, 0, 1]);
             assert_eq!(
                 messages.open,
                 Some(OpenMessage {
@@ -277,7 +278,7 @@ mod tests {
             Messages {
                 complete: 1,
                 open: None,
-                sizes: vec![4],
+                sizes: [4].into_iter().collect(),
                 known: false
             }
         );

@@ -4,30 +4,29 @@ use crate::connection::Endpoint;
 use crate::frame::HeaderBlock;
 use crate::stream::fields::{self, Section};
 use crate::stream::live::Stream;
-use crate::stream::live::telling::push;
 
 impl Stream {
-    /// Looks at the fields of a block of `sender`: how large they are, and which rule they break. The note
-    /// names the rule, never a field.
+    /// Looks at the fields of a block of `sender`: how large they are, and which rule they break. What is said
+    /// of it names the rule, never a field.
     pub(super) fn check_fields(
         &mut self,
         sender: Endpoint,
         block: &HeaderBlock,
         section: Section,
-        note: &mut String,
-    ) {
+    ) -> &'static str {
         let half = &mut self.direction_mut(sender).half;
         half.header_list = half.header_list.max(block.list_size);
-        if let Some(broken) = fields::broken(block, section) {
-            push(note, broken.rule.as_str());
-            // A PUSH_PROMISE is the server's word for what the client would have said.
-            let sender = if self.pushed {
-                Endpoint::Server
-            } else {
-                sender
-            };
-            self.content.malformed(sender, broken);
-        }
+        let Some(broken) = fields::broken(block, section) else {
+            return "";
+        };
+        // A PUSH_PROMISE is the server's word for what the client would have said.
+        let sender = if self.pushed {
+            Endpoint::Server
+        } else {
+            sender
+        };
+        self.content.malformed(sender, broken);
+        broken.rule.as_str()
     }
 
     /// The rules that message prefixes broke, where a content-type says that they are gRPC's.

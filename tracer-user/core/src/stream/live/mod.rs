@@ -11,6 +11,7 @@ pub(super) use conduct::View;
 
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
+use crate::field::{Known, Shown};
 use crate::frame::{DataHead, DataPiece, ErrorCode, FrameKind, HeaderBlock, StreamId};
 use crate::limits;
 use crate::stream::condition::FlowNotes;
@@ -19,15 +20,13 @@ use crate::stream::fields::Section;
 use crate::stream::flow::Flow;
 use crate::stream::live::conditions::Reported;
 use crate::stream::live::direction::{DataProgress, StreamDirection};
-use crate::stream::live::telling::push;
 use crate::stream::pair::Pair;
 use crate::stream::phase;
 use crate::stream::record::{
     EndStreamOn, RequestPhase, Reset, ResponsePhase, Seen, StreamEnd, Windows,
 };
-use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
-use crate::stream::story::Story;
+use crate::stream::story::{Note, Story};
 use crate::stream::table::Context;
 use crate::stream::violation::Conduct;
 
@@ -149,10 +148,11 @@ impl Stream {
         self.touch(at);
         self.block(block);
         let mut note = if opening {
-            String::new()
+            Note::Nothing
         } else {
-            "trailers".to_owned()
+            Note::Text("trailers")
         };
+        let mut remark = "";
         if counts {
             let on = if opening {
                 EndStreamOn::Headers
@@ -163,24 +163,24 @@ impl Stream {
             self.request.state = state;
             if opening {
                 self.request.begin(env.context);
-                self.content.request(block, env.shown);
+                self.content.request(block.facts(env.shown));
                 self.beginning_seen = true;
                 self.request_after_reset = !self.resets.is_empty();
-                note = self.path_note(env);
+                self.story.set_path(self.content.path.clone());
+                note = Note::Path;
             }
-            match broken {
-                Some(broken) => push(&mut note, broken.as_str()),
-                None if opening => {
-                    self.check_fields(Endpoint::Client, block, Section::Request, &mut note);
-                }
-                None => {
-                    let section = Section::Trailers { end_stream };
-                    self.check_fields(Endpoint::Client, block, section, &mut note);
-                }
-            }
+            let section = if opening {
+                Section::Request
+            } else {
+                Section::Trailers { end_stream }
+            };
+            remark = match broken {
+                Some(broken) => broken.as_str(),
+                None => self.check_fields(Endpoint::Client, block, section),
+            };
             self.ended(Endpoint::Client, end_stream, at, on);
         }
-        self.headers_moment(Endpoint::Client, block, end_stream, note, env);
+        self.headers_moment(Endpoint::Client, block, end_stream, (note, remark), env);
         self.recount();
     }
 
@@ -191,12 +191,12 @@ impl Stream {
         self.touch(at);
         self.block(block);
         self.unprocessed = false;
-        let status = content::status(block);
+        let status = block.facts(env.shown).status;
         let informational = matches!(status, Seen::Value(100..=199)) && !end_stream;
         if informational {
-            let mut note = format!(":status {}", status.value().unwrap_or_default());
-            self.check_fields(Endpoint::Server, block, Section::Informational, &mut note);
-            self.headers_moment(Endpoint::Server, block, end_stream, note, env);
+            let note = Note::Interim(status.value().unwrap_or_default());
+            let remark = self.check_fields(Endpoint::Server, block, Section::Informational);
+            self.headers_moment(Endpoint::Server, block, end_stream, (note, remark), env);
             return;
         }
         let half = &self.response.half;
@@ -205,8 +205,10 @@ impl Stream {
             && (half.headers_at.is_none()
                 || (!end_stream && self.content.http_status == Seen::Unknown));
         let is_response = first
-            && (self.response.state == HalfState::Idle || !end_stream || block.has(b":status"));
-        let mut note = String::new();
+            && (self.response.state == HalfState::Idle
+                || !end_stream
+                || block.get(Known::Status).is_some());
+        let mut told = (Note::Nothing, "");
         if counts {
             let on = if is_response {
                 EndStreamOn::Headers
@@ -218,7 +220,7 @@ impl Stream {
             if broken.is_none() {
                 if is_response {
                     self.response.begin(env.context);
-                    self.content.response(block, env.shown);
+                    self.content.response(block.facts(env.shown));
                     if self.content.response_is_coded {
                         self.response.messages.lose();
                     }
@@ -226,24 +228,22 @@ impl Stream {
                 if end_stream {
                     self.trailers_seen = true;
                     self.trailers_only = is_response;
-                    self.content.trailers(block, env.shown);
+                    self.content.trailers(block.facts(env.shown));
                 }
             }
-            note = self.response_note(is_response, end_stream, env);
-            match broken {
-                Some(broken) => push(&mut note, broken.as_str()),
-                None => {
-                    let section = if is_response {
-                        Section::Response { end_stream }
-                    } else {
-                        Section::Trailers { end_stream }
-                    };
-                    self.check_fields(Endpoint::Server, block, section, &mut note);
-                }
-            }
+            let section = if is_response {
+                Section::Response { end_stream }
+            } else {
+                Section::Trailers { end_stream }
+            };
+            let remark = match broken {
+                Some(broken) => broken.as_str(),
+                None => self.check_fields(Endpoint::Server, block, section),
+            };
+            told = (self.response_note(is_response, end_stream), remark);
             self.ended(Endpoint::Server, end_stream, at, on);
         }
-        self.headers_moment(Endpoint::Server, block, end_stream, note, env);
+        self.headers_moment(Endpoint::Server, block, end_stream, told, env);
         self.recount();
     }
 
@@ -254,12 +254,7 @@ impl Stream {
     }
 
     /// A request that came as HTTP/1.1 and was upgraded to h2c (RFC 7540 section 3.2).
-    pub(super) fn upgraded(
-        &mut self,
-        path: Option<String>,
-        headers: &[(String, String)],
-        env: Env<'_>,
-    ) {
+    pub(super) fn upgraded(&mut self, path: &str, headers: &[(String, String)], env: Env<'_>) {
         let at = env.context.at;
         self.request.begin(env.context);
         self.content.upgraded(path, headers, env.shown);
@@ -272,9 +267,9 @@ impl Stream {
             .on_headers(at, true, EndStreamOn::Headers);
         self.request.state = state;
         self.ended(Endpoint::Client, true, at, EndStreamOn::Headers);
-        let mut note = self.content.path.clone().unwrap_or_default();
-        push(&mut note, "HTTP/1.1 upgraded to h2c");
-        self.moment(Endpoint::Client, FrameKind::Headers, 0, true, note, env);
+        self.story.set_path(self.content.path.clone());
+        let told = (Note::Path, ["HTTP/1.1 upgraded to h2c", ""]);
+        self.tell(Endpoint::Client, FrameKind::Headers, 0, true, told, env);
     }
 
     /// A DATA frame's header.
@@ -376,14 +371,7 @@ impl Stream {
         }
         let direction = self.direction_mut(sender);
         direction.state = direction.state.on_reset(sender, code);
-        self.moment(
-            sender,
-            FrameKind::RstStream,
-            4,
-            false,
-            code.to_string(),
-            env,
-        );
+        self.moment(sender, FrameKind::RstStream, Note::Code(code), env);
     }
 
     /// Frames of `sender` may have gone by unseen.

@@ -4,106 +4,90 @@ use crate::connection::Endpoint;
 use crate::frame::{FrameKind, HeaderBlock};
 use crate::stream::live::direction::DataProgress;
 use crate::stream::live::{Env, Stream};
-use crate::stream::record::{Moment, Seen};
-use crate::stream::story::DataMoment;
+use crate::stream::record::Seen;
+use crate::stream::story::{DataMoment, EndNote, Note, Told};
 
 impl Stream {
-    pub(super) fn path_note(&self, env: Env<'_>) -> String {
-        match (&self.content.path, env.shown.stories()) {
-            (Some(path), true) => path.clone(),
-            _ => String::new(),
+    /// What the server's HEADERS say.
+    pub(super) fn response_note(&self, is_response: bool, end_stream: bool) -> Note {
+        let content = &self.content;
+        let end = if !end_stream {
+            EndNote::None
+        } else if content.grpc() != Seen::Absent {
+            match content.grpc_status {
+                Seen::Value(status) => EndNote::Status(status),
+                Seen::Absent => EndNote::NoStatus,
+                Seen::Unknown if content.grpc_status_malformed => EndNote::Malformed,
+                Seen::Unknown => EndNote::Unseen,
+            }
+        } else if is_response {
+            EndNote::None
+        } else {
+            EndNote::Trailers
+        };
+        Note::Response {
+            status: is_response.then_some(content.http_status),
+            end,
         }
     }
 
-    pub(super) fn response_note(
-        &self,
-        is_response: bool,
-        end_stream: bool,
-        env: Env<'_>,
-    ) -> String {
-        let mut note = String::new();
-        if !env.shown.stories() {
-            return note;
-        }
-        if is_response {
-            match self.content.http_status {
-                Seen::Value(status) => note = format!(":status {status}"),
-                Seen::Unknown => note.push_str(":status unseen"),
-                Seen::Absent => {}
-            }
-        }
-        if end_stream && self.content.grpc() != Seen::Absent {
-            push(
-                &mut note,
-                if is_response {
-                    "Trailers-Only"
-                } else {
-                    "trailers"
-                },
-            );
-            match self.content.grpc_status {
-                Seen::Value(status) => note.push_str(&format!(" grpc-status {status}")),
-                Seen::Absent => note.push_str(" without grpc-status"),
-                Seen::Unknown if self.content.grpc_status_malformed => {
-                    note.push_str(" grpc-status malformed");
-                }
-                Seen::Unknown => note.push_str(" grpc-status unseen"),
-            }
-        } else if end_stream && !is_response {
-            push(&mut note, "trailers");
-        }
-        note
-    }
-
+    /// Tells of HEADERS. `remark`: what is wrong with them.
     pub(super) fn headers_moment(
         &mut self,
         sender: Endpoint,
         block: &HeaderBlock,
         end_stream: bool,
-        mut note: String,
+        (note, remark): (Note, &'static str),
         env: Env<'_>,
     ) {
-        if !self.resets.is_empty() {
-            push(&mut note, "after the reset");
-        }
+        let after = if self.resets.is_empty() {
+            ""
+        } else {
+            "after the reset"
+        };
         let (sender, frame) = if self.pushed && sender == Endpoint::Client {
             (Endpoint::Server, FrameKind::PushPromise)
         } else {
             (sender, FrameKind::Headers)
         };
-        self.moment(
+        let bytes = u64::from(block.encoded_len);
+        self.tell(
             sender,
             frame,
-            u64::from(block.encoded_len),
+            bytes,
             end_stream,
-            note,
+            (note, [remark, after]),
             env,
         );
     }
 
-    pub(super) fn moment(
+    /// Tells of a frame of 4 bytes.
+    pub(super) fn moment(&mut self, sender: Endpoint, frame: FrameKind, note: Note, env: Env<'_>) {
+        self.tell(sender, frame, 4, false, (note, [""; 2]), env);
+    }
+
+    pub(super) fn tell(
         &mut self,
         sender: Endpoint,
         frame: FrameKind,
         bytes: u64,
         end_stream: bool,
-        note: String,
+        (note, remarks): (Note, [&'static str; 2]),
         env: Env<'_>,
     ) {
         if !env.shown.stories() {
             return;
         }
         let windows = self.windows(sender, env.flow);
-        let at = env.context.at;
-        self.story.frame(Moment {
-            at,
+        self.story.frame(&Told {
+            at: env.context.at,
             sender,
             frame,
-            n_frames: 1,
             bytes,
             end_stream,
             windows,
             note,
+            remarks,
         });
     }
 
@@ -161,12 +145,4 @@ impl Stream {
             note,
         });
     }
-}
-
-/// Adds to a note.
-pub(super) fn push(note: &mut String, more: &str) {
-    if !note.is_empty() && !more.is_empty() {
-        note.push_str(", ");
-    }
-    note.push_str(more);
 }

@@ -6,6 +6,7 @@ use crate::frame::FrameKind;
 use crate::stream::flow::Flow;
 use crate::stream::live::{Env, Stream};
 use crate::stream::record::Windows;
+use crate::stream::story::Note;
 
 impl Stream {
     /// WINDOW_UPDATE of this stream: its sender gives its peer more to send.
@@ -18,9 +19,7 @@ impl Stream {
         self.moment(
             sender,
             FrameKind::WindowUpdate,
-            4,
-            false,
-            format!("+{increment}"),
+            Note::Increment(increment),
             env,
         );
     }

@@ -35,6 +35,17 @@ pub(super) struct ConditionTimers {
     pub(super) opened: Option<StreamId>,
 }
 
+impl ConditionTimers {
+    /// A stream was, or was not, answered only; and what it is now.
+    pub(super) fn recount_answered(&mut self, change: (bool, bool)) {
+        match change {
+            (false, true) => self.n_answered = self.n_answered.saturating_add(1),
+            (true, false) => self.n_answered = self.n_answered.saturating_sub(1),
+            (true, true) | (false, false) => {}
+        }
+    }
+}
+
 impl StreamTable {
     /// After each step: what it may have begun is looked at in time.
     pub(super) fn look_out(&mut self, at: Timestamp) {
@@ -64,11 +75,12 @@ impl StreamTable {
     pub(super) fn look(&mut self, now: Timestamp) {
         let mut next = Timestamp(now.0.saturating_add(LOOK_NS));
         let mut found = Vec::new();
-        for (id, stream) in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             if let Some(what) = stream.take_condition(now, &self.flow, &mut next) {
-                found.push((*id, what));
+                found.push((stream.id, what));
             }
         }
+        found.sort_unstable_by_key(|(id, _)| *id);
         for (id, what) in found {
             self.report_condition(id, what, now);
         }
@@ -105,7 +117,7 @@ impl StreamTable {
         }
         let waiting = self
             .streams
-            .values()
+            .iter()
             .filter(|stream| stream.finished_at.is_none() && stream.waits_to_send(sender));
         let n_waiting = u32::try_from(waiting.count()).unwrap_or(u32::MAX);
         if n_waiting > 0 && self.flow.tell_stall(sender) {
@@ -122,7 +134,7 @@ impl StreamTable {
     /// A rule about the connection's window was broken. The stream of the DATA, if it is still there, has
     /// the finding.
     fn connection_fault(&mut self, id: StreamId, fault: FlowFault, now: Timestamp) {
-        if let Some(stream) = self.streams.get_mut(&id) {
+        if let Some(stream) = self.streams.get_mut(id) {
             stream.flow.fault.get_or_insert(fault);
         }
         self.report_condition(id, Condition::Fault(fault), now);
@@ -151,7 +163,7 @@ impl StreamTable {
     pub(super) fn before_reset(&mut self, sender: Endpoint, id: StreamId, code: ErrorCode) {
         let too_many = self.settings.server.max_concurrent_streams;
         let too_many = too_many.is_some_and(|cap| self.n_open() > cap);
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
         if !too_many {
@@ -184,7 +196,7 @@ impl StreamTable {
 
     /// Streams that ended by a lack of connection window: the first of them says it for all.
     pub(super) fn keep_one_stalled_end(&mut self, id: StreamId) {
-        if let Some(stream) = self.streams.get_mut(&id)
+        if let Some(stream) = self.streams.get_mut(id)
             && let Some(stall) = stream.flow.stalled
             && stall.window == WindowOf::Connection
             && !stream.resets.is_empty()
@@ -211,7 +223,7 @@ impl StreamTable {
             .count(n_open, (cap, acknowledged), at);
         if over.is_some()
             && let Some(id) = opened
-            && let Some(stream) = self.streams.get_mut(&id)
+            && let Some(stream) = self.streams.get_mut(id)
         {
             stream.flow.over_cap = over;
         }
@@ -224,27 +236,13 @@ impl StreamTable {
         u32::try_from(n_open).unwrap_or(u32::MAX)
     }
 
-    /// The stream was, or was not, answered only; what is it now?
-    pub(super) fn recount_answered(&mut self, id: StreamId, before: bool) {
-        let after = self
-            .streams
-            .get(&id)
-            .is_some_and(|stream| stream.is_answered());
-        let n = &mut self.condition_timers.n_answered;
-        match (before, after) {
-            (false, true) => *n = n.saturating_add(1),
-            (true, false) => *n = n.saturating_sub(1),
-            (true, true) | (false, false) => {}
-        }
-    }
-
     fn report_condition(&mut self, id: StreamId, what: Condition, at: Timestamp) {
         let (connection, role) = (self.connection, self.role);
-        let stream = self.streams.get(&id).map(|stream| {
-            let mut stream = (**stream).clone();
+        let stream = self.streams.get(id).map(|stream| {
+            let mut stream = stream.clone();
             stream.finish(at, &self.flow);
             let record = end::record(
-                stream,
+                &mut stream,
                 connection,
                 role,
                 &self.settings,

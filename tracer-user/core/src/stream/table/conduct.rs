@@ -34,7 +34,6 @@ impl StreamTable {
                     self.count(sender, Counted::EmptyData, at);
                 }
             }
-            Step::DataBody { .. } => self.watch.control.on_frame(sender, at),
             Step::Violation(violation) => self.violation(sender, violation, at),
             Step::LongBlock {
                 stream_id,
@@ -49,7 +48,11 @@ impl StreamTable {
                 n_data_of_peer: 0,
                 n_headers_of_client: 0,
             }),
-            Step::DataEnd(_) | Step::Preface | Step::Fault(_) | Step::Resynced { .. } => {}
+            Step::DataBody { .. }
+            | Step::DataEnd(_)
+            | Step::Preface
+            | Step::Fault(_)
+            | Step::Resynced { .. } => {}
         }
     }
 
@@ -74,14 +77,13 @@ impl StreamTable {
             self.tell(offence);
         }
         if code != ErrorCode::NO_ERROR {
-            for conduct in self
-                .streams
-                .values_mut()
-                .filter_map(|stream| stream.conduct.as_mut())
-            {
-                if let Some(offence) = conduct.go_away(sender, code, at) {
-                    self.watch.ledger.note(offence);
-                }
+            let conducts = self.streams.iter_mut();
+            let mut offences: Vec<Offence> = conducts
+                .filter_map(|stream| stream.conduct.as_mut()?.go_away(sender, code, at).copied())
+                .collect();
+            offences.sort_by_key(|offence| offence.stream_id);
+            for offence in offences {
+                self.watch.ledger.note(&offence);
             }
         }
         BeforeGoAway {
@@ -175,7 +177,7 @@ impl StreamTable {
         if sender == Endpoint::Server {
             return;
         }
-        let even = initiator(id) == Endpoint::Server && !self.streams.contains_key(&id);
+        let even = initiator(id) == Endpoint::Server && !self.streams.contains(id);
         let rule = match even {
             true => Rule::EvenId,
             false if self.ids.was_skipped(id) => Rule::FallingId,
@@ -200,7 +202,7 @@ impl StreamTable {
         at: Timestamp,
     ) {
         if priority.depends_on == id
-            && let Some(stream) = self.streams.get_mut(&id)
+            && let Some(stream) = self.streams.get_mut(id)
         {
             stream.conduct_mut().broke(sender, at);
         }
@@ -219,7 +221,7 @@ impl StreamTable {
             return self.offence(sender, promised, rule, FrameKind::PushPromise, at);
         }
         let forbidden = self.watch.push_is_forbidden();
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
         let rule = match (forbidden, stream.takes_no_push()) {
@@ -242,7 +244,7 @@ impl StreamTable {
         for offence in self.watch.ledger.on_reset(sender, id, code) {
             self.tell(offence);
         }
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
         let again = stream.resets.iter().any(|reset| reset.sender == sender);
@@ -275,7 +277,7 @@ impl StreamTable {
     /// The frame reader saw a broken rule.
     fn violation(&mut self, sender: Endpoint, violation: &Violation, at: Timestamp) {
         let certain = self.watch.is_certain(sender);
-        if certain && let Some(stream) = self.streams.get_mut(&violation.stream_id) {
+        if certain && let Some(stream) = self.streams.get_mut(violation.stream_id) {
             stream.conduct_mut().broke(sender, at);
         }
         if !certain || is_told_elsewhere(violation) {

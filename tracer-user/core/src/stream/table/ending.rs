@@ -5,6 +5,7 @@ use crate::connection::{ConnectionEnd, Endpoint};
 use crate::event::{OtherProtocol, Timestamp};
 use crate::frame::StreamId;
 use crate::stream::ids::initiator;
+use crate::stream::live::Stream;
 use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
 
 impl StreamTable {
@@ -23,12 +24,9 @@ impl StreamTable {
         if last == EVERY_STREAM {
             return;
         }
-        let above: Vec<StreamId> = self
-            .streams
-            .iter()
-            .filter(|(id, stream)| **id > last && stream.finished_at.is_none())
-            .map(|(id, _)| *id)
-            .collect();
+        let above = |stream: &&Stream| stream.id > last && stream.finished_at.is_none();
+        let mut above: Vec<StreamId> = self.streams.iter().filter(above).map(|s| s.id).collect();
+        above.sort_unstable();
         for id in above {
             self.mark_unprocessed(id, at);
         }
@@ -40,7 +38,7 @@ impl StreamTable {
         if go_away.is_none_or(|go_away| id <= go_away.last_stream_id) {
             return;
         }
-        if let Some(stream) = self.streams.get_mut(&id)
+        if let Some(stream) = self.streams.get_mut(id)
             && stream.has_no_response()
             && stream.resets.is_empty()
         {
@@ -77,9 +75,8 @@ impl StreamTable {
             return;
         }
         let mut open_streams = self.lost_with_peer;
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
-        for id in ids {
-            let Some(stream) = self.streams.get(&id) else {
+        for id in self.streams.ids() {
+            let Some(stream) = self.streams.get(id) else {
                 continue;
             };
             if stream.finished_at.is_some() {
@@ -111,11 +108,10 @@ impl StreamTable {
 
     /// The user stopped tracing: what is open is lost from sight, and nothing is found about it.
     pub fn trace_ended(&mut self, at: Timestamp) {
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
-        for id in ids {
+        for id in self.streams.ids() {
             if self
                 .streams
-                .get(&id)
+                .get(id)
                 .is_some_and(|stream| stream.finished_at.is_some())
             {
                 self.hand_out(id, None);
@@ -131,7 +127,7 @@ impl StreamTable {
     pub(super) fn answers_peers_end(&self, sender: Endpoint, id: StreamId) -> bool {
         self.peer_gone.is_some()
             && self.role == Some(sender)
-            && self.streams.get(&id).is_some_and(|stream| {
+            && self.streams.get(id).is_some_and(|stream| {
                 stream.finished_at.is_none() && !stream.response.state.end_stream_sent()
             })
     }

@@ -1,5 +1,6 @@
 //! How a stream leaves the table: finished, after its linger; given up; or lost from sight.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Context, DOUBT_LOOK_NS, StreamTable};
@@ -7,14 +8,46 @@ use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::limits::{self, Limit};
 use crate::stream::end;
-use crate::stream::live::Env;
-use crate::stream::record::{StreamEnd, StreamEvent};
+use crate::stream::flow::Flow;
+use crate::stream::live::{Env, Stream};
+use crate::stream::record::{StreamEnd, StreamEvent, StreamRecord};
+use crate::stream::table::streams::SPARE;
+
+/// Streams that are finished and may still get a frame.
+#[derive(Debug, Default)]
+pub(super) struct Lingering {
+    /// When their linger is over. Some of them are open again.
+    pub(super) queue: VecDeque<(Timestamp, StreamId)>,
+    /// How many there are.
+    pub(super) n: usize,
+}
+
+impl Lingering {
+    /// A stream that is finished begins its linger; one that turns out not to be is open again. True when it
+    /// has just finished.
+    pub(super) fn settle(&mut self, stream: &mut Stream, at: Timestamp, flow: &Flow) -> bool {
+        match (stream.is_finished(), stream.finished_at.is_some()) {
+            (true, false) => {
+                stream.finish(at, flow);
+                self.n += 1;
+                self.queue.push_back((due(at), stream.id));
+                true
+            }
+            (false, true) => {
+                stream.finished_at = None;
+                self.n = self.n.saturating_sub(1);
+                false
+            }
+            (true, true) | (false, false) => false,
+        }
+    }
+}
 
 impl StreamTable {
     /// Gives up one stream because all connections together have too many ([`limits::STREAMS`]).
     pub fn relieve(&mut self, at: Timestamp) {
         self.out.push_back(StreamEvent::Limit(Limit::Streams));
-        if let Some(oldest) = self.streams.keys().next().copied() {
+        if let Some(oldest) = self.streams.oldest() {
             self.leave(oldest, StreamEnd::Evicted, at);
         }
     }
@@ -23,39 +56,28 @@ impl StreamTable {
     pub(super) fn evict(&mut self, at: Timestamp) {
         self.out
             .push_back(StreamEvent::Limit(Limit::StreamsPerConnection));
-        while let Some((due, id)) = self.lingering.pop_front() {
+        while let Some((due, id)) = self.lingering.queue.pop_front() {
             if self.is_due(id, due) {
                 self.hand_out(id, None);
                 return;
             }
         }
-        if let Some(oldest) = self.streams.keys().next().copied() {
+        if let Some(oldest) = self.streams.oldest() {
             self.leave(oldest, StreamEnd::Evicted, at);
         }
     }
 
     /// A stream that is finished begins its linger; one that turns out not to be is open again.
     pub(super) fn settle(&mut self, id: StreamId, at: Timestamp) {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
-        match (stream.is_finished(), stream.finished_at.is_some()) {
-            (true, false) => {
-                stream.finish(at, &self.flow);
-                self.n_lingering += 1;
-                self.lingering.push_back((due(at), id));
-                self.keep_one_stalled_end(id);
-            }
-            (false, true) => {
-                stream.finished_at = None;
-                self.n_lingering = self.n_lingering.saturating_sub(1);
-            }
-            (true, true) | (false, false) => {}
+        if let Some(stream) = self.streams.get_mut(id)
+            && self.lingering.settle(stream, at, &self.flow)
+        {
+            self.keep_one_stalled_end(id);
         }
     }
 
     pub(super) fn is_due(&self, id: StreamId, at: Timestamp) -> bool {
-        self.streams.get(&id).is_some_and(|stream| {
+        self.streams.get(id).is_some_and(|stream| {
             stream
                 .finished_at
                 .is_some_and(|finished| due(finished) == at)
@@ -66,14 +88,15 @@ impl StreamTable {
     pub(super) fn look_for_silent(&mut self, now: Timestamp) {
         let mut doubtful = false;
         let mut silent = Vec::new();
-        for (id, stream) in &self.streams {
+        for stream in self.streams.iter() {
             if let (Some(lost_at), None) = (stream.lost_at, stream.finished_at) {
                 doubtful = true;
                 if now.since(lost_at) >= limits::STREAM_DOUBT_NS {
-                    silent.push(*id);
+                    silent.push(stream.id);
                 }
             }
         }
+        silent.sort_unstable();
         for id in silent {
             self.leave(id, StreamEnd::Unseen, now);
         }
@@ -82,10 +105,10 @@ impl StreamTable {
 
     /// Ends a stream that did not end by itself.
     pub(super) fn leave(&mut self, id: StreamId, end: StreamEnd, at: Timestamp) {
-        if let Some(stream) = self.streams.get_mut(&id)
+        if let Some(stream) = self.streams.get_mut(id)
             && stream.finished_at.is_none()
         {
-            let answered = stream.is_answered();
+            let before = stream.is_answered();
             let context = Context { at, tid: 0, pid: 0 };
             stream.stop(
                 end,
@@ -96,19 +119,42 @@ impl StreamTable {
                     context,
                 },
             );
-            self.n_lingering += 1;
-            self.recount_answered(id, answered);
+            self.lingering.n += 1;
+            let answered = (before, stream.is_answered());
+            self.condition_timers.recount_answered(answered);
         }
         self.hand_out(id, Some(end));
     }
 
     /// Hands out a finished stream.
     pub(super) fn hand_out(&mut self, id: StreamId, forced: Option<StreamEnd>) {
-        if let Some(stream) = self.streams.remove(&id) {
-            self.n_lingering = self.n_lingering.saturating_sub(1);
-            self.ids.on_end(id);
-            let record = end::record(*stream, self.connection, self.role, &self.settings, forced);
-            self.out.push_back(StreamEvent::Ended(Arc::new(record)));
+        let Some(mut stream) = self.streams.remove(id) else {
+            return;
+        };
+        self.lingering.n = self.lingering.n.saturating_sub(1);
+        self.ids.on_end(id);
+        let (connection, role) = (self.connection, self.role);
+        let record = end::record(&mut stream, connection, role, &self.settings, forced);
+        let record = match self.spare_records.pop() {
+            Some(mut spare) => {
+                if let Some(spare) = Arc::get_mut(&mut spare) {
+                    let before = std::mem::replace(spare, record);
+                    stream.story = before.story.cleared();
+                }
+                spare
+            }
+            None => Arc::new(record),
+        };
+        self.streams.spare(stream);
+        self.out.push_back(StreamEvent::Ended(record));
+    }
+
+    /// A record that was handed out is not needed any more: its memory may be used for the next one.
+    pub fn give_back(&mut self, mut record: Arc<StreamRecord>) {
+        if self.spare_records.len() < self.streams.len().min(SPARE)
+            && Arc::get_mut(&mut record).is_some()
+        {
+            self.spare_records.push(record);
         }
     }
 }

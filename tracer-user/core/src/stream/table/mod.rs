@@ -4,28 +4,32 @@ mod conditions;
 mod conduct;
 mod ending;
 mod leaving;
+mod streams;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::Timestamp;
-use crate::frame::{Fault, Frame, FrameKind, HeaderBlock, Settings, Step, StreamId};
+pub use crate::field::Shown;
+use crate::frame::{
+    DataHead, DataPiece, Fault, Frame, FrameKind, HeaderBlock, Settings, Step, StreamId,
+};
 use crate::limits::{self, Limit};
 use crate::stream::content;
-use crate::stream::digest::{FieldsDigest, Opening};
 use crate::stream::flow::Flow;
 use crate::stream::go_away::GoAwayReason;
 use crate::stream::header_list::HeaderLists;
 use crate::stream::ids::{ConnectionIds, initiator};
 use crate::stream::live::{Env, Stream};
 use crate::stream::pair::Pair;
-use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
+use crate::stream::record::{GoAway, Opening, StreamEnd, StreamEvent, StreamRecord};
 pub use crate::stream::settings::PeerSettings;
-pub use crate::stream::shown::Shown;
 use crate::stream::state::HalfState;
 use crate::stream::watch::Watch;
 use conditions::ConditionTimers;
+use leaving::Lingering;
+use streams::Streams;
 
 /// The time between two looks for streams whose end a gap may have hidden, in event time.
 const DOUBT_LOOK_NS: u64 = 1_000_000_000;
@@ -50,15 +54,13 @@ pub struct StreamTable {
     connection: ConnectionId,
     role: Option<Endpoint>,
     shown: Arc<Shown>,
-    streams: BTreeMap<StreamId, Box<Stream>>,
+    streams: Streams,
     ids: ConnectionIds,
     flow: Flow,
     settings: Pair<PeerSettings>,
     go_aways: Pair<Option<GoAway>>,
     header_lists: HeaderLists,
-    /// Finished streams and when their linger is over.
-    lingering: VecDeque<(Timestamp, StreamId)>,
-    n_lingering: usize,
+    lingering: Lingering,
     /// A gap touched streams, and when to look next for those that stay silent.
     doubt_at: Option<Timestamp>,
     /// The peer of the observed end is gone, and how; the connection itself is not over yet.
@@ -75,6 +77,8 @@ pub struct StreamTable {
     /// Nobody asks for [`StreamEvent::Requested`].
     openings_off: bool,
     out: VecDeque<StreamEvent>,
+    /// Records that nobody holds any more: fewer than there are streams.
+    spare_records: Vec<Arc<StreamRecord>>,
 }
 
 impl StreamTable {
@@ -86,14 +90,13 @@ impl StreamTable {
             connection,
             role: None,
             shown,
-            streams: BTreeMap::new(),
+            streams: Streams::default(),
             ids: ConnectionIds::new(from_start),
             flow: Flow::new(from_start),
             settings: Pair::default(),
             go_aways: Pair::default(),
             header_lists: HeaderLists::default(),
-            lingering: VecDeque::new(),
-            n_lingering: 0,
+            lingering: Lingering::default(),
             doubt_at: None,
             peer_gone: None,
             lost_with_peer: 0,
@@ -103,6 +106,7 @@ impl StreamTable {
             n_blocks: 0,
             openings_off: false,
             out: VecDeque::new(),
+            spare_records: Vec::new(),
         }
     }
 
@@ -120,10 +124,24 @@ impl StreamTable {
         if self.over {
             return;
         }
+        match step {
+            Step::DataBody { stream_id, piece } => {
+                self.data_body(sender, *stream_id, piece, context);
+                return;
+            }
+            Step::DataEnd(head) if !head.end_stream => {
+                self.data_end(sender, *head, context);
+                return;
+            }
+            _ => {}
+        }
         self.advance(context.at);
         self.observe(sender, step, context.at);
         match step {
-            Step::Preface | Step::LongBlock { .. } | Step::Resynced { .. } => {}
+            Step::Preface
+            | Step::LongBlock { .. }
+            | Step::Resynced { .. }
+            | Step::DataBody { .. } => {}
             Step::Frame { frame, .. } => self.frame(sender, frame, context),
             Step::DataBegin(head) => {
                 self.flow
@@ -135,11 +153,6 @@ impl StreamTable {
                         stream.data_begin(sender, *head, env);
                     });
                 }
-            }
-            Step::DataBody { stream_id, piece } => {
-                self.on(*stream_id, context, |stream, env| {
-                    stream.data_body(sender, piece, env);
-                });
             }
             Step::DataEnd(head) => {
                 self.on(head.stream_id, context, |stream, env| {
@@ -165,6 +178,39 @@ impl StreamTable {
         self.look_out(context.at);
     }
 
+    /// Some data of a frame: nothing begins or ends with it.
+    fn data_body(&mut self, sender: Endpoint, id: StreamId, piece: &DataPiece, context: Context) {
+        self.watch.control.on_frame(sender, context.at);
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.data_body(
+                sender,
+                piece,
+                Env {
+                    flow: &self.flow,
+                    shown: &self.shown,
+                    role: self.role,
+                    context,
+                },
+            );
+        }
+    }
+
+    /// A DATA frame without END_STREAM is whole.
+    fn data_end(&mut self, sender: Endpoint, head: DataHead, context: Context) {
+        if let Some(stream) = self.streams.get_mut(head.stream_id) {
+            let env = Env {
+                flow: &self.flow,
+                shown: &self.shown,
+                role: self.role,
+                context,
+            };
+            stream.data_end(sender, head, env);
+            if stream.take_story_limit() {
+                self.out.push_back(StreamEvent::Limit(Limit::StoryMoments));
+            }
+        }
+    }
+
     /// Bytes of `sender` that may have held frames went by unseen.
     pub fn lost(&mut self, sender: Endpoint, at: Timestamp) {
         if self.over {
@@ -173,28 +219,22 @@ impl StreamTable {
         self.flow.on_loss(sender);
         self.watch.on_loss(sender);
         self.ids.on_loss(sender);
-        for stream in self.streams.values_mut() {
+        for stream in self.streams.iter_mut() {
             stream.lost(sender, at);
         }
         self.doubt_at
             .get_or_insert(Timestamp(at.0.saturating_add(DOUBT_LOOK_NS)));
         // A request that may have ended in the gap does not hold up a complete response.
-        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
-        for id in ids {
+        for id in self.streams.ids() {
             self.settle(id, at);
         }
     }
 
     /// The connection was upgraded from HTTP/1.1 (RFC 7540 section 3.2): stream 1 exists and its request
     /// has ended.
-    pub fn upgraded(
-        &mut self,
-        path: Option<String>,
-        headers: &[(String, String)],
-        context: Context,
-    ) {
+    pub fn upgraded(&mut self, path: &str, headers: &[(String, String)], context: Context) {
         let id = StreamId(1);
-        if self.over || self.streams.contains_key(&id) {
+        if self.over || self.streams.contains(id) {
             return;
         }
         self.open(id, HalfState::Idle, HalfState::Idle, context);
@@ -206,11 +246,11 @@ impl StreamTable {
 
     /// Time passes: finished streams whose linger is over are handed out.
     pub fn advance(&mut self, now: Timestamp) {
-        while let Some((due, id)) = self.lingering.front().copied() {
+        while let Some((due, id)) = self.lingering.queue.front().copied() {
             if due > now {
                 break;
             }
-            self.lingering.pop_front();
+            self.lingering.queue.pop_front();
             if self.is_due(id, due) {
                 self.hand_out(id, None);
             }
@@ -236,13 +276,13 @@ impl StreamTable {
     /// Streams that have not ended, as far as was seen.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.streams.len().saturating_sub(self.n_lingering)
+        self.streams.len().saturating_sub(self.lingering.n)
     }
 
     /// When [`StreamTable::advance`] may have something to do next.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        let lingering = self.lingering.front().map(|(due, _)| *due);
+        let lingering = self.lingering.queue.front().map(|(due, _)| *due);
         let dues = [
             lingering,
             self.doubt_at,
@@ -261,7 +301,7 @@ impl StreamTable {
     /// What gives the peer of `sender` more or less to send may have gone by unseen.
     fn hidden_window(&mut self, sender: Endpoint) {
         self.flow.on_hidden_update(sender);
-        for stream in self.streams.values_mut() {
+        for stream in self.streams.iter_mut() {
             stream.window_unknown(sender.peer());
         }
     }
@@ -341,7 +381,7 @@ impl StreamTable {
     /// PUSH_PROMISE opens the stream that it promises.
     fn promised(&mut self, id: StreamId, block: &HeaderBlock, context: Context) {
         self.condition_timers.pushes = true;
-        if self.streams.contains_key(&id) || self.ids.is_over(id) {
+        if self.streams.contains(id) || self.ids.is_over(id) {
             return;
         }
         self.open(id, HalfState::Idle, HalfState::Idle, context);
@@ -371,7 +411,7 @@ impl StreamTable {
         match sender {
             Endpoint::Client => {
                 let begun = |table: &Self| {
-                    let stream = table.streams.get(&id);
+                    let stream = table.streams.get(id);
                     stream.is_some_and(|stream| stream.beginning_seen)
                 };
                 let begun_before = begun(self);
@@ -383,14 +423,14 @@ impl StreamTable {
                 if begun(self) {
                     self.ids.on_open(id);
                     if !begun_before && !self.openings_off {
-                        self.out.push_back(StreamEvent::Requested(Box::new(Opening {
+                        self.out.push_back(StreamEvent::Requested(Opening {
                             connection: self.connection,
                             stream_id: id,
                             at: context.at,
                             tid: context.tid,
                             pid: context.pid,
-                            digest: FieldsDigest::of(block),
-                        })));
+                            digest: Arc::clone(block.facts(&self.shown).digest(block)),
+                        }));
                     }
                 }
             }
@@ -408,7 +448,7 @@ impl StreamTable {
         self.flow.acks_mut(sender).sent(settings);
         for size in self.settings.of_mut(sender).apply(settings) {
             if let Some(delta) = self.flow.on_initial_window_size(sender, size) {
-                for stream in self.streams.values_mut() {
+                for stream in self.streams.iter_mut() {
                     stream.add_window(sender.peer(), delta, at);
                 }
             }
@@ -418,7 +458,7 @@ impl StreamTable {
     /// Makes sure that the stream is followed. False: it has ended already, or is none.
     /// `opening`: the frame is the request's HEADERS.
     fn follow(&mut self, id: StreamId, sender: Endpoint, opening: bool, context: Context) -> bool {
-        if self.streams.contains_key(&id) {
+        if self.streams.contains(id) {
             return true;
         }
         if id == StreamId(0) || self.ids.is_over(id) {
@@ -432,7 +472,7 @@ impl StreamTable {
             HalfState::Unseen
         };
         self.open(id, before, before, context);
-        if let Some(stream) = self.streams.get_mut(&id) {
+        if let Some(stream) = self.streams.get_mut(id) {
             stream.pushed = initiator(id) == Endpoint::Server;
         }
         if opening && sender == Endpoint::Client {
@@ -452,7 +492,7 @@ impl StreamTable {
             context,
         };
         self.streams
-            .insert(id, Box::new(Stream::new(id, request, response, env)));
+            .insert(id, Stream::new(id, request, response, env));
         self.condition_timers.opened = Some(id);
         let connection = self.connection;
         self.out.push_back(StreamEvent::Opened {
@@ -464,7 +504,7 @@ impl StreamTable {
 
     /// Does something to a stream, if it is followed, and sees whether it is finished now.
     fn on(&mut self, id: StreamId, context: Context, act: impl FnOnce(&mut Stream, Env<'_>)) {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
         let answered = stream.is_answered();
@@ -481,8 +521,12 @@ impl StreamTable {
             self.out.push_back(StreamEvent::Limit(Limit::StoryMoments));
         }
         let breach_due = stream.breach_due();
-        self.settle(id, context.at);
-        self.recount_answered(id, answered);
+        let finished = self.lingering.settle(stream, context.at, &self.flow);
+        let answered = (answered, stream.is_answered());
+        self.condition_timers.recount_answered(answered);
+        if finished {
+            self.keep_one_stalled_end(id);
+        }
         if let Some(due) = breach_due {
             self.look_by(due);
         }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
@@ -51,34 +50,23 @@ fn name_and_value() -> impl Strategy<Value = (String, Vec<u8>)> {
 
 fn block() -> impl Strategy<Value = HeaderBlock> {
     let field = prop::option::of(name_and_value()).prop_map(|field| match field {
-        Some((name, value)) => Field {
-            name: Some(name.into()),
-            value: Some(value.into()),
-            never_indexed: false,
-        },
-        None => Field {
-            name: None,
-            value: None,
-            never_indexed: true,
-        },
+        Some((name, value)) => Field::new(Some(name.as_bytes()), Some(&value)),
+        None => Field::unseen(),
     });
-    (prop::collection::vec(field, 0..5), any::<bool>()).prop_map(|(fields, complete)| HeaderBlock {
-        fields,
-        complete,
-        ..HeaderBlock::default()
-    })
+    (prop::collection::vec(field, 0..5), any::<bool>())
+        .prop_map(|(fields, complete)| HeaderBlock::new(fields, complete, 0))
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
     let code = || (0_u32..20).prop_map(ErrorCode);
     prop_oneof![
         6 => (id(), any::<bool>(), block()).prop_map(|(stream_id, end_stream, block)| {
-            Frame::Headers { stream_id, end_stream, priority: None, block }
+            Frame::Headers { stream_id, end_stream, priority: None, block: block.into() }
         }),
         3 => (id(), code()).prop_map(|(stream_id, code)| Frame::RstStream { stream_id, code }),
         2 => prop::collection::vec((0_u16..8, any::<u32>()), 0..4).prop_map(Frame::Settings),
         1 => (id(), id(), block()).prop_map(|(stream_id, promised, block)| {
-            Frame::PushPromise { stream_id, promised, block }
+            Frame::PushPromise { stream_id, promised, block: block.into() }
         }),
         1 => (id(), code(), prop::collection::vec(any::<u8>(), 0..9)).prop_map(|(last_stream_id, code, debug)| {
             Frame::GoAway { last_stream_id, code, debug: debug.into() }
@@ -107,8 +95,7 @@ fn head() -> impl Strategy<Value = DataHead> {
 
 fn step() -> impl Strategy<Value = Step> {
     let piece = prop_oneof![
-        prop::collection::vec(0_u8..3, 0..12)
-            .prop_map(|bytes| DataPiece::Bytes(Bytes::from(bytes))),
+        prop::collection::vec(0_u8..3, 0..12).prop_map(|bytes| DataPiece::copy_of(&bytes)),
         any::<u32>().prop_map(DataPiece::Hole),
         (0_u32..9).prop_map(DataPiece::Hole),
     ];
@@ -158,8 +145,8 @@ proptest! {
                 StreamEvent::Ended(record) => {
                     prop_assert!(record.resets.len() <= limits::RESETS);
                     prop_assert!(record.story.len() <= limits::STORY_MOMENTS);
-                    prop_assert!(record.shown.values().all(|value| value.len() <= limits::SHOWN_VALUE));
-                    prop_assert!(!record.shown.contains_key("cookie"));
+                    prop_assert!(record.shown.by_name().values().all(|value| value.len() <= limits::SHOWN_VALUE));
+                    prop_assert!(record.shown.get("cookie").is_none());
                     ended.push(record.stream_id);
                 }
                 _ => {}

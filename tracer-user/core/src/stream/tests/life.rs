@@ -1,7 +1,5 @@
 //! Order, linger, windows, the ways to begin and to end.
 
-use bytes::Bytes;
-
 use super::context;
 use crate::connection::ConnectionEnd;
 use crate::event::Timestamp;
@@ -81,7 +79,7 @@ fn a_reset_recorded_before_the_request_knows_how_far_the_request_was() {
         stream_id: StreamId(1),
         end_stream: false,
         priority: None,
-        block: grpc_request(),
+        block: grpc_request().into(),
     };
     script.table.step(
         C,
@@ -98,7 +96,7 @@ fn a_reset_recorded_before_the_request_knows_how_far_the_request_was() {
         end_stream: true,
         padded: false,
     };
-    let piece = DataPiece::Bytes(Bytes::from(message(11)));
+    let piece = DataPiece::copy_of(&message(11));
     script.table.step(C, &Step::DataBegin(head), at);
     script.table.step(
         C,
@@ -230,9 +228,7 @@ fn a_connection_upgraded_from_http_1_has_stream_1() {
         ("Authorization".to_owned(), "hunter2".to_owned()),
         ("User-Agent".to_owned(), "curl".to_owned()),
     ];
-    script
-        .table
-        .upgraded(Some("/x?y".to_owned()), &headers, context(script.now));
+    script.table.upgraded("/x?y", &headers, context(script.now));
     script
         .headers(S, 1, block(&[(":status", "200")]), false)
         .data(S, 1, b"hello", true);
@@ -241,10 +237,7 @@ fn a_connection_upgraded_from_http_1_has_stream_1() {
     assert_eq!(record.path.as_deref(), Some("/x"));
     assert_eq!((record.outcome, record.grpc), (Outcome::Ok, Seen::Absent));
     assert_eq!(record.request_phase, Some(RequestPhase::Q2));
-    assert_eq!(
-        record.shown.get("user-agent").map(String::as_str),
-        Some("curl")
-    );
+    assert_eq!(record.shown.get("user-agent"), Some("curl"));
     assert!(!format!("{record:?}").contains("hunter2"));
 }
 
@@ -256,7 +249,7 @@ fn a_pushed_stream_has_its_request_from_the_promise() {
     let promise = Frame::PushPromise {
         stream_id: StreamId(1),
         promised: StreamId(2),
-        block: block_of,
+        block: block_of.into(),
     };
     script.frame(S, promise).response(1);
     script
@@ -271,7 +264,10 @@ fn a_pushed_stream_has_its_request_from_the_promise() {
         (Outcome::Ok, StreamEnd::Complete)
     );
     assert_eq!(
-        (pushed.story[0].frame, pushed.story[0].sender),
+        (
+            pushed.story.moments()[0].frame,
+            pushed.story.moments()[0].sender
+        ),
         (FrameKind::PushPromise, S)
     );
     assert_eq!(ended.len(), 2);
@@ -336,7 +332,7 @@ fn a_data_frame_that_is_cut_is_counted_as_far_as_it_came() {
         end_stream: true,
         padded: false,
     };
-    let piece = DataPiece::Bytes(Bytes::copy_from_slice(&message(100)[..20]));
+    let piece = DataPiece::copy_of(&message(100)[..20]);
     script.step(S, &Step::DataBegin(head)).step(
         S,
         &Step::DataBody {
@@ -350,7 +346,8 @@ fn a_data_frame_that_is_cut_is_counted_as_far_as_it_came() {
         (record.outcome, record.response_phase),
         (Outcome::ConnectionLost, Some(ResponsePhase::Rm))
     );
-    let last = record.story.last().unwrap();
+    let story = record.story.moments();
+    let last = story.last().unwrap();
     assert_eq!(
         (last.frame, last.bytes, last.end_stream),
         (FrameKind::Data, 20, false)
@@ -370,7 +367,8 @@ fn a_broken_rule_is_noted_and_tolerated() {
         .data(C, 1, &message(3), false);
     let record = script.one();
     assert_eq!(record.outcome, Outcome::Ok);
-    let notes: Vec<_> = record.story.iter().map(|m| m.note.as_str()).collect();
+    let story = record.story.moments();
+    let notes: Vec<_> = story.iter().map(|m| m.note.as_str()).collect();
     assert!(
         notes
             .iter()

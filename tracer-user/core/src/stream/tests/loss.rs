@@ -1,7 +1,5 @@
 //! Late attach, gaps, bounds.
 
-use bytes::Bytes;
-
 use super::context;
 use crate::connection::ConnectionEnd;
 use crate::event::Timestamp;
@@ -215,7 +213,7 @@ fn rapid_resets_are_all_handed_out() {
             stream_id,
             end_stream: true,
             priority: None,
-            block: grpc_request(),
+            block: grpc_request().into(),
         };
         let reset = Frame::RstStream {
             stream_id,
@@ -245,7 +243,7 @@ fn a_message_in_a_hole_makes_messages_unknown_and_the_phase_still_counts() {
     script.request(1).headers(S, 1, grpc_response(), false);
     // A message of 10 bytes, and the next one's prefix in the hole.
     let first = message(10);
-    let bytes = DataPiece::Bytes(Bytes::copy_from_slice(&first[..5]));
+    let bytes = DataPiece::copy_of(&first[..5]);
     script
         .pieces(S, 1, &[bytes, DataPiece::Hole(100)], 105, false)
         .rst(S, 1, ErrorCode::NO_ERROR);

@@ -197,12 +197,15 @@ fn of(down: &StreamRecord, upstream: &Upstream<'_>) -> Vec<HopFinding> {
 
 /// The streams are of one request, not of one that the process made to serve another.
 fn passed_on(down: &StreamRecord, upstream: &Upstream<'_>) -> bool {
-    let same = |a: &Option<String>, b: &Option<String>| match (a, b) {
+    let same = |a: Option<&str>, b: Option<&str>| match (a, b) {
         // A proxy may add or take away what its routes begin with.
-        (Some(a), Some(b)) => a.ends_with(b.as_str()) || b.ends_with(a.as_str()),
+        (Some(a), Some(b)) => a.ends_with(b) || b.ends_with(a),
         _ => true,
     };
-    upstream.ended.iter().all(|up| same(&down.path, &up.path))
+    upstream
+        .ended
+        .iter()
+        .all(|up| same(down.path.as_deref(), up.path.as_deref()))
 }
 
 fn finding(down: &StreamRecord, found: HopFinding, whole: bool) -> Finding {

@@ -1,6 +1,10 @@
 //! Which header fields' values may be kept and shown.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Field, Known};
+use crate::limits;
 
 /// Fields whose values are kept without being asked for. None of them carries a credential.
 const DEFAULT: &[&str] = &[
@@ -77,25 +81,35 @@ pub enum ShownError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     names: BTreeSet<String>,
+    /// Those of them that are known, as a set of their bits.
+    known: u64,
     stories: bool,
 }
 
 impl Default for Shown {
     fn default() -> Self {
-        Shown {
-            names: DEFAULT.iter().map(|name| (*name).to_owned()).collect(),
-            stories: true,
-        }
+        Shown::of(DEFAULT.iter().map(|name| (*name).to_owned()).collect())
     }
 }
 
 impl Shown {
+    fn of(names: BTreeSet<String>) -> Shown {
+        let bits = names
+            .iter()
+            .map(|name| Known::of(name.as_bytes()).bit_if_known());
+        Shown {
+            known: bits.fold(0, |bits, bit| bits | bit),
+            names,
+            stories: true,
+        }
+    }
+
     /// No value of any field, and no story: where streams are only counted, nobody would read them.
     #[must_use]
     pub fn nothing() -> Self {
         Shown {
-            names: BTreeSet::new(),
             stories: false,
+            ..Shown::of(BTreeSet::new())
         }
     }
 
@@ -114,7 +128,7 @@ impl Shown {
         I: IntoIterator<Item = S>,
         S: AsRef<str>,
     {
-        let mut shown = Shown::default();
+        let mut shown = Shown::default().names;
         for name in names {
             let name = name.as_ref().trim().to_ascii_lowercase();
             let bare = name.strip_prefix(':').unwrap_or(&name);
@@ -126,17 +140,61 @@ impl Shown {
             {
                 return Err(ShownError::Credential(name));
             }
-            shown.names.insert(name);
+            shown.insert(name);
         }
-        Ok(shown)
+        Ok(Shown::of(shown))
     }
 
-    /// The name as text, if its value may be kept.
+    /// Whether the value of a field of this name may be kept.
     #[must_use]
-    pub fn allows(&self, name: &[u8]) -> Option<&str> {
-        let name = std::str::from_utf8(name).ok()?;
-        self.names.get(name).map(String::as_str)
+    pub fn allows(&self, name: &[u8]) -> bool {
+        std::str::from_utf8(name).is_ok_and(|name| self.names.contains(name))
     }
+
+    /// Whether the value of this field may be kept.
+    pub(crate) fn allows_field(&self, field: &Field) -> bool {
+        match (field.known(), field.name()) {
+            (Known::Other, Some(name)) => self.allows(name),
+            (Known::Other, None) => false,
+            (known, _) => self.known & known.bit() != 0,
+        }
+    }
+}
+
+/// A value that nothing has to be taken from: nearly all are.
+pub(super) fn plain(value: &[u8]) -> Option<&str> {
+    let short = value.len() <= limits::SHOWN_VALUE;
+    let printable = value
+        .iter()
+        .fold(true, |all, byte| all & matches!(byte, b' '..=b'~'));
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|_| short && printable)
+}
+
+/// The value of such a field is not kept whole.
+pub(super) fn is_cut(known: Known, value: &[u8]) -> bool {
+    known == Known::Path && value.contains(&b'?')
+}
+
+/// A value as it may be kept: text, of bounded length, and of `:path` without the query, which may carry a
+/// credential.
+pub(super) fn text(known: Known, value: &[u8]) -> Arc<str> {
+    let value = match known {
+        Known::Path => value.split(|b| *b == b'?').next().unwrap_or_default(),
+        _ => value,
+    };
+    let cut = value.get(..limits::SHOWN_VALUE).unwrap_or(value);
+    if let Some(text) = plain(cut) {
+        return text.into();
+    }
+    let mut text = String::from_utf8_lossy(cut).into_owned();
+    text.retain(|c| !c.is_control());
+    // A character cut in the middle became a replacement character, which is longer than what was cut.
+    while text.len() > limits::SHOWN_VALUE {
+        text.pop();
+    }
+    text.into()
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
@@ -168,20 +226,50 @@ mod tests {
     #[test]
     fn defaults_carry_no_credential() {
         let shown = Shown::default();
-        assert_eq!(shown.allows(b":path"), Some(":path"));
-        assert_eq!(shown.allows(b"x-request-id"), Some("x-request-id"));
-        assert_eq!(shown.allows(b"authorization"), None);
-        assert_eq!(shown.allows(b"cookie"), None);
-        assert_eq!(shown.allows(b"grpc-message"), None);
-        assert_eq!(shown.allows(b"\xff"), None);
+        assert!(shown.allows(b":path"));
+        assert!(shown.allows(b"x-request-id"));
+        assert!(!shown.allows(b"authorization"));
+        assert!(!shown.allows(b"cookie"));
+        assert!(!shown.allows(b"grpc-message"));
+        assert!(!shown.allows(b"\xff"));
         assert_eq!(Shown::with(DEFAULT), Ok(Shown::default()));
+    }
+
+    #[test]
+    fn a_field_is_allowed_as_its_name_is() {
+        let shown = Shown::with(["x-call-id"]).unwrap();
+        for name in DEFAULT.iter().copied().chain([
+            "x-call-id",
+            "authorization",
+            "cookie",
+            "upgrade",
+            "x-other",
+            "\u{fc}",
+        ]) {
+            let field = Field::new(Some(name.as_bytes()), Some(b"v"));
+            let allowed = shown.allows(name.as_bytes());
+            assert_eq!(shown.allows_field(&field), allowed, "{name}");
+            assert!(!Shown::nothing().allows_field(&field), "{name}");
+        }
+        assert!(!shown.allows_field(&Field::unseen()));
+    }
+
+    #[test]
+    fn long_and_odd_values_are_cut_and_cleaned() {
+        let long = "é".repeat(limits::SHOWN_VALUE);
+        for value in [long.as_bytes(), &[0xff; 1000], b"a\x1b[31m\n"] {
+            let kept = text(Known::UserAgent, value);
+            assert!(kept.len() <= limits::SHOWN_VALUE);
+            assert!(!kept.contains(char::is_control));
+        }
+        assert_eq!(&*text(Known::Path, b"/a?token=hunter2"), "/a");
     }
 
     #[test]
     fn a_name_asked_for_is_added_in_lower_case() {
         let shown = Shown::with(["X-Call-Id"]).unwrap();
-        assert_eq!(shown.allows(b"x-call-id"), Some("x-call-id"));
-        assert_eq!(shown.allows(b":path"), Some(":path"));
+        assert!(shown.allows(b"x-call-id"));
+        assert!(shown.allows(b":path"));
     }
 
     #[test]

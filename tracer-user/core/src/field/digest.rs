@@ -6,9 +6,9 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
 
-use crate::connection::ConnectionId;
-use crate::event::Timestamp;
-use crate::frame::{HeaderBlock, StreamId};
+use smallvec::SmallVec;
+
+use crate::field::{HeaderBlock, Known};
 use crate::limits;
 
 /// Two random words, the same for one run.
@@ -49,7 +49,7 @@ const fn hop_specific(first: u8) -> &'static [&'static str] {
 }
 
 /// What of a request's fields tells it apart, as hashes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldsDigest {
     /// All fields but those that intermediaries change, whatever their order; None when one could not be seen.
     pub whole: Option<u64>,
@@ -61,8 +61,7 @@ pub struct FieldsDigest {
     pub trace_id: Option<u64>,
     /// `:method` is CONNECT: a tunnel, no request that is passed on.
     pub connect: bool,
-    fields: [u64; limits::HOP_FIELDS],
-    n_fields: u8,
+    fields: SmallVec<[u64; 8]>,
 }
 
 impl FieldsDigest {
@@ -70,33 +69,30 @@ impl FieldsDigest {
     #[must_use]
     pub fn of(block: &HeaderBlock) -> FieldsDigest {
         let mut digest = FieldsDigest::default();
-        let mut whole = 0_u64;
-        let mut complete = block.complete;
-        let key = *KEY;
+        let (mut whole, mut complete) = (0_u64, block.complete);
         for field in &block.fields {
-            let (Some(name), Some(value)) = (&field.name, &field.value) else {
+            let (Some(_), Some(value)) = (field.name(), field.value()) else {
                 complete = false;
                 continue;
             };
-            let of_field = finished(absorbed(value, absorbed(name, 0, key), key), key);
-            match &name[..] {
-                b":path" => digest.path = Some(of_field),
-                b":method" => digest.connect = &value[..] == b"CONNECT",
-                b"x-request-id" => digest.request_id = Some(of_field),
+            let (entry, known) = (field.entry(), field.known());
+            let mut of_this = Some(entry.hash);
+            match known {
+                Known::Path => digest.path = of_this,
+                Known::Method => digest.connect = value == b"CONNECT",
+                Known::XRequestId => digest.request_id = of_this,
                 // version "-" trace-id "-" parent-id "-" flags
-                b"traceparent" => {
+                Known::Traceparent => {
                     digest.trace_id = value.get(3..35).map(|id| hash(id, 1));
+                    of_this = digest.trace_id;
                 }
                 _ => {}
             }
-            if name.first() != Some(&b':') {
-                digest.keep(match &name[..] {
-                    b"traceparent" => digest.trace_id,
-                    _ => Some(of_field),
-                });
+            if !entry.is_pseudo() {
+                digest.keep(of_this);
             }
-            if !is_hop_specific(name) {
-                whole = whole.wrapping_add(of_field);
+            if !entry.is_hop_specific {
+                whole = whole.wrapping_add(entry.hash);
             }
         }
         digest.whole = complete.then_some(whole);
@@ -106,54 +102,40 @@ impl FieldsDigest {
     /// Hashes of single fields, pseudo-header fields not among them: the first [`limits::HOP_FIELDS`].
     #[must_use]
     pub fn fields(&self) -> &[u64] {
-        self.fields
-            .get(..usize::from(self.n_fields))
-            .unwrap_or_default()
+        &self.fields
     }
 
     fn keep(&mut self, hash: Option<u64>) {
-        if let (Some(hash), Some(slot)) = (hash, self.fields.get_mut(usize::from(self.n_fields))) {
-            *slot = hash;
-            self.n_fields = self.n_fields.saturating_add(1);
+        if let Some(hash) = hash
+            && self.fields.len() < limits::HOP_FIELDS
+        {
+            self.fields.push(hash);
         }
     }
 }
 
-/// The request's HEADERS of a stream went by.
-#[derive(Clone, Debug)]
-pub struct Opening {
-    pub connection: ConnectionId,
-    pub stream_id: StreamId,
-    pub at: Timestamp,
-    /// The thread that sent or received them; 0 unknown.
-    pub tid: u32,
-    /// The process of that thread; 0 unknown.
-    pub pid: u32,
-    /// What its fields are told apart by.
-    pub digest: FieldsDigest,
+/// The hash of a field.
+pub(super) fn of_field(name: &[u8], value: &[u8]) -> u64 {
+    let key = *KEY;
+    finished(absorbed(value, absorbed(name, 0, key), key), key)
 }
 
 /// The hash of a `:path`, as [`FieldsDigest`] has it.
 #[must_use]
 pub fn path(value: &str) -> u64 {
-    let key = *KEY;
-    let name = absorbed(b":path", 0, key);
-    finished(absorbed(value.as_bytes(), name, key), key)
+    of_field(b":path", value.as_bytes())
 }
 
-/// The encodings of a response's content, as one hash: two hops whose values differ can't be compared by bytes.
-#[must_use]
-pub fn coding(block: &HeaderBlock) -> u64 {
-    [&b"content-encoding"[..], b"grpc-encoding"]
-        .into_iter()
-        .filter_map(|name| Some((name, block.value(name)?)))
-        .filter(|(_, value)| &value[..] != b"identity")
-        .fold(0, |sum, (name, value)| {
-            sum.wrapping_add(hash(value, hash(name, 2)))
-        })
+/// The hash of an encoding of a response's content: two hops whose values differ can't be compared by bytes. `identity`
+/// is none.
+pub(super) fn of_coding(known: Known, value: &[u8]) -> u64 {
+    match known.name() {
+        Some(name) if value != b"identity" => hash(value, hash(name, 2)),
+        _ => 0,
+    }
 }
 
-fn is_hop_specific(name: &[u8]) -> bool {
+pub(super) fn is_hop_specific(name: &[u8]) -> bool {
     let Some(first) = name.first() else {
         return false;
     };
@@ -209,6 +191,7 @@ const fn folded(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::Shown;
     use crate::stream::script::{block, unseen_block};
 
     fn digest(fields: &[(&str, &str)]) -> FieldsDigest {
@@ -285,7 +268,7 @@ mod tests {
 
     #[test]
     fn codings_differ_and_identity_is_none() {
-        let of = |fields: &[(&str, &str)]| coding(&block(fields));
+        let of = |fields: &[(&str, &str)]| block(fields).facts(&Shown::default()).coding;
         assert_eq!(of(&[("grpc-encoding", "identity")]), of(&[]));
         assert_ne!(of(&[("grpc-encoding", "gzip")]), of(&[]));
         assert_ne!(

@@ -1,0 +1,309 @@
+//! What a header block says, read once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::digest::{self, FieldsDigest};
+use super::media::{self, Media};
+use super::user_agent::UserAgent;
+use super::{Field, GrpcStatus, HeaderBlock, Known, Name, Seen, Shown, timeout};
+
+/// Methods that decide what content a message may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// The response has no content, whatever its content-length.
+    Head,
+    /// Neither side has content: DATA is a tunnel.
+    Connect,
+    /// Any other.
+    Other,
+}
+
+impl Method {
+    fn of(method: &[u8]) -> Method {
+        match method {
+            b"HEAD" => Method::Head,
+            b"CONNECT" => Method::Connect,
+            _ => Method::Other,
+        }
+    }
+}
+
+/// What a field says by itself.
+#[derive(Clone, Copy)]
+pub(super) enum Says {
+    /// Nothing that this program asks for.
+    Nothing,
+    Path,
+    Method(Seen<Method>),
+    Status(Seen<u16>),
+    ContentType(Seen<Media>),
+    ContentLength(Seen<u64>),
+    ContentEncoding {
+        is_coded: bool,
+        hash: u64,
+    },
+    GrpcEncoding {
+        seen: Seen<()>,
+        hash: u64,
+    },
+    GrpcTimeout(Option<Duration>),
+    GrpcStatus(Seen<GrpcStatus>),
+    UserAgent(Option<UserAgent>),
+}
+
+impl Says {
+    pub(super) fn of(known: Known, value: Option<&[u8]>) -> Says {
+        let seen = value.map_or(Seen::Unknown, Seen::Value);
+        let hash = || value.map_or(0, |value| digest::of_coding(known, value));
+        match known {
+            Known::Path => Says::Path,
+            Known::Method => Says::Method(seen.map(Method::of)),
+            Known::Status => Says::Status(seen.and_then(status)),
+            Known::ContentType => Says::ContentType(seen.map(Media::of)),
+            Known::ContentLength => Says::ContentLength(seen.and_then(length)),
+            Known::ContentEncoding => Says::ContentEncoding {
+                is_coded: value.is_some_and(|coding| coding != b"identity"),
+                hash: hash(),
+            },
+            Known::GrpcEncoding => Says::GrpcEncoding {
+                seen: seen.map(|_| ()),
+                hash: hash(),
+            },
+            Known::GrpcTimeout => Says::GrpcTimeout(value.and_then(timeout::parse)),
+            Known::GrpcStatus => Says::GrpcStatus(seen.map(GrpcStatus::of)),
+            Known::UserAgent => Says::UserAgent(value.map(UserAgent::of)),
+            _ => Says::Nothing,
+        }
+    }
+}
+
+/// What a header block says, as far as it was seen and may be kept: no value of a field that may not be shown.
+pub(crate) struct Facts {
+    /// `:path`, without its query.
+    pub(crate) path: Option<Arc<str>>,
+    /// `:method`.
+    pub(crate) method: Seen<Method>,
+    /// `:status`.
+    pub(crate) status: Seen<u16>,
+    /// `content-type`.
+    pub(crate) media: Seen<Media>,
+    /// Its media type alone, without parameters.
+    pub(crate) content_type: Option<Arc<str>>,
+    /// `content-length`.
+    pub(crate) length: Seen<u64>,
+    /// The encodings of the content, as one hash.
+    pub(crate) coding: u64,
+    /// The content has a coding: what goes by is no sequence of messages, whatever its type.
+    pub(crate) is_coded: bool,
+    /// `grpc-encoding` is there.
+    pub(crate) grpc_encoding: Seen<()>,
+    /// `grpc-timeout`.
+    pub(crate) timeout: Option<Duration>,
+    /// `grpc-status`.
+    pub(crate) grpc_status: Seen<GrpcStatus>,
+    /// The family of `user-agent`.
+    pub(crate) user_agent: Option<UserAgent>,
+    /// The fields whose values may be shown.
+    shown: Box<[(Name, Arc<str>)]>,
+    digest: OnceLock<Arc<FieldsDigest>>,
+}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+impl Facts {
+    pub(super) fn of(block: &HeaderBlock, shown: &Shown) -> Facts {
+        let mut facts = Facts::none(block.complete);
+        let mut found = 0_u64;
+        let n_shown = block
+            .fields
+            .iter()
+            .filter(|field| shown.allows_field(field));
+        let mut kept = Vec::with_capacity(n_shown.count());
+        for field in &block.fields {
+            if shown.allows_field(field)
+                && let Some(text) = text(field)
+            {
+                kept.push((field.entry().name.clone(), text));
+            }
+            // Of several fields of one name the first counts.
+            let bit = field.known().bit_if_known();
+            if found & bit == 0 || field.known() == Known::ContentLength {
+                facts.read(field, found & bit != 0);
+                found |= bit;
+            }
+        }
+        facts.shown = kept.into();
+        facts
+    }
+
+    /// Nothing was read yet: `complete` says that what does not come is not there.
+    fn none(complete: bool) -> Facts {
+        Facts {
+            path: None,
+            method: absent(complete),
+            status: absent(complete),
+            media: absent(complete),
+            content_type: None,
+            length: absent(complete),
+            coding: 0,
+            is_coded: false,
+            grpc_encoding: absent(complete),
+            timeout: None,
+            grpc_status: absent(complete),
+            user_agent: None,
+            shown: Box::default(),
+            digest: OnceLock::new(),
+        }
+    }
+
+    /// What a field says. `again`: one of this name came before.
+    fn read(&mut self, field: &Field, again: bool) {
+        match &field.entry().says {
+            Says::Nothing => {}
+            Says::Path => self.path = text(field),
+            Says::Method(method) => self.method = *method,
+            Says::Status(status) => self.status = *status,
+            Says::ContentType(media) => {
+                self.media = *media;
+                self.content_type = essence(field);
+            }
+            Says::ContentLength(length) => {
+                self.length = if again && *length != self.length {
+                    Seen::Unknown
+                } else {
+                    *length
+                };
+            }
+            Says::ContentEncoding { is_coded, hash } => {
+                self.is_coded = *is_coded;
+                self.coding = self.coding.wrapping_add(*hash);
+            }
+            Says::GrpcEncoding { seen, hash } => {
+                self.grpc_encoding = *seen;
+                self.coding = self.coding.wrapping_add(*hash);
+            }
+            Says::GrpcTimeout(timeout) => self.timeout = *timeout,
+            Says::GrpcStatus(status) => self.grpc_status = *status,
+            Says::UserAgent(agent) => self.user_agent = *agent,
+        }
+    }
+
+    /// What tells this request from another one. `block` is what these facts are of.
+    pub(crate) fn digest(&self, block: &HeaderBlock) -> &Arc<FieldsDigest> {
+        self.digest
+            .get_or_init(|| Arc::new(FieldsDigest::of(block)))
+    }
+
+    /// The fields whose values may be shown, as text.
+    pub(super) fn shown(&self) -> impl DoubleEndedIterator<Item = (&str, &Arc<str>)> {
+        self.shown
+            .iter()
+            .filter_map(|(name, value)| Some((std::str::from_utf8(name.get()?).ok()?, value)))
+    }
+}
+
+fn text(field: &Field) -> Option<Arc<str>> {
+    field.entry().text().cloned()
+}
+
+/// The media type of a `content-type`, as it may be kept.
+fn essence(field: &Field) -> Option<Arc<str>> {
+    let value = field.value()?;
+    let essence = media::essence(value);
+    if essence.len() == value.len() {
+        return text(field);
+    }
+    Some(super::shown::text(Known::ContentType, essence))
+}
+
+const fn absent<T>(complete: bool) -> Seen<T> {
+    if complete {
+        Seen::Absent
+    } else {
+        Seen::Unknown
+    }
+}
+
+fn status(digits: &[u8]) -> Seen<u16> {
+    match digits.len() {
+        3 => number(digits),
+        _ => Seen::Unknown,
+    }
+}
+
+fn length(digits: &[u8]) -> Seen<u64> {
+    if digits.iter().all(u8::is_ascii_digit) {
+        number(digits)
+    } else {
+        Seen::Unknown
+    }
+}
+
+fn number<T: std::str::FromStr>(digits: &[u8]) -> Seen<T> {
+    let number = std::str::from_utf8(digits).ok();
+    let number = number.and_then(|digits| digits.parse().ok());
+    number.map_or(Seen::Unknown, Seen::Value)
+}
+
+/// The values of a stream's fields that may be shown, those of its request, its response and its trailers
+/// together. A name that stands in several: the request's value, or else the first.
+#[derive(Clone, Default)]
+pub struct ShownFields {
+    pub(crate) request: Option<Arc<Facts>>,
+    pub(crate) response: Option<Arc<Facts>>,
+    pub(crate) trailers: Option<Arc<Facts>>,
+}
+
+impl ShownFields {
+    /// The value of the field of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let request = self.request.iter().flat_map(|facts| facts.shown().rev());
+        let others = [&self.response, &self.trailers].into_iter().flatten();
+        request
+            .chain(others.flat_map(|facts| facts.shown()))
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| &**value)
+    }
+
+    /// All of them, by name.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<&str, &str> {
+        let mut fields = BTreeMap::new();
+        let request = self.request.iter().flat_map(|facts| facts.shown().rev());
+        let others = [&self.response, &self.trailers].into_iter().flatten();
+        for (name, value) in request.chain(others.flat_map(|facts| facts.shown())) {
+            fields.entry(name).or_insert(&**value);
+        }
+        fields
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for ShownFields {
+    /// The fields of a request, with their values as they are.
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(fields: I) -> ShownFields {
+        let named =
+            |(name, value): (&str, &str)| (Name::Owned(name.as_bytes().into()), value.into());
+        let facts = Facts {
+            shown: fields.into_iter().map(named).collect(),
+            ..Facts::none(true)
+        };
+        ShownFields {
+            request: Some(Arc::new(facts)),
+            ..ShownFields::default()
+        }
+    }
+}
+
+impl fmt::Debug for ShownFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.by_name()).finish()
+    }
+}

@@ -1,0 +1,391 @@
+//! Header fields, and what they say: a field is read once, when it is decoded or put into the dynamic table, not
+//! for every stream that names it.
+
+pub mod digest;
+pub mod shown;
+pub mod user_agent;
+
+mod facts;
+mod grpc_status;
+mod known;
+pub(crate) mod media;
+mod seen;
+mod timeout;
+
+use std::fmt;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use facts::Says;
+pub use facts::ShownFields;
+pub(crate) use facts::{Facts, Method};
+pub(crate) use grpc_status::GrpcStatus;
+pub(crate) use known::Known;
+pub use seen::Seen;
+pub use shown::Shown;
+
+/// What a field takes beside its name and its value (RFC 7541 section 4.1, RFC 9113 section 6.5.2), in bytes.
+const OVERHEAD: usize = 32;
+
+/// A field's name.
+#[derive(Clone)]
+enum Name {
+    /// One that this program knows, or that stands in the static table.
+    Static(&'static [u8]),
+    Owned(Arc<[u8]>),
+    Unseen,
+}
+
+impl Name {
+    fn get(&self) -> Option<&[u8]> {
+        match self {
+            Name::Static(name) => Some(name),
+            Name::Owned(name) => Some(name),
+            Name::Unseen => None,
+        }
+    }
+}
+
+/// What is wrong with the name of a regular field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameFault {
+    /// An upper-case letter (RFC 9113 section 8.2.1).
+    Uppercase,
+    /// Another character that no name may have, or no character at all.
+    Character,
+    /// It belongs to an HTTP/1.1 connection (RFC 9113 section 8.2.2).
+    ConnectionSpecific,
+}
+
+impl NameFault {
+    fn of(name: &[u8]) -> Option<NameFault> {
+        let forbidden = |byte: u8| matches!(byte, 0..=0x20 | b':' | 0x7f..=0xff);
+        if !name.is_empty() && !any(name, |byte| byte.is_ascii_uppercase() | forbidden(byte)) {
+            return None;
+        }
+        if name.iter().any(u8::is_ascii_uppercase) {
+            return Some(NameFault::Uppercase);
+        }
+        Some(NameFault::Character)
+    }
+}
+
+/// The value holds a byte that no value may hold.
+fn is_broken_value(value: &[u8]) -> bool {
+    any(value, |byte| matches!(byte, 0 | b'\r' | b'\n'))
+}
+
+/// Some byte is bad. All are looked at: that is faster for what is as short as fields are, and mostly good.
+fn any(bytes: &[u8], bad: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |any, byte| any | bad(*byte))
+}
+
+/// A field's value.
+enum Value {
+    Static(&'static [u8]),
+    /// Plain text that may be kept as it is.
+    Text(Arc<str>),
+    Bytes(Box<[u8]>),
+    Unseen,
+}
+
+impl Value {
+    fn of(bytes: &[u8]) -> Value {
+        match shown::plain(bytes) {
+            Some(text) => Value::Text(text.into()),
+            None => Value::Bytes(bytes.into()),
+        }
+    }
+
+    fn get(&self) -> Option<&[u8]> {
+        match self {
+            Value::Static(value) => Some(value),
+            Value::Text(text) => Some(text.as_bytes()),
+            Value::Bytes(bytes) => Some(bytes),
+            Value::Unseen => None,
+        }
+    }
+}
+
+/// Name and value of a field, and what can be said of them without knowing where the field stands. All fields that
+/// name one entry of a table share it.
+pub(crate) struct Entry {
+    name: Name,
+    value: Value,
+    known: Known,
+    /// What is wrong with the name, if it is no pseudo-header field's.
+    pub(crate) name_fault: Option<NameFault>,
+    /// The value holds NUL, CR or LF.
+    pub(crate) value_is_broken: bool,
+    says: Says,
+    /// The hash of name and value; 0 when one of them is unseen.
+    hash: u64,
+    /// Intermediaries add, take away or change the field.
+    is_hop_specific: bool,
+    /// The value as it may be kept, made when it is asked for.
+    text: OnceLock<Arc<str>>,
+}
+
+impl Entry {
+    fn new(name: Name, value: Value) -> Entry {
+        let known = name.get().map_or(Known::Other, Known::of);
+        let name = match (known.name(), name) {
+            (Some(known), _) => Name::Static(known),
+            (None, name) => name,
+        };
+        let hash = match (name.get(), value.get()) {
+            (Some(name), Some(value)) => digest::of_field(name, value),
+            _ => 0,
+        };
+        Entry {
+            known,
+            name_fault: match (known, name.get()) {
+                (Known::Other, Some(name)) => NameFault::of(name),
+                (known, Some(_)) if known.is_connection_specific() => {
+                    Some(NameFault::ConnectionSpecific)
+                }
+                _ => None,
+            },
+            value_is_broken: value.get().is_some_and(is_broken_value),
+            says: Says::of(known, value.get()),
+            hash,
+            is_hop_specific: name.get().is_some_and(digest::is_hop_specific),
+            name,
+            value,
+            text: OnceLock::new(),
+        }
+    }
+
+    /// An entry of the static table.
+    pub(crate) fn of_static(name: &'static [u8], value: &'static [u8]) -> Entry {
+        Entry::new(Name::Static(name), Value::Static(value))
+    }
+
+    /// A literal.
+    pub(crate) fn literal(name: &[u8], value: &[u8]) -> Entry {
+        let name = match Known::of(name).name() {
+            Some(known) => Name::Static(known),
+            None => Name::Owned(name.into()),
+        };
+        Entry::new(name, Value::of(value))
+    }
+
+    /// A literal whose name is another entry's. `None`: that entry is unseen.
+    pub(crate) fn named_by(entry: Option<&Entry>, value: &[u8]) -> Entry {
+        let name = entry.map_or(Name::Unseen, |entry| entry.name.clone());
+        Entry::new(name, Value::of(value))
+    }
+
+    /// Its name begins as a pseudo-header field's does.
+    pub(crate) fn is_pseudo(&self) -> bool {
+        self.name.get().is_some_and(|name| name.starts_with(b":"))
+    }
+
+    /// Its size as RFC 7541 section 4.1 counts it; a lower bound when a part is unseen.
+    pub(crate) fn size(&self) -> usize {
+        let name = self.name.get().map_or(0, <[u8]>::len);
+        let value = self.value.get().map_or(0, <[u8]>::len);
+        name + value + OVERHEAD
+    }
+
+    /// The value as it may be kept, without the query of a `:path`.
+    pub(crate) fn text(&self) -> Option<&Arc<str>> {
+        let value = self.value.get()?;
+        match &self.value {
+            Value::Text(text) if !shown::is_cut(self.known, value) => Some(text),
+            _ => Some(self.text.get_or_init(|| shown::text(self.known, value))),
+        }
+    }
+}
+
+/// What stands for a field of which nothing is known.
+static UNSEEN: LazyLock<Arc<Entry>> =
+    LazyLock::new(|| Arc::new(Entry::new(Name::Unseen, Value::Unseen)));
+
+/// One decoded header field. A part that stands in an entry older than the attach is `None` ("unseen"), and so is
+/// a value whose bytes were not captured.
+#[derive(Clone)]
+pub struct Field {
+    entry: Arc<Entry>,
+    /// Sent as "never indexed" (RFC 7541 section 6.2.3): sensitive.
+    pub never_indexed: bool,
+}
+
+impl Field {
+    /// A field of this name and value; `None` is unseen.
+    #[must_use]
+    pub fn new(name: Option<&[u8]>, value: Option<&[u8]>) -> Field {
+        let name = name.map_or(Name::Unseen, |name| Name::Owned(name.into()));
+        let value = value.map_or(Value::Unseen, Value::of);
+        Field::of(Arc::new(Entry::new(name, value)))
+    }
+
+    /// A field of which neither part is seen.
+    #[must_use]
+    pub fn unseen() -> Field {
+        Field::of(Arc::clone(&UNSEEN))
+    }
+
+    pub(crate) fn of(entry: Arc<Entry>) -> Field {
+        Field {
+            entry,
+            never_indexed: false,
+        }
+    }
+
+    /// Its name, or None if unseen.
+    #[must_use]
+    pub fn name(&self) -> Option<&[u8]> {
+        self.entry.name.get()
+    }
+
+    /// Its value, or None if unseen.
+    #[must_use]
+    pub fn value(&self) -> Option<&[u8]> {
+        self.entry.value.get()
+    }
+
+    /// Its size as RFC 9113 section 6.5.2 counts it, in bytes; a lower bound when a part is unseen.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.entry.size()
+    }
+
+    /// Which of the names that this program knows it has.
+    pub(crate) fn known(&self) -> Known {
+        self.entry.known
+    }
+
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |part: Option<&[u8]>| part.map(|part| part.escape_ascii().to_string());
+        f.debug_tuple("Entry")
+            .field(&part(self.name.get()))
+            .field(&part(self.value.get()))
+            .finish()
+    }
+}
+
+impl PartialEq for Field {
+    fn eq(&self, other: &Field) -> bool {
+        self.name() == other.name()
+            && self.value() == other.value()
+            && self.never_indexed == other.never_indexed
+    }
+}
+
+impl Eq for Field {}
+
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Field")
+            .field("entry", &self.entry)
+            .field("never_indexed", &self.never_indexed)
+            .finish()
+    }
+}
+
+/// A decoded header block (HEADERS or PUSH_PROMISE with its CONTINUATIONs).
+#[derive(Debug, Default)]
+pub struct HeaderBlock {
+    /// The fields in order, as far as they could be decoded.
+    pub fields: Vec<Field>,
+    /// Every field was decoded and none is unseen.
+    pub complete: bool,
+    /// The block's length in encoded form.
+    pub encoded_len: u32,
+    /// Frames it took: 1 and its CONTINUATIONs.
+    pub n_frames: u32,
+    /// Size as RFC 9113 section 6.5.2 counts it; a lower bound when not `complete`.
+    pub list_size: u64,
+    facts: OnceLock<Arc<Facts>>,
+}
+
+impl HeaderBlock {
+    /// A block of these fields, in one frame.
+    #[must_use]
+    pub fn new(fields: Vec<Field>, complete: bool, encoded_len: u32) -> HeaderBlock {
+        let sizes = fields.iter().map(|field| field.entry.size() as u64);
+        HeaderBlock {
+            list_size: sizes.sum(),
+            fields,
+            complete,
+            encoded_len,
+            n_frames: 1,
+            facts: OnceLock::new(),
+        }
+    }
+
+    /// The block without its fields.
+    pub(crate) fn without_fields(&self) -> HeaderBlock {
+        HeaderBlock {
+            fields: Vec::new(),
+            facts: OnceLock::new(),
+            ..*self
+        }
+    }
+
+    /// The first field with this name (lower case), among those whose name is seen.
+    #[must_use]
+    pub fn field(&self, name: &[u8]) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name() == Some(name))
+    }
+
+    /// The field is there, whether or not its value is seen.
+    #[must_use]
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.field(name).is_some()
+    }
+
+    /// Its value, if it is there and seen.
+    #[must_use]
+    pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        self.field(name)?.value()
+    }
+
+    /// The first field with this name.
+    pub(crate) fn get(&self, known: Known) -> Option<&Field> {
+        self.fields.iter().find(|field| field.entry.known == known)
+    }
+
+    /// The value of the first field with this name: absent only if the whole block was decoded.
+    pub(crate) fn seen(&self, known: Known) -> Seen<&[u8]> {
+        match self.get(known).map(Field::value) {
+            Some(Some(value)) => Seen::Value(value),
+            None if self.complete => Seen::Absent,
+            None | Some(None) => Seen::Unknown,
+        }
+    }
+
+    /// What the block says, with what may be shown of it.
+    pub(crate) fn facts(&self, shown: &Shown) -> &Arc<Facts> {
+        self.facts.get_or_init(|| Arc::new(Facts::of(self, shown)))
+    }
+}
+
+impl Clone for HeaderBlock {
+    /// The copy's fields may be changed: what was read from them is read again.
+    fn clone(&self) -> HeaderBlock {
+        HeaderBlock {
+            fields: self.fields.clone(),
+            facts: OnceLock::new(),
+            ..*self
+        }
+    }
+}
+
+impl PartialEq for HeaderBlock {
+    fn eq(&self, other: &HeaderBlock) -> bool {
+        self.fields == other.fields
+            && self.complete == other.complete
+            && self.encoded_len == other.encoded_len
+            && self.n_frames == other.n_frames
+            && self.list_size == other.list_size
+    }
+}
+
+impl Eq for HeaderBlock {}

@@ -1,0 +1,183 @@
+//! The streams of one connection that are followed, by their ids.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+
+use crate::frame::StreamId;
+use crate::stream::live::Stream;
+
+/// Where a stream lies.
+type Slot = usize;
+
+/// Streams, and records of streams, whose memory a connection keeps for the next ones at most.
+pub(super) const SPARE: usize = 16;
+
+/// Slots that a connection without streams keeps.
+const KEPT: usize = 64;
+
+/// The streams that are followed. The peers choose the ids, so that the hash is keyed.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    by_id: HashMap<StreamId, Slot, RandomState>,
+    slots: Vec<Option<Box<Stream>>>,
+    free: Vec<Slot>,
+    /// Ids in the order of their opening; some of them are not followed any more.
+    opened: VecDeque<StreamId>,
+    /// Memory for the next ones: of fewer streams than are followed.
+    #[expect(clippy::vec_box, reason = "the boxes themselves go back into a slot")]
+    spare: Vec<Box<Stream>>,
+}
+
+impl Streams {
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn contains(&self, id: StreamId) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    pub(super) fn get(&self, id: StreamId) -> Option<&Stream> {
+        self.slots.get(*self.by_id.get(&id)?)?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.slots.get_mut(*self.by_id.get(&id)?)?.as_deref_mut()
+    }
+
+    /// Follows a stream whose id is not followed.
+    pub(super) fn insert(&mut self, id: StreamId, mut stream: Stream) {
+        let stream = match self.spare.pop() {
+            Some(mut spare) => {
+                stream.story = std::mem::take(&mut spare.story);
+                *spare = stream;
+                spare
+            }
+            None => Box::new(stream),
+        };
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(None);
+                self.slots.len() - 1
+            }
+        };
+        if let Some(free) = self.slots.get_mut(slot) {
+            *free = Some(stream);
+        }
+        self.by_id.insert(id, slot);
+        if self.opened.len() > 2 * self.by_id.len() + 16 {
+            let by_id = &self.by_id;
+            self.opened.retain(|id| by_id.contains_key(id));
+        }
+        self.opened.push_back(id);
+    }
+
+    pub(super) fn remove(&mut self, id: StreamId) -> Option<Box<Stream>> {
+        let slot = self.by_id.remove(&id)?;
+        let stream = self.slots.get_mut(slot)?.take();
+        if self.by_id.is_empty() {
+            self.slots.clear();
+            self.free.clear();
+            self.opened.clear();
+            self.spare.clear();
+            if self.slots.capacity() > KEPT {
+                // What a burst of streams took is given back.
+                *self = Streams::default();
+            }
+        } else {
+            self.free.push(slot);
+        }
+        stream
+    }
+
+    /// A stream that was taken out is not needed any more.
+    pub(super) fn spare(&mut self, stream: Box<Stream>) {
+        if self.spare.len() < self.len().min(SPARE) {
+            self.spare.push(stream);
+        }
+    }
+
+    /// The stream that was opened first.
+    pub(super) fn oldest(&mut self) -> Option<StreamId> {
+        while let Some(id) = self.opened.front() {
+            if self.by_id.contains_key(id) {
+                return Some(*id);
+            }
+            self.opened.pop_front();
+        }
+        None
+    }
+
+    /// Their ids, in order.
+    pub(super) fn ids(&self) -> Vec<StreamId> {
+        let mut ids: Vec<StreamId> = self.by_id.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.slots.iter().flatten().map(|stream| &**stream)
+    }
+
+    /// The same, to change them.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.slots.iter_mut().flatten().map(|stream| &mut **stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Endpoint;
+    use crate::stream::flow::Flow;
+    use crate::stream::live::Env;
+    use crate::stream::state::HalfState;
+
+    fn stream(id: u32) -> Stream {
+        let flow = Flow::new(true);
+        let shown = crate::field::Shown::default();
+        let env = Env {
+            flow: &flow,
+            shown: &shown,
+            role: Some(Endpoint::Server),
+            context: crate::stream::table::Context {
+                at: crate::event::Timestamp(1),
+                tid: 1,
+                pid: 1,
+            },
+        };
+        Stream::new(StreamId(id), HalfState::Idle, HalfState::Idle, env)
+    }
+
+    #[test]
+    fn the_oldest_is_the_one_that_was_opened_first() {
+        let mut streams = Streams::default();
+        for id in [5, 1, 3] {
+            streams.insert(StreamId(id), stream(id));
+        }
+        assert_eq!(streams.oldest(), Some(StreamId(5)));
+        assert_eq!(streams.ids(), [1, 3, 5].map(StreamId));
+        assert!(streams.remove(StreamId(5)).is_some());
+        assert_eq!(streams.oldest(), Some(StreamId(1)));
+        streams.insert(StreamId(7), stream(7));
+        assert_eq!(streams.get(StreamId(7)).map(|s| s.id), Some(StreamId(7)));
+        assert_eq!(streams.len(), 3);
+    }
+
+    #[test]
+    fn one_that_stays_does_not_let_the_others_pile_up() {
+        let mut streams = Streams::default();
+        streams.insert(StreamId(1), stream(1));
+        for id in (3..20_000).step_by(2) {
+            streams.insert(StreamId(id), stream(id));
+            assert!(streams.remove(StreamId(id)).is_some());
+        }
+        assert!(streams.opened.len() < 32, "{}", streams.opened.len());
+        assert_eq!(streams.slots.len(), 2);
+        assert!(streams.remove(StreamId(1)).is_some());
+        assert_eq!(streams.oldest(), None);
+    }
+}
