@@ -38,6 +38,21 @@ impl Sink for Counted {
     }
 }
 
+/// A server's end of a connection that is seen from its first byte.
+fn opening() -> Open {
+    Open {
+        opened: Opened::Passive,
+        from_start: true,
+        local: Address::Unknown,
+        peer: Address::Unknown,
+        netns: 0,
+        inode: 0,
+        unix_peer_sk: 0,
+        comm: String::new(),
+        peer_process: None,
+    }
+}
+
 /// Many connections into one pipeline.
 struct Attack {
     pipeline: Pipeline,
@@ -71,20 +86,7 @@ impl Attack {
 
     /// A client's connection, up to its SETTINGS.
     fn connect(&mut self, socket: u64) -> Client {
-        self.event(
-            socket,
-            What::Open(Box::new(Open {
-                opened: Opened::Passive,
-                from_start: true,
-                local: Address::Unknown,
-                peer: Address::Unknown,
-                netns: 0,
-                inode: 0,
-                unix_peer_sk: 0,
-                comm: String::new(),
-                peer_process: None,
-            })),
-        );
+        self.event(socket, What::Open(Box::new(opening())));
         let mut client = Client { socket, offset: 0 };
         client.send(
             self,
@@ -247,4 +249,29 @@ fn frames_that_never_end_stay_below_160_kib_a_connection() {
         }
     });
     assert!(peak < CONNECTIONS * 160 * 1024, "{peak}");
+}
+
+/// Connections of which nobody knows who is the client: their header blocks name entries that were never seen, one byte a
+/// field.
+#[test]
+fn connections_without_a_role_stay_below_40_mib_together() {
+    const CONNECTIONS: u64 = 60;
+    let (said, peak) = attack(|attack| {
+        for socket in 0..CONNECTIONS {
+            let open = Open {
+                opened: Opened::Unseen,
+                from_start: false,
+                ..opening()
+            };
+            attack.event(socket, What::Open(Box::new(open)));
+            let mut end = Client { socket, offset: 0 };
+            for id in 0..12 {
+                let block = [0xbe; 14_000];
+                let headers = frame(frame_type::HEADERS, 4, 2 * id + 1, &block);
+                end.send(attack, &headers);
+            }
+        }
+    });
+    assert!(said.limits > 0, "the bound of what waits did not bite");
+    assert!(peak < 40 * MIB, "{peak}");
 }

@@ -219,6 +219,10 @@ limits! {
     [MethodShapes, Count, "method_shapes"]
     pub const METHOD_SHAPES: usize = 4_096;
 
+    /// Methods of one process that a rule remembers. Beyond it the oldest is forgotten.
+    [MethodsOfProcess, Count]
+    pub const METHODS_OF_PROCESS: usize = 1_024;
+
     /// Methods whose resets the rules remember, by the end that sent them.
     [KilledMethods, Count, "idle_methods"]
     pub const KILLED_METHODS: usize = 1_024;
@@ -300,8 +304,7 @@ limits! {
     [RecentBlock, Bytes]
     pub const RECENT_BLOCK: usize = 256;
 
-    /// Header fields of one direction that came as literals and are kept decoded, because the same octets may come
-    /// again.
+    /// Header fields of one direction that came as literals and are kept decoded for the same reason.
     [RecentLiterals, Count]
     pub const RECENT_LITERALS: usize = 32;
 
@@ -375,6 +378,10 @@ limits! {
     [HopKeptFor, Count]
     pub const HOP_KEPT_FOR: u32 = 4_096;
 
+    /// Upstream streams that are alike and may be one request's. Beyond it the others count as not known.
+    [HopAlike, Count]
+    pub const HOP_ALIKE: usize = 64;
+
     /// Upstream streams of one process kept beyond their end where several requests cannot be told apart.
     [HopRecent, Count]
     pub const HOP_RECENT: usize = 256;
@@ -411,6 +418,14 @@ limits! {
     /// Steps of one connection kept until its role is proven and it is taken for HTTP/2.
     [UndecidedSteps, Count, "undecided_steps", hides_traffic]
     pub const UNDECIDED_STEPS: usize = 1_024;
+
+    /// Memory of these steps of one connection.
+    [UndecidedBytes, Bytes, "undecided_bytes", hides_traffic]
+    pub const UNDECIDED_BYTES: usize = 256 * 1_024;
+
+    /// Memory of these steps of all connections. Beyond it the connection whose step it was gives up its own.
+    [UndecidedBytesAll, Bytes, "undecided_bytes_all", hides_traffic]
+    pub const UNDECIDED_BYTES_ALL: usize = 32 * 1_024 * 1_024;
 
     /// A connection that has begun to close (one FIN) and shows no bytes for this long has ended.
     [HalfClosedQuiet, Nanoseconds]

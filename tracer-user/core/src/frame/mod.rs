@@ -245,6 +245,28 @@ pub enum DataPiece {
     Hole(u32),
 }
 
+impl Step {
+    /// Bytes of memory that it takes while it waits, about. Fields that share an entry count as if each had its own.
+    pub(crate) fn weight(&self) -> usize {
+        let more = match self {
+            Step::Frame {
+                frame: Frame::Headers { block, .. } | Frame::PushPromise { block, .. },
+                ..
+            } => usize::try_from(block.list_size).unwrap_or(usize::MAX),
+            Step::Frame {
+                frame: Frame::Settings(settings),
+                ..
+            } => settings.len().saturating_mul(size_of::<(u16, u32)>()),
+            Step::DataBody {
+                piece: DataPiece::Bytes(bytes),
+                ..
+            } => bytes.len(),
+            _ => 0,
+        };
+        size_of::<Step>().saturating_add(more)
+    }
+}
+
 impl DataPiece {
     /// A copy of these bytes.
     #[must_use]

@@ -1,7 +1,7 @@
 //! One process that may be a proxy: its streams of both sides, and which belongs to which.
 
-use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::downstream::{Doubt, DownstreamRequest, Progress};
@@ -67,6 +67,8 @@ pub(super) struct ProxyState<T> {
     pub(super) connections: [u32; 2],
     pub(super) downs: Map<u64, Box<DownstreamRequest<T>>>,
     pub(super) ups: Map<u64, UpstreamRequest>,
+    /// The same by what does not change from hop to hop, and by when they were opened: many may be alike.
+    alike: BTreeSet<(Option<u64>, Timestamp, u64)>,
     /// It had streams of both sides: the indexes are kept.
     pub(super) indexed: bool,
     pub(super) by_whole: Index,
@@ -110,6 +112,7 @@ impl<T> ProxyState<T> {
             connections: [0; 2],
             downs: Map::default(),
             ups: Map::default(),
+            alike: BTreeSet::new(),
             indexed: false,
             by_whole: Index::default(),
             by_id: Index::default(),
@@ -276,6 +279,7 @@ impl<T> ProxyState<T> {
             is_told: opening.digest.connect || found.is_some(),
             of,
         };
+        self.alike.insert((up.whole, up.at, key));
         self.ups.insert(key, up);
     }
 
@@ -372,8 +376,9 @@ impl<T> ProxyState<T> {
             }
             match &attempt.stream {
                 Some(ended) => {
-                    let whole = up.remove().whole;
-                    self.remember(whole, ended);
+                    let up = up.remove();
+                    self.alike.remove(&(up.whole, up.at, key_of(attempt)));
+                    self.remember(up.whole, ended);
                 }
                 // It stays here, nobody's.
                 None => up.get_mut().of = None,
@@ -410,11 +415,16 @@ impl<T> ProxyState<T> {
         let is_own = |key: u64| own.iter().any(|own| key_of(own) == key);
         let mut known = self.forgotten.is_none_or(|last| last < down.opening.at);
         let mut others = Vec::new();
-        for (key, up) in &self.ups {
-            let within = down.opening.at <= up.at && up.at <= end;
-            if is_own(*key) || !within || up.whole != down.opening.whole {
-                continue;
+        let whole = down.opening.whole;
+        let within = (whole, down.opening.at, 0)..=(whole, end.max(down.opening.at), u64::MAX);
+        for (nth, (_, _, key)) in self.alike.range(within).enumerate() {
+            if nth >= limits::HOP_ALIKE {
+                known = false;
+                break;
             }
+            let Some(up) = self.ups.get(key).filter(|_| !is_own(*key)) else {
+                continue;
+            };
             let of = up.of.and_then(|of| self.downs.get(&of));
             let mut attempts = of.into_iter().flat_map(|of| &of.attempts);
             let ended = attempts
@@ -476,6 +486,7 @@ impl<T> ProxyState<T> {
             };
         }
         let (whole, path, is_told) = (up.whole, up.path, up.is_told);
+        self.alike.remove(&(whole, up.at, key));
         self.ups.remove(&key);
         self.remember(whole, &ended);
         // Requests of its path are passed on here, so that this one's was not seen; or it may have come in a

@@ -29,7 +29,7 @@ use crate::connection::table::Table;
 use crate::event::{
     Address, EndCause, Event, Open, Opened, OtherProtocol, SocketKey, Timestamp, What,
 };
-use crate::limits;
+use crate::limits::{self, Limit};
 use crate::stream::table::Shown;
 use analysis::Analysis;
 use conn::Conn;
@@ -100,6 +100,8 @@ pub struct Pipeline {
     n_http2: usize,
     n_streams: usize,
     max_streams: usize,
+    /// Bytes of memory that steps of all connections take that wait until their role is proven, about.
+    n_waiting: usize,
 }
 
 impl Pipeline {
@@ -116,6 +118,7 @@ impl Pipeline {
             n_http2: 0,
             n_streams: 0,
             max_streams: limits::STREAMS,
+            n_waiting: 0,
         }
     }
 
@@ -157,7 +160,7 @@ impl Pipeline {
                     over = conn.unrecognised(event.at, unrecognised, analysis, sink);
                 });
                 if over {
-                    self.table.remove(&event.socket);
+                    self.remove(&event.socket);
                 }
             }
             What::End(end) => {
@@ -196,7 +199,7 @@ impl Pipeline {
             let next = conn.next_due();
             self.count(before, after);
             if over {
-                self.table.remove(&key);
+                self.remove(&key);
             } else if let Some(next) = next {
                 // Later than `now`, or this loop would not end. (A file may say that it is the end of time.)
                 let next = next.max(Timestamp(now.0.saturating_add(1)));
@@ -221,6 +224,7 @@ impl Pipeline {
         self.due.clear();
         self.n_http2 = 0;
         self.n_streams = 0;
+        self.n_waiting = 0;
     }
 
     /// The number of the connection that `socket` is, while it is followed.
@@ -276,8 +280,16 @@ impl Pipeline {
         }
         if let Some(mut evicted) = self.table.insert(event.socket, event.at, conn) {
             let before = evicted.live();
+            self.n_waiting = self.n_waiting.saturating_sub(evicted.n_waiting_bytes());
             evicted.evict(event.at, &mut self.analysis, sink);
             self.count(before, Live::default());
+        }
+    }
+
+    /// A connection is not followed any more.
+    fn remove(&mut self, key: &SocketKey) {
+        if let Some(conn) = self.table.remove(key) {
+            self.n_waiting = self.n_waiting.saturating_sub(conn.n_waiting_bytes());
         }
     }
 
@@ -304,7 +316,13 @@ impl Pipeline {
             return;
         };
         let before = conn.live();
+        let waiting = conn.n_waiting_bytes();
         act(conn, &mut self.analysis, sink);
+        self.n_waiting = (self.n_waiting + conn.n_waiting_bytes()).saturating_sub(waiting);
+        if self.n_waiting > limits::UNDECIDED_BYTES_ALL {
+            self.n_waiting -= conn.n_waiting_bytes();
+            conn.forget_waiting(event.at, Limit::UndecidedBytesAll, sink);
+        }
         let excess = (self.n_streams + conn.live().streams)
             .saturating_sub(before.streams)
             .saturating_sub(self.max_streams);

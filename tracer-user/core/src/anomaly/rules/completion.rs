@@ -23,7 +23,7 @@ pub(super) fn judge(record: &StreamRecord, shapes: &Shapes) -> Option<Finding> {
         return Some(found);
     }
     // The request is the older cause.
-    let shape = record.path.as_deref().and_then(|path| shapes.of(path));
+    let shape = shapes.of(record);
     truncated_request(record, shape).or_else(|| complete.then(|| response(record, shape)).flatten())
 }
 

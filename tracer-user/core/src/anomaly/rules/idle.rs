@@ -1,12 +1,11 @@
 //! Streams on which nothing happens, and streams that are ended for it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
-
-use foldhash::fast::RandomState;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::flow_control::ConditionFinding;
+use crate::anomaly::rules::methods::Methods;
 use crate::anomaly::rules::shape::Shapes;
 use crate::anomaly::rules::{finding, words};
 use crate::connection::Endpoint;
@@ -64,13 +63,24 @@ struct Kills {
 }
 
 /// What is remembered of silent streams.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Idle {
     /// Methods whose shape is not known, of which a call was overdue.
-    overdue: HashSet<String>,
-    kills: HashMap<(String, Endpoint), Kills, RandomState>,
-    /// Methods that had no room.
-    pub(super) n_left_out: u32,
+    overdue: Methods<()>,
+    /// By who sent the resets.
+    kills: [Methods<Kills>; 2],
+    /// Methods that were forgotten to make room.
+    pub(super) n_forgotten: u32,
+}
+
+impl Default for Idle {
+    fn default() -> Idle {
+        Idle {
+            overdue: Methods::new(limits::METHOD_SHAPES),
+            kills: [(); 2].map(|()| Methods::new(limits::KILLED_METHODS)),
+            n_forgotten: 0,
+        }
+    }
 }
 
 impl Idle {
@@ -85,18 +95,15 @@ impl Idle {
     ) -> Option<ConditionFinding> {
         let path = record.path.as_deref()?;
         let waited = words::duration(Duration::from_nanos(now.since(since)));
-        let note = match shapes.of(path) {
+        let note = match shapes.of(record) {
             Some(shape) if !shape.one_response => return None,
             Some(_) => "its other calls are answered with one message",
             None => {
-                if self.overdue.contains(path) {
+                if self.overdue.get(record.pid, path).is_some() {
                     return None;
                 }
-                if self.overdue.len() >= limits::METHOD_SHAPES {
-                    self.n_left_out = self.n_left_out.saturating_add(1);
-                    return None;
-                }
-                self.overdue.insert(path.to_owned());
+                let forgot = self.overdue.insert(record.pid, path, ());
+                self.n_forgotten = self.n_forgotten.saturating_add(u32::from(forgot));
                 "said once for this method: whether it streams is not known"
             }
         };
@@ -114,13 +121,13 @@ impl Idle {
     /// A reset in the middle of a stream, at an age or after an idle time at which others came too.
     pub(super) fn killed(&mut self, record: &StreamRecord) -> Option<Finding> {
         let (reset, kill) = kill(record)?;
-        let path = record.path.as_deref().unwrap_or_default().to_owned();
-        let key = (path, reset.sender);
-        if !self.kills.contains_key(&key) && self.kills.len() >= limits::KILLED_METHODS {
-            self.n_left_out = self.n_left_out.saturating_add(1);
-            return None;
+        let path = record.path.as_deref().unwrap_or_default();
+        let of_sender = self.kills.get_mut(reset.sender.index())?;
+        if of_sender.get(record.pid, path).is_none() {
+            let forgot = of_sender.insert(record.pid, path, Kills::default());
+            self.n_forgotten = self.n_forgotten.saturating_add(u32::from(forgot));
         }
-        let kills = self.kills.entry(key).or_default();
+        let kills = of_sender.get_mut(record.pid, path)?;
         if kills.last.len() >= RESETS {
             kills.last.pop_front();
         }

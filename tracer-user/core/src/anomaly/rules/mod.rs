@@ -14,6 +14,7 @@ mod framing;
 mod header_list;
 mod hop;
 mod idle;
+mod methods;
 mod ping;
 mod protocol;
 mod reset;
@@ -138,8 +139,8 @@ impl Rules {
         for (limit, n) in [
             (Limit::GoAwayConnections, &mut self.connections.n_forgotten),
             (Limit::ForeignConnections, &mut self.foreign.n_forgotten),
-            (Limit::MethodShapes, &mut self.shapes.n_left_out),
-            (Limit::KilledMethods, &mut self.idle.n_left_out),
+            (Limit::MethodShapes, &mut self.shapes.n_forgotten),
+            (Limit::KilledMethods, &mut self.idle.n_forgotten),
         ] {
             hits.add(limit, std::mem::take(n));
         }

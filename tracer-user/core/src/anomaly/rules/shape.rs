@@ -1,10 +1,7 @@
 //! Whether the calls of a method have one message or several: what was seen so far (it can't be told
 //! from one call).
 
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
-
+use crate::anomaly::rules::methods::Methods;
 use crate::limits;
 use crate::stream::record::{Messages, Outcome, Seen, StreamRecord};
 
@@ -26,18 +23,27 @@ pub(super) struct Shape {
 }
 
 /// The methods seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shapes {
-    of_path: HashMap<String, (Shape, u32), RandomState>,
-    /// Calls whose method had no room.
-    pub(super) n_left_out: u32,
+    known: Methods<(Shape, u32)>,
+    /// Methods that were forgotten to make room.
+    pub(super) n_forgotten: u32,
+}
+
+impl Default for Shapes {
+    fn default() -> Shapes {
+        Shapes {
+            known: Methods::new(limits::METHOD_SHAPES),
+            n_forgotten: 0,
+        }
+    }
 }
 
 impl Shapes {
     /// The shape of a method, once enough of its calls were seen.
-    pub(super) fn of(&self, path: &str) -> Option<Shape> {
-        self.of_path
-            .get(path)
+    pub(super) fn of(&self, record: &StreamRecord) -> Option<Shape> {
+        self.known
+            .get(record.pid, record.path.as_deref()?)
             .filter(|(_, n_calls)| *n_calls >= CALLS)
             .map(|(shape, n_calls)| Shape {
                 sure: *n_calls >= SURE_CALLS,
@@ -62,14 +68,12 @@ impl Shapes {
             one_response: one(response),
             sure: false,
         };
-        if let Some((shape, n_calls)) = self.of_path.get_mut(path) {
+        if let Some((shape, n_calls)) = self.known.get_mut(record.pid, path) {
             shape.one_request &= call.one_request;
             shape.one_response &= call.one_response;
             *n_calls = n_calls.saturating_add(1);
-        } else if self.of_path.len() < limits::METHOD_SHAPES {
-            self.of_path.insert(path.to_owned(), (call, 1));
-        } else {
-            self.n_left_out = self.n_left_out.saturating_add(1);
+        } else if self.known.insert(record.pid, path, (call, 1)) {
+            self.n_forgotten = self.n_forgotten.saturating_add(1);
         }
     }
 }

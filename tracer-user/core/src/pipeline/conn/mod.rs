@@ -2,6 +2,7 @@
 
 mod over;
 mod protocol;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::event::{
     Task, Timestamp, Unrecognised,
 };
 use crate::frame::{Fault, Frame, Step};
-use crate::limits::{self, Limit};
+use crate::limits;
 use crate::pipeline::analysis::Analysis;
 use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
@@ -24,17 +25,11 @@ use crate::stream::condition::Condition;
 use crate::stream::record::{StreamEvent, StreamRecord};
 use crate::stream::table::{Context, Shown, StreamTable};
 use protocol::Spoken;
+use waiting::Waiting;
 
 /// SETTINGS_HEADER_TABLE_SIZE and SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 6.5.2).
 const SETTINGS_HEADER_TABLE_SIZE: u16 = 0x1;
 const SETTINGS_MAX_FRAME_SIZE: u16 = 0x5;
-
-/// A step that waits until the connection's role is proven and it is believed to be HTTP/2.
-struct Waiting {
-    direction: Direction,
-    step: Step,
-    context: Context,
-}
 
 pub(crate) struct Conn {
     key: SocketKey,
@@ -45,6 +40,7 @@ pub(crate) struct Conn {
     spoken: Spoken,
     lanes: [Lane; 2],
     waiting: Vec<Waiting>,
+    n_waiting_bytes: usize,
     /// Memory for the steps of a reader while they are taken; empty between two calls.
     steps: Vec<Step>,
     streams: StreamTable,
@@ -79,6 +75,7 @@ impl Conn {
             spoken: Spoken::Undecided,
             lanes: [Lane::default(), Lane::default()],
             waiting: Vec::new(),
+            n_waiting_bytes: 0,
             steps: Vec::new(),
             streams,
             shown,
@@ -406,48 +403,6 @@ impl Conn {
         }
     }
 
-    fn wait(&mut self, waiting: Waiting, sink: &mut dyn Sink) {
-        if self.waiting.len() >= limits::UNDECIDED_STEPS {
-            let at = waiting.context.at;
-            self.waiting.clear();
-            self.loss(at, LossCause::Limit(Limit::UndecidedSteps), None, sink);
-        }
-        self.waiting.push(waiting);
-    }
-
-    /// Lets the waiting steps go on when the connection is known well enough.
-    fn flush(&mut self, sink: &mut dyn Sink) {
-        // Not before there is a step: the first may prove another role than the opening made believe, and
-        // it must not matter how many records it came in.
-        let is_known = self.spoken == Spoken::Believed && self.role.get().is_some();
-        if !is_known || self.waiting.is_empty() {
-            return;
-        }
-        self.spoken = Spoken::Http2 { at_hops: false };
-        let mut info = (*self.info).clone();
-        info.protocol = Protocol::Http2;
-        info.role = self.role.get();
-        info.upgraded = self.upgrade.is_some();
-        self.info = Arc::new(info);
-        self.streams.set_role(self.role.get());
-        sink.accept(&Output::Connection(Arc::clone(&self.info)));
-        let waiting = std::mem::take(&mut self.waiting);
-        if let (Some(request), Some(first)) = (&self.upgrade, waiting.first()) {
-            self.streams
-                .upgraded(&request.path, &request.fields, first.context);
-        }
-        for Waiting {
-            direction,
-            step,
-            context,
-        } in waiting
-        {
-            if let Some(sender) = self.role.sender(direction) {
-                self.hand(sender, &step, context, sink);
-            }
-        }
-    }
-
     /// Hands a step on.
     fn hand(&mut self, sender: Endpoint, step: &Step, context: Context, sink: &mut dyn Sink) {
         if self.frames.is_on() {
@@ -468,16 +423,14 @@ impl Conn {
                 _ => {}
             }
         }
-        let begins = matches!(
-            step,
-            Step::Frame {
-                frame: Frame::Headers { .. },
-                ..
-            }
-        );
-        if begins && self.has_lost_place(sender.peer()) {
-            // What the other end says of this stream may go by unseen.
-            self.streams.lost(sender.peer(), context.at);
+        if let Step::Frame {
+            frame: Frame::Headers { stream_id, .. },
+            ..
+        } = step
+            && self.has_lost_place(sender.peer())
+        {
+            self.streams
+                .begun_unseen(sender.peer(), *stream_id, context.at);
         }
     }
 

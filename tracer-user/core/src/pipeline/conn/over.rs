@@ -51,6 +51,11 @@ impl Conn {
             // It only looked like frames: nothing of it counts.
             self.waiting
                 .retain(|waiting| waiting.direction != direction);
+            self.n_waiting_bytes = self
+                .waiting
+                .iter()
+                .map(|waiting| waiting.step.weight())
+                .sum();
             self.spoken.doubt();
         }
         if let Some(reader) = self.lane(direction).reader.as_mut() {

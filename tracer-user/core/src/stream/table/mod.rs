@@ -292,6 +292,23 @@ impl StreamTable {
         dues.into_iter().flatten().min()
     }
 
+    /// A stream began while the place of `sender`'s frames is lost: what `sender` says of it may go by unseen.
+    pub fn begun_unseen(&mut self, sender: Endpoint, id: StreamId, at: Timestamp) {
+        if self.over {
+            return;
+        }
+        self.flow.on_loss(sender);
+        self.watch.on_loss(sender);
+        self.ids.on_loss(sender);
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.lost(sender, at);
+            self.doubt_at
+                .get_or_insert(Timestamp(at.0.saturating_add(DOUBT_LOOK_NS)));
+        }
+        // A request that may have ended in the gap does not hold up a complete response.
+        self.settle(id, at);
+    }
+
     /// What `sender` announced.
     #[must_use]
     pub fn settings(&self, sender: Endpoint) -> PeerSettings {
@@ -446,8 +463,17 @@ impl StreamTable {
 
     fn on_settings(&mut self, sender: Endpoint, settings: &Settings, at: Timestamp) {
         self.flow.acks_mut(sender).sent(settings);
+        // A frame may say the size thousands of times. The windows become what the last one says; on the way they
+        // were as large as the largest made them.
+        let (mut change, mut highest) = (0_i64, 0_i64);
         for size in self.settings.of_mut(sender).apply(settings) {
             if let Some(delta) = self.flow.on_initial_window_size(sender, size) {
+                change = change.saturating_add(delta);
+                highest = highest.max(change);
+            }
+        }
+        for delta in [highest, change.saturating_sub(highest)] {
+            if delta != 0 {
                 for stream in self.streams.iter_mut() {
                     stream.add_window(sender.peer(), delta, at);
                 }

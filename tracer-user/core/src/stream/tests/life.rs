@@ -5,7 +5,10 @@ use crate::connection::ConnectionEnd;
 use crate::event::Timestamp;
 use crate::frame::{DataHead, DataPiece, ErrorCode, Frame, FrameKind, Step, StreamId};
 use crate::limits;
-use crate::stream::record::{Outcome, RequestPhase, ResponsePhase, Seen, StreamEnd, Tier};
+use crate::stream::condition::{Condition, FlowBreach};
+use crate::stream::record::{
+    Outcome, RequestPhase, ResponsePhase, Seen, StreamEnd, StreamEvent, Tier,
+};
 use crate::stream::script::*;
 use crate::stream::table::PeerSettings;
 
@@ -291,6 +294,28 @@ fn settings_are_told_as_announced() {
     };
     assert_eq!(script.table.settings(C), want);
     assert_eq!(script.table.settings(S), PeerSettings::default());
+}
+
+/// One frame may say the initial window thousands of times: what counts is the last one, and whether a window was too
+/// large on the way.
+#[test]
+fn a_window_that_is_said_several_times_in_one_frame_is_the_last_one() {
+    let mut script = Script::new();
+    script.request(1).headers(S, 1, grpc_response(), false);
+    script.settings(C, &[(4, 100), (4, 70_000), (4, 60_000)]);
+    script.rst(C, 1, ErrorCode::CANCEL);
+    let record = script.one();
+    assert_eq!(record.resets[0].response_windows.stream, Some(60_000));
+
+    let mut script = Script::new();
+    script.window_update(C, 0, 10);
+    script.request(1).window_update(C, 1, 0x7fff_0000);
+    script.settings(C, &[(4, 0x7fff_ffff), (4, 65_535)]);
+    script.wait_ms(10_000);
+    let told = script.settled().into_iter().any(|event| {
+        matches!(event, StreamEvent::Condition(report) if matches!(report.what, Condition::Fault(fault) if fault.breach == FlowBreach::TooLarge))
+    });
+    assert!(told);
 }
 
 #[test]
