@@ -22,9 +22,9 @@ const PID: u32 = 10;
 
 /// What the pipeline said since it was last asked.
 #[derive(Default)]
-pub(crate) struct Said(pub(crate) Vec<Output>);
+pub(crate) struct Outputs(pub(crate) Vec<Output>);
 
-impl Sink for Said {
+impl Sink for Outputs {
     fn accept(&mut self, output: &Output) {
         self.0.push(output.clone());
     }
@@ -90,7 +90,7 @@ fn endpoint(word: &str) -> Option<Endpoint> {
 /// A scenario while it is played.
 pub(crate) struct Player {
     pipeline: Pipeline,
-    pub(crate) said: Said,
+    pub(crate) said: Outputs,
     watch: Watch,
     /// The client's end and what is towards it come first; a proxy has two.
     ends: Vec<Watched>,
@@ -117,7 +117,7 @@ impl Player {
         };
         let mut player = Player {
             pipeline: Pipeline::new(settings),
-            said: Said::default(),
+            said: Outputs::default(),
             watch,
             ends: Vec::new(),
             sockets: 0,

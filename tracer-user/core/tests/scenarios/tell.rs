@@ -28,47 +28,47 @@ struct Statement {
     more: Vec<String>,
 }
 
-/// What is asked for beside the usual: `tell story`.
+/// What is details for beside the usual: `tell story`.
 #[derive(Default)]
-struct Asked {
+struct Details {
     stream: bool,
     story: bool,
     windows: bool,
     joins: bool,
 }
 
-fn asked(lines: &[String]) -> Asked {
-    let mut asked = Asked::default();
+fn details(lines: &[String]) -> Details {
+    let mut details = Details::default();
     let words = lines
         .iter()
         .filter_map(|line| line.trim().strip_prefix("tell "));
     for word in words.flat_map(|words| words.split(", ")) {
         match word {
-            "stream" => asked.stream = true,
-            "story" => asked.story = true,
-            "windows" => asked.windows = true,
-            "joins" => asked.joins = true,
+            "stream" => details.stream = true,
+            "story" => details.story = true,
+            "windows" => details.windows = true,
+            "joins" => details.joins = true,
             _ => panic!("nothing to tell: {word}"),
         }
     }
-    asked
+    details
 }
 
 /// What was said until each line that asks: the line, and the text.
 pub(crate) fn tell(player: &Player, lines: &[String]) -> Vec<(usize, String)> {
-    let asked = asked(lines);
+    let details = details(lines);
     let has_secret = lines.iter().any(|line| line.contains(SECRET));
     let of = |(at, said, open): &(usize, Vec<Output>, usize)| {
         assert!(
             !has_secret || !format!("{said:?}").contains(SECRET),
             "content is told"
         );
-        (*at, outputs(said, *open, player.is_proxy(), &asked))
+        (*at, outputs(said, *open, player.is_proxy(), &details))
     };
     player.told.iter().map(of).collect()
 }
 
-fn outputs(said: &[Output], open: usize, is_proxy: bool, asked: &Asked) -> String {
+fn outputs(said: &[Output], open: usize, is_proxy: bool, details: &Details) -> String {
     let side = |role: Option<Endpoint>| match role {
         Some(Endpoint::Server) if is_proxy => "downstream ",
         Some(Endpoint::Client) if is_proxy => "upstream ",
@@ -84,25 +84,25 @@ fn outputs(said: &[Output], open: usize, is_proxy: bool, asked: &Asked) -> Strin
                 findings: found,
                 ..
             } => {
-                streams.push(stream(record, side(record.role), asked));
+                streams.push(stream(record, side(record.role), details));
                 n_findings += found.len();
                 let found = found.iter().map(with_story);
-                findings.extend(found.map(|found| finding(found, side(found.role), asked)));
+                findings.extend(found.map(|found| finding(found, side(found.role), details)));
             }
             Output::Finding { finding: found, .. } => {
                 n_findings += 1;
-                findings.push(finding(found, side(found.role), asked));
+                findings.push(finding(found, side(found.role), details));
             }
             Output::Hop {
                 request: hop,
                 findings: found,
             } => {
                 if is_proxy {
-                    requests.push(request(hop, asked));
+                    requests.push(request(hop, details));
                 }
                 n_findings += found.len();
                 let found = found.iter().map(with_story);
-                requests.extend(found.map(|found| finding(found, "request ", asked)));
+                requests.extend(found.map(|found| finding(found, "request ", details)));
             }
             Output::Lone(lone) if is_proxy => requests.push(Statement {
                 text: "upstream stream # is of no request that was seen".to_owned(),
@@ -213,7 +213,7 @@ fn phases(request: Option<&str>, response: Option<&str>) -> String {
     format!("{} {}", request.unwrap_or("Q?"), response.unwrap_or("R?"))
 }
 
-fn stream(record: &StreamRecord, side: &str, asked: &Asked) -> Statement {
+fn stream(record: &StreamRecord, side: &str, details: &Details) -> Statement {
     let end = match record.end {
         StreamEnd::Complete => "complete".to_owned(),
         StreamEnd::Reset => "reset".to_owned(),
@@ -238,7 +238,7 @@ fn stream(record: &StreamRecord, side: &str, asked: &Asked) -> Statement {
         text += ", not whole";
     }
     let mut more = Vec::new();
-    if asked.stream {
+    if details.stream {
         more.push(answer(record));
         more.push(format!("request: {}", half(&record.request)));
         more.push(format!("response: {}", half(&record.response)));
@@ -251,7 +251,7 @@ fn stream(record: &StreamRecord, side: &str, asked: &Asked) -> Statement {
             more.push(format!("shown: {}", shown.join("; ")));
         }
     }
-    if asked.story {
+    if details.story {
         more.extend(record.story.moments().iter().map(moment));
     }
     Statement {
@@ -344,7 +344,7 @@ fn half(half: &Half) -> String {
     text
 }
 
-fn finding(found: &Finding, side: &str, asked: &Asked) -> Statement {
+fn finding(found: &Finding, side: &str, details: &Details) -> Statement {
     assert!(
         found.summary.len() > 20 && !found.summary.contains("  "),
         "{}",
@@ -377,7 +377,7 @@ fn finding(found: &Finding, side: &str, asked: &Asked) -> Statement {
     }
     write!(text, ", {tier}").unwrap();
     let mut more = vec![found.summary.clone()];
-    if asked.windows {
+    if details.windows {
         let Windows { stream, connection } = found.windows;
         more.push(format!("windows {} {}", window(stream), window(connection)));
     }
@@ -390,7 +390,7 @@ fn code_name(code: ErrorCode) -> String {
 }
 
 /// A request at a proxy: both its sides.
-fn request(hop: &Hop<HopEnd>, asked: &Asked) -> Statement {
+fn request(hop: &Hop<HopEnd>, details: &Details) -> Statement {
     let mut text = "downstream stream # ".to_owned();
     let upstream: Vec<_> = hop
         .upstream
@@ -409,7 +409,7 @@ fn request(hop: &Hop<HopEnd>, asked: &Asked) -> Statement {
     }
     .unwrap();
     let mut more = Vec::new();
-    if asked.joins {
+    if details.joins {
         more.push(match hop.proxy {
             ProxyKey::Process(pid) => format!("at process {pid}"),
             ProxyKey::Host(address, _) => format!("at host {address}"),
