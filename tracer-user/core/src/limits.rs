@@ -431,11 +431,13 @@ limits! {
     [HalfClosedQuiet, Nanoseconds]
     pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;
 
-    /// Connections of scrapers that are served at once. Others wait in the kernel's backlog.
-    [HttpConnections, Count]
+    /// Connections that are served at once on a port of `serve`. For a further one another gives way: of the address
+    /// with the most connections the one that has been idle the longest.
+    [HttpConnections, Count, "http_connections"]
     pub const HTTP_CONNECTIONS: usize = 128;
 
-    /// Pages of metrics that scrapers have requested and not read yet. Further requests get status 503.
+    /// Pages of metrics that scrapers have requested and not read yet. Scrapers that ask at the same moment share one;
+    /// for a further one the readers of the oldest are cut.
     [Pages, Count, "pages"]
     pub const PAGES: usize = 4;
 

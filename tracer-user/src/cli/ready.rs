@@ -1,14 +1,32 @@
 //! The ready file: tells a script when the first byte would be seen.
 
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use anyhow::Context as _;
 
 /// A ready file that is not written yet.
 #[derive(Debug)]
 pub struct ReadyFile {
-    path: Option<PathBuf>,
+    unwritten: Option<Unwritten>,
+}
+
+#[derive(Debug)]
+struct Unwritten {
+    path: PathBuf,
+    /// [`unfinished`], open since it was made.
+    file: File,
+}
+
+/// What `serve` listens on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ports {
+    /// For metrics.
+    pub listen: Option<SocketAddr>,
+    /// For probes alone.
+    pub health: Option<SocketAddr>,
 }
 
 impl ReadyFile {
@@ -18,7 +36,7 @@ impl ReadyFile {
     /// It cannot be written.
     pub fn prepare(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else {
-            return Ok(Self { path: None });
+            return Ok(Self { unwritten: None });
         };
         let unwritable = || {
             format!(
@@ -26,29 +44,32 @@ impl ReadyFile {
                 path.display()
             )
         };
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(unwritable);
-            }
-            _ => {}
-        }
-        fs::write(unfinished(path), b"").with_context(unwritable)?;
+        remove(path).with_context(unwritable)?;
+        // Made anew and never opened as it stands: in a directory that others write to it could be their link.
+        let unfinished = unfinished(path);
+        let file = remove(&unfinished).and_then(|()| File::create_new(unfinished));
         Ok(Self {
-            path: Some(path.to_owned()),
+            unwritten: Some(Unwritten {
+                path: path.to_owned(),
+                file: file.with_context(unwritable)?,
+            }),
         })
     }
 
-    /// Writes it: one line of JSON with the process id and, for `serve`, the address. It is there whole or
+    /// Writes it: one line of JSON with the process id and, for `serve`, the addresses. It is there whole or
     /// not at all.
     ///
     /// # Errors
     /// It cannot be written any more.
-    pub fn write(mut self, listen: Option<std::net::SocketAddr>) -> anyhow::Result<()> {
-        let Some(path) = self.path.take() else {
+    pub fn write(mut self, ports: Ports) -> anyhow::Result<()> {
+        let Some(Unwritten { path, mut file }) = self.unwritten.take() else {
             return Ok(());
         };
-        let line = serde_json::json!({ "v": 1, "pid": std::process::id(), "listen": listen });
-        fs::write(unfinished(&path), format!("{line}\n"))
+        let (listen, health) = (ports.listen, ports.health);
+        let pid = std::process::id();
+        let line =
+            serde_json::json!({ "v": 1, "pid": pid, "listen": listen, "health_listen": health });
+        file.write_all(format!("{line}\n").as_bytes())
             .and_then(|()| fs::rename(unfinished(&path), &path))
             .with_context(|| format!("cannot write ready file {}", path.display()))
     }
@@ -57,9 +78,17 @@ impl ReadyFile {
 impl Drop for ReadyFile {
     /// A run that does not come to its start leaves nothing behind.
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            drop(fs::remove_file(unfinished(path)));
+        if let Some(Unwritten { path, .. }) = &self.unwritten {
+            drop(remove(&unfinished(path)));
         }
+    }
+}
+
+/// Removes what stands there, if anything does.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
     }
 }
 
@@ -80,13 +109,33 @@ mod tests {
         fs::write(&path, "stale").unwrap();
         let ready = ReadyFile::prepare(Some(&path)).unwrap();
         assert!(!path.exists());
-        ready
-            .write(Some("127.0.0.1:9464".parse().unwrap()))
-            .unwrap();
+        let ports = Ports {
+            listen: Some("127.0.0.1:9464".parse().unwrap()),
+            health: None,
+        };
+        ready.write(ports).unwrap();
         let line: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(line["pid"], std::process::id());
         assert_eq!(line["listen"], "127.0.0.1:9464");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn links_that_stand_there_are_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, precious) = (
+            directory.path().join("ready"),
+            directory.path().join("precious"),
+        );
+        fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        std::os::unix::fs::symlink(&precious, unfinished(&path)).unwrap();
+        let ready = ReadyFile::prepare(Some(&path)).unwrap();
+        // Whoever puts one there later changes nothing either.
+        fs::remove_file(unfinished(&path)).unwrap();
+        std::os::unix::fs::symlink(&precious, unfinished(&path)).unwrap();
+        ready.write(Ports::default()).unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::args::RecordArgs;
-use super::ready::ReadyFile;
+use super::ready::{Ports, ReadyFile};
 use super::trace;
 use crate::export::clock::WallClock;
 use crate::export::pcapng::{Recorder, RecordingSettings};
@@ -54,7 +54,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         scope.in_words(),
         if to_stdout { "standard output" } else { &name }
     ));
-    ready.write(None)?;
+    ready.write(Ports::default())?;
     // What is printed must not get into the recording.
     let printer = if to_stdout {
         Printer::new(io::stderr())
@@ -62,7 +62,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         Printer::stdout()
     };
     let plan = trace::plan(&args.trace, scope, &settings, printer);
-    let ended = live::until_done(source, plan, None)?;
+    let ended = live::until_done(source, plan, Vec::new())?;
     let report = report.take();
     for line in report.lines(&name, args.max_size) {
         say(&line);

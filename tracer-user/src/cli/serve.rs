@@ -1,12 +1,13 @@
 //! `h2trace serve`: for ever, with metrics.
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::ServeArgs;
-use super::ready::ReadyFile;
-use crate::export::http::{self, Heartbeat};
+use super::ready::{Ports, ReadyFile};
+use crate::export::http::{self, Heartbeat, Site};
 use crate::export::prometheus::Exporter;
 use crate::kernel;
 use crate::session::chosen;
@@ -26,8 +27,16 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let scope = args.filter.scope()?;
     let settings = args.common.settings(&scope)?.counting_only();
-    let listener = http::bind(args.listen)?;
+    let listener = http::bind(args.listen, "--listen")?;
+    let health = args
+        .health_listen
+        .map(|at| http::bind(at, "--health-listen"));
+    let health = health.transpose()?;
     let listen = listener.local_addr()?;
+    let ports = Ports {
+        listen: Some(listen),
+        health: health.as_ref().map(TcpListener::local_addr).transpose()?,
+    };
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
     let settings = settings.with_pods(args.common.kubernetes.start()?);
@@ -49,7 +58,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         "tracing {}; metrics on http://{listen}/metrics",
         scope.in_words()
     ));
-    ready.write(Some(listen))?;
+    ready.write(ports)?;
     let plan = Plan {
         front: Front::Silent,
         printer: None,
@@ -63,14 +72,14 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         duration: None,
         limit: None,
     };
-    live::until_done(
-        source,
-        plan,
-        Some(live::Web {
-            listener,
-            scrape,
-            heartbeat,
-        }),
-    )?;
+    let probes = health.map(|listener| live::Web {
+        listener,
+        site: Site::probes(scrape.clone(), Arc::clone(&heartbeat)),
+    });
+    let whole = live::Web {
+        listener,
+        site: Site::whole(scrape, heartbeat),
+    };
+    live::until_done(source, plan, probes.into_iter().chain([whole]).collect())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use super::args::{Format, TraceArgs};
-use super::ready::ReadyFile;
+use super::ready::{Ports, ReadyFile};
 use crate::export::clock::WallClock;
 use crate::export::http::Heartbeat;
 use crate::export::json::Json;
@@ -40,9 +40,9 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let chosen = chosen(&scope, &settings, told.as_deref())?;
     let source = live::start(&settings, chosen, &scope.selected, None)?;
     say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
-    ready.write(None)?;
+    ready.write(Ports::default())?;
     let plan = plan(args, scope, &settings, Printer::stdout());
-    let ended = live::until_done(source, plan, None)?;
+    let ended = live::until_done(source, plan, Vec::new())?;
     Ok(args.report.exit_code(ended.tally.worst()))
 }
 

@@ -9,13 +9,14 @@ use h2trace_core::event::{Event, SocketKey, Timestamp};
 use h2trace_core::field::Shown;
 use h2trace_core::pipeline::{self, Loss, LossCause, Output, Pipeline, Sink};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tracer_ebpf::counter::COUNTERS;
 
 use super::run::{self, Ended, Plan, Source, Stop};
 use super::{Keeper, Selected};
 use crate::export::clock::monotonic_now;
-use crate::export::http::{self, Heartbeat};
-use crate::export::prometheus::{ProgramRuns, Scrape};
+use crate::export::http::Site;
+use crate::export::prometheus::ProgramRuns;
 use crate::export::tally::StoppedBy;
 use crate::kernel::{DRAIN_MAX, Options, Tracer};
 use crate::workload::attribution::Attribution;
@@ -241,14 +242,12 @@ impl Source for Live {
     }
 }
 
-/// The web server of a run.
+/// A port of a run, and what is served there.
 pub struct Web {
-    /// Its port.
+    /// The port.
     pub listener: std::net::TcpListener,
     /// What it shows.
-    pub scrape: Scrape,
-    /// What it says of the run's health.
-    pub heartbeat: Arc<Heartbeat>,
+    pub site: Site,
 }
 
 /// Runs until a signal comes or the run ends by itself. SIGINT, SIGTERM and SIGHUP end it in order; a
@@ -256,7 +255,7 @@ pub struct Web {
 ///
 /// # Errors
 /// The records cannot be read any more, or the web server fails.
-pub fn until_done(source: Box<dyn Source>, plan: Plan, web: Option<Web>) -> anyhow::Result<Ended> {
+pub fn until_done(source: Box<dyn Source>, plan: Plan, web: Vec<Web>) -> anyhow::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -272,8 +271,10 @@ pub fn until_done(source: Box<dyn Source>, plan: Plan, web: Option<Web>) -> anyh
                 // The other side waits for this, and only for this.
                 drop(sender.send(run::run(source, plan, &of_thread)));
             })?;
-        let mut server =
-            web.map(|web| tokio::spawn(http::serve(web.listener, web.scrape, web.heartbeat)));
+        let mut servers = JoinSet::new();
+        for web in web {
+            servers.spawn(web.site.serve(web.listener));
+        }
         let mut asked = false;
         loop {
             tokio::select! {
@@ -287,7 +288,7 @@ pub fn until_done(source: Box<dyn Source>, plan: Plan, web: Option<Web>) -> anyh
                     asked = true;
                     stop.ask(drain.thread());
                 }
-                Some(served) = async { Some(server.as_mut()?.await) }, if server.is_some() => {
+                Some(served) = servers.join_next() => {
                     let Err(error) = served.context("the web server ended")?;
                     return Err(error.context("the web server ended"));
                 }

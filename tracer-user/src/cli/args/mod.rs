@@ -122,6 +122,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9464")]
     pub listen: SocketAddr,
 
+    /// Serve /healthz and /readyz on this address and port too, apart from those who scrape
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub health_listen: Option<SocketAddr>,
+
     #[command(flatten)]
     pub common: CommonArgs,
 

@@ -21,17 +21,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use h2trace_core::anomaly::kind::Finding;
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Timestamp;
 use h2trace_core::field::user_agent::UserAgent;
 use h2trace_core::hop::early_response;
-use h2trace_core::limits::{self, Limit};
+use h2trace_core::limits::Limit;
 use h2trace_core::pipeline::{ConnectionInfo, Loss, LossCause, Output, Protocol, Sink};
 use h2trace_core::stream::record::{StreamRecord, Tier};
-use prometheus::{Counter, Encoder as _, Gauge, IntCounter, Opts, Registry, TextEncoder};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use prometheus::{Counter, Encoder as _, Gauge, IntCounterVec, Opts, Registry, TextEncoder};
 use tracer_ebpf::counter::{COUNTERS, Counter as KernelCounter};
 
 use self::counts::{EndCounts, RoleCounts};
@@ -63,40 +61,13 @@ pub struct Scrape {
     shared: SharedSeries,
     /// How long the last page was.
     len: Arc<AtomicUsize>,
-    /// One permit a page that somebody still reads.
-    pages: Arc<Semaphore>,
-    refused: IntCounter,
-}
-
-/// A page of metrics on its way to a scraper.
-struct MetricsPage {
-    text: Vec<u8>,
-    /// Given back when the page has been read.
-    _permit: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for MetricsPage {
-    fn as_ref(&self) -> &[u8] {
-        &self.text
-    }
+    limit_hits: IntCounterVec,
 }
 
 impl Scrape {
-    /// The same as [`Scrape::encode`] for a scraper that takes its time to read it. None when
-    /// [`limits::PAGES`] are being read.
-    ///
-    /// # Errors
-    /// The crate cannot encode a metric.
-    pub fn page(&self, drain_age: std::time::Duration) -> anyhow::Result<Option<Bytes>> {
-        let Ok(permit) = Arc::clone(&self.pages).try_acquire_owned() else {
-            self.refused.inc();
-            return Ok(None);
-        };
-        let page = MetricsPage {
-            text: self.encode(drain_age)?,
-            _permit: permit,
-        };
-        Ok(Some(Bytes::from_owner(page)))
+    /// Something reached this limit.
+    pub fn limit_hit(&self, limit: Limit) {
+        self.limit_hits.with_label_values(&[limit.label()]).inc();
     }
 
     /// The text exposition format, version 0.0.4.
@@ -191,10 +162,7 @@ impl Exporter {
                 drain_age,
                 shared,
                 len: Arc::default(),
-                pages: Arc::new(Semaphore::new(limits::PAGES)),
-                refused: vectors
-                    .limit_hits
-                    .with_label_values(&[Limit::Pages.label()]),
+                limit_hits: vectors.limit_hits.clone(),
             },
             vectors,
             kernel_seen: [0; COUNTERS as usize],

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use h2trace_core::anomaly::kind::Verdict;
 use h2trace_core::frame::ErrorCode;
+use h2trace_core::limits;
 use h2trace_core::stream::record::{Reset, ResponsePhase};
 
 use super::super::metrics::METRICS;
@@ -286,15 +287,4 @@ fn verdict_of_a_reset_is_the_worst_that_names_it() {
         ..reset
     };
     assert_eq!(verdict_of(&cancel, &findings), Verdict::Unknown);
-}
-
-#[test]
-fn pages_that_nobody_reads_are_bounded() {
-    let scrape = after_sample().scrape();
-    let page = || scrape.page(Duration::ZERO).unwrap();
-    let mut unread: Vec<_> = (0..limits::PAGES).map(|_| page().unwrap()).collect();
-    assert!(page().is_none());
-    unread.pop();
-    let text = String::from_utf8(page().unwrap().to_vec()).unwrap();
-    assert_series(&text, r#"h2trace_self_limit_hits_total{limit="pages"} 1"#);
 }

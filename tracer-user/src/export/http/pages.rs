@@ -1,0 +1,164 @@
+//! The page of metrics: written once for all who ask at that moment, and shared by its readers.
+
+use std::io::Write as _;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use h2trace_core::limits::{self, Limit};
+use tokio::sync::Mutex;
+
+use super::heartbeat::Heartbeat;
+use super::places::Places;
+use super::watched::Progress;
+use crate::export::prometheus::Scrape;
+
+/// A page is good for this many times the time that it took to write: whoever asks again and again costs no more than
+/// a tenth of a processor.
+const GOOD_FOR: u32 = 10;
+
+/// No page is older.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// One page.
+#[derive(Debug)]
+struct Page {
+    number: u64,
+    text: Vec<u8>,
+    /// The same, compressed; made for the first who asks for it.
+    packed: OnceLock<Vec<u8>>,
+    good_until: Instant,
+}
+
+impl Page {
+    fn packed(&self) -> anyhow::Result<&[u8]> {
+        if let Some(packed) = self.packed.get() {
+            return Ok(packed);
+        }
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&self.text)?;
+        let packed = encoder.finish()?;
+        Ok(self.packed.get_or_init(|| packed))
+    }
+}
+
+/// A page on its way to one reader.
+struct Reading {
+    page: Arc<Page>,
+    packed: bool,
+    reader: Arc<Progress>,
+}
+
+impl AsRef<[u8]> for Reading {
+    fn as_ref(&self) -> &[u8] {
+        match self.packed {
+            true => self.page.packed.get().map_or(&[], Vec::as_slice),
+            false => &self.page.text,
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.reader.end();
+    }
+}
+
+/// The pages that somebody reads, at most [`limits::PAGES`].
+#[derive(Clone)]
+pub(super) struct Pages {
+    scrape: Scrape,
+    heartbeat: Arc<Heartbeat>,
+    places: Places,
+    /// Held while a page is written: whoever asks meanwhile waits for that one.
+    written: Arc<Mutex<Written>>,
+}
+
+#[derive(Default)]
+struct Written {
+    next: u64,
+    /// While it is good.
+    newest: Option<Arc<Page>>,
+    read: Vec<(u64, Weak<Page>)>,
+}
+
+impl Pages {
+    pub(super) fn new(scrape: Scrape, heartbeat: Arc<Heartbeat>, places: Places) -> Self {
+        Self {
+            scrape,
+            heartbeat,
+            places,
+            written: Arc::default(),
+        }
+    }
+
+    /// The page as it is now, for this reader.
+    pub(super) async fn page(&self, packed: bool, reader: Arc<Progress>) -> anyhow::Result<Bytes> {
+        let mut written = self.written.lock().await;
+        let page = match &written.newest {
+            Some(page) if Instant::now() < page.good_until => Arc::clone(page),
+            _ => self.write(&mut written).await?,
+        };
+        if packed && page.packed.get().is_none() {
+            let page = Arc::clone(&page);
+            let packing = tokio::task::spawn_blocking(move || page.packed().map(drop));
+            packing.await.context("the page was not compressed")??;
+        }
+        drop(written);
+        reader.begin(page.number);
+        let reading = Reading {
+            page,
+            packed,
+            reader,
+        };
+        Ok(Bytes::from_owner(reading))
+    }
+
+    async fn write(&self, written: &mut Written) -> anyhow::Result<Arc<Page>> {
+        written.newest = None;
+        written.read.retain(|(_, page)| page.strong_count() > 0);
+        if written.read.len() >= limits::PAGES {
+            // Whoever reads slowly does not keep the others from reading.
+            self.scrape.limit_hit(Limit::Pages);
+            let first_kept = written.read.len() + 1 - limits::PAGES;
+            let oldest_kept = written.read.get(first_kept).map_or(u64::MAX, |page| page.0);
+            self.places.cut_readers_before(oldest_kept);
+        }
+        let (scrape, age) = (self.scrape.clone(), self.heartbeat.age());
+        let began = Instant::now();
+        let text = tokio::task::spawn_blocking(move || scrape.encode(age))
+            .await
+            .context("the page was not written")??;
+        let good_for = (began.elapsed() * GOOD_FOR).min(MAX_AGE);
+        let page = Arc::new(Page {
+            number: written.next,
+            text,
+            packed: OnceLock::new(),
+            good_until: Instant::now() + good_for,
+        });
+        written.next += 1;
+        written.read.push((page.number, Arc::downgrade(&page)));
+        written.newest = Some(Arc::clone(&page));
+        self.forget_after(good_for, page.number);
+        Ok(page)
+    }
+
+    /// Between two scrapes nothing is kept.
+    fn forget_after(&self, good_for: Duration, number: u64) {
+        let written = Arc::clone(&self.written);
+        tokio::spawn(async move {
+            tokio::time::sleep(good_for).await;
+            let mut written = written.lock().await;
+            if written
+                .newest
+                .as_ref()
+                .is_some_and(|page| page.number == number)
+            {
+                written.newest = None;
+            }
+        });
+    }
+}
