@@ -1,9 +1,9 @@
 //! The recording of a run: a pcapng file, and what is said of it at the end.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -25,26 +25,56 @@ use crate::unit::count;
 const HAND_OVER: usize = 1 << 20;
 
 /// Opens the file so that nobody else can ever read it. A file that stands there is replaced, not written into:
-/// somebody may have it open.
+/// somebody may have it open. A pipe or a device has to be the caller's own.
 ///
 /// # Errors
-/// It cannot be made, or what stands there cannot be removed.
+/// It cannot be made, what stands there cannot be removed, or others could read it.
 pub fn open(path: &Path) -> io::Result<File> {
     if path == Path::new("-") {
         return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
     }
     match std::fs::symlink_metadata(path) {
-        Ok(there) if there.is_file() || there.is_symlink() => std::fs::remove_file(path)?,
-        // A pipe or a device.
-        Ok(_) => return OpenOptions::new().write(true).open(path),
+        // What a link names may be anybody's, and /dev/stdout is no file to be replaced.
+        Ok(there) if there.is_symlink() => {
+            return Err(io::Error::other("it is a link: give the file itself"));
+        }
+        Ok(there) if there.is_file() => std::fs::remove_file(path)?,
+        Ok(there) => {
+            private(&there)?;
+            let file = OpenOptions::new()
+                .write(true)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY)
+                .open(path)?;
+            // It may be another one by now.
+            private(&file.metadata()?)?;
+            return Ok(file);
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
+    // O_EXCL follows no link either.
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)
+}
+
+/// What goes in there is read by the caller alone, or by nobody.
+fn private(there: &Metadata) -> io::Result<()> {
+    let is_null = there.file_type().is_char_device() && there.rdev() == libc::makedev(1, 3);
+    // SAFETY: geteuid takes nothing and cannot fail.
+    let caller = unsafe { libc::geteuid() };
+    if is_null || (there.uid() == caller && there.mode() & 0o044 == 0) {
+        return Ok(());
+    }
+    let why = format!(
+        "it belongs to user {} and has mode {:03o}, so others could read the payload: make a file or a pipe that you \
+         alone can read (mkfifo --mode=600)",
+        there.uid(),
+        there.mode() & 0o777
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 /// How a recording went.
@@ -313,8 +343,39 @@ mod tests {
 
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(directory.path().join("elsewhere"), &link).unwrap();
-        open(&link).unwrap();
-        assert!(!directory.path().join("elsewhere").exists());
+        assert!(open(&link).unwrap_err().to_string().contains("link"));
+        assert!(link.is_symlink() && !directory.path().join("elsewhere").exists());
+    }
+
+    #[test]
+    fn pipe_that_others_can_read_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: the path ends with a zero byte and lives until the call returns.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let permit = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        // Somebody who reads, so that opening does not wait for him.
+        let reader = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        for readable in [0o640, 0o604, 0o666] {
+            permit(readable);
+            let error = open(&path).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied,
+                "{readable:o}"
+            );
+        }
+        permit(0o622);
+        open(&path).unwrap();
+        drop(reader);
+        open(Path::new("/dev/null")).unwrap();
     }
 
     #[test]
