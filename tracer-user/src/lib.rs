@@ -12,6 +12,8 @@
 
 pub mod unit;
 
+pub mod plain;
+
 pub mod workload;
 
 pub mod kernel;

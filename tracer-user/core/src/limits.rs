@@ -446,6 +446,11 @@ limits! {
     [OutputBacklog, Bytes]
     pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;
 
+    /// Bytes beyond `OUTPUT_BACKLOG` for what is not to be missed: findings, losses, the diagnosis and the summary.
+    /// Only then are those dropped too, and counted.
+    [OutputReserve, Bytes]
+    pub const OUTPUT_RESERVE: usize = 16 << 20;
+
     /// Largest packet of a capture file, in bytes. tcpdump writes at most 262,144; Linux's BIG TCP 524,288.
     [CapturePacket, Bytes]
     pub const CAPTURE_PACKET: u32 = 1 << 20;

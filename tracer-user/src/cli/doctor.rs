@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::args::{DoctorArgs, Format};
 use crate::export::text::Paint;
 use crate::kernel::doctor::{Check, DoctorReport, examine};
+use crate::plain;
 use crate::session::{ERROR, output};
 use crate::workload::kubernetes;
 use crate::workload::kubernetes::state::Trouble;
@@ -20,7 +21,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         Format::Text => text(&report, output::terminal().0),
         Format::Json => json(&report)?,
     };
-    super::print(printed.as_bytes())?;
+    super::print(plain::lines(&printed).as_bytes())?;
     Ok(if report.works {
         ExitCode::SUCCESS
     } else {

@@ -12,6 +12,7 @@ use crate::explain::page::{Group, Item, Page};
 use crate::explain::search::{Closeness, Match, SearchResult, find, nearest};
 use crate::explain::{main_messages_of, messages_of, page};
 use crate::export::text::{COLUMNS, Paint, wrapped};
+use crate::plain;
 use crate::session::output;
 use h2trace_core::anomaly::kind::Kind;
 use h2trace_core::limits;
@@ -56,7 +57,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             }
         }
     };
-    super::print(printed.as_bytes())?;
+    super::print(plain::lines(&printed).as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

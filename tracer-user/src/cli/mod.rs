@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use self::args::{Cli, Command};
+use crate::plain::Screened;
 use crate::session::ERROR;
 use crate::session::output::say;
 
@@ -124,7 +125,7 @@ fn log_to_stderr(kernel_log: bool) {
     drop(
         tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(io::stderr)
+            .with_writer(|| Screened(io::stderr()))
             // Colours are for people: a pod's log is read by programs too.
             .with_ansi(io::stderr().is_terminal())
             .with_target(false)

@@ -11,9 +11,9 @@ use crate::export::http::{self, Heartbeat, Site};
 use crate::export::prometheus::Exporter;
 use crate::kernel;
 use crate::session::chosen;
-use crate::session::front::Front;
 use crate::session::live;
 use crate::session::output::say;
+use crate::session::paper::Paper;
 use crate::session::run::Plan;
 use crate::session::show::Wanted;
 
@@ -60,8 +60,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     ));
     ready.write(ports)?;
     let plan = Plan {
-        front: Front::Silent,
-        printer: None,
+        paper: Paper::none(),
         exporter: Some(exporter),
         heartbeat: Arc::clone(&heartbeat),
         scope,

@@ -18,6 +18,7 @@ use crate::session::front::Front;
 use crate::session::held;
 use crate::session::live;
 use crate::session::output::{self, Printer, say};
+use crate::session::paper::Paper;
 use crate::session::run::Plan;
 use crate::session::scope::Scope;
 use crate::session::show::{Show, Wanted};
@@ -85,8 +86,7 @@ pub(super) fn plan(
     printer: Printer,
 ) -> Plan {
     Plan {
-        front: front(args),
-        printer: Some(printer),
+        paper: Paper::to(printer, front(args)),
         exporter: None,
         heartbeat: Arc::new(Heartbeat::new()),
         scope,

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use crate::kernel;
+use crate::plain;
 use children::Children;
 use live::DemoTracer;
 
@@ -115,7 +116,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     eprintln!();
     let text = report.lines.join("\n") + "\n";
     std::io::stdout()
-        .write_all(text.as_bytes())
+        .write_all(plain::lines(&text).as_bytes())
         .context("cannot write to standard output")?;
     Ok(if report.agrees {
         ExitCode::SUCCESS

@@ -11,6 +11,8 @@ pub mod tally;
 pub mod text;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 pub(crate) mod sample;
 
 use h2trace_core::stream::record::{StreamEnd, StreamRecord};

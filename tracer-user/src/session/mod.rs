@@ -6,6 +6,7 @@ pub mod held;
 pub mod keeper;
 pub mod live;
 pub mod output;
+pub mod paper;
 pub mod recording;
 pub mod replay;
 pub mod run;

@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
+use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::limits;
+use h2trace_core::pipeline::Output;
 
 use crate::export::text::{COLUMNS, Paint};
+use crate::plain::plain;
 
 /// Prints a line on stderr. A closed stderr is no reason to stop.
 pub(crate) fn say(line: &str) {
-    drop(writeln!(io::stderr().lock(), "h2trace: {line}"));
+    drop(writeln!(io::stderr().lock(), "h2trace: {}", plain(line)));
 }
 
 /// How standard output is to be painted, and how many columns it has.
@@ -40,6 +43,37 @@ fn terminal_columns() -> usize {
         usize::from(size.ws_col)
     } else {
         COLUMNS
+    }
+}
+
+/// What lines are worth when there is no room for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Of what went well.
+    Common,
+    /// Findings, losses, the diagnosis, the summary.
+    NotToBeMissed,
+}
+
+impl Weight {
+    /// Of an output's lines.
+    #[must_use]
+    pub fn of(output: &Output) -> Self {
+        let bad = |findings: &[Finding]| {
+            findings
+                .iter()
+                .any(|finding| finding.verdict >= Verdict::Suspicious)
+        };
+        let not_to_be_missed = match output {
+            Output::Stream { findings, .. } | Output::Hop { findings, .. } => bad(findings),
+            Output::Finding { finding, .. } => bad(std::slice::from_ref(finding)),
+            Output::Loss(_) => true,
+            _ => false,
+        };
+        match not_to_be_missed {
+            true => Self::NotToBeMissed,
+            false => Self::Common,
+        }
     }
 }
 
@@ -94,12 +128,17 @@ impl Printer {
         }
     }
 
-    /// Hands lines over. Beyond [`limits::OUTPUT_BACKLOG`] waiting bytes they are thrown away and counted.
-    pub fn print(&mut self, lines: Vec<u8>) {
+    /// Hands lines over. Beyond [`limits::OUTPUT_BACKLOG`] waiting bytes they are thrown away and counted; those not
+    /// to be missed beyond [`limits::OUTPUT_RESERVE`] more.
+    pub fn print(&mut self, lines: Vec<u8>, weight: Weight) {
         if lines.is_empty() || self.closed() {
             return;
         }
-        if self.shared.waiting.load(Ordering::Relaxed) + lines.len() > limits::OUTPUT_BACKLOG {
+        let room = match weight {
+            Weight::Common => limits::OUTPUT_BACKLOG,
+            Weight::NotToBeMissed => limits::OUTPUT_BACKLOG + limits::OUTPUT_RESERVE,
+        };
+        if self.shared.waiting.load(Ordering::Relaxed) + lines.len() > room {
             let n_lines = lines.iter().filter(|byte| **byte == b'\n').count();
             self.dropped_lines += u64::try_from(n_lines).unwrap_or(u64::MAX);
             return;
@@ -111,6 +150,12 @@ impl Printer {
         if let Some(sender) = &self.sender {
             drop(sender.send(lines));
         }
+    }
+
+    /// The reader is slower than the lines come: some may have to go.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.shared.waiting.load(Ordering::Relaxed) >= limits::OUTPUT_BACKLOG / 2
     }
 
     /// True when the reader has gone.
@@ -145,7 +190,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut printer = Printer::new(writer);
         for n in 0..1_000 {
-            printer.print(format!("line {n}\n").into_bytes());
+            printer.print(format!("line {n}\n").into_bytes(), Weight::Common);
         }
         let read = std::thread::spawn(move || {
             let mut text = String::new();
@@ -166,10 +211,20 @@ mod tests {
         let lines = b"0123456\n".repeat(128 * 1024);
         let n_handed_over = 2 * limits::OUTPUT_BACKLOG / lines.len();
         for _ in 0..n_handed_over {
-            printer.print(lines.clone());
+            printer.print(lines.clone(), Weight::Common);
         }
         let n_lines = u64::try_from(n_handed_over * 128 * 1024).unwrap();
-        assert!(printer.dropped_lines() > 0 && printer.dropped_lines() < n_lines);
+        let dropped = printer.dropped_lines();
+        assert!(dropped > 0 && dropped < n_lines && printer.is_behind());
+        // What is not to be missed has room of its own, which is bounded too.
+        for _ in 0..limits::OUTPUT_RESERVE / lines.len() {
+            printer.print(lines.clone(), Weight::NotToBeMissed);
+        }
+        assert_eq!(printer.dropped_lines(), dropped);
+        for _ in 0..2 {
+            printer.print(lines.clone(), Weight::NotToBeMissed);
+        }
+        assert!(printer.dropped_lines() > dropped);
         drop(reader);
         printer.finish();
     }
@@ -181,7 +236,7 @@ mod tests {
         let mut printer = Printer::new(writer);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while !printer.closed() && std::time::Instant::now() < deadline {
-            printer.print(b"line\n".to_vec());
+            printer.print(b"line\n".to_vec(), Weight::Common);
         }
         assert!(printer.closed());
         printer.finish();

@@ -9,8 +9,8 @@ use h2trace_core::pipeline::{Output, Protocol, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::chosen;
-use super::front::Front;
-use super::output::{self, Printer};
+use super::output;
+use super::paper::Paper;
 use super::scope::Scope;
 use super::show::Wanted;
 use crate::diagnosis::Diagnosis;
@@ -83,9 +83,8 @@ impl Stop {
 
 /// What a run does.
 pub struct Plan {
-    /// How outputs are printed.
-    pub front: Front,
-    pub printer: Option<Printer>,
+    /// What is printed, and where to.
+    pub paper: Paper,
     /// Metrics, if they are wanted.
     pub exporter: Option<Exporter>,
     /// Sign of life for others.
@@ -118,7 +117,7 @@ struct Fan<'a> {
     tally: &'a mut Tally,
     diagnosis: &'a mut Diagnosis,
     exporter: Option<&'a mut Exporter>,
-    front: &'a mut Front,
+    paper: &'a mut Paper,
     wanted: &'a Wanted,
     limit: Option<u64>,
 }
@@ -138,12 +137,11 @@ impl Sink for Fan<'_> {
         if let Some(exporter) = self.exporter.as_deref_mut() {
             exporter.accept(output);
         }
-        if matches!(self.front, Front::Silent) {
+        if self.paper.is_silent() {
             return;
         }
         self.diagnosis.accept(output);
-        let front = &mut *self.front;
-        self.wanted.pass(output, &mut |output| front.accept(output));
+        self.paper.accept(output, self.wanted);
     }
 }
 
@@ -247,11 +245,7 @@ impl Session {
         {
             return Some(StoppedBy::Time);
         }
-        self.plan
-            .printer
-            .as_ref()
-            .is_some_and(Printer::closed)
-            .then_some(StoppedBy::OutputClosed)
+        self.plan.paper.closed().then_some(StoppedBy::OutputClosed)
     }
 
     fn drain(&mut self) -> anyhow::Result<u64> {
@@ -259,7 +253,7 @@ impl Session {
             tally: &mut self.tally,
             diagnosis: &mut self.diagnosis,
             exporter: self.plan.exporter.as_mut(),
-            front: &mut self.plan.front,
+            paper: &mut self.plan.paper,
             wanted: &self.plan.wanted,
             limit: self.plan.limit,
         };
@@ -269,9 +263,8 @@ impl Session {
     }
 
     fn print(&mut self) {
-        let lines = self.plan.front.take();
-        if let (false, Some(printer)) = (lines.is_empty(), self.plan.printer.as_mut()) {
-            printer.print(lines);
+        self.plan.paper.hand_over();
+        if self.plan.paper.take_printed() {
             self.printed_at = Instant::now();
         }
     }
@@ -286,7 +279,7 @@ impl Session {
                 .get(*counter)
                 .saturating_sub(self.kernel.get(*counter));
             if lost && more > 0 {
-                self.plan.front.kernel_loss(cause, more);
+                self.plan.paper.tell(|front| front.kernel_loss(cause, more));
             }
         }
         self.kernel = kernel;
@@ -297,9 +290,7 @@ impl Session {
             exporter.advance(monotonic_now());
             exporter.set_kernel(&counters);
             exporter.set_programs(&self.source.programs());
-            if let Some(printer) = &self.plan.printer {
-                exporter.set_output_dropped(printer.dropped_lines());
-            }
+            exporter.set_output_dropped(self.plan.paper.dropped_lines());
         }
         self.print();
         Ok(())
@@ -330,7 +321,8 @@ impl Session {
         let n_anomalies = self.diagnosis.n_anomalies();
         if n_anomalies > self.n_diagnosed {
             self.n_diagnosed = n_anomalies;
-            self.plan.front.diagnosis(&self.diagnosis);
+            let diagnosis = &self.diagnosis;
+            self.plan.paper.tell(|front| front.diagnosis(diagnosis));
             self.print();
         }
     }
@@ -368,7 +360,7 @@ impl Session {
             tally: &mut self.tally,
             diagnosis: &mut self.diagnosis,
             exporter: self.plan.exporter.as_mut(),
-            front: &mut self.plan.front,
+            paper: &mut self.plan.paper,
             wanted: &self.plan.wanted,
             limit: self.plan.limit,
         };
@@ -379,15 +371,15 @@ impl Session {
             kernel: &self.kernel,
             duration: self.started.elapsed(),
             stopped_by,
-            output_dropped: self.plan.printer.as_ref().map_or(0, Printer::dropped_lines),
+            output_dropped: self.plan.paper.dropped_lines(),
             filtered: !self.plan.scope.is_all(),
             pods: self.plan.scope.is_by_pods().then(|| self.plan.scope.pods()),
         };
-        self.plan.front.summary(&summary, &self.diagnosis);
-        self.print();
-        if let Some(printer) = self.plan.printer.take() {
-            printer.finish();
-        }
+        let diagnosis = &self.diagnosis;
+        self.plan
+            .paper
+            .tell(|front| front.summary(&summary, diagnosis));
+        self.plan.paper.finish();
         Ok(())
     }
 }
@@ -403,6 +395,8 @@ mod tests {
     use crate::export::clock::WallClock;
     use crate::export::json::Json;
     use crate::export::sample;
+    use crate::session::front::Front;
+    use crate::session::output::Printer;
     use crate::session::show::Show;
 
     /// Hands out one batch a drain; then nothing, for ever.
@@ -442,6 +436,11 @@ mod tests {
         }
     }
 
+    fn paper(writer: std::io::PipeWriter) -> Paper {
+        let json = Json::new(WallClock::new(), Verdict::Benign);
+        Paper::to(Printer::new(writer), Front::Json(json))
+    }
+
     fn everything() -> Wanted {
         let all = [Show::Connections, Show::Streams, Show::Hops, Show::Findings];
         Wanted::new(all.to_vec())
@@ -471,8 +470,7 @@ mod tests {
         let exporter = Exporter::new().unwrap();
         let scrape = exporter.scrape();
         let plan = Plan {
-            front: Front::Json(Json::new(WallClock::new(), Verdict::Benign)),
-            printer: Some(Printer::new(writer)),
+            paper: paper(writer),
             exporter: Some(exporter),
             heartbeat: Arc::new(Heartbeat::new()),
             scope: Scope::default(),
@@ -575,8 +573,7 @@ mod tests {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let plan = Plan {
-            front: Front::Json(Json::new(WallClock::new(), Verdict::Benign)),
-            printer: Some(Printer::new(writer)),
+            paper: paper(writer),
             exporter: None,
             heartbeat: Arc::new(Heartbeat::new()),
             scope: Scope::default(),

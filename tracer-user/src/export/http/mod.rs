@@ -27,6 +27,7 @@ use self::pages::Pages;
 use self::places::{Place, Places};
 use self::watched::{Progress, Watched};
 use super::prometheus::Scrape;
+use crate::plain::lines;
 
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -232,7 +233,7 @@ fn state(heartbeat: &Heartbeat, trouble: Option<String>) -> Response<Full<Bytes>
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Full::new(Bytes::from(lines(&body).into_owned())));
     *response.status_mut() = status;
     response.headers_mut().insert(
         CONTENT_TYPE,

@@ -5,16 +5,19 @@ mod diagnosis;
 mod frame;
 mod hop;
 mod line;
+mod plain;
 mod summary;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::pipeline::{Output, Sink};
 use serde::Serialize;
+use serde_json::Serializer;
 
 use self::diagnosis::DiagnosisLine;
 use self::frame::FrameLine;
 use self::hop::HopLine;
 use self::line::{ConnectionLine, FindingLine, LossLine, Stream};
+use self::plain::Plain;
 use self::summary::SummaryLine;
 use super::clock::WallClock;
 use super::tally::Summary;
@@ -88,7 +91,7 @@ impl Json {
 
     fn line(&mut self, line: &impl Serialize) {
         let before = self.buffer.len();
-        match serde_json::to_writer(&mut self.buffer, line) {
+        match line.serialize(&mut Serializer::with_formatter(&mut self.buffer, Plain)) {
             Ok(()) => self.buffer.push(b'\n'),
             Err(error) => {
                 // Every field has a JSON form and memory takes every write, so this cannot be reached;

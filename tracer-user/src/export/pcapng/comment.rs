@@ -9,6 +9,7 @@ use h2trace_core::pipeline::ConnectionInfo;
 
 use super::RecordingCounts;
 use crate::capture::{EndNote, whose};
+use crate::plain::plain;
 use crate::unit::count;
 
 /// Who wrote the file.
@@ -38,7 +39,7 @@ pub(super) fn connection(info: &ConnectionInfo, address: SocketAddr) -> String {
         address,
         process: Process {
             pid: info.pid,
-            comm: info.comm.clone(),
+            comm: plain(&info.comm).into_owned(),
             cgroup: info.cgroup,
             netns: info.netns,
         },
@@ -57,8 +58,8 @@ pub(super) fn finding(info: &ConnectionInfo, finding: &Finding) -> String {
         finding.kind.as_str(),
         whose(side(info)),
         info.pid,
-        info.comm,
-        finding.summary
+        plain(&info.comm),
+        plain(&finding.summary)
     )
 }
 
@@ -74,4 +75,39 @@ pub(super) fn end(counts: &RecordingCounts, lost: u64) -> String {
         count(counts.beyond_size, "packet", "packets"),
         count(lost, "record", "records"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use h2trace_core::pipeline::ConnectionInfo;
+
+    use super::*;
+    use crate::export::sample;
+    use crate::plain::tests::{HOSTILE, harm};
+
+    #[test]
+    fn comments_are_lines_of_our_own_and_are_read_back() {
+        let info = ConnectionInfo {
+            comm: HOSTILE.into(),
+            ..sample::connection()
+        };
+        let mut found = sample::cut(17).1.remove(0);
+        found.summary = HOSTILE.into();
+        let words = connection(&info, "127.0.0.1:1".parse().unwrap());
+        for comment in [&words, &finding(&info, &found)] {
+            assert_eq!(
+                (harm(comment), comment.contains('\n')),
+                (String::new(), false)
+            );
+        }
+        let short = ConnectionInfo {
+            comm: "a\u{1b}[2J\u{202e}".into(),
+            ..info
+        };
+        let words = connection(&short, "127.0.0.1:1".parse().unwrap());
+        assert_eq!(
+            EndNote::read(words.as_bytes()).unwrap().process.comm,
+            "a?[2J?"
+        );
+    }
 }

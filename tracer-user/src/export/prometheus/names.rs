@@ -5,6 +5,7 @@ use h2trace_core::pipeline::ConnectionInfo;
 
 use crate::export::labels::{OTHER, UNKNOWN};
 use crate::export::metrics::END_LABELS;
+use crate::plain::plain;
 
 /// Where the pod stands in [`END_LABELS`].
 const POD: usize = 2;
@@ -37,7 +38,7 @@ impl EndNames {
                 &owner.kind,
                 &owner.name,
             ]
-            .map(Box::from),
+            .map(value),
         )
     }
 
@@ -48,7 +49,7 @@ impl EndNames {
 
     fn all(comm: &str, of_pod: &str) -> EndNames {
         let mut names = [(); END_LABELS.len()].map(|()| Box::from(of_pod));
-        names[0] = Box::from(comm);
+        names[0] = value(comm);
         EndNames(names)
     }
 
@@ -67,6 +68,11 @@ impl EndNames {
         }
         text
     }
+}
+
+/// A label's value. Names that differ only in what is not shown are one, as no series may come twice.
+fn value(name: &str) -> Box<str> {
+    Box::from(plain(name))
 }
 
 /// Nothing more is to come of its names: it is no pod's, or pod and container are known.

@@ -4,8 +4,9 @@ use h2trace_core::anomaly::kind::{Kind, Verdict};
 use h2trace_core::connection::Endpoint;
 use h2trace_core::frame::ErrorCode;
 
-use super::{COLUMNS, Paint, name, printable, sides, wrapped};
+use super::{COLUMNS, Paint, name, sides, wrapped};
 use crate::diagnosis::{Advice, AdviceAt, CaseReport, Codes, Process, ProxyReport, Report};
+use crate::plain::plain;
 use crate::unit::{counted, grouped};
 
 /// Cases of one hop that are told; the others are counted.
@@ -371,8 +372,12 @@ fn of_case(out: &mut Vec<String>, case: &CaseReport, paint: Paint) {
     };
     out.push(format!("  {} x {title}", grouped(case.streams())));
     let server = match &case.server {
-        Some(server) => format!("{} at {}", process(Some(server), ""), case.server_address),
-        None => case.server_address.clone(),
+        Some(server) => format!(
+            "{} at {}",
+            process(Some(server), ""),
+            plain(&case.server_address)
+        ),
+        None => plain(&case.server_address).into_owned(),
     };
     let client = match (&case.client, case.several_clients) {
         (Some(client), false) => process(Some(client), ""),
@@ -435,13 +440,13 @@ fn hanging(out: &mut Vec<String>, first: usize, rest: usize, text: &str) {
 /// `envoy (pid 4711)`, `envoy in shop/gateway-5c (pid 12)`; where a file tells no process: its address.
 fn process(process: Option<&Process>, address: &str) -> String {
     let Some(process) = process else {
-        return format!("the proxy at {address}");
+        return format!("the proxy at {}", plain(address));
     };
     let comm = process.comm.as_deref().unwrap_or("a process");
     let pod = name::pod(&process.workload);
     let in_pod = pod.map_or_else(String::new, |pod| format!(" in {pod}"));
     match process.pid {
-        Some(pid) => format!("{}{in_pod} (pid {pid})", printable(comm)),
-        None => printable(comm) + &in_pod,
+        Some(pid) => format!("{}{in_pod} (pid {pid})", plain(comm)),
+        None => plain(comm).into_owned() + &in_pod,
     }
 }

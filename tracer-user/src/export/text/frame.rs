@@ -5,6 +5,7 @@ use h2trace_core::frame::head::{flag, frame_type};
 use h2trace_core::pipeline::{ConnectionInfo, FrameSeen};
 
 use crate::export::clock::WallClock;
+use crate::plain::plain;
 
 /// The line, and below it the fields of a header block.
 pub(super) fn lines(clock: WallClock, info: &ConnectionInfo, seen: &FrameSeen) -> Vec<String> {
@@ -46,11 +47,11 @@ pub(super) fn lines(clock: WallClock, info: &ConnectionInfo, seen: &FrameSeen) -
     for field in seen.fields.iter().flatten() {
         let name = field.name.as_deref().unwrap_or("(unseen)");
         let value = match &field.value {
-            Some(value) => super::printable(value),
+            Some(value) => plain(value).into_owned(),
             None if field.redacted => "(redacted)".to_owned(),
             None => "(unseen)".to_owned(),
         };
-        lines.push(format!("{:38}{}: {value}", "", super::printable(name)));
+        lines.push(format!("{:38}{}: {value}", "", plain(name)));
     }
     lines
 }

@@ -24,6 +24,7 @@ use h2trace_core::stream::record::{GoAway, Moment, Outcome, Seen, StreamRecord};
 use super::clock::WallClock;
 use super::{duration_ns, labels};
 use crate::diagnosis::Report;
+use crate::plain::{lines, plain};
 use crate::unit::{bytes, count, duration};
 
 /// Columns that a line fits into, however narrow the terminal is.
@@ -118,7 +119,9 @@ impl Text {
 
     /// The last lines.
     pub fn summary(&mut self, of: &super::tally::Summary<'_>) {
-        self.buffer.push_str(&summary(of, self.paint));
+        for line in summary(of, self.paint) {
+            self.line(&line);
+        }
     }
 
     /// What broke, and what to change.
@@ -128,9 +131,22 @@ impl Text {
         }
     }
 
+    /// One line: a line break within it is somebody else's.
     fn line(&mut self, line: &str) {
-        self.buffer.push_str(line.trim_end());
+        let line = lines(line.trim_end());
+        let mut parts = line.split('\n');
+        self.buffer.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            self.buffer.push(' ');
+            self.buffer.push_str(part);
+        }
         self.buffer.push('\n');
+    }
+
+    fn story(&mut self, story: &[Moment]) {
+        for line in story::lines(story, self.paint) {
+            self.line(&line);
+        }
     }
 
     /// A line of whatever length, its continuation under what follows the time.
@@ -161,7 +177,7 @@ impl Text {
             "{time} connection {}: {}, {} {} {}, {what}{joined}",
             info.id,
             name::end(info, info.pid),
-            info.local,
+            name::address(&info.local),
             arrow(info.role),
             name::peer(info)
         );
@@ -283,7 +299,7 @@ impl Text {
             self.finding(info, Some(record), finding);
             // Several findings about one stream have one story: it is told once.
             if told != Some(&finding.story) {
-                story::render(&mut self.buffer, &finding.story, self.paint);
+                self.story(&finding.story);
                 told = Some(&finding.story);
             }
         }
@@ -320,7 +336,7 @@ impl Text {
         let rest = format!(
             "tier {}, {} - {}",
             finding.tier.as_str(),
-            info.local,
+            name::address(&info.local),
             name::peer(info)
         );
         self.line(&self.paint.dim(&format!("    {rest}")));
@@ -411,7 +427,7 @@ impl Sink for Text {
             Output::Finding { info, finding } => {
                 if finding.verdict >= self.shown_from {
                     self.finding(info, None, finding);
-                    story::render(&mut self.buffer, &finding.story, self.paint);
+                    self.story(&finding.story);
                 }
             }
             Output::GoAway { info, go_away } => self.go_away(info, go_away),
@@ -421,19 +437,12 @@ impl Sink for Text {
     }
 }
 
-/// Without characters that would move the cursor: names and header values are other people's.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
-}
-
 /// The end of `text` in `width` columns: of a method's path the end says most.
 fn cut_left(text: &str, width: usize) -> String {
-    let text = printable(text);
+    let text = plain(text);
     let n_chars = text.chars().count();
     if n_chars <= width {
-        return text;
+        return text.into_owned();
     }
     let end: String = text
         .chars()

@@ -1,16 +1,17 @@
 //! What ends of connections are called: their process and, where there is one, their pod.
 
 use h2trace_core::attribution::WorkloadHandle;
+use h2trace_core::event::Address;
 use h2trace_core::pipeline::ConnectionInfo;
 
-use super::printable;
+use crate::plain::plain;
 
 pub(super) fn process(comm: &str, pid: u32) -> String {
     if pid == 0 && comm.is_empty() {
         // A file tells no process.
         return "client end".to_owned();
     }
-    format!("{}[{pid}]", printable(comm))
+    format!("{}[{pid}]", plain(comm))
 }
 
 /// `comm[pid]` in `width` columns: the name gives way, the id never.
@@ -19,7 +20,7 @@ pub(super) fn fitted_process(comm: &str, pid: u32, width: usize) -> String {
         return "-".to_owned();
     }
     let id = format!("[{pid}]");
-    let name: String = printable(comm)
+    let name: String = plain(comm)
         .chars()
         .take(width.saturating_sub(id.len()))
         .collect();
@@ -36,17 +37,22 @@ pub(super) fn end(info: &ConnectionInfo, pid: u32) -> String {
     match workload.filter(|workload| !workload.container.is_empty()) {
         Some(workload) => format!(
             "{process} in {pod} (container {})",
-            printable(&workload.container)
+            plain(&workload.container)
         ),
         None => format!("{process} in {pod}"),
     }
 }
 
+/// An address. A Unix socket's is a path, or a name of any bytes.
+pub(super) fn address(address: &Address) -> String {
+    plain(&address.to_string()).into_owned()
+}
+
 /// The address of the other end, with its pod where it names one: `10.0.0.7:8080 (shop/cart-7d9f)`.
 pub(super) fn peer(info: &ConnectionInfo) -> String {
     match pod(&info.peer_workload) {
-        Some(pod) => format!("{} ({pod})", info.peer),
-        None => info.peer.to_string(),
+        Some(pod) => format!("{} ({pod})", address(&info.peer)),
+        None => address(&info.peer),
     }
 }
 
@@ -55,13 +61,13 @@ pub(super) fn pod(handle: &WorkloadHandle) -> Option<String> {
     if let Some(workload) = handle.workload() {
         return Some(format!(
             "{}/{}",
-            printable(&workload.namespace),
-            printable(&workload.pod)
+            plain(&workload.namespace),
+            plain(&workload.pod)
         ));
     }
     match handle.pod_uid() {
         "" => None,
-        uid => Some(format!("pod {uid}")),
+        uid => Some(format!("pod {}", plain(uid))),
     }
 }
 

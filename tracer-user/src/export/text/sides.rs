@@ -8,6 +8,7 @@ use h2trace_core::pipeline::HopEnd;
 use h2trace_core::stream::record::{Moment, StreamRecord};
 
 use super::name;
+use crate::plain::plain;
 use crate::unit::grouped;
 
 /// Width of a column of frames. Two of them, and the time, make 100 columns.
@@ -16,7 +17,11 @@ const COLUMN: usize = 44;
 /// Who is at both ends of the proxy, and how the two sides were found to be one request.
 pub(super) fn who(request: &Hop<HopEnd>) -> Vec<String> {
     let end = |end: &HopEnd| match &end.peer {
-        Some(peer) => format!("{} at {}", name::end(peer, peer.pid), end.info.peer),
+        Some(peer) => format!(
+            "{} at {}",
+            name::end(peer, peer.pid),
+            name::address(&end.info.peer)
+        ),
         None => name::peer(&end.info),
     };
     let mut lines = vec![format!("client {}", end(&request.downstream.tag))];
@@ -51,7 +56,7 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
     let mut line = format!(
         "hop: {}, {}, connection {} stream {}",
         name::end(&down.tag.info, down.record.pid),
-        down.record.path.as_deref().unwrap_or("?"),
+        plain(down.record.path.as_deref().unwrap_or("?")),
         down.record.connection,
         down.record.stream_id
     );
@@ -79,7 +84,7 @@ pub(super) fn lone(lone: &Lone<HopEnd>) -> String {
     format!(
         "hop: {}, {}, towards the server connection {} stream {} stands alone{}",
         name::end(&up.tag.info, up.record.pid),
-        up.record.path.as_deref().unwrap_or("?"),
+        plain(up.record.path.as_deref().unwrap_or("?")),
         up.record.connection,
         up.record.stream_id,
         why(lone.other_side)
@@ -152,7 +157,7 @@ fn cell(moment: &Moment, is_left: bool) -> Vec<String> {
             None => lines.push(format!("      {}", cut(text, COLUMN - 6))),
         }
     };
-    add(&moment.note);
+    add(&plain(&moment.note));
     // The proxy's windows towards the client are the ones that the story is about.
     if is_left
         && moment.sender == Endpoint::Server

@@ -6,7 +6,8 @@ use h2trace_core::event::Timestamp;
 use h2trace_core::frame::FrameKind;
 use h2trace_core::stream::record::{Moment, Windows};
 
-use super::{Paint, printable};
+use super::Paint;
+use crate::plain::plain;
 use crate::unit::bytes;
 
 /// Columns between the two endpoints.
@@ -15,24 +16,27 @@ const SPAN: usize = 52;
 /// Columns of the time, and of the indentation before it.
 const TIME: usize = 16;
 
-/// Appends the diagram of `story`; nothing when it is empty.
-pub(super) fn render(into: &mut String, story: &[Moment], paint: Paint) {
-    let Some(first) = story.first() else { return };
+/// The diagram of `story`; nothing when it is empty.
+pub(super) fn lines(story: &[Moment], paint: Paint) -> Vec<String> {
+    let Some(first) = story.first() else {
+        return Vec::new();
+    };
     let heading = format!(
         "{:TIME$}client{:>w$}  window: stream/connection",
         "",
         "server",
         w = SPAN - 2
     );
-    line(into, &paint.dim(&heading));
+    let mut lines = vec![paint.dim(&heading)];
     for moment in story {
-        moment_line(into, first.at, moment, paint);
+        moment_line(&mut lines, first.at, moment, paint);
     }
+    lines
 }
 
-fn moment_line(into: &mut String, start: Timestamp, moment: &Moment, paint: Paint) {
+fn moment_line(into: &mut Vec<String>, start: Timestamp, moment: &Moment, paint: Paint) {
     let label = label(moment);
-    let note = printable(&moment.note);
+    let note = plain(&moment.note);
     let both = if note.is_empty() {
         label.clone()
     } else {
@@ -64,17 +68,14 @@ fn moment_line(into: &mut String, start: Timestamp, moment: &Moment, paint: Pain
         "+{:.3} ms",
         std::time::Duration::from_nanos(moment.at.since(start)).as_secs_f64() * 1e3
     );
-    line(
-        into,
-        &format!(
-            "{time:>w$}  |{arrow}|{}",
-            windows(moment.windows, paint),
-            w = TIME - 2
-        ),
-    );
+    into.push(format!(
+        "{time:>w$}  |{arrow}|{}",
+        windows(moment.windows, paint),
+        w = TIME - 2
+    ));
     if let Some(below) = below {
         for part in super::wrapped(&below, SPAN - 4) {
-            line(into, &format!("{:TIME$}|   {part:<w$} |", "", w = SPAN - 4));
+            into.push(format!("{:TIME$}|   {part:<w$} |", "", w = SPAN - 4));
         }
     }
 }
@@ -104,9 +105,4 @@ fn windows(windows: Windows, paint: Paint) -> String {
         Some(left) => left.to_string(),
     };
     format!("  {} / {}", one(windows.stream), one(windows.connection))
-}
-
-fn line(into: &mut String, text: &str) {
-    into.push_str(text.trim_end());
-    into.push('\n');
 }

@@ -17,7 +17,7 @@ const NAME: usize = 12;
 
 /// Some lines that say what was seen, what was lost and, when nothing was seen, why that may be.
 #[must_use]
-pub fn summary(of: &Summary<'_>, paint: Paint) -> String {
+pub fn summary(of: &Summary<'_>, paint: Paint) -> Vec<String> {
     let tally = of.tally;
     let mut lines = Vec::new();
     let ns = u64::try_from(of.duration.as_nanos()).unwrap_or(u64::MAX);
@@ -84,8 +84,7 @@ pub fn summary(of: &Summary<'_>, paint: Paint) -> String {
     if tally.opened() == 0 {
         lines.extend(why_nothing(of).iter().map(|line| paint.warning(line)));
     }
-    lines.push(String::new());
-    lines.join("\n")
+    lines
 }
 
 fn row(name: &str, text: &str) -> String {

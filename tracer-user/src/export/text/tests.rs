@@ -180,7 +180,7 @@ fn summary_of_pods(
         filtered,
         pods,
     };
-    summary(&of, Paint::new(false))
+    summary(&of, Paint::new(false)).join("\n") + "\n"
 }
 
 #[test]

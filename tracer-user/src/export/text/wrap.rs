@@ -1,5 +1,7 @@
 //! Long sentences in short lines.
 
+use crate::plain::plain;
+
 /// `text` in lines of at most `width` columns, broken between words.
 #[must_use]
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
@@ -12,7 +14,7 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(&super::printable(word));
+        line.push_str(&plain(word));
     }
     if !line.is_empty() {
         lines.push(line);
