@@ -1,4 +1,5 @@
-//! `cargo xtask manifests`: the plain manifests, and the Job of the kubectl plugin, from the Helm chart.
+//! `cargo xtask manifests`: the plain manifests, and the Job of the kubectl plugin, from the Helm chart. The plugin is
+//! linted as well.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -37,6 +38,7 @@ pub(crate) fn run(options: &ManifestsOptions, root: &Path) -> anyhow::Result<Exi
         "# Made by \"cargo xtask manifests\" from the chart: change that instead.\n{}",
         template(&helm, root, &[])?
     );
+    lint(root)?;
     let job = template(&helm, root, &["--set", "adHoc=true"])?;
     let plugin = std::fs::read_to_string(root.join(PLUGIN))
         .with_context(|| format!("cannot read {PLUGIN}"))?;
@@ -63,6 +65,22 @@ pub(crate) fn run(options: &ManifestsOptions, root: &Path) -> anyhow::Result<Exi
         ),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The plugin as shellcheck sees it, all of its warnings.
+fn lint(root: &Path) -> anyhow::Result<()> {
+    let mut shellcheck = Command::new("shellcheck");
+    shellcheck.arg(root.join(PLUGIN));
+    let said = shellcheck
+        .output()
+        .context("shellcheck is missing; install it with: cargo xtask setup --only programs")?;
+    if !said.status.success() {
+        bail!(
+            "shellcheck finds this:\n{}",
+            String::from_utf8_lossy(&said.stdout).trim()
+        );
+    }
+    Ok(())
 }
 
 /// The Helm of `cargo xtask setup`, or the one on the path.

@@ -64,6 +64,7 @@ const PROGRAMS: &[Package] = &[
     package("tcpdump", "tcpdump"),
     package("tshark", "tshark"),
     package("libcap2-bin", "setcap"),
+    package("shellcheck", "shellcheck"),
 ];
 
 const PROXIES: &[Package] = &[
@@ -136,7 +137,7 @@ pub(super) fn all() -> Vec<Piece> {
     vec![
         Piece {
             name: "programs",
-            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, ip, tcpdump, tshark, setcap (system packages)",
+            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, ip, tcpdump, tshark, setcap, shellcheck (system packages)",
             without: "the live tests of these programs skip",
             built_with: &[],
             kind: Kind::Packages(PROGRAMS),
