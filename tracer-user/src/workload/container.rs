@@ -41,13 +41,12 @@ pub struct ContainerCgroup {
     pub runtime: Runtime,
 }
 
-/// The container (or the pod alone) that the cgroup `path` is, or is below of. Where clusters run inside pods,
-/// the innermost.
+/// The container (or the pod alone) that the cgroup `path` is, or is below of. Of several the outermost: the node's
+/// kubelet made it, and what is below a container's own cgroup the container may have made, with any name.
 #[must_use]
 pub fn of_path(path: &str) -> Option<ContainerCgroup> {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-    // From the end: the innermost pod.
-    names.iter().enumerate().rev().find_map(|(at, name)| {
+    names.iter().enumerate().find_map(|(at, name)| {
         let before = at.checked_sub(1).and_then(|at| names.get(at)).copied();
         let pod = pod(name, before)?;
         let (runtime, container_id) = match pod.container {

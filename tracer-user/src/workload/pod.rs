@@ -19,6 +19,10 @@ pub struct Container {
 pub struct Pod {
     /// Its uid, as its cgroup has it: the API server's, with dashes; of a static pod the kubelet's, without.
     pub uid: String,
+    /// Of a static pod: the uid of its object at the API server, which says only that `uid` is the kubelet's.
+    pub mirror: Option<String>,
+    /// All its containers have ended for good.
+    pub is_over: bool,
     pub namespace: String,
     pub name: String,
     /// The node that it runs on.
@@ -41,6 +45,12 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// The uid of its object at the API server.
+    #[must_use]
+    pub fn object(&self) -> &str {
+        self.mirror.as_deref().unwrap_or(&self.uid)
+    }
+
     /// Its container `id` as the workload of a connection end; an empty id is none of its containers. An id that is not known yet is that of the
     /// only container, where there is but one.
     #[must_use]

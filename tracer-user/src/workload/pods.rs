@@ -42,6 +42,9 @@ impl Pods {
         known.beyond = before.beyond;
         known.containers_beyond = before.containers_beyond;
         known.gone = std::mem::take(&mut before.gone);
+        let mut pods: Vec<Pod> = pods.into_iter().collect();
+        // Pods that have ended find the room that is left, and those that say of themselves who they are come last.
+        pods.sort_by_key(|pod| (pod.is_over, pod.mirror.is_some()));
         for mut pod in pods {
             if let Some(earlier) = before.by_uid.remove(&pod.uid) {
                 keep_learnt(&mut pod, &earlier, &before.learnt);
@@ -102,11 +105,17 @@ impl Pods {
         }
     }
 
-    /// A pod has gone. For a while it is still found by uid and by container.
-    pub fn remove(&self, uid: &str) {
+    /// The object of a pod has gone. For a while it is still found by uid and by container.
+    pub fn remove(&self, object: &str) {
         let mut known = self.write();
         known.version += 1;
-        if let Some(pod) = known.remove(uid) {
+        let is_it = |pod: &&Arc<Pod>| pod.object() == object;
+        let found = known.by_uid.get(object).filter(is_it);
+        let found = found.or_else(|| known.by_uid.values().find(is_it));
+        let Some(uid) = found.map(|pod| pod.uid.clone()) else {
+            return;
+        };
+        if let Some(pod) = known.remove(&uid) {
             known.bury(pod);
         }
     }
@@ -220,7 +229,28 @@ impl Pods {
 }
 
 impl Known {
+    /// Of two that say that they are the same pod, the one whose own uid it is is right, else the one that came first.
     fn put(&mut self, mut pod: Pod) {
+        let other = self.by_uid.get(&pod.uid);
+        let other = other
+            .filter(|other| other.object() != pod.object())
+            .cloned();
+        match (other, pod.mirror.take()) {
+            (Some(_), Some(object)) => pod.uid = object,
+            (Some(other), None) => {
+                self.remove(&other.uid);
+                let mut other = Pod::clone(&other);
+                if let Some(object) = other.mirror.take() {
+                    other.uid = object;
+                    self.insert(other);
+                }
+            }
+            (None, mirror) => pod.mirror = mirror,
+        }
+        self.insert(pod);
+    }
+
+    fn insert(&mut self, mut pod: Pod) {
         let before = self.remove(&pod.uid);
         if let Some(before) = &before {
             keep_learnt(&mut pod, before, &self.learnt);
@@ -233,7 +263,12 @@ impl Known {
         }
         if self.by_uid.len() >= limits::PODS {
             self.beyond += 1;
-            return;
+            // A pod that has ended has nothing left to be named.
+            let ended = self.by_uid.values().find(|other| other.is_over);
+            let Some(ended) = ended.filter(|_| !pod.is_over).cloned() else {
+                return;
+            };
+            self.remove(&ended.uid);
         }
         if pod.containers.len() > limits::POD_CONTAINERS {
             self.containers_beyond += 1;
@@ -424,6 +459,78 @@ mod tests {
         pods.put(pod("5", "other", "5", "10.0.0.1"));
         assert_eq!(pods.by_uid("5").unwrap().name, "other");
         assert_eq!(pods.beyond_limit(), 3);
+    }
+
+    #[test]
+    fn pods_that_have_ended_keep_no_room_from_those_that_run() {
+        let pods = Pods::default();
+        let ended = |n: usize| Pod {
+            is_over: true,
+            ..pod(&format!("e{n}"), "job", &format!("e{n}"), "10.0.0.1")
+        };
+        pods.replace(
+            (0..limits::PODS + 1)
+                .map(ended)
+                .chain([pod("u1", "cart", "c1", "10.0.0.2")]),
+        );
+        assert!(pods.lives("u1") && pods.len() == limits::PODS);
+        pods.put(pod("u2", "shop", "c2", "10.0.0.3"));
+        assert!(pods.lives("u1") && pods.lives("u2") && pods.len() == limits::PODS);
+        pods.put(ended(limits::PODS + 7));
+        assert!(pods.lives("u2") && !pods.lives(&format!("e{}", limits::PODS + 7)));
+    }
+
+    #[test]
+    fn nobody_takes_the_uid_of_another() {
+        let victim = || pod("u1", "ledger", "c1", "10.0.0.1");
+        // As the API server may let anybody have it made.
+        let stranger = |object: &str, uid: &str| Pod {
+            mirror: Some(object.into()),
+            ..pod(uid, "stranger", "c9", "10.0.0.9")
+        };
+        let name = |pods: &Pods, uid: &str| pods.by_uid(uid).map(|pod| pod.name.clone());
+        let all = [
+            |pods: &Pods, victim: Pod, stranger: Pod| pods.replace([stranger, victim]),
+            |pods: &Pods, victim: Pod, stranger: Pod| {
+                pods.put(victim);
+                pods.put(stranger);
+            },
+            |pods: &Pods, victim: Pod, stranger: Pod| {
+                pods.put(stranger);
+                pods.put(victim);
+            },
+        ];
+        for order in all {
+            let pods = Pods::default();
+            order(&pods, victim(), stranger("s1", "u1"));
+            assert_eq!(name(&pods, "u1").as_deref(), Some("ledger"));
+            assert_eq!(name(&pods, "s1").as_deref(), Some("stranger"));
+            // What is said of it later, and that it goes, is said of it alone.
+            pods.put(stranger("s1", "u1"));
+            pods.remove("s1");
+            assert!(pods.lives("u1") && !pods.lives("s1"));
+            pods.put(victim());
+            assert_eq!(
+                (pods.len(), name(&pods, "u1").as_deref()),
+                (1, Some("ledger"))
+            );
+        }
+        // Static pods: the kubelet's word was there first, and only its object takes it back.
+        let pods = Pods::default();
+        pods.put(Pod {
+            name: "apiserver".into(),
+            ..stranger("m1", "static")
+        });
+        pods.put(stranger("s1", "static"));
+        assert_eq!(name(&pods, "static").as_deref(), Some("apiserver"));
+        pods.remove("s1");
+        assert!(pods.lives("static"));
+        pods.put(Pod {
+            name: "apiserver".into(),
+            ..stranger("m1", "static")
+        });
+        pods.remove("m1");
+        assert!(pods.is_empty());
     }
 
     #[test]

@@ -124,18 +124,31 @@ struct Terminated {
 }
 
 impl PodObject {
-    /// The uid that the directory has it under.
+    /// The uid of the object.
     pub(super) fn uid(&self) -> &str {
-        self.metadata
-            .annotations
-            .as_ref()
-            .and_then(|annotations| annotations.mirror.as_deref())
-            .unwrap_or(&self.metadata.uid)
+        &self.metadata.uid
+    }
+
+    /// The uid of the static pod that this is the mirror of. Anybody who makes pods may say so, but the kubelet alone
+    /// makes them the node's.
+    fn mirrored(&self) -> Option<&str> {
+        let annotations = self.metadata.annotations.as_ref()?;
+        let of_node = self
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|owner| owner.kind == "Node" && owner.name == self.spec.node_name);
+        let mirrored = annotations.mirror.as_deref()?;
+        (of_node && !mirrored.is_empty()).then_some(mirrored)
     }
 
     /// What is kept of it.
     pub(super) fn pod(self) -> Pod {
-        let uid = self.uid().to_owned();
+        let (uid, mirror) = match self.mirrored() {
+            Some(uid) => (uid.to_owned(), Some(self.metadata.uid.clone())),
+            None => (self.metadata.uid.clone(), None),
+        };
         let over = matches!(self.status.phase.as_str(), "Succeeded" | "Failed");
         // All containers of a pod that is over have ended for good: its addresses are free for others.
         let addresses = if over {
@@ -149,6 +162,8 @@ impl PodObject {
         Pod {
             owner: owner(self.metadata.owner_references.as_deref(), &labels),
             uid,
+            mirror,
+            is_over: over,
             namespace: self.metadata.namespace,
             name: self.metadata.name,
             node: self.spec.node_name.clone(),
@@ -385,11 +400,25 @@ mod tests {
 
     #[test]
     fn static_pod_has_the_uid_of_its_cgroup() {
-        let told = json!({ "metadata": {
-            "uid": "2c48913c-b29f-11e7-9350-020968147796",
-            "annotations": { "kubernetes.io/config.mirror": "3b5cd5a1e7d64a6b1ad83bf9a1a5e7c2", "x": "y" },
-        }});
-        assert_eq!(pod(told).uid, "3b5cd5a1e7d64a6b1ad83bf9a1a5e7c2");
+        const OWN: &str = "2c48913c-b29f-11e7-9350-020968147796";
+        const STATIC: &str = "3b5cd5a1e7d64a6b1ad83bf9a1a5e7c2";
+        let told = |kind: &str, node: &str| {
+            json!({
+                "metadata": {
+                    "uid": OWN,
+                    "annotations": { "kubernetes.io/config.mirror": STATIC, "x": "y" },
+                    "ownerReferences": [{ "kind": kind, "name": "n1", "controller": true }],
+                },
+                "spec": { "nodeName": node },
+            })
+        };
+        let mirror = pod(told("Node", "n1"));
+        assert_eq!((mirror.uid.as_str(), mirror.object()), (STATIC, OWN));
+        // Who only says so.
+        for (kind, node) in [("ReplicaSet", "n1"), ("Node", "n2")] {
+            let stranger = pod(told(kind, node));
+            assert_eq!((stranger.uid.as_str(), stranger.object()), (OWN, OWN));
+        }
     }
 
     #[test]

@@ -208,7 +208,11 @@ fn answers(shared: &TaskContext) {
 }
 
 fn selector(node: &str) -> String {
-    format!("fieldSelector=spec.nodeName%3D{}", escaped(node))
+    // Pods that have ended stay at the API server by the thousand, and anybody may have as many as he likes.
+    format!(
+        "fieldSelector=spec.nodeName%3D{},status.phase%21%3DSucceeded,status.phase%21%3DFailed",
+        escaped(node)
+    )
 }
 
 fn request(path: &str) -> Result<Request<Body>, Trouble> {
