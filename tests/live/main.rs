@@ -9,6 +9,7 @@ mod http2_programs;
 mod killed_tracer;
 mod late_attach;
 mod not_http2;
+mod rights_given_up;
 mod shape;
 
 use std::time::Duration;

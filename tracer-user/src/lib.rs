@@ -14,6 +14,8 @@ pub mod unit;
 
 pub mod plain;
 
+pub mod confine;
+
 pub mod workload;
 
 pub mod kernel;

@@ -27,6 +27,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
+    end_on_panic();
     crate::kernel::rights::make_effective();
     log_to_stderr(cli.command.kernel_log());
     let done = match &cli.command {
@@ -44,6 +45,23 @@ pub fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
     }
+}
+
+/// A panic of any thread ends the run: one that goes on without a part of it would look as if it were well. Whoever
+/// watches over it starts it anew.
+fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic
+            .location()
+            .map_or_else(String::new, |at| format!(" at {at}"));
+        say(&format!(
+            "this is a defect of h2trace: thread {} panicked{place}: {} (please report it)",
+            thread.name().unwrap_or("without a name"),
+            panic.payload_as_str().unwrap_or("no message")
+        ));
+        std::process::exit(i32::from(ERROR));
+    }));
 }
 
 /// Prints one line on stderr, whatever the message looks like.
@@ -156,6 +174,32 @@ mod tests {
             let error = Cli::read(&arguments).unwrap_err();
             assert_eq!(one_line(&error.render().to_string()), want);
         }
+    }
+
+    #[test]
+    fn panic_of_any_thread_ends_the_process_and_says_where() {
+        const CHILD: &str = "H2TRACE_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            end_on_panic();
+            let thread = std::thread::Builder::new().name("h2trace-x".into());
+            let thread = thread.spawn(|| panic!("no\u{1b}where")).unwrap();
+            drop(thread.join());
+            return;
+        }
+        let name = "cli::tests::panic_of_any_thread_ends_the_process_and_says_where";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert_eq!(child.status.code(), Some(2));
+        let said = String::from_utf8(child.stderr).unwrap();
+        let want = "h2trace: this is a defect of h2trace: thread h2trace-x panicked at tracer-user/src/cli/mod.rs:";
+        let line = said.lines().find(|line| line.starts_with(want));
+        assert!(
+            line.is_some_and(|line| line.ends_with(": no?where (please report it)")),
+            "{said}"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use super::args::RecordArgs;
 use super::ready::{Ports, ReadyFile};
 use super::trace;
+use crate::confine;
 use crate::export::clock::WallClock;
 use crate::export::pcapng::{Recorder, RecordingSettings};
 use crate::kernel;
@@ -35,6 +36,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let settings = args.trace.common.settings(&scope)?.with_payload(RING_BYTES);
     let ready = ReadyFile::prepare(args.trace.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
+    confine::keep_memory_private();
     let settings = settings.with_pods(args.trace.common.kubernetes.start()?);
     let chosen = trace::chosen(&scope, &settings, told.as_deref())?;
     let name = args.write.display().to_string();
@@ -47,22 +49,25 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         shown_from: args.trace.report.findings.shown_from(),
         max_bytes: args.max_size,
     });
-    let (tap, report) = Recording::new(recorder, file);
+    let (tap, report) = Recording::new(recorder, file)?;
     let source = live::start(&settings, chosen, &scope.selected, Some(Box::new(tap)))?;
     say(&format!(
         "recording {} with its payload to {} (ctrl-c ends it)",
         scope.in_words(),
         if to_stdout { "standard output" } else { &name }
     ));
-    ready.write(Ports::default())?;
     // What is printed must not get into the recording.
     let printer = if to_stdout {
-        Printer::new(io::stderr())
+        Printer::new(io::stderr())?
     } else {
-        Printer::stdout()
+        Printer::stdout()?
     };
     let plan = trace::plan(&args.trace, scope, &settings, printer);
-    let ended = live::until_done(source, plan, Vec::new())?;
+    let ended = live::until_done(source, plan, Vec::new(), || {
+        ready.write(Ports::default())?;
+        args.trace.common.confine(&settings);
+        Ok(())
+    })?;
     let report = report.take();
     for line in report.lines(&name, args.max_size) {
         say(&line);

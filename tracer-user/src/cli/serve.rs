@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::args::ServeArgs;
 use super::ready::{Ports, ReadyFile};
+use crate::confine;
 use crate::export::http::{self, Heartbeat, Site};
 use crate::export::prometheus::Exporter;
 use crate::kernel;
@@ -39,6 +40,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
+    confine::keep_memory_private();
     let settings = settings.with_pods(args.common.kubernetes.start()?);
     let exporter = Exporter::new()?;
     let scrape = exporter.scrape();
@@ -58,7 +60,6 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         "tracing {}; metrics on http://{listen}/metrics",
         scope.in_words()
     ));
-    ready.write(ports)?;
     let plan = Plan {
         paper: Paper::none(),
         exporter: Some(exporter),
@@ -77,8 +78,13 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     });
     let whole = live::Web {
         listener,
-        site: Site::whole(scrape, heartbeat),
+        site: Site::whole(scrape.clone(), heartbeat),
     };
-    live::until_done(source, plan, probes.into_iter().chain([whole]).collect())?;
+    let web = probes.into_iter().chain([whole]).collect();
+    live::until_done(source, plan, web, || {
+        ready.write(ports)?;
+        scrape.set_confined(args.common.confine(&settings));
+        Ok(())
+    })?;
     Ok(ExitCode::SUCCESS)
 }

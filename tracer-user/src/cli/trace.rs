@@ -8,6 +8,7 @@ use anyhow::bail;
 
 use super::args::{Format, TraceArgs};
 use super::ready::{Ports, ReadyFile};
+use crate::confine;
 use crate::export::clock::WallClock;
 use crate::export::http::Heartbeat;
 use crate::export::json::Json;
@@ -37,13 +38,17 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let settings = args.common.settings(&scope)?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
+    confine::keep_memory_private();
     let settings = settings.with_pods(args.common.kubernetes.start()?);
     let chosen = chosen(&scope, &settings, told.as_deref())?;
     let source = live::start(&settings, chosen, &scope.selected, None)?;
     say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
-    ready.write(Ports::default())?;
-    let plan = plan(args, scope, &settings, Printer::stdout());
-    let ended = live::until_done(source, plan, Vec::new())?;
+    let plan = plan(args, scope, &settings, Printer::stdout()?);
+    let ended = live::until_done(source, plan, Vec::new(), || {
+        ready.write(Ports::default())?;
+        args.common.confine(&settings);
+        Ok(())
+    })?;
     Ok(args.report.exit_code(ended.tally.worst()))
 }
 

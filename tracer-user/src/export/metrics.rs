@@ -204,6 +204,8 @@ metrics! {
         "1 once it is known which pods these options select; while it is 0, none of them is traced";
     SELF_PROGRAM_ATTACHED = Gauge "h2trace_self_program_attached" ["program"]
         "1 for every kernel program that is attached";
+    SELF_CONFINED = Gauge "h2trace_self_confined" ["by"]
+        "1 for what all threads have given up once everything was attached: capabilities, no_new_privs, seccomp (system calls), landlock (files), core_dumps";
     SELF_PROGRAM_RUNS = Counter "h2trace_self_program_runs_total" ["program"]
         "Runs of a kernel program; counted only while the kernel's BPF statistics are on";
     SELF_PROGRAM_SECONDS = Counter "h2trace_self_program_run_seconds_total" ["program"]

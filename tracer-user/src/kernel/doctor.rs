@@ -12,6 +12,7 @@ use super::{
     load::StartError,
     rights::{self, NEEDED},
 };
+use crate::confine;
 use crate::workload::{cgroup, process};
 
 /// One thing that was looked at.
@@ -143,6 +144,7 @@ pub fn examine() -> DoctorReport {
         }
     }
     of_the_host(&mut checks);
+    confinement(&mut checks);
     surroundings(&mut checks);
     let works = checks.iter().all(|check| check.ok || !check.needed);
     DoctorReport {
@@ -319,6 +321,34 @@ fn of_the_host(checks: &mut Vec<Check>) {
 /// (`kernfs_create_root`, `fs/kernfs/dir.c`).
 fn is_root_cgroup(directory: &Path) -> bool {
     std::fs::metadata(directory).is_ok_and(|about| about.ino() == 1)
+}
+
+/// What a run gives up once it traces, tried on a thread.
+fn confinement(checks: &mut Vec<Check>) {
+    let tried = confine::try_out();
+    for (by, what) in [
+        ("capabilities", "none is left"),
+        ("no_new_privs", "no program that is started has more"),
+        ("seccomp", "filters this program's own system calls"),
+        ("landlock", "no file is opened for writing or executed"),
+    ] {
+        let ok = tried.by_name().contains(&(by, true));
+        checks.push(Check {
+            name: format!("{by} given up once it traces ({what})"),
+            ok,
+            needed: false,
+            found: if ok { "yes" } else { "no" }.to_owned(),
+            remedy: remedy(
+                ok,
+                match by {
+                    "landlock" => {
+                        "use a kernel with CONFIG_SECURITY_LANDLOCK, and landlock in its lsm= list"
+                    }
+                    _ => "use a kernel with CONFIG_SECCOMP_FILTER",
+                },
+            ),
+        });
+    }
 }
 
 /// Things that are good to know, and needed by nothing.

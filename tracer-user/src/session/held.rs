@@ -11,6 +11,8 @@ use anyhow::{Context as _, bail};
 
 use h2trace_core::limits;
 
+use crate::confine::{self, Needs};
+
 /// Whoever made the run comes this soon to hold it, or never.
 const COMES_WITHIN: Duration = Duration::from_secs(60);
 
@@ -24,21 +26,19 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Nobody came, the line is longer than [`limits::HELD_LINE`], or standard input has ended already.
 pub fn by_stdin() -> anyhow::Result<String> {
     let (sender, first) = sync_channel(1);
-    thread::Builder::new()
-        .name("h2trace-held".to_owned())
-        .spawn(move || {
-            follow(io::stdin().lock(), &sender);
-            if !catches_signals() {
-                // Nothing is traced yet.
-                std::process::exit(super::INTERRUPTED);
-            }
-            // As the first signal of a person does; the second one is not needed.
-            // SAFETY: kill(2) has no preconditions; the process is this one.
-            unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
-            thread::sleep(LAST_WORDS);
-            std::process::exit(i32::from(super::ERROR));
-        })
-        .context("cannot start the thread that watches standard input")?;
+    confine::spawn("h2trace-held", Needs::NOTHING, move || {
+        follow(io::stdin().lock(), &sender);
+        if !catches_signals() {
+            // Nothing is traced yet.
+            std::process::exit(super::INTERRUPTED);
+        }
+        // As the first signal of a person does; the second one is not needed.
+        // SAFETY: kill(2) has no preconditions; the process is this one.
+        unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+        thread::sleep(LAST_WORDS);
+        std::process::exit(i32::from(super::ERROR));
+    })
+    .context("cannot start the thread that watches standard input")?;
     match first.recv_timeout(COMES_WITHIN) {
         Ok(line) => line,
         Err(RecvTimeoutError::Timeout) => bail!(

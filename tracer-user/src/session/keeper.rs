@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::confine::{self, Needs};
 use crate::kernel::LiveCgroups;
 use crate::workload::select::membership::{Change, PodCounts};
 use crate::workload::select::{CgroupKind, Membership};
@@ -55,27 +56,25 @@ impl Keeper {
         selected.set(membership.counts());
         let over = Arc::new(AtomicBool::new(false));
         let of_thread = Arc::clone(&over);
-        let thread = std::thread::Builder::new()
-            .name("h2trace-pods".to_owned())
-            .spawn(move || {
-                let mut refreshed_at = Instant::now();
-                while !of_thread.load(Ordering::Relaxed) {
-                    let told = membership.wait(LOOK_EVERY);
-                    let every = if membership.is_waiting() && !membership.is_watching() {
-                        POLL_EVERY
-                    } else {
-                        REFRESH_EVERY
-                    };
-                    if told || refreshed_at.elapsed() >= every {
-                        refreshed_at = Instant::now();
-                        let change = membership.refresh();
-                        put(&mut maps, membership.kind(), &change);
-                        tell(&selected.counts(), &membership.counts());
-                        selected.set(membership.counts());
-                    }
+        let thread = confine::spawn("h2trace-cgroups", Needs::NOTHING, move || {
+            let mut refreshed_at = Instant::now();
+            while !of_thread.load(Ordering::Relaxed) {
+                let told = membership.wait(LOOK_EVERY);
+                let every = if membership.is_waiting() && !membership.is_watching() {
+                    POLL_EVERY
+                } else {
+                    REFRESH_EVERY
+                };
+                if told || refreshed_at.elapsed() >= every {
+                    refreshed_at = Instant::now();
+                    let change = membership.refresh();
+                    put(&mut maps, membership.kind(), &change);
+                    tell(&selected.counts(), &membership.counts());
+                    selected.set(membership.counts());
                 }
-                (membership, maps)
-            })?;
+            }
+            (membership, maps)
+        })?;
         Ok(Keeper {
             over,
             thread: Some(thread),

@@ -251,17 +251,23 @@ pub struct Web {
 }
 
 /// Runs until a signal comes or the run ends by itself. SIGINT, SIGTERM and SIGHUP end it in order; a
-/// second one at once.
+/// second one at once. `ready` is called as soon as signals are heeded, and before there are more threads.
 ///
 /// # Errors
 /// The records cannot be read any more, or the web server fails.
-pub fn until_done(source: Box<dyn Source>, plan: Plan, web: Vec<Web>) -> anyhow::Result<Ended> {
+pub fn until_done(
+    source: Box<dyn Source>,
+    plan: Plan,
+    web: Vec<Web>,
+    ready: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
+        ready()?;
         let stop = Arc::new(Stop::default());
         let of_thread = Arc::clone(&stop);
         let (sender, mut done) = tokio::sync::oneshot::channel();

@@ -10,6 +10,7 @@ use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::limits;
 use h2trace_core::pipeline::Output;
 
+use crate::confine::{self, Needs};
 use crate::export::text::{COLUMNS, Paint};
 use crate::plain::plain;
 
@@ -96,18 +97,22 @@ struct PrinterState {
 
 impl Printer {
     /// Prints to standard output.
-    #[must_use]
-    pub fn stdout() -> Self {
+    ///
+    /// # Errors
+    /// There cannot be one thread more.
+    pub fn stdout() -> io::Result<Self> {
         Self::new(io::stdout())
     }
 
     /// Prints to `target`.
-    #[must_use]
-    pub fn new(mut target: impl io::Write + Send + 'static) -> Self {
+    ///
+    /// # Errors
+    /// There cannot be one thread more.
+    pub fn new(mut target: impl io::Write + Send + 'static) -> io::Result<Self> {
         let (sender, receiver) = channel::<Vec<u8>>();
         let shared = Arc::new(PrinterState::default());
         let of_thread = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
+        let work = move || {
             for lines in receiver {
                 let written = target.write_all(&lines).and_then(|()| target.flush());
                 of_thread.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
@@ -119,13 +124,14 @@ impl Printer {
                     break;
                 }
             }
-        });
-        Self {
+        };
+        let thread = confine::spawn("h2trace-output", Needs::NOTHING, work)?;
+        Ok(Self {
             sender: Some(sender),
             thread: Some(thread),
             shared,
             dropped_lines: 0,
-        }
+        })
     }
 
     /// Hands lines over. Beyond [`limits::OUTPUT_BACKLOG`] waiting bytes they are thrown away and counted; those not
@@ -188,7 +194,7 @@ mod tests {
     #[test]
     fn lines_come_out_in_order_and_whole() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut printer = Printer::new(writer);
+        let mut printer = Printer::new(writer).unwrap();
         for n in 0..1_000 {
             printer.print(format!("line {n}\n").into_bytes(), Weight::Common);
         }
@@ -206,7 +212,7 @@ mod tests {
     #[test]
     fn slow_reader_costs_lines_and_never_blocks() {
         let (reader, writer) = io::pipe().unwrap();
-        let mut printer = Printer::new(writer);
+        let mut printer = Printer::new(writer).unwrap();
         // Nobody reads: the pipe fills, then the backlog, then lines are thrown away.
         let lines = b"0123456\n".repeat(128 * 1024);
         let n_handed_over = 2 * limits::OUTPUT_BACKLOG / lines.len();
@@ -233,7 +239,7 @@ mod tests {
     fn reader_that_has_gone_is_noticed() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let mut printer = Printer::new(writer);
+        let mut printer = Printer::new(writer).unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while !printer.closed() && std::time::Instant::now() < deadline {
             printer.print(b"line\n".to_vec(), Weight::Common);

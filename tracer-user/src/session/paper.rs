@@ -120,7 +120,7 @@ mod tests {
     fn findings_are_printed_among_lines_that_have_no_room() {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let json = Json::new(WallClock::new(), Verdict::Suspicious);
-        let mut paper = Paper::to(Printer::new(writer), Front::Json(json));
+        let mut paper = Paper::to(Printer::new(writer).unwrap(), Front::Json(json));
         let wanted = Wanted::new(vec![Show::Streams, Show::Findings]);
         let outputs = sample::outputs();
         let of_weight = |weight| {

@@ -17,6 +17,7 @@ use h2trace_core::pipeline::{Output, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::live::Tap;
+use crate::confine::{self, Needs};
 use crate::export::pcapng::{Recorder, RecordingCounts, Taken};
 use crate::export::tally::StoppedBy;
 use crate::unit::count;
@@ -185,16 +186,18 @@ pub struct Recording {
 
 impl Recording {
     /// Writes what `recorder` makes to `file`, from a thread of its own.
-    #[must_use]
-    pub fn new(recorder: Recorder, file: File) -> (Self, ReportLater) {
+    ///
+    /// # Errors
+    /// There cannot be one thread more.
+    pub fn new(recorder: Recorder, file: File) -> io::Result<(Self, ReportLater)> {
         let report = ReportLater::default();
         let recording = Self {
             recorder,
-            writer: Writer::new(file),
+            writer: Writer::new(file)?,
             report: report.clone(),
             unwritten: 0,
         };
-        (recording, report)
+        Ok((recording, report))
     }
 
     fn hand_over(&mut self) {
@@ -274,11 +277,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(mut target: impl Write + Send + 'static) -> Self {
+    fn new(mut target: impl Write + Send + 'static) -> io::Result<Self> {
         let (sender, receiver) = channel::<Vec<u8>>();
         let waiting = Arc::new(AtomicUsize::new(0));
         let of_thread = Arc::clone(&waiting);
-        let thread = std::thread::spawn(move || {
+        let work = move || {
             for blocks in receiver {
                 let written = target.write_all(&blocks).and_then(|()| target.flush());
                 of_thread.fetch_sub(blocks.len(), Ordering::Relaxed);
@@ -287,12 +290,13 @@ impl Writer {
                 }
             }
             None
-        });
-        Self {
+        };
+        let thread = confine::spawn("h2trace-file", Needs::NOTHING, work)?;
+        Ok(Self {
             sender: Some(sender),
             thread: Some(thread),
             waiting,
-        }
+        })
     }
 
     /// Hands blocks over; false when too many wait already: then they are gone.
@@ -381,7 +385,7 @@ mod tests {
     #[test]
     fn slow_file_costs_whole_batches_and_never_blocks() {
         let (reader, pipe) = io::pipe().unwrap();
-        let mut writer = Writer::new(pipe);
+        let mut writer = Writer::new(pipe).unwrap();
         let batch = || Taken {
             bytes: vec![0; 1 << 20],
             packets: 1,

@@ -438,7 +438,7 @@ mod tests {
 
     fn paper(writer: std::io::PipeWriter) -> Paper {
         let json = Json::new(WallClock::new(), Verdict::Benign);
-        Paper::to(Printer::new(writer), Front::Json(json))
+        Paper::to(Printer::new(writer).unwrap(), Front::Json(json))
     }
 
     fn everything() -> Wanted {

@@ -7,9 +7,11 @@ use clap::Args;
 use h2trace_core::field::Shown;
 
 use super::{HeaderArgs, KubernetesArgs};
+use crate::confine::{self, Confined, Needs};
 use crate::kernel::{Options, RING_BYTES};
 use crate::session::live::TraceSettings;
 use crate::session::scope::Scope;
+use crate::workload::kubernetes::PodSource;
 
 const MIB: u32 = 1024 * 1024;
 
@@ -31,6 +33,10 @@ pub struct CommonArgs {
     #[arg(long)]
     pub kernel_log: bool,
 
+    /// Do not filter this program's own system calls once it traces
+    #[arg(long)]
+    pub no_seccomp: bool,
+
     #[command(flatten)]
     pub kubernetes: KubernetesArgs,
 }
@@ -50,6 +56,21 @@ impl CommonArgs {
             },
             shown: Arc::new(Shown::with(&self.header.header)?),
             pods: None,
+        })
+    }
+}
+
+impl CommonArgs {
+    /// Everything is attached and open: gives up what is not needed any more. Before there are more threads, which then
+    /// have nothing either.
+    pub fn confine(&self, settings: &TraceSettings) -> Confined {
+        let needs = settings
+            .pods
+            .as_ref()
+            .map_or(Needs::NOTHING, PodSource::needs);
+        confine::enter(Needs {
+            seccomp: !self.no_seccomp,
+            ..needs
         })
     }
 }

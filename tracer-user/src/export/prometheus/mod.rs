@@ -29,7 +29,9 @@ use h2trace_core::hop::early_response;
 use h2trace_core::limits::Limit;
 use h2trace_core::pipeline::{ConnectionInfo, Loss, LossCause, Output, Protocol, Sink};
 use h2trace_core::stream::record::{StreamRecord, Tier};
-use prometheus::{Counter, Encoder as _, Gauge, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Counter, Encoder as _, Gauge, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder,
+};
 use tracer_ebpf::counter::{COUNTERS, Counter as KernelCounter};
 
 use self::counts::{EndCounts, RoleCounts};
@@ -42,6 +44,7 @@ use self::vectors::{Registration, Vectors};
 use super::labels::{self, OTHER};
 use super::metrics;
 use super::metrics::{About, METRICS};
+use crate::confine::Confined;
 
 /// What the kernel says of one of its programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +65,21 @@ pub struct Scrape {
     /// How long the last page was.
     len: Arc<AtomicUsize>,
     limit_hits: IntCounterVec,
+    confined: GaugeVec,
 }
 
 impl Scrape {
     /// Something reached this limit.
     pub fn limit_hit(&self, limit: Limit) {
         self.limit_hits.with_label_values(&[limit.label()]).inc();
+    }
+
+    /// Says what this process has given up.
+    pub fn set_confined(&self, confined: Confined) {
+        for (by, done) in confined.by_name() {
+            let gauge = self.confined.with_label_values(&[by]);
+            gauge.set(f64::from(u8::from(done)));
+        }
     }
 
     /// The text exposition format, version 0.0.4.
@@ -137,6 +149,7 @@ impl Exporter {
             metrics::SELF_DRAIN_AGE.help,
         ));
         let drain_age = new.register(age)?;
+        let confined = new.gauges(metrics::SELF_CONFINED)?;
         // Nothing is selected: that is known.
         vectors.selection_known.set(1);
         let process = prometheus::process_collector::ProcessCollector::for_self();
@@ -163,6 +176,7 @@ impl Exporter {
                 shared,
                 len: Arc::default(),
                 limit_hits: vectors.limit_hits.clone(),
+                confined,
             },
             vectors,
             kernel_seen: [0; COUNTERS as usize],

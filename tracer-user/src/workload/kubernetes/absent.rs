@@ -4,6 +4,7 @@ use anyhow::bail;
 
 use super::state::{Reason, Trouble};
 use super::{Mode, PodSource, Settings};
+use crate::confine::Needs;
 use crate::workload::cgroup;
 use crate::workload::pod::Pod;
 
@@ -13,6 +14,13 @@ pub const NOBODY: &str = "this h2trace does not know pods: it is built without k
 /// A way to the API server: there is none.
 #[derive(Clone, Debug)]
 pub(super) enum Access {}
+
+impl Access {
+    /// Nothing is asked.
+    pub(super) const fn needs(&self) -> Needs {
+        Needs::NOTHING
+    }
+}
 
 impl PodSource {
     /// The pod of this name: nobody is asked.

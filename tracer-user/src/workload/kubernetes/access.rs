@@ -1,5 +1,6 @@
 //! The way to the API server, and what its errors mean for who runs the tracer.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::state::{Reason, Trouble};
+use crate::confine::Needs;
 
 /// How long a connection to the API server may take, and a write.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +27,29 @@ pub(super) enum Access {
 }
 
 impl Access {
+    /// What reading the credentials anew takes.
+    pub(super) fn needs(&self) -> Needs {
+        let Access::Kubeconfig(path) = self else {
+            return Needs::NOTHING;
+        };
+        let programs = Kubeconfig::read_from(path).is_ok_and(|file| {
+            let users = file
+                .auth_infos
+                .iter()
+                .filter_map(|user| user.auth_info.as_ref());
+            users
+                .into_iter()
+                .any(|user| user.exec.is_some() || user.auth_provider.is_some())
+        });
+        // SAFETY: geteuid takes nothing and cannot fail.
+        let caller = unsafe { libc::geteuid() };
+        Needs {
+            others_files: std::fs::metadata(path).is_ok_and(|file| file.uid() != caller),
+            programs,
+            ..Needs::NOTHING
+        }
+    }
+
     /// A client of it. Its token is read anew from the file when that changes.
     pub(super) async fn client(&self) -> Result<Client, Trouble> {
         let mut config = match self {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use super::access::Access;
 use super::state::State;
 use super::{Mode, PodSource, Settings, naming, watch};
+use crate::confine;
 use crate::workload::cgroup;
 use crate::workload::cri::RuntimeClient;
 use crate::workload::pods::Pods;
@@ -55,10 +56,10 @@ pub fn start(settings: &Settings) -> anyhow::Result<Option<PodSource>> {
         .enable_all()
         .build()
         .context("cannot start the runtime that asks for pods")?;
-    std::thread::Builder::new()
-        .name("h2trace-pods".to_owned())
-        .spawn(move || runtime.block_on(run(mode, access, socket, node, shared, gone)))
-        .context("cannot start the thread that asks for pods")?;
+    confine::spawn("h2trace-pods", source.needs(), move || {
+        runtime.block_on(run(mode, access, socket, node, shared, gone));
+    })
+    .context("cannot start the thread that asks for pods")?;
     Ok(Some(source))
 }
 

@@ -33,6 +33,7 @@ pub use self::find::ask_once;
 use self::state::State;
 use super::pods::Pods;
 use super::waiting::Waiting;
+use crate::confine::Needs;
 
 /// Who is asked for the names of pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +83,12 @@ impl PodSource {
     #[must_use]
     pub const fn asks_api(&self) -> bool {
         self.access.is_some()
+    }
+
+    /// What asking takes besides the network.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        self.access.as_ref().map_or(Needs::NOTHING, Access::needs)
     }
 }
 

@@ -28,6 +28,8 @@ const ORDERS: [(&str, &[&str]); 2] = [
         BINARY,
         &[
             "unit",
+            "plain",
+            "confine",
             "workload",
             "kernel",
             "capture",

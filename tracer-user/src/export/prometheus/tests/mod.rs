@@ -46,6 +46,10 @@ fn after_sample() -> Exporter {
     }
     exporter.set_live(2, 1);
     exporter.set_attached("h2t_sock_send");
+    exporter.scrape().set_confined(Confined {
+        seccomp: true,
+        ..Confined::default()
+    });
     exporter.set_programs(&[ProgramRuns {
         name: "h2t_sock_send".into(),
         runs: 10,
@@ -122,6 +126,8 @@ fn every_kind_of_output_is_counted() {
         r#"h2trace_self_pods_source{source="api"} 0"#.to_owned(),
         r#"h2trace_self_pod_watch_errors_total{reason="forbidden"} 0"#.to_owned(),
         r#"h2trace_self_program_attached{program="h2t_sock_send"} 1"#.to_owned(),
+        r#"h2trace_self_confined{by="seccomp"} 1"#.to_owned(),
+        r#"h2trace_self_confined{by="landlock"} 0"#.to_owned(),
         r#"h2trace_self_program_run_seconds_total{program="h2t_sock_send"} 1.5"#.to_owned(),
     ] {
         assert_series(&text, &series);
