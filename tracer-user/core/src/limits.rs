@@ -264,8 +264,9 @@ limits! {
     pub const SHOWN_VALUE: usize = 256;
 
     /// Connection ends (process and container of a pod) that have series in the metrics. Beyond it the end that has
-    /// had no connection for longest gives up its place; if all have connections, the new one is counted under
-    /// `other` (`h2trace_self_label_overflow_total{label="end"}`).
+    /// had no connection for longest gives up its place; if all have connections, the idlest one of the pod (or of the
+    /// host) with the most ends does, if that has more than the new one's, and is counted on under `other`; else the new
+    /// one is counted there (`h2trace_self_label_overflow_total{label="end"}`).
     [Ends, Count, "ends"]
     pub const ENDS: usize = 1_000;
 
@@ -274,7 +275,8 @@ limits! {
     [Series, Count]
     pub const SERIES: usize = 100_000;
 
-    /// gRPC methods of one connection end and role. Further ones are counted under `other`
+    /// gRPC methods of one connection end and role. Methods that the server says it does not have are not among them, and
+    /// those of which it never said that it has them are half of them at most. Further ones are counted under `other`
     /// (`h2trace_self_label_overflow_total{label="grpc_method"}`).
     [EndMethods, Count]
     pub const END_METHODS: usize = 128;

@@ -41,7 +41,24 @@ pub(super) struct RoleCounts {
     outcomes: [(&'static str, u64); OUTCOMES],
     rare: BTreeMap<Series, u64>,
     resets: usize,
-    methods: HashMap<Arc<str>, Vec<(&'static str, u64)>>,
+    methods: HashMap<Arc<str>, MethodCounts>,
+    /// Methods of which no server has said yet that there is one.
+    unproven: usize,
+}
+
+/// Of one method.
+#[derive(Debug)]
+struct MethodCounts {
+    statuses: Vec<(&'static str, u64)>,
+    proven: bool,
+}
+
+/// The status of a server that has no such method.
+const UNIMPLEMENTED: &str = "UNIMPLEMENTED";
+
+/// The server gave this status, and has the method: clients can make up any name. (Without a status it may have.)
+fn proves(code: &str) -> bool {
+    labels::GRPC_CODES.contains(&code) && code != UNIMPLEMENTED
 }
 
 impl EndCounts {
@@ -93,7 +110,11 @@ impl EndCounts {
     /// Series that stand on the page, and those that may follow without asking.
     pub(super) fn series(&self) -> usize {
         let of_roles = self.roles.iter().flatten().map(|role| {
-            let statuses: usize = role.methods.values().map(Vec::len).sum();
+            let statuses: usize = role
+                .methods
+                .values()
+                .map(|method| method.statuses.len())
+                .sum();
             ROLE_SERIES + role.rare.len() + statuses
         });
         self.own.len() + of_roles.sum::<usize>()
@@ -124,8 +145,8 @@ impl EndCounts {
                     series => role.add(series, n, room),
                 }
             }
-            for (path, statuses) in from.methods {
-                for (code, n) in statuses {
+            for (path, method) in from.methods {
+                for (code, n) in method.statuses {
                     role.add_status(&path, code, n, room);
                 }
             }
@@ -256,10 +277,15 @@ impl RoleCounts {
             method: OTHER,
             code,
         };
-        if let Some(statuses) = self.methods.get_mut(path) {
-            match statuses.iter_mut().find(|(known, _)| *known == code) {
+        let proven = proves(code);
+        if let Some(method) = self.methods.get_mut(path) {
+            if proven && !method.proven {
+                method.proven = true;
+                self.unproven -= 1;
+            }
+            match method.statuses.iter_mut().find(|(known, _)| *known == code) {
                 Some((_, count)) => *count += n,
-                None if room.take(1) => statuses.push((code, n)),
+                None if room.take(1) => method.statuses.push((code, n)),
                 None => {
                     room.no_method();
                     self.add(other, n, room);
@@ -267,11 +293,17 @@ impl RoleCounts {
             }
             return;
         }
-        // What has no method's form may hold anything, so it is no label.
-        if labels::service_and_method(path) == (OTHER, OTHER) {
+        // What has no method's form may hold anything, so it is no label. Nor is what the server does not have, and what
+        // it may not have takes half of the places at most.
+        let has_place =
+            self.methods.len() < room.methods && (proven || self.unproven < room.methods / 2);
+        if labels::service_and_method(path) == (OTHER, OTHER) || code == UNIMPLEMENTED {
             self.add(other, n, room);
-        } else if self.methods.len() < room.methods && room.take(1) {
-            self.methods.insert(room.path(path), vec![(code, n)]);
+        } else if has_place && room.take(1) {
+            self.unproven += usize::from(!proven);
+            let statuses = vec![(code, n)];
+            self.methods
+                .insert(room.path(path), MethodCounts { statuses, proven });
         } else {
             room.no_method();
             self.add(other, n, room);
@@ -306,9 +338,9 @@ impl RoleCounts {
     }
 
     fn write_methods(&self, family: &mut Family<'_>, before: &str) {
-        for (path, statuses) in &self.methods {
+        for (path, counts) in &self.methods {
             let (service, method) = labels::service_and_method(path);
-            for (code, n) in statuses {
+            for (code, n) in &counts.statuses {
                 let labels = [
                     ("grpc_service", service),
                     ("grpc_method", method),

@@ -76,14 +76,19 @@ enum Key {
     },
 }
 
+/// Ends with open connections that give way to others in a second at most: each takes some work.
+const GIVE_WAY: usize = 16;
+
 /// An end, and what keeps it.
 #[derive(Debug)]
 struct KeptSeries {
+    /// Whose it is: a pod's uid, or empty for the host.
+    tenant: Box<str>,
     end: Arc<EndSeries>,
     key: Key,
     /// Connections that are open.
     open: usize,
-    /// When it was last used without one.
+    /// When it was last used.
     used_at: Timestamp,
     began_at: Timestamp,
     /// The connection that it began with: asked for the names that are still to come.
@@ -102,6 +107,10 @@ pub(super) struct Ends {
     shared: SharedSeries,
     places: HashMap<u64, KeptSeries>,
     by_key: HashMap<Key, u64>,
+    /// How many there are of each tenant.
+    of_tenants: HashMap<Box<str>, usize>,
+    /// How many with open connections have given way in this second.
+    gave_way: usize,
     links: HashMap<ConnectionId, Link>,
     /// Connections in pods whose names are not known.
     unsettled: HashSet<ConnectionId>,
@@ -124,6 +133,8 @@ impl Ends {
             shared,
             places: HashMap::new(),
             by_key: HashMap::new(),
+            of_tenants: HashMap::new(),
+            gave_way: 0,
             links: HashMap::new(),
             unsettled: HashSet::new(),
             times: HashMap::new(),
@@ -200,15 +211,29 @@ impl Ends {
 
     /// The end of a connection, open or not.
     pub(super) fn of(&mut self, info: &Arc<ConnectionInfo>, room: &mut Room) -> Arc<EndSeries> {
-        if let Some(link) = self.links.get(&info.id)
-            && (Arc::ptr_eq(&link.info, info) || link.info.comm == info.comm)
+        let link = self.links.get(&info.id);
+        let link = link.filter(|link| Arc::ptr_eq(&link.info, info) || link.info.comm == info.comm);
+        let linked = link.is_some();
+        if let Some(link) = link
+            && let Some(place) = self.places.get_mut(&link.place)
         {
+            place.used_at = self.now;
             return Arc::clone(&link.end);
         }
-        match self.place(info, room).and_then(|at| self.places.get(&at)) {
-            Some(place) => Arc::clone(&place.end),
-            None => self.beyond(info, room),
+        let Some(at) = self.place(info, room) else {
+            return self.beyond(info, room);
+        };
+        let Some(place) = self.places.get_mut(&at) else {
+            return self.beyond(info, room);
+        };
+        let end = Arc::clone(&place.end);
+        if linked && let Some(link) = self.links.get_mut(&info.id) {
+            // It had given way to another one.
+            place.open += 1;
+            link.place = at;
+            link.end = Arc::clone(&end);
         }
+        end
     }
 
     fn beyond(&self, info: &ConnectionInfo, room: &Room) -> Arc<EndSeries> {
@@ -237,13 +262,18 @@ impl Ends {
             }
             return Some(*place);
         }
+        let tenant = info.workload.pod_uid();
         if self.places.len() >= limits::ENDS {
-            let oldest = self.places.iter().filter(|(_, place)| place.open == 0);
-            let oldest = oldest
-                .min_by_key(|(_, place)| place.used_at)
-                .map(|(at, _)| *at);
-            self.remove(oldest?, room);
+            let gives_way = self.unused().or_else(|| self.of_the_largest(tenant))?;
+            let gone = self.remove(gives_way, room)?;
             self.evicted += 1;
+            if gone.open > 0 {
+                // Its connections go on, and so does what was counted.
+                self.gave_way += 1;
+                let other = self.other(gone.info.workload.in_pod());
+                let counted = std::mem::take(&mut *gone.end.counts());
+                other.counts().merge(counted, &mut Room::of_other());
+            }
         }
         let at = self.next;
         self.next += 1;
@@ -257,7 +287,9 @@ impl Ends {
                 end
             }
         };
+        *self.of_tenants.entry(tenant.into()).or_default() += 1;
         let place = KeptSeries {
+            tenant: tenant.into(),
             end,
             key: key.clone(),
             open: 0,
@@ -268,6 +300,31 @@ impl Ends {
         self.places.insert(at, place);
         self.by_key.insert(key, at);
         Some(at)
+    }
+
+    /// The end that has been without connections for longest.
+    fn unused(&self) -> Option<u64> {
+        let unused = self.places.iter().filter(|(_, place)| place.open == 0);
+        let longest = unused.min_by_key(|(at, place)| (place.used_at, **at));
+        longest.map(|(at, _)| *at)
+    }
+
+    /// Of the tenant with the most ends the one that has been idle for longest, where `tenant` has fewer, or is that one
+    /// itself: nobody takes the places of all.
+    fn of_the_largest(&self, tenant: &str) -> Option<u64> {
+        let own = self.of_tenants.get(tenant).copied().unwrap_or(0);
+        let (largest, most) = self.of_tenants.iter().max_by_key(|(_, n)| **n)?;
+        let is_own = own == *most && own > 1;
+        if self.gave_way >= GIVE_WAY || !(is_own || *most > own + 1) {
+            return None;
+        }
+        let largest = if is_own { tenant } else { largest };
+        let of_it = self
+            .places
+            .iter()
+            .filter(|(_, place)| *place.tenant == *largest);
+        let idlest = of_it.min_by_key(|(at, place)| (place.used_at, **at));
+        idlest.map(|(at, _)| *at)
     }
 
     /// The times of an owner, which has one end more.
@@ -283,6 +340,12 @@ impl Ends {
     fn remove(&mut self, at: u64, room: &mut Room) -> Option<KeptSeries> {
         let place = self.places.remove(&at)?;
         self.by_key.remove(&place.key);
+        if let Some(n) = self.of_tenants.get_mut(&place.tenant) {
+            *n -= 1;
+            if *n == 0 {
+                self.of_tenants.remove(&place.tenant);
+            }
+        }
         room.give_back(place.end.counts().series());
         let Key::Named(names) = &place.key else {
             room.give_back(place.end.times.series());
@@ -305,6 +368,7 @@ impl Ends {
     /// Time passes: names become known, and ends go.
     pub(super) fn advance(&mut self, now: Timestamp, room: &mut Room) {
         self.now = now;
+        self.gave_way = 0;
         let waiting = self.places.iter().filter(|(_, place)| {
             matches!(place.key, Key::Unnamed { .. })
                 && (names::settled(&place.info.workload)

@@ -4,7 +4,7 @@ use std::time::Duration;
 use h2trace_core::anomaly::kind::Verdict;
 use h2trace_core::frame::ErrorCode;
 use h2trace_core::limits;
-use h2trace_core::stream::record::{Reset, ResponsePhase};
+use h2trace_core::stream::record::{Reset, ResponsePhase, Seen};
 
 use super::super::metrics::METRICS;
 use super::super::sample;
@@ -198,6 +198,44 @@ fn calling(exporter: &mut Exporter, info: &ConnectionInfo, path: &str) {
         record: record.into(),
         findings: Vec::new(),
     });
+}
+
+#[test]
+fn methods_that_clients_make_up_take_no_place_of_those_that_there_are() {
+    let mut exporter = Exporter::new().unwrap();
+    let call = |exporter: &mut Exporter, path: String, status: Seen<u32>| {
+        let record = StreamRecord {
+            path: Some(path.into()),
+            grpc_status: status,
+            ..sample::complete(1)
+        };
+        exporter.accept(&Output::Stream {
+            info: Arc::new(sample::connection()),
+            record: Arc::new(record),
+            findings: Vec::new(),
+        });
+    };
+    for n in 0..2 * limits::END_METHODS {
+        call(&mut exporter, format!("/evil/absent{n}"), Seen::Value(12));
+        call(&mut exporter, format!("/evil/cut{n}"), Seen::Absent);
+    }
+    call(&mut exporter, "/shop/Get".into(), Seen::Value(0));
+    call(&mut exporter, "/shop/Get".into(), Seen::Value(12));
+    let text = exported(&exporter);
+    let of = |method: &str, service: &str, code: &str| {
+        format!(
+            r#"h2trace_grpc_status_total{{comm="node",grpc_code="{code}",grpc_method="{method}",grpc_service="{service}",role="client"}}"#
+        )
+    };
+    assert_series(&text, &format!("{} 1", of("Get", "shop", "OK")));
+    assert_series(&text, &format!("{} 1", of("Get", "shop", "UNIMPLEMENTED")));
+    let absent = 2 * limits::END_METHODS;
+    assert_series(
+        &text,
+        &format!("{} {absent}", of("other", "other", "UNIMPLEMENTED")),
+    );
+    // A method whose calls are all cut has its name.
+    assert_series(&text, &format!("{} 1", of("cut0", "evil", "missing")));
 }
 
 #[test]

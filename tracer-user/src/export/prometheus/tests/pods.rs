@@ -282,6 +282,52 @@ fn ends_beyond_the_bound_that_all_have_connections_are_other() {
 }
 
 #[test]
+fn nobody_takes_the_places_of_all_ends() {
+    let mut exporter = Exporter::new().unwrap();
+    let of_process = |n: u64, comm: &str, pod: &WorkloadHandle| {
+        let info = ConnectionInfo::clone(&connection(n, pod));
+        Arc::new(ConnectionInfo {
+            comm: comm.into(),
+            ..info
+        })
+    };
+    let evil = named("evil");
+    let mut first = None;
+    for n in 0..limits::ENDS as u64 {
+        let info = of_process(n, &format!("evil-{n}"), &evil);
+        exporter.accept(&Output::Connection(Arc::clone(&info)));
+        first.get_or_insert(info);
+    }
+    exporter.advance(Timestamp(1_000_000_000));
+    // Of another pod, and of the same.
+    let connections = [
+        connection(10_000, &named("cart-1")),
+        of_process(10_001, "new", &evil),
+    ];
+    for info in &connections {
+        exporter.accept(&Output::Connection(Arc::clone(info)));
+    }
+    let text = exported(&exporter);
+    assert_series(
+        &text,
+        &format!("h2trace_connections_total{{{}}} 1", of("cart-1")),
+    );
+    assert!(text.contains(r#"{comm="new""#) && !text.contains(r#"{comm="evil-1","#));
+    // What had to go is counted on.
+    let other = r#"h2trace_connections_total{comm="other",namespace="other",pod="other",container="other",owner_kind="other",owner="other",role="client"} 2"#;
+    assert_series(&text, other);
+    // It has a place again when it speaks, and somebody else of its pod has not.
+    exporter.advance(Timestamp(2_000_000_000));
+    calling(&mut exporter, &first.unwrap(), "/s/m");
+    let text = exported(&exporter);
+    assert!(
+        text.contains(r#"{comm="evil-0","#) && text.contains(r#"{comm="new""#),
+        "{text}"
+    );
+    assert_series(&text, r#"h2trace_self_limit_hits_total{limit="ends"} 2"#);
+}
+
+#[test]
 fn series_in_all_are_bounded_and_none_of_the_counts_is_lost() {
     let mut exporter = Exporter::new().unwrap();
     let mut n_calls = 0;
