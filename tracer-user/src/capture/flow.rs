@@ -46,6 +46,9 @@ pub(super) struct Flow {
     /// Offset of the byte that is to be handed out next.
     next: u64,
     waiting: BTreeMap<u64, Run>,
+    /// What waits, each stretch without a hole from its beginning to its end: a segment that overlaps many runs costs no
+    /// more than one that overlaps none.
+    covered: BTreeMap<u64, u64>,
     waiting_bytes: usize,
     /// How far the other end has acknowledged.
     acknowledged: u64,
@@ -157,6 +160,11 @@ impl Flow {
             .waiting_bytes
             .saturating_sub(run.bytes.len() + RUN_OVERHEAD);
         self.next = end(run.offset, run.bytes.len(), run.cut);
+        while let Some(first) = self.covered.first_entry()
+            && *first.get() <= self.next
+        {
+            first.remove();
+        }
         // What is missing now, if anything is, is something else.
         self.missing_since = None;
         self.received_since = None;
@@ -225,13 +233,13 @@ impl Flow {
         let after = end(offset, bytes.len(), cut);
         let mut start = offset;
         while start < after {
-            let before = self.waiting.range(..=start).next_back();
-            let taken = before.map_or(0, |(offset, run)| end(*offset, run.bytes.len(), run.cut));
+            let before = self.covered.range(..=start).next_back();
+            let taken = before.map_or(0, |(_, end)| *end);
             if taken > start {
                 start = taken;
                 continue;
             }
-            let until = self.waiting.range(start..).next();
+            let until = self.covered.range(start..).next();
             let until = until.map_or(after, |(offset, _)| after.min(*offset));
             let from = usize::try_from(start - offset).unwrap_or(usize::MAX);
             let to = usize::try_from(until - offset).unwrap_or(usize::MAX);
@@ -248,6 +256,21 @@ impl Flow {
             self.waiting_bytes += part.len() + RUN_OVERHEAD;
             self.waiting.insert(start, run);
             start = until;
+        }
+        self.cover(offset, after);
+    }
+
+    /// Notes that everything from `start` to `end` waits. Each stretch that is joined to others was noted once.
+    fn cover(&mut self, mut start: u64, mut end: u64) {
+        while let Some((first, last)) = self.covered.range(..=end).next_back()
+            && *last >= start
+        {
+            let first = *first;
+            (start, end) = (start.min(first), end.max(*last));
+            self.covered.remove(&first);
+        }
+        if start < end {
+            self.covered.insert(start, end);
         }
     }
 
@@ -268,4 +291,50 @@ fn end(offset: u64, captured: usize, cut: u32) -> u64 {
     offset
         .saturating_add(captured as u64)
         .saturating_add(u64::from(cut))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(flow: &mut Flow, offset: u64, len: usize) {
+        flow.wait(offset, &vec![b'x'; len], 0, Timestamp(1));
+    }
+
+    #[test]
+    fn stretches_that_touch_are_one_and_go_with_what_is_handed_out() {
+        let mut flow = Flow::default();
+        for offset in [10, 30, 50] {
+            wait(&mut flow, offset, 10);
+        }
+        let covered = |flow: &Flow| flow.covered.clone().into_iter().collect::<Vec<_>>();
+        assert_eq!(covered(&flow), [(10, 20), (30, 40), (50, 60)]);
+        wait(&mut flow, 20, 10);
+        assert_eq!(covered(&flow), [(10, 40), (50, 60)]);
+        // Over all of it, and what is there already stays.
+        wait(&mut flow, 0, 55);
+        assert_eq!(covered(&flow), [(0, 60)]);
+        let lengths: Vec<usize> = flow.waiting.values().map(|run| run.bytes.len()).collect();
+        assert_eq!(lengths, [10, 10, 10, 10, 10, 10]);
+        while flow.ready(Timestamp(2)).is_some() {}
+        assert_eq!(
+            (flow.next(), covered(&flow), flow.waiting_bytes()),
+            (60, vec![], 0)
+        );
+    }
+
+    #[test]
+    fn segment_over_many_runs_costs_what_it_adds() {
+        let mut flow = Flow::default();
+        for n in 0..20_000 {
+            wait(&mut flow, 100 + 2 * n, 1);
+        }
+        let began = std::time::Instant::now();
+        for _ in 0..20_000 {
+            flow.wait(100, &[], 60_000, Timestamp(1));
+        }
+        // By walking over all runs each time it was half a minute.
+        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+        assert_eq!(flow.covered.len(), 1);
+    }
 }
