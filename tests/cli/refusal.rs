@@ -230,3 +230,20 @@ fn doctor_without_privileges_says_what_is_missing_and_the_remedy() {
             .is_some_and(|remedy| !remedy.is_empty())
     }));
 }
+
+#[test]
+fn few_open_files_are_said_with_the_remedy() {
+    for limit in [20, 24, 32, 40, 64] {
+        for what in ["trace", "serve"] {
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
+                .arg(path())
+                .args([what, "--pid", &own(), "--kubernetes", "off"]);
+            if what == "serve" {
+                shell.args(["--listen", "127.0.0.1:0"]);
+            }
+            output_of(shell).assert_refused(&["64 open files", "ulimit -n"]);
+        }
+    }
+}

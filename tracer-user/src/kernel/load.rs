@@ -119,6 +119,15 @@ pub enum StartError {
         .0.remedy()
     )]
     Refused(Refusal),
+    /// This process may not open as many files as it takes.
+    #[error(
+        "h2trace needs {FILES} open files, and {left} are left to it (raise the limit: ulimit -n 1024, or LimitNOFILE= of \
+         its systemd service)"
+    )]
+    Files {
+        /// How many may still be opened.
+        left: u64,
+    },
     /// No BTF, or a malformed one.
     #[error(transparent)]
     Btf(#[from] BtfError),
@@ -174,11 +183,43 @@ pub enum StartError {
     },
 }
 
-/// Refuses to go on without the capabilities that are needed.
+/// Open files that maps, programs and what serves and prints take; each connection of a scraper is one more.
+const FILES: u64 = 64;
+
+/// Refuses to go on without the open files that are needed. More of them are not asked for than may be had.
+fn check_files() -> Result<(), StartError> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: getrlimit writes one `struct rlimit`, which outlives the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Ok(());
+    }
+    if limit.rlim_cur < limit.rlim_max {
+        let wanted = libc::rlimit {
+            rlim_cur: limit.rlim_max,
+            ..limit
+        };
+        // SAFETY: setrlimit reads one `struct rlimit`, which outlives the call.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) } == 0 {
+            limit = wanted;
+        }
+    }
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64);
+    let left = limit.rlim_cur.saturating_sub(open);
+    if left < FILES {
+        return Err(StartError::Files { left });
+    }
+    Ok(())
+}
+
+/// Refuses to go on without the capabilities and the open files that are needed.
 ///
 /// # Errors
-/// [`StartError::Privileges`].
+/// [`StartError::Privileges`], [`StartError::Files`].
 pub fn check_privileges() -> Result<(), StartError> {
+    check_files()?;
     let missing = rights::missing();
     if missing.is_empty() {
         return Ok(());
