@@ -38,32 +38,42 @@ const CREDENTIALS: &[&str] = &[
     "authorization",
     "cookie",
     "cookie2",
+    "dpop",
     "proxy-authentication-info",
     "proxy-authorization",
+    "sec-websocket-protocol",
     "set-cookie",
     "set-cookie2",
     "sec-websocket-key",
-    "x-amz-security-token",
+    "sid",
+    "x-amz-signature",
+    "x-auth",
     "x-forwarded-client-cert",
+    "x-sid",
 ];
 
 /// Parts of names that mark a credential.
 const CREDENTIAL_PARTS: &[&str] = &[
+    "access-key",
+    "account-key",
     "api-key",
     "apikey",
-    "auth-token",
-    "access-token",
-    "password",
-    "passwd",
-    "secret",
+    "assertion",
+    "auth-key",
     "authorization",
     "cookie",
-    "jwt",
-    "csrf-token",
-    "session-token",
-    "id-token",
-    "private-token",
     "credential",
+    "csrf",
+    "functions-key",
+    "jwt",
+    "passwd",
+    "password",
+    "private-key",
+    "secret",
+    "session",
+    "subscription-key",
+    "token",
+    "xsrf",
 ];
 
 /// Why a field may not be shown.
@@ -174,14 +184,24 @@ pub(super) fn plain(value: &[u8]) -> Option<&str> {
 
 /// The value of such a field is not kept whole.
 pub(super) fn is_cut(known: Known, value: &[u8]) -> bool {
-    known == Known::Path && value.contains(&b'?')
+    match known {
+        Known::Path => value.iter().any(ends_path),
+        Known::Authority => value.contains(&b'@'),
+        _ => false,
+    }
 }
 
-/// A value as it may be kept: text, of bounded length, and of `:path` without the query, which may carry a
-/// credential.
+/// The query, a fragment, or the parameters of a segment (`;jsessionid=`, RFC 3986 section 3.3) begin here.
+const fn ends_path(byte: &u8) -> bool {
+    matches!(byte, b'?' | b'#' | b';')
+}
+
+/// A value as it may be kept: text, of bounded length, of `:path` without what may follow it, and of `:authority`
+/// without the user, both of which may carry a credential.
 pub(super) fn text(known: Known, value: &[u8]) -> Arc<str> {
     let value = match known {
-        Known::Path => value.split(|b| *b == b'?').next().unwrap_or_default(),
+        Known::Path => value.split(ends_path).next().unwrap_or_default(),
+        Known::Authority => value.rsplit(|b| *b == b'@').next().unwrap_or_default(),
         _ => value,
     };
     let cut = value.get(..limits::SHOWN_VALUE).unwrap_or(value);
@@ -262,7 +282,20 @@ mod tests {
             assert!(kept.len() <= limits::SHOWN_VALUE);
             assert!(!kept.contains(char::is_control));
         }
-        assert_eq!(&*text(Known::Path, b"/a?token=hunter2"), "/a");
+        for path in [
+            "/a?token=hunter2",
+            "/a;jsessionid=hunter2",
+            "/a#hunter2",
+            "/a;b/c?d",
+        ] {
+            assert!(is_cut(Known::Path, path.as_bytes()));
+            assert_eq!(&*text(Known::Path, path.as_bytes()), "/a");
+        }
+        for authority in ["me:hunter2@host:80", "a@b@host:80"] {
+            assert!(is_cut(Known::Authority, authority.as_bytes()));
+            assert_eq!(&*text(Known::Authority, authority.as_bytes()), "host:80");
+        }
+        assert!(!is_cut(Known::Path, b"/a.B/C") && !is_cut(Known::Authority, b"host:80"));
     }
 
     #[test]
@@ -282,6 +315,18 @@ mod tests {
             "x-api-key",
             "X-Auth-Token",
             "my-client-secret",
+            "x-vault-token",
+            "token",
+            "refresh-token",
+            "x-auth",
+            "x-auth-key",
+            "session",
+            "sid",
+            "dpop",
+            "x-private-key",
+            "x-xsrf-token",
+            "x-access-key",
+            "x-functions-key",
         ] {
             let refused = Shown::with([name]).unwrap_err();
             assert_eq!(refused, ShownError::Credential(name.to_ascii_lowercase()));
