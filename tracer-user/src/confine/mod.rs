@@ -236,8 +236,7 @@ mod tests {
     #[test]
     fn thread_of_its_own_has_nothing_left() {
         let work = || {
-            let path = format!("/proc/self/task/{}/status", unsafe { libc::gettid() });
-            let status = read(&path);
+            let status = read("/proc/thread-self/status");
             let held = ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"]
                 .map(|set| field(&status, set).map(|held| u64::from_str_radix(held, 16).unwrap()));
             let privs = field(&status, "NoNewPrivs:") == Some("1");

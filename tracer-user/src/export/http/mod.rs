@@ -157,10 +157,10 @@ impl Site {
                 Some(_) => "not found: /metrics, /healthz and /readyz are served here\n",
                 None => "not found: /healthz and /readyz are served here\n",
             };
-            return text(StatusCode::NOT_FOUND, paths.into());
+            return text(StatusCode::NOT_FOUND, paths);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             response
                 .headers_mut()
                 .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -182,7 +182,7 @@ impl Site {
     ) -> Response<Full<Bytes>> {
         let page = match pages.page(packed, reader).await {
             Ok(page) => page,
-            Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")),
+            Err(error) => return text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}\n")),
         };
         let mut response = Response::new(Full::new(page));
         let headers = response.headers_mut();
@@ -227,13 +227,13 @@ fn takes_gzip<B>(request: &Request<B>) -> bool {
 
 fn state(heartbeat: &Heartbeat, trouble: Option<String>) -> Response<Full<Bytes>> {
     match trouble {
-        None => text(StatusCode::OK, heartbeat.remark()),
-        Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, trouble),
+        None => text(StatusCode::OK, &heartbeat.remark()),
+        Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, &trouble),
     }
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(lines(&body).into_owned())));
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(lines(body).into_owned())));
     *response.status_mut() = status;
     response.headers_mut().insert(
         CONTENT_TYPE,
