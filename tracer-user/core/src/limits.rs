@@ -264,9 +264,8 @@ limits! {
     pub const SHOWN_VALUE: usize = 256;
 
     /// Connection ends (process and container of a pod) that have series in the metrics. Beyond it the end that has
-    /// had no connection for longest gives up its place; if all have connections, the idlest one of the pod (or of the
-    /// host) with the most ends does, if that has more than the new one's, and is counted on under `other`; else the new
-    /// one is counted there (`h2trace_self_label_overflow_total{label="end"}`).
+    /// had no connection for longest gives way, else the idlest one of the pod with the most, which is counted on under
+    /// `other`; if none has more, the new one is (`h2trace_self_label_overflow_total{label="end"}`).
     [Ends, Count, "ends"]
     pub const ENDS: usize = 1_000;
 
@@ -275,9 +274,8 @@ limits! {
     [Series, Count]
     pub const SERIES: usize = 100_000;
 
-    /// gRPC methods of one connection end and role. Methods that the server says it does not have are not among them, and
-    /// those of which it never said that it has them are half of them at most. Further ones are counted under `other`
-    /// (`h2trace_self_label_overflow_total{label="grpc_method"}`).
+    /// gRPC methods of one connection end and role, half of them at most unproven by an answer. Further ones, and those
+    /// that are UNIMPLEMENTED, are counted under `other` (`h2trace_self_label_overflow_total{label="grpc_method"}`).
     [EndMethods, Count]
     pub const END_METHODS: usize = 128;
 
@@ -433,25 +431,18 @@ limits! {
     [HalfClosedQuiet, Nanoseconds]
     pub const HALF_CLOSED_QUIET_NS: u64 = 1_000_000_000;
 
-    /// Connections that are served at once on a port of `serve`. For a further one another gives way: of the address
-    /// with the most connections the one that has been idle the longest.
+    /// Connections that are served at once on a port. For a further one the idlest of the address with the most goes.
     [HttpConnections, Count, "http_connections"]
     pub const HTTP_CONNECTIONS: usize = 128;
 
-    /// Pages of metrics that scrapers have requested and not read yet. Scrapers that ask at the same moment share one;
-    /// for a further one the readers of the oldest are cut.
+    /// Pages of metrics that scrapers have not read yet. For a further one the readers of the oldest are cut.
     [Pages, Count, "pages"]
     pub const PAGES: usize = 4;
 
-    /// Bytes of output lines that wait for a slow reader. Further lines are dropped and counted in
-    /// `h2trace_self_output_dropped_total`.
+    /// Bytes of output lines that wait for a slow reader; findings, losses and the diagnosis may be half as much more.
+    /// Further lines are dropped and counted in `h2trace_self_output_dropped_total`.
     [OutputBacklog, Bytes]
     pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;
-
-    /// Bytes beyond `OUTPUT_BACKLOG` for what is not to be missed: findings, losses, the diagnosis and the summary.
-    /// Only then are those dropped too, and counted.
-    [OutputReserve, Bytes]
-    pub const OUTPUT_RESERVE: usize = 16 << 20;
 
     /// Largest packet of a capture file, in bytes. tcpdump writes at most 262,144; Linux's BIG TCP 524,288.
     [CapturePacket, Bytes]

@@ -135,14 +135,14 @@ impl Printer {
     }
 
     /// Hands lines over. Beyond [`limits::OUTPUT_BACKLOG`] waiting bytes they are thrown away and counted; those not
-    /// to be missed beyond [`limits::OUTPUT_RESERVE`] more.
+    /// to be missed beyond half as much again.
     pub fn print(&mut self, lines: Vec<u8>, weight: Weight) {
         if lines.is_empty() || self.closed() {
             return;
         }
         let room = match weight {
             Weight::Common => limits::OUTPUT_BACKLOG,
-            Weight::NotToBeMissed => limits::OUTPUT_BACKLOG + limits::OUTPUT_RESERVE,
+            Weight::NotToBeMissed => limits::OUTPUT_BACKLOG + limits::OUTPUT_BACKLOG / 2,
         };
         if self.shared.waiting.load(Ordering::Relaxed) + lines.len() > room {
             let n_lines = lines.iter().filter(|byte| **byte == b'\n').count();
@@ -223,7 +223,7 @@ mod tests {
         let dropped = printer.dropped_lines();
         assert!(dropped > 0 && dropped < n_lines && printer.is_behind());
         // What is not to be missed has room of its own, which is bounded too.
-        for _ in 0..limits::OUTPUT_RESERVE / lines.len() {
+        for _ in 0..limits::OUTPUT_BACKLOG / 2 / lines.len() {
             printer.print(lines.clone(), Weight::NotToBeMissed);
         }
         assert_eq!(printer.dropped_lines(), dropped);
