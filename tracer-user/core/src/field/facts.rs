@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::digest::{self, FieldsDigest};
+use super::encoding::Encoding;
 use super::media::{self, Media};
 use super::user_agent::UserAgent;
 use super::{Field, GrpcStatus, HeaderBlock, Known, Name, Seen, Shown, timeout};
@@ -46,9 +47,10 @@ pub(super) enum Says {
         hash: u64,
     },
     GrpcEncoding {
-        seen: Seen<()>,
+        seen: Seen<Encoding>,
         hash: u64,
     },
+    GrpcAcceptEncoding(Encoding),
     GrpcTimeout(Option<Duration>),
     GrpcStatus(Seen<GrpcStatus>),
     UserAgent(Option<UserAgent>),
@@ -69,9 +71,12 @@ impl Says {
                 hash: hash(),
             },
             Known::GrpcEncoding => Says::GrpcEncoding {
-                seen: seen.map(|_| ()),
+                seen: seen.map(Encoding::of),
                 hash: hash(),
             },
+            Known::GrpcAcceptEncoding => {
+                Says::GrpcAcceptEncoding(value.map_or(Encoding::OTHER, Encoding::all_of))
+            }
             Known::GrpcTimeout => Says::GrpcTimeout(value.and_then(timeout::parse)),
             Known::GrpcStatus => Says::GrpcStatus(seen.map(GrpcStatus::of)),
             Known::UserAgent => Says::UserAgent(value.map(UserAgent::of)),
@@ -98,8 +103,10 @@ pub(crate) struct Facts {
     pub(crate) coding: u64,
     /// The content has a coding: what goes by is no sequence of messages, whatever its type.
     pub(crate) is_coded: bool,
-    /// `grpc-encoding` is there.
-    pub(crate) grpc_encoding: Seen<()>,
+    /// `grpc-encoding`.
+    pub(crate) grpc_encoding: Seen<Encoding>,
+    /// `grpc-accept-encoding`, if it is there; all of them together.
+    pub(crate) accepted: Option<Encoding>,
     /// `grpc-timeout`.
     pub(crate) timeout: Option<Duration>,
     /// `grpc-status`.
@@ -134,7 +141,11 @@ impl Facts {
             }
             // Of several fields of one name the first counts.
             let bit = field.known().bit_if_known();
-            if found & bit == 0 || field.known() == Known::ContentLength {
+            let all_count = matches!(
+                field.known(),
+                Known::ContentLength | Known::GrpcAcceptEncoding
+            );
+            if found & bit == 0 || all_count {
                 facts.read(field, found & bit != 0);
                 found |= bit;
             }
@@ -155,6 +166,7 @@ impl Facts {
             coding: 0,
             is_coded: false,
             grpc_encoding: absent(complete),
+            accepted: None,
             timeout: None,
             grpc_status: absent(complete),
             user_agent: None,
@@ -188,6 +200,9 @@ impl Facts {
             Says::GrpcEncoding { seen, hash } => {
                 self.grpc_encoding = *seen;
                 self.coding = self.coding.wrapping_add(*hash);
+            }
+            Says::GrpcAcceptEncoding(encodings) => {
+                self.accepted = Some(self.accepted.unwrap_or_default().and(*encodings));
             }
             Says::GrpcTimeout(timeout) => self.timeout = *timeout,
             Says::GrpcStatus(status) => self.grpc_status = *status,

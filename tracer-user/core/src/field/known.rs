@@ -54,6 +54,7 @@ known! {
     GrpcPreviousRpcAttempts = "grpc-previous-rpc-attempts",
     GrpcStatus = "grpc-status",
     GrpcTimeout = "grpc-timeout",
+    Host = "host",
     Server = "server",
     Te = "te",
     Traceparent = "traceparent",

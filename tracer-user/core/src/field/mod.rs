@@ -5,16 +5,19 @@ pub mod digest;
 pub mod shown;
 pub mod user_agent;
 
+mod encoding;
 mod facts;
 mod grpc_status;
 mod known;
 pub(crate) mod media;
 mod seen;
 mod timeout;
+mod value_fault;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
+pub(crate) use encoding::Encoding;
 use facts::Says;
 pub use facts::ShownFields;
 pub(crate) use facts::{Facts, Method};
@@ -22,6 +25,7 @@ pub(crate) use grpc_status::GrpcStatus;
 pub(crate) use known::Known;
 pub use seen::Seen;
 pub use shown::Shown;
+pub(crate) use value_fault::ValueFault;
 
 /// What a field takes beside its name and its value (RFC 7541 section 4.1, RFC 9113 section 6.5.2), in bytes.
 const OVERHEAD: usize = 32;
@@ -69,11 +73,6 @@ impl NameFault {
     }
 }
 
-/// The value holds a byte that no value may hold.
-fn is_broken_value(value: &[u8]) -> bool {
-    any(value, |byte| matches!(byte, 0 | b'\r' | b'\n'))
-}
-
 /// Some byte is bad. All are looked at: that is faster for what is as short as fields are, and mostly good.
 fn any(bytes: &[u8], bad: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(false, |any, byte| any | bad(*byte))
@@ -114,8 +113,8 @@ pub(crate) struct Entry {
     known: Known,
     /// What is wrong with the name, if it is no pseudo-header field's.
     pub(crate) name_fault: Option<NameFault>,
-    /// The value holds NUL, CR or LF.
-    pub(crate) value_is_broken: bool,
+    /// What is wrong with the value.
+    pub(crate) value_fault: Option<ValueFault>,
     says: Says,
     /// The hash of name and value; 0 when one of them is unseen.
     hash: u64,
@@ -145,7 +144,7 @@ impl Entry {
                 }
                 _ => None,
             },
-            value_is_broken: value.get().is_some_and(is_broken_value),
+            value_fault: value.get().and_then(|value| ValueFault::of(known, value)),
             says: Says::of(known, value.get()),
             hash,
             is_hop_specific: name.get().is_some_and(digest::is_hop_specific),

@@ -91,14 +91,27 @@ rules! {
     PseudoFieldsOfRequest = "not the pseudo-header fields that the request must have (RFC 9113 8.3.1)";
     NoStatus = "a response without :status (RFC 9113 8.3.2)";
     FieldValue = "NUL, CR or LF in a field value (RFC 9113 8.2.1)";
+    ValueWhitespace = "a field value with white space before or after it (RFC 9113 8.2.1)";
     UppercaseName = "an uppercase letter in a field name (RFC 9113 8.2.1)";
     FieldName = "a character in a field name that none may have (RFC 9113 8.2.1)";
     ConnectionSpecificField = "a connection-specific field (RFC 9113 8.2.2)";
     TeValue = "te with another value than trailers (RFC 9113 8.2.2)";
+    EmptyPath = "an empty :path (RFC 9113 8.3.1)";
+    PathWithoutSlash = "a :path that does not begin with \"/\" (RFC 9113 8.3.1)";
+    UserInformation = "an :authority with user information (RFC 9113 8.3.1)";
+    PathInAuthority = "an :authority that holds a path (RFC 9113 8.3.1, RFC 3986 3.2)";
+    HostDiffers = "a host that differs from :authority (RFC 9113 8.3.1)";
+    ContentLengthValue = "a content-length that is no number (RFC 9110 8.6)";
+    ContentLengthTwice = "two different values of content-length (RFC 9110 8.6)";
+    DataWithoutContent = "DATA in a response that has no content: to HEAD, or of status 204 or 304 (RFC 9110 6.4.1)";
+    GrpcTimeoutValue = "a grpc-timeout that is not 1 to 8 digits and a unit (gRPC \"Requests\")";
+    GrpcContentEncoding = "content-encoding over gRPC, so that no message prefix stands where it must (gRPC \"Compression\")";
     GrpcWithoutTe = "a gRPC request without te: trailers (gRPC \"Requests\")";
     GrpcStatusTooEarly = "grpc-status in HEADERS that do not end the response (gRPC \"Responses\")";
     CompressedFlag = "a message prefix whose Compressed-Flag is neither 0 nor 1 (gRPC \"Length-Prefixed-Message\")";
     CompressedWithoutEncoding = "a message with Compressed-Flag 1 without grpc-encoding (gRPC \"Length-Prefixed-Message\")";
+    CompressedAsIdentity = "a message with Compressed-Flag 1 and grpc-encoding: identity (gRPC \"Compression\")";
+    EncodingNotAccepted = "a message in a grpc-encoding that the client's grpc-accept-encoding leaves out (gRPC \"Compression\")";
 }
 
 impl std::fmt::Display for Rule {

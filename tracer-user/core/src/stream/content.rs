@@ -7,9 +7,9 @@ use crate::connection::Endpoint;
 use crate::field::media::Media;
 use crate::field::user_agent::UserAgent;
 use crate::field::{
-    Facts, Field, GrpcStatus, HeaderBlock, Known, Method, Seen, Shown, ShownFields,
+    Encoding, Facts, Field, GrpcStatus, HeaderBlock, Known, Method, Seen, Shown, ShownFields,
 };
-use crate::stream::fields::BrokenFieldRule;
+use crate::stream::fields::{self, BrokenFieldRule};
 use crate::stream::record::Malformed;
 
 /// What the header fields of one stream say.
@@ -41,10 +41,12 @@ pub(super) struct Content {
     request_length: Seen<u64>,
     /// `content-length` of the response.
     response_length: Seen<u64>,
-    /// `grpc-encoding` of the request is there.
-    request_encoding: Seen<()>,
-    /// `grpc-encoding` of the response is there.
-    response_encoding: Seen<()>,
+    /// `grpc-encoding` of the request.
+    request_encoding: Seen<Encoding>,
+    /// `grpc-encoding` of the response.
+    response_encoding: Seen<Encoding>,
+    /// The encodings that the client accepts, if it says so.
+    accepted: Option<Encoding>,
     pub(super) timeout: Option<Duration>,
     /// Values that may be shown.
     pub(super) shown: ShownFields,
@@ -63,6 +65,7 @@ impl Content {
         self.method = facts.method;
         self.request_length = facts.length;
         self.request_encoding = facts.grpc_encoding;
+        self.accepted = facts.accepted;
         self.timeout = facts.timeout;
         self.shown.request = Some(Arc::clone(facts));
     }
@@ -175,13 +178,31 @@ impl Content {
         said == Seen::Value(Media::Grpc)
     }
 
-    /// The sender certainly sent no grpc-encoding.
-    pub(super) fn has_no_encoding(&self, sender: Endpoint) -> bool {
-        let seen = match sender {
+    /// The rule that a compressed message of the sender breaks.
+    pub(super) fn rule_against_compression(&self, sender: Endpoint) -> Option<BrokenFieldRule> {
+        let encoding = match sender {
             Endpoint::Client => self.request_encoding,
             Endpoint::Server => self.response_encoding,
         };
-        seen == Seen::Absent
+        match (encoding, self.accepted) {
+            (Seen::Absent, _) => Some(fields::COMPRESSED_WITHOUT_ENCODING),
+            (Seen::Value(Encoding::IDENTITY), _) => Some(fields::COMPRESSED_AS_IDENTITY),
+            (Seen::Value(encoding), Some(accepted))
+                if sender == Endpoint::Server && accepted.leaves_out(encoding) =>
+            {
+                Some(fields::ENCODING_NOT_ACCEPTED)
+            }
+            _ => None,
+        }
+    }
+
+    /// The response has no content, whatever its fields say (RFC 9110 section 6.4.1).
+    pub(super) fn response_has_no_content(&self) -> bool {
+        match (self.method.value(), self.http_status.value()) {
+            (Some(Method::Head), Some(status)) => status >= 200,
+            (Some(Method::Other), Some(status)) => matches!(status, 204 | 304),
+            _ => false,
+        }
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) fn record(
         } else {
             Tier::T0
         };
+    stream.check_data();
     if grpc == Seen::Value(()) {
         stream.check_prefixes();
     }

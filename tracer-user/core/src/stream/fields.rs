@@ -3,7 +3,7 @@
 //! is unseen.
 
 use crate::field::media::Media;
-use crate::field::{Field, HeaderBlock, Known, NameFault, Seen};
+use crate::field::{Field, HeaderBlock, Known, NameFault, Seen, ValueFault};
 use crate::frame::Rule;
 
 /// Where a block stands.
@@ -46,21 +46,45 @@ pub(super) const COMPRESSED_WITHOUT_ENCODING: BrokenFieldRule = BrokenFieldRule 
     grave: true,
 };
 
-/// The worst rule that the block breaks.
+/// A compressed message, and the word that it is not.
+pub(super) const COMPRESSED_AS_IDENTITY: BrokenFieldRule = BrokenFieldRule {
+    rule: Rule::CompressedAsIdentity,
+    grave: true,
+};
+/// A compressed message that the client did not ask for.
+pub(super) const ENCODING_NOT_ACCEPTED: BrokenFieldRule = BrokenFieldRule {
+    rule: Rule::EncodingNotAccepted,
+    grave: false,
+};
+/// Content where there is none.
+pub(super) const DATA_WITHOUT_CONTENT: BrokenFieldRule = BrokenFieldRule {
+    rule: Rule::DataWithoutContent,
+    grave: true,
+};
+
+/// The first rule that the block breaks, and a grave one before the others.
 pub(super) fn broken(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
     let trailing = match section {
         Section::Trailers { end_stream: false } => grave(Rule::TrailersWithoutEndStream),
         _ => None,
     };
+    let mut light = None;
     trailing
-        .or_else(|| each_field(block, section))
+        .or_else(|| each_field(block, section, &mut light))
         .or_else(|| missing(block, section))
+        .or(light)
         .or_else(|| of_grpc(block, section))
 }
 
-fn each_field(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
+/// The first grave rule that a field breaks. `lighter`: the first other one.
+fn each_field(
+    block: &HeaderBlock,
+    section: Section,
+    lighter: &mut Option<BrokenFieldRule>,
+) -> Option<BrokenFieldRule> {
     let mut regular_seen = false;
     let mut pseudo_seen = 0_u64;
+    let mut length: Option<&Field> = None;
     for field in &block.fields {
         let entry = field.entry();
         if entry.is_pseudo() {
@@ -87,17 +111,81 @@ fn each_field(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> 
                     NameFault::ConnectionSpecific => Rule::ConnectionSpecificField,
                 });
             }
-            if section == Section::Request && has_other_te(field) {
-                return grave(Rule::TeValue);
+            match field.known() {
+                Known::Te if section == Section::Request && has_other_te(field) => {
+                    return grave(Rule::TeValue);
+                }
+                Known::Host if section == Section::Request && differs(field, block) => {
+                    lighter.get_or_insert(BrokenFieldRule {
+                        rule: Rule::HostDiffers,
+                        grave: false,
+                    });
+                }
+                Known::ContentLength => match length.and_then(Field::value) {
+                    Some(before) if field.value().is_some_and(|value| value != before) => {
+                        return grave(Rule::ContentLengthTwice);
+                    }
+                    _ => length = Some(field),
+                },
+                _ => {}
             }
         } else {
             continue;
         }
-        if entry.value_is_broken {
-            return grave(Rule::FieldValue);
+        if let Some(broken) = entry
+            .value_fault
+            .and_then(|fault| of_value(fault, block, section))
+        {
+            if broken.grave {
+                return Some(broken);
+            }
+            lighter.get_or_insert(broken);
         }
     }
     None
+}
+
+/// The rule that a value breaks where it stands.
+fn of_value(fault: ValueFault, block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
+    match fault {
+        ValueFault::Character => grave(Rule::FieldValue),
+        ValueFault::Whitespace => light(Rule::ValueWhitespace),
+        // Only "http" and "https" are known to have such paths.
+        ValueFault::EmptyPath | ValueFault::PathWithoutSlash
+            if !matches!(block.seen(Known::Scheme), Seen::Value(b"http" | b"https")) =>
+        {
+            None
+        }
+        ValueFault::EmptyPath => grave(Rule::EmptyPath),
+        ValueFault::PathWithoutSlash => light(Rule::PathWithoutSlash),
+        ValueFault::UserInformation => light(Rule::UserInformation),
+        ValueFault::PathInAuthority => light(Rule::PathInAuthority),
+        ValueFault::ContentLength => grave(Rule::ContentLengthValue),
+        ValueFault::GrpcTimeout if section == Section::Request && is_grpc(block) => {
+            light(Rule::GrpcTimeoutValue)
+        }
+        ValueFault::GrpcTimeout => None,
+    }
+}
+
+/// `host` names another entity than :authority.
+fn differs(host: &Field, block: &HeaderBlock) -> bool {
+    let (Some(host), Seen::Value(authority)) = (host.value(), block.seen(Known::Authority)) else {
+        return false;
+    };
+    // Both name the default port, or neither has to.
+    let without_port = |name| {
+        let port: &[u8] = match block.seen(Known::Scheme) {
+            Seen::Value(b"http") => b":80",
+            _ => b":443",
+        };
+        <[u8]>::strip_suffix(name, port).unwrap_or(name)
+    };
+    !host.is_empty() && !without_port(host).eq_ignore_ascii_case(without_port(authority))
+}
+
+fn is_grpc(block: &HeaderBlock) -> bool {
+    block.seen(Known::ContentType).map(Media::of) == Seen::Value(Media::Grpc)
 }
 
 /// The pseudo-header fields of a request (RFC 9113 section 8.3.1, RFC 8441 section 4) or of a response (RFC 9113
@@ -118,10 +206,9 @@ const fn of_section(section: Section) -> u64 {
 
 /// `te` with a value that a request may not have.
 fn has_other_te(field: &Field) -> bool {
-    field.known() == Known::Te
-        && field
-            .value()
-            .is_some_and(|value| !value.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    field
+        .value()
+        .is_some_and(|value| !value.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Pseudo-header fields that must be there.
@@ -151,9 +238,12 @@ fn missing(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
 
 /// What gRPC demands beyond HTTP/2.
 fn of_grpc(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
-    let media = block.seen(Known::ContentType).map(Media::of);
-    if media != Seen::Value(Media::Grpc) {
+    if !is_grpc(block) {
         return None;
+    }
+    let coding = block.seen(Known::ContentEncoding);
+    if coding.value().is_some_and(|coding| coding != b"identity") {
+        return light(Rule::GrpcContentEncoding);
     }
     match section {
         Section::Request if block.complete && block.get(Known::Te).is_none() => {

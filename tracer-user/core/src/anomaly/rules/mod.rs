@@ -24,7 +24,7 @@ mod words;
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::Timestamp;
-use crate::frame::StreamId;
+use crate::frame::{ErrorCode, StreamId};
 use crate::hop::Hop;
 use crate::limits::{Limit, LimitHits};
 use crate::stream::condition::{Condition, ConditionReport};
@@ -217,7 +217,15 @@ impl Rules {
 
     /// What the content of the stream shows, and which of the findings before follow from it.
     fn content(&self, record: &StreamRecord, findings: &mut Vec<Finding>) {
-        let malformed = fields::judge(record);
+        let mut malformed = fields::judge(record);
+        if let Some(malformed) = &mut malformed
+            && findings.iter().any(|finding| {
+                finding.code == Some(ErrorCode::PROTOCOL_ERROR) && refuses(finding, malformed)
+            })
+        {
+            // Others bear it; this receiver does not.
+            malformed.verdict = Verdict::Anomaly;
+        }
         let grave = || malformed.clone().filter(is_anomaly);
         let found = header_list::judge(record)
             .or_else(grave)

@@ -29,6 +29,14 @@ impl Stream {
         broken.rule.as_str()
     }
 
+    /// DATA where there may be none.
+    pub(crate) fn check_data(&mut self) {
+        if self.response.half.data_bytes > 0 && self.content.response_has_no_content() {
+            self.content
+                .malformed(Endpoint::Server, fields::DATA_WITHOUT_CONTENT);
+        }
+    }
+
     /// The rules that message prefixes broke, where a content-type says that they are gRPC's.
     pub(crate) fn check_prefixes(&mut self) {
         for sender in [Endpoint::Client, Endpoint::Server] {
@@ -39,9 +47,9 @@ impl Stream {
             }
             if odd_flag {
                 self.content.malformed(sender, fields::NO_COMPRESSED_FLAG);
-            } else if compressed && self.content.has_no_encoding(sender) {
-                self.content
-                    .malformed(sender, fields::COMPRESSED_WITHOUT_ENCODING);
+            } else if compressed && let Some(broken) = self.content.rule_against_compression(sender)
+            {
+                self.content.malformed(sender, broken);
             }
         }
     }

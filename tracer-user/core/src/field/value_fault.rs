@@ -1,0 +1,144 @@
+//! What is wrong with a field's value, as far as the field itself shows it.
+
+use super::{Known, any, timeout};
+
+/// What is wrong with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ValueFault {
+    /// NUL, CR or LF (RFC 9113 section 8.2.1).
+    Character,
+    /// White space before or after it (RFC 9113 section 8.2.1).
+    Whitespace,
+    /// A `:path` that is empty (RFC 9113 section 8.3.1).
+    EmptyPath,
+    /// A `:path` that does not begin with "/" (RFC 9113 section 8.3.1).
+    PathWithoutSlash,
+    /// An `:authority` with user information (RFC 9113 section 8.3.1).
+    UserInformation,
+    /// An `:authority` with a path or a query (RFC 3986 section 3.2).
+    PathInAuthority,
+    /// A `content-length` that is no number (RFC 9110 section 8.6).
+    ContentLength,
+    /// A `grpc-timeout` that is none.
+    GrpcTimeout,
+}
+
+impl ValueFault {
+    /// What is wrong with this value of a field of this name.
+    pub(super) fn of(known: Known, value: &[u8]) -> Option<ValueFault> {
+        if any(value, |byte| matches!(byte, 0 | b'\r' | b'\n')) {
+            return Some(ValueFault::Character);
+        }
+        let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        if blank(value.first()) || blank(value.last()) {
+            return Some(ValueFault::Whitespace);
+        }
+        match known {
+            Known::Path => of_path(value),
+            Known::Authority => of_authority(value),
+            Known::ContentLength => (!is_length(value)).then_some(ValueFault::ContentLength),
+            Known::GrpcTimeout if timeout::parse(value).is_none() => Some(ValueFault::GrpcTimeout),
+            _ => None,
+        }
+    }
+}
+
+/// "*" is that of OPTIONS.
+fn of_path(path: &[u8]) -> Option<ValueFault> {
+    match path {
+        [] => Some(ValueFault::EmptyPath),
+        [b'/', ..] | b"*" => None,
+        _ => Some(ValueFault::PathWithoutSlash),
+    }
+}
+
+fn of_authority(authority: &[u8]) -> Option<ValueFault> {
+    // A password may hold what begins a path.
+    if authority.contains(&b'@') {
+        return Some(ValueFault::UserInformation);
+    }
+    any(authority, |byte| matches!(byte, b'/' | b'?' | b'#')).then_some(ValueFault::PathInAuthority)
+}
+
+/// A number, or the same one several times: a recipient may take that for it.
+fn is_length(value: &[u8]) -> bool {
+    let first = value.split(|byte| *byte == b',').next();
+    let mut all = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    all.all(|one| !one.is_empty() && one.iter().all(u8::is_ascii_digit) && Some(one) == first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_of_a_value_is_told_and_what_is_well_formed_is_not() {
+        for (known, good, bad) in [
+            (Known::Other, "a b", vec![("a\nb", ValueFault::Character)]),
+            (
+                Known::Other,
+                "",
+                vec![
+                    (" a", ValueFault::Whitespace),
+                    ("a\t", ValueFault::Whitespace),
+                ],
+            ),
+            (
+                Known::Path,
+                "/a.B/C?d",
+                vec![
+                    ("", ValueFault::EmptyPath),
+                    ("a.B/C", ValueFault::PathWithoutSlash),
+                ],
+            ),
+            (Known::Path, "*", vec![("*a", ValueFault::PathWithoutSlash)]),
+            (
+                Known::Authority,
+                "[::1]:80",
+                vec![
+                    ("me:hunter2@a", ValueFault::UserInformation),
+                    ("me:hun/ter2@a", ValueFault::UserInformation),
+                    ("/run/a.sock", ValueFault::PathInAuthority),
+                    ("a/b/c", ValueFault::PathInAuthority),
+                ],
+            ),
+            (
+                Known::Authority,
+                "%2Frun%2Fa.sock",
+                vec![("a?b", ValueFault::PathInAuthority)],
+            ),
+            (
+                Known::ContentLength,
+                "42",
+                vec![
+                    ("", ValueFault::ContentLength),
+                    ("+42", ValueFault::ContentLength),
+                    ("42,43", ValueFault::ContentLength),
+                    ("42,", ValueFault::ContentLength),
+                ],
+            ),
+            (
+                Known::ContentLength,
+                "42, 42",
+                vec![("4 2", ValueFault::ContentLength)],
+            ),
+            (
+                Known::GrpcTimeout,
+                "99999999n",
+                vec![
+                    ("100000000n", ValueFault::GrpcTimeout),
+                    ("1", ValueFault::GrpcTimeout),
+                ],
+            ),
+        ] {
+            assert_eq!(ValueFault::of(known, good.as_bytes()), None, "{good}");
+            for (value, want) in bad {
+                assert_eq!(
+                    ValueFault::of(known, value.as_bytes()),
+                    Some(want),
+                    "{value:?}"
+                );
+            }
+        }
+    }
+}
