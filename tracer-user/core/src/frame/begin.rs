@@ -46,7 +46,7 @@ impl FrameReader {
             self.plausible_frames = self.plausible_frames.saturating_add(1);
             self.proven |= self.plausible_frames >= self.frames_to_prove;
         }
-        if self.max_frame_size.is_some_and(|max| head.len > max) {
+        if self.longest_allowed().is_some_and(|max| head.len > max) {
             self.broken(head.too_long(), head.stream_id);
         }
         match head.frame_type {

@@ -6,7 +6,7 @@ use crate::limits::{self, Limit};
 
 use super::data::{Data, DataPart};
 use super::field_block::FieldBlock;
-use super::head::{Broken, Head};
+use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head};
 use super::hpack::Decoder;
 use super::search::Search;
 use super::{DataPiece, Fault, Frame, Step, StreamId, control};
@@ -101,6 +101,8 @@ pub struct FrameReader {
     replaying: bool,
     pub(super) plausible_frames: u32,
     pub(super) max_frame_size: Option<u32>,
+    /// What the receiver announced was all seen: nothing yet, and the default holds.
+    pub(super) default_holds: bool,
 }
 
 impl FrameReader {
@@ -131,6 +133,7 @@ impl FrameReader {
             replaying: false,
             plausible_frames: 0,
             max_frame_size: None,
+            default_holds: false,
         }
     }
 
@@ -165,6 +168,18 @@ impl FrameReader {
     /// told before is not enforced: nothing here tells when the sender learns of it.
     pub fn set_max_frame_size(&mut self, bytes: u32) {
         self.max_frame_size = Some(bytes.max(self.max_frame_size.unwrap_or(0)));
+    }
+
+    /// Tells that the receiver of this direction has announced nothing yet, so that frames longer than
+    /// [`DEFAULT_MAX_FRAME_SIZE`](super::head::DEFAULT_MAX_FRAME_SIZE) are violations.
+    pub fn hold_default_limits(&mut self) {
+        self.default_holds = true;
+    }
+
+    /// The longest frame that the receiver allows, as far as is known.
+    pub(super) fn longest_allowed(&self) -> Option<u32> {
+        let default = self.default_holds.then_some(DEFAULT_MAX_FRAME_SIZE);
+        self.max_frame_size.or(default)
     }
 
     /// Takes the steps, oldest first. `memory` is what the next ones are put into; it must be empty.
@@ -225,6 +240,7 @@ impl FrameReader {
         self.may_be_in_block = true;
         self.first = false;
         self.proven = false;
+        self.default_holds = false;
         self.frames_to_prove = limits::PLAUSIBLE_FRAMES;
         self.plausible_frames = 0;
     }

@@ -81,6 +81,7 @@ rules! {
     AfterEndStream = "after END_STREAM (RFC 9113 5.1)";
     AfterOwnReset = "after its own RST_STREAM (RFC 9113 5.1)";
     AfterProcessedReset = "after the stream was reset and the reset was processed (RFC 9113 5.1)";
+    IdleStream = "on an idle stream (RFC 9113 5.1)";
     EvenId Headers = "HEADERS on a stream that a client cannot open (RFC 9113 5.1.1)";
     FallingId = "a stream id below one opened before (RFC 9113 5.1.1)";
     TrailersWithoutEndStream = "trailers without END_STREAM (RFC 9113 8.1)";

@@ -35,6 +35,15 @@ impl Lane {
         }
     }
 
+    /// This direction is seen from its first byte. What an upgrade's HTTP2-Settings said is not known.
+    fn begin(&mut self, start: Start, upgraded: bool) {
+        let mut reader = FrameReader::new(start);
+        if !upgraded {
+            reader.hold_default_limits();
+        }
+        self.reader = Some(reader);
+    }
+
     /// Tells the reader where these bytes stand. `from_start`: the connection is seen from its first byte;
     /// `upgraded`: it began as HTTP/1.1.
     pub(super) fn place(&mut self, bytes: &Bytes<'_>, from_start: bool, upgraded: bool) {
@@ -46,9 +55,9 @@ impl Lane {
             matches!(first, Segment::Bytes([b'P', ..]))
         });
         match (&mut self.reader, continuity) {
-            (None, _) if preface => self.reader = Some(FrameReader::new(Start::Preface)),
+            (None, _) if preface => self.begin(Start::Preface, upgraded),
             (None, Continuity::First { at_start: true }) => {
-                self.reader = Some(FrameReader::new(Start::Boundary { first: true }));
+                self.begin(Start::Boundary { first: true }, upgraded);
             }
             (None, _) => {
                 // An upgraded server's frames begin after its 101: HPACK history is whole.

@@ -81,6 +81,13 @@ impl Concurrency {
         *self = Concurrency::default();
     }
 
+    /// More are open than may be, and no crossing frame explains it any more.
+    pub(super) fn take_over(&mut self) -> Option<OverCap> {
+        let over = self.over.filter(|_| !self.over_told)?;
+        self.over_told = true;
+        Some(over)
+    }
+
     /// What is to be told now.
     pub(super) fn take_condition(&mut self, now: Timestamp) -> Option<Condition> {
         if let Some(over) = self.over

@@ -89,6 +89,11 @@ impl ConnectionIds {
         id.0 > self.of(initiator(id)).highest
     }
 
+    /// Nobody has opened the stream, nor passed over its id.
+    pub(super) fn is_idle(&self, id: StreamId) -> bool {
+        self.is_new(id) && !self.may_be_unseen(id)
+    }
+
     /// The stream may have been opened out of sight.
     pub(super) fn may_be_unseen(&self, id: StreamId) -> bool {
         id.0 <= self.of(initiator(id)).unseen_to

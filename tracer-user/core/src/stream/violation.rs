@@ -20,6 +20,8 @@ pub enum OffenceKind {
     AfterReset,
     /// DATA before HEADERS, or a PUSH_PROMISE that nobody wants.
     Unexpected,
+    /// A header block that cannot be decoded.
+    Compression,
 }
 
 /// What the other end did about it.
@@ -123,7 +125,12 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Notes an offence of a stream, which the stream's record tells.
     pub(super) fn note(&mut self, offence: &Offence) {
-        *self.last.of_mut(offence.sender) = Some((offence.at, offence.code));
+        self.note_other(offence.sender, offence.code, offence.at);
+    }
+
+    /// Notes that `sender` broke a rule that is told elsewhere, which demands this code.
+    pub(super) fn note_other(&mut self, sender: Endpoint, code: ErrorCode, at: Timestamp) {
+        *self.last.of_mut(sender) = Some((at, code));
     }
 
     /// Takes an offence. False when the bound of distinct rules is reached.
@@ -139,6 +146,18 @@ impl Ledger {
         self.told.push(name);
         self.waiting.push(offence);
         true
+    }
+
+    /// These offences, if nothing has answered them yet, turned out to be none.
+    pub(super) fn excuse(&mut self, is: impl Fn(&Offence) -> bool) {
+        let told = &mut self.told;
+        self.waiting.retain(|offence| {
+            let excused = is(offence);
+            if excused {
+                told.retain(|name| *name != (offence.sender, offence.rule));
+            }
+            !excused
+        });
     }
 
     /// `by` reset a stream. What that answered.

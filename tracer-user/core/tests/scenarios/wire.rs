@@ -179,6 +179,7 @@ fn settings(text: &str) -> Vec<u8> {
             "ENABLE_PUSH" => 0x2,
             "MAX_CONCURRENT_STREAMS" => 0x3,
             "INITIAL_WINDOW_SIZE" => 0x4,
+            "MAX_FRAME_SIZE" => 0x5,
             "MAX_HEADER_LIST_SIZE" => 0x6,
             _ => panic!("no such setting: {name}"),
         };

@@ -28,6 +28,8 @@ const LONG_SILENCE: Duration = Duration::from_secs(30);
 struct SentGoAways {
     last: Option<GoAway>,
     n: u32,
+    /// One answered a rule that the peer had broken.
+    provoked: bool,
 }
 
 /// What is remembered of a connection on which GOAWAY was sent.
@@ -40,6 +42,15 @@ struct Notes {
 }
 
 impl Notes {
+    /// The GOAWAY that answered a rule which its receiver had broken.
+    fn provoked(&self) -> Option<&GoAway> {
+        [&self.client, &self.server]
+            .into_iter()
+            .find(|said| said.provoked)?
+            .last
+            .as_ref()
+    }
+
     const fn of(&self, sender: Endpoint) -> Option<&GoAway> {
         match sender {
             Endpoint::Client => self.client.last.as_ref(),
@@ -76,6 +87,7 @@ impl Connections {
             Endpoint::Server => &mut notes.server,
         };
         said.n = said.n.saturating_add(1);
+        said.provoked |= came_before.provoked;
         let before = said.last.replace(go_away.clone());
         let (kind, verdict, sender, summary) = judge(go_away, before.as_ref(), came_before)?;
         let of = (connection, role);
@@ -155,6 +167,16 @@ impl Connections {
         let mut found = finding(record, kind, verdict, summary);
         found.sender = sender;
         found.code = go_away.map(|go_away| go_away.code);
+        let notes = self.notes.get(&record.connection);
+        if let Some(provoked) = notes.and_then(Notes::provoked) {
+            // Whoever broke the rule ended the connection.
+            let author = provoked.sender.peer();
+            found.sender = Some(author);
+            found.summary.push_str(&format!(
+                "; the {}'s GOAWAY ({}) had answered a rule that the {author} broke",
+                provoked.sender, provoked.code
+            ));
+        }
         found
     }
 

@@ -45,6 +45,7 @@ const fn kind(kind: OffenceKind) -> Kind {
         OffenceKind::AfterEndStream => Kind::FrameAfterEndStream,
         OffenceKind::AfterReset => Kind::FrameAfterReset,
         OffenceKind::Unexpected => Kind::UnexpectedFrame,
+        OffenceKind::Compression => Kind::HpackFailure,
     }
 }
 

@@ -175,7 +175,8 @@ impl Rules {
         let offence = framing::on_stream(record);
         let mut findings = Vec::new();
         match record.end {
-            StreamEnd::Evicted | StreamEnd::Unseen => return findings,
+            StreamEnd::Evicted => return findings,
+            StreamEnd::Unseen => return broken_before(record, offence),
             StreamEnd::Unprocessed => {
                 findings.push(self.connections.unprocessed(record));
                 findings.extend(offence);
@@ -256,8 +257,24 @@ fn worst(findings: &[Finding]) -> Verdict {
     verdicts.max().unwrap_or(Verdict::Benign)
 }
 
+/// What is to be said of a stream whose end was not seen: the rules that were broken before.
+fn broken_before(record: &StreamRecord, offence: Option<Finding>) -> Vec<Finding> {
+    if !record.whole {
+        return Vec::new();
+    }
+    let of_fields = || fields::judge(record).filter(is_anomaly);
+    let broken = offence.or_else(|| flow_control::unanswered(record));
+    broken.or_else(of_fields).into_iter().collect()
+}
+
 /// The finding is how a receiver refused what is the cause.
 fn refuses(finding: &Finding, cause: &Finding) -> bool {
+    if matches!(
+        finding.kind,
+        Kind::ConnectionLostStreams | Kind::GoAwayLostStreams
+    ) {
+        return cause.kind == Kind::MalformedFields;
+    }
     let refusal = matches!(
         finding.kind,
         Kind::ClientRejectedResponse

@@ -146,6 +146,13 @@ impl Stream {
         }
     }
 
+    /// Nothing more comes that could explain it.
+    pub(crate) fn settle_breaches(&mut self) {
+        for by in [Client, Server] {
+            self.answered_breach(by);
+        }
+    }
+
     /// The window of what `sender` sends is against the rules: who did that. The first one is kept.
     pub(crate) fn fault(
         &mut self,

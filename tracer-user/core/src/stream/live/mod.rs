@@ -35,7 +35,7 @@ use crate::stream::violation::Conduct;
 /// sends may be preempted in the call: the client gets the response, resets, and another thread of the
 /// server reads that reset, before the send is recorded. A server that has *processed* the reset sends no
 /// END_STREAM at all, so counting it is safe; the time is that of a few scheduler slices.
-const CROSSING_NS: u64 = 20_000_000;
+pub(super) const CROSSING_NS: u64 = 20_000_000;
 
 /// What a step needs to know besides the frame.
 #[derive(Clone, Copy, Debug)]

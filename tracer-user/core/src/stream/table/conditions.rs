@@ -182,15 +182,74 @@ impl StreamTable {
 
     /// The same for a GOAWAY.
     pub(super) fn answers_breach(&mut self, by: Endpoint, code: ErrorCode, now: Timestamp) {
-        if code != ErrorCode::FLOW_CONTROL_ERROR {
+        if code == ErrorCode::NO_ERROR {
             return;
+        }
+        let exceeded = self.condition_timers.concurrency.take_over();
+        if by == Server
+            && let Some(over) = exceeded
+        {
+            let demanded = ErrorCode::PROTOCOL_ERROR;
+            self.watch.ledger.note_other(Client, demanded, over.since);
+            self.report_condition(StreamId(0), Condition::OverCap(over), now);
+        }
+        if !matches!(
+            code,
+            ErrorCode::FLOW_CONTROL_ERROR | ErrorCode::PROTOCOL_ERROR
+        ) {
+            return;
+        }
+        let mut offenders = Vec::new();
+        for stream in self.streams.iter_mut() {
+            if stream.breach_due().is_some() && stream.flow.fault.is_none() {
+                stream.answered_breach(by);
+                offenders.extend(stream.flow.fault);
+            }
+        }
+        for fault in offenders {
+            let demanded = ErrorCode::FLOW_CONTROL_ERROR;
+            self.watch
+                .ledger
+                .note_other(fault.sender, demanded, fault.at);
         }
         for (sender, too_large) in [(by.peer(), false), (by, true)] {
             let window = self.flow.window_mut(sender);
             if let Some(breach) = window.take_answered_breach(too_large) {
                 let fault = fault(sender, breach, WindowOf::Connection, true);
+                let demanded = ErrorCode::FLOW_CONTROL_ERROR;
+                self.watch
+                    .ledger
+                    .note_other(fault.sender, demanded, fault.at);
                 self.connection_fault(breach.stream_id, fault, now);
             }
+        }
+    }
+
+    /// The linger of a stream is over: nothing more comes that could explain an overdrawn window.
+    pub(super) fn settle_breaches(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(id)
+            && stream.breach_due().is_some()
+        {
+            stream.settle_breaches();
+        }
+    }
+
+    /// The same for all, with the connection.
+    pub(super) fn settle_all_breaches(&mut self, now: Timestamp) {
+        for stream in self.streams.iter_mut() {
+            stream.settle_breaches();
+        }
+        for sender in [Client, Server] {
+            for too_large in [false, true] {
+                let window = self.flow.window_mut(sender);
+                if let Some(breach) = window.take_answered_breach(too_large) {
+                    let fault = fault(sender, breach, WindowOf::Connection, true);
+                    self.connection_fault(breach.stream_id, fault, now);
+                }
+            }
+        }
+        if let Some(over) = self.condition_timers.concurrency.take_over() {
+            self.report_condition(StreamId(0), Condition::OverCap(over), now);
         }
     }
 

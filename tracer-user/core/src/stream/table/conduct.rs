@@ -5,15 +5,18 @@ use crate::connection::Endpoint;
 use crate::event::Timestamp;
 use crate::frame::head::{Head, frame_type};
 use crate::frame::{
-    ErrorCode, Frame, FrameKind, HeaderBlock, Priority, Rule, Step, StreamId, Violation,
+    ErrorCode, Frame, FrameKind, HeaderBlock, Priority, Rule, Settings, Step, StreamId, Violation,
 };
 use crate::limits::Limit;
 use crate::stream::ids::initiator;
-use crate::stream::live::View;
+use crate::stream::live::{CROSSING_NS, View};
 use crate::stream::rate::{self, Counted, Flood, FloodKind};
 use crate::stream::record::{BeforeGoAway, GoAway, StreamEvent};
 use crate::stream::violation::{Answer, Offence, OffenceKind};
 
+/// SETTINGS_HEADER_TABLE_SIZE and SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 6.5.2).
+const HEADER_TABLE_SIZE: u16 = 0x1;
+const MAX_FRAME_SIZE: u16 = 0x5;
 /// Length of a WINDOW_UPDATE.
 const WINDOW_UPDATE_LEN: u32 = 4;
 
@@ -128,6 +131,7 @@ impl StreamTable {
             Frame::Settings(settings) => {
                 self.count(sender, Counted::Settings, at);
                 self.watch.control.on_settings(sender, at);
+                self.excuse_by_settings(sender, settings, at);
                 if sender == Endpoint::Client {
                     self.watch.on_client_settings(settings);
                 }
@@ -149,13 +153,16 @@ impl StreamTable {
                 self.watch.control.on_ping(sender, *data, idle, at);
             }
             Frame::Ping { ack: true, data } => self.watch.control.on_ping_ack(sender, *data, at),
-            Frame::WindowUpdate { increment, .. } if *increment < rate::TINY_INCREMENT => {
-                self.count(sender, Counted::TinyUpdate, at);
+            Frame::WindowUpdate {
+                stream_id,
+                increment,
+            } => {
+                if *increment < rate::TINY_INCREMENT {
+                    self.count(sender, Counted::TinyUpdate, at);
+                }
+                self.observe_idle(sender, *stream_id, FrameKind::WindowUpdate, at);
             }
-            Frame::WindowUpdate { .. }
-            | Frame::GoAway { .. }
-            | Frame::PriorityUpdate { .. }
-            | Frame::Unknown { .. } => {}
+            Frame::GoAway { .. } | Frame::PriorityUpdate { .. } | Frame::Unknown { .. } => {}
         }
     }
 
@@ -175,8 +182,9 @@ impl StreamTable {
             self.observe_priority(sender, id, priority, at);
         }
         if sender == Endpoint::Server {
-            return;
+            return self.observe_idle(sender, id, FrameKind::Headers, at);
         }
+        self.excuse_by_opening(sender, id);
         let even = initiator(id) == Endpoint::Server && !self.streams.contains(id);
         let rule = match even {
             true => Rule::EvenId,
@@ -190,6 +198,21 @@ impl StreamTable {
             FrameKind::Headers,
             at,
         );
+    }
+
+    /// A frame that may not come on an idle stream. What opens the stream of the other end may have been recorded
+    /// after it: that excuses it.
+    fn observe_idle(&mut self, sender: Endpoint, id: StreamId, frame: FrameKind, at: Timestamp) {
+        let idle = id != StreamId(0) && self.ids.is_idle(id) && !self.streams.contains(id);
+        if idle && self.watch.is_certain(sender.peer()) {
+            self.offence(
+                sender,
+                id,
+                (OffenceKind::Framing, Rule::IdleStream),
+                frame,
+                at,
+            );
+        }
     }
 
     /// A stream that depends on itself was an error in RFC 7540 (section 5.3.1), and servers still answer
@@ -220,6 +243,7 @@ impl StreamTable {
             let rule = (OffenceKind::Framing, Rule::FallingId);
             return self.offence(sender, promised, rule, FrameKind::PushPromise, at);
         }
+        self.excuse_by_opening(sender, promised);
         let forbidden = self.watch.push_is_forbidden();
         let Some(stream) = self.streams.get_mut(id) else {
             return;
@@ -241,6 +265,7 @@ impl StreamTable {
 
     fn observe_reset(&mut self, sender: Endpoint, id: StreamId, code: ErrorCode, at: Timestamp) {
         self.watch.control.on_reset(sender, id);
+        self.observe_idle(sender, id, FrameKind::RstStream, at);
         for offence in self.watch.ledger.on_reset(sender, id, code) {
             self.tell(offence);
         }
@@ -280,11 +305,17 @@ impl StreamTable {
         if certain && let Some(stream) = self.streams.get_mut(violation.stream_id) {
             stream.conduct_mut().broke(sender, at);
         }
-        if !certain || is_told_elsewhere(violation) {
+        // SETTINGS that allow it may have gone by unseen.
+        let may_be_allowed = is_allowed_by_settings(violation.rule) && !self.flow.is_whole();
+        if !certain || may_be_allowed || is_told_elsewhere(violation) {
             return;
         }
+        let kind = match violation.code {
+            ErrorCode::COMPRESSION_ERROR => OffenceKind::Compression,
+            _ => OffenceKind::Framing,
+        };
         self.take(Offence {
-            kind: OffenceKind::Framing,
+            kind,
             sender,
             stream_id: violation.stream_id,
             at,
@@ -293,6 +324,36 @@ impl StreamTable {
             rule: violation.rule,
             frame: violation.frame.kind(),
             answer: Answer::None,
+        });
+    }
+
+    /// SETTINGS of `receiver` that were recorded after a frame which they allow: what the peer did with them may be
+    /// recorded before.
+    fn excuse_by_settings(&mut self, receiver: Endpoint, settings: &Settings, at: Timestamp) {
+        if settings
+            .iter()
+            .any(|(id, _)| matches!(*id, HEADER_TABLE_SIZE | MAX_FRAME_SIZE))
+        {
+            self.watch.ledger.excuse(|offence| {
+                is_allowed_by_settings(offence.rule)
+                    && offence.sender != receiver
+                    && at.since(offence.at) <= CROSSING_NS
+            });
+        }
+    }
+
+    /// `sender` opens the stream: what its peer did with it may have been recorded before.
+    fn excuse_by_opening(&mut self, sender: Endpoint, id: StreamId) {
+        self.watch.ledger.excuse(|offence| {
+            offence.rule == Rule::IdleStream && offence.stream_id == id && offence.sender != sender
+        });
+    }
+
+    /// Frames of `sender` that may have gone by unseen may have allowed what its peer did.
+    pub(super) fn excuse_by_hidden(&mut self, sender: Endpoint) {
+        self.watch.ledger.excuse(|offence| {
+            (offence.rule == Rule::IdleStream || is_allowed_by_settings(offence.rule))
+                && offence.sender != sender
         });
     }
 
@@ -353,11 +414,15 @@ impl StreamTable {
     }
 }
 
-/// WINDOW_UPDATE with increment 0 is a matter of flow control, and what cannot be decoded is one of HPACK.
+/// SETTINGS of the receiver may allow what this rule forbids.
+const fn is_allowed_by_settings(rule: Rule) -> bool {
+    matches!(rule, Rule::FrameTooLong | Rule::SizeUpdateLimit)
+}
+
+/// WINDOW_UPDATE with increment 0 is a matter of flow control.
 fn is_told_elsewhere(violation: &Violation) -> bool {
     let Head {
         frame_type, len, ..
     } = violation.frame;
-    (frame_type == frame_type::WINDOW_UPDATE && len == WINDOW_UPDATE_LEN)
-        || violation.code == ErrorCode::COMPRESSION_ERROR
+    frame_type == frame_type::WINDOW_UPDATE && len == WINDOW_UPDATE_LEN
 }

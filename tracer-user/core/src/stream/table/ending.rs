@@ -74,6 +74,9 @@ impl StreamTable {
         if self.over {
             return;
         }
+        if why != ConnectionEnd::Unknown {
+            self.settle_all_breaches(at);
+        }
         let mut open_streams = self.lost_with_peer;
         for id in self.streams.ids() {
             let Some(stream) = self.streams.get(id) else {

@@ -13,7 +13,7 @@ use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::Timestamp;
 pub use crate::field::Shown;
 use crate::frame::{
-    DataHead, DataPiece, Fault, Frame, FrameKind, HeaderBlock, Settings, Step, StreamId,
+    DataHead, DataPiece, ErrorCode, Fault, Frame, FrameKind, HeaderBlock, Settings, Step, StreamId,
 };
 use crate::limits::{self, Limit};
 use crate::stream::content;
@@ -218,6 +218,7 @@ impl StreamTable {
         }
         self.flow.on_loss(sender);
         self.watch.on_loss(sender);
+        self.excuse_by_hidden(sender);
         self.ids.on_loss(sender);
         for stream in self.streams.iter_mut() {
             stream.lost(sender, at);
@@ -252,6 +253,7 @@ impl StreamTable {
             }
             self.lingering.queue.pop_front();
             if self.is_due(id, due) {
+                self.settle_breaches(id);
                 self.hand_out(id, None);
             }
         }
@@ -318,6 +320,7 @@ impl StreamTable {
     /// What gives the peer of `sender` more or less to send may have gone by unseen.
     fn hidden_window(&mut self, sender: Endpoint) {
         self.flow.on_hidden_update(sender);
+        self.excuse_by_hidden(sender);
         for stream in self.streams.iter_mut() {
             stream.window_unknown(sender.peer());
         }
@@ -337,6 +340,11 @@ impl StreamTable {
                 self.gone_with_peer(*stream_id, context.at);
             }
             Frame::RstStream { stream_id, code } => {
+                let own = initiator(*stream_id) == sender;
+                if own && self.ids.is_idle(*stream_id) && self.watch.is_certain(sender) {
+                    // It ends nothing, and that is told as a broken rule.
+                    return;
+                }
                 if self.follow(*stream_id, sender, false, context) {
                     self.before_reset(sender, *stream_id, *code);
                     self.on(*stream_id, context, |stream, env| {
@@ -425,6 +433,11 @@ impl StreamTable {
             return;
         }
         let view = self.view(sender, id);
+        let is_malformed = |table: &Self| {
+            let stream = table.streams.get(id);
+            stream.is_some_and(|stream| stream.content.malformed.is_some())
+        };
+        let malformed_before = is_malformed(self);
         match sender {
             Endpoint::Client => {
                 let begun = |table: &Self| {
@@ -458,6 +471,10 @@ impl StreamTable {
                     stream.response.half.place_headers(nth);
                 });
             }
+        }
+        if !malformed_before && is_malformed(self) {
+            let ledger = &mut self.watch.ledger;
+            ledger.note_other(sender, ErrorCode::PROTOCOL_ERROR, context.at);
         }
     }
 
