@@ -96,6 +96,15 @@ impl Window {
             .then_some(self.changed_at)
     }
 
+    /// The same when nothing more can come that explains it.
+    pub(super) fn take_final_breach(
+        &mut self,
+        is_final: impl Fn(Timestamp) -> bool,
+    ) -> Option<Breach> {
+        let breach = self.breach().filter(|breach| is_final(breach.since))?;
+        self.take_answered_breach(breach.what == FlowBreach::TooLarge)
+    }
+
     /// What stands against the rules and was not told yet.
     pub(super) fn breach(&self) -> Option<Breach> {
         self.breach.filter(|breach| !breach.told)
@@ -151,6 +160,8 @@ struct Send {
 pub(super) struct Flow {
     send: Pair<Send>,
     acks: Pair<Acks>,
+    /// When each endpoint last sent a frame.
+    spoke_at: Pair<Timestamp>,
     /// No frame went by unseen.
     whole: bool,
 }
@@ -171,6 +182,7 @@ impl Flow {
                 server: send,
             },
             acks: Pair::default(),
+            spoke_at: Pair::default(),
             whole: from_start,
         }
     }
@@ -193,6 +205,16 @@ impl Flow {
     /// What `sender` may send on a new stream.
     pub(super) fn initial(&self, sender: Endpoint) -> Option<i64> {
         self.send.of(sender).initial
+    }
+
+    /// `sender` sent a frame.
+    pub(super) fn on_frame(&mut self, sender: Endpoint, at: Timestamp) {
+        *self.spoke_at.of_mut(sender) = at;
+    }
+
+    /// When `sender` last sent a frame. What was missed of it before would have been noticed.
+    pub(super) const fn spoke_at(&self, sender: Endpoint) -> Timestamp {
+        *self.spoke_at.of(sender)
     }
 
     /// Every frame of the connection was seen.

@@ -113,11 +113,20 @@ impl Conduct {
     }
 }
 
+/// An offence that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    offence: Offence,
+    /// Frames of the peer that were not captured may have allowed it. They would be missed before the next one of
+    /// it: until that comes nothing is told.
+    doubted: bool,
+}
+
 /// The rules that were broken on one connection: each is told once, with its answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     told: Vec<(Endpoint, Rule)>,
-    waiting: Vec<Offence>,
+    waiting: Vec<Waiting>,
     /// The last offence of each endpoint, told or not.
     last: Pair<Option<(Timestamp, ErrorCode)>>,
 }
@@ -133,8 +142,9 @@ impl Ledger {
         *self.last.of_mut(sender) = Some((at, code));
     }
 
-    /// Takes an offence. False when the bound of distinct rules is reached.
-    pub(super) fn take(&mut self, offence: Offence) -> bool {
+    /// Takes an offence. `doubted`: not before the next frame of the peer is it certain. False when the bound of
+    /// distinct rules is reached.
+    pub(super) fn take(&mut self, offence: Offence, doubted: bool) -> bool {
         self.note(&offence);
         let name = (offence.sender, offence.rule);
         if self.told.contains(&name) {
@@ -144,20 +154,27 @@ impl Ledger {
             return false;
         }
         self.told.push(name);
-        self.waiting.push(offence);
+        self.waiting.push(Waiting { offence, doubted });
         true
     }
 
     /// These offences, if nothing has answered them yet, turned out to be none.
     pub(super) fn excuse(&mut self, is: impl Fn(&Offence) -> bool) {
         let told = &mut self.told;
-        self.waiting.retain(|offence| {
+        self.waiting.retain(|Waiting { offence, .. }| {
             let excused = is(offence);
             if excused {
                 told.retain(|name| *name != (offence.sender, offence.rule));
             }
             !excused
         });
+    }
+
+    /// A frame of `sender` came, and nothing of it was missed before.
+    pub(super) fn on_frame(&mut self, sender: Endpoint) {
+        for waiting in &mut self.waiting {
+            waiting.doubted &= waiting.offence.sender == sender;
+        }
     }
 
     /// `by` reset a stream. What that answered.
@@ -198,17 +215,20 @@ impl Ledger {
 
     /// When the next has waited long enough.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        self.waiting.iter().map(due).min()
+        let certain = self.waiting.iter().filter(|waiting| !waiting.doubted);
+        certain.map(|waiting| due(&waiting.offence)).min()
     }
 
     fn answered(&mut self, answer: Answer, is: impl Fn(&Offence) -> bool) -> Vec<Offence> {
-        let (answered, waiting) = self.waiting.iter().partition(|offence| is(offence));
+        let (answered, waiting): (Vec<Waiting>, _) = self
+            .waiting
+            .iter()
+            .partition(|waiting| !waiting.doubted && is(&waiting.offence));
         self.waiting = waiting;
-        let mut answered: Vec<Offence> = answered;
-        for offence in &mut answered {
-            offence.answer = answer;
-        }
+        let answered = answered.into_iter();
         answered
+            .map(|Waiting { offence, .. }| Offence { answer, ..offence })
+            .collect()
     }
 }
 
@@ -240,10 +260,10 @@ mod tests {
     fn each_rule_is_told_once_with_its_answer() {
         let mut ledger = Ledger::default();
         assert!(
-            ledger.take(offence(Client, Rule::PingLength, 0))
-                && ledger.take(offence(Client, Rule::PingLength, 1))
+            ledger.take(offence(Client, Rule::PingLength, 0), false)
+                && ledger.take(offence(Client, Rule::PingLength, 1), false)
         );
-        assert!(ledger.take(offence(Server, Rule::PingLength, 1)));
+        assert!(ledger.take(offence(Server, Rule::PingLength, 1), false));
         // Only the other end answers, and only on the same stream.
         assert_eq!(ledger.on_reset(Client, StreamId(5), ErrorCode::CANCEL), []);
         let answered = ledger.on_reset(Server, StreamId(3), ErrorCode::FRAME_SIZE_ERROR);
@@ -268,7 +288,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let mut taken = 0;
         for rule in Rule::ALL {
-            taken += usize::from(ledger.take(offence(Client, *rule, 0)));
+            taken += usize::from(ledger.take(offence(Client, *rule, 0), false));
         }
         assert_eq!(taken, limits::BROKEN_RULES);
     }
@@ -278,11 +298,30 @@ mod tests {
         let mut ledger = Ledger::default();
         let size = ErrorCode::FRAME_SIZE_ERROR;
         assert!(!ledger.explains(Server, size, Timestamp(5)));
-        ledger.take(offence(Client, Rule::PingLength, 5));
+        ledger.take(offence(Client, Rule::PingLength, 5), false);
         assert!(ledger.explains(Server, size, Timestamp(6)));
         assert!(ledger.explains(Server, ErrorCode::PROTOCOL_ERROR, Timestamp(6)));
         assert!(!ledger.explains(Server, ErrorCode::INTERNAL_ERROR, Timestamp(6)));
         assert!(!ledger.explains(Client, size, Timestamp(6)));
         assert!(!ledger.explains(Server, size, Timestamp(6 + ANSWER_NS)));
+    }
+
+    #[test]
+    fn what_is_doubted_waits_for_the_peers_next_frame() {
+        let mut ledger = Ledger::default();
+        let taken = ledger.take(offence(Client, Rule::FrameTooLong, 0), true);
+        assert!(taken && ledger.due().is_none());
+        ledger.on_frame(Client);
+        assert_eq!(ledger.advance(Timestamp(ANSWER_NS)), []);
+        let mut silent = ledger.clone();
+        assert_eq!(silent.on_end(), []);
+        ledger.on_frame(Server);
+        assert_eq!(ledger.due(), Some(Timestamp(ANSWER_NS)));
+        assert_eq!(ledger.advance(Timestamp(ANSWER_NS)).len(), 1);
+        assert!(ledger.take(offence(Server, Rule::FrameTooLong, 0), true));
+        ledger.excuse(|offence| offence.sender == Client);
+        ledger.on_frame(Client);
+        ledger.excuse(|offence| offence.sender == Server);
+        assert_eq!(ledger.on_end(), []);
     }
 }

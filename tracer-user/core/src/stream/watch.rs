@@ -65,6 +65,7 @@ impl Watch {
     /// A frame of `sender` was read.
     pub(super) fn on_frame(&mut self, sender: Endpoint) {
         *self.in_sight.of_mut(sender) = true;
+        self.ledger.on_frame(sender);
     }
 
     /// The client announced SETTINGS.

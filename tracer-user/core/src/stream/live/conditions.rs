@@ -147,9 +147,14 @@ impl Stream {
     }
 
     /// Nothing more comes that could explain it.
-    pub(crate) fn settle_breaches(&mut self) {
-        for by in [Client, Server] {
-            self.answered_breach(by);
+    pub(crate) fn settle_breaches(&mut self, flow: &Flow) {
+        for sender in [Client, Server] {
+            let spoke_at = flow.spoke_at(sender.peer());
+            let is_final = |since| spoke_at > since;
+            let window = &mut self.direction_mut(sender).window;
+            if let Some(breach) = window.take_final_breach(is_final) {
+                self.fault(sender, breach, WindowOf::Stream, false);
+            }
         }
     }
 

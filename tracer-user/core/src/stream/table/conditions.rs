@@ -230,25 +230,26 @@ impl StreamTable {
         if let Some(stream) = self.streams.get_mut(id)
             && stream.breach_due().is_some()
         {
-            stream.settle_breaches();
+            stream.settle_breaches(&self.flow);
         }
     }
 
     /// The same for all, with the connection.
     pub(super) fn settle_all_breaches(&mut self, now: Timestamp) {
         for stream in self.streams.iter_mut() {
-            stream.settle_breaches();
+            stream.settle_breaches(&self.flow);
         }
         for sender in [Client, Server] {
-            for too_large in [false, true] {
-                let window = self.flow.window_mut(sender);
-                if let Some(breach) = window.take_answered_breach(too_large) {
-                    let fault = fault(sender, breach, WindowOf::Connection, true);
-                    self.connection_fault(breach.stream_id, fault, now);
-                }
+            let spoke_at = self.flow.spoke_at(sender.peer());
+            let is_final = |since| spoke_at > since;
+            if let Some(breach) = self.flow.window_mut(sender).take_final_breach(is_final) {
+                let fault = fault(sender, breach, WindowOf::Connection, true);
+                self.connection_fault(breach.stream_id, fault, now);
             }
         }
-        if let Some(over) = self.condition_timers.concurrency.take_over() {
+        if let Some(over) = self.condition_timers.concurrency.take_over()
+            && self.flow.spoke_at(Server) > over.since
+        {
             self.report_condition(StreamId(0), Condition::OverCap(over), now);
         }
     }

@@ -26,11 +26,13 @@ impl StreamTable {
         match step {
             Step::Frame { frame, .. } => {
                 self.watch.on_frame(sender);
+                self.flow.on_frame(sender, at);
                 self.watch.control.on_frame(sender, at);
                 self.observe_frame(sender, frame, at);
             }
             Step::DataBegin(head) => {
                 self.watch.on_frame(sender);
+                self.flow.on_frame(sender, at);
                 self.watch.control.on_frame(sender, at);
                 self.count(sender, Counted::Data, at);
                 if head.flow_len == 0 && !head.end_stream {
@@ -382,7 +384,10 @@ impl StreamTable {
     }
 
     fn take(&mut self, offence: Offence) {
-        if !self.watch.ledger.take(offence) {
+        // The peer's SETTINGS may allow it, or its HEADERS have opened the stream.
+        let doubted = is_allowed_by_settings(offence.rule)
+            || (offence.rule == Rule::IdleStream && initiator(offence.stream_id) != offence.sender);
+        if !self.watch.ledger.take(offence, doubted) {
             self.out.push_back(StreamEvent::Limit(Limit::BrokenRules));
         }
     }
