@@ -70,6 +70,40 @@ fn ip_around(from: IpAddr, to: IpAddr, tcp: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// An outer IPv4 packet of another pair of ends, as tunnels have it.
+pub(super) fn outer_ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let total = u16::try_from(20 + payload.len()).unwrap();
+    let mut packet = vec![0x45, 0];
+    packet.extend_from_slice(&total.to_be_bytes());
+    packet.extend_from_slice(&[0, 1, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    packet.extend_from_slice(payload);
+    packet
+}
+
+/// A datagram to a port, for [`outer_ipv4`] with protocol 17.
+pub(super) fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(8 + payload.len()).unwrap();
+    let mut datagram = vec![0xc0, 0];
+    datagram.extend_from_slice(&port.to_be_bytes());
+    datagram.extend_from_slice(&len.to_be_bytes());
+    datagram.extend_from_slice(&[0, 0]);
+    datagram.extend_from_slice(payload);
+    datagram
+}
+
+/// The modified pcap format of old Linux libpcap, little-endian.
+pub(super) fn pcap_modified(link: u32, frames: &[Frame]) -> Vec<u8> {
+    let mut file = pcap(link, &[]);
+    file[..4].copy_from_slice(&0xa1b2_cd34_u32.to_le_bytes());
+    for frame in frames {
+        let record = pcap(link, std::slice::from_ref(frame));
+        file.extend_from_slice(&record[24..40]);
+        file.extend_from_slice(&[2, 0, 0, 0, 8, 0, 0, 0]);
+        file.extend_from_slice(&record[40..]);
+    }
+    file
+}
+
 /// A conversation between two ends, packet by packet.
 pub(super) struct Talk {
     pub(super) frames: Vec<Frame>,

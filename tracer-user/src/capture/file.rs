@@ -48,7 +48,8 @@ pub enum CaptureError {
     },
     /// Packets of a link layer that is not decoded.
     #[error(
-        "link type {0} is not supported; Ethernet (1), Linux cooked (113, 276), loopback (0, 108) and raw IP (101, 228, 229) are"
+        "link type {0} is not supported; Ethernet (1), Linux cooked (113, 276), loopback (0, 108), raw IP \
+         (101, 228, 229), PPP (9, 50, 51), Cisco HDLC (104) and netfilter's log (239) are"
     )]
     LinkType(u16),
 }

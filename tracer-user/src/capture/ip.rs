@@ -2,9 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::be16;
+use super::{be16, link};
 
 const PROTOCOL_TCP: u8 = 6;
+/// Tunnels: IPv4 in IP (RFC 2003), IPv6 in IP (RFC 4213), GRE (RFC 2784), MPLS in IP (RFC 4023), and what UDP ports
+/// tell.
+const PROTOCOL_IPV4: u8 = 4;
+const PROTOCOL_UDP: u8 = 17;
+const PROTOCOL_IPV6: u8 = 41;
+const PROTOCOL_GRE: u8 = 47;
+const PROTOCOL_MPLS: u8 = 137;
+/// VXLAN (RFC 7348), and the port that Linux uses when none is given.
+const PORT_VXLAN: [u16; 2] = [4789, 8472];
+/// Geneve (RFC 8926).
+const PORT_GENEVE: u16 = 6081;
+/// Tunnels in tunnels; more are not believed.
+const TUNNELS: usize = 4;
 /// Extension headers of RFC 8200 section 4 that have a length of their own.
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -38,17 +51,76 @@ pub(super) struct Datagram<'a> {
     pub(super) wire_len: usize,
 }
 
-/// Reads an IP packet. `missing` bytes at its end were not captured.
-pub(super) fn read(packet: &[u8], missing: usize) -> Carried<'_> {
-    let read = match packet.first().map(|first| first >> 4) {
-        Some(4) => v4(packet, missing),
-        Some(6) => v6(packet, missing),
-        _ => None,
-    };
-    read.unwrap_or(Carried::Other)
+/// An IP packet, whatever it carries.
+struct IpPacket<'a> {
+    protocol: u8,
+    datagram: Datagram<'a>,
+    /// It is the first of several fragments.
+    first_fragment: bool,
+    later_fragment: bool,
 }
 
-fn v4(packet: &[u8], missing: usize) -> Option<Carried<'_>> {
+/// Reads an IP packet, and the one in it when it is a tunnel's. `missing` bytes at its end were not captured.
+pub(super) fn read(mut packet: &[u8], mut missing: usize) -> Carried<'_> {
+    for _ in 0..=TUNNELS {
+        let read = match packet.first().map(|first| first >> 4) {
+            Some(4) => v4(packet, missing),
+            Some(6) => v6(packet, missing),
+            _ => None,
+        };
+        let Some(read) = read else {
+            return Carried::Other;
+        };
+        let carries_tcp = read.protocol == PROTOCOL_TCP;
+        if carries_tcp {
+            return match (read.later_fragment, read.first_fragment) {
+                (true, _) => Carried::Fragment,
+                (false, true) => Carried::FirstFragment(read.datagram),
+                (false, false) => Carried::Tcp(read.datagram),
+            };
+        }
+        if read.later_fragment {
+            return Carried::Other;
+        }
+        let payload = read.datagram.payload;
+        missing = read.datagram.wire_len.saturating_sub(payload.len());
+        match inner(read.protocol, payload) {
+            Some(inner) => packet = inner,
+            None => return Carried::Other,
+        }
+    }
+    Carried::Other
+}
+
+/// The IP packet that a tunnel carries.
+fn inner(protocol: u8, payload: &[u8]) -> Option<&[u8]> {
+    match protocol {
+        PROTOCOL_IPV4 | PROTOCOL_IPV6 => Some(payload),
+        PROTOCOL_MPLS => link::of_ethertype(0x8847, payload),
+        PROTOCOL_GRE => {
+            let flags = be16(payload, 0)?;
+            // Version 0. Checksum, key and sequence number (RFC 2890) are there when their flags say so.
+            let n_options = [0x8000, 0x2000, 0x1000].map(|flag| usize::from(flags & flag != 0));
+            let at = 4 + 4 * n_options.iter().sum::<usize>();
+            let is_known = flags & 0x4007 == 0;
+            is_known.then(|| link::of_ethertype(be16(payload, 2)?, payload.get(at..)?))?
+        }
+        PROTOCOL_UDP => {
+            let (port, data) = (be16(payload, 2)?, payload.get(8..)?);
+            if PORT_VXLAN.contains(&port) && data.first()? & 0x08 != 0 {
+                return link::ethernet(data.get(8..)?);
+            }
+            if port == PORT_GENEVE && data.first()? >> 6 == 0 {
+                let options = usize::from(data.first()? & 0x3f) * 4;
+                return link::of_ethertype(be16(data, 2)?, data.get(8 + options..)?);
+            }
+            None
+        }
+        _ => None,
+    }
+}
+
+fn v4(packet: &[u8], missing: usize) -> Option<IpPacket<'_>> {
     let header_len = usize::from(packet.first()? & 0xf) * 4;
     if header_len < 20 {
         return None;
@@ -61,12 +133,6 @@ fn v4(packet: &[u8], missing: usize) -> Option<Carried<'_>> {
     };
     let fragment = be16(packet, 6)?;
     let (more, offset) = (fragment & 0x2000 != 0, fragment & 0x1fff);
-    if *packet.get(9)? != PROTOCOL_TCP {
-        return None;
-    }
-    if offset != 0 {
-        return Some(Carried::Fragment);
-    }
     let source: [u8; 4] = *packet.get(12..)?.first_chunk()?;
     let destination: [u8; 4] = *packet.get(16..)?.first_chunk()?;
     let datagram = Datagram {
@@ -75,14 +141,15 @@ fn v4(packet: &[u8], missing: usize) -> Option<Carried<'_>> {
         payload: packet.get(header_len..total.min(packet.len()))?,
         wire_len: total.checked_sub(header_len)?,
     };
-    Some(if more {
-        Carried::FirstFragment(datagram)
-    } else {
-        Carried::Tcp(datagram)
+    Some(IpPacket {
+        protocol: *packet.get(9)?,
+        datagram,
+        first_fragment: more && offset == 0,
+        later_fragment: offset != 0,
     })
 }
 
-fn v6(packet: &[u8], missing: usize) -> Option<Carried<'_>> {
+fn v6(packet: &[u8], missing: usize) -> Option<IpPacket<'_>> {
     let on_wire = packet.len() + missing;
     let source: [u8; 16] = *packet.get(8..)?.first_chunk()?;
     let destination: [u8; 16] = *packet.get(24..)?.first_chunk()?;
@@ -92,7 +159,7 @@ fn v6(packet: &[u8], missing: usize) -> Option<Carried<'_>> {
     };
     let mut next = *packet.get(6)?;
     let mut at = 40;
-    let mut first_fragment = false;
+    let (mut first_fragment, mut later_fragment) = (false, false);
     for _ in 0..EXTENSION_HEADERS {
         let len = match next {
             HOP_BY_HOP => {
@@ -108,20 +175,17 @@ fn v6(packet: &[u8], missing: usize) -> Option<Carried<'_>> {
             FRAGMENT => {
                 let fragment = be16(packet, at + 2)?;
                 let (offset, more) = (fragment >> 3, fragment & 1 != 0);
-                if offset != 0 {
-                    let is_tcp = *packet.get(at)? == PROTOCOL_TCP;
-                    return is_tcp.then_some(Carried::Fragment);
-                }
-                first_fragment = more;
+                first_fragment = more && offset == 0;
+                later_fragment = offset != 0;
                 8
             }
             _ => break,
         };
         next = *packet.get(at)?;
         at += len;
-    }
-    if next != PROTOCOL_TCP {
-        return None;
+        if later_fragment {
+            break;
+        }
     }
     let datagram = Datagram {
         source: IpAddr::V6(Ipv6Addr::from(source)),
@@ -129,9 +193,10 @@ fn v6(packet: &[u8], missing: usize) -> Option<Carried<'_>> {
         payload: packet.get(at..total.min(packet.len()))?,
         wire_len: total.checked_sub(at)?,
     };
-    Some(if first_fragment {
-        Carried::FirstFragment(datagram)
-    } else {
-        Carried::Tcp(datagram)
+    Some(IpPacket {
+        protocol: next,
+        datagram,
+        first_fragment,
+        later_fragment,
     })
 }

@@ -28,8 +28,135 @@ fn every_link_type_is_decoded() {
             [&[0; 14][..], &[0x81, 0, 0, 5, 8, 0]].concat(),
         ),
         ("sll2", 276, sll2_v4),
+        (
+            "mpls",
+            1,
+            [&ethernet[..], &[0x88, 0x47, 0, 1, 0, 64, 0, 2, 1, 64]].concat(),
+        ),
+        (
+            "mpls, pseudowire",
+            1,
+            [
+                &ethernet[..],
+                &[0x88, 0x47, 0, 1, 1, 64, 0, 0, 0, 0],
+                &ethernet,
+                &[8, 0],
+            ]
+            .concat(),
+        ),
+        (
+            "pppoe",
+            1,
+            [&ethernet[..], &[0x88, 0x64, 0x11, 0, 0, 7, 5, 0, 0, 0x21]].concat(),
+        ),
+        ("ppp", 9, vec![0, 0x21]),
+        ("ppp, hdlc address", 50, vec![0xff, 3, 0, 0x21]),
+        ("ppp, short protocol", 9, vec![0x21]),
+        ("pppoe by itself", 51, vec![0x11, 0, 0, 7, 5, 0, 0, 0x21]),
+        ("cisco hdlc", 104, vec![0x0f, 0, 8, 0]),
     ] {
         assert_whole_call(&replay(&pcap(link, &behind(&frames, &before))), name);
+    }
+}
+
+#[test]
+fn what_netfilter_logs_is_decoded_in_either_byte_order() {
+    let log = |bytes: fn(u16) -> [u8; 2]| {
+        let mut frames = call().frames;
+        for frame in &mut frames {
+            let mut message = vec![2, 0, 0, 5];
+            // A prefix of five bytes and its padding, then the packet.
+            for part in [bytes(9), bytes(10)] {
+                message.extend_from_slice(&part);
+            }
+            message.extend_from_slice(b"h2tr\0\0\0\0");
+            for part in [bytes(4 + frame.bytes.len() as u16), bytes(9)] {
+                message.extend_from_slice(&part);
+            }
+            message.extend_from_slice(&frame.bytes);
+            frame.bytes = message;
+        }
+        replay(&pcap(239, &frames))
+    };
+    assert_whole_call(&log(u16::to_le_bytes), "little-endian");
+    assert_whole_call(&log(u16::to_be_bytes), "big-endian");
+}
+
+#[test]
+fn packets_in_tunnels_are_decoded() {
+    type Tunnel = fn(&[u8]) -> Vec<u8>;
+    let tunnels: [(&str, Tunnel); 9] = [
+        ("ipip", |packet| outer_ipv4(4, packet)),
+        ("gre", |packet| {
+            outer_ipv4(47, &[&[0, 0, 8, 0], packet].concat())
+        }),
+        ("gre with all options", |packet| {
+            let head = [&[0xb0, 0, 8, 0][..], &[7; 12]].concat();
+            outer_ipv4(47, &[&head, packet].concat())
+        }),
+        ("gre, bridged", |packet| {
+            let head = [&[0, 0, 0x65, 0x58][..], &[0; 12], &[8, 0]].concat();
+            outer_ipv4(47, &[&head, packet].concat())
+        }),
+        ("mpls in ip", |packet| {
+            outer_ipv4(137, &[&[0, 2, 1, 64], packet].concat())
+        }),
+        ("vxlan", |packet| {
+            let head = [&[8, 0, 0, 0, 0, 0, 7, 0][..], &[0; 12], &[8, 0]].concat();
+            outer_ipv4(17, &udp(4789, &[&head, packet].concat()))
+        }),
+        ("vxlan of linux", |packet| {
+            let head = [&[8, 0, 0, 0, 0, 0, 7, 0][..], &[0; 12], &[8, 0]].concat();
+            outer_ipv4(17, &udp(8472, &[&head, packet].concat()))
+        }),
+        ("geneve with an option", |packet| {
+            let head = [
+                &[1, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2, 3, 0][..],
+                &[0; 12],
+                &[8, 0],
+            ];
+            outer_ipv4(17, &udp(6081, &[&head.concat(), packet].concat()))
+        }),
+        ("a tunnel in a tunnel", |packet| {
+            outer_ipv4(47, &[&[0, 0, 8, 0], &outer_ipv4(4, packet)[..]].concat())
+        }),
+    ];
+    for (name, tunnel) in tunnels {
+        let mut frames = call().frames;
+        for frame in &mut frames {
+            frame.bytes = tunnel(&frame.bytes);
+        }
+        assert_whole_call(&replay(&pcap(101, &frames)), name);
+    }
+    // IPv6 in IPv4.
+    let mut talk = Talk::between("[fd00::1]:40000", "[fd00::2]:50051");
+    add_call(&mut talk);
+    for frame in &mut talk.frames {
+        frame.bytes = outer_ipv4(41, &frame.bytes);
+    }
+    assert_whole_call(&replay(&talk.pcap()), "6in4");
+}
+
+#[test]
+fn what_only_looks_like_a_tunnel_is_none() {
+    for (name, packet) in [
+        ("udp to another port", outer_ipv4(17, &udp(4790, &[8; 60]))),
+        (
+            "vxlan without its flag",
+            outer_ipv4(17, &udp(4789, &[0; 60])),
+        ),
+        (
+            "gre with routing",
+            outer_ipv4(47, &[&[0x40, 0, 8, 0][..], &[0; 60]].concat()),
+        ),
+        ("a tunnel cut short", outer_ipv4(4, &[0x45, 0])),
+    ] {
+        let mut talk = Talk::new();
+        talk.send(CLIENT, b"x");
+        talk.frames[0].bytes = packet;
+        let replayed = replay(&talk.pcap());
+        assert_eq!(replayed.counts.segments, 0, "{name}");
+        assert!(replayed.error.is_none(), "{name}");
     }
 }
 
@@ -64,6 +191,7 @@ fn times_are_those_of_the_packets_in_every_format() {
     let want = START_NS + 4_000;
     assert_eq!(nanoseconds(&pcap(101, &frames)), want);
     assert_eq!(nanoseconds(&pcap_of_nanoseconds(101, &frames)), want);
+    assert_eq!(nanoseconds(&pcap_modified(101, &frames)), want);
     // pcapng: two interfaces, of another link type, resolution and offset, packet by packet in turn.
     let offset = 1_767_225_600;
     let mut file = section(false);

@@ -18,8 +18,8 @@ use h2trace_core::pipeline::{
 use h2trace_core::stream::record::{Outcome, StreamRecord};
 
 use super::build::{
-    CLIENT, Frame, MS, SERVER, START_NS, Talk, enhanced_packet, interface, pcap,
-    pcap_of_nanoseconds, section,
+    CLIENT, Frame, MS, SERVER, START_NS, Talk, enhanced_packet, interface, outer_ipv4, pcap,
+    pcap_modified, pcap_of_nanoseconds, section, udp,
 };
 use super::{Capture, CaptureCounts, CaptureError, Reassembly};
 
