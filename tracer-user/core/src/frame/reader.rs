@@ -2,13 +2,14 @@
 
 use tracer_ebpf::http2::PREFACE;
 
+use crate::event::Timestamp;
 use crate::limits::{self, Limit};
 
 use super::data::{Data, DataPart};
 use super::field_block::FieldBlock;
 use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head};
 use super::hpack::Decoder;
-use super::search::Search;
+use super::search::{FrameChain, Search};
 use super::{DataPiece, Fault, Frame, Step, StreamId, control};
 
 /// Buffer space that is kept from frame to frame.
@@ -80,6 +81,10 @@ pub(super) enum Missing {
 pub struct FrameReader {
     pub(super) position: FramePosition,
     steps: Vec<Step>,
+    /// When what the steps tell went by, where that was before now: so many steps from the first on, each time.
+    late: Vec<(usize, Timestamp)>,
+    /// When what is fed went by.
+    now: Timestamp,
     pub(super) hpack: Decoder,
     /// The header block that the next frame must continue.
     pub(super) block: Option<FieldBlock>,
@@ -121,6 +126,8 @@ impl FrameReader {
         FrameReader {
             position,
             steps: Vec::new(),
+            late: Vec::new(),
+            now: Timestamp(0),
             hpack: Decoder::new(from_start),
             block: None,
             may_be_in_block: !from_start,
@@ -134,6 +141,35 @@ impl FrameReader {
             plausible_frames: 0,
             max_frame_size: None,
             default_holds: false,
+        }
+    }
+
+    /// Tells when what is fed next went by.
+    pub fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+        if let Some(search) = &mut self.search {
+            search.set_now(now);
+        }
+    }
+
+    /// When the steps went by that are taken next: so many from the first on, each time. Those that are left out
+    /// went by now; what is found where the place was not known went by before.
+    pub fn take_late(&mut self) -> Vec<(usize, Timestamp)> {
+        std::mem::take(&mut self.late)
+    }
+
+    /// The place is not known, and all that was fed since is whole frames: how many.
+    #[must_use]
+    pub fn whole_frames(&self) -> Option<u32> {
+        self.search.as_ref()?.whole_frames()
+    }
+
+    /// Takes them for frames, because the connection is known to speak HTTP/2.
+    pub fn believe_whole_frames(&mut self) {
+        if self.whole_frames().is_some()
+            && let Some(chain) = self.search.as_mut().map(|search| search.take_whole())
+        {
+            self.replay(chain);
         }
     }
 
@@ -229,7 +265,9 @@ impl FrameReader {
     pub(super) fn lose(&mut self, skipped: Option<u64>) {
         self.abandon_block(false);
         self.buffer = Vec::new();
-        self.search = Some(Box::new(Search::new(skipped, self.max_frame_size)));
+        let mut search = Box::new(Search::new(skipped, self.max_frame_size));
+        search.set_now(self.now);
+        self.search = Some(search);
         self.position = FramePosition::Lost;
         self.unproven();
     }
@@ -453,18 +491,26 @@ impl FrameReader {
         let Some((n, found)) = search.push(bytes) else {
             return &[];
         };
+        self.replay(found);
+        bytes.get(n..).unwrap_or_default()
+    }
+
+    /// Reads again what was searched.
+    fn replay(&mut self, found: FrameChain) {
         self.found(found.skipped);
         // The frames that were found count once more when they are read; what follows must agree too.
         self.frames_to_prove = 2 * limits::PLAUSIBLE_FRAMES;
         self.replaying = true;
-        for piece in found.replay {
+        for (piece, at) in found.replay {
             match piece {
                 DataPiece::Bytes(bytes) => self.push(&bytes),
                 DataPiece::Hole(len) => self.hole(len),
             }
+            if at != self.now {
+                self.late.push((self.steps.len(), at));
+            }
         }
         self.replaying = false;
-        bytes.get(n..).unwrap_or_default()
     }
 
     /// DATA goes on, or is whole.

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use crate::event::Timestamp;
 use crate::limits;
 
 use super::head::{Head, flag, frame_type};
@@ -31,16 +32,23 @@ struct Candidate {
 }
 
 #[derive(Debug)]
-enum Piece {
+enum Content {
     Bytes(Vec<u8>),
     Hole(u32),
 }
 
+/// Bytes or a hole of one call.
+#[derive(Debug)]
+struct Piece {
+    content: Content,
+    at: Timestamp,
+}
+
 impl Piece {
     fn len(&self) -> u64 {
-        match self {
-            Piece::Bytes(bytes) => bytes.len() as u64,
-            Piece::Hole(len) => u64::from(*len),
+        match &self.content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Hole(len) => u64::from(*len),
         }
     }
 }
@@ -50,8 +58,8 @@ impl Piece {
 pub(super) struct FrameChain {
     /// Bytes passed over before the replay.
     pub(super) skipped: Option<u64>,
-    /// What to read again, from a frame header on.
-    pub(super) replay: Vec<DataPiece>,
+    /// What to read again, from a frame header on, and when it went by.
+    pub(super) replay: Vec<(DataPiece, Timestamp)>,
 }
 
 /// The search in one direction.
@@ -71,6 +79,8 @@ pub(super) struct Search {
     history: VecDeque<Piece>,
     history_start: u64,
     history_bytes: usize,
+    /// When what comes next went by.
+    now: Timestamp,
 }
 
 impl Search {
@@ -86,6 +96,32 @@ impl Search {
             history: VecDeque::new(),
             history_start: 0,
             history_bytes: 0,
+            now: Timestamp(0),
+        }
+    }
+
+    /// What comes next went by at this time.
+    pub(super) fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// All that came since the search began is whole frames: how many. None if it is not, or something was missed.
+    pub(super) fn whole_frames(&self) -> Option<u32> {
+        let exact = |candidate: &&Candidate| {
+            candidate.start == 0 && candidate.next == self.at && candidate.open.is_none()
+        };
+        self.candidates
+            .iter()
+            .find(exact)
+            .filter(|_| self.history_start == 0)
+            .map(|candidate| candidate.n_frames)
+    }
+
+    /// Takes all that came since the search began for frames.
+    pub(super) fn take_whole(&mut self) -> FrameChain {
+        FrameChain {
+            skipped: self.skipped,
+            replay: self.replay(),
         }
     }
 
@@ -106,7 +142,9 @@ impl Search {
             .skipped()
             .zip(lost)
             .map(|(before, lost)| before.saturating_add(lost));
+        let now = self.now;
         *self = Search::new(skipped, self.max_frame_size);
+        self.now = now;
     }
 
     /// Bytes of unknown content, counted.
@@ -116,7 +154,10 @@ impl Search {
         let at = self.at;
         self.candidates.retain(|candidate| candidate.next >= at);
         self.due();
-        self.history.push_back(Piece::Hole(len));
+        self.history.push_back(Piece {
+            content: Content::Hole(len),
+            at: self.now,
+        });
         self.trim();
     }
 
@@ -213,10 +254,15 @@ impl Search {
 
     fn remember(&mut self, bytes: &[u8]) {
         self.history_bytes += bytes.len();
-        if let Some(Piece::Bytes(last)) = self.history.back_mut() {
-            last.extend_from_slice(bytes);
-        } else {
-            self.history.push_back(Piece::Bytes(bytes.to_vec()));
+        match self.history.back_mut() {
+            Some(Piece {
+                content: Content::Bytes(last),
+                at,
+            }) if *at == self.now => last.extend_from_slice(bytes),
+            _ => self.history.push_back(Piece {
+                content: Content::Bytes(bytes.to_vec()),
+                at: self.now,
+            }),
         }
     }
 
@@ -233,9 +279,9 @@ impl Search {
             let mut excess = self.history_bytes - REMEMBERED;
             let mut before = self.history_start;
             for piece in &self.history {
-                let bytes = match piece {
-                    Piece::Bytes(bytes) => bytes.len(),
-                    Piece::Hole(_) => 0,
+                let bytes = match &piece.content {
+                    Content::Bytes(bytes) => bytes.len(),
+                    Content::Hole(_) => 0,
                 };
                 if bytes >= excess {
                     before += excess as u64;
@@ -251,28 +297,29 @@ impl Search {
     fn forget_before(&mut self, offset: u64) {
         while self.history_start < offset {
             let excess = offset - self.history_start;
-            match self.history.front_mut() {
+            match self.history.front_mut().map(|piece| &mut piece.content) {
                 None => {
                     self.history_start = offset;
                     return;
                 }
-                Some(Piece::Bytes(bytes)) if bytes.len() as u64 > excess => {
+                Some(Content::Bytes(bytes)) if bytes.len() as u64 > excess => {
                     bytes.drain(..excess as usize);
                     self.history_bytes -= excess as usize;
                     self.history_start = offset;
                     return;
                 }
-                Some(Piece::Hole(len)) if u64::from(*len) > excess => {
+                Some(Content::Hole(len)) if u64::from(*len) > excess => {
                     *len -= excess as u32;
                     self.history_start = offset;
                     return;
                 }
-                Some(piece) => {
-                    self.history_start += piece.len();
-                    if let Piece::Bytes(bytes) = piece {
-                        self.history_bytes -= bytes.len();
+                Some(_) => {
+                    if let Some(piece) = self.history.pop_front() {
+                        self.history_start += piece.len();
+                        if let Content::Bytes(bytes) = piece.content {
+                            self.history_bytes -= bytes.len();
+                        }
                     }
-                    self.history.pop_front();
                 }
             }
         }
@@ -287,18 +334,23 @@ impl Search {
             last_head
         };
         self.forget_before(start);
-        let replay = self
-            .history
-            .drain(..)
-            .map(|piece| match piece {
-                Piece::Bytes(bytes) => DataPiece::copy_of(&bytes),
-                Piece::Hole(len) => DataPiece::Hole(len),
-            })
-            .collect();
         FrameChain {
             skipped: self.skipped.map(|before| before.saturating_add(start)),
-            replay,
+            replay: self.replay(),
         }
+    }
+
+    fn replay(&mut self) -> Vec<(DataPiece, Timestamp)> {
+        let pieces = self.history.drain(..);
+        pieces
+            .map(|piece| {
+                let content = match piece.content {
+                    Content::Bytes(bytes) => DataPiece::copy_of(&bytes),
+                    Content::Hole(len) => DataPiece::Hole(len),
+                };
+                (content, piece.at)
+            })
+            .collect()
     }
 }
 

@@ -193,3 +193,56 @@ fn a_server_that_answers_the_preface_in_another_protocol_is_found_once() {
         assert_eq!(replayed.streams().len(), 1);
     }
 }
+
+/// A call on a connection whose beginning is not in the file, and so many milliseconds between its packets.
+fn late_call(parts: [(usize, Vec<u8>); 3]) -> ReplayedFile {
+    let mut talk = Talk::new();
+    for (side, bytes) in parts {
+        talk.send(side, &bytes);
+        talk.pass(5 * MS);
+    }
+    replay(&talk.pcap())
+}
+
+#[test]
+fn one_whole_call_on_an_old_connection_is_decoded_in_its_order_and_time() {
+    let whole = [response(7), message(7, 900, false), trailers(7)].concat();
+    let parts = [
+        (CLIENT, request(7, false)),
+        (CLIENT, message(7, 3, true)),
+        (SERVER, whole),
+    ];
+    let told = ["c HEADERS", "c DATA", "s HEADERS", "s DATA", "s HEADERS"];
+    let replayed = late_call(parts);
+    assert_eq!(replayed.told(), told);
+    let record = replayed.streams()[0];
+    assert!(record.beginning_seen && record.outcome == Outcome::Ok);
+    assert_eq!(record.last_at.since(record.first_at), 10 * MS + 2_000);
+    // Too few frames in both directions, each by itself.
+    let replayed = late_call([
+        (CLIENT, request(7, true)),
+        (SERVER, response(7)),
+        (SERVER, trailers(7)),
+    ]);
+    assert_eq!(replayed.told(), ["c HEADERS", "s HEADERS", "s HEADERS"]);
+    let record = replayed.streams()[0];
+    assert_eq!(record.last_at.since(record.first_at), 10 * MS + 2_000);
+    assert!(replayed.loud().is_empty());
+}
+
+#[test]
+fn what_is_not_whole_frames_on_an_old_connection_is_no_call() {
+    let mut cut = request(7, false);
+    cut.pop();
+    let odd = [&request(7, true)[..], b"x"].concat();
+    for (client, server) in [
+        (cut, response(7)),
+        (odd, response(7)),
+        (request(7, true), b"\0\0\x05what is this".to_vec()),
+        (request(7, true), response(7)),
+    ] {
+        let replayed = late_call([(CLIENT, client), (SERVER, server), (SERVER, Vec::new())]);
+        assert_eq!(replayed.told(), Vec::<String>::new());
+        assert!(!replayed.protocols().contains(&Protocol::Http2));
+    }
+}

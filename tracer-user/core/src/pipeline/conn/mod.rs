@@ -2,6 +2,7 @@
 
 mod over;
 mod protocol;
+mod unrecognised;
 mod waiting;
 
 use std::sync::Arc;
@@ -9,18 +10,17 @@ use std::sync::Arc;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::end::Ending;
 use crate::connection::role::Role;
-use crate::connection::upgrade::{self, UpgradeRequest};
+use crate::connection::upgrade::UpgradeRequest;
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
-    Bytes, Direction, End, EndCause, Open, OtherProtocol, ProtocolConfidence, Segment, SocketKey,
-    Task, Timestamp, Unrecognised,
+    Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, SocketKey, Task, Timestamp,
 };
 use crate::frame::{Fault, Frame, Step};
 use crate::limits;
 use crate::pipeline::analysis::Analysis;
 use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
-use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Protocol, Sink};
+use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Sink};
 use crate::stream::condition::Condition;
 use crate::stream::record::{StreamEvent, StreamRecord};
 use crate::stream::table::{Context, Shown, StreamTable};
@@ -163,6 +163,9 @@ impl Conn {
             }
         }
         self.lane(direction).place(bytes, from_start, upgraded);
+        if let Some(reader) = self.lane(direction).reader.as_mut() {
+            reader.set_now(at);
+        }
         self.steps(direction, context, sink);
         for segment in bytes.segments() {
             if let Some(reader) = self.lane(direction).reader.as_mut() {
@@ -173,68 +176,13 @@ impl Conn {
             }
             self.steps(direction, context, sink);
         }
+        self.believe_whole_frames(context);
         self.flush(sink);
         if let Some(sender) = self.role.sender(direction) {
             let alone = self.frames.settle(sender);
             self.tell_frames(alone, sink);
         }
         self.events(analysis, sink);
-    }
-
-    /// The first bytes are not HTTP/2. True when nothing of this connection is worth following.
-    pub(crate) fn unrecognised(
-        &mut self,
-        at: Timestamp,
-        unrecognised: &Unrecognised<'_>,
-        analysis: &mut Analysis,
-        sink: &mut dyn Sink,
-    ) -> bool {
-        if self.spoken.is_announced() {
-            self.answered_otherwise(at, unrecognised);
-            self.events(analysis, sink);
-            return false;
-        }
-        if unrecognised.protocol == OtherProtocol::Http1 {
-            if let Some(request) = upgrade::read_request(unrecognised.first) {
-                self.upgrade = Some(request);
-                self.role.prove(unrecognised.direction, Endpoint::Client);
-                return false;
-            }
-            if self.upgrade.is_some() && upgrade::agrees(unrecognised.first) {
-                return false;
-            }
-        }
-        if unrecognised.protocol == OtherProtocol::Http1 && self.role.get().is_none() {
-            let is_answer = unrecognised.first.starts_with(b"HTTP/");
-            let sender = if is_answer {
-                Endpoint::Server
-            } else {
-                Endpoint::Client
-            };
-            self.role.prove(unrecognised.direction, sender);
-        }
-        let mut info = (*self.info).clone();
-        info.protocol = Protocol::Other(unrecognised.protocol);
-        info.role = self.role.get();
-        self.info = Arc::new(info);
-        sink.accept(&Output::Connection(Arc::clone(&self.info)));
-        analysis.speaks_other(&self.info, unrecognised.protocol);
-        true
-    }
-
-    /// The client spoke HTTP/2, and the first bytes of the server are another protocol.
-    fn answered_otherwise(&mut self, at: Timestamp, unrecognised: &Unrecognised<'_>) {
-        let spoke = match unrecognised.protocol {
-            spoke @ (OtherProtocol::Http1 | OtherProtocol::Tls) => spoke,
-            OtherProtocol::Other => return,
-        };
-        let direction = unrecognised.direction;
-        let is_server = self.role.sender(direction) == Some(Endpoint::Server);
-        // After an upgrade, HTTP/1.1 is how the connection began.
-        if is_server && self.upgrade.is_none() && self.lane(direction).reader.is_none() {
-            self.spoken = Spoken::Foreign;
-            self.streams.not_http2(Endpoint::Server, spoke, at);
-        }
     }
 
     pub(crate) fn end(
@@ -325,10 +273,16 @@ impl Conn {
             return;
         };
         reader.swap_steps(&mut steps);
+        let late = reader.take_late();
         if !steps.is_empty() && reader.plausible_frames() >= limits::PLAUSIBLE_FRAMES {
             self.spoken.believe();
         }
-        for step in &steps {
+        let mut late = late.into_iter().peekable();
+        let now = context;
+        for (nth, step) in steps.iter().enumerate() {
+            while late.next_if(|(n_steps, _)| *n_steps <= nth).is_some() {}
+            let at = late.peek().map_or(now.at, |(_, at)| *at);
+            let context = Context { at, ..now };
             match step {
                 Step::DataBegin(_) | Step::DataBody { .. } | Step::DataEnd(_) => {}
                 Step::Fault(fault) => {

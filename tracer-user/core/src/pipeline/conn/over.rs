@@ -1,10 +1,12 @@
 //! A connection's end, and what may have gone by unseen before it.
 
-use super::Conn;
 use super::protocol::Spoken;
+use super::{Conn, Waiting};
 use crate::event::{Boundary, Direction, Timestamp};
-use crate::limits::Limit;
+use crate::frame::FrameReader;
+use crate::limits::{self, Limit};
 use crate::pipeline::analysis::Analysis;
+use crate::pipeline::lane::Lane;
 use crate::pipeline::{LossCause, Sink};
 use crate::stream::table::Context;
 
@@ -36,6 +38,49 @@ impl Conn {
                         self.streams.lost(sender, at);
                     }
                 }
+            }
+        }
+    }
+
+    /// One whole call on an old connection is too few frames to find in either direction by itself. It is HTTP/2 when
+    /// all that was seen of both directions is whole frames.
+    pub(super) fn believe_whole_frames(&mut self, context: Context) {
+        if self.spoken != Spoken::Undecided {
+            return;
+        }
+        let whole = |lane: &Lane| lane.reader.as_ref().and_then(FrameReader::whole_frames);
+        let [Some(tx), Some(rx)] = self.lanes.each_ref().map(whole) else {
+            return;
+        };
+        if tx + rx >= limits::PLAUSIBLE_FRAMES {
+            self.spoken.believe();
+            self.gather_whole_frames(context);
+        }
+    }
+
+    /// The connection is HTTP/2: what was not found of a direction so far, and is whole frames, waits with the rest.
+    pub(super) fn gather_whole_frames(&mut self, context: Context) {
+        for direction in [Direction::Tx, Direction::Rx] {
+            let Some(reader) = self.lane(direction).reader.as_mut() else {
+                continue;
+            };
+            if reader.whole_frames().is_none() {
+                continue;
+            }
+            reader.set_now(context.at);
+            reader.believe_whole_frames();
+            let (steps, late) = (reader.steps(), reader.take_late());
+            let mut late = late.into_iter().peekable();
+            for (nth, step) in steps.into_iter().enumerate() {
+                while late.next_if(|(n_steps, _)| *n_steps <= nth).is_some() {}
+                let at = late.peek().map_or(context.at, |(_, at)| *at);
+                self.learn(direction, &step);
+                self.n_waiting_bytes += step.weight();
+                self.waiting.push(Waiting {
+                    direction,
+                    step,
+                    context: Context { at, ..context },
+                });
             }
         }
     }

@@ -58,6 +58,9 @@ impl Conn {
         if !is_known || self.waiting.is_empty() {
             return;
         }
+        if let Some(context) = self.waiting.last().map(|waiting| waiting.context) {
+            self.gather_whole_frames(context);
+        }
         self.spoken = Spoken::Http2 { at_hops: false };
         let mut info = (*self.info).clone();
         info.protocol = Protocol::Http2;
@@ -66,7 +69,9 @@ impl Conn {
         self.info = Arc::new(info);
         self.streams.set_role(self.role.get());
         sink.accept(&Output::Connection(Arc::clone(&self.info)));
-        let waiting = std::mem::take(&mut self.waiting);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        // What was found late stands where it went by.
+        waiting.sort_by_key(|waiting| waiting.context.at);
         self.n_waiting_bytes = 0;
         if let (Some(request), Some(first)) = (&self.upgrade, waiting.first()) {
             self.streams

@@ -1,0 +1,69 @@
+//! First bytes that are not HTTP/2.
+
+use std::sync::Arc;
+
+use super::Conn;
+use super::protocol::Spoken;
+use crate::connection::Endpoint;
+use crate::connection::upgrade;
+use crate::event::{OtherProtocol, Timestamp, Unrecognised};
+use crate::pipeline::analysis::Analysis;
+use crate::pipeline::{Output, Protocol, Sink};
+
+impl Conn {
+    /// The first bytes are not HTTP/2. True when nothing of this connection is worth following.
+    pub(crate) fn unrecognised(
+        &mut self,
+        at: Timestamp,
+        unrecognised: &Unrecognised<'_>,
+        analysis: &mut Analysis,
+        sink: &mut dyn Sink,
+    ) -> bool {
+        if self.spoken.is_announced() {
+            self.answered_otherwise(at, unrecognised);
+            self.events(analysis, sink);
+            return false;
+        }
+        if unrecognised.protocol == OtherProtocol::Http1 {
+            if let Some(request) = upgrade::read_request(unrecognised.first) {
+                self.upgrade = Some(request);
+                self.role.prove(unrecognised.direction, Endpoint::Client);
+                return false;
+            }
+            if self.upgrade.is_some() && upgrade::agrees(unrecognised.first) {
+                return false;
+            }
+        }
+        if unrecognised.protocol == OtherProtocol::Http1 && self.role.get().is_none() {
+            let is_answer = unrecognised.first.starts_with(b"HTTP/");
+            let sender = if is_answer {
+                Endpoint::Server
+            } else {
+                Endpoint::Client
+            };
+            self.role.prove(unrecognised.direction, sender);
+        }
+        let mut info = (*self.info).clone();
+        info.protocol = Protocol::Other(unrecognised.protocol);
+        info.role = self.role.get();
+        self.info = Arc::new(info);
+        sink.accept(&Output::Connection(Arc::clone(&self.info)));
+        analysis.speaks_other(&self.info, unrecognised.protocol);
+        true
+    }
+
+    /// The client spoke HTTP/2, and the first bytes of the server are another protocol.
+    fn answered_otherwise(&mut self, at: Timestamp, unrecognised: &Unrecognised<'_>) {
+        let spoke = match unrecognised.protocol {
+            spoke @ (OtherProtocol::Http1 | OtherProtocol::Tls) => spoke,
+            OtherProtocol::Other => return,
+        };
+        let direction = unrecognised.direction;
+        let is_server = self.role.sender(direction) == Some(Endpoint::Server);
+        // After an upgrade, HTTP/1.1 is how the connection began.
+        if is_server && self.upgrade.is_none() && self.lane(direction).reader.is_none() {
+            self.spoken = Spoken::Foreign;
+            self.streams.not_http2(Endpoint::Server, spoke, at);
+        }
+    }
+}
