@@ -102,6 +102,7 @@ impl Case {
             several_clients: self.several_clients,
             server: self.server,
             server_address: key.server,
+            server_is_proxy: false,
             example: self.summary,
         }
     }

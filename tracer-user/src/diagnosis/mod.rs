@@ -82,6 +82,9 @@ impl Diagnosis {
             .into_iter()
             .map(|(key, case)| case.report(key))
             .collect();
+        for case in &mut cases {
+            case.server_is_proxy = self.is_proxy(&case.server_address);
+        }
         cases.sort_by_key(|case| std::cmp::Reverse((case.rank(), case.streams())));
         let mut proxies: Vec<ProxyReport> = self
             .proxies
@@ -101,6 +104,16 @@ impl Diagnosis {
                 .map(|(limit, n)| (limit.label(), n))
                 .collect(),
         }
+    }
+
+    /// The address is that of a host which passes requests on.
+    fn is_proxy(&self, address: &str) -> bool {
+        let address = address.parse::<SocketAddr>();
+        address.is_ok_and(|address| {
+            let is_host =
+                |key: &ProxyKey| matches!(key, ProxyKey::Host(ip, _) if *ip == address.ip());
+            self.proxies.keys().any(is_host)
+        })
     }
 
     /// Requests that the servers of a proxy answered without it. None: there were none, or not all are known.

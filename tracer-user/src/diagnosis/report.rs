@@ -226,6 +226,9 @@ pub struct CaseReport {
     /// The server, when its end is followed.
     pub server: Option<Process>,
     pub server_address: String,
+    /// It is one of the proxies that are told: what is behind it was seen.
+    #[serde(skip)]
+    pub server_is_proxy: bool,
     /// What was found about one of them.
     pub example: String,
 }

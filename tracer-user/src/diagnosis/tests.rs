@@ -104,6 +104,30 @@ fn a_failure_on_one_hop_names_both_ends_and_no_proxy() {
 }
 
 #[test]
+fn a_failure_at_a_host_that_is_known_as_a_proxy_says_nothing_of_what_is_behind_it() {
+    let (record, findings) = sample::cut(17);
+    let info = sample::connection();
+    let Output::Hop {
+        mut request,
+        findings: of_hop,
+    } = sample::hop(33)
+    else {
+        panic!("no hop");
+    };
+    request.proxy = ProxyKey::Host("127.0.0.1".parse().unwrap(), 0);
+    let hop = Output::Hop {
+        request,
+        findings: of_hop,
+    };
+    let failure = stream(&info, record, findings);
+    let words = "whether that server is one, or a proxy with another behind it";
+    assert!(text(&gathered(std::slice::from_ref(&failure))).contains(words));
+    let report = gathered(&[hop, failure]);
+    assert_eq!(report.cases.len(), 1);
+    assert!(!text(&report).contains(words));
+}
+
+#[test]
 fn requests_that_bypass_the_proxy_are_counted_apart() {
     let Output::Hop { request, findings } = sample::hop(17) else {
         panic!("no hop");

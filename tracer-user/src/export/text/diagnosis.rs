@@ -400,7 +400,8 @@ fn of_case(out: &mut Vec<String>, case: &CaseReport, paint: Paint) {
         &format!("client {client}, server {server}; {ends}"),
     );
     row(out, "  Caused by", by);
-    if case.sender == Some(Endpoint::Server) && case.server.is_none() {
+    let is_known = case.server.is_some() || case.server_is_proxy;
+    if case.sender == Some(Endpoint::Server) && !is_known {
         row(
             out,
             "  Not known",
