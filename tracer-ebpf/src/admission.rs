@@ -128,7 +128,8 @@ fn used(sk: u64) {
 #[inline(always)]
 fn place(s: &mut Scratch) -> Option<()> {
     let sk = s.sk;
-    let returned = s.returned;
+    // At the exit of recvmmsg or sendmmsg the messages behind this one have gone by too.
+    let returned = s.returned.wrapping_add(s.behind);
     let state: u8 = field(sk, config!(offsets.sock_state))?;
     let Some(write_seq) = needed::<u32>(sk, config!(offsets.tcp_write_seq)) else {
         return Some(());

@@ -26,8 +26,8 @@ const MSG_OOB: u32 = 0x1;
 const MSG_PEEK: u32 = 0x2;
 const MSG_TRUNC: u32 = 0x20;
 const MSG_ERRQUEUE: u32 = 0x2000;
-const EPIPE: i32 = 32;
-const ECONNRESET: i32 = 104;
+pub(crate) const EPIPE: i32 = 32;
+pub(crate) const ECONNRESET: i32 = 104;
 const TCP_ESTABLISHED: u8 = 1;
 
 /// Empty buffers that may stand before the first one in use.
@@ -35,10 +35,19 @@ const EMPTY_MAX: u32 = 16;
 
 /// A socket call had finished: `returned` bytes, or minus the error.
 ///
+/// Not static: so the verifier proves it on its own, and once, however often it is called.
+///
 /// The functions below that are not inlined have a stack frame of their own: kernels before 6.13, and all on
 /// arm64, allow 512 bytes along a chain of calls, and what is inlined here would be spilled all at once.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn finished(sk: u64, returned: i32, flags: u32, towards: u8) {
+pub(crate) extern "C" fn finished(sk: u64, returned: i32, flags: u32, towards: u32) -> u64 {
+    finish(sk, returned, flags, towards as u8);
+    0
+}
+
+#[inline(always)]
+fn finish(sk: u64, returned: i32, flags: u32, towards: u8) {
     let epoch = filter::epoch();
     if epoch == 0 {
         return;
@@ -321,6 +330,8 @@ fn unhooked(s: &mut Scratch, socket: &mut Socket, way: usize) -> Option<u32> {
     let Some(now) = s.sequence else {
         return Some(0);
     };
+    // At the exit of recvmmsg or sendmmsg the messages behind this one have gone by too.
+    let now = now.wrapping_sub(s.behind);
     if s.walk.unplaced != 0 {
         s.walk.unplaced = 0;
         s.walk.seq = now;

@@ -26,6 +26,14 @@ pub mod filter {
     pub const EXCLUDED: u32 = 64;
 }
 
+/// Values of [`Config::hooks`].
+pub mod hooks {
+    /// The socket tracepoints: each socket call has one hook, with its socket.
+    pub const SOCKET_TRACEPOINTS: u32 = 0;
+    /// The exit of every system call: the socket is the one behind the call's descriptor.
+    pub const SYSCALL_EXIT: u32 = 1;
+}
+
 /// What a system call does with the user's memory; values of [`Config::syscalls`].
 pub mod access {
     /// Not a call whose buffer is known: its bytes are a hole.
@@ -38,12 +46,20 @@ pub mod access {
     pub const MSGHDR: u8 = 3;
     /// (fd, mmsghdr[], vlen): recvmmsg, sendmmsg.
     pub const MMSGHDR: u8 = 4;
-    /// sendfile, splice, vmsplice, tee: no user's buffer.
-    pub const SPLICE: u8 = 5;
+    /// (to, from): sendfile. No user's buffer.
+    pub const SENDFILE: u8 = 5;
+    /// (from, offset, to): splice. No user's buffer.
+    pub const SPLICE: u8 = 6;
+    /// vmsplice, tee: no user's buffer that a socket's bytes stand in.
+    pub const PIPE: u8 = 7;
     /// io_uring_enter: whose operation it was is not known.
-    pub const IO_URING: u8 = 6;
+    pub const IO_URING: u8 = 8;
+    /// The bits of the above.
+    pub const KIND: u8 = 0x0f;
     /// Bit beside one of the above: the call sends. Without it, it receives.
     pub const SENDS: u8 = 0x10;
+    /// Likewise: its fourth argument are the MSG_ flags: recvfrom, sendto, recvmmsg, sendmmsg.
+    pub const FLAGS: u8 = 0x20;
 }
 
 /// One more than the largest system call number that [`Config::syscalls`] can hold.
@@ -81,8 +97,14 @@ pub struct Offsets {
     pub sock_socket: u32,
     /// `struct socket.file` (pointer to `struct file`).
     pub socket_file: u32,
+    /// `struct socket.sk` (pointer to `struct sock`).
+    pub socket_sk: u32,
     /// `struct file.f_inode` (pointer to `struct inode`).
     pub file_inode: u32,
+    /// `struct file.private_data` (of a socket's file: pointer to `struct socket`).
+    pub file_private_data: u32,
+    /// `struct inode.i_mode` (u16: what kind of file it is).
+    pub inode_mode: u32,
     /// `struct inode.i_ino` (unsigned long).
     pub inode_ino: u32,
     /// `struct tcp_sock.write_seq` (u32).
@@ -113,6 +135,8 @@ pub struct Offsets {
     pub regs_arg1: u32,
     /// `struct pt_regs`: its third argument (x86: `dx`, arm64: `regs[2]`).
     pub regs_arg2: u32,
+    /// `struct pt_regs`: its fourth argument (x86: `r10`, arm64: `regs[3]`).
+    pub regs_arg3: u32,
     /// `struct pt_regs`: its fifth argument (x86: `r8`, arm64: `regs[4]`).
     pub regs_arg4: u32,
     /// `struct pt_regs`: where the call's result comes to stand (x86: `ax`, arm64: `regs[0]`).
@@ -158,7 +182,10 @@ impl Offsets {
         sock_protocol: NO_FIELD,
         sock_socket: NO_FIELD,
         socket_file: NO_FIELD,
+        socket_sk: NO_FIELD,
         file_inode: NO_FIELD,
+        file_private_data: NO_FIELD,
+        inode_mode: NO_FIELD,
         inode_ino: NO_FIELD,
         tcp_write_seq: NO_FIELD,
         tcp_copied_seq: NO_FIELD,
@@ -174,6 +201,7 @@ impl Offsets {
         regs_arg0: NO_FIELD,
         regs_arg1: NO_FIELD,
         regs_arg2: NO_FIELD,
+        regs_arg3: NO_FIELD,
         regs_arg4: NO_FIELD,
         regs_result: NO_FIELD,
         regs_mode: NO_FIELD,
@@ -209,14 +237,16 @@ pub struct Config {
     /// 1: [`Offsets::regs_result`] holds -ENOSYS from a call's beginning to its end (x86). 0: it holds the first
     /// argument (arm64).
     pub result_is_enosys: u32,
-    /// Padding, zero.
-    pub _pad: u32,
+    /// Where the programs stand: one of [`hooks`].
+    pub hooks: u32,
+    /// 1: the kernel has the helper `bpf_loop`. 0: `bpf_for_each_map_elem` takes its place.
+    pub has_loop: u32,
     /// Kernel field offsets.
     pub offsets: Offsets,
     /// What each system call does with memory, by number: values of [`access`].
     pub syscalls: [u8; SYSCALL_MAX],
 }
-const _: () = assert!(size_of::<Config>() == 32 + size_of::<Offsets>() + SYSCALL_MAX);
+const _: () = assert!(size_of::<Config>() == 36 + size_of::<Offsets>() + SYSCALL_MAX);
 
 impl Config {
     /// Before user space has written it: nothing is known, nothing is traced.
@@ -228,7 +258,8 @@ impl Config {
         compat_mask: 0,
         compat_value: 1,
         result_is_enosys: 0,
-        _pad: 0,
+        hooks: hooks::SOCKET_TRACEPOINTS,
+        has_loop: 1,
         offsets: Offsets::NONE,
         syscalls: [access::NONE; SYSCALL_MAX],
     };

@@ -20,6 +20,14 @@ pub(crate) fn epoch() -> u32 {
     EPOCH.get(0).copied().unwrap_or(0)
 }
 
+/// Can anything that this process does be wanted? What is known without its socket.
+#[inline(always)]
+pub(crate) fn may_want(tgid: u32) -> bool {
+    // SAFETY: only the presence of the entry matters.
+    tgid != config!(own_tgid)
+        && (config!(filter) & filter::PID == 0 || unsafe { PIDS.get(tgid) }.is_some())
+}
+
 /// AND over the kinds of filter, OR within one.
 #[inline(always)]
 pub(crate) fn wants(sk: u64, family: u16, tgid: u32) -> bool {

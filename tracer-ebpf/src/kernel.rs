@@ -2,7 +2,9 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{
+    bpf_for_each_map_elem, bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user,
+};
 use tracer_ebpf::{
     counter::Counter,
     instruction::hand_over,
@@ -14,7 +16,7 @@ use tracer_ebpf::{
 
 use crate::{
     call, count,
-    maps::{MESSAGES, SCRATCH, config},
+    maps::{MESSAGES, SCRATCH, TURNS, config},
     record, user_memory,
 };
 
@@ -105,6 +107,22 @@ impl Machine for Kernel {
 
     #[inline(always)]
     fn repeat(self, s: &mut Scratch, times: u32, step: Step) {
+        if config!(has_loop) == 0 {
+            s.turns = times;
+            hand_over(s);
+            let callback: Turn = match step {
+                Step::Walk => walk_turn,
+                Step::Opening => opening_turn,
+                Step::Head => head_turn,
+                Step::Frame => frame_turn,
+            };
+            let map = (&raw const TURNS).cast_mut().cast();
+            // SAFETY: the callback uses the scratch space alone.
+            unsafe {
+                bpf_for_each_map_elem(map, callback as *mut c_void, core::ptr::null_mut(), 0)
+            };
+            return;
+        }
         hand_over(s);
         let callback: extern "C" fn(u64, *mut c_void) -> i64 = match step {
             Step::Walk => walk_step,
@@ -180,4 +198,35 @@ extern "C" fn head_step(index: u64, _context: *mut c_void) -> i64 {
 
 extern "C" fn frame_step(index: u64, _context: *mut c_void) -> i64 {
     step(Step::Frame, index)
+}
+
+/// A callback of `bpf_for_each_map_elem`.
+type Turn = extern "C" fn(*mut c_void, *const u32, *mut u64, *mut c_void) -> i64;
+
+/// Element `index` of [`TURNS`], which the kernel takes in their order: 1 ends the loop.
+#[inline(always)]
+fn turn(step: Step, index: *const u32) -> i64 {
+    let Some(s) = scratch() else { return 1 };
+    // SAFETY: the kernel passes the element's index.
+    let index = unsafe { *index };
+    if index >= s.turns {
+        return 1;
+    }
+    !walk::take_step(Kernel, s, step, index as u64) as i64
+}
+
+extern "C" fn walk_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut c_void) -> i64 {
+    turn(Step::Walk, index)
+}
+
+extern "C" fn opening_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut c_void) -> i64 {
+    turn(Step::Opening, index)
+}
+
+extern "C" fn head_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut c_void) -> i64 {
+    turn(Step::Head, index)
+}
+
+extern "C" fn frame_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut c_void) -> i64 {
+    turn(Step::Frame, index)
 }

@@ -43,6 +43,40 @@ pub(crate) fn inode_of(file: u64) -> Option<u64> {
     field(inode, config!(offsets.inode_ino))
 }
 
+/// The file behind a descriptor of this task. The kernel's table of files never shrinks, and the call at hand had the
+/// descriptor.
+///
+/// field: struct task_struct.files -> struct files_struct.fdt -> struct fdtable.fd
+#[inline(always)]
+pub(crate) fn file_of(task: u64, descriptor: u32) -> Option<u64> {
+    let files: u64 = field(task, config!(offsets.task_files))?;
+    let table: u64 = field(files, config!(offsets.files_fdt))?;
+    let array: u64 = field(table, config!(offsets.fdtable_fd))?;
+    if array == 0 {
+        return None;
+    }
+    field(array.wrapping_add(descriptor as u64 * 8), 0)
+}
+
+/// The socket behind a file; None when it is none.
+///
+/// field: struct file.f_inode -> struct inode.i_mode; struct file.private_data -> struct socket.sk
+#[inline(always)]
+pub(crate) fn socket_of(file: u64) -> Option<u64> {
+    const S_IFMT: u16 = 0o170_000;
+    const S_IFSOCK: u16 = 0o140_000;
+    let inode: u64 = field(file, config!(offsets.file_inode))?;
+    let mode: u16 = field(inode, config!(offsets.inode_mode))?;
+    if mode & S_IFMT != S_IFSOCK {
+        return None;
+    }
+    let socket: u64 = field(file, config!(offsets.file_private_data))?;
+    match field(socket, config!(offsets.socket_sk)) {
+        Some(0) => None,
+        sk => sk,
+    }
+}
+
 /// The inode number of a socket that has a file.
 #[inline(always)]
 pub(crate) fn inode(sk: u64) -> Option<u64> {

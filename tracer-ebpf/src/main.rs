@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! probes     the attach points
-//! call       one socket call, from the hook to the records
+//! exit       the exit of a system call: on which socket    call  one socket call, from the hook to the records
 //! admission  is a new socket wanted, was its beginning seen      filter  whose sockets are wanted
 //! user_memory  where the bytes are                               record  what user space reads
 //! kernel  what the walker needs of the kernel
@@ -18,6 +18,8 @@ mod admission;
 mod call;
 #[cfg(target_arch = "bpf")]
 mod count;
+#[cfg(target_arch = "bpf")]
+mod exit;
 #[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]

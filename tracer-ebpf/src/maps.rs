@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     config::Config,
-    counter,
+    counter, walk,
     walk::state::{Message, MessageKey, Multi, Scratch, Socket},
 };
 
@@ -46,6 +46,11 @@ pub(crate) static MULTI: LruHashMap<u32, Multi> = LruHashMap::with_max_entries(4
 /// The work space of one socket call: too big for the stack. One a CPU, guarded by its busy flag.
 #[map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// What `bpf_for_each_map_elem` goes over where `bpf_loop` is missing: an element a turn, of which only the index
+/// matters. User space makes it as small as can be where `bpf_loop` is there.
+#[map]
+pub(crate) static TURNS: Array<u64> = Array::with_max_entries(walk::TURNS_MAX, 0);
 
 /// What was counted, by `Counter`.
 #[map]

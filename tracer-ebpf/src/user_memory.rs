@@ -1,9 +1,9 @@
 //! Where the bytes of a socket call stand in the user's memory.
 //!
-//! The hooks run at the end of the call, inside the system call: its number and arguments still stand
+//! The hooks run at the end of the call, inside the system call or at its exit: its number and arguments still stand
 //! in the task's saved registers, so nothing has to be carried from its beginning.
 //!
-//! But not every socket operation is the work of the system call whose registers these are. io_uring completes
+//! At the exit of a system call these are its own. But at the socket tracepoints not every socket operation is the work of the system call whose registers these are. io_uring completes
 //! receives and sends as task work at the exit of whatever call comes next, in workers that carry a copy of somebody's
 //! registers, and in threads that have none; a debugger's stop at a call's beginning runs task work too. So a buffer
 //! is known only if the task is inside the call, the call goes the same way as the socket's bytes, and its descriptor
@@ -11,7 +11,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use tracer_ebpf::{
-    config::{NO_FIELD, SYSCALL_MAX, access},
+    config::{NO_FIELD, SYSCALL_MAX, access, hooks},
     counter::Counter,
     event::{direction, unseen},
     instruction::bound,
@@ -24,14 +24,14 @@ use tracer_ebpf::{
 use crate::{
     count,
     kernel::Kernel,
-    kernel_struct::field,
+    kernel_struct::{self, field},
     maps::{CONFIG, MULTI, config},
 };
 
 /// `UIO_MAXIOV`: the kernel takes no longer vector.
 const IOVEC_MAX: u64 = 1_024;
 /// `sizeof(struct mmsghdr)` on 64-bit machines.
-const MMSGHDR: u64 = 64;
+pub(crate) const MMSGHDR: u64 = 64;
 /// Offset of `msg_iov` in `struct user_msghdr`; `msg_iovlen` follows it.
 const MSG_IOV: u64 = 16;
 
@@ -43,7 +43,7 @@ const ENOSYS: i64 = 38;
 
 /// Is the current system call a 32-bit one? Its numbers and structs are others.
 #[inline(always)]
-fn is_compat(task: u64, registers: u64) -> bool {
+pub(crate) fn is_compat(task: u64, registers: u64) -> bool {
     let mode: u32 = field(registers, config!(offsets.regs_mode)).unwrap_or(0);
     let status: u32 = field(task, config!(offsets.task_status)).unwrap_or(0);
     mode & config!(compat_mask) == config!(compat_value) || status & TS_COMPAT != 0
@@ -63,18 +63,9 @@ fn inside(registers: u64) -> bool {
 }
 
 /// The file behind the current call's descriptor, its first argument.
-///
-/// field: struct task_struct.files -> struct files_struct.fdt -> struct fdtable.fd
 #[inline(always)]
 fn file_of_call(task: u64, registers: u64) -> Option<u64> {
-    let files: u64 = field(task, config!(offsets.task_files))?;
-    let table: u64 = field(files, config!(offsets.files_fdt))?;
-    let array: u64 = field(table, config!(offsets.fdtable_fd))?;
-    let descriptor: u32 = field(registers, config!(offsets.regs_arg0))?;
-    if array == 0 {
-        return None;
-    }
-    field(array.wrapping_add(descriptor as u64 * 8), 0)
+    kernel_struct::file_of(task, field(registers, config!(offsets.regs_arg0))?)
 }
 
 /// Has the task, or the task whose worker it is, anything to do with io_uring?
@@ -92,23 +83,35 @@ fn uses_io_uring(task: u64) -> bool {
 /// [`Scratch::unseen`] says why.
 #[inline(always)]
 fn access_of(s: &mut Scratch, task: u64, registers: u64) -> u8 {
+    if config!(hooks) == hooks::SYSCALL_EXIT {
+        // Only calls of the table come so far, and the socket is the descriptor's.
+        let access = table_entry(registers) & access::KIND;
+        let has_buffer = access < access::SENDFILE;
+        s.unseen = if has_buffer {
+            unseen::NONE
+        } else {
+            unseen::SPLICE
+        };
+        return if has_buffer { access } else { access::NONE };
+    }
     if is_compat(task, registers) {
         s.unseen = unseen::COMPAT;
         return access::NONE;
     }
     let entry = table_entry(registers);
-    let access = entry & !access::SENDS;
+    let access = entry & access::KIND;
     let io_uring = uses_io_uring(task);
     let inside = inside(registers);
     // A splice that the task is inside of is no other operation, whatever else the task does.
-    s.unseen = if access == access::SPLICE && (inside || !io_uring) {
+    let splices = access >= access::SENDFILE && access < access::IO_URING;
+    s.unseen = if splices && (inside || !io_uring) {
         unseen::SPLICE
     } else if access == access::IO_URING || io_uring {
         unseen::IO_URING
     } else {
         unseen::OTHER
     };
-    if access == access::NONE || access >= access::SPLICE || !inside {
+    if access == access::NONE || access >= access::SENDFILE || !inside {
         return access::NONE;
     }
     let sends = entry & access::SENDS != 0;
@@ -128,7 +131,7 @@ fn access_of(s: &mut Scratch, task: u64, registers: u64) -> u8 {
 
 /// The table's entry of the current system call.
 #[inline(always)]
-fn table_entry(registers: u64) -> u8 {
+pub(crate) fn table_entry(registers: u64) -> u8 {
     let Some(number) = field::<u32>(registers, config!(offsets.regs_nr)) else {
         count::bump(Counter::NoField);
         return access::NONE;
@@ -186,6 +189,7 @@ pub(crate) fn locate(s: &mut Scratch) -> bool {
             second != 0
         }
         access::MSGHDR => message(s, first),
+        _ if config!(hooks) == hooks::SYSCALL_EXIT => message(s, s.message),
         _ => {
             s.multi = 1;
             // A timeout ends recvmmsg without a call of the hook: which message comes next is not certain.

@@ -3,3 +3,4 @@
 mod lifecycle;
 mod process;
 mod socket;
+mod syscall;

@@ -12,7 +12,7 @@ pub(crate) fn sock_send_length(context: RawTracePointContext) -> i32 {
         context.arg(0),
         context.arg(1),
         context.arg(2),
-        direction::TX,
+        direction::TX as u32,
     );
     0
 }
@@ -24,7 +24,7 @@ pub(crate) fn sock_recv_length(context: RawTracePointContext) -> i32 {
         context.arg(0),
         context.arg(1),
         context.arg(2),
-        direction::RX,
+        direction::RX as u32,
     );
     0
 }

@@ -8,7 +8,7 @@
 use core::mem::offset_of;
 
 use super::{
-    Machine, Step, record,
+    Machine, Step, TURNS_MAX, record,
     state::{CHUNK, Message, MessageKey, POSITION_MASK, Scratch, Walk, mode, trusted},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 const HEAD: u32 = Head::LEN as u32;
 
 /// Steps of one call at most. A call of 64 KiB in 9-byte frames takes 15,000.
-const STEPS: u32 = 65_536;
+const STEPS: u32 = TURNS_MAX;
 
 /// Message prefixes of one DATA frame at most; a stream with more is followed no further.
 const PREFIXES_MAX: u16 = 1_024;

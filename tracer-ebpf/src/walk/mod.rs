@@ -22,6 +22,9 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
+/// Turns that one [`Machine::repeat`] may ask for at most.
+pub const TURNS_MAX: u32 = 65_536;
+
 /// Where the walker runs. Taken by value: the kernel's has no size, and costs no register.
 pub trait Machine: Copy {
     /// Reads `len` bytes at `address` of the user's memory; false when they cannot be read.
@@ -69,7 +72,7 @@ pub trait Machine: Copy {
         run(self, s, part)
     }
 
-    /// Takes up to `times` steps; in the kernel by `bpf_loop`, so that one step is all that the verifier must prove.
+    /// Takes up to `times` steps, of which there are at most [`TURNS_MAX`]; in the kernel by a helper, so that one step is all that the verifier must prove.
     fn repeat(self, s: &mut Scratch, times: u32, step: Step) {
         for index in 0..times {
             if !take_step(self, s, step, u64::from(index)) {

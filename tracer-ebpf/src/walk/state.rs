@@ -275,6 +275,14 @@ pub struct Scratch {
     pub searched: u32,
     /// 1: the call is recvmmsg or sendmmsg.
     pub multi: u32,
+    /// At the exit of recvmmsg or sendmmsg: user address of the `struct mmsghdr` at hand. Otherwise 0.
+    pub message: u64,
+    /// How many of them the call has.
+    pub messages: u32,
+    /// Bytes of that call's messages behind the one at hand.
+    pub behind: u32,
+    /// The turns that are left, where `bpf_for_each_map_elem` takes them.
+    pub turns: u32,
     /// What the call returned, in bytes.
     pub returned: u32,
     /// Its MSG_ flags.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::args::{DoctorArgs, Format};
 use crate::export::text::Paint;
+use crate::kernel::Hooks;
 use crate::kernel::doctor::{Check, DoctorReport, examine};
 use crate::plain;
 use crate::session::{ERROR, output};
@@ -79,7 +80,7 @@ fn text(report: &DoctorReport, paint: Paint) -> String {
     let mut lines: Vec<String> = vec![paint.bold(&format!(
         "kernel {}, {}",
         report.kernel,
-        report.hooks.as_str()
+        report.hooks.map_or("no hooks", Hooks::as_str)
     ))];
     // Dozens of struct members that are there say no more than their number does.
     let (members, others): (Vec<&Check>, Vec<&Check>) = report
@@ -131,7 +132,6 @@ fn state(check: &Check, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::doctor::Hooks;
 
     #[test]
     fn pods_without_names_are_said_with_the_cause() {
@@ -164,7 +164,7 @@ mod tests {
         ];
         let report = DoctorReport {
             kernel: "6.18.0".into(),
-            hooks: Hooks::SocketTracepoints,
+            hooks: Some(Hooks::SocketTracepoints),
             works: false,
             checks,
         };

@@ -15,6 +15,7 @@ use h2trace_core::event::{Event, decode::decode};
 use super::{
     btf::Btf,
     doctor,
+    hooks::Hooks,
     load::{self, Filter, Options, StartError},
     members::{LiveCgroups, Members},
 };
@@ -28,6 +29,8 @@ pub struct Probe {
     pub needed: bool,
     /// Only attached when processes are filtered.
     pub for_processes: bool,
+    /// Only attached when these are the hooks on socket calls.
+    pub hooks: Option<Hooks>,
 }
 
 const fn probe(tracepoint: &'static str, needed: bool, for_processes: bool) -> Probe {
@@ -35,6 +38,23 @@ const fn probe(tracepoint: &'static str, needed: bool, for_processes: bool) -> P
         tracepoint,
         needed,
         for_processes,
+        hooks: None,
+    }
+}
+
+const fn of_hooks(tracepoint: &'static str, hooks: Hooks) -> Probe {
+    Probe {
+        tracepoint,
+        needed: true,
+        for_processes: false,
+        hooks: Some(hooks),
+    }
+}
+
+impl Probe {
+    /// Is it one of those that are attached with these hooks?
+    pub(super) fn is_with(&self, hooks: Hooks) -> bool {
+        self.hooks.is_none_or(|of| of == hooks)
     }
 }
 
@@ -46,8 +66,9 @@ pub const PROBES: &[Probe] = &[
     probe("inet_sock_set_state", true, false),
     probe("tcp_receive_reset", false, false),
     probe("tcp_send_reset", false, false),
-    probe("sock_recv_length", true, false),
-    probe("sock_send_length", true, false),
+    of_hooks("sock_recv_length", Hooks::SocketTracepoints),
+    of_hooks("sock_send_length", Hooks::SocketTracepoints),
+    of_hooks("sys_exit", Hooks::SyscallExit),
 ];
 
 /// Records that one [`Tracer::drain`] hands on at most.
@@ -82,6 +103,7 @@ pub struct Tracer {
     counters: PerCpuArray<MapData, u64>,
     members: Members,
     bits: u32,
+    hooks: Hooks,
     attached: Vec<&'static str>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
@@ -102,15 +124,17 @@ impl Tracer {
     pub fn start(options: &Options) -> Result<Tracer, StartError> {
         load::check_privileges()?;
         let btf = Btf::of_kernel()?;
-        for probe in PROBES {
+        let hooks = Hooks::choose(options.hooks, &btf)?;
+        let probes = || PROBES.iter().filter(|probe| probe.is_with(hooks));
+        for probe in probes() {
             if probe.needed && !btf.has_tracepoint(probe.tracepoint) {
-                return Err(StartError::KernelTooOld {
+                return Err(StartError::NoTracepoint {
                     release: doctor::release(),
                     tracepoint: probe.tracepoint,
                 });
             }
         }
-        let mut ebpf = load::load(options, &btf)?;
+        let mut ebpf = load::load(options, &btf, hooks)?;
         let logger = if options.kernel_log {
             EbpfLogger::init(&mut ebpf).ok()
         } else {
@@ -123,7 +147,7 @@ impl Tracer {
         let mut attached = Vec::new();
         // Forks are followed before the members are looked up, and members are there before the first byte.
         let (first, then): (Vec<&Probe>, Vec<&Probe>) =
-            PROBES.iter().partition(|probe| probe.for_processes);
+            probes().partition(|probe| probe.for_processes);
         for probe in first {
             if bits & filter::PID != 0 && btf.has_tracepoint(probe.tracepoint) {
                 attach(&mut ebpf, probe.tracepoint)?;
@@ -144,6 +168,7 @@ impl Tracer {
             counters,
             members,
             bits,
+            hooks,
             attached,
             logger,
         })
@@ -224,6 +249,12 @@ impl Tracer {
         self.members.take_live()
     }
 
+    /// The hooks on socket calls that are used.
+    #[must_use]
+    pub const fn hooks(&self) -> Hooks {
+        self.hooks
+    }
+
     /// The tracepoints that programs are attached to.
     #[must_use]
     pub fn attached(&self) -> &[&'static str] {
@@ -235,15 +266,15 @@ impl Tracer {
 /// (None: this kernel does not say; it does since 5.16).
 pub(super) type Tried = (&'static str, Result<Option<u32>, StartError>);
 
-/// Loads every program that this kernel has a tracepoint for, and unloads it: nothing is attached.
+/// Loads every program that these hooks need and this kernel has a tracepoint for, and unloads it: nothing is attached.
 ///
 /// # Errors
 /// The maps cannot be made.
-pub(super) fn try_programs(btf: &Btf) -> Result<Vec<Tried>, StartError> {
-    let mut ebpf = load::load(&Options::default(), btf)?;
+pub(super) fn try_programs(btf: &Btf, hooks: Hooks) -> Result<Vec<Tried>, StartError> {
+    let mut ebpf = load::load(&Options::default(), btf, hooks)?;
     let here = PROBES
         .iter()
-        .filter(|probe| btf.has_tracepoint(probe.tracepoint));
+        .filter(|probe| probe.is_with(hooks) && btf.has_tracepoint(probe.tracepoint));
     Ok(here
         .map(|probe| {
             let tried = load_program(&mut ebpf, probe.tracepoint).map(|program| {

@@ -283,7 +283,10 @@ pub const FIELDS: &[Field] = &[
     field!("sock", "sk_protocol", sock_protocol, true),
     field!("sock", "sk_socket", sock_socket, true),
     field!("socket", "file", socket_file, true),
+    field!("socket", "sk", socket_sk, true),
     field!("file", "f_inode", file_inode, true),
+    field!("file", "private_data", file_private_data, true),
+    field!("inode", "i_mode", inode_mode, true),
     field!("inode", "i_ino", inode_ino, true),
     field!("tcp_sock", "write_seq", tcp_write_seq, false),
     field!("tcp_sock", "copied_seq", tcp_copied_seq, false),
@@ -304,6 +307,8 @@ pub const FIELDS: &[Field] = &[
     #[cfg(target_arch = "x86_64")]
     field!("pt_regs", "dx", regs_arg2, true),
     #[cfg(target_arch = "x86_64")]
+    field!("pt_regs", "r10", regs_arg3, true),
+    #[cfg(target_arch = "x86_64")]
     field!("pt_regs", "r8", regs_arg4, true),
     #[cfg(target_arch = "x86_64")]
     field!("pt_regs", "ax", regs_result, true),
@@ -319,6 +324,8 @@ pub const FIELDS: &[Field] = &[
     field!("pt_regs", "regs", regs_arg1, true, 8),
     #[cfg(target_arch = "aarch64")]
     field!("pt_regs", "regs", regs_arg2, true, 16),
+    #[cfg(target_arch = "aarch64")]
+    field!("pt_regs", "regs", regs_arg3, true, 24),
     #[cfg(target_arch = "aarch64")]
     field!("pt_regs", "regs", regs_arg4, true, 32),
     #[cfg(target_arch = "aarch64")]
@@ -337,8 +344,21 @@ pub const FIELDS: &[Field] = &[
 ];
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A kernel that has these tracepoints.
+    pub(in super::super) fn with_tracepoints(names: &[&str]) -> Btf {
+        let names: Vec<String> = names
+            .iter()
+            .map(|name| format!("btf_trace_{name}"))
+            .collect();
+        let types: Vec<_> = names
+            .iter()
+            .map(|name| (name.as_str(), KIND_TYPEDEF << 24, 0, &[][..]))
+            .collect();
+        Btf::parse(blob(&types)).unwrap()
+    }
 
     type Member<'a> = (&'a str, u32, u32);
 

@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind};
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Map, MapError},
-    programs::ProgramError,
+    programs::{ProgramError, ProgramType},
+    sys::{BpfHelper, is_helper_supported},
 };
 use tracer_ebpf::config::{Config, SYSCALL_MAX, filter};
 
@@ -13,7 +14,7 @@ use crate::workload::process;
 
 use super::{
     btf::{Btf, BtfError},
-    doctor,
+    hooks::Hooks,
     rights::{self, Refusal},
     syscall,
 };
@@ -23,6 +24,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../tracer-ebpf/h2trace.bpf.o"
 ));
+
+/// `for_each` makes the programs do without the helper `bpf_loop`, as on kernels that lack it: for tests.
+const LOOP_VARIABLE: &str = "H2TRACE_LOOP";
 
 /// Default size of the ring in bytes.
 pub const RING_BYTES: u32 = 8 * 1024 * 1024;
@@ -83,6 +87,9 @@ pub struct Options {
     pub kernel_log: bool,
     /// Never trace this process' own sockets.
     pub exclude_self: bool,
+    /// The hooks on socket calls. None: what the environment says (`H2TRACE_HOOKS`), or else the best that this
+    /// kernel has.
+    pub hooks: Option<Hooks>,
 }
 
 impl Default for Options {
@@ -93,6 +100,7 @@ impl Default for Options {
             ring_bytes: RING_BYTES,
             kernel_log: false,
             exclude_self: true,
+            hooks: None,
         }
     }
 }
@@ -131,16 +139,19 @@ pub enum StartError {
     /// No BTF, or a malformed one.
     #[error(transparent)]
     Btf(#[from] BtfError),
-    /// The socket tracepoints are not there.
+    /// A tracepoint is not there without which nothing can be traced.
     #[error(
-        "kernel {release} has no tracepoint {tracepoint} (h2trace needs Linux 6.3 or newer, built with CONFIG_NET and CONFIG_TRACEPOINTS)"
+        "kernel {release} has no tracepoint {tracepoint} (run \"h2trace doctor\"; it says what can take its place)"
     )]
-    KernelTooOld {
+    NoTracepoint {
         /// `uname -r`.
         release: String,
         /// The missing tracepoint.
         tracepoint: &'static str,
     },
+    /// The environment names hooks that there are not.
+    #[error("H2TRACE_HOOKS names no hooks: {0:?} (socket_tracepoints, sys_exit)")]
+    UnknownHooks(String),
     /// A struct member without which nothing can be traced is not in the kernel's BTF.
     #[error(
         "kernel {release} has no {field} in its BTF (h2trace does not know this kernel yet; run \"h2trace doctor\")"
@@ -233,8 +244,8 @@ pub fn check_privileges() -> Result<(), StartError> {
 }
 
 /// Loads the object's maps, with everything that the programs are told before they run.
-pub(super) fn load(options: &Options, btf: &Btf) -> Result<Ebpf, StartError> {
-    let config = config(options, btf)?;
+pub(super) fn load(options: &Options, btf: &Btf, hooks: Hooks) -> Result<Ebpf, StartError> {
+    let config = config(options, btf, hooks)?;
     // SAFETY: `Config` is `repr(C)` without padding that is not named; any bytes of it are plain data.
     let bytes = unsafe {
         std::slice::from_raw_parts((&raw const config).cast::<u8>(), size_of::<Config>())
@@ -245,6 +256,9 @@ pub(super) fn load(options: &Options, btf: &Btf) -> Result<Ebpf, StartError> {
         .override_global("CONFIG", bytes, true)
         .override_global("AYA_LOG_LEVEL", &log_level, false)
         .map_max_entries("EVENTS", ring_bytes(options.ring_bytes));
+    if config.has_loop != 0 {
+        loader.map_max_entries("TURNS", 1);
+    }
     loader.load(OBJECT).map_err(load_error)
 }
 
@@ -253,14 +267,14 @@ fn ring_bytes(wanted: u32) -> u32 {
     wanted.clamp(64 * 1024, 1 << 30).next_power_of_two()
 }
 
-fn config(options: &Options, btf: &Btf) -> Result<Config, StartError> {
+fn config(options: &Options, btf: &Btf, hooks: Hooks) -> Result<Config, StartError> {
     let offsets = btf.offsets();
     if let Some(field) = super::btf::FIELDS
         .iter()
         .find(|f| f.needed && btf.offset_of(f.container, f.path).is_none())
     {
         return Err(StartError::UnknownKernel {
-            release: doctor::release(),
+            release: super::doctor::release(),
             field: format!("struct {}.{}", field.container, field.path),
         });
     }
@@ -286,10 +300,19 @@ fn config(options: &Options, btf: &Btf) -> Result<Config, StartError> {
         compat_mask: syscall::COMPAT_MASK,
         compat_value: syscall::COMPAT_VALUE,
         result_is_enosys: syscall::RESULT_IS_ENOSYS,
-        _pad: 0,
+        hooks: hooks.number(),
+        has_loop: u32::from(has_loop()),
         offsets,
         syscalls,
     })
+}
+
+/// Does the kernel have the helper `bpf_loop`? When it cannot be asked, what is loaded next says why.
+fn has_loop() -> bool {
+    if std::env::var_os(LOOP_VARIABLE).is_some_and(|value| value == "for_each") {
+        return false;
+    }
+    is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_loop).unwrap_or(true)
 }
 
 /// Names what went wrong while maps or programs were made.

@@ -3,6 +3,7 @@
 mod attach;
 pub mod btf;
 pub mod doctor;
+mod hooks;
 mod load;
 mod members;
 mod process;
@@ -10,5 +11,6 @@ pub mod rights;
 mod syscall;
 
 pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loaded};
+pub use hooks::Hooks;
 pub use load::{Filter, Options, PIDS_MAX, RING_BYTES, StartError, check_privileges};
 pub use members::LiveCgroups;

@@ -1,25 +1,27 @@
 //! What each system call does with the user's memory, by number, for the architecture of this build.
 
-use tracer_ebpf::config::access::{BUFFER, IO_URING, IOVEC, MMSGHDR, MSGHDR, SENDS, SPLICE};
+use tracer_ebpf::config::access::{
+    BUFFER, FLAGS, IO_URING, IOVEC, MMSGHDR, MSGHDR, PIPE, SENDFILE, SENDS, SPLICE,
+};
 
 /// (number, access) of every call whose buffers are known, or are known to be none.
 pub(super) const TABLE: &[(i64, u8)] = &[
     (libc::SYS_read, BUFFER),
     (libc::SYS_write, SENDS | BUFFER),
-    (libc::SYS_recvfrom, BUFFER),
-    (libc::SYS_sendto, SENDS | BUFFER),
+    (libc::SYS_recvfrom, FLAGS | BUFFER),
+    (libc::SYS_sendto, SENDS | FLAGS | BUFFER),
     (libc::SYS_readv, IOVEC),
     (libc::SYS_writev, SENDS | IOVEC),
     (libc::SYS_preadv2, IOVEC),
     (libc::SYS_pwritev2, SENDS | IOVEC),
     (libc::SYS_recvmsg, MSGHDR),
     (libc::SYS_sendmsg, SENDS | MSGHDR),
-    (libc::SYS_recvmmsg, MMSGHDR),
-    (libc::SYS_sendmmsg, SENDS | MMSGHDR),
-    (libc::SYS_sendfile, SPLICE),
-    (libc::SYS_splice, SPLICE),
-    (libc::SYS_vmsplice, SPLICE),
-    (libc::SYS_tee, SPLICE),
+    (libc::SYS_recvmmsg, FLAGS | MMSGHDR),
+    (libc::SYS_sendmmsg, SENDS | FLAGS | MMSGHDR),
+    (libc::SYS_sendfile, SENDS | SENDFILE),
+    (libc::SYS_splice, SENDS | SPLICE),
+    (libc::SYS_vmsplice, PIPE),
+    (libc::SYS_tee, PIPE),
     (libc::SYS_io_uring_enter, IO_URING),
 ];
 
