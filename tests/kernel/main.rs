@@ -7,6 +7,7 @@ mod wire;
 
 mod ends;
 mod foreign;
+mod hooks;
 mod late;
 mod losses;
 mod other;

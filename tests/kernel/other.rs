@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use h2trace::kernel::{Filter, Options, Tracer};
+use h2trace::kernel::{Filter, Hooks, Options, Tracer};
 use h2trace_core::event::{Direction, OtherProtocol, ProtocolConfidence};
 use tracer_ebpf::counter::Counter;
 use tracer_ebpf::http2::frame_type;
@@ -323,6 +323,7 @@ fn unwanted_sockets_are_never_copied() {
         ),
     ] {
         println!("{filter:?}");
+        let by_process = filter == stranger.filter();
         let mut capture = Capture::with(&Options {
             filter,
             exclude_self: false,
@@ -339,8 +340,11 @@ fn unwanted_sockets_are_never_copied() {
         assert_eq!(capture.count(Counter::BytesCopied) > 0, wanted);
         if !wanted {
             assert_eq!(capture.count(Counter::Calls), 0);
-            assert!(capture.count(Counter::SocketsUnwanted) >= 2);
-            assert!(capture.count(Counter::CallsSkipped) >= 4);
+            // At the exit of system calls a process that is not wanted is passed over before its sockets are looked at.
+            if !(by_process && capture.tracer.hooks() == Hooks::SyscallExit) {
+                assert!(capture.count(Counter::SocketsUnwanted) >= 2);
+                assert!(capture.count(Counter::CallsSkipped) >= 4);
+            }
         }
     }
 }
@@ -456,7 +460,8 @@ fn nothing_stays_loaded_when_the_tracer_is_killed() {
             break;
         }
     }
-    assert_eq!(ids.len(), h2trace::kernel::PROBES.len());
+    let with_any_hooks = h2trace::kernel::PROBES.iter().filter(|p| p.hooks.is_none());
+    assert!(ids.len() > with_any_hooks.count(), "and those of the hooks");
     assert!(ids.iter().all(|&id| h2trace::kernel::is_loaded(id)));
     child.kill().expect("kill");
     child.wait().expect("wait");

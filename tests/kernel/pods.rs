@@ -2,7 +2,7 @@
 
 use std::{fs, os::fd::AsRawFd, os::unix::fs::MetadataExt, path::PathBuf, process};
 
-use h2trace::kernel::{Filter, LiveCgroups, Options};
+use h2trace::kernel::{Filter, Hooks, LiveCgroups, Options};
 use h2trace::workload::cgroup;
 use h2trace::workload::select::CgroupKind;
 use h2trace_core::event::{Direction, EndCause};
@@ -147,7 +147,11 @@ fn pod_added_later_is_traced_from_its_first_byte_and_until_it_is_removed() {
         assert_eq!(n, -1);
     }
     capture.drain();
-    assert_eq!(capture.of(&client).ends, [EndCause::Closed]);
+    // At the exit of system calls one that fails is not looked at: the next one tells it.
+    let at_once = capture.tracer.hooks() == Hooks::SocketTracepoints;
+    if at_once {
+        assert_eq!(capture.of(&client).ends, [EndCause::Closed]);
+    }
     let copied_of_end = capture.count(Counter::BytesCopied) - copied;
     pass(&client, &server, &calls);
     pass(&early, &early_server, &calls);
@@ -156,10 +160,10 @@ fn pod_added_later_is_traced_from_its_first_byte_and_until_it_is_removed() {
         assert_eq!(capture.of(end).stream(direction).bytes.len(), whole.len());
     }
     // Four ends were told, and no byte of a call.
-    assert_eq!(
-        capture.count(Counter::BytesCopied) - copied,
-        4 * copied_of_end
-    );
+    if at_once {
+        let copied_of_all = capture.count(Counter::BytesCopied) - copied;
+        assert_eq!(copied_of_all, 4 * copied_of_end);
+    }
     capture.assert_no_loss(&[]);
 }
 

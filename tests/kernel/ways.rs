@@ -14,7 +14,7 @@ use super::{
 };
 
 /// The client's side of a small conversation that has every kind of frame.
-fn request(large: u32) -> Vec<u8> {
+pub(super) fn request(large: u32) -> Vec<u8> {
     let mut padded = vec![3];
     padded.extend(message(40));
     padded.extend([0; 3]);
@@ -46,7 +46,7 @@ fn request(large: u32) -> Vec<u8> {
     .concat()
 }
 
-fn response(large: u32) -> Vec<u8> {
+pub(super) fn response(large: u32) -> Vec<u8> {
     [
         settings(),
         headers(1, false),
