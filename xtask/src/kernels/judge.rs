@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::Kernel;
 use super::console::Ran;
 use super::guest::Boot;
 use super::steps::{ABSENT, CORE, DEMO, DOCTOR, LOG, TESTS};
-use super::{Expected, Kernel};
 use crate::test::count::Count;
 
 /// The check that is no step: that the guest came up, and went down by itself.
@@ -15,9 +15,8 @@ const BOOT: &str = "boot";
 /// How many lines of a failed step are shown.
 const TAIL: usize = 40;
 
-/// What h2trace says with its exit status: all is well; an error.
+/// What h2trace says with its exit status: all is well.
 const WELL: u32 = 0;
-const ERROR: u32 = 2;
 
 /// What came of a guest.
 pub(super) struct Verdict {
@@ -66,27 +65,17 @@ pub(super) fn judge(kernel: &Kernel, all: bool, boot: &Boot) -> Verdict {
     };
     let took = |name| console.step(name).map_or(Duration::ZERO, |step| step.took);
     let mut checks = vec![Check::new(BOOT, console.booted, booted(kernel, boot))];
-    let doctor = of(DOCTOR).and_then(|ran| doctor(&kernel.expected, ran));
+    let doctor = of(DOCTOR).and_then(|ran| doctor(kernel.hooks, ran));
     checks.push(Check::new(DOCTOR, took(DOCTOR), doctor));
-    let demo = of(DEMO).and_then(|ran| demo(&kernel.expected, ran));
+    let demo = of(DEMO).and_then(|ran| ended_with(WELL, ran));
     checks.push(Check::new(DEMO, took(DEMO), demo));
-    let mut skipped = Vec::new();
-    match kernel.expected {
-        Expected::Traces => {
-            checks.push(match of(TESTS) {
-                Ok(ran) => tests(all, ran),
-                Err(_) => {
-                    let why = "they were not begun, as the step before them failed";
-                    Check::new(TESTS, Duration::ZERO, Err(why.to_owned()))
-                }
-            });
-            skipped.extend(not_run(all));
+    checks.push(match of(TESTS) {
+        Ok(ran) => tests(all, ran),
+        Err(_) => {
+            let why = "they were not begun, as the step before them failed";
+            Check::new(TESTS, Duration::ZERO, Err(why.to_owned()))
         }
-        Expected::Refuses { missing } => skipped.push(format!(
-            "the kernel tests (this kernel has no {})",
-            missing.join(" and no ")
-        )),
-    }
+    });
     let log = of(LOG).and_then(|ran| ended_with(WELL, ran));
     checks.push(Check::new(LOG, took(LOG), log));
     let of_doctor = console.step(DOCTOR).map_or(&[][..], |step| &step.lines);
@@ -95,7 +84,7 @@ pub(super) fn judge(kernel: &Kernel, all: bool, boot: &Boot) -> Verdict {
         release: console.release.clone().unwrap_or_default(),
         took: boot.took,
         checks,
-        skipped,
+        skipped: not_run(all),
         programs: of_doctor
             .iter()
             .filter(|line| line.contains("program ") && line.contains("instructions"))
@@ -125,31 +114,12 @@ fn booted(kernel: &Kernel, boot: &Boot) -> Result<(), String> {
     }
 }
 
-fn doctor(expected: &Expected, ran: &Ran) -> Result<(), String> {
-    match expected {
-        Expected::Traces => ended_with(WELL, ran),
-        Expected::Refuses { missing } => {
-            ended_with(ERROR, ran)?;
-            let silent = missing
-                .iter()
-                .find(|name| !ran.says(&["MISSING", &format!("tracepoint {name}")]));
-            silent.map_or(Ok(()), |name| {
-                Err(format!("it does not name {name} as MISSING"))
-            })
-        }
-    }
-}
-
-fn demo(expected: &Expected, ran: &Ran) -> Result<(), String> {
-    match expected {
-        Expected::Traces => ended_with(WELL, ran),
-        Expected::Refuses { missing } => {
-            ended_with(ERROR, ran)?;
-            let names_one = missing.iter().any(|name| ran.says(&[name]));
-            let error = || format!("it names none of {}", missing.join(", "));
-            names_one.then_some(()).ok_or_else(error)
-        }
-    }
+/// It can trace, with the hooks that it has to choose.
+fn doctor(hooks: &str, ran: &Ran) -> Result<(), String> {
+    ended_with(WELL, ran)?;
+    let says = ran.says(&["hooks on socket calls", hooks]);
+    let error = || format!("it does not say that the hooks are: {hooks}");
+    says.then_some(()).ok_or_else(error)
 }
 
 fn ended_with(wanted: u32, ran: &Ran) -> Result<(), String> {
@@ -322,14 +292,9 @@ mod tests {
 
     const NEW: Kernel = Kernel {
         series: "6.12",
-        expected: Expected::Traces,
+        hooks: "socket tracepoints",
     };
-    const OLD: Kernel = Kernel {
-        series: "6.1",
-        expected: Expected::Refuses {
-            missing: &["sock_send_length", "sock_recv_length"],
-        },
-    };
+    const HOOKS: &str = "ok  hooks on socket calls  socket tracepoints";
 
     /// A guest that printed this; each step is (name, output, status).
     fn boot(release: &str, steps: &[(&str, &str, u32)]) -> Boot {
@@ -369,11 +334,12 @@ mod tests {
     #[test]
     fn kernel_that_traces_passes_with_its_programs_told() {
         let core = result(CORE.len(), 0);
-        let doctor = "ok  program sock_recv_length: loaded, 42355 instructions verified";
+        let program = "ok  program sock_recv_length: loaded, 42355 instructions verified";
+        let doctor = format!("{HOOKS}\n{program}");
         let boot = boot(
             "6.12.117+deb12-cloud-amd64",
             &[
-                (DOCTOR, doctor, 0),
+                (DOCTOR, &doctor, 0),
                 (DEMO, "the same 5 calls", 0),
                 (TESTS, &core, 0),
                 (LOG, "", 0),
@@ -386,7 +352,7 @@ mod tests {
         let closing = verdict.closing();
         assert!(closing[0].starts_with("6.12: 6.12.117+deb12-cloud-amd64, 40 s: boot as it"));
         assert!(closing[0].contains("; skipped: the kernel tests outside the core"));
-        assert_eq!(closing[1], format!("    {doctor}"));
+        assert_eq!(closing[1], format!("    {program}"));
     }
 
     #[test]
@@ -410,9 +376,14 @@ mod tests {
             ),
             (
                 "6.1.9",
-                vec![(DOCTOR, "", 0), (DEMO, "", 137), (LOG, "", 0)],
+                vec![
+                    (DOCTOR, "less  hooks on socket calls  system call exit", 0),
+                    (DEMO, "", 137),
+                    (LOG, "", 0),
+                ],
                 vec![
                     "boot: it is kernel 6.1.9".to_owned(),
+                    "doctor: it does not say that the hooks are: socket tracepoints".to_owned(),
                     "demo: exit status 137 (its time limit), not 0".to_owned(),
                     "kernel-tests: they were not begun, as the step before them failed".to_owned(),
                 ],
@@ -426,7 +397,7 @@ mod tests {
     fn tests_that_skip_themselves_or_are_too_few_fail() {
         let with = |output: &str, status| {
             let steps = [
-                (DOCTOR, "", 0),
+                (DOCTOR, HOOKS, 0),
                 (DEMO, "", 0),
                 (TESTS, output, status),
                 (LOG, "", 0),
@@ -462,45 +433,8 @@ mod tests {
     }
 
     #[test]
-    fn kernel_without_hooks_has_to_be_refused_by_name() {
-        let doctor = "  MISSING  tracepoint sock_send_length  missing\n  MISSING  tracepoint sock_recv_length  missing";
-        let demo = "h2trace: kernel 6.1.0 has no tracepoint sock_recv_length";
-        let good = boot(
-            "6.1.0-56-cloud-amd64",
-            &[(DOCTOR, doctor, 2), (DEMO, demo, 2), (LOG, "", 0)],
-        );
-        assert_eq!(failures(&OLD, &good), <[String; 0]>::default());
-        let closing = judge(&OLD, false, &good).closing();
-        assert!(
-            closing[0].ends_with(
-                "skipped: the kernel tests (this kernel has no sock_send_length and no sock_recv_length)"
-            ),
-            "{closing:?}"
-        );
-        let half =
-            "  MISSING  tracepoint sock_send_length  missing\n  ok  tracepoint sock_recv_length";
-        let vague = "h2trace: no such file";
-        let bad = boot(
-            "6.1.0-56-cloud-amd64",
-            &[(DOCTOR, half, 2), (DEMO, vague, 2), (LOG, "", 0)],
-        );
-        assert_eq!(
-            failures(&OLD, &bad),
-            [
-                "doctor: it does not name sock_recv_length as MISSING",
-                "demo: it names none of sock_send_length, sock_recv_length"
-            ]
-        );
-        let traces = boot(
-            "6.1.0-56-cloud-amd64",
-            &[(DOCTOR, "", 0), (DEMO, "", 0), (LOG, "", 0)],
-        );
-        assert_eq!(failures(&OLD, &traces).len(), 2);
-    }
-
-    #[test]
     fn guest_that_stopped_or_was_ended_failed() {
-        let steps = [(DOCTOR, "", 0), (DEMO, "", 0)];
+        let steps = [(DOCTOR, HOOKS, 0), (DEMO, "", 0)];
         let mut stopped = boot("6.12.1", &steps);
         stopped.console.is_complete = false;
         assert_eq!(

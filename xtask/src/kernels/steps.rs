@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::Expected;
-
 /// The tests of `tests/kernel` that run in every guest, by their whole names, and what each shows on another kernel.
 ///
 /// They need no program but their own. A test loads the kernel programs once or more, and an emulated processor takes
@@ -87,27 +85,24 @@ pub(super) const TESTS: &str = "kernel-tests";
 pub(super) const LOG: &str = "kernel-log";
 
 /// The steps of a guest. Their limits are for what hangs: several times what they take on a busy machine.
-pub(super) fn of(expected: &Expected, all: bool) -> Vec<GuestStep> {
+pub(super) fn of(all: bool) -> Vec<GuestStep> {
     let step = |name, command, seconds| GuestStep {
         name,
         command,
         limit: Duration::from_secs(seconds),
         depends: false,
     };
-    let mut steps = vec![
+    let limit = if all { 2_400 } else { 900 };
+    vec![
         step(DOCTOR, vec!["h2trace", "doctor"], 120),
         step(DEMO, vec!["h2trace", "demo", "--calls", "20"], 300),
-    ];
-    if matches!(expected, Expected::Traces) {
-        let limit = if all { 2_400 } else { 900 };
         // A program that does not load fails the demo, and would fail each of the tests after a long time.
-        steps.push(GuestStep {
+        GuestStep {
             depends: true,
             ..step(TESTS, tests(all), limit)
-        });
-    }
-    steps.push(step(LOG, vec!["look-into-the-kernels-log"], 30));
-    steps
+        },
+        step(LOG, vec!["look-into-the-kernels-log"], 30),
+    ]
 }
 
 /// The test program and its arguments.
@@ -141,16 +136,5 @@ mod tests {
         for (name, _) in CORE {
             assert!(ABSENT.iter().all(|(absent, _)| *absent != name), "{name}");
         }
-    }
-
-    #[test]
-    fn a_kernel_without_hooks_runs_no_kernel_tests() {
-        let names =
-            |expected| -> Vec<_> { of(&expected, false).iter().map(|step| step.name).collect() };
-        assert_eq!(names(Expected::Traces), [DOCTOR, DEMO, TESTS, LOG]);
-        assert_eq!(
-            names(Expected::Refuses { missing: &[] }),
-            [DOCTOR, DEMO, LOG]
-        );
     }
 }
