@@ -142,7 +142,7 @@ fn transcoder(descriptor: &Path) -> String {
 }
 
 #[test]
-fn compression_loses_nothing() {
+fn compression_over_grpc_is_told_and_loses_nothing() {
     require!(Privileges, ENVOY, Peer::GrpcGo1_85, Program("curl"));
     let filter = "- { name: envoy.filters.http.compressor, typed_config: { \
         \"@type\": type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor, \
@@ -161,7 +161,16 @@ fn compression_loses_nothing() {
         said.len()
     );
     assert_eq!(found(&trace), BTreeMap::new());
-    trace.assert_healthy();
+    // No gRPC client would understand it: curl is none, and had asked for it.
+    let flagged = trace.flagged();
+    assert!(!flagged.is_empty());
+    for finding in flagged {
+        assert_eq!(finding.0["kind"], "malformed_fields", "{}", finding.0);
+        assert_eq!(finding.verdict(), "suspicious", "{}", finding.0);
+        let summary = finding.0["summary"].as_str().unwrap_or_default();
+        assert!(summary.contains("content-encoding over gRPC"), "{summary}");
+    }
+    trace.assert_lossless();
 }
 
 #[test]
