@@ -29,7 +29,7 @@ impl Hooks {
         }
     }
 
-    /// As [`VARIABLE`] names them.
+    /// As the environment variable `H2TRACE_HOOKS` names them.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

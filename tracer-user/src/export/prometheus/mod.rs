@@ -211,7 +211,7 @@ impl Exporter {
     }
 
     /// Sets how many pods are selected, whether that is known, and how many cgroups of theirs had no room
-    /// ([`limits::SELECTED_CGROUPS`]).
+    /// ([`SELECTED_CGROUPS`](h2trace_core::limits::SELECTED_CGROUPS)).
     pub fn set_selected(&mut self, pods: usize, known: bool, beyond: usize) {
         self.vectors
             .selected_pods
