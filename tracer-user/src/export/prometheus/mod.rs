@@ -164,6 +164,10 @@ impl Exporter {
                 .late_end_stream
                 .with_label_values(&[family.as_str()]);
         }
+        // A counter that begins with its first hit hides it from `increase`.
+        for limit in [Limit::HttpConnections, Limit::Pages] {
+            vectors.limit_hits.with_label_values(&[limit.label()]);
+        }
         let shared = SharedSeries::default();
         Ok(Self {
             room: Room::bounded(&vectors),
