@@ -79,6 +79,18 @@ impl Tracer {
         Self::with("trace", pids, &[])
     }
 
+    /// As [`Tracer::start`], with everything that h2trace and its libraries log on stderr.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn logging_all(pids: &[u32]) -> Self {
+        let mut command = Command::new(binary());
+        command.env("H2TRACE_LOG", "trace");
+        Self::run(command, "trace", pids, &[])
+    }
+
     /// As [`Tracer::start`], with everything written to `file` too.
     ///
     /// # Panics
@@ -116,10 +128,14 @@ impl Tracer {
 
     #[track_caller]
     fn with(what: &str, pids: &[u32], arguments: &[&OsStr]) -> Self {
+        Self::run(Command::new(binary()), what, pids, arguments)
+    }
+
+    #[track_caller]
+    fn run(mut command: Command, what: &str, pids: &[u32], arguments: &[&OsStr]) -> Self {
         assert!(!pids.is_empty(), "a test traces only its own processes");
         let folder = TempDir::new().expect("cannot make a folder for the ready file");
         let ready = folder.path().join("ready");
-        let mut command = Command::new(binary());
         command.args([what, "--output", "json", "--for", LONGEST]);
         command.args(arguments);
         command.args(["--header", "x-call-id", "--header", "from"]);

@@ -8,6 +8,7 @@ mod every_call_is_counted;
 mod http2_programs;
 mod killed_tracer;
 mod late_attach;
+mod log;
 mod not_http2;
 mod rights_given_up;
 mod shape;
