@@ -228,8 +228,8 @@ pub struct Config {
     pub full_payload: u32,
     /// The tracer's own tgid: its sockets are never traced. 0: none.
     pub own_tgid: u32,
-    /// Wake the reader when this many bytes wait in the ring; below it the reader's timer drains.
-    pub wake_above: u32,
+    /// The reader is woken whenever what waits in the ring passes a multiple of this: a power of two, in bytes.
+    pub wake_every: u32,
     /// A call is a 32-bit one when the word at [`Offsets::regs_mode`] and this mask ...
     pub compat_mask: u32,
     /// ... equals this (x86: code segment 0x23; arm64: the PSTATE bit for AArch32).
@@ -254,7 +254,7 @@ impl Config {
         filter: 0,
         full_payload: 0,
         own_tgid: 0,
-        wake_above: 0,
+        wake_every: 1 << 20,
         compat_mask: 0,
         compat_value: 1,
         result_is_enosys: 0,

@@ -251,3 +251,37 @@ pub struct Unrecognised {
     pub len: u32,
 }
 const _: () = assert!(size_of::<Unrecognised>() == 8);
+
+/// Whether a record of `len` bytes takes what waits in the ring, `waiting` bytes, past a multiple of `every`, a power of
+/// two: then the reader is woken. At each multiple, because two CPUs that pass one together may both not notice.
+#[inline(always)]
+#[must_use]
+pub const fn passes_mark(waiting: u64, len: u64, every: u32) -> bool {
+    let below = !(every as u64 - 1);
+    (waiting ^ (waiting + len)) & below != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::passes_mark;
+
+    #[test]
+    fn a_ring_that_fills_wakes_the_reader_once_at_each_mark() {
+        let (ring, every, len) = (1_u64 << 20, 1_u32 << 17, 250);
+        let mut waiting = 0;
+        let mut woken_at = std::vec::Vec::new();
+        while waiting + len < ring {
+            if passes_mark(waiting, len, every) {
+                woken_at.push((waiting + len) / u64::from(every));
+            }
+            waiting += len;
+        }
+        assert_eq!(woken_at, [1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_ring_that_stands_full_wakes_nobody() {
+        let waiting = (1 << 20) - 3 * 250;
+        assert!(!passes_mark(waiting, 250, 1 << 17));
+    }
+}

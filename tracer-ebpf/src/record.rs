@@ -1,4 +1,4 @@
-//! Records: built in the scratch space (END: on the stack), written to the ring without waking anyone.
+//! Records: built in the scratch space (END: on the stack), written to the ring, nearly always without waking anyone.
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -15,7 +15,7 @@ use tracer_ebpf::{
     event::{
         End, Header, Open, UNRECOGNISED_COPY_MAX, Unrecognised, direction,
         family::{INET, UNIX},
-        kind,
+        kind, passes_mark,
     },
     instruction::bound,
     walk::{
@@ -32,11 +32,17 @@ use crate::{
 
 const HEADER: u32 = size_of::<Header>() as u32;
 
+/// Writes a record. A wake-up is an interrupt, many times as dear as the record itself: the reader's timer drains, and
+/// it is woken only when the ring passes a mark, in case it sleeps for long.
 #[inline(always)]
 pub(crate) fn write(record: *const u8, len: u64) {
-    // The reader's timer drains; it is woken only when the ring fills faster than that.
     let waiting = EVENTS.query(BPF_RB_AVAIL_DATA as u64);
-    let flags = if waiting > config!(wake_above) as u64 {
+    put(record, len, passes_mark(waiting, len, config!(wake_every)));
+}
+
+#[inline(always)]
+fn put(record: *const u8, len: u64, wakes: bool) {
+    let flags = if wakes {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
@@ -108,7 +114,8 @@ pub(crate) fn open(s: &mut Scratch, family: u16, opened: u8, from_start: u8, ino
             }
         }
     }
-    write(out, len as u64);
+    // Who opens a connection may be gone soon: the reader, which may sleep while nothing happens, asks for its name.
+    put(out, len as u64, true);
 }
 
 /// The name of the socket itself, or else of its peer: the accepted end carries the listener's.

@@ -136,6 +136,15 @@ fn gather<M: Machine>(m: M, s: &mut Scratch, at: u64, field: usize, have: u32, n
     }
 }
 
+/// What was copied to `at`.
+#[inline(always)]
+fn copied<T: Copy>(s: &Scratch, at: u64) -> T {
+    const { assert!(size_of::<T>() <= CHUNK as usize) };
+    let at = bound::<POSITION_MASK>(at);
+    // SAFETY: within `out`, all of it initialised; the callers' types are arrays of bytes.
+    unsafe { s.out.as_ptr().add(at as usize).cast::<T>().read_unaligned() }
+}
+
 #[inline(always)]
 fn header<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
     let have = s.walk.partial_len as u32;
@@ -143,15 +152,19 @@ fn header<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
     let Some(at) = record::copy(m, s, n) else {
         return false;
     };
-    if !gather(m, s, at, offset_of!(Walk, partial), have, n) {
-        return false;
-    }
-    if have + n < HEAD {
-        s.walk.partial_len = (have + n) as u8;
-        return true;
-    }
+    let head = if n == HEAD {
+        Head::parse(copied(s, at))
+    } else {
+        if !gather(m, s, at, offset_of!(Walk, partial), have, n) {
+            return false;
+        }
+        if have + n < HEAD {
+            s.walk.partial_len = (have + n) as u8;
+            return true;
+        }
+        Head::parse(s.walk.partial)
+    };
     s.walk.partial_len = 0;
-    let head = Head::parse(s.walk.partial);
     if !believe(s, &head) {
         record::take_back(s, n);
         return false;
@@ -378,7 +391,9 @@ fn prefix<M: Machine>(m: M, s: &mut Scratch, available: u32) -> Option<u32> {
     let have = least(s.walk.prefix_len as u32, 4);
     let n = least(5 - have, available);
     let at = record::copy(m, s, n)?;
-    if !gather(m, s, at, offset_of!(Walk, prefix), have, n) {
+    if n == 5 {
+        s.walk.prefix = copied(s, at);
+    } else if !gather(m, s, at, offset_of!(Walk, prefix), have, n) {
         return None;
     }
     let walk = &mut s.walk;

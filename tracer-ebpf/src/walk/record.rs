@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use super::{
     Machine,
-    state::{CHUNK, LENGTH_MASK, POSITION_MASK, Scratch, mode, segment},
+    state::{AHEAD, CHUNK, LENGTH_MASK, POSITION_MASK, Scratch, mode, segment},
 };
 use crate::{
     counter::Counter,
@@ -75,6 +75,7 @@ pub fn begin(s: &mut Scratch) {
             .write_unaligned(body);
     }
     s.position = BYTES_START;
+    s.ahead = 0;
     s.total = 0;
     s.segment_kind = segment::NONE;
     s.begun = 1;
@@ -123,13 +124,11 @@ pub fn copy<M: Machine>(m: M, s: &mut Scratch, n: u32) -> Option<u64> {
     let fresh = s.segment_kind != segment::COPIED;
     let at = if fresh { s.position + 4 } else { s.position };
     let at = bound::<POSITION_MASK>(at as u64);
-    let len = bound::<LENGTH_MASK>(n as u64);
-    let out = s.out.as_mut_ptr();
-    // SAFETY: at most POSITION_MASK + LENGTH_MASK, which is inside `out`.
-    if !unsafe { m.read_user(out.add(at as usize), len as u32, s.chunk) } {
+    if n > s.ahead && !read(m, s, at, n) {
         m.count(Counter::Fault, 1);
         return None;
     }
+    s.ahead = s.ahead.wrapping_sub(n);
     if fresh {
         s.segment = s.position;
         s.segment_len = 0;
@@ -142,6 +141,37 @@ pub fn copy<M: Machine>(m: M, s: &mut Scratch, n: u32) -> Option<u64> {
     Some(at)
 }
 
+/// Reads the next `n` bytes of the user's memory to `at`, and what follows them as far as [`AHEAD`]. False when the
+/// `n` bytes could not be read.
+#[inline(always)]
+fn read<M: Machine>(m: M, s: &mut Scratch, at: u64, n: u32) -> bool {
+    let there = if s.chunk_len < s.remaining as u64 {
+        s.chunk_len as u32
+    } else {
+        s.remaining
+    };
+    let mut len = if there < AHEAD { there } else { AHEAD };
+    if len < n {
+        len = n;
+    }
+    s.ahead = len;
+    let out = s.out.as_mut_ptr();
+    let len = bound::<LENGTH_MASK>(len as u64) as u32;
+    // SAFETY: at most POSITION_MASK + LENGTH_MASK, which is inside `out`.
+    if unsafe { m.read_user(out.add(at as usize), len, s.chunk) } {
+        return true;
+    }
+    // What is not asked for may stand on a page that is not there.
+    s.ahead = n;
+    let len = bound::<LENGTH_MASK>(n as u64) as u32;
+    // SAFETY: as above.
+    if unsafe { m.read_user(out.add(at as usize), len, s.chunk) } {
+        return true;
+    }
+    s.ahead = 0;
+    false
+}
+
 /// Takes back the last `n` bytes that were copied: they belong to nothing that is known.
 #[inline(always)]
 pub fn take_back(s: &mut Scratch, n: u32) {
@@ -149,6 +179,7 @@ pub fn take_back(s: &mut Scratch, n: u32) {
         return;
     }
     s.position -= n;
+    s.ahead = 0;
     s.total -= n;
     s.remaining += n;
     s.walk.offset = s.walk.offset.wrapping_sub(n as u64);
@@ -163,6 +194,7 @@ pub fn take_back(s: &mut Scratch, n: u32) {
 /// Counts the next `n` bytes without copying them.
 #[inline(always)]
 pub fn hole(s: &mut Scratch, n: u32) {
+    s.ahead = 0;
     if s.segment_kind != segment::HOLE {
         s.segment = s.position;
         s.position += 4;

@@ -204,6 +204,10 @@ pub struct Multi {
 /// Bytes that one step copies at most.
 pub const CHUNK: u32 = 4_096;
 
+/// Bytes of the user's memory that are read at once at least, if the call has so many: most calls are small, so that
+/// one read serves the frame header, the message prefix and the payload.
+pub const AHEAD: u32 = 256;
+
 /// Positions in [`Scratch::out`] are masked with this, for the verifier; no record is longer.
 pub const POSITION_MASK: u64 = RECORD_MAX as u64 - 1;
 
@@ -249,6 +253,8 @@ pub struct Scratch {
     pub cgroup: u64,
     /// Where the next byte of the record goes.
     pub position: u32,
+    /// Bytes of the user's memory that stand behind that place already. See [`AHEAD`].
+    pub ahead: u32,
     /// Stream bytes in the record.
     pub total: u32,
     /// Where the last segment's length word stands.
@@ -294,7 +300,7 @@ pub struct Scratch {
     /// One of `event::unseen`.
     pub unseen: u8,
     /// Padding.
-    pub _pad: [u8; 7],
+    pub _pad: [u8; 3],
     /// Where a search found a frame.
     pub found: u32,
     /// The direction at hand, while the call is walked.

@@ -296,7 +296,7 @@ fn config(options: &Options, btf: &Btf, hooks: Hooks) -> Result<Config, StartErr
         } else {
             0
         },
-        wake_above: ring_bytes(options.ring_bytes) / 4,
+        wake_every: ring_bytes(options.ring_bytes) / 8,
         compat_mask: syscall::COMPAT_MASK,
         compat_value: syscall::COMPAT_VALUE,
         result_is_enosys: syscall::RESULT_IS_ENOSYS,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use h2trace_core::connection::ConnectionId;
@@ -188,6 +189,10 @@ impl Source for Live {
             }));
         }
         Ok(drained.records + drained.bad)
+    }
+
+    fn wait(&self, time: Duration) {
+        self.tracer.wait(time);
     }
 
     fn finish(&mut self, sink: &mut dyn Sink) {

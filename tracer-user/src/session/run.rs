@@ -1,5 +1,6 @@
 //! One run: the loop that drains the ring and feeds the exporters, on a thread of its own.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::Thread;
@@ -22,8 +23,15 @@ use crate::kernel::DRAIN_MAX;
 use crate::unit::count;
 use crate::workload::kubernetes;
 
-/// How long the loop sleeps when the ring is empty (a short timer instead of wakeups).
-const DRAIN_EVERY: Duration = Duration::from_millis(2);
+/// How long the loop sleeps between two drains while records come: a timer, because a wake-up for each record would
+/// cost the traced programs more than all else. No longer, so that a burst does not fill the ring meanwhile.
+const NAP: RangeInclusive<Duration> = Duration::from_millis(2)..=Duration::from_millis(8);
+
+/// How many records one drain should find: so many share the costs of a drain.
+const BATCH: RangeInclusive<u64> = 128..=512;
+
+/// How long the loop sleeps at most while nothing happens; the kernel programs wake it.
+const REST: Duration = Duration::from_millis(200);
 
 /// Drains of at most [`DRAIN_MAX`] records when a run ends: more than the largest ring holds.
 const LAST_DRAINS: u32 = 64;
@@ -38,6 +46,11 @@ pub trait Source: Send {
     /// # Errors
     /// The records cannot be read any more.
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64>;
+
+    /// Waits for records, at most for `time`.
+    fn wait(&self, time: Duration) {
+        std::thread::park_timeout(time);
+    }
 
     /// The trace ends: hands on what is still open.
     fn finish(&mut self, sink: &mut dyn Sink);
@@ -191,8 +204,24 @@ pub fn run(source: Box<dyn Source>, plan: Plan, stop: &Stop) -> anyhow::Result<E
     })
 }
 
+/// How long to sleep after a nap of `nap` that gathered `n_records`.
+fn next_nap(nap: Duration, n_records: u64) -> Duration {
+    if n_records == 0 {
+        return (nap * 2).min(REST);
+    }
+    let next = if n_records > *BATCH.end() {
+        nap / 2
+    } else if n_records < *BATCH.start() {
+        nap * 2
+    } else {
+        nap
+    };
+    next.clamp(*NAP.start(), *NAP.end())
+}
+
 impl Session {
     fn follow(&mut self, stop: &Stop) -> anyhow::Result<StoppedBy> {
+        let mut nap = *NAP.start();
         loop {
             self.plan.heartbeat.beat();
             let n_records = self.drain()?;
@@ -210,18 +239,21 @@ impl Session {
                 return Ok(reason);
             }
             // Reading in batches is what keeps the tracer cheap: a loop without a nap would spend a core.
-            if n_records < DRAIN_MAX {
-                std::thread::park_timeout(self.nap());
+            nap = next_nap(nap, n_records);
+            let time = nap.min(self.left());
+            if n_records == 0 {
+                self.source.wait(time);
+            } else if n_records < DRAIN_MAX {
+                std::thread::park_timeout(time);
             }
         }
     }
 
-    /// Until the next look at the ring, or the end of the time if that is sooner.
-    fn nap(&self) -> Duration {
-        match self.plan.duration {
-            Some(duration) => DRAIN_EVERY.min(duration.saturating_sub(self.started.elapsed())),
-            None => DRAIN_EVERY,
-        }
+    /// Until the end of the time.
+    fn left(&self) -> Duration {
+        self.plan.duration.map_or(Duration::MAX, |duration| {
+            duration.saturating_sub(self.started.elapsed())
+        })
     }
 
     fn over(&self, stop: &Stop) -> Option<StoppedBy> {
@@ -506,6 +538,21 @@ mod tests {
             .iter()
             .filter(|line| line["type"] == line_type)
             .count()
+    }
+
+    #[test]
+    fn an_idle_loop_rests_and_a_busy_one_takes_batches() {
+        let after = |nap, drains: &[u64]| {
+            drains
+                .iter()
+                .fold(Duration::from_millis(nap), |nap, n| next_nap(nap, *n))
+        };
+        assert_eq!(after(2, &[0; 20]), REST);
+        // The first records after a rest: no nap in which a burst could fill the ring.
+        assert_eq!(after(200, &[1]), *NAP.end());
+        assert_eq!(after(8, &[10_000; 5]), *NAP.start());
+        assert_eq!(after(4, &[300; 5]), Duration::from_millis(4));
+        assert_eq!(after(2, &[5; 5]), *NAP.end());
     }
 
     #[test]
