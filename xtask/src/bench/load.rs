@@ -8,8 +8,9 @@ use anyhow::{Context as _, bail};
 
 use crate::command;
 
-/// Connections and streams of the load, for the heading.
-pub(super) const SHAPE: &str = "4 connections with 10 streams each";
+/// Connections of the usual load, and streams in flight on each.
+pub(super) const CONNECTIONS: u32 = 4;
+pub(super) const STREAMS: u32 = 10;
 
 /// The grpc-go peer as a server. Dropping it ends it.
 pub(super) struct LoadServer {
@@ -49,6 +50,11 @@ impl LoadServer {
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
 }
 
 impl Drop for LoadServer {
@@ -79,14 +85,23 @@ pub(super) struct Load {
     pub(super) calls: u32,
     /// Payload bytes of each response.
     pub(super) response: u32,
+    pub(super) connections: u32,
+    /// Streams in flight on each connection.
+    pub(super) streams: u32,
+    /// Calls a second of each connection; without it as many as go.
+    pub(super) rate: Option<u32>,
 }
 
 /// What one run measured.
 pub(super) struct Run {
     /// Calls a second over the whole run.
     pub(super) calls_per_second: f64,
-    /// 99 of 100 calls were at least as fast, in microseconds.
+    /// Half of the calls were at least as fast, in microseconds.
+    pub(super) p50_us: f64,
+    /// 99 of 100 calls were.
     pub(super) p99_us: f64,
+    /// 999 of 1,000 calls were.
+    pub(super) p999_us: f64,
 }
 
 impl Load {
@@ -97,16 +112,17 @@ impl Load {
         // h2load appends; the file is from the run before, or not there at all.
         std::fs::remove_file(&log).ok();
         let mut h2load = Command::new("h2load");
-        h2load.args([
-            "-c",
-            "4",
-            "-m",
-            "10",
-            "-t",
-            "1",
-            "-n",
-            &self.calls.to_string(),
-        ]);
+        for (option, value) in [
+            ("-c", self.connections),
+            ("-m", self.streams),
+            ("-t", 1),
+            ("-n", self.calls),
+        ] {
+            h2load.args([option, &value.to_string()]);
+        }
+        if let Some(rate) = self.rate {
+            h2load.args(["--rps", &rate.to_string()]);
+        }
         h2load.arg(format!("--log-file={}", log.display()));
         grpc(&mut h2load, server, &body);
         let output = h2load
@@ -121,9 +137,13 @@ impl Load {
         })?;
         let log = std::fs::read_to_string(&log)
             .with_context(|| format!("cannot read {}", log.display()))?;
+        let times = times(&log);
+        let of = |share| percentile(&times, share).context("h2load wrote no times");
         Ok(Run {
             calls_per_second,
-            p99_us: p99(&log).context("h2load wrote no times")?,
+            p50_us: of(500)?,
+            p99_us: of(990)?,
+            p999_us: of(999)?,
         })
     }
 }
@@ -174,14 +194,19 @@ fn finished(text: &str, calls: u32) -> Option<f64> {
     rate.split_once(" req/s")?.0.trim().parse().ok()
 }
 
-/// The 99th percentile of the third column (microseconds) of h2load's log.
-fn p99(log: &str) -> Option<f64> {
+/// The third column (microseconds) of h2load's log, in order.
+fn times(log: &str) -> Vec<u32> {
     let mut times: Vec<u32> = log
         .lines()
         .filter_map(|line| line.split('\t').nth(2)?.trim().parse().ok())
         .collect();
     times.sort_unstable();
-    let rank = (times.len() * 99).div_ceil(100);
+    times
+}
+
+/// The time that so many of 1,000 did not exceed.
+fn percentile(times: &[u32], of_1000: usize) -> Option<f64> {
+    let rank = (times.len() * of_1000).div_ceil(1_000);
     times.get(rank.checked_sub(1)?).copied().map(f64::from)
 }
 
@@ -210,11 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn the_99th_percentile_is_the_second_largest_of_200() {
+    fn a_percentile_is_a_time_that_was_measured() {
         let log: String = (1..=200)
             .map(|time| format!("1700000000\t200\t{time}\n"))
             .collect();
-        assert_eq!(p99(&log), Some(198.0));
-        assert_eq!(p99(""), None);
+        let times = times(&log);
+        for (of_1000, want) in [(500, 100.0), (990, 198.0), (999, 200.0)] {
+            assert_eq!(percentile(&times, of_1000), Some(want));
+        }
+        assert_eq!(percentile(&[], 990), None);
     }
 }

@@ -8,19 +8,26 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::{command, demo, privilege};
 use load::{Load, LoadServer, Run};
 use tracer::{Mode, Statistics, Tracer};
 
+mod cost;
+mod graph;
 mod load;
+mod page;
 mod pods;
 mod tracer;
 
 /// What `cargo xtask bench` takes.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchOptions {
+    #[command(subcommand)]
+    what: Option<What>,
+
     /// Pairs of runs, one without and one with the tracer
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
@@ -44,6 +51,13 @@ pub(crate) struct BenchOptions {
     /// Measure what serve takes on a node of 250 pods instead: processor time and memory
     #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline", "cardinality"])]
     serve_pods: bool,
+}
+
+/// Benches with options of their own.
+#[derive(Subcommand)]
+enum What {
+    /// Everything that tracing costs, by kind of traffic and by load, beside other tools; ten minutes, as root
+    Cost(cost::CostOptions),
 }
 
 /// Bytes of the responses of the throughput runs.
@@ -72,6 +86,10 @@ pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCod
     let folder = demo::target(root).join("bench");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
+    if let Some(What::Cost(options)) = &options.what {
+        cost::run(options, root, &binary, &folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if options.serve_pods {
         pods::run(root, &binary, &folder)?;
         return Ok(ExitCode::SUCCESS);
@@ -79,14 +97,19 @@ pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCod
     let server = LoadServer::start(root)?;
     let trace = |mode| Tracer::start(&binary, &folder, mode, &[std::process::id(), server.pid()]);
 
-    let small = Load {
-        calls: options.calls,
-        response: SMALL,
+    let of = |calls, response| Load {
+        calls,
+        response,
+        connections: load::CONNECTIONS,
+        streams: load::STREAMS,
+        rate: None,
     };
+    let small = of(options.calls, SMALL);
     println!(
-        "unary gRPC, {SMALL}-byte responses, {} calls a run, {}",
+        "unary gRPC, {SMALL}-byte responses, {} calls a run, {} connections with {} streams each",
         options.calls,
-        load::SHAPE
+        load::CONNECTIONS,
+        load::STREAMS
     );
     small.run(&server, &folder).context("the warm-up failed")?;
     println!(
@@ -155,13 +178,7 @@ pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCod
     println!("\nbytes copied over bytes seen");
     for (load, what) in [
         (small, "100-byte responses"),
-        (
-            Load {
-                calls: 1_000,
-                response: LARGE,
-            },
-            "250,000-byte responses",
-        ),
+        (of(1_000, LARGE), "250,000-byte responses"),
     ] {
         let tracer = trace(Mode::Trace)?;
         load.run(&server, &folder)?;

@@ -17,6 +17,8 @@ pub(super) enum Mode {
     Serve,
     /// `trace --output json`: a line for every stream, and the summary.
     Trace,
+    /// `record --include-payload`: every byte is copied and written.
+    Record,
 }
 
 /// A running h2trace. Dropping it ends it.
@@ -85,6 +87,9 @@ impl Tracer {
         match mode {
             Mode::Serve => command.args(["serve", "--listen", "127.0.0.1:0"]),
             Mode::Trace => command.args(["trace", "--output", "json"]),
+            Mode::Record => command
+                .args(["record", "--include-payload", "--max-size", "4g", "-w"])
+                .arg(folder.join("payload.pcapng")),
         };
         command.arg("--ready-file").arg(&ready);
         command.args(filter);
