@@ -17,6 +17,8 @@ pub(crate) enum ValueFault {
     UserInformation,
     /// An `:authority` with a path or a query (RFC 3986 section 3.2).
     PathInAuthority,
+    /// A `:status` that is none (RFC 9110 section 15).
+    Status,
     /// A `content-length` that is no number (RFC 9110 section 8.6).
     ContentLength,
     /// A `grpc-timeout` that is none.
@@ -36,6 +38,7 @@ impl ValueFault {
         match known {
             Known::Path => of_path(value),
             Known::Authority => of_authority(value),
+            Known::Status => (!is_status(value)).then_some(ValueFault::Status),
             Known::ContentLength => (!is_length(value)).then_some(ValueFault::ContentLength),
             Known::GrpcTimeout if timeout::parse(value).is_none() => Some(ValueFault::GrpcTimeout),
             _ => None,
@@ -60,6 +63,11 @@ fn of_authority(authority: &[u8]) -> Option<ValueFault> {
     any(authority, |byte| matches!(byte, b'/' | b'?' | b'#')).then_some(ValueFault::PathInAuthority)
 }
 
+/// Three digits; none of them begins with 0.
+const fn is_status(value: &[u8]) -> bool {
+    matches!(value, [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9'])
+}
+
 /// A number, or the same one several times: a recipient may take that for it.
 fn is_length(value: &[u8]) -> bool {
     let first = value.split(|byte| *byte == b',').next();
@@ -82,6 +90,13 @@ mod tests {
                     (" a", ValueFault::Whitespace),
                     ("a\t", ValueFault::Whitespace),
                 ],
+            ),
+            (
+                Known::Status,
+                "200",
+                ["", "20", "2000", "099", "2o0", "+20"]
+                    .map(|bad| (bad, ValueFault::Status))
+                    .to_vec(),
             ),
             (
                 Known::Path,

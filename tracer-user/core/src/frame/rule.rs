@@ -51,6 +51,7 @@ rules! {
     SettingsAckWithPayload Settings = "SETTINGS with ACK and a payload (RFC 9113 section 6.5)";
     SettingsLength Settings = "SETTINGS whose length is no multiple of 6 (RFC 9113 section 6.5)";
     EnablePushValue Settings = "SETTINGS_ENABLE_PUSH is neither 0 nor 1 (RFC 9113 section 6.5.2)";
+    EnablePushOfServer Settings = "SETTINGS_ENABLE_PUSH of 1, which only a client may send (RFC 9113 section 6.5.2)";
     InitialWindowSizeValue Settings = "SETTINGS_INITIAL_WINDOW_SIZE above 2^31-1 (RFC 9113 section 6.5.2)";
     MaxFrameSizeValue Settings = "SETTINGS_MAX_FRAME_SIZE outside 2^14 to 2^24-1 (RFC 9113 section 6.5.2)";
     NoPrioritiesValue Settings = "SETTINGS_NO_RFC7540_PRIORITIES is neither 0 nor 1 (RFC 9218 section 2.1)";
@@ -83,6 +84,7 @@ rules! {
     AfterProcessedReset = "after the stream was reset and the reset was processed (RFC 9113 5.1)";
     IdleStream = "on an idle stream (RFC 9113 5.1)";
     EvenId Headers = "HEADERS on a stream that a client cannot open (RFC 9113 5.1.1)";
+    OpenedAfterGoAway Headers = "HEADERS of a new stream after GOAWAY had been received (RFC 9113 6.8)";
     FallingId = "a stream id below one opened before (RFC 9113 5.1.1)";
     TrailersWithoutEndStream = "trailers without END_STREAM (RFC 9113 8.1)";
     PseudoFieldInTrailers = "a pseudo-header field in trailers (RFC 9113 8.1)";
@@ -91,6 +93,7 @@ rules! {
     PseudoFieldTwice = "a pseudo-header field twice (RFC 9113 8.3)";
     PseudoFieldsOfRequest = "not the pseudo-header fields that the request must have (RFC 9113 8.3.1)";
     NoStatus = "a response without :status (RFC 9113 8.3.2)";
+    StatusValue = "a :status that is not three digits (RFC 9113 8.3.2, RFC 9110 15)";
     FieldValue = "NUL, CR or LF in a field value (RFC 9113 8.2.1)";
     ValueWhitespace = "a field value with white space before or after it (RFC 9113 8.2.1)";
     UppercaseName = "an uppercase letter in a field name (RFC 9113 8.2.1)";

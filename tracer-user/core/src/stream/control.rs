@@ -58,6 +58,8 @@ struct Sent {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Control {
     sent: Pair<Sent>,
+    /// The first GOAWAY of each endpoint: when it went by, and the number of its sender's last PING before it.
+    go_aways: Pair<Option<(Timestamp, u32)>>,
     /// The last resets: the stream, who sent it, and the number of its sender's last PING before it.
     resets: VecDeque<(StreamId, Endpoint, u32)>,
 }
@@ -134,6 +136,25 @@ impl Control {
         if sent.settings.pop_front().is_none() {
             sent.early_settings = sent.early_settings.saturating_add(1);
         }
+    }
+
+    pub(super) fn on_go_away(&mut self, sender: Endpoint, at: Timestamp) {
+        let number = self.sent.of(sender).pings.n;
+        self.go_aways.of_mut(sender).get_or_insert((at, number));
+    }
+
+    /// `receiver` has certainly processed its peer's GOAWAY before `at`: it acknowledged a PING that was sent after it, or
+    /// it had `long_enough_ns` for it.
+    pub(super) fn has_processed_go_away(
+        &self,
+        receiver: Endpoint,
+        at: Timestamp,
+        long_enough_ns: u64,
+    ) -> bool {
+        let acknowledged = self.sent.of(receiver.peer()).acknowledged;
+        self.go_aways
+            .of(receiver.peer())
+            .is_some_and(|(sent_at, n)| n < acknowledged || at.since(sent_at) >= long_enough_ns)
     }
 
     pub(super) fn on_reset(&mut self, sender: Endpoint, id: StreamId) {

@@ -160,6 +160,7 @@ fn of_value(fault: ValueFault, block: &HeaderBlock, section: Section) -> Option<
         ValueFault::PathWithoutSlash => light(Rule::PathWithoutSlash),
         ValueFault::UserInformation => light(Rule::UserInformation),
         ValueFault::PathInAuthority => light(Rule::PathInAuthority),
+        ValueFault::Status => grave(Rule::StatusValue),
         ValueFault::ContentLength => grave(Rule::ContentLengthValue),
         ValueFault::GrpcTimeout if section == Section::Request && is_grpc(block) => {
             light(Rule::GrpcTimeoutValue)

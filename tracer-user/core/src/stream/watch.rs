@@ -3,13 +3,11 @@
 
 use crate::connection::Endpoint;
 use crate::frame::Settings;
+use crate::frame::settings::setting;
 use crate::stream::control::Control;
 use crate::stream::pair::Pair;
 use crate::stream::rate::Rates;
 use crate::stream::violation::Ledger;
-
-/// SETTINGS_ENABLE_PUSH (RFC 9113 section 6.5.2).
-const ENABLE_PUSH: u16 = 0x2;
 
 /// Whether the server may push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +68,10 @@ impl Watch {
 
     /// The client announced SETTINGS.
     pub(super) fn on_client_settings(&mut self, settings: &Settings) {
-        for (_, value) in settings.iter().filter(|(id, _)| *id == ENABLE_PUSH) {
+        for (_, value) in settings
+            .iter()
+            .filter(|(id, _)| *id == setting::ENABLE_PUSH)
+        {
             self.push = match (*value, self.push) {
                 (0, Push::Allowed) => Push::Forbidden,
                 (0, known) => known,

@@ -15,6 +15,7 @@ use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
     Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, SocketKey, Task, Timestamp,
 };
+use crate::frame::settings::setting;
 use crate::frame::{Fault, Frame, Step};
 use crate::limits;
 use crate::pipeline::analysis::Analysis;
@@ -26,10 +27,6 @@ use crate::stream::record::{StreamEvent, StreamRecord};
 use crate::stream::table::{Context, Shown, StreamTable};
 use protocol::Spoken;
 use waiting::Waiting;
-
-/// SETTINGS_HEADER_TABLE_SIZE and SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 6.5.2).
-const SETTINGS_HEADER_TABLE_SIZE: u16 = 0x1;
-const SETTINGS_MAX_FRAME_SIZE: u16 = 0x5;
 
 pub(crate) struct Conn {
     key: SocketKey,
@@ -346,8 +343,8 @@ impl Conn {
                 let other = self.lane(direction.opposite());
                 for (id, value) in settings {
                     match *id {
-                        SETTINGS_HEADER_TABLE_SIZE => other.hpack_limit = Some(*value),
-                        SETTINGS_MAX_FRAME_SIZE => other.max_frame_size = Some(*value),
+                        setting::HEADER_TABLE_SIZE => other.hpack_limit = Some(*value),
+                        setting::MAX_FRAME_SIZE => other.max_frame_size = Some(*value),
                         _ => {}
                     }
                 }

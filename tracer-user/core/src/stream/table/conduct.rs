@@ -4,6 +4,7 @@ use super::StreamTable;
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
 use crate::frame::head::{Head, frame_type};
+use crate::frame::settings::setting;
 use crate::frame::{
     ErrorCode, Frame, FrameKind, HeaderBlock, Priority, Rule, Settings, Step, StreamId, Violation,
 };
@@ -14,9 +15,10 @@ use crate::stream::rate::{self, Counted, Flood, FloodKind};
 use crate::stream::record::{BeforeGoAway, GoAway, StreamEvent};
 use crate::stream::violation::{Answer, Offence, OffenceKind};
 
-/// SETTINGS_HEADER_TABLE_SIZE and SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 6.5.2).
-const HEADER_TABLE_SIZE: u16 = 0x1;
-const MAX_FRAME_SIZE: u16 = 0x5;
+/// Who goes on sending has heeded what it read so long ago,
+const GO_AWAY_READ_NS: u64 = 1_000_000_000;
+/// and has read what was sent to it so long ago.
+const GO_AWAY_SENT_NS: u64 = 5_000_000_000;
 /// Length of a WINDOW_UPDATE.
 const WINDOW_UPDATE_LEN: u32 = 4;
 
@@ -134,8 +136,15 @@ impl StreamTable {
                 self.count(sender, Counted::Settings, at);
                 self.watch.control.on_settings(sender, at);
                 self.excuse_by_settings(sender, settings, at);
-                if sender == Endpoint::Client {
-                    self.watch.on_client_settings(settings);
+                match sender {
+                    Endpoint::Client => self.watch.on_client_settings(settings),
+                    Endpoint::Server
+                        if settings.contains(&(setting::ENABLE_PUSH, 1)) =>
+                    {
+                        let rule = (OffenceKind::Framing, Rule::EnablePushOfServer);
+                        self.offence(sender, StreamId(0), rule, FrameKind::Settings, at);
+                    }
+                    Endpoint::Server => {}
                 }
             }
             Frame::SettingsAck => {
@@ -164,7 +173,8 @@ impl StreamTable {
                 }
                 self.observe_idle(sender, *stream_id, FrameKind::WindowUpdate, at);
             }
-            Frame::GoAway { .. } | Frame::PriorityUpdate { .. } | Frame::Unknown { .. } => {}
+            Frame::GoAway { .. } => self.watch.control.on_go_away(sender, at),
+            Frame::PriorityUpdate { .. } | Frame::Unknown { .. } => {}
         }
     }
 
@@ -191,6 +201,7 @@ impl StreamTable {
         let rule = match even {
             true => Rule::EvenId,
             false if self.ids.was_skipped(id) => Rule::FallingId,
+            false if self.opens_after_go_away(id, at) => Rule::OpenedAfterGoAway,
             false => return,
         };
         self.offence(
@@ -200,6 +211,19 @@ impl StreamTable {
             FrameKind::Headers,
             at,
         );
+    }
+
+    /// The client opens a stream although it knows the server's GOAWAY.
+    fn opens_after_go_away(&self, id: StreamId, at: Timestamp) -> bool {
+        // At the client's end a GOAWAY is seen when it was read; elsewhere it is still on its way then.
+        let long_enough_ns = match self.role {
+            Some(Endpoint::Client) => GO_AWAY_READ_NS,
+            Some(Endpoint::Server) | None => GO_AWAY_SENT_NS,
+        };
+        let control = &self.watch.control;
+        self.ids.is_idle(id)
+            && !self.streams.contains(id)
+            && control.has_processed_go_away(Endpoint::Client, at, long_enough_ns)
     }
 
     /// A frame that may not come on an idle stream. What opens the stream of the other end may have been recorded
@@ -334,7 +358,7 @@ impl StreamTable {
     fn excuse_by_settings(&mut self, receiver: Endpoint, settings: &Settings, at: Timestamp) {
         if settings
             .iter()
-            .any(|(id, _)| matches!(*id, HEADER_TABLE_SIZE | MAX_FRAME_SIZE))
+            .any(|(id, _)| matches!(*id, setting::HEADER_TABLE_SIZE | setting::MAX_FRAME_SIZE))
         {
             self.watch.ledger.excuse(|offence| {
                 is_allowed_by_settings(offence.rule)
