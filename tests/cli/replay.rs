@@ -39,10 +39,6 @@ fn packet(file: &mut Vec<u8>, from_client: bool, sequence: u32, flags: u8, paylo
 
 /// A GET with a credential, whose answer is reset in the middle, and a PING that is too short.
 fn capture() -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 101] {
-        file.extend_from_slice(&word.to_le_bytes());
-    }
     let mut client = [PREFACE, &b"\0\0\0\x04\0\0\0\0\0"[..]].concat();
     let block = b"\x82\x86\x84\x00\x0dauthorization\x03abc";
     client.extend_from_slice(&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1]);
@@ -51,10 +47,19 @@ fn capture() -> Vec<u8> {
     server.extend_from_slice(b"\0\0\x01\x01\x04\0\0\0\x01\x88");
     server.extend_from_slice(b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x02");
     server.extend_from_slice(b"\0\0\x01\x06\0\0\0\0\0x");
+    connection(&client, &server)
+}
+
+/// A whole connection, on which the ends say this.
+fn connection(client: &[u8], server: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, 101] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
     packet(&mut file, true, 99, 0x02, b"");
     packet(&mut file, false, 499, 0x12, b"");
-    packet(&mut file, true, 100, 0x18, &client);
-    packet(&mut file, false, 500, 0x18, &server);
+    packet(&mut file, true, 100, 0x18, client);
+    packet(&mut file, false, 500, 0x18, server);
     packet(&mut file, true, 100 + client.len() as u32, 0x11, b"");
     packet(&mut file, false, 500 + server.len() as u32, 0x11, b"");
     file
@@ -209,4 +214,43 @@ fn what_is_no_capture_is_refused() {
     h2trace(&["replay", path]).assert_refused(&[path, "not a capture", "pcapng"]);
     h2trace(&["replay", "/nowhere.pcap"]).assert_refused(&["/nowhere.pcap", "No such file"]);
     h2trace(&["replay", path, "--header", "cookie"]).assert_refused(&["cookie", "credential"]);
+}
+
+#[test]
+fn either_end_begins_with_settings_or_is_told_of() {
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    const ACK: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
+    const WINDOW_UPDATE: &[u8] = b"\0\0\x04\x08\0\0\0\0\0\0\0\x01\0";
+    const REQUEST: &[u8] = b"\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84";
+    const RESPONSE: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
+    let good: [&[&[u8]]; 2] = [
+        &[PREFACE, SETTINGS, ACK, REQUEST],
+        &[SETTINGS, ACK, RESPONSE],
+    ];
+    let tell = |client: &[&[u8]], server: &[&[u8]]| {
+        let file = written(&connection(&client.concat(), &server.concat()));
+        let path = file.path().to_str().unwrap();
+        let said = output_of(unprivileged(&["replay", path, "-o", "json"]));
+        let findings = lines(&said)
+            .into_iter()
+            .filter(|line| line["type"] == "finding");
+        let mut sentences = findings.map(|line| line["summary"].as_str().unwrap().to_owned());
+        (sentences.next().unwrap_or_default(), sentences.count())
+    };
+    assert_eq!(tell(good[0], good[1]), (String::new(), 0));
+    for (first, name) in [(ACK, "SETTINGS"), (WINDOW_UPDATE, "WINDOW_UPDATE")] {
+        let rule = format!("{name} as its first frame, which must be SETTINGS without ACK");
+        let (told, more) = tell(&[PREFACE, first, SETTINGS, REQUEST], good[1]);
+        assert!(
+            told.starts_with(&format!("the client sent {rule}")),
+            "{told}"
+        );
+        assert_eq!(more, 0);
+        let (told, more) = tell(good[0], &[first, SETTINGS, RESPONSE]);
+        assert!(
+            told.starts_with(&format!("the server sent {rule}")),
+            "{told}"
+        );
+        assert_eq!(more, 0);
+    }
 }

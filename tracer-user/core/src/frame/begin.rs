@@ -18,7 +18,8 @@ impl FrameReader {
         } else {
             head.len <= longest
         };
-        if std::mem::take(&mut self.first) && head.frame_type != frame_type::SETTINGS {
+        let begins = head.frame_type == frame_type::SETTINGS && !head.has(flag::ACK);
+        if std::mem::take(&mut self.first) && !begins {
             let rule = Rule::NotBegunWithSettings;
             self.broken(
                 Broken::connection(ErrorCode::PROTOCOL_ERROR, rule),

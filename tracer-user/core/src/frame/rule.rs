@@ -35,7 +35,7 @@ macro_rules! rules {
 }
 
 rules! {
-    NotBegunWithSettings Settings = "connection does not begin with SETTINGS (RFC 9113 section 3.4)";
+    NotBegunWithSettings = "as its first frame, which must be SETTINGS without ACK (RFC 9113 section 3.4)";
     FrameTooLong Settings = "frame longer than SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 4.2)";
     TooShortForFields = "frame too short for its mandatory fields (RFC 9113 section 4.2)";
     NoPadLength Data = "DATA with PADDED and without a pad length (RFC 9113 section 4.2)";

@@ -3,7 +3,6 @@
 use super::StreamTable;
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
-use crate::frame::head::{Head, frame_type};
 use crate::frame::settings::setting;
 use crate::frame::{
     ErrorCode, Frame, FrameKind, HeaderBlock, Priority, Rule, Settings, Step, StreamId, Violation,
@@ -19,8 +18,6 @@ use crate::stream::violation::{Answer, Offence, OffenceKind};
 const GO_AWAY_READ_NS: u64 = 1_000_000_000;
 /// and has read what was sent to it so long ago.
 const GO_AWAY_SENT_NS: u64 = 5_000_000_000;
-/// Length of a WINDOW_UPDATE.
-const WINDOW_UPDATE_LEN: u32 = 4;
 
 impl StreamTable {
     /// Looks at a step before anything is made of it.
@@ -138,9 +135,7 @@ impl StreamTable {
                 self.excuse_by_settings(sender, settings, at);
                 match sender {
                     Endpoint::Client => self.watch.on_client_settings(settings),
-                    Endpoint::Server
-                        if settings.contains(&(setting::ENABLE_PUSH, 1)) =>
-                    {
+                    Endpoint::Server if settings.contains(&(setting::ENABLE_PUSH, 1)) => {
                         let rule = (OffenceKind::Framing, Rule::EnablePushOfServer);
                         self.offence(sender, StreamId(0), rule, FrameKind::Settings, at);
                     }
@@ -450,8 +445,5 @@ const fn is_allowed_by_settings(rule: Rule) -> bool {
 
 /// WINDOW_UPDATE with increment 0 is a matter of flow control.
 fn is_told_elsewhere(violation: &Violation) -> bool {
-    let Head {
-        frame_type, len, ..
-    } = violation.frame;
-    frame_type == frame_type::WINDOW_UPDATE && len == WINDOW_UPDATE_LEN
+    violation.rule == Rule::WindowUpdateOfZero
 }
