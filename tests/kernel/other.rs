@@ -161,6 +161,41 @@ fn an_upgrade_to_h2c_is_followed() {
 }
 
 #[test]
+fn a_connection_behind_a_proxy_header_is_seen_from_its_first_byte() {
+    require!(Tracing);
+    let mut capture = Capture::start();
+    let v1 = b"PROXY TCP4 10.0.0.7 10.0.0.8 40000 8080\r\n".to_vec();
+    let signature = b"\r\n\r\n\0\r\nQUIT\n\x21\x11";
+    let v2 = [&signature[..], &[0, 12], &[7; 12]].concat();
+    let long = [&signature[..], &[1, 0], &[7; 256]].concat();
+    let begins = [PREFACE.to_vec(), settings(), call(1, 20)].concat();
+    for header in [v1, v2, long] {
+        for kind in ["ipv4", "unix"] {
+            for apart in [false, true] {
+                let (client, server) = pair(kind);
+                if apart {
+                    // The receiver has the header in two pieces.
+                    send(client.as_raw_fd(), "write", &header);
+                    receive(server.as_raw_fd(), "read", 14);
+                    receive(server.as_raw_fd(), "read", header.len() - 14);
+                    pass(&client, &server, &begins);
+                } else {
+                    pass(&client, &server, &[header.clone(), begins.clone()].concat());
+                }
+                for (end, direction) in [(&client, Direction::Tx), (&server, Direction::Rx)] {
+                    let seen = capture.of(end);
+                    assert!(seen.open.from_start, "{kind}");
+                    assert_eq!(seen.confidence, Some(ProtocolConfidence::Preface));
+                    assert_is(seen.stream(direction), &begins, true);
+                    assert_eq!(seen.unrecognised, []);
+                }
+            }
+        }
+    }
+    capture.assert_no_loss(&[]);
+}
+
+#[test]
 fn a_peeked_byte_is_not_a_received_one() {
     require!(Tracing);
     let mut capture = Capture::start();

@@ -6,11 +6,11 @@ use aya_ebpf::helpers::generated::{
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
     counter::Counter,
-    event::{cause, class, confidence, direction, family::UNIX, unseen},
+    event::{cause, confidence, direction, family::UNIX, unseen},
     instruction::{atomic_add, exchange},
     walk::{
-        call, frames,
-        state::{Scratch, Socket, mode, told, verdict},
+        call, frames, recognise,
+        state::{CALLS_MAX, LOOK_SHIFT, Scratch, Socket, mode, told, verdict},
     },
 };
 
@@ -96,6 +96,13 @@ fn finish(sk: u64, returned: i32, flags: u32, towards: u8) {
     if flags & (MSG_OOB | MSG_ERRQUEUE) != 0 {
         return;
     }
+    if let Some(socket) = known {
+        // SAFETY: as above.
+        if rests(unsafe { &mut *socket }, towards) {
+            count::bump(Counter::CallsSkipped);
+            return;
+        }
+    }
     if returned < 0 {
         if let Some(socket) = known {
             // SAFETY: as above.
@@ -143,6 +150,22 @@ fn finish(sk: u64, returned: i32, flags: u32, towards: u8) {
         }
     }
     s.busy = 0;
+}
+
+/// Is it a call of an undecided socket that is not looked at?
+#[inline(always)]
+fn rests(socket: &mut Socket, towards: u8) -> bool {
+    if socket.calls < CALLS_MAX || socket.verdict != verdict::UNDECIDED {
+        return false;
+    }
+    // SAFETY: no arguments.
+    let now = (unsafe { bpf_ktime_get_ns() } >> LOOK_SHIFT) as u32;
+    let way = (towards & 1) as usize;
+    if recognise::rests(socket, way, now) {
+        return true;
+    }
+    socket.looked[way] = now;
+    false
 }
 
 /// Drops the entry that is to be judged anew, unless another task has done so already; 0 is none.
@@ -234,6 +257,7 @@ fn exclusively(s: &mut Scratch, socket: &mut Socket) {
     s.walk = socket.walks[way];
     s.desync = 0;
     s.class = 0;
+    s.certain = 0;
     s.begun = 0;
     s.remaining = returned;
     count::bump(Counter::Calls);
@@ -260,19 +284,9 @@ fn exclusively(s: &mut Scratch, socket: &mut Socket) {
 /// The bytes are no HTTP/2.
 #[inline(never)]
 fn unrecognised(s: &mut Scratch, socket: &mut Socket) {
-    if s.class == class::HTTP1 {
-        socket.verdict = verdict::HTTP1;
-        socket.calls = 0;
-        socket.walks[0].mode = mode::SEEK;
-        socket.walks[1].mode = mode::SEEK;
-        socket.told |= if s.direction == direction::TX as u32 {
-            told::HTTP1_TX
-        } else {
-            told::HTTP1_RX
-        };
+    if !recognise::judge(s, socket) {
         return;
     }
-    socket.verdict = verdict::OTHER;
     count::bump(Counter::SocketsOther);
     debug!(
         (),
@@ -295,7 +309,8 @@ fn desynchronised(s: &mut Scratch, socket: &mut Socket) {
     );
     record::end(s.sk, socket, cause::DESYNC, towards, s.task);
     frames::lose(&mut s.walk);
-    if socket.verdict == verdict::UNDECIDED {
+    // The last one is for `recognise`, which tells of it.
+    if socket.verdict == verdict::UNDECIDED && socket.calls < CALLS_MAX - 1 {
         socket.calls += 1;
     }
 }
@@ -361,7 +376,10 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, way: usize, located: bool) {
         return;
     };
     if before != 0 {
-        count::bump(Counter::Unhooked);
+        // Of a socket that rests not every call is looked at.
+        if socket.calls < CALLS_MAX || socket.verdict != verdict::UNDECIDED {
+            count::bump(Counter::Unhooked);
+        }
         if !frames::pass(Kernel, s, before) {
             lost_place(s, socket, way);
         }

@@ -100,6 +100,7 @@ impl Machine for Kernel {
             Part::Walk => walk_call(),
             Part::Preface { n, matched } => is_preface(n, matched),
             Part::Opening => read_opening(),
+            Part::ProxyHeader => read_proxy_header(),
             Part::Head => upgrade_head(),
             Part::Frame => next_frame(),
         }
@@ -113,6 +114,7 @@ impl Machine for Kernel {
             let callback: Turn = match step {
                 Step::Walk => walk_turn,
                 Step::Opening => opening_turn,
+                Step::ProxyHeader => proxy_header_turn,
                 Step::Head => head_turn,
                 Step::Frame => frame_turn,
             };
@@ -127,6 +129,7 @@ impl Machine for Kernel {
         let callback: extern "C" fn(u64, *mut c_void) -> i64 = match step {
             Step::Walk => walk_step,
             Step::Opening => opening_step,
+            Step::ProxyHeader => proxy_header_step,
             Step::Head => head_step,
             Step::Frame => frame_step,
         };
@@ -165,6 +168,12 @@ extern "C" fn read_opening() -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+extern "C" fn read_proxy_header() -> u64 {
+    here(Part::ProxyHeader)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 extern "C" fn upgrade_head() -> u64 {
     here(Part::Head)
 }
@@ -190,6 +199,10 @@ extern "C" fn walk_step(index: u64, _context: *mut c_void) -> i64 {
 
 extern "C" fn opening_step(index: u64, _context: *mut c_void) -> i64 {
     step(Step::Opening, index)
+}
+
+extern "C" fn proxy_header_step(_: u64, _context: *mut c_void) -> i64 {
+    step(Step::ProxyHeader, 0)
 }
 
 extern "C" fn head_step(index: u64, _context: *mut c_void) -> i64 {
@@ -221,6 +234,15 @@ extern "C" fn walk_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut 
 
 extern "C" fn opening_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut c_void) -> i64 {
     turn(Step::Opening, index)
+}
+
+extern "C" fn proxy_header_turn(
+    _: *mut c_void,
+    index: *const u32,
+    _: *mut u64,
+    _: *mut c_void,
+) -> i64 {
+    turn(Step::ProxyHeader, index)
 }
 
 extern "C" fn head_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut c_void) -> i64 {

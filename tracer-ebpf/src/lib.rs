@@ -22,4 +22,5 @@ pub mod counter;
 pub mod event;
 pub mod http2;
 pub mod instruction;
+pub mod proxy_header;
 pub mod walk;

@@ -4,7 +4,7 @@ use super::{
     Machine, Part, frames,
     recognise::{Recognised, recognise},
     record,
-    state::{Scratch, Socket, mode, verdict},
+    state::{CALLS_MAX, Scratch, Socket, mode, verdict},
 };
 use crate::{
     counter::Counter,
@@ -15,8 +15,11 @@ use crate::{
 #[inline(always)]
 pub fn located<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) {
     if matches!(s.walk.mode, mode::START | mode::SEEK | mode::PREFACE) {
+        let rested = socket.calls >= CALLS_MAX;
         let found = recognise(m, s, socket);
-        m.announce(s, socket);
+        if !rested || matches!(found, Recognised::Frames) {
+            m.announce(s, socket);
+        }
         match found {
             Recognised::Frames => {}
             Recognised::Nothing => {

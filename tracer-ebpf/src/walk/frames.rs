@@ -20,6 +20,7 @@ use crate::{
         frame_type,
     },
     instruction::{bound, mask_below},
+    proxy_header::ProxyHeader,
 };
 
 /// Length of a frame header.
@@ -198,6 +199,7 @@ fn believe(s: &mut Scratch, head: &Head) -> bool {
         s.walk.first = 0;
         if !head.begins_connection() {
             s.class = class::OTHER;
+            s.certain = (s.walk.trusted == trusted::FROM_START) as u8;
             return false;
         }
     }
@@ -496,4 +498,5 @@ pub fn lose(walk: &mut Walk) {
     walk.first = 0;
     walk.left = 0;
     walk.opening = Opening::NEW;
+    walk.proxy = ProxyHeader::NEW;
 }

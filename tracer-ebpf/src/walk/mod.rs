@@ -110,6 +110,8 @@ pub enum Part {
     },
     /// [`search::read_opening`].
     Opening,
+    /// [`search::read_proxy_header`].
+    ProxyHeader,
     /// [`search::upgrade_head`].
     Head,
     /// [`search::next_frame`].
@@ -123,6 +125,7 @@ pub fn run<M: Machine>(m: M, s: &mut Scratch, part: Part) -> u64 {
         Part::Walk => frames::walk(m, s),
         Part::Preface { n, matched } => recognise::is_preface(s, n, matched),
         Part::Opening => search::read_opening(m, s),
+        Part::ProxyHeader => search::read_proxy_header(m, s),
         Part::Head => search::upgrade_head(m, s),
         Part::Frame => search::next_frame(m, s),
     }
@@ -135,6 +138,8 @@ pub enum Step {
     Walk,
     /// [`search::opening_step`].
     Opening,
+    /// [`search::proxy_header_step`].
+    ProxyHeader,
     /// [`search::head_step`].
     Head,
     /// [`search::frame_step`].
@@ -147,6 +152,7 @@ pub fn take_step<M: Machine>(m: M, s: &mut Scratch, step: Step, index: u64) -> b
     match step {
         Step::Walk => frames::step(m, s),
         Step::Opening => search::opening_step(m, s),
+        Step::ProxyHeader => search::proxy_header_step(m, s),
         Step::Head => search::head_step(s, index),
         Step::Frame => search::frame_step(m, s, index),
     }

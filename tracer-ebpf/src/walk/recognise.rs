@@ -4,17 +4,18 @@
 use super::{
     Machine, Part,
     frames::PADDED_PREFACE,
-    search,
-    state::{Scratch, Socket, mode, told, trusted, verdict},
+    search::{self, proxied},
+    state::{CALLS_MAX, Scratch, Socket, mode, told, trusted, verdict},
 };
 use crate::{
     event::{class, direction, family::UNIX},
     http2::{DEFAULT_MAX_FRAME_SIZE, Head, Opening, PREFACE, Protocol},
     instruction::{bound, mask_below},
+    proxy_header::ProxyHeader,
 };
 
-/// Calls without anything recognisable after which a socket is given up.
-const CALLS_MAX: u8 = 32;
+/// Calls of an undecided socket that are searched for a frame; of all others the beginning is looked at alone.
+const SEARCHES_MAX: u8 = 8;
 
 /// Calls of an HTTP/1 connection that are checked for an upgrade.
 const HTTP1_CALLS_MAX: u8 = 16;
@@ -64,6 +65,22 @@ static AFTER_PREFACE: [Opening; 32] = {
     openings
 };
 
+/// What a direction speaks that began with so many bytes of [`ProxyHeader::V1`] and went on otherwise.
+static AFTER_LETTERS: [Opening; 8] = {
+    let mut openings = [Opening::NEW; 8];
+    let mut i = 1;
+    while i < openings.len() {
+        let letters = if i < ProxyHeader::V1.len() {
+            i
+        } else {
+            ProxyHeader::V1.len()
+        };
+        openings[i] = Opening::of(ProxyHeader::V1.split_at(letters).0);
+        i += 1;
+    }
+    openings
+};
+
 /// 1 when all of the first `n` bytes are the preface's behind its first `matched` ones, as far as it goes.
 #[inline(always)]
 #[must_use]
@@ -96,6 +113,7 @@ fn class_of(s: &Scratch) -> u8 {
 fn other(s: &mut Scratch, class: u8) -> Recognised {
     s.class = class;
     s.walk.opening = Opening::NEW;
+    s.walk.proxy = ProxyHeader::NEW;
     Recognised::Other
 }
 
@@ -110,19 +128,41 @@ fn nothing(s: &mut Scratch) -> Recognised {
 /// At the first byte of a call, mode START, SEEK or PREFACE. `socket` is the call's.
 #[inline(never)]
 pub fn recognise<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) -> Recognised {
-    let n = peek(m, s);
+    let mut n = peek(m, s);
     if n == 0 {
         return nothing(s);
     }
+    s.certain = (s.walk.mode != mode::SEEK && socket.from_start != 0) as u8;
     if s.walk.mode == mode::PREFACE {
         let matched = PREFACE_LEN.wrapping_sub(s.walk.left);
         if m.run(s, Part::Preface { n, matched }) != 0 {
             return Recognised::Frames;
         }
         let at = bound::<31>(matched as u64);
-        s.walk.mode = mode::START;
+        s.walk.mode = if s.certain != 0 {
+            mode::START
+        } else {
+            mode::SEEK
+        };
+        // They were told: see `proxy_header`.
+        s.walk.left = matched;
         // SAFETY: the table has 32 entries.
         s.walk.opening = unsafe { *AFTER_PREFACE.as_ptr().add(at as usize) };
+        s.walk.proxy = if matched < 3 {
+            ProxyHeader::after_letters(matched as u8)
+        } else {
+            ProxyHeader::ABSENT
+        };
+    }
+    match proxy_header(m, s, socket) {
+        proxied::ABSENT => {}
+        proxied::BEHIND if s.remaining != 0 => {
+            n = peek(m, s);
+            if n == 0 {
+                return nothing(s);
+            }
+        }
+        _ => return Recognised::Nothing,
     }
     let starting = s.walk.mode == mode::START;
     if s.walk.opening.is_new() {
@@ -130,6 +170,9 @@ pub fn recognise<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) -> Reco
         if !matches!(told, Recognised::Other) {
             return told;
         }
+    }
+    if socket.calls >= CALLS_MAX {
+        return nothing(s);
     }
     let whole = m.run(s, Part::Opening) != 0;
     let class = class_of(s);
@@ -155,6 +198,69 @@ pub fn recognise<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) -> Reco
     }
 }
 
+/// Without sequence numbers (AF_UNIX), the first call that was ever seen may begin the connection.
+#[inline(always)]
+fn is_first_call(s: &Scratch, socket: &Socket) -> bool {
+    socket.placed == 0 && s.walk.offset == 0 && socket.told & told::OPEN == 0
+}
+
+/// The connection is seen from its first byte, as this call shows.
+#[inline(always)]
+fn begins(socket: &mut Socket) {
+    socket.from_start = 1;
+    socket.walks[0].mode = mode::START;
+    socket.walks[1].mode = mode::START;
+}
+
+/// Passes a PROXY header, where the connection begins: its bytes are not counted, the direction begins behind it.
+/// (Unless the first ones were told, because they are the preface's too.) One of [`proxied`].
+#[inline(always)]
+fn proxy_header<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) -> u64 {
+    let starting = s.walk.mode == mode::START;
+    let may_begin = starting || (s.walk.mode == mode::SEEK && is_first_call(s, socket));
+    let before = s.walk.proxy;
+    if !may_begin || before.is_decided() {
+        return proxied::ABSENT;
+    }
+    if before.is_new() && s.peek[0] != b'P' && s.peek[0] != b'\r' {
+        s.walk.proxy = ProxyHeader::ABSENT;
+        return proxied::ABSENT;
+    }
+    let found = m.run(s, Part::ProxyHeader);
+    if found == proxied::ABSENT {
+        let letters = bound::<7>(before.letters() as u64);
+        if letters != 0 {
+            // SAFETY: the table has 8 entries.
+            s.walk.opening = unsafe { *AFTER_LETTERS.as_ptr().add(letters as usize) };
+        }
+        return found;
+    }
+    if found == proxied::WITHIN && !s.walk.proxy.is_certain() {
+        // Up to two letters are left to the preface; and nothing is known of a call that may be any.
+        let letters = s.walk.proxy.letters();
+        if !starting || (before.is_new() && letters != 0 && letters < 3) {
+            s.walk.proxy = ProxyHeader::NEW;
+            return proxied::ABSENT;
+        }
+        return found;
+    }
+    if !starting {
+        begins(socket);
+        s.walk.mode = mode::START;
+        s.certain = 1;
+    }
+    if found == proxied::BEHIND {
+        s.walk.opening = Opening::NEW;
+        s.walk.offset = if s.walk.left == 0 {
+            0
+        } else {
+            s.walk.offset.wrapping_add(s.searched as u64)
+        };
+        s.walk.left = 0;
+    }
+    found
+}
+
 /// Is it HTTP/2, or does it become it? Other when it looks like neither.
 #[inline(always)]
 fn http2<M: Machine>(
@@ -164,13 +270,10 @@ fn http2<M: Machine>(
     n: u32,
     starting: bool,
 ) -> Recognised {
-    // Without sequence numbers (AF_UNIX), the first call that was ever seen may begin the connection.
-    let first_call = socket.placed == 0 && s.walk.offset == 0 && socket.told & told::OPEN == 0;
+    let first_call = is_first_call(s, socket);
     if m.run(s, Part::Preface { n, matched: 0 }) != 0 && (n >= 3 || starting || first_call) {
         if first_call {
-            socket.from_start = 1;
-            socket.walks[0].mode = mode::START;
-            socket.walks[1].mode = mode::START;
+            begins(socket);
         }
         s.walk.mode = mode::PREFACE;
         s.walk.left = PREFACE_LEN;
@@ -205,17 +308,20 @@ fn http2<M: Machine>(
         };
         return Recognised::Frames;
     }
-    if socket.verdict != verdict::UNDECIDED {
-        // HTTP/2 for certain, but its place in this direction was lost or never known.
+    let certain = socket.verdict != verdict::UNDECIDED;
+    if certain || socket.calls < SEARCHES_MAX {
+        // The place in this direction was lost or never known.
         let found = m.run(s, Part::Frame);
-        if found == search::NOT_FOUND {
+        if found != search::NOT_FOUND {
+            s.walk.mode = mode::SKIP;
+            s.walk.left = found as u32;
+            s.walk.plausible = 0;
+            s.walk.trusted = trusted::NO;
+            return Recognised::Frames;
+        }
+        if certain {
             return nothing(s);
         }
-        s.walk.mode = mode::SKIP;
-        s.walk.left = found as u32;
-        s.walk.plausible = 0;
-        s.walk.trusted = trusted::NO;
-        return Recognised::Frames;
     }
     Recognised::Other
 }
@@ -252,7 +358,52 @@ fn upgrade<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket, n: u32) -> Re
     }
     socket.calls += 1;
     if socket.calls >= HTTP1_CALLS_MAX {
-        socket.verdict = verdict::OTHER;
+        if socket.proven != 0 {
+            socket.verdict = verdict::OTHER;
+        } else {
+            rest(socket);
+        }
     }
     nothing(s)
+}
+
+/// The call is no HTTP/2, as [`Scratch::class`] says: what that says of the socket. True when it is to be told.
+#[inline(always)]
+pub fn judge(s: &Scratch, socket: &mut Socket) -> bool {
+    if s.class == class::HTTP1 {
+        socket.verdict = verdict::HTTP1;
+        socket.proven = s.certain;
+        socket.calls = 0;
+        socket.walks[0].mode = mode::SEEK;
+        socket.walks[1].mode = mode::SEEK;
+        socket.told |= if s.direction == direction::TX as u32 {
+            told::HTTP1_TX
+        } else {
+            told::HTTP1_RX
+        };
+        return false;
+    }
+    if s.certain != 0 {
+        socket.verdict = verdict::OTHER;
+    } else {
+        rest(socket);
+    }
+    true
+}
+
+/// Nothing proves what it speaks: it is taken up, and announced anew, when a call begins with a frame.
+#[inline(always)]
+fn rest(socket: &mut Socket) {
+    socket.verdict = verdict::UNDECIDED;
+    socket.calls = CALLS_MAX;
+    socket.told &= !told::OPEN;
+    socket.walks[0].mode = mode::SEEK;
+    socket.walks[1].mode = mode::SEEK;
+}
+
+/// Is this call of a socket that rests, and looked at already at this time?
+#[inline(always)]
+#[must_use]
+pub fn rests(socket: &Socket, way: usize, now: u32) -> bool {
+    socket.looked[way & 1] == now && socket.walks[way & 1].mode == mode::SEEK
 }

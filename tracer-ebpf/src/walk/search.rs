@@ -6,6 +6,7 @@ use super::{Machine, Step, frames, state::Scratch};
 use crate::{
     http2::{DEFAULT_MAX_FRAME_SIZE, Head, Opening},
     instruction::bound,
+    proxy_header::ProxyHeader,
 };
 
 /// Bytes of `101 Switching Protocols` that are searched for the head's end.
@@ -68,6 +69,72 @@ pub fn opening_step<M: Machine>(m: M, s: &mut Scratch) -> bool {
     s.chunk += n;
     s.chunk_len -= n;
     s.remaining -= n as u32;
+    true
+}
+
+/// Steps of [`proxy_header_step`]: a byte or a buffer each.
+const PROXY_HEADER_STEPS: u32 = 2 * ProxyHeader::LINE_MAX as u32;
+
+/// Values of [`read_proxy_header`].
+pub mod proxied {
+    /// There is no PROXY header.
+    pub const ABSENT: u64 = 0;
+    /// All of the call is one's, which goes on.
+    pub const WITHIN: u64 = 1;
+    /// It has ended: the call is what follows it.
+    pub const BEHIND: u64 = 2;
+}
+
+/// Reads on in [`Walk::proxy`](super::state::Walk::proxy), over all buffers of the call: one of [`proxied`].
+#[inline(always)]
+pub fn read_proxy_header<M: Machine>(m: M, s: &mut Scratch) -> u64 {
+    let at = (s.chunk, s.chunk_len, s.iovec, s.iovecs, s.remaining);
+    m.repeat(s, PROXY_HEADER_STEPS, Step::ProxyHeader);
+    if s.walk.proxy.is_whole() {
+        s.searched = at.4.wrapping_sub(s.remaining);
+        if s.chunk_len == 0 {
+            frames::next_chunk(m, s);
+        }
+        return proxied::BEHIND;
+    }
+    let within = s.remaining == 0 && !s.walk.proxy.is_decided();
+    (s.chunk, s.chunk_len, s.iovec, s.iovecs, s.remaining) = at;
+    if within {
+        proxied::WITHIN
+    } else {
+        s.walk.proxy = ProxyHeader::ABSENT;
+        proxied::ABSENT
+    }
+}
+
+/// The next byte of the header, or the bytes of it that hold nothing of interest; false ends the search.
+#[inline(always)]
+pub fn proxy_header_step<M: Machine>(m: M, s: &mut Scratch) -> bool {
+    if s.remaining == 0 || s.walk.proxy.is_decided() {
+        return false;
+    }
+    if s.chunk_len == 0 {
+        return frames::next_chunk(m, s);
+    }
+    let mut n = s.walk.proxy.passes();
+    if n != 0 {
+        if s.chunk_len < n as u64 {
+            n = s.chunk_len as u32;
+        }
+        if s.remaining < n {
+            n = s.remaining;
+        }
+        s.walk.proxy = s.walk.proxy.pass(n);
+    } else {
+        let Some(byte) = m.read::<u8>(s.chunk) else {
+            return false;
+        };
+        n = 1;
+        s.walk.proxy = s.walk.proxy.next(byte);
+    }
+    s.chunk += n as u64;
+    s.chunk_len -= n as u64;
+    s.remaining -= n;
     true
 }
 

@@ -1,6 +1,6 @@
 //! What the kernel programs remember: of a socket, of a direction, of a message, of the call at hand.
 
-use crate::{event::RECORD_MAX, http2::Opening};
+use crate::{event::RECORD_MAX, http2::Opening, proxy_header::ProxyHeader};
 
 /// Values of [`Socket::verdict`].
 pub mod verdict {
@@ -112,8 +112,19 @@ pub struct Walk {
     pub prefix: [u8; 5],
     /// Mode START: what was read of a beginning that is no HTTP/2's.
     pub opening: Opening,
+    /// Mode START: what was read of a PROXY header.
+    pub proxy: ProxyHeader,
+    /// Padding.
+    pub _pad: [u8; 4],
 }
-const _: () = assert!(size_of::<Walk>() == 64);
+const _: () = assert!(size_of::<Walk>() == 72);
+
+/// Calls without anything recognisable after which a socket rests: of an unknown place nothing proves what it speaks,
+/// so it is not given up, but only looked at now and then.
+pub const CALLS_MAX: u8 = 32;
+
+/// A socket that rests is looked at once in so many nanoseconds, a power of two: about a millisecond.
+pub const LOOK_SHIFT: u32 = 20;
 
 /// What is known of a socket.
 #[repr(C)]
@@ -139,7 +150,7 @@ pub struct Socket {
     pub from_start: u8,
     /// One of `event::confidence`.
     pub confidence: u8,
-    /// Calls that showed nothing recognisable.
+    /// Calls that showed nothing recognisable; [`CALLS_MAX`]: it rests.
     pub calls: u8,
     /// Bits of [`told`].
     pub told: u8,
@@ -147,8 +158,12 @@ pub struct Socket {
     pub placed: u8,
     /// 1: recvmmsg or sendmmsg was used on it.
     pub multi: u8,
+    /// 1: its first bytes showed that it is HTTP/1.
+    pub proven: u8,
     /// Padding.
-    pub _pad: [u8; 6],
+    pub _pad: [u8; 5],
+    /// While it rests: when that direction was last looked at, in [`LOOK_SHIFT`].
+    pub looked: [u32; 2],
     /// 1 while a task is at work on that direction.
     pub busy: [u64; 2],
     /// Bytes that went by while another task was at work (only counted when not `placed`).
@@ -156,7 +171,7 @@ pub struct Socket {
     /// Where each direction stands, by `event::direction`.
     pub walks: [Walk; 2],
 }
-const _: () = assert!(size_of::<Socket>() == 208);
+const _: () = assert!(size_of::<Socket>() == 232);
 
 /// Key of `MESSAGES`.
 #[repr(C)]
@@ -299,8 +314,10 @@ pub struct Scratch {
     pub file: u64,
     /// One of `event::unseen`.
     pub unseen: u8,
+    /// 1: the class was read from the first byte on.
+    pub certain: u8,
     /// Padding.
-    pub _pad: [u8; 3],
+    pub _pad: [u8; 2],
     /// Where a search found a frame.
     pub found: u32,
     /// The direction at hand, while the call is walked.

@@ -8,7 +8,7 @@ use h2trace_core::{
 };
 
 use super::{
-    Machine, call, frames,
+    Machine, call, frames, recognise,
     state::{Message, MessageKey, Scratch, Socket, mode, verdict},
 };
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 
 mod opening;
 mod properties;
+mod proxied;
+mod rest;
 
 /// Address of the first byte of the user's memory.
 const USER: u64 = 0x1_0000;
@@ -122,6 +124,7 @@ impl Walked {
             (scratch, core::mem::zeroed::<Socket>())
         };
         socket.placed = 1;
+        socket.from_start = u8::from(mode == mode::START);
         socket.verdict = verdict::UNDECIDED;
         for walk in &mut socket.walks {
             walk.mode = mode;
@@ -185,7 +188,7 @@ impl Walked {
         s.remaining = returned;
         s.confidence = socket.confidence;
         s.walk = socket.walks[way];
-        (s.desync, s.class, s.begun) = (0, 0, 0);
+        (s.desync, s.class, s.certain, s.begun) = (0, 0, 0, 0);
         how(Host(&self.world), s, socket);
         if s.desync != 0 {
             frames::lose(&mut s.walk);
@@ -195,13 +198,8 @@ impl Walked {
         if socket.confidence >= confidence::PLAUSIBLE {
             socket.verdict = verdict::HTTP2;
         }
-        match s.class {
-            0 => {}
-            class::HTTP1 => socket.verdict = verdict::HTTP1,
-            class => {
-                socket.verdict = verdict::OTHER;
-                self.world.borrow_mut().told.push(class);
-            }
+        if s.class != 0 && recognise::judge(s, socket) {
+            self.world.borrow_mut().told.push(s.class);
         }
     }
 

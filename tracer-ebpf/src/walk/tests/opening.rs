@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use std::string::String;
 
 use super::*;
-use crate::http2::{Opening, PREFACE, Protocol};
+use crate::{
+    http2::{Opening, PREFACE, Protocol},
+    proxy_header::ProxyHeader,
+};
 
 fn any_method() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -17,7 +20,7 @@ fn any_method() -> impl Strategy<Value = String> {
 }
 
 /// Cuts in ascending order, and the last byte.
-fn pieces<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+pub(super) fn pieces<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
@@ -63,6 +66,7 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {
         prop_assume!(bytes[0] != 0 && !PREFACE.starts_with(&bytes));
+        prop_assume!(ProxyHeader::of(&bytes) == ProxyHeader::ABSENT);
         let want = match Opening::of(&bytes).protocol() {
             None => verdict::UNDECIDED,
             Some(Protocol::Http1Request | Protocol::Http1Response) => verdict::HTTP1,
