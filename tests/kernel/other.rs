@@ -408,6 +408,73 @@ fn a_port_filter_takes_both_ends() {
 }
 
 #[test]
+fn sockets_that_are_not_wanted_push_out_none_that_are() {
+    require!(Tracing);
+    const SELF: &str = "other::sockets_that_are_not_wanted_push_out_none_that_are";
+    const HOLDER: &str = "H2TRACE_TEST_HOLDER";
+    if std::env::var_os(HOLDER).is_some() {
+        let held: Vec<_> = (0..8_000)
+            .map(|_| {
+                let (a, b) = pair("unix");
+                pass(&a, &b, b"x");
+                (a, b)
+            })
+            .collect();
+        println!("held");
+        let mut line = String::new();
+        let _end = std::io::stdin().read_line(&mut line);
+        drop(held);
+        return;
+    }
+    let guard = Capture::lock();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = listener.local_addr().expect("address").port();
+    let filter = Filter {
+        ports: vec![port],
+        pids: vec![std::process::id()],
+        ..Filter::default()
+    };
+    let mut capture = Capture::under(guard, &Options { filter, ..own() });
+    let client = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connect");
+    let (server, _) = listener.accept().expect("accept");
+    let (client, server) = (client.into(), server.into());
+    let before = [PREFACE.to_vec(), settings(), call(1, 20)].concat();
+    pass(&client, &server, &before);
+    // More sockets than the kernel programs know, held by processes that the filter does not want.
+    let mut holders: Vec<_> = (0..5)
+        .map(|_| {
+            Command::new(std::env::current_exe().expect("test"))
+                .args(["--exact", SELF, "--nocapture"])
+                .env(HOLDER, "1")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("test")
+        })
+        .collect();
+    for holder in &mut holders {
+        let lines = std::io::BufReader::new(holder.stdout.as_mut().expect("stdout"));
+        let mut lines = std::io::BufRead::lines(lines).map_while(Result::ok);
+        assert!(
+            lines.any(|line| line.ends_with("held")),
+            "cannot hold sockets"
+        );
+    }
+    let after = call(3, 20);
+    pass(&client, &server, &after);
+    for (end, direction) in [(&client, Direction::Tx), (&server, Direction::Rx)] {
+        let stream = capture.of(end).stream(direction);
+        assert_is(stream, &[before.clone(), after.clone()].concat(), true);
+    }
+    assert!(capture.count(Counter::SocketsUnwanted) >= 80_000);
+    capture.assert_no_loss(&[]);
+    for mut holder in holders {
+        drop(holder.stdin.take());
+        assert!(holder.wait().expect("holder").success());
+    }
+}
+
+#[test]
 fn a_changed_filter_judges_known_sockets_anew() {
     require!(Tracing);
     let stranger = Stranger::start();

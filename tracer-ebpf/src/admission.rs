@@ -15,6 +15,7 @@ use crate::{
     count, filter,
     kernel_struct::{self, field},
     maps::{OPENED, OPENED_USED, SOCKETS, config},
+    marks,
 };
 
 const SOCK_STREAM: u16 = 1;
@@ -46,41 +47,41 @@ fn kind(sk: u64) -> Option<(u16, bool)> {
     Some((family, protocol == IPPROTO_TCP))
 }
 
-/// Makes the entry of a socket at its first call, or judges it anew (`known` has its opening).
+/// Makes the entry of a socket at its first call, or marks it as not wanted.
 /// None when the call is of no interest.
 #[inline(never)]
-pub(crate) fn admit(s: &mut Scratch) -> Option<&'static mut Socket> {
+pub(crate) fn admit(s: &mut Scratch, epoch: u32) -> Option<&'static mut Socket> {
     let sk = s.sk;
     let tgid = (s.task >> 32) as u32;
     let (family, is_tcp) = kind(sk)?;
     // The kernel's own sockets (NFS, iSCSI) have no file; the task at hand does not own their bytes.
     let file = kernel_struct::file(sk)?;
     let inode = kernel_struct::inode_of(file)?;
+    if !filter::wants(sk, family, tgid) {
+        let number = if family == UNIX { inode } else { 0 };
+        marks::unwanted(sk, tgid, epoch, number);
+        count::bump(Counter::SocketsUnwanted);
+        used(sk);
+        return None;
+    }
+    // Another process' calls on it count from now on.
+    marks::clear(sk);
     // SAFETY: plain data, for which zero is a value.
     s.fresh = unsafe { core::mem::zeroed() };
     let fresh = &mut s.fresh;
     fresh.born_ns = s.at_ns;
     fresh.inode = inode;
     fresh.file = file;
-    fresh.epoch = filter::epoch();
-    fresh.tgid = tgid;
+    fresh.epoch = epoch;
     fresh.family = family;
-    let wanted = filter::wants(sk, family, tgid);
-    if wanted {
-        fresh.verdict = verdict::UNDECIDED;
-        fresh.walks[0].mode = mode::SEEK;
-        fresh.walks[1].mode = mode::SEEK;
-        if is_tcp {
-            place(s)?;
-        }
-    } else {
-        fresh.verdict = verdict::UNWANTED;
+    fresh.verdict = verdict::UNDECIDED;
+    fresh.walks[0].mode = mode::SEEK;
+    fresh.walks[1].mode = mode::SEEK;
+    if is_tcp {
+        place(s)?;
     }
     // Two tasks may be here at once, one that sends and one that receives: the first one's entry counts.
     if SOCKETS.insert(sk, &s.fresh, BPF_NOEXIST as u64).is_ok() {
-        if !wanted {
-            count::bump(Counter::SocketsUnwanted);
-        }
         used(sk);
         return entry(sk);
     }

@@ -19,7 +19,7 @@ use crate::{
     kernel::{Kernel, scratch},
     kernel_struct::{field, inode},
     maps::{SOCKETS, config},
-    record, user_memory,
+    marks, record, user_memory,
 };
 
 const MSG_OOB: u32 = 0x1;
@@ -58,8 +58,11 @@ fn finish(sk: u64, returned: i32, flags: u32, towards: u8) {
     if tgid == config!(own_tgid) {
         return;
     }
+    if marks::is_unwanted(sk, tgid, epoch) {
+        count::bump(Counter::CallsSkipped);
+        return;
+    }
     let mut known = SOCKETS.get_ptr_mut(sk);
-    let mut stale = 0;
     if let Some(socket) = known {
         // SAFETY: the entry's memory stays mapped; when LRU gives it to another socket in this
         // instant, `born_ns` differs at the end of the call and nothing is written.
@@ -73,13 +76,6 @@ fn finish(sk: u64, returned: i32, flags: u32, towards: u8) {
         } else if socket.verdict == verdict::OTHER {
             count::bump(Counter::CallsSkipped);
             return;
-        } else if socket.verdict == verdict::UNWANTED {
-            if socket.tgid == tgid && socket.epoch == epoch {
-                count::bump(Counter::CallsSkipped);
-                return;
-            }
-            stale = socket.born_ns;
-            known = None;
         } else if socket.epoch != epoch {
             if filter::wants(sk, socket.family, tgid) {
                 socket.epoch = epoch;
@@ -138,15 +134,10 @@ fn finish(sk: u64, returned: i32, flags: u32, towards: u8) {
         let socket = match known {
             // SAFETY: as above.
             Some(socket) => Some(unsafe { &mut *socket }),
-            None => {
-                forget(sk, stale);
-                admission::admit(s)
-            }
+            None => admission::admit(s, epoch),
         };
         if let Some(socket) = socket {
-            if socket.verdict != verdict::UNWANTED {
-                exclusively(s, socket);
-            }
+            exclusively(s, socket);
         }
     }
     s.busy = 0;
@@ -166,18 +157,6 @@ fn rests(socket: &mut Socket, towards: u8) -> bool {
     }
     socket.looked[way] = now;
     false
-}
-
-/// Drops the entry that is to be judged anew, unless another task has done so already; 0 is none.
-#[inline(always)]
-fn forget(sk: u64, born_ns: u64) {
-    if born_ns == 0 {
-        return;
-    }
-    // SAFETY: the memory stays mapped; an entry that is replaced in this instant is made once more.
-    if matches!(unsafe { SOCKETS.get(sk) }, Some(socket) if socket.born_ns == born_ns) {
-        let _gone = SOCKETS.remove(sk);
-    }
 }
 
 /// EPIPE and ECONNRESET: the peer is gone.

@@ -11,6 +11,8 @@ use tracer_ebpf::{
     walk::state::{Message, MessageKey, Multi, Scratch, Socket},
 };
 
+use crate::marks::{MARKS, Mark};
+
 /// Filter, kernel field offsets, system calls: written by user space before load. The verifier knows
 /// the values and removes the code that they make dead.
 #[unsafe(no_mangle)]
@@ -20,10 +22,15 @@ pub(crate) static CONFIG: Global<Config> = Global::new(Config::NONE);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
 
-/// What is known of each socket, wanted or not, by the address of its `struct sock`. LRU: there is no
-/// close event for AF_UNIX, and idle entries must not keep new ones out.
+/// What is known of each socket that the filter wants, by the address of its `struct sock`. LRU: there is no
+/// close event for AF_UNIX, and idle entries must not keep new ones out. One that comes back after it was pushed out
+/// shows another birth, by which the reader knows.
 #[map]
 pub(crate) static SOCKETS: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(65_536, 0);
+
+/// Sockets that the filter does not want, by a hash of their address.
+#[map]
+pub(crate) static UNWANTED: Array<Mark> = Array::with_max_entries(MARKS, 0);
 
 /// How a TCP connection was opened, from ESTABLISHED until its socket is destroyed: one of `event::opened`,
 /// with [`OPENED_USED`].

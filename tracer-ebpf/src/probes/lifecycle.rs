@@ -9,7 +9,7 @@ use tracer_ebpf::{
 use crate::{
     filter,
     maps::{OPENED, OPENED_USED, SOCKETS},
-    record,
+    marks, record,
 };
 
 const TCP_ESTABLISHED: i32 = 1;
@@ -45,6 +45,7 @@ fn tell(sk: u64, why: u8) {
 fn forget(sk: u64) {
     tell(sk, cause::CLOSED);
     let _gone = SOCKETS.remove(sk);
+    marks::clear(sk);
 }
 
 /// hook: inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate) 4.16..

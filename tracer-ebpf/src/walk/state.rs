@@ -4,8 +4,6 @@ use crate::{event::RECORD_MAX, http2::Opening, proxy_header::ProxyHeader};
 
 /// Values of [`Socket::verdict`].
 pub mod verdict {
-    /// The filter does not want it.
-    pub const UNWANTED: u8 = 1;
     /// It speaks something else than HTTP/2.
     pub const OTHER: u8 = 2;
     /// Wanted; what it speaks is not known yet.
@@ -138,8 +136,6 @@ pub struct Socket {
     pub file: u64,
     /// The filter's epoch when it was judged.
     pub epoch: u32,
-    /// The process it was judged for.
-    pub tgid: u32,
     /// `AF_` number.
     pub family: u16,
     /// One of [`verdict`].
@@ -161,7 +157,7 @@ pub struct Socket {
     /// 1: its first bytes showed that it is HTTP/1.
     pub proven: u8,
     /// Padding.
-    pub _pad: [u8; 5],
+    pub _pad: u8,
     /// While it rests: when that direction was last looked at, in [`LOOK_SHIFT`].
     pub looked: [u32; 2],
     /// 1 while a task is at work on that direction.
@@ -171,7 +167,7 @@ pub struct Socket {
     /// Where each direction stands, by `event::direction`.
     pub walks: [Walk; 2],
 }
-const _: () = assert!(size_of::<Socket>() == 232);
+const _: () = assert!(size_of::<Socket>() == 224);
 
 /// Key of `MESSAGES`.
 #[repr(C)]

@@ -11,6 +11,8 @@ use crate::event::{SocketKey, Timestamp};
 pub struct Table<C> {
     capacity: usize,
     entries: HashMap<SocketKey, TableEntry<C>, RandomState>,
+    /// By a socket's address: when the last one there was born.
+    born: HashMap<u64, u64, RandomState>,
     /// Second-chance order: a key stands here once; its stamp is what `last_at` was when it was put in.
     order: VecDeque<(SocketKey, Timestamp)>,
 }
@@ -27,6 +29,7 @@ impl<C> Table<C> {
         Table {
             capacity: capacity.max(1),
             entries: HashMap::default(),
+            born: HashMap::default(),
             order: VecDeque::new(),
         }
     }
@@ -43,12 +46,11 @@ impl<C> Table<C> {
         self.entries.get_mut(key).map(|entry| &mut entry.value)
     }
 
-    /// The first key whose connection is wanted. Walks the whole table: not for every event.
-    pub fn find(&self, wanted: impl Fn(&C) -> bool) -> Option<SocketKey> {
-        self.entries
-            .iter()
-            .find(|(_, entry)| wanted(&entry.value))
-            .map(|(key, _)| *key)
+    /// The key of the connection whose socket has this address, the youngest one.
+    #[must_use]
+    pub fn at(&self, sk: u64) -> Option<SocketKey> {
+        let born_ns = *self.born.get(&sk)?;
+        Some(SocketKey { sk, born_ns })
     }
 
     /// Puts a connection in; gives back the one that had to go for it, or that had the same key.
@@ -61,13 +63,14 @@ impl<C> Table<C> {
             .then(|| self.evict())
             .flatten();
         self.entries.insert(key, TableEntry { last_at: at, value });
+        self.born.insert(key.sk, key.born_ns);
         self.order.push_back((key, at));
         evicted
     }
 
     /// Takes a connection out.
     pub fn remove(&mut self, key: &SocketKey) -> Option<C> {
-        let entry = self.entries.remove(key)?;
+        let entry = self.take(key)?;
         // Keys of removed connections stay in `order` until they come up; do not let them pile up.
         if self.order.len() > 2 * self.entries.len() + 1_024 {
             let entries = &self.entries;
@@ -76,9 +79,18 @@ impl<C> Table<C> {
         Some(entry.value)
     }
 
+    fn take(&mut self, key: &SocketKey) -> Option<TableEntry<C>> {
+        let entry = self.entries.remove(key)?;
+        if self.born.get(&key.sk) == Some(&key.born_ns) {
+            self.born.remove(&key.sk);
+        }
+        Some(entry)
+    }
+
     /// Takes all connections out.
     pub fn drain(&mut self) -> impl Iterator<Item = C> + '_ {
         self.order.clear();
+        self.born.clear();
         self.entries.drain().map(|(_, entry)| entry.value)
     }
 
@@ -103,7 +115,7 @@ impl<C> Table<C> {
             if entry.last_at > stamp {
                 self.order.push_back((key, entry.last_at));
             } else {
-                return self.entries.remove(&key).map(|entry| entry.value);
+                return self.take(&key).map(|entry| entry.value);
             }
         }
         None
@@ -130,6 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_the_youngest_sockets() {
+        let mut table = Table::new(8);
+        let [old, young] = [1, 2].map(|born_ns| SocketKey { sk: 7, born_ns });
+        table.insert(old, Timestamp(1), ());
+        assert_eq!(table.at(7), Some(old));
+        table.insert(young, Timestamp(2), ());
+        table.remove(&old);
+        assert_eq!(table.at(7), Some(young));
+        table.remove(&young);
+        assert_eq!(table.at(7), None);
+    }
+
+    #[test]
     fn memory_stays_bounded_when_connections_come_and_go() {
         let mut table = Table::new(16);
         for n in 0..100_000 {
@@ -138,7 +163,7 @@ mod tests {
                 table.remove(&key(n));
             }
         }
-        assert!(table.len() <= 16);
+        assert!(table.len() <= 16 && table.born.len() <= 16);
         assert!(table.order.len() <= 2 * 16 + 1_025);
     }
 }

@@ -35,6 +35,15 @@ impl Lane {
         }
     }
 
+    /// Offsets are counted anew, and what went by before is not known.
+    pub(super) fn begin_anew(&mut self) {
+        self.order = Order::default();
+        self.told_end = None;
+        self.reader
+            .get_or_insert_with(|| FrameReader::new(Start::Unknown))
+            .gap(None, Boundary::Unknown);
+    }
+
     /// This direction is seen from its first byte. What an upgrade's HTTP2-Settings said is not known.
     fn begin(&mut self, start: Start, upgraded: bool) {
         let mut reader = FrameReader::new(start);

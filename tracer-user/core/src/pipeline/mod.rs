@@ -141,7 +141,9 @@ impl Pipeline {
         match &event.what {
             // Two tasks at the first calls of both directions may both tell it.
             What::Open(open) => {
-                if self.table.touch(&event.socket, event.at).is_none() {
+                if self.table.touch(&event.socket, event.at).is_none()
+                    && !self.returned(event, open, sink)
+                {
                     self.open(event, open, sink);
                 }
             }
@@ -274,7 +276,7 @@ impl Pipeline {
             first_at: event.at,
         };
         let shown = Arc::clone(&self.settings.shown);
-        let mut conn = Conn::new(event.socket, info, open, shown, self.frames);
+        let mut conn = Conn::new(info, open, shown, self.frames);
         if !self.analysis.joins() {
             conn.without_openings();
         }
@@ -295,14 +297,42 @@ impl Pipeline {
 
     fn close_unix(&mut self, peer_sk: u64, at: Timestamp) {
         // Only the address of the other end is known, not when it was first seen.
-        let Some(key) = self.table.find(|conn| conn.is_unix(peer_sk)) else {
+        let Some(key) = self.table.at(peer_sk) else {
             return;
         };
-        if let Some(conn) = self.table.peek_mut(&key) {
+        if let Some(conn) = self.table.peek_mut(&key).filter(|conn| conn.is_unix()) {
             conn.closed_by_owner(at);
-            if let Some(next) = conn.next_due() {
-                self.schedule(key, next);
-            }
+            self.reschedule(key);
+        }
+    }
+
+    /// A socket with the address of one that is followed: is it that one, which the kernel programs had forgotten for
+    /// others? Then its connection goes on. Otherwise that one is gone, and nothing told of it.
+    fn returned(&mut self, event: &Event<'_>, open: &Open, sink: &mut dyn Sink) -> bool {
+        let Some(known) = self.table.at(event.socket.sk) else {
+            return false;
+        };
+        let Some(conn) = self.table.peek_mut(&known) else {
+            return false;
+        };
+        if open.from_start || !conn.is_socket(open.inode) {
+            conn.gone(event.at);
+            self.reschedule(known);
+            return false;
+        }
+        let Some(mut conn) = self.table.remove(&known) else {
+            return false;
+        };
+        conn.resume(event, &mut self.analysis, sink);
+        self.table.insert(event.socket, event.at, conn);
+        self.reschedule(event.socket);
+        true
+    }
+
+    fn reschedule(&mut self, key: SocketKey) {
+        let conn = self.table.peek_mut(&key);
+        if let Some(next) = conn.and_then(|conn| conn.next_due()) {
+            self.schedule(key, next);
         }
     }
 

@@ -103,6 +103,8 @@ pub enum LossCause {
     Implausible,
     /// The kernel's walker lost its place.
     Desync,
+    /// The kernel programs forgot the socket for others, and met it again.
+    SocketEvicted,
     /// A record of the kernel programs could not be read.
     BadRecord,
     /// A limit was reached.
@@ -119,6 +121,7 @@ impl LossCause {
             LossCause::HeaderBlockLost => "header_block_lost",
             LossCause::Implausible => "implausible",
             LossCause::Desync => "desync",
+            LossCause::SocketEvicted => "socket_evicted",
             LossCause::BadRecord => "bad_record",
             LossCause::Limit(limit) => limit.loss_cause(),
         }
@@ -201,6 +204,7 @@ impl Loss {
             | LossCause::HeaderBlockLost
             | LossCause::Implausible
             | LossCause::Desync
+            | LossCause::SocketEvicted
             | LossCause::BadRecord => true,
             LossCause::Limit(limit) => limit.hides_traffic(),
         }

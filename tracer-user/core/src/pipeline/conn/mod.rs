@@ -13,7 +13,7 @@ use crate::connection::role::Role;
 use crate::connection::upgrade::UpgradeRequest;
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
-    Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, SocketKey, Task, Timestamp,
+    Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, Task, Timestamp,
 };
 use crate::frame::settings::setting;
 use crate::frame::{Fault, Frame, Step};
@@ -29,9 +29,10 @@ use protocol::Spoken;
 use waiting::Waiting;
 
 pub(crate) struct Conn {
-    key: SocketKey,
     /// As it was when it was opened; `Arc`ed anew when the protocol and the role are known.
     info: Arc<ConnectionInfo>,
+    /// Its inode number; 0 when that is not known.
+    inode: u64,
     unix_peer_sk: u64,
     role: Role,
     spoken: Spoken,
@@ -54,7 +55,6 @@ pub(crate) struct Conn {
 
 impl Conn {
     pub(crate) fn new(
-        key: SocketKey,
         info: ConnectionInfo,
         open: &Open,
         shown: Arc<Shown>,
@@ -64,9 +64,9 @@ impl Conn {
         let mut streams = StreamTable::new(info.id, Arc::clone(&shown), open.from_start);
         streams.set_role(role.get());
         Conn {
-            key,
             last_bytes: info.first_at,
             info: Arc::new(info),
+            inode: open.inode,
             unix_peer_sk: open.unix_peer_sk,
             role,
             spoken: Spoken::Undecided,
@@ -104,8 +104,14 @@ impl Conn {
         (self.unix_peer_sk != 0).then_some(self.unix_peer_sk)
     }
 
-    pub(crate) fn is_unix(&self, sk: u64) -> bool {
-        self.unix_peer_sk != 0 && self.key.sk == sk
+    pub(crate) fn is_unix(&self) -> bool {
+        self.unix_peer_sk != 0
+    }
+
+    /// It is followed as HTTP/2, has not ended, and is the socket of this inode.
+    pub(crate) fn is_socket(&self, inode: u64) -> bool {
+        let is_followed = self.spoken.is_announced() && !self.ending.begun();
+        is_followed && self.inode == inode && inode != 0
     }
 
     /// The other end read end of file: this end was closed by its owner.

@@ -2,7 +2,7 @@
 
 use super::protocol::Spoken;
 use super::{Conn, Waiting};
-use crate::event::{Boundary, Direction, Timestamp};
+use crate::event::{Boundary, Direction, EndCause, Event, Timestamp};
 use crate::frame::FrameReader;
 use crate::limits::{self, Limit};
 use crate::pipeline::analysis::Analysis;
@@ -107,6 +107,34 @@ impl Conn {
             reader.gap(None, Boundary::Unknown);
             drop(reader.steps());
         }
+    }
+
+    /// The socket is gone, and nothing told how.
+    pub(crate) fn gone(&mut self, at: Timestamp) {
+        self.ending.sign(EndCause::Closed, at);
+    }
+
+    /// The kernel programs had forgotten this socket, and met it again: what went by meanwhile is not known, and they
+    /// count its bytes anew.
+    pub(crate) fn resume(
+        &mut self,
+        event: &Event<'_>,
+        analysis: &mut Analysis,
+        sink: &mut dyn Sink,
+    ) {
+        let (at, task) = (event.at, event.task);
+        self.loss(at, LossCause::SocketEvicted, None, sink);
+        let context = Context {
+            at,
+            tid: task.tid,
+            pid: task.pid,
+        };
+        for direction in [Direction::Tx, Direction::Rx] {
+            self.lane(direction).begin_anew();
+            self.steps(direction, context, sink);
+        }
+        self.scheduled = None;
+        self.events(analysis, sink);
     }
 
     /// This connection has to go for another one.

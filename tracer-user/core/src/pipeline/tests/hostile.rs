@@ -210,6 +210,8 @@ fn nothing_of_a_connection_bleeds_into_the_next_with_its_address() {
         driver.open(Opened::Passive, true);
         driver.send(Direction::Rx, &[PREFACE, &settings()].concat());
         driver.send(Direction::Tx, &settings());
+        // What is found of the first one is found when it is over.
+        driver.pass(CONNECTION_LINGER_NS + 1);
         let begun = driver.out.0.len();
         for id in [1, 3] {
             call(&mut driver, id);

@@ -56,3 +56,52 @@ fn after_a_late_attach_bytes_that_were_not_told_may_have_ended_a_stream() {
     // A late attach is no loss.
     assert_eq!(driver.losses(), Vec::<&str>::new());
 }
+
+#[test]
+fn a_socket_that_the_kernel_programs_forgot_is_the_same_connection_and_a_loss() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+    driver.key.born_ns = 2;
+    driver.offsets = [0, 0];
+    driver.open(Opened::Active, false);
+    driver.send(
+        Direction::Rx,
+        &[response_headers(1), message(1, 3, false), trailers(1, "0")].concat(),
+    );
+    driver.send(Direction::Tx, &[request(3), message(3, 3, true)].concat());
+    driver.send(
+        Direction::Rx,
+        &[response_headers(3), message(3, 3, false), trailers(3, "0")].concat(),
+    );
+    driver.pass(STREAM_LINGER_NS * 2);
+    assert_eq!(driver.losses(), ["socket_evicted", "gap", "gap"]);
+    assert_eq!(driver.protocols(), [Protocol::Http2]);
+    assert_eq!(driver.streams().len(), 2);
+    assert_eq!(driver.loud_findings(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_socket_at_the_address_of_another_ends_that_one() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.key.born_ns = 2;
+    driver.offsets = [0, 0];
+    driver.event(What::Open(Box::new(Open {
+        opened: Opened::Active,
+        from_start: true,
+        local: Address::Unknown,
+        peer: Address::Unknown,
+        netns: 1,
+        inode: 2,
+        unix_peer_sk: 0,
+        comm: "worker".to_owned(),
+        peer_process: None,
+    })));
+    driver.send(Direction::Tx, &[PREFACE, &settings()].concat());
+    assert_eq!(driver.pipeline.live().connections, 2);
+    driver.pass(CONNECTION_LINGER_NS * 2);
+    assert_eq!(driver.pipeline.live().connections, 1);
+    assert_eq!(driver.losses(), Vec::<&str>::new());
+    assert_eq!(driver.loud_findings(), Vec::<&str>::new());
+}
