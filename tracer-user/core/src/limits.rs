@@ -231,6 +231,11 @@ limits! {
     [ConnectionLinger, Nanoseconds]
     pub const CONNECTION_LINGER_NS: u64 = 200_000_000;
 
+    /// How long the end of a Unix connection is quiet before it is looked whether its process lives, and how often that
+    /// is done. An end without a process has ended: nothing else tells of it.
+    [UnixQuiet, Nanoseconds]
+    pub const UNIX_QUIET_NS: u64 = 3_000_000_000;
+
     /// Payload bytes of one frame other than DATA, kept until the frame is complete.
     [FramePayload, Bytes, "frame_payload", hides_traffic]
     pub const FRAME_PAYLOAD: usize = 65_536;

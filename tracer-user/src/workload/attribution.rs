@@ -67,6 +67,10 @@ impl h2trace_core::pipeline::NameSource for Attribution {
         self.processes.process(pid)
     }
 
+    fn lives(&mut self, pid: u32) -> bool {
+        !process::is_gone(pid)
+    }
+
     fn workloads(
         &mut self,
         pid: u32,

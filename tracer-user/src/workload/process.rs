@@ -51,6 +51,13 @@ pub fn lives(pid: u32) -> bool {
     fs::metadata(format!("/proc/{pid}")).is_ok()
 }
 
+/// Whether `pid`, a number of the host, lives no more. Where `/proc` hides others' processes, nobody can tell: then the
+/// host's first one is not seen either.
+#[must_use]
+pub fn is_gone(pid: u32) -> bool {
+    sees_host_processes() && !lives(pid) && lives(1)
+}
+
 /// Its `task->comm`; None when it is gone.
 #[must_use]
 pub fn comm(pid: u32) -> Option<String> {

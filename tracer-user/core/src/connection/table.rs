@@ -53,6 +53,11 @@ impl<C> Table<C> {
         Some(SocketKey { sk, born_ns })
     }
 
+    /// All connections, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketKey, &C)> {
+        self.entries.iter().map(|(key, entry)| (*key, &entry.value))
+    }
+
     /// Puts a connection in; gives back the one that had to go for it, or that had the same key.
     pub fn insert(&mut self, key: SocketKey, at: Timestamp, value: C) -> Option<C> {
         if let Some(entry) = self.entries.get_mut(&key) {

@@ -15,8 +15,10 @@ mod output;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 pub use frames::Frames;
 pub use output::{
@@ -49,6 +51,11 @@ pub trait NameSource {
         _addresses: [&Address; 2],
     ) -> [WorkloadHandle; 2] {
         [WorkloadHandle::to_host(), WorkloadHandle::to_host()]
+    }
+
+    /// Whether process `pid` lives, as far as is known.
+    fn lives(&mut self, _pid: u32) -> bool {
+        true
     }
 }
 
@@ -102,6 +109,8 @@ pub struct Pipeline {
     max_streams: usize,
     /// Bytes of memory that steps of all connections take that wait until their role is proven, about.
     n_waiting: usize,
+    /// When ends without a process are looked for next.
+    sweep_at: Timestamp,
 }
 
 impl Pipeline {
@@ -119,6 +128,7 @@ impl Pipeline {
             n_streams: 0,
             max_streams: limits::STREAMS,
             n_waiting: 0,
+            sweep_at: Timestamp(0),
         }
     }
 
@@ -210,7 +220,30 @@ impl Pipeline {
                 }
             }
         }
+        if now >= self.sweep_at {
+            self.sweep_at = Timestamp(now.0.saturating_add(limits::UNIX_QUIET_NS));
+            self.sweep(now);
+        }
         self.analysis.advance(now, sink);
+    }
+
+    /// Ends of AF_UNIX connections go with their processes: nobody reads an end of file there.
+    fn sweep(&mut self, now: Timestamp) {
+        let mut lives: HashMap<u32, bool, RandomState> = HashMap::default();
+        let names = &mut self.settings.names;
+        let gone: Vec<SocketKey> = self
+            .table
+            .iter()
+            .filter_map(|(key, conn)| Some((key, conn.quiet_unix(now)?)))
+            .filter(|(_, pid)| !*lives.entry(*pid).or_insert_with(|| names.lives(*pid)))
+            .map(|(key, _)| key)
+            .collect();
+        for key in gone {
+            if let Some(conn) = self.table.peek_mut(&key) {
+                conn.gone(now);
+                self.reschedule(key);
+            }
+        }
     }
 
     /// The trace ends: what is open is handed out as unknown, without a finding.

@@ -13,7 +13,7 @@ use crate::connection::role::Role;
 use crate::connection::upgrade::UpgradeRequest;
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
-    Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, Task, Timestamp,
+    Address, Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, Task, Timestamp,
 };
 use crate::frame::settings::setting;
 use crate::frame::{Fault, Frame, Step};
@@ -49,6 +49,8 @@ pub(crate) struct Conn {
     upgrade: Option<UpgradeRequest>,
     ending: Ending,
     last_bytes: Timestamp,
+    /// The process that used it last.
+    last_pid: u32,
     /// The earliest wake-up of this connection that stands in the pipeline's heap.
     pub(crate) scheduled: Option<Timestamp>,
 }
@@ -65,6 +67,7 @@ impl Conn {
         streams.set_role(role.get());
         Conn {
             last_bytes: info.first_at,
+            last_pid: info.pid,
             info: Arc::new(info),
             inode: open.inode,
             unix_peer_sk: open.unix_peer_sk,
@@ -105,7 +108,7 @@ impl Conn {
     }
 
     pub(crate) fn is_unix(&self) -> bool {
-        self.unix_peer_sk != 0
+        self.unix_peer_sk != 0 || matches!(self.info.local, Address::Unix(_))
     }
 
     /// It is followed as HTTP/2, has not ended, and is the socket of this inode.
@@ -139,6 +142,7 @@ impl Conn {
         sink: &mut dyn Sink,
     ) {
         self.last_bytes = self.last_bytes.max(at);
+        self.last_pid = task.pid;
         if self.spoken == Spoken::Foreign {
             // The client may take a while to understand, and the kernel may take what it says for frames.
             return;

@@ -114,6 +114,12 @@ impl Conn {
         self.ending.sign(EndCause::Closed, at);
     }
 
+    /// An end of an AF_UNIX connection that has been quiet for a while and has not ended: the process that used it last.
+    pub(crate) fn quiet_unix(&self, now: Timestamp) -> Option<u32> {
+        let quiet = now.since(self.last_bytes) >= limits::UNIX_QUIET_NS;
+        (self.is_unix() && quiet && !self.ending.begun()).then_some(self.last_pid)
+    }
+
     /// The kernel programs had forgotten this socket, and met it again: what went by meanwhile is not known, and they
     /// count its bytes anew.
     pub(crate) fn resume(

@@ -1,7 +1,7 @@
 //! What went by without a record.
 
 use super::*;
-use crate::limits::HALF_CLOSED_QUIET_NS;
+use crate::limits::{HALF_CLOSED_QUIET_NS, UNIX_QUIET_NS};
 
 #[test]
 fn an_answer_lost_at_the_very_end_is_missed_whatever_sign_of_the_end_is_seen() {
@@ -103,5 +103,56 @@ fn a_socket_at_the_address_of_another_ends_that_one() {
     driver.pass(CONNECTION_LINGER_NS * 2);
     assert_eq!(driver.pipeline.live().connections, 1);
     assert_eq!(driver.losses(), Vec::<&str>::new());
+    assert_eq!(driver.loud_findings(), Vec::<&str>::new());
+}
+
+/// Process 7 is gone.
+struct WithoutSeven;
+
+impl crate::pipeline::NameSource for WithoutSeven {
+    fn process(&mut self, _: u32) -> Option<String> {
+        None
+    }
+
+    fn lives(&mut self, pid: u32) -> bool {
+        pid != 7
+    }
+}
+
+#[test]
+fn the_end_of_a_unix_connection_goes_with_its_process() {
+    let mut driver = Driver::new();
+    driver.pipeline = Pipeline::new(PipelineSettings {
+        names: Box::new(WithoutSeven),
+        ..PipelineSettings::default()
+    });
+    hello(&mut driver);
+    // One that another process was given, and one over TCP.
+    driver.key.sk = 2;
+    (driver.pid, driver.offsets) = (8, [0, 0]);
+    hello(&mut driver);
+    driver.pid = 7;
+    driver.key.sk = 3;
+    driver.offsets = [0, 0];
+    driver.event(What::Open(Box::new(Open {
+        opened: Opened::Active,
+        from_start: true,
+        local: Address::Unknown,
+        peer: Address::Unknown,
+        netns: 1,
+        inode: 2,
+        unix_peer_sk: 0,
+        comm: "worker".to_owned(),
+        peer_process: None,
+    })));
+    driver.send(Direction::Tx, &[PREFACE, &settings()].concat());
+    assert_eq!(driver.pipeline.live().connections, 3);
+    driver.pass(UNIX_QUIET_NS / 2);
+    driver.pass(CONNECTION_LINGER_NS * 2);
+    assert_eq!(driver.pipeline.live().connections, 3);
+    for _ in 0..2 {
+        driver.pass(UNIX_QUIET_NS);
+    }
+    assert_eq!(driver.pipeline.live().connections, 2);
     assert_eq!(driver.loud_findings(), Vec::<&str>::new());
 }
