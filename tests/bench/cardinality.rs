@@ -47,6 +47,7 @@ fn pipeline() -> Pipeline {
     Pipeline::new(PipelineSettings {
         shown: Arc::new(Shown::nothing()),
         names: Box::new(NoNames),
+        ..PipelineSettings::default()
     })
 }
 

@@ -271,6 +271,7 @@ fn run(records: &[Record], joins: bool, shown: &Arc<Shown>) -> Duration {
     let settings = PipelineSettings {
         shown: Arc::clone(shown),
         names: Box::new(NoNames),
+        ..PipelineSettings::default()
     };
     let mut pipeline = Pipeline::new(settings);
     if !joins {

@@ -124,6 +124,7 @@ fn once(records: &[Record], streams: u32, shown: &Arc<Shown>) {
     let mut pipeline = Pipeline::new(PipelineSettings {
         shown: Arc::clone(shown),
         names: Box::new(NoNames),
+        ..PipelineSettings::default()
     });
     let mut count = StreamCount::default();
     let mut now = Timestamp(0);

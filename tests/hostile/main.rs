@@ -62,8 +62,16 @@ struct Attack {
 
 impl Attack {
     fn new() -> Attack {
+        Attack::within(limits::MEMORY)
+    }
+
+    /// With so many bytes for all connections.
+    fn within(memory: usize) -> Attack {
         Attack {
-            pipeline: Pipeline::new(PipelineSettings::default()),
+            pipeline: Pipeline::new(PipelineSettings {
+                memory,
+                ..PipelineSettings::default()
+            }),
             said: Counted::default(),
             at: 1_000_000_000,
         }
@@ -87,7 +95,11 @@ impl Attack {
     /// A client's connection, up to its SETTINGS.
     fn connect(&mut self, socket: u64) -> Client {
         self.event(socket, What::Open(Box::new(opening())));
-        let mut client = Client { socket, offset: 0 };
+        let mut client = Client {
+            socket,
+            offset: 0,
+            answered: 0,
+        };
         client.send(
             self,
             &[&PREFACE[..], &frame(frame_type::SETTINGS, 0, 0, &[])].concat(),
@@ -99,22 +111,37 @@ impl Attack {
 struct Client {
     socket: u64,
     offset: u64,
+    answered: u64,
 }
 
 impl Client {
     fn send(&mut self, attack: &mut Attack, bytes: &[u8]) {
+        self.pass(attack, Direction::Rx, bytes);
+    }
+
+    /// The server answers.
+    fn answer(&mut self, attack: &mut Attack, bytes: &[u8]) {
+        self.pass(attack, Direction::Tx, bytes);
+    }
+
+    fn pass(&mut self, attack: &mut Attack, direction: Direction, bytes: &[u8]) {
         for bytes in bytes.chunks(15_000) {
             let mut encoded = (bytes.len() as u32).to_le_bytes().to_vec();
             encoded.extend(bytes);
+            let at = match direction {
+                Direction::Rx => &mut self.offset,
+                Direction::Tx => &mut self.answered,
+            };
+            let offset = *at;
+            *at += bytes.len() as u64;
             let what = What::Bytes(Bytes {
-                direction: Direction::Rx,
-                offset: self.offset,
+                direction,
+                offset,
                 total: bytes.len() as u32,
                 boundary: Boundary::Unknown,
                 confidence: ProtocolConfidence::Preface,
                 encoded: &encoded,
             });
-            self.offset += bytes.len() as u64;
             attack.event(self.socket, what);
         }
     }
@@ -130,9 +157,13 @@ fn frame(frame_type: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
 
 /// Runs an attack and says by how much the heap grew at most, and what was said.
 fn attack(act: impl FnOnce(&mut Attack)) -> (Counted, usize) {
+    attack_on(Attack::new, act)
+}
+
+fn attack_on(new: impl FnOnce() -> Attack, act: impl FnOnce(&mut Attack)) -> (Counted, usize) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (said, peak) = peak_of(|| {
-        let mut attack = Attack::new();
+        let mut attack = new();
         act(&mut attack);
         attack.said
     });
@@ -264,7 +295,11 @@ fn connections_without_a_role_stay_below_40_mib_together() {
                 ..opening()
             };
             attack.event(socket, What::Open(Box::new(open)));
-            let mut end = Client { socket, offset: 0 };
+            let mut end = Client {
+                socket,
+                offset: 0,
+                answered: 0,
+            };
             for id in 0..12 {
                 let block = [0xbe; 14_000];
                 let headers = frame(frame_type::HEADERS, 4, 2 * id + 1, &block);
@@ -274,4 +309,108 @@ fn connections_without_a_role_stay_below_40_mib_together() {
     });
     assert!(said.limits > 0, "the bound of what waits did not bite");
     assert!(peak < 40 * MIB, "{peak}");
+}
+
+/// What the chart's limit of 256 MiB leaves for connections.
+const BUDGET: usize = 128 * MIB;
+
+/// Runs the same on many connections: the worst that the bounds of one allow is bounded for all.
+fn assert_bounded(what: &str, connections: u64, act: impl Fn(&mut Attack, &mut Client)) {
+    let (said, peak) = attack_on(
+        || Attack::within(BUDGET),
+        |attack| {
+            for socket in 0..connections {
+                let mut client = attack.connect(socket);
+                act(attack, &mut client);
+                assert!(attack.pipeline.memory() <= BUDGET, "{what}");
+            }
+        },
+    );
+    assert!(said.limits > 0, "{what}: the budget did not bite");
+    assert!(peak < BUDGET + BUDGET / 4, "{what}: {peak}");
+    // And what is accounted is there: else healthy connections would pay for nothing.
+    assert!(peak > BUDGET / 2, "{what}: {peak}");
+}
+
+#[test]
+fn open_streams_of_all_connections_stay_below_the_budget() {
+    assert_bounded("open streams", 60, |attack, client| {
+        let ids = 0..limits::STREAMS_PER_CONNECTION as u32;
+        let requests = ids.flat_map(|id| frame(frame_type::HEADERS, 4, 2 * id + 1, REQUEST));
+        client.send(attack, &requests.collect::<Vec<u8>>());
+    });
+}
+
+#[test]
+fn streams_with_long_values_of_all_connections_stay_below_the_budget() {
+    let block = [
+        &[0x83, 0x86, 0x04, 120][..],
+        &[b'/'; 120],
+        &literal("user-agent", &[b'u'; 200])[1..],
+    ]
+    .concat();
+    let mut block = block;
+    block.insert(124, 0);
+    assert_bounded("long values", 60, |attack, client| {
+        let ids = 0..limits::STREAMS_PER_CONNECTION as u32;
+        let requests = ids.flat_map(|id| frame(frame_type::HEADERS, 4, 2 * id + 1, &block));
+        client.send(attack, &requests.collect::<Vec<u8>>());
+    });
+}
+
+#[test]
+fn tables_of_small_entries_of_all_connections_stay_below_the_budget() {
+    assert_bounded("tables", 600, |attack, client| {
+        let largest = [0, 1, 0, 1, 0, 0];
+        client.answer(attack, &frame(frame_type::SETTINGS, 0, 0, &largest));
+        // A size update to 65,536, and entries of a name of one letter.
+        let mut block = vec![0x3f, 0xe1, 0xff, 0x03];
+        block.extend(REQUEST);
+        for n in 0..2_000_u32 {
+            block.extend([0x40, 1, b'a' + (n % 26) as u8, 0]);
+        }
+        client.send(attack, &frame(frame_type::HEADERS, 5, 1, &block));
+    });
+}
+
+#[test]
+fn header_blocks_without_an_end_of_all_connections_stay_below_the_budget() {
+    assert_bounded("header blocks", 800, |attack, client| {
+        client.send(attack, &frame(frame_type::HEADERS, 0, 1, REQUEST));
+        for _ in 0..20 {
+            let more = frame(frame_type::CONTINUATION, 0, 1, &[0x84; 14_000]);
+            client.send(attack, &more);
+        }
+    });
+}
+
+#[test]
+fn idle_connections_stay_below_the_budget() {
+    assert_bounded("idle", 65_536, |_, _| {});
+}
+
+/// A connection that gives up what it has is followed on.
+#[test]
+fn a_connection_that_pays_is_followed_on() {
+    let (said, _) = attack_on(
+        || Attack::within(2 * MIB),
+        |attack| {
+            let mut client = attack.connect(1);
+            let mut quiet = attack.connect(2);
+            let ids = 0..limits::STREAMS_PER_CONNECTION as u32;
+            let requests = ids.flat_map(|id| frame(frame_type::HEADERS, 4, 2 * id + 1, REQUEST));
+            client.send(attack, &requests.collect::<Vec<u8>>());
+            let streams = attack.pipeline.live().streams;
+            assert!(streams < limits::STREAMS_PER_CONNECTION, "{streams}");
+            assert_eq!(attack.pipeline.live().connections, 2);
+            // Who did not have much does not pay.
+            quiet.send(attack, &frame(frame_type::HEADERS, 5, 1, REQUEST));
+            for id in 10_000..10_010 {
+                let request = frame(frame_type::HEADERS, 5, 2 * id + 1, REQUEST);
+                client.send(attack, &request);
+            }
+            assert!(attack.pipeline.live().streams > 1);
+        },
+    );
+    assert!(said.limits > 0 && said.streams > 1_000);
 }

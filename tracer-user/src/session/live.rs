@@ -33,6 +33,8 @@ pub struct TraceSettings {
     pub shown: Arc<Shown>,
     /// Who names pods, if there are any.
     pub pods: Option<kubernetes::PodSource>,
+    /// Bytes of memory for all connections together.
+    pub memory: usize,
 }
 
 impl TraceSettings {
@@ -142,6 +144,7 @@ pub fn start(
     let pipeline = Pipeline::new(pipeline::PipelineSettings {
         shown: Arc::clone(&settings.shown),
         names: Box::new(Attribution::new(settings.pods.clone())),
+        memory: settings.memory,
     });
     Ok(Box::new(Live {
         tracer,

@@ -5,6 +5,7 @@ pub mod front;
 pub mod held;
 pub mod keeper;
 pub mod live;
+pub mod memory;
 pub mod output;
 pub mod paper;
 pub mod recording;

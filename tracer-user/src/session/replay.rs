@@ -51,6 +51,7 @@ pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
     let settings = PipelineSettings {
         shown: plan.shown,
         names: Box::new(NoNames),
+        ..PipelineSettings::default()
     };
     let mut pipeline = Pipeline::new(settings).telling(plan.frames);
     let mut out = Printed {

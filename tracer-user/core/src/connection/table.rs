@@ -59,10 +59,10 @@ impl<C> Table<C> {
     }
 
     /// Puts a connection in; gives back the one that had to go for it, or that had the same key.
-    pub fn insert(&mut self, key: SocketKey, at: Timestamp, value: C) -> Option<C> {
+    pub fn insert(&mut self, key: SocketKey, at: Timestamp, value: C) -> Option<(SocketKey, C)> {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.last_at = at;
-            return Some(std::mem::replace(&mut entry.value, value));
+            return Some((key, std::mem::replace(&mut entry.value, value)));
         }
         let evicted = (self.entries.len() >= self.capacity)
             .then(|| self.evict())
@@ -110,7 +110,8 @@ impl<C> Table<C> {
         self.entries.is_empty()
     }
 
-    fn evict(&mut self) -> Option<C> {
+    /// Takes the longest idle connection out.
+    pub fn evict(&mut self) -> Option<(SocketKey, C)> {
         // Every pass of a used entry renews its stamp, so this ends after one round at the latest.
         for _ in 0..=self.order.len() {
             let (key, stamp) = self.order.pop_front()?;
@@ -120,7 +121,7 @@ impl<C> Table<C> {
             if entry.last_at > stamp {
                 self.order.push_back((key, entry.last_at));
             } else {
-                return self.take(&key).map(|entry| entry.value);
+                return self.take(&key).map(|entry| (key, entry.value));
             }
         }
         None
@@ -141,7 +142,7 @@ mod tests {
         table.insert(key(1), Timestamp(1), "a");
         table.insert(key(2), Timestamp(2), "b");
         table.touch(&key(1), Timestamp(3));
-        assert_eq!(table.insert(key(3), Timestamp(4), "c"), Some("b"));
+        assert_eq!(table.insert(key(3), Timestamp(4), "c"), Some((key(2), "b")));
         assert_eq!(table.len(), 2);
         assert!(table.touch(&key(1), Timestamp(5)).is_some());
     }

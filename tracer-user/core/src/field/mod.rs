@@ -305,6 +305,12 @@ pub struct HeaderBlock {
 }
 
 impl HeaderBlock {
+    /// Bytes of memory that it takes, about. Fields that share an entry count as if each had its own.
+    pub(crate) fn memory(&self) -> usize {
+        let list = usize::try_from(self.list_size).unwrap_or(usize::MAX);
+        list.saturating_add(self.fields.capacity() * size_of::<Field>())
+    }
+
     /// A block of these fields, in one frame.
     #[must_use]
     pub fn new(fields: Vec<Field>, complete: bool, encoded_len: u32) -> HeaderBlock {

@@ -39,7 +39,7 @@ pub(super) struct FieldBlock {
     encoded_len: u32,
     n_frames: u32,
     /// The captured beginning of the block.
-    fragment: Vec<u8>,
+    pub(super) fragment: Vec<u8>,
     /// Something of it was not captured: `fragment` does not grow any more.
     cut: bool,
     /// A fault or a violation has said so.

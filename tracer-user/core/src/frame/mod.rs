@@ -21,6 +21,7 @@ mod field_block;
 mod gap;
 mod headers;
 mod kind;
+mod memory;
 mod reader;
 mod rule;
 mod search;

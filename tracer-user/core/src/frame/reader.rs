@@ -80,7 +80,7 @@ pub(super) enum Missing {
 #[derive(Debug)]
 pub struct FrameReader {
     pub(super) position: FramePosition,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// When what the steps tell went by, where that was before now: so many steps from the first on, each time.
     late: Vec<(usize, Timestamp)>,
     /// When what is fed went by.

@@ -84,6 +84,13 @@ pub(super) struct Search {
 }
 
 impl Search {
+    /// Bytes of memory that it takes, about.
+    pub(super) fn memory(&self) -> usize {
+        let pieces = self.history.capacity() * size_of::<Piece>();
+        let candidates = self.candidates.capacity() * size_of::<Candidate>();
+        size_of::<Search>() + pieces + candidates + self.history_bytes
+    }
+
     pub(super) fn new(skipped: Option<u64>, max_frame_size: Option<u32>) -> Search {
         Search {
             skipped,

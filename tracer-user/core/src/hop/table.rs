@@ -26,6 +26,8 @@ pub struct Hops<T> {
     settling: [VecDeque<(Timestamp, ProxyKey, u64)>; 2],
     settled: Vec<u64>,
     n_streams: usize,
+    /// How many may wait: see [`limits::HOP_WAITING`].
+    max_streams: usize,
     /// What processes speak at either side that is not followed, whether or not they are known as proxies yet.
     unfollowed: Map<ProxyKey, [Option<OtherSide>; 2]>,
     lone: VecDeque<Lone<T>>,
@@ -41,6 +43,7 @@ impl<T> Default for Hops<T> {
             settling: Default::default(),
             settled: Vec::new(),
             n_streams: 0,
+            max_streams: limits::HOP_WAITING,
             unfollowed: Map::default(),
             lone: VecDeque::new(),
             out: VecDeque::new(),
@@ -50,6 +53,14 @@ impl<T> Default for Hops<T> {
 }
 
 impl<T> Hops<T> {
+    /// With so many bytes of memory for all connections: a quarter of that may wait here, where it is less than the
+    /// bound.
+    pub fn within(&mut self, memory: usize) {
+        /// What a stream that waits takes, with its record.
+        const EACH: usize = 1_024;
+        self.max_streams = limits::HOP_WAITING.min(memory / 4 / EACH);
+    }
+
     /// An HTTP/2 connection of this process was seen.
     pub fn connected(&mut self, proxy: ProxyKey, side: Side) {
         if !self.proxies.contains_key(&proxy) && self.proxies.len() >= limits::HOP_PLACES {
@@ -98,7 +109,7 @@ impl<T> Hops<T> {
             Side::Upstream => {}
         }
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
-        if self.n_streams > limits::HOP_WAITING {
+        if self.n_streams > self.max_streams {
             self.make_room();
         }
     }

@@ -34,6 +34,13 @@ pub(super) struct Analysis {
 }
 
 impl Analysis {
+    /// With so many bytes of memory for all connections.
+    pub(super) fn within(memory: usize) -> Analysis {
+        let mut analysis = Analysis::default();
+        analysis.hops.within(memory);
+        analysis
+    }
+
     pub(super) fn without_hops(&mut self) {
         self.hops_off = true;
     }

@@ -44,6 +44,14 @@ impl Lane {
             .gap(None, Boundary::Unknown);
     }
 
+    /// What is known of this direction is given up: frames are searched for.
+    pub(super) fn begin_late(&mut self) {
+        if let Some(reader) = &mut self.reader {
+            *reader = FrameReader::new(Start::Unknown);
+            reader.gap(None, Boundary::Unknown);
+        }
+    }
+
     /// This direction is seen from its first byte. What an upgrade's HTTP2-Settings said is not known.
     fn begin(&mut self, start: Start, upgraded: bool) {
         let mut reader = FrameReader::new(start);

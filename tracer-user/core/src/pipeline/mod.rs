@@ -10,6 +10,7 @@ mod analysis;
 mod conn;
 mod frames;
 mod lane;
+mod memory;
 mod output;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use crate::limits::{self, Limit};
 use crate::stream::table::Shown;
 use analysis::Analysis;
 use conn::Conn;
+use memory::Budget;
 
 /// Names processes and pods. The live tracer asks `/proc` and Kubernetes; files and tests bring their own
 /// names.
@@ -75,6 +77,8 @@ pub struct PipelineSettings {
     pub shown: Arc<Shown>,
     /// Who names processes.
     pub names: Box<dyn NameSource + Send>,
+    /// Bytes of memory for all connections together ([`limits::MEMORY`] unless it is known better).
+    pub memory: usize,
 }
 
 impl Default for PipelineSettings {
@@ -83,6 +87,7 @@ impl Default for PipelineSettings {
         PipelineSettings {
             shown: Arc::default(),
             names: Box::new(NoNames),
+            memory: limits::MEMORY,
         }
     }
 }
@@ -100,7 +105,8 @@ pub struct Live {
 pub struct Pipeline {
     settings: PipelineSettings,
     frames: Frames,
-    table: Table<Conn>,
+    /// Boxed, or half of the table's memory would be free places.
+    table: Table<Box<Conn>>,
     analysis: Analysis,
     due: BinaryHeap<Reverse<(Timestamp, SocketKey)>>,
     next_id: u64,
@@ -109,6 +115,7 @@ pub struct Pipeline {
     max_streams: usize,
     /// Bytes of memory that steps of all connections take that wait until their role is proven, about.
     n_waiting: usize,
+    budget: Budget,
     /// When ends without a process are looked for next.
     sweep_at: Timestamp,
 }
@@ -118,10 +125,11 @@ impl Pipeline {
     #[must_use]
     pub fn new(settings: PipelineSettings) -> Pipeline {
         Pipeline {
+            budget: Budget::new(settings.memory),
+            analysis: Analysis::within(settings.memory),
             settings,
             frames: Frames::Untold,
             table: Table::new(limits::CONNECTIONS),
-            analysis: Analysis::default(),
             due: BinaryHeap::new(),
             next_id: 1,
             n_http2: 0,
@@ -209,6 +217,7 @@ impl Pipeline {
             let over = conn.advance(now, &mut self.analysis, sink);
             let after = if over { Live::default() } else { conn.live() };
             let next = conn.next_due();
+            conn.account(&mut self.budget, key);
             self.count(before, after);
             if over {
                 self.remove(&key);
@@ -249,9 +258,9 @@ impl Pipeline {
     /// The trace ends: what is open is handed out as unknown, without a finding.
     pub fn finish(&mut self, now: Timestamp, sink: &mut dyn Sink) {
         self.advance(now, sink);
-        let mut conns: Vec<Conn> = self.table.drain().collect();
+        let mut conns: Vec<Box<Conn>> = self.table.drain().collect();
         // The same input, the same output.
-        conns.sort_by_key(Conn::id);
+        conns.sort_by_key(|conn| conn.id());
         for mut conn in conns {
             conn.finish(now, &mut self.analysis, sink);
         }
@@ -260,6 +269,7 @@ impl Pipeline {
         self.n_http2 = 0;
         self.n_streams = 0;
         self.n_waiting = 0;
+        self.budget.clear();
     }
 
     /// The number of the connection that `socket` is, while it is followed.
@@ -275,6 +285,12 @@ impl Pipeline {
             connections: self.n_http2,
             streams: self.n_streams,
         }
+    }
+
+    /// Bytes of memory that are kept for connections, as they are accounted.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.budget.total()
     }
 
     fn open(&mut self, event: &Event<'_>, open: &Open, sink: &mut dyn Sink) {
@@ -309,21 +325,68 @@ impl Pipeline {
             first_at: event.at,
         };
         let shown = Arc::clone(&self.settings.shown);
-        let mut conn = Conn::new(info, open, shown, self.frames);
+        let mut conn = Box::new(Conn::new(info, open, shown, self.frames));
         if !self.analysis.joins() {
             conn.without_openings();
         }
-        if let Some(mut evicted) = self.table.insert(event.socket, event.at, conn) {
-            let before = evicted.live();
-            self.n_waiting = self.n_waiting.saturating_sub(evicted.n_waiting_bytes());
-            evicted.evict(event.at, &mut self.analysis, sink);
-            self.count(before, Live::default());
+        if let Some((key, evicted)) = self.table.insert(event.socket, event.at, conn) {
+            self.evicted(key, evicted, Limit::Connections, event.at, sink);
+        }
+        if let Some(conn) = self.table.peek_mut(&event.socket) {
+            conn.account(&mut self.budget, event.socket);
+        }
+        self.make_room(event.at, sink);
+    }
+
+    /// A connection had to go.
+    fn evicted(
+        &mut self,
+        key: SocketKey,
+        mut conn: Box<Conn>,
+        limit: Limit,
+        at: Timestamp,
+        sink: &mut dyn Sink,
+    ) {
+        let before = conn.live();
+        self.n_waiting = self.n_waiting.saturating_sub(conn.n_waiting_bytes());
+        self.budget.account(key, &mut conn.share, 0);
+        conn.evict(limit, at, &mut self.analysis, sink);
+        self.count(before, Live::default());
+    }
+
+    /// Memory is short: who has the most of it gives up what he can; where nobody has much, the longest idle go.
+    fn make_room(&mut self, at: Timestamp, sink: &mut dyn Sink) {
+        if !self.budget.is_exceeded() {
+            return;
+        }
+        while !self.budget.has_room() {
+            let largest = self.budget.largest();
+            let Some((key, conn)) = largest.and_then(|key| Some((key, self.table.peek_mut(&key)?)))
+            else {
+                let Some((key, conn)) = self.table.evict() else {
+                    return;
+                };
+                self.evicted(key, conn, Limit::Memory, at, sink);
+                continue;
+            };
+            let (before, waiting, had) = (conn.live(), conn.n_waiting_bytes(), conn.memory());
+            conn.shed(at, &mut self.analysis, sink);
+            let (after, has) = (conn.live(), conn.memory());
+            conn.account(&mut self.budget, key);
+            self.n_waiting = self.n_waiting.saturating_sub(waiting);
+            self.count(before, after);
+            if has > had / 2
+                && let Some(conn) = self.table.remove(&key)
+            {
+                self.evicted(key, conn, Limit::Memory, at, sink);
+            }
         }
     }
 
     /// A connection is not followed any more.
     fn remove(&mut self, key: &SocketKey) {
-        if let Some(conn) = self.table.remove(key) {
+        if let Some(mut conn) = self.table.remove(key) {
+            self.budget.account(*key, &mut conn.share, 0);
             self.n_waiting = self.n_waiting.saturating_sub(conn.n_waiting_bytes());
         }
     }
@@ -356,7 +419,9 @@ impl Pipeline {
         let Some(mut conn) = self.table.remove(&known) else {
             return false;
         };
+        self.budget.account(known, &mut conn.share, 0);
         conn.resume(event, &mut self.analysis, sink);
+        conn.account(&mut self.budget, event.socket);
         self.table.insert(event.socket, event.at, conn);
         self.reschedule(event.socket);
         true
@@ -396,10 +461,12 @@ impl Pipeline {
         let next = conn
             .next_due()
             .filter(|next| conn.scheduled.is_none_or(|scheduled| *next < scheduled));
+        conn.account(&mut self.budget, event.socket);
         self.count(before, after);
         if let Some(next) = next {
             self.schedule(event.socket, next);
         }
+        self.make_room(event.at, sink);
     }
 
     fn schedule(&mut self, key: SocketKey, at: Timestamp) {

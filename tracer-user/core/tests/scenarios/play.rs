@@ -114,6 +114,7 @@ impl Player {
         let settings = PipelineSettings {
             shown: Arc::new(Shown::default()),
             names: Box::new(NoNames),
+            ..PipelineSettings::default()
         };
         let mut player = Player {
             pipeline: Pipeline::new(settings),

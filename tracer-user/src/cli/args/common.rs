@@ -10,6 +10,7 @@ use super::{HeaderArgs, KubernetesArgs};
 use crate::confine::{self, Confined, Needs};
 use crate::kernel::{Options, RING_BYTES};
 use crate::session::live::TraceSettings;
+use crate::session::memory;
 use crate::session::scope::Scope;
 use crate::workload::kubernetes::PodSource;
 
@@ -28,6 +29,10 @@ pub struct CommonArgs {
     /// Size of the ring that carries records from the kernel to user space, in MiB: a power of 2
     #[arg(long, value_name = "MIB", default_value_t = RING_BYTES / MIB, value_parser = ring_mib)]
     pub ring_mib: u32,
+
+    /// Memory that this program may use, in MiB: half of it is for connections [default: its cgroup's limit, else 1024]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..=1_048_576))]
+    pub memory_limit: Option<u32>,
 
     /// Print debug messages of the kernel programs (if they were built with them)
     #[arg(long)]
@@ -56,6 +61,7 @@ impl CommonArgs {
             },
             shown: Arc::new(Shown::with(&self.header.header)?),
             pods: None,
+            memory: memory::for_connections(self.memory_limit),
         })
     }
 }

@@ -282,7 +282,7 @@ impl Recorder {
         };
         if let Some(evicted) = self.sockets.insert(key, at, socket) {
             self.counts.limit_connections += 1;
-            self.is_over(evicted.conversation, at);
+            self.is_over(evicted.1.conversation, at);
         }
     }
 

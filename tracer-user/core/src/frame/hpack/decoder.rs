@@ -50,6 +50,12 @@ pub struct Decoded {
 }
 
 impl Decoder {
+    /// Bytes of memory that what it remembers takes, about.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.table.memory() + self.literals.memory() + self.recent.memory()
+    }
+
     /// A decoder that sees the direction from its first header block when `history_seen`, or that
     /// attached later: then older entries are unseen and no block is the peer's error.
     #[must_use]

@@ -92,6 +92,12 @@ impl DynamicTable {
         };
     }
 
+    /// Bytes of memory that it takes, about. Entries that several fields share count here.
+    pub(super) fn memory(&self) -> usize {
+        // A name and a value are allocations of their own; RFC 7541 counts 32 bytes for what surrounds them.
+        self.size + self.entries.len() * (size_of::<Entry>() + 64)
+    }
+
     /// How often something changed: at the same count, the same index names the same entry.
     pub(super) fn n_changes(&self) -> u64 {
         self.n_changes

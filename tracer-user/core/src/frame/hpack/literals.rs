@@ -40,6 +40,12 @@ pub(super) struct Literals {
 }
 
 impl Literals {
+    /// Bytes of memory that they take, about.
+    pub(super) fn memory(&self) -> usize {
+        let each = size_of::<Option<Known>>() + size_of::<Entry>() + limits::RECENT_LITERAL;
+        self.places.len() * each
+    }
+
     /// The entry that these octets are, if they came before.
     pub(super) fn find(&mut self, encoded: Encoded<'_>) -> Option<Arc<Entry>> {
         let known = self.places.get_mut(place(encoded))?.as_mut()?;

@@ -24,6 +24,12 @@ pub(super) struct Recent {
 }
 
 impl Recent {
+    /// Bytes of memory that they take, about.
+    pub(super) fn memory(&self) -> usize {
+        let of = |known: &Known| known.encoded.capacity() + known.block.memory();
+        self.blocks.iter().map(of).sum()
+    }
+
     /// The block that these bytes are, if it came before.
     pub(super) fn find(&self, encoded: &[u8], n_changes: u64) -> Option<Arc<HeaderBlock>> {
         self.blocks

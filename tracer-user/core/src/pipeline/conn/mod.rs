@@ -13,14 +13,16 @@ use crate::connection::role::Role;
 use crate::connection::upgrade::UpgradeRequest;
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
-    Address, Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, Task, Timestamp,
+    Address, Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, SocketKey, Task,
+    Timestamp,
 };
 use crate::frame::settings::setting;
-use crate::frame::{Fault, Frame, Step};
+use crate::frame::{Fault, Frame, FrameReader, Step};
 use crate::limits;
 use crate::pipeline::analysis::Analysis;
 use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
+use crate::pipeline::memory::{Budget, Share};
 use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Sink};
 use crate::stream::condition::Condition;
 use crate::stream::record::{StreamEvent, StreamRecord};
@@ -53,6 +55,8 @@ pub(crate) struct Conn {
     last_pid: u32,
     /// The earliest wake-up of this connection that stands in the pipeline's heap.
     pub(crate) scheduled: Option<Timestamp>,
+    /// What is accounted to it.
+    pub(crate) share: Share,
 }
 
 impl Conn {
@@ -84,7 +88,26 @@ impl Conn {
             upgrade: None,
             ending: Ending::default(),
             scheduled: None,
+            share: Share::default(),
         }
+    }
+
+    /// Accounts its memory.
+    pub(crate) fn account(&mut self, budget: &mut Budget, key: SocketKey) {
+        let bytes = self.memory();
+        budget.account(key, &mut self.share, bytes);
+    }
+
+    /// Bytes of memory that are kept for it, about.
+    pub(crate) fn memory(&self) -> usize {
+        /// Its names, and what tables of connections take for it.
+        const AROUND: usize = 1_024;
+        let readers = self.lanes.iter().filter_map(|lane| lane.reader.as_ref());
+        size_of::<Conn>()
+            + AROUND
+            + self.n_waiting_bytes
+            + self.streams.memory()
+            + readers.map(FrameReader::memory).sum::<usize>()
     }
 
     /// Nobody asks for the openings of its streams.

@@ -143,9 +143,35 @@ impl Conn {
         self.events(analysis, sink);
     }
 
+    /// All connections together take too much memory, and this one the most: it gives up what it can, and is followed on
+    /// like one that is older than the tracer.
+    pub(crate) fn shed(&mut self, at: Timestamp, analysis: &mut Analysis, sink: &mut dyn Sink) {
+        self.loss(at, LossCause::Limit(Limit::Memory), None, sink);
+        self.waiting = Vec::new();
+        self.n_waiting_bytes = 0;
+        self.streams.give_up_all(at);
+        let context = Context {
+            at,
+            tid: 0,
+            pid: self.last_pid,
+        };
+        for direction in [Direction::Tx, Direction::Rx] {
+            self.lane(direction).begin_late();
+            self.steps(direction, context, sink);
+        }
+        self.steps = Vec::new();
+        self.events(analysis, sink);
+    }
+
     /// This connection has to go for another one.
-    pub(crate) fn evict(&mut self, now: Timestamp, analysis: &mut Analysis, sink: &mut dyn Sink) {
-        self.loss(now, LossCause::Limit(Limit::Connections), None, sink);
+    pub(crate) fn evict(
+        &mut self,
+        limit: Limit,
+        now: Timestamp,
+        analysis: &mut Analysis,
+        sink: &mut dyn Sink,
+    ) {
+        self.loss(now, LossCause::Limit(limit), None, sink);
         self.finish(now, analysis, sink);
     }
 

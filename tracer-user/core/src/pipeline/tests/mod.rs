@@ -536,6 +536,7 @@ fn where_streams_are_only_counted_no_value_and_no_story_is_kept() {
     let settings = PipelineSettings {
         shown: Arc::new(Shown::nothing()),
         names: Box::new(NoNames),
+        ..PipelineSettings::default()
     };
     let mut driver = Driver::new();
     driver.pipeline = Pipeline::new(settings);

@@ -52,6 +52,14 @@ impl StreamTable {
         }
     }
 
+    /// Gives up all streams, because all connections together take too much memory ([`limits::MEMORY`]).
+    pub fn give_up_all(&mut self, at: Timestamp) {
+        while let Some(oldest) = self.streams.oldest() {
+            self.leave(oldest, StreamEnd::Evicted, at);
+        }
+        self.spare_records = Vec::new();
+    }
+
     /// Makes room: a finished stream ends its linger early, or else the oldest stream is given up.
     pub(super) fn evict(&mut self, at: Timestamp) {
         self.out

@@ -110,6 +110,12 @@ impl StreamTable {
         }
     }
 
+    /// Bytes of memory that its streams take, about.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.streams.memory() + self.spare_records.len() * size_of::<StreamRecord>()
+    }
+
     /// Does not tell the openings of streams, so that their fields are not digested.
     pub fn without_openings(&mut self) {
         self.openings_off = true;

@@ -30,6 +30,13 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// Bytes of memory that they take, about.
+    pub(super) fn memory(&self) -> usize {
+        // An open stream has told some moments and fields, which the stage that joins hops keeps too.
+        const EACH: usize = size_of::<Stream>() + 1_400;
+        (self.by_id.len() + self.spare.len()) * EACH
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }

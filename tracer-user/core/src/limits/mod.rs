@@ -1,6 +1,10 @@
 //! Every limit, by its name. What is said of a limit here, its bound and its counter are a row of the page of limits
 //! (`cargo xtask docs`).
 
+mod hits;
+
+pub use hits::LimitHits;
+
 /// What a bound counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -122,38 +126,6 @@ macro_rules! hides_traffic {
     };
 }
 
-/// How often limits were reached since that was last asked.
-#[derive(Clone, Debug, Default)]
-pub struct LimitHits(Vec<(Limit, u32)>);
-
-impl LimitHits {
-    /// `limit` was reached.
-    pub fn hit(&mut self, limit: Limit) {
-        self.add(limit, 1);
-    }
-
-    /// `limit` was reached `n` times.
-    pub fn add(&mut self, limit: Limit, n: u32) {
-        match self.0.iter_mut().find(|(known, _)| *known == limit) {
-            Some((_, hits)) => *hits = hits.saturating_add(n),
-            None if n > 0 => self.0.push((limit, n)),
-            None => {}
-        }
-    }
-
-    /// Takes all hits out of `other`.
-    pub fn take_from(&mut self, other: &mut LimitHits) {
-        for (limit, n) in other.0.drain(..) {
-            self.add(limit, n);
-        }
-    }
-
-    /// Each limit that was reached, and how often.
-    pub fn iter(&self) -> impl Iterator<Item = (Limit, u32)> + '_ {
-        self.0.iter().copied()
-    }
-}
-
 limits! {
     /// Connections followed at once. Beyond it the longest idle one is evicted.
     [Connections, Count, "connections", hides_traffic]
@@ -230,6 +202,12 @@ limits! {
     /// How long a connection is kept after its end was seen, for records that cross it.
     [ConnectionLinger, Nanoseconds]
     pub const CONNECTION_LINGER_NS: u64 = 200_000_000;
+
+    /// Memory that is kept for all connections together, as far as it is accounted to them (`--memory-limit`, whose half it
+    /// is). Beyond it the connection with the most gives up its streams and header tables and is followed on like an old
+    /// one; where none has much, the longest idle ones are evicted.
+    [Memory, Bytes, "memory", hides_traffic]
+    pub const MEMORY: usize = 512 << 20;
 
     /// How long the end of a Unix connection is quiet before it is looked whether its process lives, and how often that
     /// is done. An end without a process has ended: nothing else tells of it.
