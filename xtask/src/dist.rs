@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::architecture::Architecture;
 use crate::{command, demo, image};
 
 /// What `cargo xtask dist` takes.
@@ -15,6 +16,10 @@ pub(crate) struct DistOptions {
     /// Without the image, which takes root, buildah and setcap
     #[arg(long)]
     no_image: bool,
+
+    /// For these architectures [default: this machine's]
+    #[arg(long, value_enum, num_args = 1.., value_name = "ARCHITECTURE")]
+    architecture: Vec<Architecture>,
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -34,33 +39,49 @@ const DOC: &str = "usr/share/doc/h2trace";
 
 /// Builds all of it, and says what there is.
 pub(crate) fn run(options: &DistOptions, root: &Path) -> anyhow::Result<ExitCode> {
-    let binary = image::binary(root)?;
-    let dist = demo::target(root).join("dist");
-    if dist.exists() {
-        fs::remove_dir_all(&dist).with_context(|| format!("cannot remove {}", dist.display()))?;
-    }
-    // What is packed, as it is installed.
-    let tree = demo::target(root).join("dist-tree");
-    if tree.exists() {
-        fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))?;
-    }
-    make(&dist)?;
-    stage(root, &binary, &tree)?;
+    let own = Architecture::of_this_machine()?;
+    // The first writes the manual pages and completions of all: a program for another architecture does not run here.
+    let writer = image::binary(root, own)?;
+    let dist = emptied(demo::target(root).join("dist"))?;
     let epoch = last_commit(root)?;
-    archive(&tree, &dist, &epoch)?;
-    package(&tree, &dist, &epoch)?;
-    bill_of_materials(root, &dist)?;
-    if options.no_image {
-        println!("no image: --no-image");
-    } else {
-        let made = image::archive(root, &binary, image::NAME)?;
-        copy(&made, &dist.join(format!("h2trace-{VERSION}-image.tar")))?;
+    let architectures = match options.architecture.as_slice() {
+        [] => &[own][..],
+        some => some,
+    };
+    for &architecture in architectures {
+        let binary = match architecture == own {
+            true => writer.clone(),
+            false => image::binary(root, architecture)?,
+        };
+        // What is packed, as it is installed.
+        let tree = emptied(demo::target(root).join("dist-tree"))?;
+        stage(root, &writer, &binary, &tree)?;
+        archive(architecture, &tree, &dist, &epoch)?;
+        package(architecture, &tree, &dist, &epoch)?;
+        fs::remove_dir_all(&tree).ok();
+        bill_of_materials(root, architecture, &dist)?;
+        if options.no_image {
+            println!("no image: --no-image");
+            continue;
+        }
+        let made = image::archive(root, architecture, &binary, image::NAME)?;
+        let name = format!("h2trace-{VERSION}-image-{}.tar", architecture.name());
+        copy(&made, &dist.join(name))?;
     }
     checksums(&dist)?;
-    fs::remove_dir_all(&tree).ok();
     println!("{}:", dist.display());
     command::run(Command::new("ls").args(["-l"]).arg(&dist))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The folder, with nothing in it.
+fn emptied(folder: PathBuf) -> anyhow::Result<PathBuf> {
+    if folder.exists() {
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    make(&folder)?;
+    Ok(folder)
 }
 
 fn make(folder: &Path) -> anyhow::Result<()> {
@@ -81,17 +102,18 @@ fn write(path: &Path, text: impl AsRef<[u8]>) -> anyhow::Result<()> {
 }
 
 /// The program, its completions and manual pages, licences and change log, as they are installed.
-fn stage(root: &Path, binary: &Path, tree: &Path) -> anyhow::Result<()> {
+/// `writer` is the same program for this machine.
+fn stage(root: &Path, writer: &Path, binary: &Path, tree: &Path) -> anyhow::Result<()> {
     make(&tree.join("usr/bin"))?;
     copy(binary, &tree.join("usr/bin/h2trace"))?;
     for (shell, path) in COMPLETIONS {
         let script =
-            command::output(Command::new(binary).args(["generate", "completions", shell]))?;
+            command::output(Command::new(writer).args(["generate", "completions", shell]))?;
         write(&tree.join(path), script)?;
     }
     let man = tree.join(MAN);
     command::run(
-        Command::new(binary)
+        Command::new(writer)
             .args(["generate", "man", "--dir"])
             .arg(&man),
     )?;
@@ -134,8 +156,13 @@ fn last_commit(root: &Path) -> anyhow::Result<String> {
 }
 
 /// The tree as an archive, for systems without Debian's packages: to be unpacked in `/`.
-fn archive(tree: &Path, dist: &Path, epoch: &str) -> anyhow::Result<()> {
-    let name = format!("h2trace-{VERSION}-{}.tar.gz", image::host()?);
+fn archive(
+    architecture: Architecture,
+    tree: &Path,
+    dist: &Path,
+    epoch: &str,
+) -> anyhow::Result<()> {
+    let name = format!("h2trace-{VERSION}-{}.tar.gz", architecture.triple());
     let mut tar = Command::new("tar");
     tar.args(["--create", "--sort=name", "--owner=0", "--group=0"])
         .args([
@@ -153,9 +180,13 @@ fn archive(tree: &Path, dist: &Path, epoch: &str) -> anyhow::Result<()> {
 }
 
 /// Debian's package of the tree.
-fn package(tree: &Path, dist: &Path, epoch: &str) -> anyhow::Result<()> {
-    let printed = command::output(Command::new("dpkg").arg("--print-architecture"))?;
-    let architecture = printed.trim();
+fn package(
+    architecture: Architecture,
+    tree: &Path,
+    dist: &Path,
+    epoch: &str,
+) -> anyhow::Result<()> {
+    let architecture = architecture.name();
     let bytes = fs::metadata(tree.join("usr/bin/h2trace"))?.len();
     let control = tree.join("DEBIAN");
     write(&control.join("control"), control_file(architecture, bytes))?;
@@ -188,13 +219,13 @@ fn control_file(architecture: &str, bytes: u64) -> String {
 }
 
 /// What the program is made of, as CycloneDX.
-fn bill_of_materials(root: &Path, dist: &Path) -> anyhow::Result<()> {
+fn bill_of_materials(root: &Path, architecture: Architecture, dist: &Path) -> anyhow::Result<()> {
     command::installed(root, "cargo-cyclonedx", CYCLONEDX)?;
     // It writes a file beside the manifest of every package of the workspace; one of them is wanted.
-    let name = format!("h2trace-{VERSION}.cdx");
+    let name = format!("h2trace-{VERSION}-{}.cdx", architecture.name());
     let mut bill = command::cargo(root);
     bill.args(["cyclonedx", "--format", "json", "--target"])
-        .arg(image::host()?)
+        .arg(architecture.triple())
         .args(["--override-filename", &name]);
     let made = command::run(&mut bill);
     let file = format!("{name}.json");

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use crate::architecture::Architecture;
 use crate::{command, demo, test};
 
 /// What `cargo xtask image` takes.
@@ -21,13 +22,14 @@ pub(crate) struct ImageOptions {
     /// Only the static binary
     #[arg(long)]
     binary_only: bool,
+
+    /// For this architecture [default: this machine's]
+    #[arg(long, value_enum)]
+    architecture: Option<Architecture>,
 }
 
 /// The image's name, up to the colon.
 pub(crate) const NAME: &str = "localhost/h2trace";
-
-/// Compiler flags for a program that needs no loader and no libraries.
-pub(crate) const STATIC: &str = "-C target-feature=+crt-static";
 
 const DOCKERFILE: &str = "tracer-user/deploy/Dockerfile";
 
@@ -40,12 +42,16 @@ const CAPABILITIES: &str = "cap_bpf,cap_perfmon=p";
 
 /// Builds both, and says where they are and how large.
 pub(crate) fn run(options: &ImageOptions, root: &Path) -> anyhow::Result<ExitCode> {
-    let binary = binary(root)?;
+    let architecture = match options.architecture {
+        Some(architecture) => architecture,
+        None => Architecture::of_this_machine()?,
+    };
+    let binary = binary(root, architecture)?;
     println!("{}  {}", binary.display(), test::size(&binary)?);
     if options.binary_only {
         return Ok(ExitCode::SUCCESS);
     }
-    let archive = archive(root, &binary, &options.name)?;
+    let archive = archive(root, architecture, &binary, &options.name)?;
     println!("{}  {}", archive.display(), test::size(&archive)?);
     println!(
         "bring it to a node with: ctr --namespace k8s.io images import {}",
@@ -54,85 +60,94 @@ pub(crate) fn run(options: &ImageOptions, root: &Path) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the static binary is built to.
+/// Where this machine's static binary is built to.
 pub(crate) fn static_binary(root: &Path) -> anyhow::Result<PathBuf> {
-    Ok(demo::target(root).join(host()?).join("release/h2trace"))
+    Ok(binary_of(root, Architecture::of_this_machine()?))
+}
+
+/// Where the static binary for an architecture is built to.
+pub(crate) fn binary_of(root: &Path, architecture: Architecture) -> PathBuf {
+    architecture.target(root).join("release/h2trace")
 }
 
 /// Builds the static binary.
-pub(crate) fn binary(root: &Path) -> anyhow::Result<PathBuf> {
-    let triple = host()?;
-    let mut cargo = command::cargo(root);
-    // With the target named, procedural macros, which cannot be static, are built without these flags.
-    cargo
-        .args(["build", "--release", "--locked", "--package", "tracer-user"])
-        .args(["--target", &triple])
-        .env("RUSTFLAGS", STATIC);
+pub(crate) fn binary(root: &Path, architecture: Architecture) -> anyhow::Result<PathBuf> {
+    let build = ["build", "--release", "--locked", "--package", "tracer-user"];
+    let mut cargo = architecture.cargo(root, &build)?;
     println!("{}", command::shown(&cargo));
     command::run(&mut cargo)?;
-    let binary = static_binary(root)?;
-    assert_static(&binary)?;
+    let binary = binary_of(root, architecture);
+    assert_static(&binary, architecture)?;
     Ok(binary)
 }
 
-/// Fails when a program would not start in an empty root.
-pub(crate) fn assert_static(binary: &Path) -> anyhow::Result<()> {
+/// Fails when a program would not start in an empty root of this architecture.
+pub(crate) fn assert_static(binary: &Path, architecture: Architecture) -> anyhow::Result<()> {
     let bytes =
         std::fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
-    match has_interpreter(&bytes) {
-        Some(false) => Ok(()),
-        Some(true) => bail!(
+    match elf(&bytes) {
+        Some(elf) if elf.machine != architecture.elf_machine() => bail!(
+            "{} is no program for {}: its machine is {}",
+            binary.display(),
+            architecture.name(),
+            elf.machine
+        ),
+        Some(elf) if elf.has_interpreter => bail!(
             "{} is linked dynamically: it would not start in an empty image",
             binary.display()
         ),
+        Some(_) => Ok(()),
         None => bail!("{} is no 64-bit ELF file", binary.display()),
     }
 }
 
-/// The target that this machine's compiler builds for.
-pub(crate) fn host() -> anyhow::Result<String> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let said = Command::new(rustc)
-        .arg("-vV")
-        .output()
-        .context("cannot run rustc -vV")?;
-    String::from_utf8_lossy(&said.stdout)
-        .lines()
-        .find_map(|line| line.strip_prefix("host: ").map(str::to_owned))
-        .context("rustc -vV names no host")
+/// What is asked of an ELF file.
+#[derive(Debug, PartialEq)]
+struct Elf {
+    /// `e_machine`.
+    machine: usize,
+    /// It asks for a dynamic loader: it has a program header of type PT_INTERP.
+    has_interpreter: bool,
 }
 
-/// An ELF file asks for a dynamic loader: it has a program header of type PT_INTERP (elf(5)). None when it is no
-/// 64-bit ELF file in this machine's byte order.
-fn has_interpreter(elf: &[u8]) -> Option<bool> {
-    const PT_INTERP: u32 = 3;
+/// Reads the headers of an ELF file (elf(5)). None when it is no 64-bit one in little-endian order, which both
+/// architectures have.
+fn elf(file: &[u8]) -> Option<Elf> {
+    const PT_INTERP: usize = 3;
     let number = |at: usize, size: usize| -> Option<usize> {
         let mut bytes = [0; 8];
-        let (low, high) = if cfg!(target_endian = "little") {
-            (0, size)
-        } else {
-            (8 - size, 8)
-        };
         bytes
-            .get_mut(low..high)?
-            .copy_from_slice(elf.get(at..at + size)?);
-        usize::try_from(u64::from_ne_bytes(bytes)).ok()
+            .get_mut(..size)?
+            .copy_from_slice(file.get(at..at.checked_add(size)?)?);
+        usize::try_from(u64::from_le_bytes(bytes)).ok()
     };
-    if elf.get(..5)? != b"\x7fELF\x02" {
+    if file.get(..6)? != b"\x7fELF\x02\x01" {
         return None;
     }
     let (headers, each, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
-    let mut found = false;
+    let mut has_interpreter = false;
     for index in 0..count {
         let kind = number(headers.checked_add(index.checked_mul(each)?)?, 4)?;
-        found |= u32::try_from(kind).ok()? == PT_INTERP;
+        has_interpreter |= kind == PT_INTERP;
     }
-    Some(found)
+    Some(Elf {
+        machine: number(18, 2)?,
+        has_interpreter,
+    })
 }
 
 /// Makes the image, and writes it as an archive.
-pub(crate) fn archive(root: &Path, binary: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let folder = demo::target(root).join("image");
+pub(crate) fn archive(
+    root: &Path,
+    architecture: Architecture,
+    binary: &Path,
+    name: &str,
+) -> anyhow::Result<PathBuf> {
+    // The tests in the cluster, too, know where this machine's is.
+    let folder = match architecture == Architecture::of_this_machine()? {
+        true => demo::target(root).join("image"),
+        false => demo::target(root).join(format!("image-{}", architecture.name())),
+    };
     // Everything that buildah keeps is here, and nothing of it elsewhere on this machine.
     let storage = folder.join("storage");
     let context = folder.join("context");
@@ -157,6 +172,7 @@ pub(crate) fn archive(root: &Path, binary: &Path, name: &str) -> anyhow::Result<
     let mut build = buildah(&storage);
     build
         .args(["build", "--quiet", "--layers=false", "--timestamp", "0"])
+        .args(["--platform", &format!("linux/{}", architecture.name())])
         .arg("--file")
         .arg(root.join(DOCKERFILE))
         .args(["--target", "image", "--tag", &tagged])
@@ -197,15 +213,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dynamic_programs_are_told_from_others() {
+    fn dynamic_programs_and_other_machines_are_told_from_others() {
         // This test's own program asks for a loader, like every program of this workspace but the image's.
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert_eq!(has_interpreter(&own), Some(true));
-        assert_eq!(has_interpreter(b"#!/bin/sh\nexit 0\n"), None);
+        let machine = Architecture::of_this_machine().unwrap().elf_machine();
+        let dynamic = Elf {
+            machine,
+            has_interpreter: true,
+        };
+        assert_eq!(elf(&own), Some(dynamic));
+        assert_eq!(elf(b"#!/bin/sh\nexit 0\n"), None);
         // No program headers at all.
         let mut empty = vec![0; 64];
-        empty[..5].copy_from_slice(b"\x7fELF\x02");
-        assert_eq!(has_interpreter(&empty), Some(false));
+        empty[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        empty[18] = 183;
+        let is_static = elf(&empty).unwrap();
+        assert!(!is_static.has_interpreter);
+        assert_eq!(is_static.machine, Architecture::Arm64.elf_machine());
+    }
+
+    #[test]
+    fn nothing_that_is_installed_selects_an_architecture() {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tracer-user/deploy");
+        for path in [
+            "chart/templates/daemonset.yaml",
+            "chart/values.yaml",
+            "manifests/h2trace.yaml",
+        ] {
+            let text = std::fs::read_to_string(deploy.join(path)).unwrap();
+            assert!(text.contains("nodeSelector"), "{path}");
+            assert!(!text.contains("kubernetes.io/arch"), "{path}");
+        }
     }
 
     #[test]

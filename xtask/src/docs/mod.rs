@@ -1,7 +1,7 @@
 //! `cargo xtask docs`: the tables in the pages of `tracer-user/docs`, from the code.
 //!
 //! A page marks the place of a table with `<!-- generated: NAME -->` and `<!-- end -->`. The example `docs` of
-//! tracer-user prints all tables.
+//! tracer-user prints all tables but those of kernels, which are made of what the tests run by (`crate::kernels`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::command;
+use crate::{command, kernels};
 
 /// What `cargo xtask docs` takes.
 #[derive(Args)]
@@ -36,7 +36,8 @@ pub(crate) fn run(options: &DocsOptions, root: &Path) -> anyhow::Result<ExitCode
         "--example",
         "docs",
     ]))?;
-    let tables = regions(&printed).context("the example docs")?;
+    let mut tables = regions(&printed).context("the example docs")?;
+    tables.extend(kernels::tables());
     let mut unused: Vec<String> = tables.keys().cloned().collect();
     let mut differ = Vec::new();
     for path in pages(root)? {

@@ -10,24 +10,62 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::console::Console;
+use crate::architecture::Architecture;
 use crate::command;
 
 /// How long a guest may take beside its steps, which have limits of their own.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
-/// The emulator, of Debian's package qemu-system-x86.
-const QEMU: &str = "qemu-system-x86_64";
+/// What an architecture's guests are booted with.
+struct Machine {
+    /// The emulator.
+    qemu: &'static str,
+    /// The setup's piece that brings it.
+    piece: &'static str,
+    /// Which machine and processor it emulates.
+    arguments: &'static [&'static str],
+    /// The serial port, as the kernel calls it.
+    console: &'static str,
+}
 
-/// The machine: no hardware virtualisation, no disk, no network; its serial port is the emulator's standard output.
-const MACHINE: [&str; 14] = [
+const AMD64: Machine = Machine {
+    qemu: "qemu-system-x86_64",
+    piece: "qemu",
+    arguments: &["-cpu", "max"],
+    console: "ttyS0",
+};
+
+const ARM64: Machine = Machine {
+    qemu: "qemu-system-aarch64",
+    piece: "qemu-arm64",
+    // A server's processor. One that also signs pointers is emulated several times slower.
+    arguments: &["-machine", "virt", "-cpu", "neoverse-n1"],
+    console: "ttyAMA0",
+};
+
+const fn machine(architecture: Architecture) -> &'static Machine {
+    match architecture {
+        Architecture::Amd64 => &AMD64,
+        Architecture::Arm64 => &ARM64,
+    }
+}
+
+/// The setup's piece with the emulator.
+pub(super) const fn piece(architecture: Architecture) -> &'static str {
+    machine(architecture).piece
+}
+
+/// The root stands in memory, twice while it is unpacked: with Envoy and Node 250 MiB.
+const MEMORY_MIB: &str = "2048";
+
+/// No hardware virtualisation, no disk, no network; the serial port is the emulator's standard output.
+const EVERYWHERE: [&str; 12] = [
     "-nodefaults",
     "-no-user-config",
     "-accel",
     "tcg",
-    "-cpu",
-    "max",
     "-m",
-    "1024",
+    MEMORY_MIB,
     "-smp",
     "2",
     "-display",
@@ -36,11 +74,9 @@ const MACHINE: [&str; 14] = [
     "stdio",
 ];
 
-/// A panic ends the emulator (with `-no-reboot`) instead of waiting for somebody to read it.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet";
-
 /// A guest to be booted.
 pub(super) struct Guest<'a> {
+    pub(super) architecture: Architecture,
     pub(super) kernel: &'a Path,
     /// Its root.
     pub(super) archive: &'a Path,
@@ -62,11 +98,16 @@ pub(super) struct Boot {
 
 impl Guest<'_> {
     fn command(&self) -> Command {
-        let mut qemu = Command::new(QEMU);
-        qemu.args(MACHINE).arg("-no-reboot");
+        let machine = machine(self.architecture);
+        let mut qemu = Command::new(machine.qemu);
+        // A panic ends the emulator instead of waiting for somebody to read it.
+        qemu.args(EVERYWHERE)
+            .args(machine.arguments)
+            .arg("-no-reboot");
         qemu.arg("-kernel").arg(self.kernel);
         qemu.arg("-initrd").arg(self.archive);
-        qemu.args(["-append", KERNEL_ARGUMENTS]);
+        qemu.arg("-append")
+            .arg(format!("console={} panic=-1 quiet", machine.console));
         qemu
     }
 
@@ -80,7 +121,10 @@ impl Guest<'_> {
     /// # Errors
     /// When the emulator cannot be started, or the log not be written.
     pub(super) fn run(&self) -> anyhow::Result<Boot> {
-        watch(&mut self.command(), self.log, BOOT_LIMIT + self.steps)
+        watch(&mut self.command(), self.log, BOOT_LIMIT + self.steps).with_context(|| {
+            let piece = piece(self.architecture);
+            format!("QEMU is installed with: cargo xtask setup --only {piece}")
+        })
     }
 }
 
@@ -93,9 +137,8 @@ fn watch(qemu: &mut Command, log: &Path, limit: Duration) -> anyhow::Result<Boot
     qemu.stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(errors);
-    let mut emulator = Emulator(qemu.spawn().with_context(|| {
-        format!("cannot run {shown} (install it with: cargo xtask setup --only qemu)")
-    })?);
+    let spawned = qemu.spawn();
+    let mut emulator = Emulator(spawned.with_context(|| format!("cannot run {shown}"))?);
     let output = emulator.0.stdout.take().context("no standard output")?;
     let lines = lines_of(output);
     let mut console = Console::default();
@@ -156,6 +199,34 @@ mod tests {
 
     fn log(name: &str) -> std::path::PathBuf {
         std::env::temp_dir().join(format!("h2trace-guest-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn command_is_that_of_the_architecture() {
+        let shown = |architecture| {
+            let guest = Guest {
+                architecture,
+                kernel: Path::new("/k/vmlinuz"),
+                archive: Path::new("/k/root.cpio"),
+                log: Path::new("/k/log"),
+                steps: Duration::ZERO,
+            };
+            guest.shown()
+        };
+        let amd64 = shown(Architecture::Amd64);
+        assert!(amd64.starts_with("qemu-system-x86_64 ") && amd64.contains("console=ttyS0 "));
+        let arm64 = shown(Architecture::Arm64);
+        assert!(arm64.starts_with("qemu-system-aarch64 ") && arm64.contains("console=ttyAMA0 "));
+        for command in [amd64, arm64] {
+            assert!(command.contains("-accel tcg") && command.contains("-no-reboot"));
+        }
+    }
+
+    #[test]
+    fn emulators_have_pieces_of_the_setup() {
+        for architecture in Architecture::ALL {
+            assert!(crate::setup::has_piece(piece(architecture)));
+        }
     }
 
     #[test]

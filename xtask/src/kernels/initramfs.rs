@@ -3,23 +3,37 @@
 //! The archive is a cpio of format newc (`Documentation/driver-api/early-userspace/buffer-format.rst` of the kernel),
 //! not compressed: unpacking it would take an emulated processor longer than reading it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::console::MARKER;
 use super::steps::GuestStep;
 
-/// What a guest starts, all linked statically.
-pub(super) struct Programs<'a> {
-    pub(super) busybox: &'a Path,
-    pub(super) h2trace: &'a Path,
-    pub(super) kernel_tests: &'a Path,
+/// A file of the archive.
+pub(super) struct Entry {
+    /// Its path in the guest, without the first slash.
+    pub(super) path: String,
+    /// Where it is here.
+    pub(super) from: PathBuf,
 }
 
-const FOLDERS: [&str; 6] = ["bin", "dev", "proc", "root", "sys", "tmp"];
+impl Entry {
+    pub(super) fn new(path: impl Into<String>, from: impl Into<PathBuf>) -> Self {
+        Entry {
+            path: path.into(),
+            from: from.into(),
+        }
+    }
+}
+
+const FOLDERS: [&str; 5] = ["dev", "proc", "root", "sys", "tmp"];
+
+/// Where the peers are that `cargo xtask setup` has installed.
+pub(super) const PEERS: &str = "peers";
 
 /// File systems that the kernel makes up: type, and where it is mounted.
 const MOUNTS: [(&str, &str); 8] = [
@@ -38,26 +52,26 @@ const MOUNTS: [(&str, &str); 8] = [
 const TROUBLE: &str =
     "Oops|kernel BUG at|BUG: unable|BUG: sleeping|WARNING: CPU|general protection|Call Trace";
 
-/// Writes the archive.
+/// Writes the archive: `entries`, among them `bin/busybox`, and the init script.
 ///
 /// # Errors
-/// When a program cannot be read, or the archive not be written.
-pub(super) fn write(
+/// When a file cannot be read, or the archive not be written.
+pub(super) fn write<'a>(
     archive: &Path,
-    programs: &Programs<'_>,
+    entries: impl IntoIterator<Item = &'a Entry>,
     steps: &[GuestStep],
 ) -> anyhow::Result<()> {
     let file =
         File::create(archive).with_context(|| format!("cannot write {}", archive.display()))?;
     let mut out = Archive::new(BufWriter::new(file));
-    let read =
-        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     for folder in FOLDERS {
         out.folder(folder)?;
     }
-    out.program("bin/busybox", &read(programs.busybox)?)?;
-    out.program("bin/h2trace", &read(programs.h2trace)?)?;
-    out.program("bin/kernel-tests", &read(programs.kernel_tests)?)?;
+    for entry in entries {
+        let bytes = fs::read(&entry.from)
+            .with_context(|| format!("cannot read {}", entry.from.display()))?;
+        out.program(&entry.path, &bytes)?;
+    }
     let look = format!("#!/bin/sh\n! dmesg | grep -E '{TROUBLE}'\n");
     out.program("bin/look-into-the-kernels-log", look.as_bytes())?;
     out.program("init", init(steps).as_bytes())?;
@@ -70,6 +84,7 @@ fn init(steps: &[GuestStep]) -> String {
     let mut script = vec![
         "#!/bin/busybox sh".to_owned(),
         "export PATH=/bin HOME=/root TMPDIR=/tmp NO_COLOR=1".to_owned(),
+        format!("export H2TRACE_BINARY=/bin/h2trace H2TRACE_PEERS_DIR=/{PEERS}"),
         "/bin/busybox --install -s /bin".to_owned(),
         // Each on a line of its own, whatever was printed before.
         format!("say() {{ printf '\\n{MARKER}%s\\n' \"$*\"; }}"),
@@ -115,18 +130,35 @@ fn init(steps: &[GuestStep]) -> String {
 struct Archive<W> {
     out: W,
     entries: u32,
+    /// That are written.
+    folders: BTreeSet<String>,
 }
 
 impl<W: Write> Archive<W> {
     fn new(out: W) -> Self {
-        Archive { out, entries: 0 }
+        Archive {
+            out,
+            entries: 0,
+            folders: BTreeSet::new(),
+        }
     }
 
+    /// A folder, and those above it.
     fn folder(&mut self, name: &str) -> io::Result<()> {
+        if self.folders.contains(name) {
+            return Ok(());
+        }
+        if let Some((above, _)) = name.rsplit_once('/') {
+            self.folder(above)?;
+        }
+        self.folders.insert(name.to_owned());
         self.entry(name, 0o040_755, &[])
     }
 
     fn program(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        if let Some((above, _)) = name.rsplit_once('/') {
+            self.folder(above)?;
+        }
         self.entry(name, 0o100_755, bytes)
     }
 
@@ -199,6 +231,22 @@ mod tests {
         let trailer = &text[folder.len() + program.len()..];
         assert!(trailer.contains("0000000b00000000TRAILER!!!\0"));
         assert_eq!(text.len() % 4, 0);
+    }
+
+    #[test]
+    fn folders_stand_before_what_is_in_them_and_once() {
+        let mut bytes = Vec::new();
+        let mut archive = Archive::new(&mut bytes);
+        archive.program("lib/x/a", b"").unwrap();
+        archive.program("lib/x/b", b"").unwrap();
+        archive.finish().unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let places: Vec<_> = ["lib\0", "lib/x\0", "lib/x/a\0", "lib/x/b\0"]
+            .iter()
+            .map(|name| text.find(name).unwrap())
+            .collect();
+        assert!(places.is_sorted(), "{places:?}");
+        assert_eq!(text.matches("lib/x\0").count(), 1);
     }
 
     /// The script is held against a real shell: it must be able to read it, and its lines must be those that

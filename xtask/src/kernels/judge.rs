@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::Kernel;
 use super::console::Ran;
 use super::guest::Boot;
-use super::steps::{ABSENT, CORE, DEMO, DOCTOR, LOG, TESTS};
+use super::steps::{ABSENT, DEMO, DOCTOR, INCIDENT, LOG, TESTS, core};
+use super::{Hooks, Kernel};
 use crate::test::count::Count;
 
 /// The check that is no step: that the guest came up, and went down by itself.
@@ -20,7 +20,7 @@ const WELL: u32 = 0;
 
 /// What came of a guest.
 pub(super) struct Verdict {
-    series: &'static str,
+    name: &'static str,
     release: String,
     took: Duration,
     checks: Vec<Check>,
@@ -55,8 +55,14 @@ impl Check {
     }
 }
 
-/// Judges a guest. `all`: more than the core of the kernel tests was run.
-pub(super) fn judge(kernel: &Kernel, all: bool, boot: &Boot) -> Verdict {
+/// Judges a guest. `all`: more than the core of the kernel tests was run. `incident`: the incident was run too, or why
+/// not.
+pub(super) fn judge(
+    kernel: &Kernel,
+    all: bool,
+    incident: Result<(), &str>,
+    boot: &Boot,
+) -> Verdict {
     let console = &boot.console;
     let of = |name| {
         console
@@ -70,21 +76,31 @@ pub(super) fn judge(kernel: &Kernel, all: bool, boot: &Boot) -> Verdict {
     let demo = of(DEMO).and_then(|ran| ended_with(WELL, ran));
     checks.push(Check::new(DEMO, took(DEMO), demo));
     checks.push(match of(TESTS) {
-        Ok(ran) => tests(all, ran),
+        Ok(ran) if all => tests(TESTS, Wanted::AllBut(ABSENT.len()), ran),
+        Ok(ran) => tests(TESTS, Wanted::Just(core(kernel.hooks).len()), ran),
         Err(_) => {
             let why = "they were not begun, as the step before them failed";
             Check::new(TESTS, Duration::ZERO, Err(why.to_owned()))
         }
     });
+    if incident.is_ok() {
+        checks.push(match of(INCIDENT) {
+            Ok(ran) => tests(INCIDENT, Wanted::Just(1), ran),
+            Err(why) => Check::new(INCIDENT, Duration::ZERO, Err(why)),
+        });
+    }
     let log = of(LOG).and_then(|ran| ended_with(WELL, ran));
     checks.push(Check::new(LOG, took(LOG), log));
     let of_doctor = console.step(DOCTOR).map_or(&[][..], |step| &step.lines);
     Verdict {
-        series: kernel.series,
+        name: kernel.name,
         release: console.release.clone().unwrap_or_default(),
         took: boot.took,
         checks,
-        skipped: not_run(all),
+        skipped: not_run(all)
+            .into_iter()
+            .chain(incident.err().map(|why| format!("the incident ({why})")))
+            .collect(),
         programs: of_doctor
             .iter()
             .filter(|line| line.contains("program ") && line.contains("instructions"))
@@ -115,10 +131,11 @@ fn booted(kernel: &Kernel, boot: &Boot) -> Result<(), String> {
 }
 
 /// It can trace, with the hooks that it has to choose.
-fn doctor(hooks: &str, ran: &Ran) -> Result<(), String> {
+fn doctor(hooks: Hooks, ran: &Ran) -> Result<(), String> {
     ended_with(WELL, ran)?;
-    let says = ran.says(&["hooks on socket calls", hooks]);
-    let error = || format!("it does not say that the hooks are: {hooks}");
+    let name = hooks.name();
+    let says = ran.says(&["hooks on socket calls", name]);
+    let error = || format!("it does not say that the hooks are: {name}");
     says.then_some(()).ok_or_else(error)
 }
 
@@ -142,8 +159,17 @@ fn ended_with(wanted: u32, ran: &Ran) -> Result<(), String> {
     }
 }
 
+/// How many tests have to run.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// So many.
+    Just(usize),
+    /// All but so many, which are left out.
+    AllBut(usize),
+}
+
 /// Tests pass when all that were asked for ran, none skipped itself, and none failed.
-fn tests(all: bool, ran: &Ran) -> Check {
+fn tests(name: &'static str, wanted: Wanted, ran: &Ran) -> Check {
     let result = ran.lines.iter().find_map(|line| {
         let filtered = number_before(line, " filtered out")?;
         Some((Count::of_line(line)?, filtered))
@@ -153,18 +179,16 @@ fn tests(all: bool, ran: &Ran) -> Check {
         if let Some(line) = ran.lines.iter().find(|line| is_of_a_skipped_test(line)) {
             return Err(format!("a test skipped itself: {line}"));
         }
-        let (is, should) = if all {
-            (filtered, ABSENT.len())
-        } else {
-            (count.passed, CORE.len())
+        let (is, should, what) = match wanted {
+            Wanted::Just(n) => (count.passed, n, "ran"),
+            Wanted::AllBut(n) => (filtered, n, "were left out"),
         };
         match usize::try_from(is) == Ok(should) {
             true => Ok(()),
-            false if all => Err(format!("{is} tests were left out, not {should}")),
-            false => Err(format!("{is} tests ran, not {should}")),
+            false => Err(format!("{is} tests {what}, not {should}")),
         }
     });
-    let mut check = Check::new(TESTS, ran.took, outcome);
+    let mut check = Check::new(name, ran.took, outcome);
     if let Some((count, _)) = result {
         check.count = Count {
             passed: count.passed,
@@ -211,7 +235,7 @@ impl Verdict {
             let how = check.failure.as_ref().map_or("ok", |_| "FAILED");
             println!(
                 "test {}::{} ... {how} ({:.1} s)",
-                self.series,
+                self.name,
                 check.name,
                 check.took.as_secs_f64()
             );
@@ -219,7 +243,7 @@ impl Verdict {
         for check in self.checks.iter().filter(|check| check.failure.is_some()) {
             println!(
                 "\n---- {}::{}: {}",
-                self.series,
+                self.name,
                 check.name,
                 check.failure.as_deref().unwrap_or_default()
             );
@@ -252,7 +276,7 @@ impl Verdict {
         let checks: Vec<_> = self.checks.iter().map(said).collect();
         let mut line = format!(
             "{}: {}, {} s: {}",
-            self.series,
+            self.name,
             match self.release.as_str() {
                 "" => "not booted",
                 release => release,
@@ -291,9 +315,16 @@ mod tests {
     use super::*;
 
     const NEW: Kernel = Kernel {
+        name: "6.12",
         series: "6.12",
-        hooks: "socket tracepoints",
+        architecture: crate::architecture::Architecture::Amd64,
+        hooks: Hooks::SocketTracepoints,
     };
+    fn n_core() -> usize {
+        core(NEW.hooks).len()
+    }
+
+    const NOT_ASKED: Result<(), &str> = Err("not asked for");
     const HOOKS: &str = "ok  hooks on socket calls  socket tracepoints";
 
     /// A guest that printed this; each step is (name, output, status).
@@ -317,7 +348,7 @@ mod tests {
     }
 
     fn failures(kernel: &Kernel, boot: &Boot) -> Vec<String> {
-        let verdict = judge(kernel, false, boot);
+        let verdict = judge(kernel, false, NOT_ASKED, boot);
         let failed = verdict.checks.into_iter().filter_map(|check| {
             let why = check.failure?;
             Some(format!("{}: {why}", check.name))
@@ -333,7 +364,7 @@ mod tests {
 
     #[test]
     fn kernel_that_traces_passes_with_its_programs_told() {
-        let core = result(CORE.len(), 0);
+        let core = result(n_core(), 0);
         let program = "ok  program sock_recv_length: loaded, 42355 instructions verified";
         let doctor = format!("{HOOKS}\n{program}");
         let boot = boot(
@@ -346,8 +377,8 @@ mod tests {
             ],
         );
         assert_eq!(failures(&NEW, &boot), <[String; 0]>::default());
-        let verdict = judge(&NEW, false, &boot);
-        let passed = 4 + CORE.len() as u64;
+        let verdict = judge(&NEW, false, NOT_ASKED, &boot);
+        let passed = 4 + n_core() as u64;
         assert_eq!(verdict.count(), Count { passed, failed: 0 });
         let closing = verdict.closing();
         assert!(closing[0].starts_with("6.12: 6.12.117+deb12-cloud-amd64, 40 s: boot as it"));
@@ -357,7 +388,7 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_not_as_it_has_to_be_is_a_failure_of_its_own() {
-        let core = result(CORE.len(), 0);
+        let core = result(n_core(), 0);
         let refused = "h2trace: cannot load the kernel program sock_recv_length";
         for (release, steps, want) in [
             (
@@ -403,25 +434,25 @@ mod tests {
                 (LOG, "", 0),
             ];
             let boot = boot("6.12.1", &steps);
-            let count = judge(&NEW, false, &boot).count();
+            let count = judge(&NEW, false, NOT_ASKED, &boot).count();
             (failures(&NEW, &boot), count.failed)
         };
-        let few = result(CORE.len() - 1, 0);
+        let few = result(n_core() - 1, 0);
         assert_eq!(
             with(&few, 0),
             (
                 vec![format!(
                     "kernel-tests: {} tests ran, not {}",
-                    CORE.len() - 1,
-                    CORE.len()
+                    n_core() - 1,
+                    n_core()
                 )],
                 1
             )
         );
-        let skipped = format!("skipped: no privileges\n{}", result(CORE.len(), 0));
+        let skipped = format!("skipped: no privileges\n{}", result(n_core(), 0));
         let (why, failed) = with(&skipped, 0);
         assert!(why[0].contains("skipped itself") && failed == 1, "{why:?}");
-        let broken = result(CORE.len() - 3, 3);
+        let broken = result(n_core() - 3, 3);
         assert_eq!(
             with(&broken, 101),
             (vec!["kernel-tests: exit status 101, not 0".to_owned()], 3)
@@ -430,6 +461,29 @@ mod tests {
             with("panicked", 0),
             (vec!["kernel-tests: it has no result line".to_owned()], 1)
         );
+    }
+
+    #[test]
+    fn incident_has_to_pass_where_it_is_run() {
+        let core = result(n_core(), 0);
+        let mut steps = vec![
+            (DOCTOR, HOOKS, 0),
+            (DEMO, "", 0),
+            (TESTS, &*core, 0),
+            (LOG, "", 0),
+        ];
+        let count = |steps: &[(&str, &str, u32)]| {
+            judge(&NEW, false, Ok(()), &boot("6.12.1", steps)).count()
+        };
+        let passed = 4 + n_core() as u64;
+        assert_eq!(count(&steps), Count { passed, failed: 1 });
+        let one = result(1, 0);
+        steps.insert(3, (INCIDENT, &one, 0));
+        let passed = passed + 1;
+        assert_eq!(count(&steps), Count { passed, failed: 0 });
+        let none = result(0, 0);
+        steps[3] = (INCIDENT, &none, 0);
+        assert_eq!(count(&steps).failed, 1);
     }
 
     #[test]

@@ -18,53 +18,150 @@
 
 mod console;
 mod guest;
+pub(crate) mod incident;
 mod initramfs;
 mod judge;
 mod programs;
 mod steps;
+mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
+use crate::architecture::Architecture;
 use crate::test::count::Count;
 use crate::{demo, image, setup};
 use guest::Guest;
+use initramfs::Entry;
 use judge::Verdict;
+
+pub(crate) use table::tables;
+
+/// The hooks on socket calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hooks {
+    SocketTracepoints,
+    SystemCallExit,
+}
+
+impl Hooks {
+    /// As doctor and the documentation say them.
+    const fn name(self) -> &'static str {
+        match self {
+            Hooks::SocketTracepoints => "socket tracepoints",
+            Hooks::SystemCallExit => "system call exit",
+        }
+    }
+}
 
 /// A kernel of the table.
 pub(crate) struct Kernel {
-    /// The first two numbers of its release. What the setup calls it is `kernel-` and this.
-    pub(crate) series: &'static str,
-    /// The hooks on socket calls that h2trace has to choose there, as doctor says them.
-    hooks: &'static str,
+    /// What it is called here. What the setup calls it is `kernel-` and this.
+    pub(crate) name: &'static str,
+    /// The first two numbers of its release.
+    series: &'static str,
+    pub(crate) architecture: Architecture,
+    /// Those that h2trace has to choose there.
+    hooks: Hooks,
 }
 
 /// The kernels, and the hooks that each has.
-pub(crate) const KERNELS: [Kernel; 2] = [
+pub(crate) const KERNELS: [Kernel; 4] = [
     Kernel {
+        name: "6.12",
         series: "6.12",
-        hooks: "socket tracepoints",
+        architecture: Architecture::Amd64,
+        hooks: Hooks::SocketTracepoints,
     },
     Kernel {
+        name: "6.1",
         series: "6.1",
-        hooks: "system call exit",
+        architecture: Architecture::Amd64,
+        hooks: Hooks::SystemCallExit,
+    },
+    Kernel {
+        name: "6.12-arm64",
+        series: "6.12",
+        architecture: Architecture::Arm64,
+        hooks: Hooks::SocketTracepoints,
+    },
+    Kernel {
+        name: "6.1-arm64",
+        series: "6.1",
+        architecture: Architecture::Arm64,
+        hooks: Hooks::SystemCallExit,
     },
 ];
 
 impl Kernel {
     /// The setup's piece with this kernel.
     fn piece(&self) -> String {
-        format!("kernel-{}", self.series)
+        format!("kernel-{}", self.name)
     }
 }
 
-/// What the setup has to install for this step.
-pub(crate) fn pieces() -> Vec<String> {
-    std::iter::once("qemu".to_owned())
-        .chain(KERNELS.iter().map(Kernel::piece))
+/// Which of the kernels.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Those of this machine's architecture, whose programs are built anyway.
+    OfThisMachine,
+    /// All.
+    All,
+}
+
+/// The kernels that are meant.
+fn chosen(which: Which, own: Architecture) -> Vec<&'static Kernel> {
+    KERNELS
+        .iter()
+        .filter(|kernel| which == Which::All || kernel.architecture == own)
         .collect()
+}
+
+/// What programs for arm64 are built with on another machine.
+const ARM64_PIECES: [&str; 2] = ["arm64-toolchain", "arm64-std"];
+
+/// What the setup has to install for them.
+///
+/// # Errors
+/// This machine's architecture is not known.
+pub(crate) fn pieces(which: Which) -> anyhow::Result<Vec<String>> {
+    let own = Architecture::of_this_machine()?;
+    Ok(pieces_of(which, own))
+}
+
+/// What the setup need not install for the gate, as it is for kernels of another architecture.
+///
+/// # Errors
+/// As [`pieces`].
+pub(crate) fn pieces_beyond_the_gate() -> anyhow::Result<Vec<String>> {
+    let own = Architecture::of_this_machine()?;
+    Ok(pieces_beyond(own))
+}
+
+fn pieces_beyond(own: Architecture) -> Vec<String> {
+    let gate = pieces_of(Which::OfThisMachine, own);
+    let mut others = pieces_of(Which::All, own);
+    others.retain(|piece| !gate.contains(piece) && !incident::PIECES.contains(&piece.as_str()));
+    others
+}
+
+fn pieces_of(which: Which, own: Architecture) -> Vec<String> {
+    let mut pieces = Vec::new();
+    for kernel in chosen(which, own) {
+        pieces.push(guest::piece(kernel.architecture).to_owned());
+        if kernel.architecture != own && kernel.architecture == Architecture::Arm64 {
+            pieces.extend(ARM64_PIECES.map(str::to_owned));
+        }
+        pieces.push(kernel.piece());
+    }
+    if which == Which::All {
+        pieces.extend(incident::PIECES.map(str::to_owned));
+    }
+    pieces.sort();
+    pieces.dedup();
+    pieces
 }
 
 /// How the step went.
@@ -78,35 +175,72 @@ pub(crate) struct KernelsReport {
     pub(crate) booted: usize,
 }
 
-/// Boots every kernel that is installed, one after the other, and prints what each of them showed. `all`: every kernel
-/// test that can run in a guest, not the core alone.
+/// Boots every kernel that is meant and installed, one after the other, and prints what each of them showed. `all`:
+/// every kernel test that can run in a guest, not the core alone.
 ///
 /// # Errors
 /// When the guests' programs cannot be built, or QEMU cannot be run. A guest that does not show what it should is no
 /// error: it is in the counts.
-pub(crate) fn run(root: &Path, all: bool) -> anyhow::Result<KernelsReport> {
+pub(crate) fn run(root: &Path, which: Which, all: bool) -> anyhow::Result<KernelsReport> {
     let mut report = KernelsReport::default();
+    let own = Architecture::of_this_machine()?;
     let mut installed = Vec::new();
-    for kernel in &KERNELS {
+    for kernel in chosen(which, own) {
         match setup::folder_of(root, &kernel.piece())? {
             Some(folder) => installed.push((kernel, folder)),
-            None => report.absent.push(kernel.series),
+            None => report.absent.push(kernel.name),
         }
     }
+    let folder = demo::target(root).join("kernels");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut closing = Vec::new();
-    if !installed.is_empty() {
-        let binary = image::static_binary(root)?;
+    for architecture in Architecture::ALL {
+        let mut kernels = installed
+            .iter()
+            .filter(|(kernel, _)| kernel.architecture == architecture)
+            .peekable();
+        if kernels.peek().is_none() {
+            continue;
+        }
+        // The gate has built this machine's in the step before.
+        let binary = match architecture == own {
+            true => image::static_binary(root)?,
+            false => image::binary(root, architecture)?,
+        };
         if !binary.is_file() {
             bail!(
                 "{} is not there; build it with: cargo xtask image --binary-only",
                 binary.display()
             );
         }
-        let tests = programs::kernel_tests(root)?;
-        let folder = demo::target(root).join("kernels");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        for (kernel, unpacked) in installed {
-            let verdict = boot(kernel, &unpacked, &binary, &tests, &folder, all)?;
+        let mut entries = vec![
+            Entry::new("bin/h2trace", binary),
+            Entry::new(
+                "bin/kernel-tests",
+                programs::tests(root, architecture, "kernel")?,
+            ),
+        ];
+        let mut incident = Err(NOT_IN_THE_GATE.to_owned());
+        if which == Which::All {
+            incident = match architecture == own {
+                false => Err("its peers are installed for this machine alone".to_owned()),
+                true => incident::files(root)?.map_err(|piece| {
+                    format!("cargo xtask setup --only {piece} installs what it needs")
+                }),
+            };
+        }
+        let incident = match incident {
+            Ok(files) => {
+                let tests = programs::tests(root, architecture, "incident")?;
+                entries.push(Entry::new("bin/incident-tests", tests));
+                entries.extend(files);
+                Ok(())
+            }
+            Err(why) => Err(why),
+        };
+        let incident = incident.as_ref().map(|()| ()).map_err(String::as_str);
+        for (kernel, unpacked) in kernels {
+            let verdict = boot(kernel, unpacked, &entries, incident, &folder, all)?;
             report.count += verdict.count();
             report.booted += 1;
             closing.extend(verdict.closing());
@@ -116,41 +250,41 @@ pub(crate) fn run(root: &Path, all: bool) -> anyhow::Result<KernelsReport> {
     for line in closing {
         println!("    {line}");
     }
-    for series in &report.absent {
+    for name in &report.absent {
         println!(
-            "    {series}: skipped: it is not installed (cargo xtask setup --only kernel-{series})"
+            "    {name}: skipped: it is not installed (cargo xtask setup --only kernel-{name})"
         );
     }
     Ok(report)
 }
 
+/// Why the gate does without the incident in guests: it takes minutes, and the step `live` has it.
+const NOT_IN_THE_GATE: &str = "cargo xtask test --kernels runs it";
+
 /// Boots one kernel, and prints what it showed.
 fn boot(
     kernel: &Kernel,
     unpacked: &Path,
-    binary: &Path,
-    tests: &Path,
+    entries: &[Entry],
+    incident: Result<(), &str>,
     folder: &Path,
     all: bool,
 ) -> anyhow::Result<Verdict> {
-    let steps = steps::of(all);
-    let archive: PathBuf = folder.join(format!("{}.cpio", kernel.series));
-    let programs = initramfs::Programs {
-        busybox: &unpacked.join("busybox"),
-        h2trace: binary,
-        kernel_tests: tests,
-    };
-    initramfs::write(&archive, &programs, &steps)?;
+    let steps = steps::of(kernel.hooks, all, incident.is_ok());
+    let archive: PathBuf = folder.join(format!("{}.cpio", kernel.name));
+    let busybox = Entry::new("bin/busybox", unpacked.join("busybox"));
+    initramfs::write(&archive, std::iter::once(&busybox).chain(entries), &steps)?;
     let guest = Guest {
+        architecture: kernel.architecture,
         kernel: &unpacked.join("vmlinuz"),
         archive: &archive,
-        log: &folder.join(format!("{}.log", kernel.series)),
+        log: &folder.join(format!("{}.log", kernel.name)),
         steps: steps.iter().map(|step| step.limit).sum(),
     };
     println!("    {}", guest.shown());
     let ran = guest.run()?;
     fs::remove_file(&archive).ok();
-    let verdict = judge::judge(kernel, all, &ran);
+    let verdict = judge::judge(kernel, all, incident, &ran);
     verdict.print(&ran, guest.log);
     Ok(verdict)
 }
@@ -161,8 +295,26 @@ mod tests {
 
     #[test]
     fn every_kernel_has_a_piece_of_the_setup() {
-        for piece in pieces() {
-            assert!(setup::has_piece(&piece), "{piece}");
+        for own in Architecture::ALL {
+            for piece in pieces_of(Which::All, own) {
+                assert!(setup::has_piece(&piece), "{piece}");
+            }
         }
+    }
+
+    #[test]
+    fn gate_boots_kernels_of_its_own_architecture() {
+        let gate = pieces_of(Which::OfThisMachine, Architecture::Amd64);
+        assert_eq!(gate, ["kernel-6.1", "kernel-6.12", "qemu"]);
+        assert_eq!(
+            pieces_beyond(Architecture::Amd64),
+            [
+                "arm64-std",
+                "arm64-toolchain",
+                "kernel-6.1-arm64",
+                "kernel-6.12-arm64",
+                "qemu-arm64"
+            ]
+        );
     }
 }

@@ -1,25 +1,27 @@
-//! The tests of `tests/kernel` as a program that starts in an empty root.
+//! Tests of `tests` as programs that start in an empty root.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
 
+use crate::architecture::Architecture;
 use crate::{command, image};
 
-/// Builds it.
+/// Builds the tests of one name.
 ///
 /// # Errors
-/// When it cannot be built, or is not linked statically.
-pub(super) fn kernel_tests(root: &Path) -> anyhow::Result<PathBuf> {
-    let mut cargo = command::cargo(root);
+/// When they cannot be built, or are not linked statically.
+pub(super) fn tests(
+    root: &Path,
+    architecture: Architecture,
+    name: &str,
+) -> anyhow::Result<PathBuf> {
     // As the static h2trace is built, so that both share what they depend on.
+    let mut cargo = architecture.cargo(root, &["test", "--release", "--no-run", "--locked"])?;
     cargo
-        .args(["test", "--release", "--no-run", "--locked"])
-        .args(["--package", "tracer-tests", "--test", "kernel"])
-        .args(["--target", &image::host()?])
-        .args(["--message-format", "json-render-diagnostics"])
-        .env("RUSTFLAGS", image::STATIC);
+        .args(["--package", "tracer-tests", "--test", name])
+        .args(["--message-format", "json-render-diagnostics"]);
     println!("    {}", command::shown(&cargo));
     let output = cargo
         .stderr(Stdio::inherit())
@@ -29,8 +31,8 @@ pub(super) fn kernel_tests(root: &Path) -> anyhow::Result<PathBuf> {
         bail!("{} failed ({})", command::shown(&cargo), output.status);
     }
     let program = executable(&String::from_utf8_lossy(&output.stdout))
-        .context("cargo names no program of the kernel tests")?;
-    image::assert_static(&program)?;
+        .with_context(|| format!("cargo names no program of the {name} tests"))?;
+    image::assert_static(&program, architecture)?;
     Ok(program)
 }
 

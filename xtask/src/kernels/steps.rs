@@ -2,6 +2,29 @@
 
 use std::time::Duration;
 
+use super::{Hooks, incident};
+
+/// Further ones where the hooks are the socket tracepoints: with the system call exit these bytes pass unseen.
+pub(super) const AT_SOCKET_TRACEPOINTS: [(&str, &str); 2] = [
+    (
+        "foreign::task_work::a_preface_in_another_calls_memory_makes_no_connection",
+        "io_uring, whose operations run in whatever call the task is in",
+    ),
+    (
+        "foreign::task_work::a_receive_that_completes_in_a_send_of_the_same_socket_takes_nothing_of_it",
+        "the same, with the right descriptor in the registers",
+    ),
+];
+
+/// The tests that run in a guest with these hooks.
+pub(super) fn core(hooks: Hooks) -> Vec<(&'static str, &'static str)> {
+    let mut core = CORE.to_vec();
+    if hooks == Hooks::SocketTracepoints {
+        core.extend(AT_SOCKET_TRACEPOINTS);
+    }
+    core
+}
+
 /// The tests of `tests/kernel` that run in every guest, by their whole names, and what each shows on another kernel.
 ///
 /// They need no program but their own. A test loads the kernel programs once or more, and an emulated processor takes
@@ -82,10 +105,11 @@ pub(super) struct GuestStep {
 pub(super) const DOCTOR: &str = "doctor";
 pub(super) const DEMO: &str = "demo";
 pub(super) const TESTS: &str = "kernel-tests";
+pub(super) const INCIDENT: &str = "incident";
 pub(super) const LOG: &str = "kernel-log";
 
 /// The steps of a guest. Their limits are for what hangs: several times what they take on a busy machine.
-pub(super) fn of(all: bool) -> Vec<GuestStep> {
+pub(super) fn of(hooks: Hooks, all: bool, with_incident: bool) -> Vec<GuestStep> {
     let step = |name, command, seconds| GuestStep {
         name,
         command,
@@ -93,27 +117,32 @@ pub(super) fn of(all: bool) -> Vec<GuestStep> {
         depends: false,
     };
     let limit = if all { 2_400 } else { 900 };
-    vec![
+    let mut steps = vec![
         step(DOCTOR, vec!["h2trace", "doctor"], 120),
         step(DEMO, vec!["h2trace", "demo", "--calls", "20"], 300),
         // A program that does not load fails the demo, and would fail each of the tests after a long time.
         GuestStep {
             depends: true,
-            ..step(TESTS, tests(all), limit)
+            ..step(TESTS, tests(hooks, all), limit)
         },
-        step(LOG, vec!["look-into-the-kernels-log"], 30),
-    ]
+    ];
+    if with_incident {
+        let command = vec!["incident-tests", "--show-output", "--exact", incident::TEST];
+        steps.push(step(INCIDENT, command, 900));
+    }
+    steps.push(step(LOG, vec!["look-into-the-kernels-log"], 30));
+    steps
 }
 
 /// The test program and its arguments.
-fn tests(all: bool) -> Vec<&'static str> {
+fn tests(hooks: Hooks, all: bool) -> Vec<&'static str> {
     let mut command = vec!["kernel-tests"];
     // What a test that passes has printed tells whether it skipped itself.
     command.extend(["--test-threads=1", "--show-output", "--exact"]);
     if all {
         command.extend(ABSENT.iter().flat_map(|(name, _)| ["--skip", name]));
     } else {
-        command.extend(CORE.iter().map(|(name, _)| name));
+        command.extend(core(hooks).iter().map(|(name, _)| name));
     }
     command
 }
@@ -127,13 +156,14 @@ mod tests {
     #[test]
     fn every_test_that_is_named_here_is_there() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kernel");
-        for (name, _) in CORE.into_iter().chain(ABSENT) {
-            let (module, function) = name.split_once("::").unwrap();
+        for (name, _) in core(Hooks::SocketTracepoints).into_iter().chain(ABSENT) {
+            let (module, function) = name.rsplit_once("::").unwrap();
+            let module = module.replace("::", "/");
             let text = std::fs::read_to_string(folder.join(format!("{module}.rs"))).unwrap();
             let head = format!("#[test]\nfn {function}() {{");
             assert!(text.contains(&head), "no {head:?} in {module}.rs");
         }
-        for (name, _) in CORE {
+        for (name, _) in core(Hooks::SocketTracepoints) {
             assert!(ABSENT.iter().all(|(absent, _)| *absent != name), "{name}");
         }
     }

@@ -1,38 +1,28 @@
 //! Kernels of Debian, unpacked and not installed, for the guests of `cargo xtask test --kernels`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::command::{output, step};
-use super::packages;
-
-/// The architecture of the kernels, in Debian's words.
-const ARCHITECTURE: &str = "amd64";
+use super::apt::Apt;
+use crate::architecture::Architecture;
 
 /// The newest kernel package of a series (`6.12`) that apt offers: of those for clouds, which are small and have what
 /// a guest needs built in. None when it offers none, or there is no apt.
-pub(super) fn offered(series: &str) -> Option<String> {
-    look_up(series).or_else(|| {
-        packages::update_once();
-        look_up(series)
+pub(super) fn offered(apt: &Apt, series: &str) -> Option<String> {
+    apt.find(|apt| {
+        let names = apt.names(&format!("linux-image-{series}."))?;
+        newest_first(&names, series, apt.architecture())
+            .into_iter()
+            .find(|name| apt.offers(name))
     })
 }
 
-fn look_up(series: &str) -> Option<String> {
-    let names =
-        output(Command::new("apt-cache").args(["pkgnames", &format!("linux-image-{series}.")]))?;
-    newest_first(&names, series)
-        .into_iter()
-        .find(|name| packages::is_offered(name))
-}
-
 /// Signed kernel images of the series by version; their names carry an ABI that changes with every update.
-fn newest_first(names: &str, series: &str) -> Vec<String> {
+fn newest_first(names: &str, series: &str, architecture: Architecture) -> Vec<String> {
     let head = format!("linux-image-{series}.");
-    let tail = format!("-cloud-{ARCHITECTURE}");
+    let tail = format!("-cloud-{}", architecture.name());
     let mut names: Vec<_> = names
         .lines()
         .filter(|name| name.starts_with(&head) && name.ends_with(&tail))
@@ -50,29 +40,14 @@ fn numbers(name: &str) -> Vec<u64> {
 }
 
 /// Fetches a kernel of the series and a static busybox: `vmlinuz` and `busybox` in `folder`.
-pub(super) fn fetch(series: &str, folder: &Path, log: &Path) -> Result<()> {
-    let download = || {
-        let name = offered(series).with_context(|| format!("apt offers no kernel {series}"))?;
-        let words = ["download", "-q", &name, "busybox-static"];
-        let mut download = Command::new("apt-get");
-        step(download.args(words).current_dir(folder), log).map(|()| name)
+pub(super) fn fetch(apt: &Apt, series: &str, folder: &Path, log: &Path) -> Result<()> {
+    let choose = || {
+        let name =
+            offered(apt, series).with_context(|| format!("apt offers no kernel {series}"))?;
+        Ok(vec![name, "busybox-static".to_owned()])
     };
-    let name = match download() {
-        Ok(name) => name,
-        Err(_) => {
-            // A kernel that apt's lists still name may be replaced by a newer one.
-            packages::update_once();
-            download()?
-        }
-    };
-    let unpacked = folder.join("unpacked");
-    for package in files(folder)? {
-        let mut unpack = Command::new("dpkg-deb");
-        unpack.arg("--extract").arg(&package).arg(&unpacked);
-        step(&mut unpack, log)?;
-        fs::remove_file(&package)
-            .with_context(|| format!("cannot remove {}", package.display()))?;
-    }
+    let (names, unpacked) = apt.unpack(choose, folder, log)?;
+    let name = names.first().context("no package was chosen")?;
     let release = name.trim_start_matches("linux-image-");
     let kernel = unpacked.join(format!("boot/vmlinuz-{release}"));
     // Debian 12 has it in /bin, later ones in /usr/bin.
@@ -84,18 +59,6 @@ pub(super) fn fetch(series: &str, folder: &Path, log: &Path) -> Result<()> {
             .with_context(|| format!("cannot take {} out of its package", from.display()))?;
     }
     fs::remove_dir_all(&unpacked).with_context(|| format!("cannot remove {}", unpacked.display()))
-}
-
-/// The packages in a folder.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder)
-        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-        .with_context(|| format!("cannot read {}", folder.display()))?;
-    Ok(entries
-        .into_iter()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .collect())
 }
 
 #[cfg(test)]
@@ -114,17 +77,22 @@ linux-image-6.12.9+deb12-cloud-amd64
 linux-image-6.12.117+deb12-cloud-amd64
 linux-image-6.12.117+deb12-cloud-arm64
 ";
+        let newest_first = |series, architecture| newest_first(names, series, architecture);
         assert_eq!(
-            newest_first(names, "6.1"),
+            newest_first("6.1", Architecture::Amd64),
             [
                 "linux-image-6.1.0-56-cloud-amd64",
                 "linux-image-6.1.0-9-cloud-amd64"
             ]
         );
         assert_eq!(
-            newest_first(names, "6.12")[0],
+            newest_first("6.12", Architecture::Amd64)[0],
             "linux-image-6.12.117+deb12-cloud-amd64"
         );
-        assert!(newest_first(names, "5.15").is_empty());
+        assert_eq!(
+            newest_first("6.12", Architecture::Arm64),
+            ["linux-image-6.12.117+deb12-cloud-arm64"]
+        );
+        assert!(newest_first("5.15", Architecture::Amd64).is_empty());
     }
 }

@@ -4,12 +4,14 @@
 //! so that every clone on a machine shares it; `target/peers/<piece>` is a link to it, and the only place the
 //! tests look in (`H2TRACE_PEERS_DIR` names another). System packages come from apt.
 
+mod apt;
 mod command;
 mod go;
 mod kernel;
 mod packages;
 mod piece;
 mod recipe;
+mod rust_std;
 mod stories;
 
 use std::fs::{self, File};

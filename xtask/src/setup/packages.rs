@@ -75,12 +75,6 @@ pub(super) fn update_once() {
     });
 }
 
-/// Whether apt can fetch this package here.
-pub(super) fn is_offered(name: &str) -> bool {
-    output(Command::new("apt-cache").args(["policy", name]))
-        .is_some_and(|policy| has_candidate(&policy, name))
-}
-
 fn offered(names: &[&'static str]) -> Option<Vec<&'static str>> {
     let policy = output(Command::new("apt-cache").arg("policy").args(names))?;
     Some(
@@ -93,7 +87,7 @@ fn offered(names: &[&'static str]) -> Option<Vec<&'static str>> {
 }
 
 /// Whether `apt-cache policy` names a version of the package.
-fn has_candidate(policy: &str, name: &str) -> bool {
+pub(super) fn has_candidate(policy: &str, name: &str) -> bool {
     let header = format!("{name}:");
     policy
         .lines()

@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::Places;
+use super::apt::Apt;
 use super::kernel;
 use super::packages::{self, Package, package};
 use super::recipe::{self, BPF_LINKER, Build, Recipe};
+use super::rust_std;
+use crate::architecture::Architecture;
 
 pub(super) enum State {
     /// In place.
@@ -46,7 +49,12 @@ enum Kind {
         recipe: Recipe,
     },
     /// A kernel, the newest of its series that apt offers, in a folder of the cache.
-    Kernel { series: &'static str },
+    Kernel {
+        series: &'static str,
+        architecture: Architecture,
+    },
+    /// Rust's standard library for an architecture, of the same version as Debian's compiler here.
+    RustStd(Architecture),
 }
 
 const PROGRAMS: &[Package] = &[
@@ -101,6 +109,15 @@ const NODE: &[Package] = &[
 
 const QEMU: &[Package] = &[
     package("qemu-system-x86", "qemu-system-x86_64"),
+    package("dpkg", "dpkg-deb"),
+];
+
+const QEMU_ARM64: &[Package] = &[package("qemu-system-arm", "qemu-system-aarch64")];
+
+const ARM64_TOOLCHAIN: &[Package] = &[
+    package("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
+    package("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/libc.a"),
+    package("rustc-web", "/usr/share/doc/rustc-web"),
     package("dpkg", "dpkg-deb"),
 ];
 
@@ -312,18 +329,46 @@ pub(super) fn all() -> Vec<Piece> {
             built_with: &[],
             kind: Kind::Packages(QEMU),
         },
-        of_kernel("kernel-6.12", "6.12"),
-        of_kernel("kernel-6.1", "6.1"),
+        of_kernel("kernel-6.12", "6.12", Architecture::Amd64),
+        of_kernel("kernel-6.1", "6.1", Architecture::Amd64),
+        Piece {
+            name: "arm64-toolchain",
+            what: "GCC and glibc for programs of arm64, Debian's Rust (system packages)",
+            without: NO_ARM64,
+            built_with: &[],
+            kind: Kind::Packages(ARM64_TOOLCHAIN),
+        },
+        Piece {
+            name: "arm64-std",
+            what: "Debian's standard library of Rust for arm64; unpacked, not installed",
+            without: NO_ARM64,
+            built_with: &["arm64-toolchain"],
+            kind: Kind::RustStd(Architecture::Arm64),
+        },
+        Piece {
+            name: "qemu-arm64",
+            what: "QEMU for arm64 (a system package)",
+            without: "no kernel for arm64 is tested",
+            built_with: &[],
+            kind: Kind::Packages(QEMU_ARM64),
+        },
+        of_kernel("kernel-6.12-arm64", "6.12", Architecture::Arm64),
+        of_kernel("kernel-6.1-arm64", "6.1", Architecture::Arm64),
     ]
 }
 
-fn of_kernel(name: &'static str, series: &'static str) -> Piece {
+const NO_ARM64: &str = "nothing is built for arm64, and no kernel for arm64 is tested";
+
+fn of_kernel(name: &'static str, series: &'static str, architecture: Architecture) -> Piece {
     Piece {
         name,
         what: "Debian's newest kernel of this series for clouds, and a static busybox; unpacked, not installed",
         without: "this kernel is not tested",
         built_with: &[],
-        kind: Kind::Kernel { series },
+        kind: Kind::Kernel {
+            series,
+            architecture,
+        },
     }
 }
 
@@ -349,13 +394,33 @@ impl Piece {
                 };
                 Ok(State::Missing(how))
             }
-            Kind::Kernel { series } => {
+            Kind::Kernel {
+                series,
+                architecture,
+            } => {
                 if self.folder(places)?.join(".complete").exists() {
                     return Ok(State::Ready);
                 }
-                Ok(match kernel::offered(series) {
+                let apt = Apt::new(*architecture, &places.cache)?;
+                Ok(match kernel::offered(&apt, series) {
                     Some(name) => State::Missing(format!("fetches {name}")),
                     None => State::Unavailable(format!("apt offers no kernel {series}")),
+                })
+            }
+            Kind::RustStd(architecture) => {
+                let Some(version) = rust_std::version() else {
+                    // The packages that it is built with are not in place yet.
+                    return Ok(State::Missing("fetches it".to_owned()));
+                };
+                if self.folder(places)?.join(".complete").exists() {
+                    return Ok(State::Ready);
+                }
+                let apt = Apt::new(*architecture, &places.cache)?;
+                Ok(match rust_std::offered(&apt, &version) {
+                    Some(package) => State::Missing(format!("fetches {package}")),
+                    None => State::Unavailable(format!(
+                        "apt has no standard library for Debian's Rust {version}"
+                    )),
                 })
             }
         }
@@ -387,8 +452,19 @@ impl Piece {
                     version,
                 })
             }),
-            Kind::Kernel { series } => {
-                self.fill(places, |folder| kernel::fetch(series, folder, &log))
+            Kind::Kernel {
+                series,
+                architecture,
+            } => {
+                let apt = Apt::new(*architecture, &places.cache)?;
+                self.fill(places, |folder| kernel::fetch(&apt, series, folder, &log))
+            }
+            Kind::RustStd(architecture) => {
+                let version = rust_std::version().context("Debian's Rust is not installed")?;
+                let apt = Apt::new(*architecture, &places.cache)?;
+                self.fill(places, |folder| {
+                    rust_std::fetch(&apt, &version, folder, &log)
+                })
             }
         }
     }
@@ -409,7 +485,7 @@ impl Piece {
 
     /// Makes the tests see it (or no longer see an older one).
     pub(super) fn link(&self, places: &Places) -> Result<()> {
-        if !matches!(self.kind, Kind::Folder { .. } | Kind::Kernel { .. }) {
+        if matches!(self.kind, Kind::Packages(_) | Kind::BpfToolchain(_)) {
             return Ok(());
         }
         let folder = self.folder(places)?;
@@ -427,9 +503,11 @@ impl Piece {
     }
 
     fn folder(&self, places: &Places) -> Result<PathBuf> {
+        let debians = rust_std::version().unwrap_or_default();
         let (pins, version): (&[&str], &str) = match &self.kind {
             Kind::Folder { pins, version, .. } => (pins, version),
-            Kind::Kernel { series } => (&[], series),
+            Kind::Kernel { series, .. } => (&[], series),
+            Kind::RustStd(_) => (&[], &debians),
             Kind::Packages(_) | Kind::BpfToolchain(_) => bail!("{} is no folder", self.name),
         };
         let mut fingerprint = Fingerprint::new();

@@ -12,7 +12,7 @@ use count::Count;
 use report::{Skip, shown_time};
 
 pub(crate) mod count;
-mod older;
+pub(crate) mod older;
 mod report;
 
 /// What `cargo xtask test` takes.
@@ -31,7 +31,8 @@ pub(crate) struct TestOptions {
     #[arg(long, conflicts_with = "only")]
     cluster: bool,
 
-    /// Only the tests on other kernels, under QEMU: installs what they need, builds, boots
+    /// Only the tests by kernel, also those that are not in the gate: kernels for another architecture, the incident
+    /// in each that can run it, and this machine's kernel with both kinds of hooks. Installs what they need
     #[arg(long, conflicts_with_all = ["only", "cluster"])]
     kernels: bool,
 
@@ -131,7 +132,7 @@ impl Step {
 /// Runs the gate. Exit status 1 when a step fails, 2 when the gate cannot run.
 pub(crate) fn run(options: &TestOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let steps = options.steps();
-    if (steps.contains(&Step::Live) || steps.contains(&Step::Cluster))
+    if (steps.contains(&Step::Live) || steps.contains(&Step::Cluster) || options.kernels)
         && let Some(refusal) =
             privilege::refuse("test", "runs live tests, which load kernel programs")
     {
@@ -147,6 +148,10 @@ pub(crate) fn run(options: &TestOptions, root: &Path) -> anyhow::Result<ExitCode
         root,
         full: options.full,
         fast: options.fast,
+        kernels: match options.kernels {
+            true => kernels::Which::All,
+            false => kernels::Which::OfThisMachine,
+        },
         skipped: report::fresh_file(root)?,
         total: Count::default(),
     };
@@ -217,6 +222,8 @@ struct Gate<'a> {
     root: &'a Path,
     full: bool,
     fast: bool,
+    /// Which other kernels.
+    kernels: kernels::Which,
     /// Where tests that skip write why.
     skipped: PathBuf,
     total: Count,
@@ -226,7 +233,12 @@ impl Gate<'_> {
     /// Runs a step; gives what it could not run here and need not.
     fn run(&mut self, step: Step) -> anyhow::Result<Vec<Skip>> {
         match step {
-            Step::Setup => self.own_task(&[&["setup", "--without"], CLUSTER_ONLY].concat())?,
+            Step::Setup => {
+                let others = kernels::pieces_beyond_the_gate()?;
+                let mut task = [&["setup", "--without"], CLUSTER_ONLY].concat();
+                task.extend(others.iter().map(String::as_str));
+                self.own_task(&task)?;
+            }
             Step::Fmt => self.cargo(&["fmt", "--all", "--check"], &[])?,
             Step::Tidy => self.own_task(&["tidy"])?,
             Step::Clippy => {
@@ -368,7 +380,7 @@ impl Gate<'_> {
 
     /// Guests with other kernels. They need no privileges here.
     fn kernels(&mut self) -> anyhow::Result<Vec<Skip>> {
-        let pieces = kernels::pieces();
+        let pieces = kernels::pieces(self.kernels)?;
         let pieces = pieces.iter().map(String::as_str);
         self.own_task(
             &["setup", "--only"]
@@ -376,16 +388,46 @@ impl Gate<'_> {
                 .chain(pieces)
                 .collect::<Vec<_>>(),
         )?;
-        let report = kernels::run(self.root, self.full)?;
+        let report = kernels::run(self.root, self.kernels, self.full)?;
         self.total += report.count;
+        if self.kernels == kernels::Which::All {
+            self.this_kernel()?;
+        }
         if report.count.failed > 0 {
             bail!("{} failed on other kernels", report.count.failed);
         }
-        let absent = report.absent.iter().map(|series| Skip {
-            what: format!("kernel {series}"),
-            why: format!("it is not installed: cargo xtask setup --only kernel-{series}"),
+        let absent = report.absent.iter().map(|name| Skip {
+            what: format!("kernel {name}"),
+            why: format!("it is not installed: cargo xtask setup --only kernel-{name}"),
         });
         Ok(absent.collect())
+    }
+
+    /// This machine's kernel, with its own hooks and with those of an older one.
+    fn this_kernel(&mut self) -> anyhow::Result<()> {
+        let binary = image::static_binary(self.root)?;
+        let test = |name: &str| {
+            let mut tests = command::cargo(self.root);
+            tests.args(["test", "--locked", "--no-fail-fast"]).args([
+                "--package",
+                "tracer-tests",
+                "--test",
+                name,
+                "--",
+            ]);
+            tests
+        };
+        let (mut kernel, mut incident) = (test("kernel"), test("incident"));
+        kernel.arg("--test-threads=1");
+        incident.args(["--exact", kernels::incident::TEST]);
+        let older = [older::kernel_tests(self.root), older::incident(self.root)];
+        let mut first = Ok(());
+        for mut tests in [kernel, incident].into_iter().chain(older) {
+            tests.env("H2TRACE_BINARY", &binary);
+            let outcome = self.tests(&mut tests).map(|_| ());
+            first = first.and(outcome);
+        }
+        first
     }
 
     /// A real cluster, with the image as users build it.
