@@ -254,3 +254,18 @@ fn either_end_begins_with_settings_or_is_told_of() {
         assert_eq!(more, 0);
     }
 }
+
+#[test]
+fn every_line_has_the_time_of_the_file() {
+    let file = written(&capture());
+    let path = file.path().to_str().unwrap();
+    let said = output_of(unprivileged(&["replay", path, "-o", "json"]));
+    let lines = lines(&said);
+    for kind in ["connection", "finding", "diagnosis", "summary"] {
+        assert!(lines.iter().any(|line| line["type"] == kind), "{kind}");
+    }
+    for line in lines {
+        let time = line["time"].as_str().unwrap();
+        assert!(time.starts_with("2026-01-01T00:00:00."), "{line}");
+    }
+}

@@ -6,6 +6,7 @@ use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::attribution::{Owner, Workload, WorkloadHandle};
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Address;
+use h2trace_core::event::Timestamp;
 use h2trace_core::frame::StreamId;
 use h2trace_core::frame::head::Head;
 use h2trace_core::hop::HopStream;
@@ -171,7 +172,7 @@ fn text_is_in_lines_of_our_own_and_in_colours_of_our_own() {
 fn json_is_one_object_a_line_and_says_what_there_was() {
     let mut json = Json::new(WallClock::with_boot(0), Verdict::Benign);
     outputs().iter().for_each(|output| json.accept(output));
-    json.diagnosis(&diagnosed().report(), true);
+    json.diagnosis(&diagnosed().report(), Timestamp(0), true);
     let text = String::from_utf8(json.take()).unwrap();
     assert_eq!(harm(&text), "");
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());

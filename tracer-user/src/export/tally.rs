@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
+use h2trace_core::event::Timestamp;
 use h2trace_core::pipeline::{Output, Protocol, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
@@ -200,6 +201,8 @@ pub struct Summary<'a> {
     pub tally: &'a Tally,
     /// What the kernel programs counted.
     pub kernel: &'a Kernel,
+    /// Its end, on the clock of what it told: a capture file's own time.
+    pub at: Timestamp,
     /// How long it ran, from the attach on.
     pub duration: Duration,
     pub stopped_by: StoppedBy,

@@ -3,6 +3,7 @@
 use h2trace_core::pipeline::{Output, Sink};
 
 use crate::diagnosis::Diagnosis;
+use crate::export::clock::monotonic_now;
 use crate::export::json::Json;
 use crate::export::tally::Summary;
 use crate::export::text::Text;
@@ -43,12 +44,12 @@ impl Front {
         }
     }
 
-    /// What broke so far.
+    /// What broke so far, live.
     pub(super) fn diagnosis(&mut self, diagnosis: &Diagnosis) {
         match self {
             Front::Silent => {}
             Front::Text(text) => text.diagnosis(&diagnosis.report()),
-            Front::Json(json) => json.diagnosis(&diagnosis.report(), false),
+            Front::Json(json) => json.diagnosis(&diagnosis.report(), monotonic_now(), false),
         }
     }
 
@@ -61,7 +62,7 @@ impl Front {
                 text.diagnosis(&diagnosis.report());
             }
             Front::Json(json) => {
-                json.diagnosis(&diagnosis.report(), true);
+                json.diagnosis(&diagnosis.report(), summary.at, true);
                 json.summary(summary);
             }
         }

@@ -67,7 +67,7 @@ pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
         Some(first) => Duration::from_nanos(read.last_at.since(first)),
         None => Duration::ZERO,
     };
-    out.summary(duration, plan.port.is_some());
+    out.summary(read.last_at, duration, plan.port.is_some());
     out.flush();
     out.written?;
     warn(reassembly.counts());
@@ -174,11 +174,12 @@ struct Printed {
 }
 
 impl Printed {
-    fn summary(&mut self, duration: Duration, filtered: bool) {
+    fn summary(&mut self, at: Timestamp, duration: Duration, filtered: bool) {
         let kernel = Kernel::default();
         let summary = Summary {
             tally: &self.tally,
             kernel: &kernel,
+            at,
             duration,
             stopped_by: StoppedBy::EndOfFile,
             output_dropped: 0,

@@ -401,6 +401,7 @@ impl Session {
         let summary = Summary {
             tally: &self.tally,
             kernel: &self.kernel,
+            at: monotonic_now(),
             duration: self.started.elapsed(),
             stopped_by,
             output_dropped: self.plan.paper.dropped_lines(),

@@ -1,10 +1,11 @@
 //! What broke, and what to change.
 
+use h2trace_core::event::Timestamp;
 use serde::Serialize;
 
 use super::line::Head;
 use crate::diagnosis::Report;
-use crate::export::clock::{WallClock, monotonic_now};
+use crate::export::clock::WallClock;
 
 /// The line of type `diagnosis`.
 #[derive(Serialize)]
@@ -18,9 +19,9 @@ pub(super) struct DiagnosisLine<'a> {
 }
 
 impl<'a> DiagnosisLine<'a> {
-    pub(super) fn new(clock: WallClock, report: &'a Report, last: bool) -> Self {
+    pub(super) fn new(clock: WallClock, at: Timestamp, report: &'a Report, last: bool) -> Self {
         Self {
-            head: Head::new("diagnosis", clock, monotonic_now()),
+            head: Head::new("diagnosis", clock, at),
             last,
             report,
         }

@@ -9,6 +9,7 @@ mod plain;
 mod summary;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::event::Timestamp;
 use h2trace_core::pipeline::{Output, Sink};
 use serde::Serialize;
 use serde_json::Serializer;
@@ -77,9 +78,9 @@ impl Json {
         self.line(&line);
     }
 
-    /// What broke, and what to change; `last`: the run is over.
-    pub fn diagnosis(&mut self, report: &Report, last: bool) {
-        let line = DiagnosisLine::new(self.clock, report, last);
+    /// What broke until `at`, and what to change; `last`: the run is over.
+    pub fn diagnosis(&mut self, report: &Report, at: Timestamp, last: bool) {
+        let line = DiagnosisLine::new(self.clock, at, report, last);
         self.line(&line);
     }
 

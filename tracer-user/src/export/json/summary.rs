@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::line::Head;
-use crate::export::clock::{WallClock, monotonic_now};
+use crate::export::clock::WallClock;
 use crate::export::labels;
 use crate::export::tally::{Kernel, Summary};
 
@@ -69,7 +69,7 @@ impl<'a> SummaryLine<'a> {
             verdicts.insert(verdict.as_str(), *n);
         }
         Self {
-            head: Head::new("summary", clock, monotonic_now()),
+            head: Head::new("summary", clock, summary.at),
             stopped_by: summary.stopped_by.as_str(),
             duration_ms: summary.duration.as_secs_f64() * 1e3,
             pods: summary.pods.as_ref().map(|pods| PodsFields {

@@ -1,3 +1,4 @@
+use h2trace_core::event::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::sample;
@@ -15,10 +16,11 @@ fn lines(shown_from: Verdict) -> Vec<Value> {
     for output in sample::outputs() {
         diagnosis.accept(&output);
     }
-    json.diagnosis(&diagnosis.report(), true);
+    json.diagnosis(&diagnosis.report(), Timestamp(7), true);
     json.summary(&Summary {
         tally: &Tally::default(),
         kernel: &Kernel::default(),
+        at: Timestamp(8),
         duration: std::time::Duration::from_millis(1_500),
         stopped_by: StoppedBy::Time,
         output_dropped: 0,

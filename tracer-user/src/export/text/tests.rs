@@ -1,3 +1,4 @@
+use h2trace_core::event::Timestamp;
 use std::sync::Arc;
 
 use super::*;
@@ -174,6 +175,7 @@ fn summary_of_pods(
     let of = Summary {
         tally: &tally,
         kernel: &kernel,
+        at: Timestamp(0),
         duration,
         stopped_by: StoppedBy::Signal,
         output_dropped: 0,
