@@ -75,6 +75,12 @@ impl Conduct {
         *self.broke_at.of_mut(sender) = Some(at);
     }
 
+    /// `sender` broke a rule on the stream.
+    #[must_use]
+    pub fn has_broken(&self, sender: Endpoint) -> bool {
+        self.broke_at.of(sender).is_some() || self.offence.is_some_and(|it| it.sender == sender)
+    }
+
     /// `sender` resets the stream. True when its peer had just broken a rule.
     pub(super) fn reset(&mut self, sender: Endpoint, code: ErrorCode, at: Timestamp) -> bool {
         let broke_at = *self.broke_at.of(sender.peer());

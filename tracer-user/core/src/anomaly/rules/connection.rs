@@ -109,8 +109,10 @@ impl Connections {
             if let Some(go_away) = notes.of(sender) {
                 code = Some(go_away.code);
                 summary = format!(
-                    "not processed: the {sender}'s GOAWAY ({}) ends at stream {}; safe to retry",
-                    go_away.code, go_away.last_stream_id
+                    "not processed: the {sender}'s GOAWAY ({}) ends at stream {}; {}",
+                    go_away.code,
+                    go_away.last_stream_id,
+                    retry(record, go_away)
                 );
             }
         }
@@ -205,6 +207,28 @@ impl Connections {
             found
         })
     }
+}
+
+/// Whether a stream that was not processed may be tried again.
+fn retry(record: &StreamRecord, go_away: &GoAway) -> &'static str {
+    if go_away.code == ErrorCode::NO_ERROR {
+        return "safe to retry";
+    }
+    let requester = initiator(record.stream_id);
+    let too_large = go_away
+        .header_list
+        .is_some_and(|list| list.stream_id == record.stream_id);
+    let malformed = record
+        .malformed
+        .is_some_and(|malformed| malformed.grave && malformed.sender == requester);
+    if too_large || malformed || record.conduct.has_broken(requester) {
+        return "the request itself was the cause: the same again ends the same way";
+    }
+    // That is about how often something came, not about one request.
+    if go_away.code == ErrorCode::ENHANCE_YOUR_CALM {
+        return "safe to retry";
+    }
+    "safe to retry, unless this request was the cause"
 }
 
 /// What a GOAWAY says, and what is told of PING and SETTINGS instead.
