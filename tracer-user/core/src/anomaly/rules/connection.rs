@@ -259,7 +259,12 @@ fn judge(
             return Some(found);
         }
         if let Some((kind, verdict, summary)) = protocol::cause(go_away) {
-            return Some((kind, verdict, sender, summary));
+            // A block that cannot be decoded is its encoder's.
+            let author = match kind {
+                Kind::HpackFailure => sender.peer(),
+                _ => sender,
+            };
+            return Some((kind, verdict, author, summary));
         }
         let code = go_away.code;
         let summary = format!(
