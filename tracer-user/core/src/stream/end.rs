@@ -213,7 +213,12 @@ fn of_reset(record: &StreamRecord, reset: &Reset) -> Outcome {
     if reset.response_phase.is_none() {
         return Outcome::Unknown;
     }
-    if reset.code != ErrorCode::CANCEL {
+    // grpclib's client says NO_ERROR where it gives up.
+    let gives_up = match reset.sender {
+        Endpoint::Client => matches!(reset.code, ErrorCode::CANCEL | ErrorCode::NO_ERROR),
+        Endpoint::Server => reset.code == ErrorCode::CANCEL,
+    };
+    if !gives_up {
         return Outcome::Reset;
     }
     let began_at = record.request.headers_at.unwrap_or(record.first_at);
@@ -224,9 +229,9 @@ fn of_reset(record: &StreamRecord, reset: &Reset) -> Outcome {
     {
         return Outcome::Deadline;
     }
-    match reset.sender {
-        Endpoint::Client => Outcome::Cancelled,
-        Endpoint::Server => Outcome::Reset,
+    match (reset.sender, reset.code) {
+        (Endpoint::Client, ErrorCode::CANCEL) => Outcome::Cancelled,
+        _ => Outcome::Reset,
     }
 }
 

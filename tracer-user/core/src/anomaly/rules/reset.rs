@@ -28,7 +28,7 @@ enum Cause {
     NoError,
     /// CANCEL before the deadline, or without one.
     Cancel,
-    /// CANCEL at the deadline or after it.
+    /// CANCEL at the deadline or after it, and a client's NO_ERROR then.
     Deadline,
     Refused,
     /// INTERNAL_ERROR, CONNECT_ERROR, and numbers the RFC does not have (its section 7 allows to treat
@@ -93,8 +93,10 @@ fn agreed(cell: Cell, others: &[Cell]) -> Cell {
 
 fn cause(record: &StreamRecord, code: ErrorCode) -> Cause {
     match code {
+        ErrorCode::CANCEL | ErrorCode::NO_ERROR if record.outcome == Outcome::Deadline => {
+            Cause::Deadline
+        }
         ErrorCode::NO_ERROR => Cause::NoError,
-        ErrorCode::CANCEL if record.outcome == Outcome::Deadline => Cause::Deadline,
         ErrorCode::CANCEL => Cause::Cancel,
         ErrorCode::REFUSED_STREAM => Cause::Refused,
         ErrorCode::PROTOCOL_ERROR
