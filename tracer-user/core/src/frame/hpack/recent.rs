@@ -19,15 +19,22 @@ struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     blocks: Vec<Known>,
+    /// Of all of them: asked for with every record.
+    memory: usize,
     /// Which of them is replaced next.
     next: usize,
+}
+
+impl Known {
+    fn memory(&self) -> usize {
+        self.encoded.capacity() + self.block.memory()
+    }
 }
 
 impl Recent {
     /// Bytes of memory that they take, about.
     pub(super) fn memory(&self) -> usize {
-        let of = |known: &Known| known.encoded.capacity() + known.block.memory();
-        self.blocks.iter().map(of).sum()
+        self.memory
     }
 
     /// The block that these bytes are, if it came before.
@@ -45,16 +52,20 @@ impl Recent {
             return;
         }
         if self.blocks.len() < limits::RECENT_BLOCKS {
-            self.blocks.push(Known {
+            let known = Known {
                 encoded: encoded.to_vec(),
                 n_changes,
                 block: Arc::clone(block),
-            });
+            };
+            self.memory += known.memory();
+            self.blocks.push(known);
         } else if let Some(oldest) = self.blocks.get_mut(self.next) {
+            let before = oldest.memory();
             oldest.encoded.clear();
             oldest.encoded.extend_from_slice(encoded);
             oldest.n_changes = n_changes;
             oldest.block = Arc::clone(block);
+            self.memory = (self.memory + oldest.memory()).saturating_sub(before);
             self.next = (self.next + 1) % limits::RECENT_BLOCKS;
         }
     }
