@@ -269,3 +269,19 @@ fn every_line_has_the_time_of_the_file() {
         assert!(time.starts_with("2026-01-01T00:00:00."), "{line}");
     }
 }
+
+#[test]
+fn a_stream_has_all_fields_only_when_they_are_asked_for() {
+    let file = written(&capture());
+    let path = file.path().to_str().unwrap();
+    let authorization = |more: &[&str]| {
+        let arguments = [&["replay", path, "-o", "json"], more].concat();
+        let said = output_of(unprivileged(&arguments));
+        let lines = lines(&said);
+        let stream = lines.iter().find(|line| line["type"] == "stream").unwrap();
+        (stream["headers"]["authorization"].clone(), said.stdout)
+    };
+    assert_eq!(authorization(&["--headers", "all"]).0, "abc");
+    let (value, said) = authorization(&[]);
+    assert!(value.is_null() && !said.contains("abc"), "{said}");
+}

@@ -26,7 +26,11 @@ use crate::session::show::{Show, Wanted};
 /// The file cannot be opened, is no capture, or is truncated or corrupt; what could be decoded of it is
 /// printed first.
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
-    let shown = Arc::new(Shown::with(&args.header.header)?);
+    let named = Shown::with(&args.header.header)?;
+    let shown = Arc::new(match args.headers {
+        Headers::Allowed => named,
+        Headers::All => Shown::everything(),
+    });
     let name = args.file.display().to_string();
     let reader = open(&args.file)?;
     let capture = Capture::open(reader).with_context(|| format!("cannot replay {name}"))?;

@@ -93,6 +93,8 @@ pub struct Shown {
     names: BTreeSet<String>,
     /// Those of them that are known, as a set of their bits.
     known: u64,
+    /// Whatever their names are.
+    all: bool,
     stories: bool,
 }
 
@@ -110,7 +112,17 @@ impl Shown {
         Shown {
             known: bits.fold(0, |bits, bit| bits | bit),
             names,
+            all: false,
             stories: true,
+        }
+    }
+
+    /// The values of all fields, credentials included: for files that belong to who reads them.
+    #[must_use]
+    pub fn everything() -> Self {
+        Shown {
+            all: true,
+            ..Shown::default()
         }
     }
 
@@ -158,7 +170,7 @@ impl Shown {
     /// Whether the value of a field of this name may be kept.
     #[must_use]
     pub fn allows(&self, name: &[u8]) -> bool {
-        std::str::from_utf8(name).is_ok_and(|name| self.names.contains(name))
+        self.all || std::str::from_utf8(name).is_ok_and(|name| self.names.contains(name))
     }
 
     /// Whether the value of this field may be kept.
@@ -166,7 +178,7 @@ impl Shown {
         match (field.known(), field.name()) {
             (Known::Other, Some(name)) => self.allows(name),
             (Known::Other, None) => false,
-            (known, _) => self.known & known.bit() != 0,
+            (known, _) => self.all || self.known & known.bit() != 0,
         }
     }
 }
