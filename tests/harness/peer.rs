@@ -89,7 +89,7 @@ impl Peer {
         }
     }
 
-    /// Its program, up to `server` or `client`.
+    /// Its program, up to `server`, `client` or (grpc-go) `proxy`.
     #[must_use]
     pub fn command(self, role: &str) -> Command {
         let file = self.file();
@@ -178,6 +178,26 @@ impl Server {
             process,
             address,
             _folder: folder,
+        }
+    }
+
+    /// Starts the peer as a proxy in front of the server on loopback port `upstream`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[track_caller]
+    #[must_use]
+    pub fn proxy(peer: Peer, upstream: u16) -> Self {
+        let mut command = peer.command("proxy");
+        command.args(["--upstream", &format!("127.0.0.1:{upstream}")]);
+        let process = Process::start(format!("the {} proxy", peer.name()), &mut command);
+        let address = process.wait_for_line(0, START, |line| {
+            line.strip_prefix("ready ").map(|a| a.trim().to_owned())
+        });
+        Server {
+            process,
+            address,
+            _folder: None,
         }
     }
 

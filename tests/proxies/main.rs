@@ -6,5 +6,6 @@
 
 mod benign;
 mod faulty;
+mod late;
 mod real;
 mod run;

@@ -19,8 +19,11 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(10);
 /// The field that the join leaves out of account.
 pub(crate) const NOT_COMPARED: &str = "x-forwarded-call";
 
+/// Another one, whose name a tracer knows that comes late: it is in HPACK's static table.
+pub(crate) const HIDDEN: &str = "via";
+
 /// A field that tests can read a call's id from, on either hop.
-const ID_FIELDS: [&str; 3] = ["x-call-id", "x-other-id", NOT_COMPARED];
+const ID_FIELDS: [&str; 5] = ["x-call-id", "x-other-id", NOT_COMPARED, HIDDEN, "from"];
 
 /// Envoy, told to pass the id on under another name and with another value.
 const OTHER_ID: &str =
@@ -42,12 +45,15 @@ pub(crate) enum Ids {
 pub(crate) enum Which {
     Packaged(proxy::ProxyKind),
     Envoy(envoy::Version),
+    /// `httputil.ReverseProxy`.
+    GoReverseProxy,
 }
 
 /// A proxy that runs.
 pub(crate) enum Running {
     Packaged(Proxy),
     Envoy(Envoy),
+    Go(Server),
 }
 
 impl Which {
@@ -55,10 +61,11 @@ impl Which {
         match self {
             Which::Packaged(kind) => kind.program().0.to_owned(),
             Which::Envoy(version) => format!("envoy {}", version.0),
+            Which::GoReverseProxy => "Go's ReverseProxy".to_owned(),
         }
     }
 
-    fn start(self, workers: u32, ids: Ids, upstream: u16) -> Running {
+    pub(crate) fn start(self, workers: u32, ids: Ids, upstream: u16) -> Running {
         let rename = ids == Ids::Renamed;
         match self {
             Which::Packaged(kind) => {
@@ -82,6 +89,10 @@ impl Which {
                 }
                 Running::Envoy(Envoy::with(options, &more, upstream))
             }
+            Which::GoReverseProxy => {
+                assert!(!rename, "it is not told to rename a field");
+                Running::Go(Server::proxy(Peer::GrpcGo1_85, upstream))
+            }
         }
     }
 }
@@ -91,14 +102,22 @@ impl Running {
         match self {
             Running::Packaged(proxy) => proxy.pid(),
             Running::Envoy(envoy) => envoy.pid(),
+            Running::Go(proxy) => proxy.pid(),
         }
     }
 
-    fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         match self {
             Running::Packaged(proxy) => &proxy.address,
             Running::Envoy(envoy) => &envoy.address,
+            Running::Go(proxy) => &proxy.address,
         }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        let port = self.address().rsplit(':').next();
+        port.and_then(|port| port.parse().ok())
+            .unwrap_or_else(|| panic!("{} has no port", self.address()))
     }
 }
 
@@ -140,7 +159,7 @@ impl Setup {
         let proxy = self.proxy.start(self.workers, self.ids, server.port());
         let mut client = Client::start(self.client, proxy.address(), &calls);
         let pids = [client.pid(), proxy.pid(), server.pid()];
-        let tracer = Tracer::showing(&pids, &ID_FIELDS[1..]);
+        let tracer = Tracer::showing(&pids, &ID_FIELDS[1..3]);
         client.go();
         let calls = client.wait_until_done(RUN);
         tracer.wait_for_streams(proxy.pid(), "server", calls.len(), SETTLE);

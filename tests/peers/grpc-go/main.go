@@ -1,5 +1,5 @@
 // Command grpc-go is the grpc-go peer of h2trace's live tests: a server and a client of
-// grpc.testing.TestService. See ../README.md for its arguments.
+// grpc.testing.TestService, and a reverse proxy. See ../README.md for its arguments.
 package main
 
 import (
@@ -9,15 +9,17 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail("usage: grpc-go server|client ...")
+		fail("usage: grpc-go server|client|proxy ...")
 	}
 	switch os.Args[1] {
 	case "server":
 		runServer(os.Args[2:])
 	case "client":
 		runClient(os.Args[2:])
+	case "proxy":
+		runProxy(os.Args[2:])
 	default:
-		fail("usage: grpc-go server|client ...")
+		fail("usage: grpc-go server|client|proxy ...")
 	}
 }
 

@@ -114,10 +114,21 @@ impl FieldsDigest {
     }
 }
 
+/// The bits of a field's hash that are of its name alone.
+const NAME: u64 = 0xffff << 48;
+
 /// The hash of a field.
 pub(super) fn of_field(name: &[u8], value: &[u8]) -> u64 {
     let key = *KEY;
-    finished(absorbed(value, absorbed(name, 0, key), key), key)
+    let of_name = absorbed(name, 0, key);
+    let of_both = finished(absorbed(value, of_name, key), key);
+    (of_name & NAME) | (of_both & !NAME)
+}
+
+/// These hashes are of two fields of one name (or, once in 65,536 times, of two names that look alike).
+#[must_use]
+pub const fn same_name(a: u64, b: u64) -> bool {
+    (a ^ b) & NAME == 0
 }
 
 /// The hash of a `:path`, as [`FieldsDigest`] has it.
@@ -230,6 +241,17 @@ mod tests {
         for len in 0..text.len() {
             assert!(seen.insert(digest(&[("a", &text[..len])]).whole), "{len}");
         }
+    }
+
+    #[test]
+    fn hashes_tell_whether_two_fields_have_one_name() {
+        let fields = [("from", "a"), ("from", "b"), ("x-call-id", "a"), ("", "a")];
+        let digest = digest(&fields);
+        let [a, b, other, empty] = digest.fields() else {
+            panic!("{} fields", digest.fields().len());
+        };
+        assert!(same_name(*a, *b) && a != b);
+        assert!(!same_name(*a, *other) && !same_name(*other, *empty));
     }
 
     #[test]

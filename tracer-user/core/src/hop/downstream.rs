@@ -1,7 +1,9 @@
 //! What is known of one downstream request.
 
 use super::opening::DownstreamOpening;
-use super::{Attempt, By, Confidence, HopStream, period};
+use crate::event::Timestamp;
+
+use super::{Attempt, By, Confidence, HopStream, Over, period};
 
 /// How far a downstream request is. Nothing leads back.
 #[derive(Debug)]
@@ -74,6 +76,16 @@ pub(super) struct DownstreamRequest<T> {
     /// Of its thread: the one that it was read in.
     pub(super) period: u64,
     pub(super) progress: Progress<T>,
+    /// When it was over, before the linger of its stream.
+    pub(super) over: Option<Over>,
+    /// The indexes know of it.
+    pub(super) is_indexed: bool,
+    /// It is told after streams that began later: its own may have been among them.
+    pub(super) is_late: bool,
+    /// Its fields changed on the way: a stream of it has others.
+    pub(super) is_changed: bool,
+    /// Its response was compared with those of the streams that may be its own.
+    pub(super) is_matched: bool,
     /// The streams that were opened for it; those that have ended with their records.
     pub(super) attempts: Vec<Attempt<T>>,
     /// How many of them have not ended.
@@ -92,6 +104,17 @@ impl<T> DownstreamRequest<T> {
     pub(super) fn is_ordered(&self) -> bool {
         let first = self.attempts.first();
         first.is_some_and(|first| first.join.by == By::Order)
+    }
+
+    /// It was not over before this moment.
+    pub(super) fn lasts_until(&self, at: Timestamp) -> bool {
+        self.over.is_none_or(|over| at <= over.at)
+    }
+
+    /// What it was passed on by is not certain: by nothing, or by weaker evidence than what it says.
+    pub(super) fn may_be_others(&self) -> bool {
+        let sure = |attempt: &Attempt<T>| attempt.join.confidence <= Confidence::UniqueField;
+        !self.attempts.iter().any(sure)
     }
 
     pub(super) const fn period_id(&self) -> u64 {

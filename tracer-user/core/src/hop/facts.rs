@@ -1,6 +1,6 @@
 //! What the two sides of a request say together.
 
-use super::{Alone, Attempt, Hop};
+use super::{Alone, Attempt, Confidence, Hop};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::ErrorCode;
@@ -86,17 +86,41 @@ impl<T> Hop<T> {
         answered.or_else(|| self.upstream.last())
     }
 
-    /// Bytes of response DATA that came to the proxy and did not leave it; None when they cannot be compared.
-    #[must_use]
-    pub fn missing_bytes(&self) -> Option<u64> {
-        missing_bytes(&self.downstream.record, self.serving()?.record()?)
+    /// What the stream whose response was passed on says, if all that it may have been say the same.
+    fn whichever<V: PartialEq>(&self, says: impl Fn(&StreamRecord) -> V) -> Option<V> {
+        let value = says(self.serving()?.record()?);
+        let ambiguous = self
+            .join
+            .is_some_and(|join| join.confidence == Confidence::Ambiguous);
+        let certain = !ambiguous
+            || (self.others_known && self.others.iter().all(|other| says(other) == value));
+        certain.then_some(value)
     }
 
-    /// The server's trailers came to the proxy and did not leave it.
+    /// Bytes of response DATA that came to the proxy and did not leave it; None when they cannot be compared, or
+    /// the response may have been another one.
+    #[must_use]
+    pub fn missing_bytes(&self) -> Option<u64> {
+        self.whichever(|up| missing_bytes(&self.downstream.record, up))?
+    }
+
+    /// Bytes of response DATA that came to the proxy; None when it is not known which response it was.
+    #[must_use]
+    pub fn received_bytes(&self) -> Option<u64> {
+        self.whichever(|up| up.response.data_bytes)
+    }
+
+    /// Trailers came to the proxy; unknown when it is not known which response it was.
+    #[must_use]
+    pub fn received_trailers(&self) -> Seen<()> {
+        self.whichever(|up| up.trailers).unwrap_or(Seen::Unknown)
+    }
+
+    /// The server's trailers came to the proxy and did not leave it, whichever response it was.
     #[must_use]
     pub fn trailers_dropped(&self) -> bool {
-        let upstream = self.serving().and_then(Attempt::record);
-        upstream.is_some_and(|upstream| trailers_dropped(&self.downstream.record, upstream))
+        let dropped = self.whichever(|up| trailers_dropped(&self.downstream.record, up));
+        dropped == Some(true)
     }
 
     /// How late the client ended its request.
@@ -108,7 +132,7 @@ impl<T> Hop<T> {
     /// The server's response was complete before the proxy had ended the request.
     #[must_use]
     pub fn early_response(&self) -> Option<bool> {
-        Some(early_response(self.serving()?.record()?))
+        self.whichever(early_response)
     }
 
     /// For how long the proxy could send nothing to the client when the stream was cut, in ns, because a
@@ -120,23 +144,19 @@ impl<T> Hop<T> {
     }
 
     /// The codes of the resets that went from hop to hop: towards the client, and towards the server; what
-    /// came in and what went out.
+    /// came in and what went out. None where the server's stream may have been another one.
     #[must_use]
     pub fn codes(&self) -> [(Option<ErrorCode>, Option<ErrorCode>); 2] {
-        let upstream = self.serving().and_then(Attempt::record);
-        let of = |record: Option<&StreamRecord>, sender| {
-            record.and_then(|record| reset_by(record, sender).map(|reset| reset.code))
+        let of = |record: &StreamRecord, sender| reset_by(record, sender).map(|reset| reset.code);
+        let upstream = |sender| match self.serving().and_then(Attempt::record) {
+            Some(_) => self.whichever(|up| of(up, sender)),
+            None => Some(None),
         };
-        let downstream = Some(&*self.downstream.record);
+        let downstream = |sender| of(&self.downstream.record, sender);
+        let [server, client] = [Endpoint::Server, Endpoint::Client];
         [
-            (
-                of(upstream, Endpoint::Server),
-                of(downstream, Endpoint::Server),
-            ),
-            (
-                of(downstream, Endpoint::Client),
-                of(upstream, Endpoint::Client),
-            ),
+            upstream(server).map_or((None, None), |came| (came, downstream(server))),
+            upstream(client).map_or((None, None), |sent| (downstream(client), sent)),
         ]
     }
 }

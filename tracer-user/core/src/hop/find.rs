@@ -9,12 +9,28 @@ use crate::stream::record::Opening;
 
 impl<T> ProxyState<T> {
     pub(super) fn find(&mut self, up: &Opening) -> Option<(u64, Join)> {
+        let (key, mut join) = self.find_by_what_is_seen(up)?;
+        if join.confidence > Confidence::Id
+            && join.confidence < Confidence::Ambiguous
+            && self.may_be_of_another(key, up)
+        {
+            join.confidence = Confidence::Ambiguous;
+        }
+        Some((key, join))
+    }
+
+    fn find_by_what_is_seen(&mut self, up: &Opening) -> Option<(u64, Join)> {
         let of_whole = up
             .digest
             .whole
             .map_or(IndexMatch::None, |whole| self.by_whole.find(whole));
         if let Some(shared) = &self.shared {
             return shared.find(of_whole, self, up);
+        }
+        if self.is_told_late(up) {
+            return self
+                .by_earlier_attempt(up)
+                .or_else(|| self.in_hindsight(up));
         }
         match of_whole {
             IndexMatch::One(key) if self.fits(key, up) => {
@@ -27,7 +43,8 @@ impl<T> ProxyState<T> {
                     .or_else(|| self.by_id(up))
                     .or_else(|| self.ids_seen.then(|| self.by_fields(up)).flatten())
                     .or_else(|| self.by_order(up, true))
-                    .or_else(|| self.by_time(up, true));
+                    .or_else(|| self.by_time(up, true))
+                    .or_else(|| self.by_what_is_over(up));
             }
             IndexMatch::One(_) | IndexMatch::None => {}
         }
@@ -36,6 +53,7 @@ impl<T> ProxyState<T> {
             .or_else(|| self.by_fields(up))
             .or_else(|| self.by_order(up, false))
             .or_else(|| self.by_time(up, false))
+            .or_else(|| self.by_what_is_over(up))
     }
 
     pub(super) fn same_fields(&self, key: u64, up: &Opening) -> Join {
@@ -84,7 +102,7 @@ impl<T> ProxyState<T> {
         self.field_idle = 0;
         if self.by_field.is_none() {
             let mut index = Index::default();
-            for (key, down) in &self.downs {
+            for (key, down) in self.downs.iter().filter(|(_, down)| down.is_indexed) {
                 for field in down.opening.fields() {
                     index.add(*field, *key);
                 }
@@ -164,15 +182,17 @@ impl<T> ProxyState<T> {
     fn by_time(&mut self, up: &Opening, alike: bool) -> Option<(u64, Join)> {
         let mut found: Option<u64> = None;
         // Those that were passed on may have been mistaken for this one.
-        let mistaken = alike
+        let mistaken = (alike && self.downs.len() > limits::HOP_CANDIDATES)
             || self
                 .downs
                 .iter()
                 .take(limits::HOP_CANDIDATES)
                 .any(|(key, down)| {
                     let unsure = |a: &Attempt<T>| a.join.confidence >= Confidence::Time;
-                    down.opening.path == up.digest.path
+                    !other_path(down.opening.path, up.digest.path)
+                        && (!alike || down.opening.whole == up.digest.whole)
                         && down.attempts.iter().any(unsure)
+                        && down.lasts_until(up.at)
                         && self.fits(*key, up)
                 });
         let mut confidence = if mistaken {
@@ -210,29 +230,32 @@ impl<T> ProxyState<T> {
     }
 
     /// The request has not been passed on, and may be this one. `alike`: it must have the same fields.
-    fn waits_for(&self, key: u64, up: &Opening, alike: bool) -> bool {
+    pub(super) fn waits_for(&self, key: u64, up: &Opening, alike: bool) -> bool {
         let Some(down) = self.downs.get(&key) else {
             return false;
         };
-        if !down.attempts.is_empty() || !self.fits(key, up) {
+        if !down.attempts.is_empty() || !self.fits(key, up) || !down.lasts_until(up.at) {
             return false;
         }
         if alike {
             return down.opening.whole == up.digest.whole;
         }
-        // Without the same path nothing but an id makes two requests one.
-        down.opening.path == up.digest.path
+        // Without the same path nothing but an id makes two requests one; what was not seen may be the same.
+        !other_path(down.opening.path, up.digest.path)
             && !down.opening.ids.contradict(RequestIds::of(&up.digest))
     }
 
     /// The upstream stream began within the life of the other one.
     pub(super) fn fits(&self, key: u64, up: &Opening) -> bool {
         self.downs.get(&key).is_some_and(|down| {
+            let ended = down.progress.ended();
             down.opening.at <= up.at
-                && down
-                    .progress
-                    .ended()
-                    .is_none_or(|ended| up.at <= ended.record.last_at)
+                && match down.over {
+                    Some(over) if over.cancelled => {
+                        ended.is_none_or(|ended| up.at <= ended.record.last_at)
+                    }
+                    _ => down.lasts_until(up.at),
+                }
         })
     }
 }

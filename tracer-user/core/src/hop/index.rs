@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::fast::Map;
+use crate::event::Timestamp;
 
 /// Which requests carry something: how many, and which one if it is one.
 #[derive(Debug, Default)]
@@ -63,6 +64,8 @@ pub(super) struct Thread {
     pub(super) passed_by: Option<u64>,
     /// One of them was the first on its connection.
     pub(super) fresh: bool,
+    /// When it last read or wrote a request, as far as was told.
+    pub(super) newest: Timestamp,
     /// They were passed on by several connections, not all of which stood: which one was up first decided.
     pub(super) scattered: bool,
 }

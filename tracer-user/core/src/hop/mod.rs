@@ -19,10 +19,12 @@ mod opening;
 mod order;
 mod period;
 mod proxy_state;
+mod response;
 mod shared_host;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unseen;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -87,6 +89,8 @@ pub enum By {
     Order,
     /// The upstream stream began within the life of the other one, and of no other that was waiting.
     Time,
+    /// Of those that it may be, its response alone is what the client got, and came before that was over.
+    Response,
 }
 
 impl By {
@@ -101,6 +105,7 @@ impl By {
             By::Field => "field",
             By::Order => "order",
             By::Time => "time",
+            By::Response => "response",
         }
     }
 }
@@ -174,6 +179,15 @@ impl OtherSide {
             OtherSide::Http1 => "HTTP/1.x",
         }
     }
+}
+
+/// When nothing more was to be expected of a request's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    pub at: Timestamp,
+    /// The client gave up before the response was complete: the proxy may not have heard of it when it passed the
+    /// request on.
+    pub cancelled: bool,
 }
 
 /// By what, and how surely, an upstream stream was found to belong to a request.

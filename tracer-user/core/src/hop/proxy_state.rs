@@ -10,9 +10,13 @@ use super::index::{Index, Thread};
 use super::opening::DownstreamOpening;
 use super::order::ThreadOrder;
 use super::period::Periods;
+use super::response::AloneRequest;
 use super::shared_host::{self, SharedHost};
-use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Side};
+use super::unseen::Unseen;
+use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Over, Side};
+use crate::connection::ConnectionId;
 use crate::event::Timestamp;
+use crate::frame::StreamId;
 use crate::limits::{self, Limit, LimitHits};
 use crate::stream::record::Opening;
 use crate::stream::record::StreamRecord;
@@ -23,16 +27,16 @@ pub(super) const fn key(connection: u64, stream_id: u32) -> u64 {
 }
 
 /// The key of an upstream stream.
-fn key_of<T>(attempt: &Attempt<T>) -> u64 {
+pub(super) fn key_of<T>(attempt: &Attempt<T>) -> u64 {
     key(attempt.connection.0, attempt.stream_id.0)
 }
 
 /// An upstream stream that was opened for a request.
-fn attempt<T>(opening: &Opening, join: Join) -> Attempt<T> {
+pub(super) fn attempt<T>(key: u64, began_at: Timestamp, join: Join) -> Attempt<T> {
     Attempt {
-        connection: opening.connection,
-        stream_id: opening.stream_id,
-        began_at: opening.at,
+        connection: ConnectionId(key >> 31),
+        stream_id: StreamId((key & 0x7fff_ffff) as u32),
+        began_at,
         join,
         stream: None,
     }
@@ -41,14 +45,14 @@ fn attempt<T>(opening: &Opening, join: Join) -> Attempt<T> {
 /// An upstream request: a stream that the process opened.
 #[derive(Debug)]
 pub(super) struct UpstreamRequest {
-    at: Timestamp,
-    whole: Option<u64>,
-    path: Option<u64>,
+    pub(super) at: Timestamp,
+    pub(super) whole: Option<u64>,
+    pub(super) path: Option<u64>,
     request_id: Option<u64>,
     /// A tunnel, or one of a request that was found.
-    is_told: bool,
+    pub(super) is_told: bool,
     /// What it was opened for.
-    of: Option<u64>,
+    pub(super) of: Option<u64>,
 }
 
 /// What the end of a stream leads to.
@@ -67,8 +71,8 @@ pub(super) struct ProxyState<T> {
     pub(super) connections: [u32; 2],
     pub(super) downs: Map<u64, Box<DownstreamRequest<T>>>,
     pub(super) ups: Map<u64, UpstreamRequest>,
-    /// The same by what does not change from hop to hop, and by when they were opened: many may be alike.
-    alike: BTreeSet<(Option<u64>, Timestamp, u64)>,
+    /// The same by their path, and by when they were opened.
+    pub(super) by_path: BTreeSet<(Option<u64>, Timestamp, u64)>,
     /// It had streams of both sides: the indexes are kept.
     pub(super) indexed: bool,
     pub(super) by_whole: Index,
@@ -92,12 +96,20 @@ pub(super) struct ProxyState<T> {
     pub(super) order: ThreadOrder,
     /// Some request carried an id that is made to tell requests apart.
     pub(super) ids_seen: bool,
+    /// Requests and streams with fields that could not be seen.
+    pub(super) unseen: Unseen,
+    /// When the last stream was opened.
+    pub(super) opened_at: Timestamp,
+    /// The latest moment at which a request was over.
+    pub(super) over_at: Timestamp,
+    /// Requests that were over lately and had no stream.
+    pub(super) alone: VecDeque<AloneRequest>,
     /// Paths that are passed on.
     paths: Map<u64, ()>,
     /// Upstream streams that ended lately, kept since several requests could not be told apart.
-    recent: Option<VecDeque<(Option<u64>, Arc<StreamRecord>)>>,
+    pub(super) recent: Option<VecDeque<(Option<u64>, Arc<StreamRecord>)>>,
     /// The latest end of those that were not kept.
-    forgotten: Option<Timestamp>,
+    pub(super) forgotten: Option<Timestamp>,
     /// What connections of this side speak that are not followed.
     pub(super) unfollowed: [Option<OtherSide>; 2],
     /// Paths of requests that stand alone and were told.
@@ -112,7 +124,7 @@ impl<T> ProxyState<T> {
             connections: [0; 2],
             downs: Map::default(),
             ups: Map::default(),
-            alike: BTreeSet::new(),
+            by_path: BTreeSet::new(),
             indexed: false,
             by_whole: Index::default(),
             by_id: Index::default(),
@@ -126,6 +138,10 @@ impl<T> ProxyState<T> {
             shared: None,
             order: ThreadOrder::default(),
             ids_seen: false,
+            unseen: Unseen::default(),
+            opened_at: Timestamp(0),
+            over_at: Timestamp(0),
+            alone: VecDeque::new(),
             paths: Map::default(),
             recent: None,
             forgotten: None,
@@ -184,14 +200,23 @@ impl<T> ProxyState<T> {
             opening: DownstreamOpening::of(opening),
             period: 0,
             progress: Progress::Open,
+            over: None,
+            is_indexed: false,
+            is_late: opening.at < self.opened_at,
+            is_changed: false,
+            is_matched: false,
             attempts: Vec::new(),
             n_open: 0,
             doubt: Doubt::None,
             in_company: false,
         };
-        self.downs.insert(key, Box::new(down));
+        self.unseen.requested(&down.opening);
+        if let Some(before) = self.downs.insert(key, Box::new(down)) {
+            self.unseen.left(&before.opening);
+        }
         if self.indexed {
             self.index(key);
+            self.join_told_before(key);
         }
     }
 
@@ -199,6 +224,10 @@ impl<T> ProxyState<T> {
         let Some(down) = self.downs.get_mut(&key) else {
             return;
         };
+        if down.over.is_some() {
+            return;
+        }
+        down.is_indexed = true;
         if let Some(whole) = down.opening.whole {
             self.by_whole.add(whole, key);
         }
@@ -220,6 +249,7 @@ impl<T> ProxyState<T> {
             thread.waiting.pop_front();
         }
         thread.waiting.push_back(key);
+        thread.newest = thread.newest.max(down.opening.at);
         down.period = thread.period;
         self.periods.add(down.period_id(), key);
     }
@@ -227,12 +257,25 @@ impl<T> ProxyState<T> {
     /// The process sent a request: for which of those that it received?
     pub(super) fn on_upstream_request(&mut self, key: u64, opening: &Opening) {
         self.works(key, opening.tid);
+        self.opened_at = self.opened_at.max(opening.at);
         let found = if opening.digest.connect {
             None
         } else {
             self.find(opening)
         };
-        self.put_away(found.map(|(_, join)| join.confidence));
+        let confidence = found.map(|(_, join)| join.confidence);
+        self.put_away(confidence);
+        let is_sure = confidence.is_some_and(|confidence| confidence <= Confidence::UniqueField);
+        let is_late = self.is_told_late(opening);
+        if (opening.digest.path.is_none() || is_late) && !opening.digest.connect && !is_sure {
+            self.unseen.opened(opening.at);
+            if found.is_none() {
+                self.doubt_those_it_may_belong_to(opening);
+            }
+        }
+        if !is_late && let Some(thread) = self.threads.get_mut(&opening.tid) {
+            thread.newest = opening.at;
+        }
         let mut of = None;
         if let Some((down_key, join)) = found
             && let Some(down) = self.downs.get_mut(&down_key)
@@ -240,7 +283,8 @@ impl<T> ProxyState<T> {
             if down.attempts.len() < limits::HOP_ATTEMPTS {
                 // More than one is rare.
                 down.attempts.reserve_exact(1);
-                down.attempts.push(attempt(opening, join));
+                down.attempts.push(attempt(key, opening.at, join));
+                down.is_changed |= down.opening.whole != opening.digest.whole;
                 down.n_open = down.n_open.saturating_add(1);
                 of = Some(down_key);
                 self.n_ordered += usize::from(down.ordered_now());
@@ -279,7 +323,7 @@ impl<T> ProxyState<T> {
             is_told: opening.digest.connect || found.is_some(),
             of,
         };
-        self.alike.insert((up.whole, up.at, key));
+        self.by_path.insert((up.path, up.at, key));
         self.ups.insert(key, up);
     }
 
@@ -298,7 +342,7 @@ impl<T> ProxyState<T> {
     }
 
     /// A request was passed on: it waits no longer.
-    fn pass(&mut self, tid: u32, key: u64) {
+    pub(super) fn pass(&mut self, tid: u32, key: u64) {
         let Some(thread) = self.threads.get_mut(&tid) else {
             return;
         };
@@ -311,7 +355,7 @@ impl<T> ProxyState<T> {
             let passed = self
                 .downs
                 .get(front)
-                .is_none_or(|down| !down.attempts.is_empty());
+                .is_none_or(|down| !down.attempts.is_empty() || !down.is_indexed);
             if !passed {
                 break;
             }
@@ -343,22 +387,13 @@ impl<T> ProxyState<T> {
 
     /// Takes a request out, with the upstream streams of it.
     pub(super) fn take(&mut self, key: u64) -> Option<Box<DownstreamRequest<T>>> {
-        let down = self.downs.remove(&key)?;
+        let mut down = self.downs.remove(&key)?;
+        self.unseen.left(&down.opening);
         self.n_ordered = self
             .n_ordered
             .saturating_sub(usize::from(down.is_ordered()));
         if self.indexed {
-            if let Some(whole) = down.opening.whole {
-                self.by_whole.remove(whole, key);
-            }
-            for id in down.opening.ids.iter() {
-                self.by_id.remove(id, key);
-            }
-            if let Some(by_field) = &mut self.by_field {
-                for field in down.opening.fields() {
-                    by_field.remove(*field, key);
-                }
-            }
+            self.leave_indexes(key, &mut down);
             if down.attempts.is_empty() {
                 self.pass(down.opening.tid, key);
             }
@@ -377,14 +412,53 @@ impl<T> ProxyState<T> {
             match &attempt.stream {
                 Some(ended) => {
                     let up = up.remove();
-                    self.alike.remove(&(up.whole, up.at, key_of(attempt)));
-                    self.remember(up.whole, ended);
+                    self.by_path.remove(&(up.path, up.at, key_of(attempt)));
+                    if attempt.join.confidence > Confidence::UniqueField {
+                        self.remember(up.whole, ended);
+                    }
                 }
                 // It stays here, nobody's.
                 None => up.get_mut().of = None,
             }
         }
         Some(down)
+    }
+
+    /// Nothing more is to be expected of a request: no stream that begins after it is its own.
+    pub(super) fn down_over(&mut self, key: u64, over: Over) {
+        self.over_at = self.over_at.max(over.at);
+        let Some(mut down) = self.downs.remove(&key) else {
+            return;
+        };
+        down.over = Some(over);
+        let tid = down.opening.tid;
+        let is_left = !over.cancelled && self.indexed;
+        if is_left {
+            self.leave_indexes(key, &mut down);
+        }
+        let waits = down.attempts.is_empty();
+        self.downs.insert(key, down);
+        if is_left && waits {
+            self.pass(tid, key);
+        }
+    }
+
+    /// No stream is looked for by what this request carries.
+    fn leave_indexes(&mut self, key: u64, down: &mut DownstreamRequest<T>) {
+        if !std::mem::take(&mut down.is_indexed) {
+            return;
+        }
+        if let Some(whole) = down.opening.whole {
+            self.by_whole.remove(whole, key);
+        }
+        for id in down.opening.ids.iter() {
+            self.by_id.remove(id, key);
+        }
+        if let Some(by_field) = &mut self.by_field {
+            for field in down.opening.fields() {
+                by_field.remove(*field, key);
+            }
+        }
     }
 
     /// A request of this path was passed on.
@@ -405,50 +479,6 @@ impl<T> ProxyState<T> {
             .is_some_and(|path| self.paths.contains_key(&path))
     }
 
-    /// Other upstream streams that may have been opened for this request; false when some may be unknown.
-    pub(super) fn others(
-        &mut self,
-        down: &DownstreamRequest<T>,
-        end: Timestamp,
-        own: &[Attempt<T>],
-    ) -> (Vec<Arc<StreamRecord>>, bool) {
-        let is_own = |key: u64| own.iter().any(|own| key_of(own) == key);
-        let mut known = self.forgotten.is_none_or(|last| last < down.opening.at);
-        let mut others = Vec::new();
-        let whole = down.opening.whole;
-        let within = (whole, down.opening.at, 0)..=(whole, end.max(down.opening.at), u64::MAX);
-        for (nth, (_, _, key)) in self.alike.range(within).enumerate() {
-            if nth >= limits::HOP_ALIKE {
-                known = false;
-                break;
-            }
-            let Some(up) = self.ups.get(key).filter(|_| !is_own(*key)) else {
-                continue;
-            };
-            let of = up.of.and_then(|of| self.downs.get(&of));
-            let mut attempts = of.into_iter().flat_map(|of| &of.attempts);
-            let ended = attempts
-                .find(|attempt| key_of(attempt) == *key)
-                .and_then(|attempt| attempt.stream.as_ref());
-            match ended {
-                Some(ended) => others.push(Arc::clone(&ended.record)),
-                None => known = false,
-            }
-        }
-        for (whole, record) in self.keep_recent() {
-            let began_at = record.request.headers_at.unwrap_or(record.first_at);
-            let key = key(record.connection.0, record.stream_id.0);
-            if !is_own(key)
-                && *whole == down.opening.whole
-                && down.opening.at <= began_at
-                && began_at <= end
-            {
-                others.push(Arc::clone(record));
-            }
-        }
-        (others, known)
-    }
-
     /// A stream to the client ended.
     pub(super) fn down_ended(&mut self, key: u64, stream: HopStream<T>) -> Consequence<T> {
         let waits = self.is_proxy() || self.unfollowed(Side::Upstream).is_some();
@@ -460,7 +490,13 @@ impl<T> ProxyState<T> {
             self.take(key);
             return Consequence::Nothing;
         }
+        let at = stream.record.last_at;
+        let is_new = down.over.is_none();
         down.progress = Progress::Ended(stream);
+        if is_new {
+            let cancelled = false;
+            self.down_over(key, Over { at, cancelled });
+        }
         Consequence::Request(key)
     }
 
@@ -486,7 +522,7 @@ impl<T> ProxyState<T> {
             };
         }
         let (whole, path, is_told) = (up.whole, up.path, up.is_told);
-        self.alike.remove(&(whole, up.at, key));
+        self.by_path.remove(&(path, up.at, key));
         self.ups.remove(&key);
         self.remember(whole, &ended);
         // Requests of its path are passed on here, so that this one's was not seen; or it may have come in a

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::fast::Map;
 use super::proxy_state::{Consequence, ProxyState, key};
-use super::{Attempt, Confidence, Hop, HopStream, Join, Lone, OtherSide, ProxyKey, Side};
+use super::{Attempt, Confidence, Hop, HopStream, Join, Lone, OtherSide, Over, ProxyKey, Side};
 use crate::connection::ConnectionId;
 use crate::event::Timestamp;
 use crate::frame::StreamId;
@@ -111,6 +111,13 @@ impl<T> Hops<T> {
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
         if self.n_streams > self.max_streams {
             self.make_room();
+        }
+    }
+
+    /// A request that this process received is over; its stream lingers.
+    pub fn finished(&mut self, proxy: ProxyKey, of: (ConnectionId, StreamId), over: Over) {
+        if let Some(known) = self.proxies.get_mut(&proxy) {
+            known.down_over(key(of.0.0, of.1.0), over);
         }
     }
 
@@ -325,6 +332,7 @@ impl<T> Hops<T> {
             return;
         };
         let before = state.len();
+        state.match_response(key);
         let Some(mut down) = state.take(key) else {
             return;
         };
@@ -396,9 +404,18 @@ impl<T> Deciding<T> {
 
     /// No upstream stream was found for it.
     fn alone(self, state: &mut ProxyState<T>, down: &DownstreamRequest<T>) -> Option<Box<Hop<T>>> {
-        let passes_on = state.passes_on(down);
-        let is_unsure = state.doubt_order(down);
+        let last_at = self.downstream.record.last_at;
+        if state.is_proxy() {
+            state.was_alone(&down.opening, last_at);
+        }
         let other_side = state.unfollowed(Side::Upstream);
+        let passes_on = state.passes_on(down);
+        let is_unsure = state.doubt_order(down) || state.may_have_stream(down, last_at);
+        if is_unsure && other_side.is_none() {
+            // One of those may have been its own.
+            state.doubt(down);
+            return None;
+        }
         let ended_well = is_well(&self.downstream.record);
         if !passes_on && !state.tells_alone(down, ended_well) {
             return None;
@@ -473,7 +490,7 @@ fn is_contradicted<T>(down: &DownstreamRequest<T>) -> bool {
 
 /// What the two streams say of each other cannot both be of one request: the answer was passed on before it
 /// came, or messages have other lengths.
-fn contradict(down: &StreamRecord, up: &StreamRecord) -> bool {
+pub(super) fn contradict(down: &StreamRecord, up: &StreamRecord) -> bool {
     let early = |down: Option<Timestamp>, up: Option<Timestamp>| matches!((down, up), (Some(down), Some(up)) if down < up);
     let same_coding = down.response_coding == up.response_coding
         && down.response_content_type == up.response_content_type;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Confidence, Hop, Hops, ProxyKey, Side};
+use super::{By, Confidence, Hop, Hops, ProxyKey, Side};
 use crate::connection::ConnectionId;
 use crate::event::Timestamp;
 use crate::field::digest::FieldsDigest;
@@ -288,23 +288,38 @@ fn burst_of(sent: &[u32], answered: &[u32]) -> Vec<HopEvent> {
 
 #[test]
 fn the_task_that_was_made_last_may_run_first_and_no_join_is_called_certain_then() {
-    // As a Go proxy does it: the last first, then the others in order; answered in the order they were asked.
+    // As a Go proxy does it: the last first, then the others in order; the answers come before any is passed on.
     let order = [4, 0, 1, 2, 3];
-    let events = burst_of(&order, &order);
+    let (mut events, ends): (Vec<_>, Vec<_>) = burst_of(&order, &order)
+        .into_iter()
+        .partition(|event| !matches!(event, HopEvent::Ended(Side::Downstream, ..)));
+    events.extend(ends);
     for hop in joined(&events, false, &record()) {
-        let ambiguous = hop.join.map(|join| join.confidence) == Some(Confidence::Ambiguous);
-        assert!(is_right(&hop) || ambiguous, "{:?}", hop.join);
-        assert!(ambiguous);
+        let confidence = hop.join.map(|join| join.confidence);
+        assert_eq!(confidence, Some(Confidence::Ambiguous));
+    }
+}
+
+#[test]
+fn an_answer_that_is_passed_on_before_the_next_one_comes_tells_the_request() {
+    let order = [4, 0, 1, 2, 3];
+    let hops = joined(&burst_of(&order, &order), false, &record());
+    assert_eq!(hops.len(), order.len());
+    for hop in hops {
+        assert!(is_right(&hop), "{:?}", hop.join);
+        assert_eq!(hop.join.map(|join| join.by), Some(By::Response));
     }
 }
 
 #[test]
 fn a_request_that_was_held_back_makes_those_beside_it_ambiguous_also_when_they_ended_first() {
-    // The first waited for a connection; the others were answered before it was asked for.
+    // The first waited for a connection; the others had been answered before it was asked for.
     let events = burst_of(&[1, 2, 3, 0], &[1, 2, 3, 0]);
     for hop in joined(&events, false, &record()) {
-        let ambiguous = hop.join.map(|join| join.confidence) == Some(Confidence::Ambiguous);
-        assert!(ambiguous, "{:?}", hop.join);
+        let confidence = hop.join.map(|join| join.confidence);
+        let ambiguous = confidence == Some(Confidence::Ambiguous);
+        assert!(is_right(&hop) || ambiguous, "{:?}", hop.join);
+        assert_ne!(confidence, Some(Confidence::ThreadOrder));
     }
 }
 
@@ -340,6 +355,7 @@ fn where_threads_take_turns_on_a_connection_order_says_nothing() {
         };
         (record.connection, record.stream_id) = (ConnectionId(connection), StreamId(2 * n + 1));
         (record.first_at, record.last_at) = (Timestamp(5), Timestamp(20));
+        record.request.headers_at = Some(Timestamp(10));
         hops.ended(PROXY, side, Timestamp(20), record.into(), ());
     }
     ends_with_ambiguous(hops, 2);
@@ -367,6 +383,7 @@ fn which_of_several_new_connections_is_up_first_says_nothing_of_order() {
         let mut record = like.clone();
         (record.connection, record.stream_id) = (connection, StreamId(stream));
         (record.first_at, record.last_at) = (Timestamp(5), Timestamp(20));
+        record.request.headers_at = Some(Timestamp(10));
         hops.ended(PROXY, side, Timestamp(20), record.into(), ());
     };
     for n in 0..3 {
@@ -462,6 +479,7 @@ fn answers_that_are_passed_back_in_another_order_than_they_came_make_the_request
             record.connection = ConnectionId(connection(side, 11));
             record.stream_id = StreamId(2 * n + 1);
             (record.first_at, record.last_at) = (Timestamp(5), Timestamp(20));
+            record.request.headers_at = Some(Timestamp(5));
             (record.response.headers_at, record.response.end_stream_at) = match side {
                 Side::Upstream => (Some(Timestamp(10)), Some(Timestamp(10))),
                 Side::Downstream => (Some(Timestamp(20)), Some(Timestamp(20))),
@@ -497,4 +515,90 @@ fn a_request_waits_for_one_that_was_read_with_it_and_takes_longer() {
     };
     assert_eq!(end(0, 10).len(), 0, "told before the other one had ended");
     assert_eq!(end(1, 3 * limits::HOP_SETTLE_NS).len(), 2);
+}
+
+/// Ends these streams, whose request was answered well.
+fn end_all(hops: &mut Hops<()>, of: &[(Side, u32, u64)]) {
+    for (side, n, began) in of {
+        let mut record = record();
+        record.connection = ConnectionId(connection(*side, 11));
+        record.stream_id = StreamId(2 * n + 1);
+        (record.first_at, record.last_at) = (Timestamp(*began), Timestamp(100));
+        record.request.headers_at = Some(Timestamp(*began));
+        hops.ended(PROXY, *side, Timestamp(100), record.into(), ());
+    }
+}
+
+#[test]
+fn a_stream_that_is_told_late_shows_that_order_was_wrong_and_is_no_reason_for_a_claim() {
+    let mut hops = proxy();
+    let fields = [(":path", "/a")];
+    // The stream of the first request is told after that of the second, to which order gave the first.
+    for (side, n, at) in [
+        (Side::Downstream, 0, 5),
+        (Side::Downstream, 1, 20),
+        (Side::Upstream, 1, 30),
+        (Side::Upstream, 0, 10),
+    ] {
+        hops.requested(PROXY, side, &opening(side, n, 11, at, &fields));
+    }
+    let ended = [
+        (Side::Upstream, 0, 10),
+        (Side::Upstream, 1, 30),
+        (Side::Downstream, 0, 5),
+        (Side::Downstream, 1, 20),
+    ];
+    end_all(&mut hops, &ended);
+    // Nothing is said of the second.
+    ends_with_ambiguous(hops, 1);
+}
+
+#[test]
+fn a_request_that_is_told_after_its_stream_is_joined_to_it() {
+    let mut hops = proxy();
+    let fields = [(":path", "/a"), ("x-call-id", "1")];
+    for (side, at) in [(Side::Upstream, 10), (Side::Downstream, 5)] {
+        hops.requested(PROXY, side, &opening(side, 0, 11, at, &fields));
+    }
+    end_all(
+        &mut hops,
+        &[(Side::Upstream, 0, 10), (Side::Downstream, 0, 5)],
+    );
+    hops.finish(Timestamp(u64::MAX));
+    let hop = hops.poll().expect("it is joined");
+    assert_eq!(hop.join.map(|join| join.by), Some(By::Fields));
+    assert!(is_right(&hop));
+}
+
+#[test]
+fn of_a_request_that_is_told_late_it_is_not_said_that_it_has_no_stream() {
+    let mut hops = proxy();
+    let fields = [(":path", "/a"), ("x-call-id", "1")];
+    // Requests of this path are passed on.
+    for side in [Side::Downstream, Side::Upstream] {
+        hops.requested(PROXY, side, &opening(side, 0, 11, 1, &fields));
+    }
+    end_all(
+        &mut hops,
+        &[(Side::Upstream, 0, 1), (Side::Downstream, 0, 1)],
+    );
+    assert!(hops.poll().is_some());
+    // One of two streams was this one's; both are gone when it is told.
+    for n in [1, 2] {
+        let at = 110 + u64::from(n);
+        hops.requested(
+            PROXY,
+            Side::Upstream,
+            &opening(Side::Upstream, n, 11, at, &fields),
+        );
+        end_all(&mut hops, &[(Side::Upstream, n, at)]);
+    }
+    hops.requested(
+        PROXY,
+        Side::Downstream,
+        &opening(Side::Downstream, 3, 11, 105, &fields),
+    );
+    end_all(&mut hops, &[(Side::Downstream, 3, 105)]);
+    hops.finish(Timestamp(u64::MAX));
+    assert!(hops.poll().is_none());
 }

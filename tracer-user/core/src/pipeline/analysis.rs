@@ -11,8 +11,9 @@ use crate::anomaly::Rules;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::Endpoint;
 use crate::event::{Address, OtherProtocol, Timestamp};
+use crate::frame::StreamId;
 use crate::hop::fast::Map;
-use crate::hop::{Hops, OtherSide, ProxyKey, Side};
+use crate::hop::{Hops, OtherSide, Over, ProxyKey, Side};
 use crate::stream::condition::ConditionReport;
 use crate::stream::record::Opening;
 use crate::stream::record::StreamRecord;
@@ -114,6 +115,18 @@ impl Analysis {
         }
         if let Some((place, side, _)) = second.or(first) {
             self.hops.requested(place, side, opening);
+        }
+    }
+
+    /// Nothing more is to be expected of a stream: as a request, it is over.
+    pub(super) fn finished(&mut self, info: &ConnectionInfo, stream_id: StreamId, over: Over) {
+        if self.hops_off {
+            return;
+        }
+        for (place, side, _) in places(info).into_iter().flatten() {
+            if side == Side::Downstream {
+                self.hops.finished(place, (info.id, stream_id), over);
+            }
         }
     }
 

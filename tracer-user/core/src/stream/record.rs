@@ -435,6 +435,14 @@ pub enum StreamEvent {
     },
     /// The request's HEADERS of a stream were seen.
     Requested(Opening),
+    /// Nothing more is to be expected of a stream; its linger begins.
+    Finished {
+        connection: ConnectionId,
+        stream_id: StreamId,
+        at: Timestamp,
+        /// The client gave up before the response was complete.
+        cancelled: bool,
+    },
     /// A stream ended and its linger time is over.
     Ended(Arc<StreamRecord>),
     /// A GOAWAY went by.

@@ -56,19 +56,31 @@ enum Watch {
         answered: bool,
     },
     /// A proxy: a connection of a client, and one to a server.
-    Proxy { is_host: bool },
+    Proxy {
+        is_host: bool,
+        /// Attached in the middle of the connections: of the client's, of the server's.
+        late: [bool; 2],
+    },
 }
 
 impl Watch {
     fn of(text: &str) -> Watch {
         let (what, how) = text.split_once(", ").unwrap_or((text, ""));
         assert!(
-            ["", "late", "before the answer", "as a host"].contains(&how),
+            [
+                "",
+                "late",
+                "upstream late",
+                "before the answer",
+                "as a host"
+            ]
+            .contains(&how),
             "{text}"
         );
         match what {
             "proxy" => Watch::Proxy {
                 is_host: how == "as a host",
+                late: [how == "late", how.ends_with("late")],
             },
             _ => Watch::End {
                 role: endpoint(what).unwrap_or_else(|| panic!("nobody is {what:?}")),
@@ -124,7 +136,7 @@ impl Player {
             sockets: 0,
             now: 1_000 * MS,
             thread: match watch {
-                Watch::Proxy { is_host: true } => 0,
+                Watch::Proxy { is_host: true, .. } => 0,
                 _ => 11,
             },
             later: BTreeMap::new(),
@@ -140,11 +152,15 @@ impl Player {
 
     fn connect(&mut self) {
         match self.watch {
-            Watch::Proxy { is_host } => {
-                self.open(Endpoint::Server, true, is_host);
-                self.open(Endpoint::Client, true, is_host);
-                self.greet(0, true);
-                self.greet(1, true);
+            Watch::Proxy { is_host, late } => {
+                let [down_late, up_late] = late;
+                self.open(Endpoint::Server, !down_late, is_host);
+                self.open(Endpoint::Client, !up_late, is_host);
+                for (end, late) in [(0, down_late), (1, up_late)] {
+                    if !late {
+                        self.greet(end, true);
+                    }
+                }
             }
             Watch::End {
                 role,
@@ -215,7 +231,7 @@ impl Player {
     }
 
     fn event(&mut self, end: usize, what: What<'_>) {
-        let is_host = matches!(self.watch, Watch::Proxy { is_host: true });
+        let is_host = matches!(self.watch, Watch::Proxy { is_host: true, .. });
         let pid = if is_host { 0 } else { PID };
         let event = Event {
             at: Timestamp(self.now),

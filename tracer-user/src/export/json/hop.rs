@@ -182,7 +182,6 @@ impl<'a> HopFacts<'a> {
             EndStreamLag::Never(ns) => (Some(false), Some(ns)),
             EndStreamLag::Unknown => (None, None),
         };
-        let up = serving.map(|stream| &stream.record);
         Self {
             proxy: Proxy::of(&down.tag.info),
             client: Some(other_end(&down.tag)),
@@ -191,10 +190,10 @@ impl<'a> HopFacts<'a> {
             alone: hop.why_alone().map(Alone::as_str),
             others: hop.others.len(),
             attempts: hop.upstream.len(),
-            received_bytes: up.map(|up| up.response.data_bytes),
+            received_bytes: hop.received_bytes(),
             forwarded_bytes: Some(down.record.response.data_bytes),
             missing_bytes: hop.missing_bytes(),
-            received_trailers: up.and_then(|up| seen(up.trailers)),
+            received_trailers: seen(hop.received_trailers()),
             forwarded_trailers: seen(down.record.trailers),
             early_response: hop.early_response(),
             end_stream_lag_ms: lag.map(ms),

@@ -111,9 +111,10 @@ impl Rules {
                 .into_iter()
                 .collect(),
             StreamEvent::Condition(condition) => self.condition(condition).into_iter().collect(),
-            StreamEvent::Opened { .. } | StreamEvent::Requested(_) | StreamEvent::Limit(_) => {
-                Vec::new()
-            }
+            StreamEvent::Opened { .. }
+            | StreamEvent::Requested(_)
+            | StreamEvent::Finished { .. }
+            | StreamEvent::Limit(_) => Vec::new(),
         }
     }
 

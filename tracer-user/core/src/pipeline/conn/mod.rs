@@ -18,6 +18,7 @@ use crate::event::{
 };
 use crate::frame::settings::setting;
 use crate::frame::{Fault, Frame, FrameReader, Step};
+use crate::hop::Over;
 use crate::limits;
 use crate::pipeline::analysis::Analysis;
 use crate::pipeline::frames::{FrameTeller, Frames};
@@ -446,6 +447,12 @@ impl Conn {
             let findings = analysis.rules.judge(&event);
             match event {
                 StreamEvent::Requested(opening) => analysis.requested(&self.info, &opening),
+                StreamEvent::Finished {
+                    stream_id,
+                    at,
+                    cancelled,
+                    ..
+                } => analysis.finished(&self.info, stream_id, Over { at, cancelled }),
                 StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened {
                     info: Arc::clone(&self.info),
                 }),

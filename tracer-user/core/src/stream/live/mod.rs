@@ -417,6 +417,12 @@ impl Stream {
             || (self.response.state.end_stream_sent() && request_over)
     }
 
+    /// The client gave up before the response was complete.
+    pub(super) fn is_cancelled(&self) -> bool {
+        let by_client = |first: &Reset| first.sender == Endpoint::Client;
+        self.resets.first().is_some_and(by_client) && !self.response.state.end_stream_sent()
+    }
+
     /// It finished with the frame that went by at `at`.
     pub(super) fn finish(&mut self, at: Timestamp, flow: &Flow) {
         self.finished_at = Some(at);

@@ -80,7 +80,22 @@ impl StreamTable {
         if let Some(stream) = self.streams.get_mut(id)
             && self.lingering.settle(stream, at, &self.flow)
         {
-            self.keep_one_stalled_end(id);
+            self.finished(id, at);
+        }
+    }
+
+    /// A stream has just finished.
+    pub(super) fn finished(&mut self, id: StreamId, at: Timestamp) {
+        self.keep_one_stalled_end(id);
+        if !self.openings_off
+            && let Some(stream) = self.streams.get(id).filter(|stream| stream.beginning_seen)
+        {
+            self.out.push_back(StreamEvent::Finished {
+                connection: self.connection,
+                stream_id: id,
+                at,
+                cancelled: stream.is_cancelled(),
+            });
         }
     }
 

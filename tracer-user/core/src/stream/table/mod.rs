@@ -574,7 +574,7 @@ impl StreamTable {
         let answered = (answered, stream.is_answered());
         self.condition_timers.recount_answered(answered);
         if finished {
-            self.keep_one_stalled_end(id);
+            self.finished(id, context.at);
         }
         if let Some(due) = breach_due {
             self.look_by(due);

@@ -127,20 +127,20 @@ fn whichever<T>(found: &mut Vec<HopFinding>, hop: &Hop<T>) {
                 .any(|o| (o.kind, o.verdict) == (found.kind, found.verdict))
         });
         if everywhere && hop.others_known {
-            found.summary.push_str(
-                ". Several requests that were in flight cannot be told apart; it is so whichever of them this was",
-            );
+            let differs =
+                |other: &HopFinding| other.kind == found.kind && other.summary != found.summary;
+            let same_words = !others.iter().flatten().any(differs);
+            found.summary = words::whichever(found.kind, &found.summary, same_words);
         } else if found.verdict > Verdict::Unknown {
             found.verdict = Verdict::Unknown;
-            found.summary.push_str(
-                ". Several requests that were in flight cannot be told apart, and it depends on which of them this was",
-            );
+            found.summary = words::perhaps(found.kind, &found.summary);
         }
     }
     for other in others.into_iter().flatten() {
         if other.verdict > Verdict::Unknown && found.iter().all(|found| found.kind != other.kind) {
             found.push(HopFinding {
                 verdict: Verdict::Unknown,
+                summary: words::perhaps(other.kind, &other.summary),
                 ..other
             });
         }

@@ -72,6 +72,41 @@ pub(super) fn cut(
     text
 }
 
+/// What happened whichever of several streams was this request's. `same_words`: all say the same of it, their bytes too.
+pub(super) fn whichever(kind: Kind, summary: &str, same_words: bool) -> String {
+    let what = match kind {
+        Kind::ProxyTruncatedCompleteResponse | Kind::ProxyLostBytes if !same_words => {
+            "the proxy passed on less of a whole response than came to it"
+        }
+        Kind::ProxyDroppedTrailers if !same_words => "the proxy dropped the server's trailers",
+        Kind::ProxyTruncatedRequest if !same_words => {
+            "the proxy passed on less of the request than came to it"
+        }
+        _ => summary,
+    };
+    format!(
+        "{what}. Several requests that were in flight cannot be told apart; it is so whichever of them this was"
+    )
+}
+
+/// What may have happened, where it depends on which of several streams was this request's: without the bytes that
+/// would be compared.
+pub(super) fn perhaps(kind: Kind, summary: &str) -> String {
+    let what = match kind {
+        Kind::ProxyTruncatedCompleteResponse | Kind::ProxyLostBytes => {
+            "the proxy may have passed on less of a whole response than came to it"
+        }
+        Kind::ProxyDroppedTrailers => "the proxy may have dropped the server's trailers",
+        Kind::ProxyTruncatedRequest => {
+            "the proxy may have passed on less of the request than came to it"
+        }
+        _ => summary,
+    };
+    format!(
+        "{what}. Several requests that were in flight cannot be told apart, and it depends on which of them this was"
+    )
+}
+
 fn came(up: &StreamRecord) -> String {
     let grpc = up.grpc == Seen::Value(());
     let mut text = format!("{} bytes of DATA", up.response.data_bytes);

@@ -1,0 +1,210 @@
+//! Requests and streams whose fields are older than the trace: their entries of the HPACK table were never seen.
+//!
+//! A stream whose `:path` is not known may belong to any request that it began in the life of. That leaves other
+//! joins uncertain, and while there are such streams it cannot be said of a request that nothing was opened for it.
+
+use std::collections::VecDeque;
+
+use super::downstream::{Doubt, DownstreamRequest};
+use super::ids::{RequestIds, other_path};
+use super::index::IndexMatch;
+use super::opening::DownstreamOpening;
+use super::proxy_state::{ProxyState, attempt};
+use super::{By, Confidence, Join};
+use crate::event::Timestamp;
+use crate::field::digest;
+use crate::limits::{self, Limit};
+use crate::stream::record::Opening;
+
+/// What could not be seen in one process.
+#[derive(Debug, Default)]
+pub(super) struct Unseen {
+    /// Requests that are kept and have a field that was not seen.
+    n_requests: usize,
+    /// When upstream streams began whose path was not seen, and whose request is not certain: the latest ones.
+    streams: VecDeque<Timestamp>,
+    /// The latest beginning of those that are not kept.
+    forgotten: Option<Timestamp>,
+}
+
+impl Unseen {
+    pub(super) fn requested(&mut self, opening: &DownstreamOpening) {
+        self.n_requests += usize::from(opening.whole.is_none());
+    }
+
+    pub(super) fn left(&mut self, opening: &DownstreamOpening) {
+        let n = usize::from(opening.whole.is_none());
+        self.n_requests = self.n_requests.saturating_sub(n);
+    }
+
+    /// A stream began whose path was not seen, and whose request is not certain.
+    pub(super) fn opened(&mut self, at: Timestamp) {
+        if self.streams.len() >= limits::HOP_RECENT {
+            let gone = self.streams.pop_front();
+            self.forgotten = self.forgotten.max(gone);
+        }
+        self.streams.push_back(at);
+    }
+
+    /// Such a stream may have begun within this time.
+    pub(super) fn may_have_opened(&self, from: Timestamp, to: Timestamp) -> bool {
+        self.forgotten.is_some_and(|at| from <= at)
+            || self.streams.iter().any(|at| (from..=to).contains(at))
+    }
+}
+
+impl<T> ProxyState<T> {
+    /// Since something was not seen, the stream may as well have been opened for another request than this one.
+    pub(super) fn may_be_of_another(&self, key: u64, up: &Opening) -> bool {
+        if up.digest.path.is_some() && self.unseen.n_requests == 0 {
+            return false;
+        }
+        let own = self
+            .downs
+            .get(&key)
+            .map_or(&[][..], |own| own.opening.fields());
+        let is_in_own = |field: &&u64| own.contains(field);
+        let passed: Vec<u64> = up
+            .digest
+            .fields()
+            .iter()
+            .filter(is_in_own)
+            .copied()
+            .collect();
+        self.downs.len() > limits::HOP_CANDIDATES
+            || self.downs.iter().any(|(other, down)| {
+                *other != key && may_belong(down, up) && !has_other_value(down, &passed)
+            })
+    }
+
+    /// No request was found for a stream whose path was not seen, or that is told late: what is not certain has become
+    /// less so.
+    pub(super) fn doubt_those_it_may_belong_to(&mut self, up: &Opening) {
+        let those = self
+            .downs
+            .values_mut()
+            .filter(|down| fits_unsurely(down, up));
+        for down in those {
+            down.doubt.raise(Doubt::OrderBroken);
+        }
+    }
+
+    /// The connection was recognised late, so that this is told after what the same thread did later.
+    pub(super) fn is_told_late(&self, up: &Opening) -> bool {
+        let thread = self.threads.get(&up.tid);
+        thread.is_some_and(|thread| up.at < thread.newest)
+    }
+
+    /// A request that was over when this was told, and not yet when it happened.
+    pub(super) fn by_what_is_over(&mut self, up: &Opening) -> Option<(u64, Join)> {
+        (up.at < self.over_at)
+            .then(|| self.in_hindsight(up))
+            .flatten()
+    }
+
+    /// A request is told late, and the stream that was opened for it has been told before: the only one with its fields.
+    pub(super) fn join_told_before(&mut self, key: u64) {
+        let Some(down) = self.downs.get(&key) else {
+            return;
+        };
+        let (whole, path, at) = (down.opening.whole, down.opening.path, down.opening.at);
+        if whole.is_none() || at >= self.opened_at || self.shared.is_some() {
+            return;
+        }
+        let is_only = self.by_whole.find(whole.unwrap_or_default()) == IndexMatch::One(key);
+        let within = (path, at, 0)..=(path, Timestamp(u64::MAX), u64::MAX);
+        let same = |key: &u64| self.ups.get(key).is_some_and(|up| up.whole == whole);
+        let keys = self.by_path.range(within).map(|(_, _, key)| *key);
+        let mut alike = keys.take(limits::HOP_CANDIDATES).filter(same);
+        let (Some(up_key), None) = (alike.next(), alike.next()) else {
+            return;
+        };
+        let Some(up) = self.ups.get_mut(&up_key) else {
+            return;
+        };
+        if !is_only || up.of.is_some() || up.is_told {
+            return;
+        }
+        (up.of, up.is_told) = (Some(key), true);
+        let join = Join {
+            by: By::Fields,
+            confidence: Confidence::UniqueField,
+        };
+        let began_at = up.at;
+        if let Some(down) = self.downs.get_mut(&key) {
+            down.attempts.push(attempt(up_key, began_at, join));
+            down.n_open = down.n_open.saturating_add(1);
+            let tid = down.opening.tid;
+            self.pass(tid, key);
+        }
+    }
+
+    /// Of what is told late, order says nothing, and requests that were in flight then may be over.
+    pub(super) fn in_hindsight(&mut self, up: &Opening) -> Option<(u64, Join)> {
+        if self.downs.len() > limits::HOP_CANDIDATES {
+            self.hits.hit(Limit::HopCandidates);
+            return None;
+        }
+        let waits = |key: &&u64| self.waits_for(**key, up, false);
+        let mut found: Vec<u64> = self.downs.keys().filter(waits).copied().collect();
+        let at = |key: &u64| self.downs.get(key).map(|down| down.opening.at);
+        found.sort_unstable_by_key(|key| (at(key), *key));
+        // Of all that were in flight then, one alone shares a field, and has none with another value.
+        let mut by_field: Option<u64> = None;
+        for field in up.digest.fields() {
+            let shares = |key: u64, down: &DownstreamRequest<T>| {
+                let is_shared = down.opening.fields().contains(field) && self.fits(key, up);
+                is_shared.then_some(key)
+            };
+            let all = self.downs.iter();
+            let mut sharing = all.filter_map(|(key, down)| shares(*key, down));
+            if let (Some(key), None) = (sharing.next(), sharing.next()) {
+                if by_field.is_some_and(|known| known != key) {
+                    return None;
+                }
+                by_field = Some(key);
+            }
+        }
+        let is_other = |key: &u64| {
+            let down = self.downs.get(key);
+            down.is_none_or(|down| has_other_value(down, up.digest.fields()))
+        };
+        if let Some(key) = by_field.filter(|key| found.contains(key) && !is_other(key)) {
+            let ids = self.downs.get(&key).map(|down| down.opening.ids);
+            let by_id = ids.and_then(|ids| ids.same(RequestIds::of(&up.digest)));
+            let (by, confidence) = (By::Field, Confidence::UniqueField);
+            return Some((key, by_id.unwrap_or(Join { by, confidence })));
+        }
+        let confidence = match found.len() {
+            1 if by_field.is_none() && !found.iter().any(is_other) => Confidence::Time,
+            _ => Confidence::Ambiguous,
+        };
+        let by = By::Time;
+        found.first().map(|key| (*key, Join { by, confidence }))
+    }
+}
+
+/// This request has one of these fields, which passed the proxy unchanged, with another value.
+fn has_other_value<T>(down: &DownstreamRequest<T>, passed: &[u64]) -> bool {
+    let fields = down.opening.fields();
+    let is_other = |field: &u64| {
+        !fields.contains(field) && fields.iter().any(|own| digest::same_name(*own, *field))
+    };
+    passed.iter().any(is_other)
+}
+
+/// The stream may belong to this request, because something was not seen.
+fn may_belong<T>(down: &DownstreamRequest<T>, up: &Opening) -> bool {
+    let something_unseen = up.digest.path.is_none() || down.opening.whole.is_none();
+    something_unseen && fits_unsurely(down, up)
+}
+
+/// The stream began in the life of this request, which has none for certain, and nothing that was seen speaks against
+/// that it was opened for it.
+fn fits_unsurely<T>(down: &DownstreamRequest<T>, up: &Opening) -> bool {
+    down.opening.at <= up.at
+        && down.lasts_until(up.at)
+        && down.may_be_others()
+        && !other_path(down.opening.path, up.digest.path)
+        && !down.opening.ids.contradict(RequestIds::of(&up.digest))
+}
