@@ -214,6 +214,19 @@ limits! {
     [UnixQuiet, Nanoseconds]
     pub const UNIX_QUIET_NS: u64 = 3_000_000_000;
 
+    /// How long a stream waits, in event time, for what the other end of its connection says of it, where both are
+    /// followed and something may be found about it.
+    [Witness, Nanoseconds]
+    pub const WITNESS_NS: u64 = 300_000_000;
+
+    /// Streams that wait so. Beyond it the oldest is told of at once.
+    [WitnessesWaiting, Count]
+    pub const WITNESSES_WAITING: usize = 1_024;
+
+    /// Ended streams of which it is remembered what their end said, until the other one says it too.
+    [WitnessedStreams, Count]
+    pub const WITNESSED_STREAMS: usize = 8_192;
+
     /// Payload bytes of one frame other than DATA, kept until the frame is complete.
     [FramePayload, Bytes, "frame_payload", hides_traffic]
     pub const FRAME_PAYLOAD: usize = 65_536;
@@ -425,7 +438,7 @@ limits! {
     /// Bytes of output lines that wait for a slow reader; findings, losses and the diagnosis may be half as much more.
     /// Further lines are dropped and counted in `h2trace_self_output_dropped_total`.
     [OutputBacklog, Bytes]
-    pub const OUTPUT_BACKLOG: usize = 32 * 1024 * 1024;
+    pub const OUTPUT_BACKLOG: usize = 16 * 1024 * 1024;
 
     /// Largest packet of a capture file, in bytes. tcpdump writes at most 262,144; Linux's BIG TCP 524,288.
     [CapturePacket, Bytes]

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::witness::{Held, Other, Witnesses, may_blame};
 use super::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Sink};
 use crate::anomaly::Rules;
 use crate::anomaly::kind::{Finding, Kind};
-use crate::connection::Endpoint;
+use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{Address, OtherProtocol, Timestamp};
 use crate::frame::StreamId;
 use crate::hop::fast::Map;
 use crate::hop::{Hops, OtherSide, Over, ProxyKey, Side};
 use crate::stream::condition::ConditionReport;
-use crate::stream::record::Opening;
-use crate::stream::record::StreamRecord;
+use crate::stream::record::{Opening, StreamEvent, StreamRecord};
 
 /// A connection as one of its two ends names it; the network namespace where the address alone is not enough.
 type EndKey = (SocketAddr, SocketAddr, u32);
@@ -32,6 +32,7 @@ pub(super) struct Analysis {
     ends: HashMap<EndKey, Arc<ConnectionInfo>, RandomState>,
     /// By connection: its other end. That is kept when the other end has gone before this one.
     peers: Map<u64, Arc<ConnectionInfo>>,
+    witnesses: Witnesses,
 }
 
 impl Analysis {
@@ -130,8 +131,71 @@ impl Analysis {
         }
     }
 
-    /// A stream ended and was told of: what it is a part of may be decided now.
+    /// A stream ended. It is told of at once, unless the other end of its connection is followed too and may say
+    /// something else. Gives the record back when it was.
     pub(super) fn ended(
+        &mut self,
+        info: &Arc<ConnectionInfo>,
+        mut record: Arc<StreamRecord>,
+        sink: &mut dyn Sink,
+    ) -> Option<Arc<StreamRecord>> {
+        let other = self.peers.get(&info.id.0).map(|peer| peer.id);
+        let Some(other) = other.filter(|other| *other != info.id) else {
+            return Some(self.tell_stream(info, record, sink));
+        };
+        match self.witnesses.ask(other.0, &record) {
+            Other::Told(contradicted) => doubt(&mut record, contradicted),
+            Other::Waited(mut held, contradicted) => {
+                doubt(&mut held.record, contradicted);
+                doubt(&mut record, contradicted);
+                self.tell_stream(&held.info, held.record, sink);
+            }
+            Other::Silent if may_blame(&record) => {
+                let info = Arc::clone(info);
+                if let Some(oldest) = self.witnesses.hold(Held { info, record }) {
+                    self.release(oldest, sink);
+                }
+                return None;
+            }
+            Other::Silent => self.witnesses.tell(&record),
+        }
+        Some(self.tell_stream(info, record, sink))
+    }
+
+    /// Tells of the streams of a connection that wait: what follows is about the connection.
+    pub(super) fn release_of(&mut self, connection: ConnectionId, sink: &mut dyn Sink) {
+        while let Some(held) = self.witnesses.of(connection.0) {
+            self.release(held, sink);
+        }
+    }
+
+    fn release(&mut self, held: Held, sink: &mut dyn Sink) {
+        self.witnesses.tell(&held.record);
+        self.tell_stream(&held.info, held.record, sink);
+    }
+
+    /// Tells of a stream that ended, and then of what it is a part of.
+    fn tell_stream(
+        &mut self,
+        info: &Arc<ConnectionInfo>,
+        record: Arc<StreamRecord>,
+        sink: &mut dyn Sink,
+    ) -> Arc<StreamRecord> {
+        let ended = StreamEvent::Ended(Arc::clone(&record));
+        let findings = self.rules.judge(&ended);
+        drop(ended);
+        let kinds: Vec<Kind> = findings.iter().map(|finding| finding.kind).collect();
+        sink.accept(&Output::Stream {
+            info: Arc::clone(info),
+            record: Arc::clone(&record),
+            findings,
+        });
+        self.ended_at_hops(info, Arc::clone(&record), &kinds, sink);
+        record
+    }
+
+    /// A stream ended and was told of: what it is a part of may be decided now.
+    fn ended_at_hops(
         &mut self,
         info: &Arc<ConnectionInfo>,
         record: Arc<StreamRecord>,
@@ -187,6 +251,9 @@ impl Analysis {
 
     /// Time passes.
     pub(super) fn advance(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        while let Some(held) = self.witnesses.overdue(now) {
+            self.release(held, sink);
+        }
         self.hops.advance(now);
         self.tell(sink);
         for hits in [self.rules.take_limit_hits(), self.hops.take_limit_hits()] {
@@ -205,6 +272,9 @@ impl Analysis {
 
     /// The trace ends.
     pub(super) fn finish(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        while let Some(held) = self.witnesses.overdue(Timestamp(u64::MAX)) {
+            self.release(held, sink);
+        }
         self.hops.finish(now);
         self.tell(sink);
         self.ends.clear();
@@ -234,6 +304,13 @@ impl Analysis {
         if end.peer.is_none() {
             end.peer = self.peers.get(&end.info.id.0).cloned();
         }
+    }
+}
+
+/// The two ends contradict each other: of none of them is anything certain.
+fn doubt(record: &mut Arc<StreamRecord>, contradicted: bool) {
+    if contradicted {
+        Arc::make_mut(record).whole = false;
     }
 }
 

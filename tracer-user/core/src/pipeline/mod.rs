@@ -14,6 +14,7 @@ mod memory;
 mod output;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};

@@ -7,7 +7,7 @@ mod waiting;
 
 use std::sync::Arc;
 
-use crate::anomaly::kind::{Finding, Kind};
+use crate::anomaly::kind::Finding;
 use crate::connection::end::Ending;
 use crate::connection::role::Role;
 use crate::connection::upgrade::UpgradeRequest;
@@ -26,7 +26,7 @@ use crate::pipeline::lane::Lane;
 use crate::pipeline::memory::{Budget, Share};
 use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Sink};
 use crate::stream::condition::Condition;
-use crate::stream::record::{StreamEvent, StreamRecord};
+use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
 use protocol::Spoken;
 use waiting::Waiting;
@@ -262,7 +262,7 @@ impl Conn {
         }
         self.events(analysis, sink);
         if over.is_some() {
-            self.leave_hops(analysis);
+            self.leave_hops(analysis, sink);
         }
         over.is_some()
     }
@@ -282,7 +282,8 @@ impl Conn {
         self.events(analysis, sink);
     }
 
-    fn leave_hops(&mut self, analysis: &mut Analysis) {
+    fn leave_hops(&mut self, analysis: &mut Analysis, sink: &mut dyn Sink) {
+        analysis.release_of(self.info.id, sink);
         if self.spoken.is_at_hops() {
             analysis.disconnected(&self.info);
         }
@@ -444,7 +445,15 @@ impl Conn {
             analysis.connected(&self.info);
         }
         while let Some(event) = self.streams.poll() {
-            let findings = analysis.rules.judge(&event);
+            let findings = match &event {
+                // Judged when it is told of.
+                StreamEvent::Ended(_) => Vec::new(),
+                StreamEvent::ConnectionEnded { .. } => {
+                    analysis.release_of(self.info.id, sink);
+                    analysis.rules.judge(&event)
+                }
+                event => analysis.rules.judge(event),
+            };
             match event {
                 StreamEvent::Requested(opening) => analysis.requested(&self.info, &opening),
                 StreamEvent::Finished {
@@ -456,7 +465,11 @@ impl Conn {
                 StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened {
                     info: Arc::clone(&self.info),
                 }),
-                StreamEvent::Ended(record) => self.ended(record, findings, analysis, sink),
+                StreamEvent::Ended(record) => {
+                    if let Some(record) = analysis.ended(&self.info, record, sink) {
+                        self.streams.give_back(record);
+                    }
+                }
                 StreamEvent::GoAway { go_away, .. } => {
                     let info = Arc::clone(&self.info);
                     sink.accept(&Output::GoAway { info, go_away });
@@ -496,24 +509,6 @@ impl Conn {
                 }
             }
         }
-    }
-
-    /// A stream ended: it is told of, and then what it is a part of.
-    fn ended(
-        &mut self,
-        record: Arc<StreamRecord>,
-        findings: Vec<Finding>,
-        analysis: &mut Analysis,
-        sink: &mut dyn Sink,
-    ) {
-        let kinds: Vec<Kind> = findings.iter().map(|finding| finding.kind).collect();
-        sink.accept(&Output::Stream {
-            info: Arc::clone(&self.info),
-            record: Arc::clone(&record),
-            findings,
-        });
-        analysis.ended(&self.info, Arc::clone(&record), &kinds, sink);
-        self.streams.give_back(record);
     }
 
     fn say(&self, findings: impl IntoIterator<Item = Finding>, sink: &mut dyn Sink) {

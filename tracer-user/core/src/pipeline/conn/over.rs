@@ -186,6 +186,6 @@ impl Conn {
             self.streams.trace_ended(now);
         }
         self.events(analysis, sink);
-        self.leave_hops(analysis);
+        self.leave_hops(analysis, sink);
     }
 }
