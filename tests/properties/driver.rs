@@ -143,8 +143,19 @@ pub(crate) fn of_capture(file: &[u8]) -> Outputs {
 
 /// The same of a file that may be broken: what it says up to there, and how it is broken.
 pub(crate) fn of_any_capture(file: &[u8]) -> (Outputs, Option<CaptureError>) {
+    replay(file, Frames::Untold)
+}
+
+/// The same of a whole file, with its frames.
+pub(crate) fn of_capture_with_frames(file: &[u8]) -> Outputs {
+    let (said, error) = replay(file, Frames::Redacted);
+    assert!(error.is_none(), "{error:?}");
+    said
+}
+
+fn replay(file: &[u8], frames: Frames) -> (Outputs, Option<CaptureError>) {
     let mut said = Outputs::default();
-    let mut pipeline = pipeline(Frames::Untold);
+    let mut pipeline = pipeline(frames);
     let mut reassembly = Reassembly::new(None);
     let mut capture = match Capture::open(Cursor::new(file)) {
         Ok(capture) => capture,

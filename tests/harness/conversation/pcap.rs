@@ -50,13 +50,23 @@ impl Captured {
 pub fn packets(
     conversation: &Conversation,
     captured: &Captured,
-    mut keep: impl FnMut(Side, usize, usize) -> bool,
+    keep: impl FnMut(Side, usize, usize) -> bool,
 ) -> Vec<u8> {
+    each_packet(conversation, captured, keep).concat()
+}
+
+/// The same, each packet by itself.
+#[must_use]
+pub fn each_packet(
+    conversation: &Conversation,
+    captured: &Captured,
+    mut keep: impl FnMut(Side, usize, usize) -> bool,
+) -> Vec<Vec<u8>> {
     let mut line = Line {
         client: Ipv4Addr::from_bits(0x0a00_0000 | captured.client),
         now: captured.at_ns,
         sequence: [1_000, 2_000],
-        file: Vec::new(),
+        packets: Vec::new(),
     };
     if captured.handshake {
         line.packet(Side::Client, SYN, &[]);
@@ -84,7 +94,7 @@ pub fn packets(
         }
         line.packet(Side::Client, ACK, &[]);
     }
-    line.file
+    line.packets
 }
 
 /// A whole capture file of one conversation.
@@ -99,7 +109,7 @@ struct Line {
     client: Ipv4Addr,
     now: u64,
     sequence: [u32; 2],
-    file: Vec<u8>,
+    packets: Vec<Vec<u8>>,
 }
 
 impl Line {
@@ -122,14 +132,16 @@ impl Line {
         packet.extend(payload);
         let at = START_NS + self.now;
         let len = packet.len() as u32;
+        let mut record = Vec::new();
         for word in [
             (at / 1_000_000_000) as u32,
             (at % 1_000_000_000) as u32,
             len,
             len,
         ] {
-            self.file.extend(word.to_le_bytes());
+            record.extend(word.to_le_bytes());
         }
-        self.file.extend(packet);
+        record.extend(packet);
+        self.packets.push(record);
     }
 }

@@ -52,8 +52,9 @@ pub(super) struct Flow {
     waiting_bytes: usize,
     /// How far the other end has acknowledged.
     acknowledged: u64,
-    /// Where FIN stands.
+    /// Where FIN stands, and when it went by.
     fin: Option<u64>,
+    fin_at: Option<Timestamp>,
     /// Since when something is missing that later packets prove to have been sent; then since when the
     /// receiver is known to have it.
     missing_since: Option<Timestamp>,
@@ -126,6 +127,7 @@ impl Flow {
         }
         if let (true, Ok(after)) = (segment.fin, u64::try_from(after)) {
             self.fin.get_or_insert(after);
+            self.fin_at.get_or_insert(at);
             self.acknowledged = self.acknowledged.min(after);
         }
         if after <= next {
@@ -147,6 +149,26 @@ impl Flow {
         self.wait(offset, bytes, cut, at);
         self.watch(at);
         Placed::Waits { ahead }
+    }
+
+    /// When FIN went by, if it was captured.
+    pub(super) fn fin_at(&self) -> Option<Timestamp> {
+        self.fin_at
+    }
+
+    /// When the run went by that waits first, if nothing before it is missing.
+    pub(super) fn ready_at(&self) -> Option<Timestamp> {
+        let (offset, run) = self.waiting.first_key_value()?;
+        (*offset == self.next).then_some(run.at)
+    }
+
+    /// When it showed that something is missing: the packet behind it went by, or what answers it.
+    pub(super) fn missed_at(&self) -> Option<Timestamp> {
+        let behind = self.waiting.first_key_value().map(|(_, run)| run.at);
+        match (behind, self.missing_since) {
+            (Some(behind), Some(since)) => Some(behind.min(since)),
+            (behind, since) => behind.or(since),
+        }
     }
 
     /// The next run, when nothing before it is missing.

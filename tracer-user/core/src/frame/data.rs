@@ -113,3 +113,8 @@ impl Data {
         self.left = self.left.saturating_sub(n);
     }
 }
+
+/// The first `n` bytes (or all there are) and the rest.
+pub(super) fn split(bytes: &[u8], n: u32) -> (&[u8], &[u8]) {
+    bytes.split_at_checked(n as usize).unwrap_or((bytes, &[]))
+}

@@ -1,6 +1,7 @@
 //! Lost bytes: what can still be known, and where reading goes on.
 
 use crate::event::Boundary;
+use crate::limits::Limit;
 
 use super::data::Data;
 use super::head::{Head, frame_type};
@@ -174,6 +175,20 @@ impl FrameReader {
                 Missing::Gap
             };
             self.end_frame(&head, &buffer, missing);
+        }
+    }
+
+    /// A control frame was not captured whole. `is_told`: what is wanted of it was.
+    pub(super) fn cut_frame(&mut self, head: &Head, is_told: bool, missing: Missing) {
+        self.push_step(Step::Fault(match missing {
+            Missing::Limit => Fault::Limit(Limit::FramePayload),
+            Missing::Hole | Missing::Gap | Missing::Beginning => Fault::HoleInFrame,
+        }));
+        let ends_streams = [frame_type::RST_STREAM, frame_type::GOAWAY];
+        if !is_told && ends_streams.contains(&head.frame_type) {
+            // What it ended is not known.
+            self.push_step(Step::Fault(Fault::Gap));
+            self.push_step(Step::Resynced { skipped: Some(0) });
         }
     }
 

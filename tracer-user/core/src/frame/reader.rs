@@ -3,9 +3,9 @@
 use tracer_ebpf::http2::PREFACE;
 
 use crate::event::Timestamp;
-use crate::limits::{self, Limit};
+use crate::limits;
 
-use super::data::{Data, DataPart};
+use super::data::{Data, DataPart, split};
 use super::field_block::FieldBlock;
 use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head};
 use super::hpack::Decoder;
@@ -156,6 +156,14 @@ impl FrameReader {
     /// went by now; what is found where the place was not known went by before.
     pub fn take_late(&mut self) -> Vec<(usize, Timestamp)> {
         std::mem::take(&mut self.late)
+    }
+
+    /// The place is not known, and what was fed may turn out to be frames, which are then told late.
+    #[must_use]
+    pub fn may_find_late(&self) -> bool {
+        self.search
+            .as_ref()
+            .is_some_and(|search| search.is_promising())
     }
 
     /// The place is not known, and all that was fed since is whole frames: how many.
@@ -576,10 +584,7 @@ impl FrameReader {
             return;
         }
         if parsed.cut {
-            self.push_step(Step::Fault(match missing {
-                Missing::Limit => Fault::Limit(Limit::FramePayload),
-                Missing::Hole | Missing::Gap | Missing::Beginning => Fault::HoleInFrame,
-            }));
+            self.cut_frame(head, parsed.frame.is_some(), missing);
         }
         if let Some(frame) = parsed.frame {
             self.push_step(Step::Frame {
@@ -589,9 +594,4 @@ impl FrameReader {
             });
         }
     }
-}
-
-/// The first `n` bytes (or all there are) and the rest.
-fn split(bytes: &[u8], n: u32) -> (&[u8], &[u8]) {
-    bytes.split_at_checked(n as usize).unwrap_or((bytes, &[]))
 }

@@ -112,6 +112,11 @@ impl Search {
         self.now = now;
     }
 
+    /// What came may turn out to be frames.
+    pub(super) fn is_promising(&self) -> bool {
+        !self.candidates.is_empty()
+    }
+
     /// All that came since the search began is whole frames: how many. None if it is not, or something was missed.
     pub(super) fn whole_frames(&self) -> Option<u32> {
         let exact = |candidate: &&Candidate| {

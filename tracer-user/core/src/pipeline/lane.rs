@@ -1,7 +1,7 @@
 //! One direction of a connection end: where its bytes stand, and its frame reader.
 
 use crate::connection::order::{Continuity, Order};
-use crate::event::{Boundary, Bytes, Segment};
+use crate::event::{Boundary, Bytes, Segment, Timestamp};
 use crate::frame::{FrameReader, Start};
 
 /// One direction: where its bytes stand, and its reader once the first ones came.
@@ -9,6 +9,10 @@ use crate::frame::{FrameReader, Start};
 pub(super) struct Lane {
     pub(super) order: Order,
     pub(super) reader: Option<FrameReader>,
+    /// When the bytes began in which frames are searched for.
+    pub(super) searched_since: Option<Timestamp>,
+    /// Some of them were passed over, since there was no frame, and that was told.
+    pub(super) passed_over: bool,
     /// What the receiver of this direction announced, kept until the reader exists.
     pub(super) hpack_limit: Option<u32>,
     pub(super) max_frame_size: Option<u32>,

@@ -450,7 +450,7 @@ impl Pipeline {
         self.n_waiting = (self.n_waiting + conn.n_waiting_bytes()).saturating_sub(waiting);
         if self.n_waiting > limits::UNDECIDED_BYTES_ALL {
             self.n_waiting -= conn.n_waiting_bytes();
-            conn.forget_waiting(event.at, Limit::UndecidedBytesAll, sink);
+            conn.relieve_waiting(event.at, Limit::UndecidedBytesAll, sink);
         }
         let excess = (self.n_streams + conn.live().streams)
             .saturating_sub(before.streams)

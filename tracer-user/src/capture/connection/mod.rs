@@ -229,13 +229,14 @@ impl Connection {
             (None, Some(_)) => 1,
             (_, None) => 0,
         };
+        let missed_at = self.flow(side).missed_at().unwrap_or(now);
         let lost = self.flow_mut(side).give_up(now);
         if lost > 0 {
             out.counts.gaps += 1;
             out.counts.lost_bytes += lost;
             // The place of the next byte tells the loss; say it now, before anything that answers it.
             let nothing = Piece {
-                at: now,
+                at: missed_at,
                 offset: self.flow(side).next(),
                 bytes: &[],
                 cut: 0,
@@ -283,19 +284,21 @@ impl Connection {
         self.speech = Speech::Other;
     }
 
-    /// Hands out what can be handed out in order.
+    /// Hands out what can be handed out in order: of both directions, what went by first.
     fn drain(&mut self, now: Timestamp, out: &mut Out<'_>) {
-        let mut progress = true;
-        while progress {
-            progress = false;
-            for side in [0, 1] {
-                while !self.flow(1 - side).lacks_received()
-                    && let Some(run) = self.flow_mut(side).ready(now)
-                {
-                    progress = true;
-                    self.bytes(side, Piece::from(&run), out);
-                }
-            }
+        loop {
+            let ready = [0, 1].map(|side| {
+                let may = !self.flow(1 - side).lacks_received();
+                let at = self.flow(side).ready_at().filter(|_| may)?;
+                Some((at, side))
+            });
+            let Some((_, side)) = ready.into_iter().flatten().min() else {
+                break;
+            };
+            let Some(run) = self.flow_mut(side).ready(now) else {
+                break;
+            };
+            self.bytes(side, Piece::from(&run), out);
         }
         self.finished(now, out);
     }
@@ -305,7 +308,9 @@ impl Connection {
         for side in [0, 1] {
             let index = self.direction(side).index();
             let told = self.fin_told.get(index).copied().unwrap_or(true);
-            if told || !self.flow(side).finished() {
+            // What waits in the other direction may have gone by before.
+            let waits = self.flow(1 - side).deadline().is_some();
+            if told || waits || !self.flow(side).finished() {
                 continue;
             }
             if let Some(told) = self.fin_told.get_mut(index) {
@@ -315,13 +320,14 @@ impl Connection {
                 Direction::Tx => EndCause::LocalClose,
                 Direction::Rx => EndCause::PeerFin,
             };
+            let fin_at = self.flow(side).fin_at().unwrap_or(at);
             if self.fin_told == [true, true] {
                 self.decide_at_the_end(out);
             }
-            self.end(cause, at, out);
+            self.end(cause, fin_at, out);
         }
         if self.fin_told == [true, true] && self.over.is_none() {
-            self.end(EndCause::Closed, at, out);
+            self.end(EndCause::Closed, self.last_at, out);
             self.close(at);
         }
     }

@@ -75,6 +75,7 @@ pub(super) fn reset(record: &StreamRecord, reset: &Reset) -> String {
 /// How far the response of a stream was that did not end by END_STREAM. `by_reset`: the words follow a verb.
 pub(super) fn progress(record: &StreamRecord, phase: ResponsePhase, by_reset: bool) -> String {
     let came = match record.role {
+        _ if !record.response.data_known => "seen",
         Some(Endpoint::Server) => "sent",
         Some(Endpoint::Client) | None => "arrived",
     };

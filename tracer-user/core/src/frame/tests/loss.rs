@@ -68,13 +68,27 @@ fn a_hole_in_a_control_frame_skips_it_and_stays_synchronised() {
     for bytes in [
         frame(SETTINGS, 0, 0, &[0; 12]),
         frame(PING, 0, 0, &[0; 8]),
-        frame(RST_STREAM, 0, 1, &[0; 4]),
         frame(PRIORITY, 0, 1, &[0; 5]),
     ] {
         let mut reader = from_start();
         reader.push(&bytes[..10]);
         reader.hole(bytes.len() as u32 - 10);
         assert_eq!(lines(&mut reader), ["fault HoleInFrame"]);
+        goes_on(&mut reader);
+    }
+}
+
+#[test]
+fn a_hole_in_a_frame_that_ends_streams_may_have_ended_any() {
+    for bytes in [
+        frame(RST_STREAM, 0, 1, &[0; 4]),
+        frame(GOAWAY, 0, 0, &[0; 8]),
+    ] {
+        let mut reader = from_start();
+        reader.push(&bytes[..10]);
+        reader.hole(bytes.len() as u32 - 10);
+        let want = ["fault HoleInFrame", "fault Gap", "resynced Some(0)"];
+        assert_eq!(lines(&mut reader), want);
         goes_on(&mut reader);
     }
 }

@@ -151,10 +151,8 @@ impl Conn {
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let ending = self.ending.due(self.last_bytes);
         let streams = self.streams.next_due();
-        match (ending, streams) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let dues = [ending, streams, self.waits_until()];
+        dues.into_iter().flatten().min()
     }
 
     pub(crate) fn bytes(
@@ -207,6 +205,7 @@ impl Conn {
             }
             self.steps(direction, context, sink);
         }
+        self.tell_passed_over(direction, context, sink);
         self.believe_whole_frames(context);
         self.flush(sink);
         if let Some(sender) = self.role.sender(direction) {
@@ -227,6 +226,7 @@ impl Conn {
             if self.spoken == Spoken::Foreign {
                 return;
             }
+            self.let_go(sink);
             self.desync(direction, at, sink);
             self.events(analysis, sink);
             return;
@@ -238,6 +238,7 @@ impl Conn {
             let lane = self.lane(direction);
             lane.told_end = lane.told_end.max(offset);
         }
+        self.let_go(sink);
         if matches!(end.cause, EndCause::Closed) {
             self.miss_the_end(at, sink);
         }
@@ -254,9 +255,14 @@ impl Conn {
         analysis: &mut Analysis,
         sink: &mut dyn Sink,
     ) -> bool {
-        self.streams.advance(now);
+        if self.waits_until().is_some_and(|until| until <= now) {
+            self.let_go(sink);
+        }
+        self.streams
+            .advance(self.oldest_waiting().map_or(now, |at| at.min(now)));
         let over = self.ending.over(now, self.last_bytes);
         if let Some((why, at)) = over {
+            self.let_go(sink);
             self.miss_the_end(at, sink);
             self.streams.connection_ended(why, at);
         }
@@ -309,6 +315,11 @@ impl Conn {
         if !steps.is_empty() && reader.plausible_frames() >= limits::PLAUSIBLE_FRAMES {
             self.spoken.believe();
         }
+        // What was found late is told with what waits for it, each in its place.
+        let is_late = !late.is_empty();
+        if is_late {
+            self.tell_skipped(direction, &steps, context, sink);
+        }
         let mut late = late.into_iter().peekable();
         let now = context;
         for (nth, step) in steps.iter().enumerate() {
@@ -322,7 +333,22 @@ impl Conn {
                 }
                 _ => self.learn(direction, step),
             }
-            self.take(direction, step, context, sink);
+            if is_late {
+                let step = step.clone();
+                self.wait(
+                    Waiting {
+                        direction,
+                        step,
+                        context,
+                    },
+                    sink,
+                );
+            } else {
+                self.take(direction, step, context, sink);
+            }
+        }
+        if is_late {
+            self.flush(sink);
         }
         steps.clear();
         self.steps = steps;
@@ -331,7 +357,9 @@ impl Conn {
     /// Hands a step on, or keeps it until it is known what it means.
     fn take(&mut self, direction: Direction, step: &Step, context: Context, sink: &mut dyn Sink) {
         match self.role.sender(direction) {
-            Some(sender) if self.spoken.is_announced() => self.hand(sender, step, context, sink),
+            Some(sender) if self.spoken.is_announced() && self.tells_at_once() => {
+                self.hand(sender, step, context, sink);
+            }
             _ => {
                 self.wait(
                     Waiting {
@@ -394,6 +422,12 @@ impl Conn {
         if self.frames.is_on() {
             let told = self.frames.step(sender, step, context.at, &self.shown);
             self.tell_frames(told, sink);
+        }
+        if let Step::Resynced { skipped } = step
+            && *skipped != Some(0)
+        {
+            // What was passed over may have been of streams that were first seen meanwhile.
+            self.streams.lost(sender, context.at);
         }
         self.streams.step(sender, step, context);
         if matches!(

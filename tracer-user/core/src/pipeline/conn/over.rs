@@ -40,6 +40,29 @@ impl Conn {
                 }
             }
         }
+        self.end_search(context, sink);
+    }
+
+    /// Nothing more is to come in which frames could be found: what is whole frames is taken for them, and of the rest it is
+    /// not known what it said.
+    fn end_search(&mut self, context: Context, sink: &mut dyn Sink) {
+        if self.spoken.is_announced() || self.spoken == Spoken::Believed {
+            self.gather_whole_frames(context);
+        }
+        self.let_go(sink);
+        if !self.spoken.is_announced() {
+            return;
+        }
+        for direction in [Direction::Tx, Direction::Rx] {
+            let is_lost = self
+                .lane(direction)
+                .reader
+                .as_ref()
+                .is_some_and(|reader| !reader.is_synchronised());
+            if let Some(sender) = self.role.sender(direction).filter(|_| is_lost) {
+                self.streams.lost(sender, context.at);
+            }
+        }
     }
 
     /// One whole call on an old connection is too few frames to find in either direction by itself. It is HTTP/2 when
@@ -177,12 +200,19 @@ impl Conn {
 
     /// The trace ends.
     pub(crate) fn finish(&mut self, now: Timestamp, analysis: &mut Analysis, sink: &mut dyn Sink) {
+        self.let_go(sink);
         self.streams.advance(now);
         if self.ending.begun() {
             let (why, at) = self.ending.verdict(now);
             self.miss_the_end(at, sink);
             self.streams.connection_ended(why, at);
         } else {
+            let context = Context {
+                at: now,
+                tid: 0,
+                pid: self.info.pid,
+            };
+            self.end_search(context, sink);
             self.streams.trace_ended(now);
         }
         self.events(analysis, sink);

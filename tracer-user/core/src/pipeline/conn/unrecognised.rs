@@ -20,6 +20,7 @@ impl Conn {
         sink: &mut dyn Sink,
     ) -> bool {
         if self.spoken.is_announced() {
+            self.let_go(sink);
             self.answered_otherwise(at, unrecognised);
             self.events(analysis, sink);
             return false;

@@ -84,6 +84,15 @@ impl StreamTable {
         }
     }
 
+    /// The same where what ended it may have gone by unseen: when is not known, so that its last frame was its last.
+    pub(super) fn settle_unseen(&mut self, id: StreamId, at: Timestamp) {
+        let last_at = self.streams.get(id).map(|stream| stream.last_at);
+        self.settle(id, at);
+        if let (Some(stream), Some(last_at)) = (self.streams.get_mut(id), last_at) {
+            stream.last_at = last_at;
+        }
+    }
+
     /// A stream has just finished.
     pub(super) fn finished(&mut self, id: StreamId, at: Timestamp) {
         self.keep_one_stalled_end(id);

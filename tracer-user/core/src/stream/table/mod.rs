@@ -233,7 +233,7 @@ impl StreamTable {
             .get_or_insert(Timestamp(at.0.saturating_add(DOUBT_LOOK_NS)));
         // A request that may have ended in the gap does not hold up a complete response.
         for id in self.streams.ids() {
-            self.settle(id, at);
+            self.settle_unseen(id, at);
         }
     }
 
@@ -314,7 +314,7 @@ impl StreamTable {
                 .get_or_insert(Timestamp(at.0.saturating_add(DOUBT_LOOK_NS)));
         }
         // A request that may have ended in the gap does not hold up a complete response.
-        self.settle(id, at);
+        self.settle_unseen(id, at);
     }
 
     /// What `sender` announced.
