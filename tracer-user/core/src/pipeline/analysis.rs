@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::accusations::{Accusation, Accusations};
 use super::witness::{Held, Other, Witnesses, may_blame};
 use super::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Sink};
 use crate::anomaly::Rules;
@@ -17,6 +18,7 @@ use crate::hop::fast::Map;
 use crate::hop::{Hops, OtherSide, Over, ProxyKey, Side};
 use crate::stream::condition::ConditionReport;
 use crate::stream::record::{Opening, StreamEvent, StreamRecord};
+use crate::stream::violation::Offence;
 
 /// A connection as one of its two ends names it; the network namespace where the address alone is not enough.
 type EndKey = (SocketAddr, SocketAddr, u32);
@@ -33,6 +35,7 @@ pub(super) struct Analysis {
     /// By connection: its other end. That is kept when the other end has gone before this one.
     peers: Map<u64, Arc<ConnectionInfo>>,
     witnesses: Witnesses,
+    accusations: Accusations,
 }
 
 impl Analysis {
@@ -103,6 +106,7 @@ impl Analysis {
             self.ends.remove(&key);
         }
         self.peers.remove(&info.id.0);
+        self.accusations.forget(info.id.0);
     }
 
     /// The request's HEADERS of a stream went by.
@@ -162,8 +166,51 @@ impl Analysis {
         Some(self.tell_stream(info, record, sink))
     }
 
+    /// Not every frame of this end was seen.
+    pub(super) fn blind(&mut self, end: ConnectionId) {
+        self.accusations.blind(end.0);
+    }
+
+    /// A rule was broken, as this end shows.
+    pub(super) fn offended(
+        &mut self,
+        info: &Arc<ConnectionInfo>,
+        offence: &Offence,
+        findings: Vec<Finding>,
+        sink: &mut dyn Sink,
+    ) {
+        let (rule, stream_id) = (offence.rule, offence.stream_id);
+        let other = self.peers.get(&info.id.0).map(|peer| peer.id);
+        let is_receiver = info.role == Some(offence.sender.peer());
+        let of_sender = |end: ConnectionId| (end.0, rule, stream_id);
+        match other.filter(|other| *other != info.id) {
+            Some(other) if is_receiver => {
+                let of_sender = of_sender(other);
+                let accusation = Accusation::new(info, findings, of_sender, offence.at);
+                if let Some(accusation) = self.accusations.accuse(accusation) {
+                    say(accusation, sink);
+                }
+            }
+            Some(_) => {
+                let confirmed = self.accusations.show(of_sender(info.id));
+                let own = Accusation::new(info, findings, of_sender(info.id), offence.at);
+                say(own, sink);
+                if let Some(accusation) = confirmed {
+                    say(accusation, sink);
+                }
+            }
+            None => say(
+                Accusation::new(info, findings, of_sender(info.id), offence.at),
+                sink,
+            ),
+        }
+    }
+
     /// Tells of the streams of a connection that wait: what follows is about the connection.
     pub(super) fn release_of(&mut self, connection: ConnectionId, sink: &mut dyn Sink) {
+        while let Some(accusation) = self.accusations.of(connection.0) {
+            say(accusation, sink);
+        }
         while let Some(held) = self.witnesses.of(connection.0) {
             self.release(held, sink);
         }
@@ -254,6 +301,9 @@ impl Analysis {
         while let Some(held) = self.witnesses.overdue(now) {
             self.release(held, sink);
         }
+        while let Some(accusation) = self.accusations.overdue(now) {
+            say(accusation, sink);
+        }
         self.hops.advance(now);
         self.tell(sink);
         for hits in [self.rules.take_limit_hits(), self.hops.take_limit_hits()] {
@@ -274,6 +324,9 @@ impl Analysis {
     pub(super) fn finish(&mut self, now: Timestamp, sink: &mut dyn Sink) {
         while let Some(held) = self.witnesses.overdue(Timestamp(u64::MAX)) {
             self.release(held, sink);
+        }
+        while let Some(accusation) = self.accusations.overdue(Timestamp(u64::MAX)) {
+            say(accusation, sink);
         }
         self.hops.finish(now);
         self.tell(sink);
@@ -304,6 +357,15 @@ impl Analysis {
         if end.peer.is_none() {
             end.peer = self.peers.get(&end.info.id.0).cloned();
         }
+    }
+}
+
+fn say(accusation: Accusation, sink: &mut dyn Sink) {
+    for finding in accusation.findings {
+        sink.accept(&Output::Finding {
+            info: Arc::clone(&accusation.info),
+            finding,
+        });
     }
 }
 

@@ -6,6 +6,7 @@
 // The crate's facade: all of it is described.
 #![warn(missing_docs)]
 
+mod accusations;
 mod analysis;
 mod conn;
 mod frames;

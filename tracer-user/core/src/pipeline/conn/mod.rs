@@ -49,6 +49,8 @@ pub(crate) struct Conn {
     frames: FrameTeller,
     /// By sender: a fault said that the place was lost, and nothing since that it was found again.
     lost_place: [bool; 2],
+    /// Not every frame was seen, and the later stages do not know it yet.
+    is_blinded: bool,
     upgrade: Option<UpgradeRequest>,
     ending: Ending,
     last_bytes: Timestamp,
@@ -73,6 +75,7 @@ impl Conn {
         Conn {
             last_bytes: info.first_at,
             last_pid: info.pid,
+            is_blinded: !info.beginning_seen,
             info: Arc::new(info),
             inode: open.inode,
             unix_peer_sk: open.unix_peer_sk,
@@ -329,6 +332,7 @@ impl Conn {
             match step {
                 Step::DataBegin(_) | Step::DataBody { .. } | Step::DataEnd(_) => {}
                 Step::Fault(fault) => {
+                    self.is_blinded = true;
                     self.loss(context.at, LossCause::from(*fault), None, sink);
                 }
                 _ => self.learn(direction, step),
@@ -478,6 +482,9 @@ impl Conn {
         if self.spoken.join_hops() {
             analysis.connected(&self.info);
         }
+        if std::mem::take(&mut self.is_blinded) {
+            analysis.blind(self.info.id);
+        }
         while let Some(event) = self.streams.poll() {
             let findings = match &event {
                 // Judged when it is told of.
@@ -516,9 +523,12 @@ impl Conn {
                         self.say(kept, sink);
                     }
                 }
-                StreamEvent::NotHttp2 { .. }
-                | StreamEvent::Offence { .. }
-                | StreamEvent::Flood { .. } => self.say(findings, sink),
+                StreamEvent::Offence { offence, .. } => {
+                    analysis.offended(&self.info, &offence, findings, sink);
+                }
+                StreamEvent::NotHttp2 { .. } | StreamEvent::Flood { .. } => {
+                    self.say(findings, sink);
+                }
                 StreamEvent::Limit(limit) => sink.accept(&Output::Loss(Loss {
                     connection: Some(Arc::clone(&self.info)),
                     at: self.last_bytes,

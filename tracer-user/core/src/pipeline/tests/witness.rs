@@ -65,6 +65,14 @@ impl Ends {
         self.at(to, |driver| driver.send(Direction::Rx, received));
     }
 
+    /// Nobody answers what was broken any more.
+    fn much_later(&mut self) -> Vec<&'static str> {
+        for _ in 0..10 {
+            self.driver.pass(1_000_000_000);
+        }
+        self.over()
+    }
+
     fn over(&mut self) -> Vec<&'static str> {
         for _ in 0..6 {
             self.driver.pass(STREAM_LINGER_NS);
@@ -138,4 +146,45 @@ fn a_stream_that_waits_is_told_of_before_its_connection_ends() {
     let stream = of(|output| matches!(output, Output::Stream { .. }));
     let ended = of(|output| matches!(output, Output::ConnectionEnded { .. }));
     assert!(stream < ended);
+}
+
+/// DATA on stream 0.
+fn forbidden() -> Vec<u8> {
+    frame(frame_type::DATA, 0, 0, b"abc")
+}
+
+#[test]
+fn a_broken_rule_that_both_ends_saw_is_found_at_both() {
+    for receiver_first in [false, true] {
+        let mut ends = asked();
+        if receiver_first {
+            ends.at(0, |driver| driver.send(Direction::Rx, &forbidden()));
+            ends.at(1, |driver| driver.send(Direction::Tx, &forbidden()));
+        } else {
+            ends.pass(Endpoint::Server, &forbidden());
+        }
+        ends.pass(Endpoint::Server, &answer());
+        assert_eq!(ends.much_later(), ["framing_violation"; 2], "{receiver_first}");
+    }
+}
+
+#[test]
+fn a_broken_rule_that_the_sender_does_not_show_blames_nobody() {
+    let mut ends = asked();
+    ends.said(
+        Endpoint::Server,
+        &answer(),
+        &[forbidden(), answer()].concat(),
+    );
+    assert_eq!(ends.much_later(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_sender_that_was_not_seen_whole_proves_nothing() {
+    let mut ends = asked();
+    // A record of the sender's end was lost, and it may have held what the other one shows.
+    ends.offsets[1][Direction::Tx as usize] += forbidden().len() as u64;
+    ends.at(0, |driver| driver.send(Direction::Rx, &forbidden()));
+    ends.pass(Endpoint::Server, &answer());
+    assert_eq!(ends.much_later(), ["framing_violation"]);
 }
