@@ -229,6 +229,75 @@ fn cgroups_that_are_not_the_hosts_are_named() {
     );
 }
 
+/// A node whose kubelet uses v1 alone, in a mount namespace of its own: one named hierarchy, with the cgroup of pods.
+const V1_NODE: &str = "\
+    awk '$3 == \"cgroup2\" { print $2 }' /proc/mounts | xargs -r umount --lazy
+    mount -t tmpfs none /sys/fs/cgroup
+    mkdir /sys/fs/cgroup/memory
+    mount -t cgroup -o none,name=h2trace-test none /sys/fs/cgroup/memory || exit 77
+    mkdir -p /sys/fs/cgroup/memory/kubepods
+    \"$0\" \"$@\"
+    status=$?
+    rmdir /sys/fs/cgroup/memory/kubepods
+    umount /sys/fs/cgroup/memory
+    exit $status";
+
+/// v1 hierarchies, which a kernel may lack.
+struct CgroupV1;
+
+impl Need for CgroupV1 {
+    fn missing(&self) -> Option<String> {
+        let kinds = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        let has = kinds.lines().any(|line| line.ends_with("\tcgroup"));
+        (!has).then(|| "this kernel has no cgroup v1 (CONFIG_CGROUPS with v1)".to_owned())
+    }
+}
+
+fn on_a_v1_node(h2trace: &[&str]) -> CliOutput {
+    behind_script(V1_NODE, h2trace)
+}
+
+/// h2trace (`$0`, with its arguments) in a script with mounts of its own.
+fn behind_script(script: &str, h2trace: &[&str]) -> CliOutput {
+    behind("unshare", &["--mount", "sh", "-c", script], h2trace)
+}
+
+#[test]
+fn node_with_cgroup_v1_alone_says_so_where_pods_or_cgroups_are_selected() {
+    require!(Root, CgroupV1);
+    let v1 = ["cgroup v1", "--pid", "--netns pid:PROCESS"];
+    for select in [
+        ["--pod", "shop/cart-1"],
+        ["--selector", "app=cart"],
+        ["--namespace", "shop"],
+    ] {
+        let trace = [&["trace"][..], &select, &["--for", "100ms"]].concat();
+        on_a_v1_node(&trace).assert_refused(&v1);
+    }
+    let cgroup = "/sys/fs/cgroup/memory/kubepods";
+    on_a_v1_node(&["trace", "--cgroup", cgroup, "--for", "100ms"])
+        .assert_refused(&["a cgroup of v1", "--pid"]);
+    let doctor = on_a_v1_node(&["doctor"]);
+    let line = doctor_on(&doctor, "cgroups of the host");
+    assert!(
+        line.contains("less") && line.contains("cgroup v1"),
+        "{line}"
+    );
+    // What such a node has still selects.
+    let own = std::process::id().to_string();
+    let trace = [
+        "trace",
+        "--pid",
+        &own,
+        "--for",
+        "100ms",
+        "--kubernetes",
+        "off",
+    ];
+    let said = on_a_v1_node(&trace);
+    assert!(!said.stderr.contains("cgroup v1"), "{}", said.stderr);
+}
+
 #[test]
 fn pod_without_a_service_account_is_said_to_have_no_names() {
     let mut doctor = command(&["doctor"]);

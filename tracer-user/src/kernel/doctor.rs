@@ -12,9 +12,11 @@ use super::{
     hooks::Hooks,
     load::StartError,
     rights::{self, NEEDED},
+    rings,
 };
 use crate::confine;
-use crate::workload::{cgroup, process};
+use crate::workload::cgroup::{self, CgroupError};
+use crate::workload::process;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -130,6 +132,7 @@ pub fn examine() -> DoctorReport {
         }
     }
     of_the_host(&mut checks);
+    io_uring(&mut checks, hooks);
     confinement(&mut checks);
     surroundings(&mut checks);
     let works = checks.iter().all(|check| check.ok || !check.needed);
@@ -310,12 +313,17 @@ fn of_the_host(checks: &mut Vec<Check>) {
         ),
     });
     let root = cgroup::mount_point();
-    let ok = root.as_deref().is_some_and(is_root_cgroup);
+    let in_v1 = match cgroup::hierarchy_of_pods() {
+        Err(error @ CgroupError::PodsInV1 { .. }) => Some(error.to_string()),
+        _ => None,
+    };
+    let ok = in_v1.is_none() && root.as_deref().is_some_and(is_root_cgroup);
     checks.push(Check {
         name: "cgroups of the host (names of pods, --cgroup)".to_owned(),
         ok,
         needed: false,
         found: match &root {
+            _ if in_v1.is_some() => in_v1.unwrap_or_default(),
             Some(root) if ok => root.display().to_string(),
             Some(root) => format!("{} is only a part of them", root.display()),
             None => "no v2 hierarchy is mounted".to_owned(),
@@ -324,6 +332,43 @@ fn of_the_host(checks: &mut Vec<Check>) {
             ok,
             "run on the host, with a v2 hierarchy (mount -t cgroup2 none /sys/fs/cgroup/unified); in Kubernetes \
              mount the node's /sys/fs/cgroup there, by a hostPath volume with readOnly: true",
+        ),
+    });
+}
+
+/// How many processes a check names.
+const NAMED_MAX: usize = 5;
+
+/// Whose bytes pass unseen because io_uring moves them.
+fn io_uring(checks: &mut Vec<Check>, hooks: Option<Hooks>) {
+    let sysctl = read("/proc/sys/kernel/io_uring_disabled");
+    let users = rings::users(Path::new("/proc"));
+    let ok = users.is_empty();
+    let mut found = match users.get(..NAMED_MAX) {
+        Some(some) if users.len() > NAMED_MAX => {
+            format!("{} and {} more", some.join(", "), users.len() - NAMED_MAX)
+        }
+        _ if ok => "used by no process that can be looked at".to_owned(),
+        _ => users.join(", "),
+    };
+    if let Some(may) = rings::disabled(sysctl.as_deref()) {
+        found = format!("{found}; {may}");
+    }
+    let unseen = match hooks {
+        Some(Hooks::SyscallExit) => "pass unseen",
+        _ => "are counted and not read",
+    };
+    checks.push(Check {
+        name: "io_uring (what it moves is not decoded)".to_owned(),
+        ok,
+        needed: false,
+        found,
+        remedy: remedy(
+            ok,
+            &format!(
+                "bytes that these processes move by io_uring {unseen}: to have their connections decoded, turn io_uring \
+                 off in them, or for all with sysctl kernel.io_uring_disabled=2"
+            ),
         ),
     });
 }

@@ -8,6 +8,7 @@ mod load;
 mod members;
 mod process;
 pub mod rights;
+mod rings;
 mod syscall;
 
 pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loaded};

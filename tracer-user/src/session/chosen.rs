@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::scope::Scope;
-use crate::workload::cgroup::{self, CgroupError};
+use crate::workload::cgroup;
 use crate::workload::kubernetes::state::{Reach, Reason};
 use crate::workload::kubernetes::{NOBODY, PodSource};
 use crate::workload::pod::Pod;
@@ -34,6 +34,7 @@ pub fn now(scope: &Scope, source: Option<&PodSource>) -> anyhow::Result<Option<M
     if !scope.is_by_pods() {
         return Ok(None);
     }
+    cgroup::hierarchy_of_pods()?;
     let source = named_by(source)?;
     wait(source)?;
     for pod in &scope.selection.pods {
@@ -62,6 +63,7 @@ pub fn later(scope: &Scope, source: Option<&PodSource>) -> anyhow::Result<Option
     if !scope.is_by_pods() {
         return Ok(None);
     }
+    cgroup::hierarchy_of_pods()?;
     membership(scope, named_by(source)?).map(Some)
 }
 
@@ -92,7 +94,7 @@ fn named_by(source: Option<&PodSource>) -> anyhow::Result<&PodSource> {
 }
 
 fn membership(scope: &Scope, source: &PodSource) -> anyhow::Result<Membership> {
-    let root = cgroup::mount_point().ok_or(CgroupError::NoHierarchy)?;
+    let root = cgroup::hierarchy_of_pods()?;
     Ok(
         Membership::new(scope.selection.clone(), Arc::clone(&source.pods), root)
             .asking(Arc::clone(&source.waiting)),

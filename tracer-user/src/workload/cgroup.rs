@@ -12,6 +12,8 @@ use std::{fs, io};
 
 /// `CGROUP2_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
 const CGROUP2: i64 = 0x6367_7270;
+/// `CGROUP_SUPER_MAGIC`: a hierarchy of v1.
+const CGROUP1: i64 = 0x0027_e0eb;
 
 /// How deep the search for a cgroup's path goes. Deeper ones keep their number.
 const DEPTH_MAX: usize = 32;
@@ -24,6 +26,24 @@ pub enum CgroupError {
         "this host has no cgroup v2 hierarchy (mount one: mount -t cgroup2 none /sys/fs/cgroup/unified; or use --pid)"
     )]
     NoHierarchy,
+    /// The kubelet has made the cgroups of pods in v1 hierarchies.
+    #[error(
+        "the pods of this node are in cgroup v1 hierarchies ({parent}), and h2trace selects pods by their v2 cgroups \
+         (trace one pod by a process of it: --pid, or --netns pid:PROCESS for all of its processes; or boot the node \
+         with systemd.unified_cgroup_hierarchy=1)"
+    )]
+    PodsInV1 {
+        /// The cgroup that holds them.
+        parent: String,
+    },
+    /// It is of v1.
+    #[error(
+        "{path} is a cgroup of v1, and h2trace selects by v2 cgroups (use --pid, or --netns pid:PROCESS)"
+    )]
+    V1 {
+        /// What was given.
+        path: String,
+    },
     /// The path cannot be read.
     #[error(
         "cannot read cgroup {path}: {cause} (give a directory below {root}, or its id; list them with: find {root} -type d)"
@@ -75,13 +95,38 @@ fn mount_point_of(mountinfo: &str) -> Option<PathBuf> {
     })
 }
 
+/// The v2 hierarchy that pods are selected by.
+///
+/// # Errors
+/// There is none, or the pods of this node are not in it.
+pub fn hierarchy_of_pods() -> Result<PathBuf, CgroupError> {
+    let root = mount_point();
+    if root
+        .as_deref()
+        .is_none_or(|root| pod_parents_of(root).is_empty())
+        && let Some(parent) = pod_parents_in_v1().into_iter().next()
+    {
+        let parent = parent.display().to_string();
+        return Err(CgroupError::PodsInV1 { parent });
+    }
+    root.ok_or(CgroupError::NoHierarchy)
+}
+
 /// The id of the cgroup that `given` names: an id, a path of the file system, or a path below the v2
 /// mount point (`/system.slice/x.service`, as `/proc/PID/cgroup` shows it).
 ///
 /// # Errors
 /// There is no such v2 cgroup, or it cannot be read.
 pub fn id_of(given: &str) -> Result<u64, CgroupError> {
-    let root = mount_point().ok_or(CgroupError::NoHierarchy)?;
+    let given_path = Path::new(given);
+    let Some(root) = mount_point() else {
+        return Err(match file_system(given_path) {
+            Ok(CGROUP1) => CgroupError::V1 {
+                path: given.to_owned(),
+            },
+            _ => CgroupError::NoHierarchy,
+        });
+    };
     let root_name = || root.display().to_string();
     if let Ok(id) = given.parse::<u64>() {
         return match path_below(&root, id, DEPTH_MAX) {
@@ -93,7 +138,6 @@ pub fn id_of(given: &str) -> Result<u64, CgroupError> {
         };
     }
     let below_root = root.join(given.trim_start_matches('/'));
-    let given_path = Path::new(given);
     // What starts with the mount point is meant literally, also when it does not exist.
     let path = if given_path.starts_with(&root) || (given_path.exists() && !below_root.exists()) {
         given_path
@@ -106,7 +150,13 @@ pub fn id_of(given: &str) -> Result<u64, CgroupError> {
         cause: said(error),
     };
     let metadata = fs::metadata(path).map_err(|error| unreadable(&error))?;
-    if !metadata.is_dir() || file_system(path).map_err(|error| unreadable(&error))? != CGROUP2 {
+    let kind = file_system(path).map_err(|error| unreadable(&error))?;
+    if kind == CGROUP1 {
+        return Err(CgroupError::V1 {
+            path: given.to_owned(),
+        });
+    }
+    if !metadata.is_dir() || kind != CGROUP2 {
         return Err(CgroupError::NotV2 {
             path: given.to_owned(),
             root: root_name(),
@@ -134,20 +184,27 @@ pub fn has_pods() -> bool {
 /// the systemd driver, at any root that the kubelet may have been given. Of v1, where there is no v2.
 #[must_use]
 pub fn pod_parents() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    if let Some(root) = mount_point() {
-        pod_parents_below(&root, POD_PARENT_DEPTH, &mut found);
-    }
+    let found = mount_point().map_or_else(Vec::new, |root| pod_parents_of(&root));
     if found.is_empty() {
-        for controller in ["memory", "pids", "systemd"] {
-            let root = Path::new("/sys/fs/cgroup").join(controller);
-            pod_parents_below(&root, POD_PARENT_DEPTH, &mut found);
-            if !found.is_empty() {
-                break;
-            }
-        }
+        return pod_parents_in_v1();
     }
     found
+}
+
+fn pod_parents_of(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    pod_parents_below(root, POD_PARENT_DEPTH, &mut found);
+    found
+}
+
+/// Those of the first v1 hierarchy that has some: the kubelet makes them in each.
+fn pod_parents_in_v1() -> Vec<PathBuf> {
+    let controllers = ["memory", "pids", "systemd"];
+    let found = controllers.map(|controller| Path::new("/sys/fs/cgroup").join(controller));
+    let mut found = found.iter().map(|root| pod_parents_of(root));
+    found
+        .find(|parents| !parents.is_empty())
+        .unwrap_or_default()
 }
 
 /// How deep below the root the parent of all pods is looked for: kind's is at
