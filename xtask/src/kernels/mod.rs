@@ -103,19 +103,30 @@ impl Kernel {
 }
 
 /// Which of the kernels.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Which {
     /// Those of this machine's architecture, whose programs are built anyway.
     OfThisMachine,
     /// All.
     All,
+    /// These, by their names.
+    Named(Vec<String>),
+}
+
+/// The names of all kernels.
+pub(crate) fn names() -> [&'static str; KERNELS.len()] {
+    KERNELS.each_ref().map(|kernel| kernel.name)
 }
 
 /// The kernels that are meant.
-fn chosen(which: Which, own: Architecture) -> Vec<&'static Kernel> {
+fn chosen(which: &Which, own: Architecture) -> Vec<&'static Kernel> {
     KERNELS
         .iter()
-        .filter(|kernel| which == Which::All || kernel.architecture == own)
+        .filter(|kernel| match which {
+            Which::OfThisMachine => kernel.architecture == own,
+            Which::All => true,
+            Which::Named(names) => names.iter().any(|name| name == kernel.name),
+        })
         .collect()
 }
 
@@ -126,9 +137,19 @@ const ARM64_PIECES: [&str; 2] = ["arm64-toolchain", "arm64-std"];
 ///
 /// # Errors
 /// This machine's architecture is not known.
-pub(crate) fn pieces(which: Which) -> anyhow::Result<Vec<String>> {
+pub(crate) fn pieces(which: &Which) -> anyhow::Result<Vec<String>> {
     let own = Architecture::of_this_machine()?;
     Ok(pieces_of(which, own))
+}
+
+/// This machine's static binary is booted, or tested on this kernel.
+///
+/// # Errors
+/// As [`pieces`].
+pub(crate) fn need_own_binary(which: &Which) -> anyhow::Result<bool> {
+    let own = Architecture::of_this_machine()?;
+    let mut kernels = chosen(which, own).into_iter();
+    Ok(kernels.any(|kernel| kernel.architecture == own))
 }
 
 /// What the setup need not install for the gate, as it is for kernels of another architecture.
@@ -141,13 +162,13 @@ pub(crate) fn pieces_beyond_the_gate() -> anyhow::Result<Vec<String>> {
 }
 
 fn pieces_beyond(own: Architecture) -> Vec<String> {
-    let gate = pieces_of(Which::OfThisMachine, own);
-    let mut others = pieces_of(Which::All, own);
+    let gate = pieces_of(&Which::OfThisMachine, own);
+    let mut others = pieces_of(&Which::All, own);
     others.retain(|piece| !gate.contains(piece) && !incident::PIECES.contains(&piece.as_str()));
     others
 }
 
-fn pieces_of(which: Which, own: Architecture) -> Vec<String> {
+fn pieces_of(which: &Which, own: Architecture) -> Vec<String> {
     let mut pieces = Vec::new();
     for kernel in chosen(which, own) {
         pieces.push(guest::piece(kernel.architecture).to_owned());
@@ -156,7 +177,7 @@ fn pieces_of(which: Which, own: Architecture) -> Vec<String> {
         }
         pieces.push(kernel.piece());
     }
-    if which == Which::All {
+    if *which != Which::OfThisMachine && pieces.iter().any(|piece| piece == guest::piece(own)) {
         pieces.extend(incident::PIECES.map(str::to_owned));
     }
     pieces.sort();
@@ -181,7 +202,7 @@ pub(crate) struct KernelsReport {
 /// # Errors
 /// When the guests' programs cannot be built, or QEMU cannot be run. A guest that does not show what it should is no
 /// error: it is in the counts.
-pub(crate) fn run(root: &Path, which: Which, all: bool) -> anyhow::Result<KernelsReport> {
+pub(crate) fn run(root: &Path, which: &Which, all: bool) -> anyhow::Result<KernelsReport> {
     let mut report = KernelsReport::default();
     let own = Architecture::of_this_machine()?;
     let mut installed = Vec::new();
@@ -221,7 +242,7 @@ pub(crate) fn run(root: &Path, which: Which, all: bool) -> anyhow::Result<Kernel
             ),
         ];
         let mut incident = Err(NOT_IN_THE_GATE.to_owned());
-        if which == Which::All {
+        if *which != Which::OfThisMachine {
             incident = match architecture == own {
                 false => Err("its peers are installed for this machine alone".to_owned()),
                 true => incident::files(root)?.map_err(|piece| {
@@ -296,7 +317,7 @@ mod tests {
     #[test]
     fn every_kernel_has_a_piece_of_the_setup() {
         for own in Architecture::ALL {
-            for piece in pieces_of(Which::All, own) {
+            for piece in pieces_of(&Which::All, own) {
                 assert!(setup::has_piece(&piece), "{piece}");
             }
         }
@@ -304,7 +325,7 @@ mod tests {
 
     #[test]
     fn gate_boots_kernels_of_its_own_architecture() {
-        let gate = pieces_of(Which::OfThisMachine, Architecture::Amd64);
+        let gate = pieces_of(&Which::OfThisMachine, Architecture::Amd64);
         assert_eq!(gate, ["kernel-6.1", "kernel-6.12", "qemu"]);
         assert_eq!(
             pieces_beyond(Architecture::Amd64),

@@ -75,7 +75,7 @@ const FEATURES: [Feature; 13] = [
     ),
     feature(
         "io_uring's bytes are counted, and no other's are taken for them",
-        "foreign::task_work::a_receive_that_completes_in_a_send_of_the_same_socket_takes_nothing_of_it",
+        "foreign::task_work::a_receive_that_completes_behind_the_send_that_fed_it_is_not_what_was_sent_last",
     ),
     feature(
         "bytes of 32-bit calls are counted",

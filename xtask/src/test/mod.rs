@@ -32,9 +32,10 @@ pub(crate) struct TestOptions {
     cluster: bool,
 
     /// Only the tests by kernel, also those that are not in the gate: kernels for another architecture, the incident
-    /// in each that can run it, and this machine's kernel with both kinds of hooks. Installs what they need
-    #[arg(long, conflicts_with_all = ["only", "cluster"])]
-    kernels: bool,
+    /// in each that can run it, and this machine's kernel with both kinds of hooks. Installs what they need. With
+    /// names: only these kernels
+    #[arg(long, num_args = 0.., value_name = "KERNEL", value_parser = kernels::names(), conflicts_with_all = ["only", "cluster"])]
+    kernels: Option<Vec<String>>,
 
     /// Bigger live tests (sets H2TRACE_SCALE=full), all tests on other kernels, and new random cases of the properties
     #[arg(long)]
@@ -132,7 +133,9 @@ impl Step {
 /// Runs the gate. Exit status 1 when a step fails, 2 when the gate cannot run.
 pub(crate) fn run(options: &TestOptions, root: &Path) -> anyhow::Result<ExitCode> {
     let steps = options.steps();
-    if (steps.contains(&Step::Live) || steps.contains(&Step::Cluster) || options.kernels)
+    if (steps.contains(&Step::Live)
+        || steps.contains(&Step::Cluster)
+        || options.tests_this_kernel())
         && let Some(refusal) =
             privilege::refuse("test", "runs live tests, which load kernel programs")
     {
@@ -148,9 +151,10 @@ pub(crate) fn run(options: &TestOptions, root: &Path) -> anyhow::Result<ExitCode
         root,
         full: options.full,
         fast: options.fast,
-        kernels: match options.kernels {
-            true => kernels::Which::All,
-            false => kernels::Which::OfThisMachine,
+        kernels: match &options.kernels {
+            None => kernels::Which::OfThisMachine,
+            Some(names) if names.is_empty() => kernels::Which::All,
+            Some(names) => kernels::Which::Named(names.clone()),
         },
         skipped: report::fresh_file(root)?,
         total: Count::default(),
@@ -196,13 +200,20 @@ pub(crate) fn run(options: &TestOptions, root: &Path) -> anyhow::Result<ExitCode
 }
 
 impl TestOptions {
+    /// Besides guests, which need no privileges.
+    fn tests_this_kernel(&self) -> bool {
+        self.kernels.as_ref().is_some_and(Vec::is_empty)
+    }
+
     /// The steps that are asked for, in their order.
     fn steps(&self) -> Vec<Step> {
         let wanted = |step: Step| match self {
             TestOptions { fast: true, .. } => Step::FAST.contains(&step),
             TestOptions { cluster: true, .. } => step == Step::Cluster,
             // They boot the static binary.
-            TestOptions { kernels: true, .. } => step == Step::Release || step == Step::Kernels,
+            TestOptions {
+                kernels: Some(_), ..
+            } => step == Step::Release || step == Step::Kernels,
             TestOptions { only, .. } if only.is_empty() => step != Step::Cluster,
             TestOptions { only, .. } => only.contains(&step),
         };
@@ -272,6 +283,8 @@ impl Gate<'_> {
             }
             Step::Ebpf => return self.ebpf(),
             Step::Manifests => self.own_task(&["manifests", "--check"])?,
+            // Guests of another architecture have one of their own.
+            Step::Release if !kernels::need_own_binary(&self.kernels)? => {}
             Step::Release => self.own_task(&["image", "--binary-only"])?,
             Step::Live => self.live()?,
             Step::Kernels => return self.kernels(),
@@ -380,7 +393,7 @@ impl Gate<'_> {
 
     /// Guests with other kernels. They need no privileges here.
     fn kernels(&mut self) -> anyhow::Result<Vec<Skip>> {
-        let pieces = kernels::pieces(self.kernels)?;
+        let pieces = kernels::pieces(&self.kernels)?;
         let pieces = pieces.iter().map(String::as_str);
         self.own_task(
             &["setup", "--only"]
@@ -388,7 +401,7 @@ impl Gate<'_> {
                 .chain(pieces)
                 .collect::<Vec<_>>(),
         )?;
-        let report = kernels::run(self.root, self.kernels, self.full)?;
+        let report = kernels::run(self.root, &self.kernels, self.full)?;
         self.total += report.count;
         if self.kernels == kernels::Which::All {
             self.this_kernel()?;
@@ -570,7 +583,9 @@ mod tests {
     #[test]
     fn other_runs_have_their_steps() {
         assert_eq!(steps(&["--fast"]), Step::FAST);
-        assert_eq!(steps(&["--kernels"]), [Step::Release, Step::Kernels]);
+        for kernels in [&["--kernels"][..], &["--kernels", "6.1", "6.1-arm64"]] {
+            assert_eq!(steps(kernels), [Step::Release, Step::Kernels]);
+        }
         assert_eq!(steps(&["--only", "tidy", "fmt"]), [Step::Fmt, Step::Tidy]);
     }
 
