@@ -13,8 +13,8 @@ use h2trace::export::prometheus::Exporter;
 use h2trace_core::anomaly::kind::{Finding, Kind};
 use h2trace_core::attribution::{Owner, Workload, WorkloadHandle};
 use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
-use h2trace_core::event::Timestamp;
 use h2trace_core::event::decode::decode;
+use h2trace_core::event::{Timestamp, UnseenBytes};
 use h2trace_core::field::Shown;
 use h2trace_core::limits;
 use h2trace_core::pipeline::{ConnectionInfo, NoNames, Output, Pipeline, PipelineSettings, Sink};
@@ -278,6 +278,7 @@ fn churn(info: &ConnectionInfo, record: &StreamRecord) {
             why: ConnectionEnd::PeerFin,
             at: Timestamp(n),
             open_streams: 0,
+            unseen: UnseenBytes::default(),
         });
         if [100, 1_000, 2_500, 5_000, 10_000].contains(&(n + 1)) {
             let kept = mb(heap::live() - before - own);

@@ -312,6 +312,7 @@ fn run(records: &[Record], joins: bool, shown: &Arc<Shown>) -> Duration {
                 stream_id: 0,
             },
             confidence: ProtocolConfidence::Preface,
+            unseen: None,
             encoded: &record.encoded,
         };
         pipeline.handle(&event(record, What::Bytes(bytes)), &mut count);

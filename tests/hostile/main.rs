@@ -140,6 +140,7 @@ impl Client {
                 total: bytes.len() as u32,
                 boundary: Boundary::Unknown,
                 confidence: ProtocolConfidence::Preface,
+                unseen: None,
                 encoded: &encoded,
             });
             attack.event(self.socket, what);

@@ -9,7 +9,7 @@ use std::{
 use h2trace::kernel::{Filter, Options, Tracer};
 use h2trace_core::event::{
     Boundary, Direction, EndCause, Event, Open, OtherProtocol, ProtocolConfidence, Segment,
-    SocketKey, What,
+    SocketKey, Unseen, What,
 };
 use tracer_ebpf::counter::Counter;
 use tracer_tests::skip::Need;
@@ -38,7 +38,10 @@ pub(crate) struct Seen {
     pub(crate) ends: Vec<EndCause>,
     /// What it spoke otherwise.
     pub(crate) unrecognised: Vec<(Direction, OtherProtocol, Vec<u8>)>,
+    /// Of records with bytes whose buffer was known.
     pub(crate) confidence: Option<ProtocolConfidence>,
+    /// Why the buffers of the others were not known.
+    pub(crate) unseen: Vec<Unseen>,
 }
 
 impl Seen {
@@ -190,6 +193,7 @@ fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
             ends: Vec::new(),
             unrecognised: Vec::new(),
             confidence: None,
+            unseen: Vec::new(),
         });
         return;
     }
@@ -206,7 +210,10 @@ fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
                 .push((u.direction, u.protocol, u.first.to_vec()));
         }
         What::Bytes(bytes) => {
-            socket.confidence = socket.confidence.max(Some(bytes.confidence));
+            match bytes.unseen {
+                Some(reason) => socket.unseen.push(reason),
+                None => socket.confidence = socket.confidence.max(Some(bytes.confidence)),
+            }
             let stream = &mut socket.streams[bytes.direction.index()];
             let at = stream.bytes.len() as u64;
             assert!(

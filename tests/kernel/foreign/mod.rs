@@ -333,6 +333,11 @@ pub(super) fn another_protocol(kind: &str, odd: Direction, way: &mut Way<'_>) {
             seen.confidence, None,
             "no connection that speaks HTTP/2: {seen:?}"
         );
+        assert!(
+            seen.unseen.len() <= 1,
+            "of what is not known to be HTTP/2 the reason is told once: {:?}",
+            seen.unseen
+        );
         for (_, _, first) in &seen.unrecognised {
             assert!(!first.contains(&b'@'), "{}", first.escape_ascii());
         }

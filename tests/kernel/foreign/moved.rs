@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsRawFd, RawFd},
 };
 
-use h2trace_core::event::Direction;
+use h2trace_core::event::{Direction, Unseen};
 use tracer_tests::require;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
         capture::Tracing,
         io::{receive, send},
     },
-    Connection, Foreign, Judged, PIECE, another_protocol, between, inside,
+    Connection, Foreign, Judged, PIECE, Way, another_protocol, between, inside,
 };
 
 const RX: Direction = Direction::Rx;
@@ -116,9 +116,21 @@ fn bytes_that_are_sent_from_a_file_or_a_pipe_are_counted() {
             println!("{kind} {name}");
             nothing_is_copied(inside(kind, TX, 50, &mut way));
             nothing_is_copied(between(kind, TX, 20, &mut way));
+            the_reason_is_told(kind, &mut way);
             another_protocol(kind, TX, &mut way);
         }
     }
+}
+
+/// In the records of the connection itself.
+fn the_reason_is_told(kind: &str, way: &mut Way<'_>) {
+    let mut connection = Connection::within_a_frame(kind, TX, 3 * PIECE);
+    let pieces: Vec<_> = (0..3).map(|i| super::letters(i * PIECE, PIECE)).collect();
+    connection.oddly(&pieces, way);
+    let client = connection.client.as_raw_fd();
+    let told = &connection.capture.of(&client).unseen;
+    let is_splice = told.iter().all(|reason| *reason == Unseen::Splice);
+    assert!(!told.is_empty() && is_splice, "{told:?}");
 }
 
 /// A socket that is spliced from fires no hook: the sequence numbers of TCP tell it later.

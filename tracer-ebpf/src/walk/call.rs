@@ -4,7 +4,7 @@ use super::{
     Machine, Part, frames,
     recognise::{Recognised, recognise},
     record,
-    state::{CALLS_MAX, Scratch, Socket, mode, verdict},
+    state::{CALLS_MAX, Scratch, Socket, mode, told, verdict},
 };
 use crate::{
     counter::Counter,
@@ -78,7 +78,18 @@ pub fn unlocated<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) {
     if s.walk.mode == mode::START || s.walk.mode == mode::SEEK {
         m.count(Counter::NoBuffer, 1);
         frames::lose(&mut s.walk);
-        s.walk.offset = s.walk.offset.wrapping_add(s.returned as u64);
+        // Of what may never turn out to be HTTP/2 the reason is told once.
+        if socket.verdict == verdict::HTTP2 || socket.told & told::UNSEEN == 0 {
+            if socket.verdict != verdict::HTTP2 {
+                socket.told |= told::UNSEEN;
+            }
+            let n = s.remaining;
+            record::begin(s);
+            record::hole(s, n);
+            record::flush(m, s);
+        } else {
+            s.walk.offset = s.walk.offset.wrapping_add(s.returned as u64);
+        }
         return;
     }
     m.count(Counter::BytesSeen, s.returned as u64);

@@ -26,6 +26,8 @@ pub mod told {
     pub const HTTP1_TX: u8 = 8;
     /// UNRECOGNISED of class HTTP/1 was written for what was received.
     pub const HTTP1_RX: u8 = 16;
+    /// A BYTES record of a call whose buffer is not known was written, while what the socket speaks was not known.
+    pub const UNSEEN: u8 = 32;
 }
 
 /// Values of [`Walk::mode`].

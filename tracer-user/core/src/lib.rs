@@ -54,6 +54,7 @@
 //!         total,
 //!         boundary: Boundary::Unknown,
 //!         confidence: ProtocolConfidence::Preface,
+//!         unseen: None,
 //!         encoded: &encoded,
 //!     };
 //!     pipeline.handle(&event(at, What::Bytes(bytes)), out);

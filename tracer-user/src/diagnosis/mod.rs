@@ -280,6 +280,7 @@ impl Sink for Diagnosis {
             Output::Connection(_)
             | Output::Lone(_)
             | Output::ConnectionEnded { .. }
+            | Output::BytesUnseen { .. }
             | Output::StreamOpened { .. }
             | Output::GoAway { .. }
             | Output::Frame { .. }

@@ -86,6 +86,7 @@ pub(crate) fn outputs() -> Vec<Output> {
             Output::Connection(info)
             | Output::StreamOpened { info }
             | Output::ConnectionEnded { info, .. }
+            | Output::BytesUnseen { info, .. }
             | Output::GoAway { info, .. } => connection(info),
             Output::Stream {
                 info,

@@ -1,7 +1,7 @@
 //! Label values: closed sets, and what of open ones may be shown.
 
 use h2trace_core::connection::Endpoint;
-use h2trace_core::event::OtherProtocol;
+use h2trace_core::event::{OtherProtocol, Unseen};
 use h2trace_core::pipeline::Protocol;
 use h2trace_core::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
 
@@ -54,7 +54,7 @@ pub const fn stream_end(end: StreamEnd) -> &'static str {
     }
 }
 
-/// What a connection speaks: `http2`, `tls`, `http1` or `other`.
+/// What a connection speaks: `http2`, `tls`, `http1` or `other`; `unseen` when its bytes were not seen.
 #[must_use]
 pub const fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
@@ -62,6 +62,32 @@ pub const fn protocol(protocol: Protocol) -> &'static str {
         Protocol::Other(OtherProtocol::Tls) => "tls",
         Protocol::Other(OtherProtocol::Http1) => "http1",
         Protocol::Other(OtherProtocol::Other) => OTHER,
+        Protocol::Unseen(_) => "unseen",
+    }
+}
+
+/// Why a connection is not decoded: what it speaks, or why its bytes were not seen.
+#[must_use]
+pub const fn undecoded(of: Protocol) -> &'static str {
+    match of {
+        Protocol::Unseen(Unseen::IoUring) => "unseen_io_uring",
+        Protocol::Unseen(Unseen::Splice) => "unseen_splice",
+        Protocol::Unseen(Unseen::Compat) => "unseen_compat",
+        Protocol::Unseen(Unseen::ThrownAway) => "unseen_thrown_away",
+        Protocol::Unseen(Unseen::Other) => "unseen_other",
+        Protocol::Http2 | Protocol::Other(_) => protocol(of),
+    }
+}
+
+/// Why bytes of a connection were not seen, in words.
+#[must_use]
+pub const fn unseen(reason: Unseen) -> &'static str {
+    match reason {
+        Unseen::IoUring => "moved by io_uring",
+        Unseen::Splice => "moved by sendfile or splice",
+        Unseen::Compat => "moved by 32-bit system calls",
+        Unseen::ThrownAway => "thrown away by MSG_TRUNC",
+        Unseen::Other => "moved by a call whose buffer is not known",
     }
 }
 

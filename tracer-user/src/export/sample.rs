@@ -7,7 +7,7 @@ use h2trace_core::anomaly::Rules;
 use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::attribution::{Owner, Workload, WorkloadHandle};
 use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
-use h2trace_core::event::{Address, Opened, OtherProtocol, Timestamp};
+use h2trace_core::event::{Address, Opened, OtherProtocol, Timestamp, Unseen, UnseenBytes};
 use h2trace_core::field::user_agent::UserAgent;
 use h2trace_core::frame::{ErrorCode, FrameKind, StreamId};
 use h2trace_core::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, ProxyKey};
@@ -485,6 +485,16 @@ pub(crate) fn outputs() -> Vec<Output> {
             why: ConnectionEnd::PeerReset,
             at: at(7_000),
             open_streams: 2,
+            unseen: {
+                let mut unseen = UnseenBytes::default();
+                unseen.add(Unseen::Splice, 70_000);
+                unseen
+            },
+        },
+        Output::BytesUnseen {
+            info: Arc::clone(&info),
+            at: at(7_500),
+            reason: Unseen::IoUring,
         },
         Output::Loss(Loss {
             connection: Some(info),

@@ -98,6 +98,7 @@ impl Sink for Tally {
             Output::Loss(loss) if !loss.hides_traffic() => {}
             Output::Loss(loss) => *self.losses.entry(loss.cause.as_str()).or_default() += 1,
             Output::ConnectionEnded { .. }
+            | Output::BytesUnseen { .. }
             | Output::GoAway { .. }
             | Output::Frame { .. }
             | Output::Lone(_) => {}

@@ -44,6 +44,7 @@ impl Wanted {
             Output::Frame { .. } => print(output),
             Output::Connection(_)
             | Output::ConnectionEnded { .. }
+            | Output::BytesUnseen { .. }
             | Output::GoAway { .. }
             | Output::Loss(_) => {
                 if self.wants(Show::Connections) {

@@ -291,3 +291,21 @@ fn frame(frame_type: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 fn settings() -> Vec<u8> {
     frame(frame_type::SETTINGS, 0, 0, &[])
 }
+
+/// Of a socket that may never turn out to be HTTP/2 the reason is told once, of one that is HTTP/2 with all bytes.
+#[test]
+fn bytes_without_a_buffer_are_told_where_the_place_is_not_known() {
+    let mut walked = Walked::from_start();
+    for _ in 0..3 {
+        walked.unlocated(100);
+    }
+    assert_eq!(walked.told(), vec![Some(None); 100]);
+    assert_eq!(walked.socket.walks[0].offset, 300);
+    let mut walked = Walked::late();
+    walked.socket.verdict = verdict::HTTP2;
+    for _ in 0..3 {
+        walked.unlocated(100);
+    }
+    assert_eq!(walked.told(), vec![Some(None); 300]);
+    assert_eq!(walked.socket.walks[0].offset, 300);
+}

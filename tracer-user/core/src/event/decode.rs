@@ -9,7 +9,7 @@ use tracer_ebpf::event::{
 
 use super::{
     Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OtherProtocol,
-    ProtocolConfidence, Segment, SocketKey, Task, Timestamp, Unrecognised, What,
+    ProtocolConfidence, Segment, SocketKey, Task, Timestamp, Unrecognised, Unseen, What,
 };
 
 /// Why a record could not be decoded. That is a defect of h2trace, or a ring shared with another version.
@@ -196,7 +196,8 @@ fn bytes<'a>(body: &Reader<'a>, direction: Direction) -> Result<Bytes<'a>, Decod
         confidence::PREFACE => ProtocolConfidence::Preface,
         _ => return Err(DecodeError::Value("confidence")),
     };
-    r.take::<5>()?;
+    let unseen = unseen(r.u8()?)?;
+    r.take::<4>()?;
     let (stream_id, frame_type, flags) = (r.u32()?, r.u8()?, r.u8()?);
     r.take::<2>()?;
     let boundary = match (to_boundary, partial_len) {
@@ -222,8 +223,21 @@ fn bytes<'a>(body: &Reader<'a>, direction: Direction) -> Result<Bytes<'a>, Decod
         total,
         boundary,
         confidence,
+        unseen,
         encoded,
     })
+}
+
+fn unseen(value: u8) -> Result<Option<Unseen>, DecodeError> {
+    Ok(Some(match value {
+        wire::unseen::NONE => return Ok(None),
+        wire::unseen::IO_URING => Unseen::IoUring,
+        wire::unseen::SPLICE => Unseen::Splice,
+        wire::unseen::COMPAT => Unseen::Compat,
+        wire::unseen::THROWN_AWAY => Unseen::ThrownAway,
+        wire::unseen::OTHER => Unseen::Other,
+        _ => return Err(DecodeError::Value("reason for unseen bytes")),
+    }))
 }
 
 /// How many stream bytes the segments cover; None when the last one is cut off.
@@ -363,6 +377,23 @@ mod tests {
                 &[class::HTTP1, 0, 0, 0, 2, 0, 0, 0, b'G', b'E'],
             ),
         ]
+    }
+
+    #[test]
+    fn reasons_for_unseen_bytes_are_decoded_and_others_refused() {
+        let decoded = |reason: u8| {
+            let mut sample = samples().swap_remove(1);
+            sample[48 + 8 + 4 + 4 + 1 + 9 + 1] = reason;
+            match decode(&sample)?.what {
+                What::Bytes(bytes) => Ok(bytes.unseen),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(decoded(wire::unseen::NONE), Ok(None));
+        assert_eq!(decoded(wire::unseen::IO_URING), Ok(Some(Unseen::IoUring)));
+        assert_eq!(decoded(wire::unseen::OTHER), Ok(Some(Unseen::Other)));
+        let unknown = DecodeError::Value("reason for unseen bytes");
+        assert_eq!(decoded(wire::unseen::OTHER + 1), Err(unknown));
     }
 
     #[test]

@@ -165,6 +165,73 @@ pub enum ProtocolConfidence {
     Preface,
 }
 
+/// Why the user's buffer of a call is not known, so that all its bytes are a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unseen {
+    /// io_uring moved them, or may have.
+    IoUring,
+    /// sendfile or splice: they were in no user's buffer.
+    Splice,
+    /// A 32-bit system call.
+    Compat,
+    /// MSG_TRUNC: the kernel threw them away.
+    ThrownAway,
+    Other,
+}
+
+impl Unseen {
+    /// All, in the order of the enumeration.
+    pub const ALL: [Unseen; 5] = [
+        Unseen::IoUring,
+        Unseen::Splice,
+        Unseen::Compat,
+        Unseen::ThrownAway,
+        Unseen::Other,
+    ];
+
+    /// Label value and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Unseen::IoUring => "io_uring",
+            Unseen::Splice => "splice",
+            Unseen::Compat => "compat",
+            Unseen::ThrownAway => "thrown_away",
+            Unseen::Other => "other",
+        }
+    }
+}
+
+/// Bytes of a connection whose buffers are not known, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnseenBytes([u64; Unseen::ALL.len()]);
+
+impl UnseenBytes {
+    /// `n` more; true when they are the first for this reason.
+    pub fn add(&mut self, reason: Unseen, n: u64) -> bool {
+        let Some(sum) = self.0.get_mut(reason as usize) else {
+            return false;
+        };
+        let is_first = *sum == 0;
+        *sum = sum.saturating_add(n);
+        is_first && n > 0
+    }
+
+    /// The reasons for which there are some.
+    pub fn iter(&self) -> impl Iterator<Item = (Unseen, u64)> + '_ {
+        let sums = Unseen::ALL.into_iter().zip(self.0);
+        sums.filter(|(_, n)| *n > 0)
+    }
+
+    /// The reason for most of them; None when there are none.
+    #[must_use]
+    pub fn most(&self) -> Option<Unseen> {
+        self.iter()
+            .max_by_key(|(_, n)| *n)
+            .map(|(reason, _)| reason)
+    }
+}
+
 /// A piece of a run of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Segment<'a> {
@@ -186,6 +253,8 @@ pub struct Bytes<'a> {
     pub boundary: Boundary,
     /// How sure the kernel is.
     pub confidence: ProtocolConfidence,
+    /// Why they are a hole, when their buffer is not known.
+    pub unseen: Option<Unseen>,
     /// The segments, in wire form; read them with [`Bytes::segments`].
     pub encoded: &'a [u8],
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::attribution::WorkloadHandle;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
-use crate::event::{Address, Opened, OtherProtocol, Process, Timestamp};
+use crate::event::{Address, Opened, OtherProtocol, Process, Timestamp, Unseen, UnseenBytes};
 use crate::frame::head::Head;
 use crate::frame::{Fault, Frame, Violation};
 use crate::hop::{Hop, Lone};
@@ -19,6 +19,8 @@ pub enum Protocol {
     Http2,
     /// Not decoded.
     Other(OtherProtocol),
+    /// Its bytes were not seen, most of them for this reason.
+    Unseen(Unseen),
 }
 
 /// One end of a connection, as the exporters show it.
@@ -244,6 +246,18 @@ pub enum Output {
         at: Timestamp,
         /// Streams that were open then.
         open_streams: u32,
+        /// Its bytes whose buffers were not known.
+        unseen: UnseenBytes,
+    },
+    /// The first bytes of a connection passed whose buffer is not known, for this reason. Within DATA nothing is lost
+    /// by that.
+    BytesUnseen {
+        /// The connection.
+        info: Arc<ConnectionInfo>,
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: Unseen,
     },
     /// A stream was opened.
     StreamOpened {

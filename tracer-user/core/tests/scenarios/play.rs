@@ -272,6 +272,7 @@ impl Player {
             total: run.total,
             boundary,
             confidence,
+            unseen: None,
             encoded: &run.encoded,
         };
         self.event(end, What::Bytes(bytes));

@@ -120,6 +120,9 @@ fn outputs(said: &[Output], open: usize, is_proxy: bool, details: &Details) -> S
                 why.as_str()
             )),
             Output::Loss(loss) => others.push(format!("not seen: {}", loss.cause.as_str())),
+            Output::BytesUnseen { reason, .. } => {
+                others.push(format!("bytes unseen: {}", reason.as_str()));
+            }
             Output::Frame { .. }
             | Output::Connection(_)
             | Output::StreamOpened { .. }

@@ -308,6 +308,7 @@ impl Connection {
             total: captured.saturating_add(piece.cut),
             boundary,
             confidence,
+            unseen: None,
             encoded: out.encoded,
         });
         let event = Event {

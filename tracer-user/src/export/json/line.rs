@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use h2trace_core::anomaly::kind::{Finding, Kind};
 use h2trace_core::connection::{ConnectionEnd, Endpoint};
-use h2trace_core::event::{Address, Opened, Timestamp};
+use h2trace_core::event::{Address, Opened, Timestamp, Unseen, UnseenBytes};
 use h2trace_core::frame::ErrorCode;
 use h2trace_core::hop::{Hop, early_response};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss};
@@ -129,6 +129,10 @@ pub(super) struct ConnectionLine<'a> {
     open_streams: Option<u32>,
     duration_ms: Option<f64>,
     go_away: Option<GoAwayFields>,
+    /// Why bytes are not seen; event `bytes_unseen`.
+    unseen: Option<&'static str>,
+    /// Bytes that were not seen, by reason; event `ended`.
+    unseen_bytes: Option<BTreeMap<&'static str, u64>>,
 }
 
 #[derive(Serialize)]
@@ -158,6 +162,27 @@ impl<'a> ConnectionLine<'a> {
             open_streams: None,
             duration_ms: None,
             go_away: None,
+            unseen: None,
+            unseen_bytes: None,
+        }
+    }
+
+    /// What of the connection was not seen.
+    pub(super) fn with_unseen(mut self, unseen: &UnseenBytes) -> Self {
+        let by_reason = unseen.iter().map(|(reason, n)| (reason.as_str(), n));
+        self.unseen_bytes = Some(by_reason.collect());
+        self
+    }
+
+    pub(super) fn bytes_unseen(
+        clock: WallClock,
+        info: &'a ConnectionInfo,
+        at: Timestamp,
+        reason: Unseen,
+    ) -> Self {
+        Self {
+            unseen: Some(reason.as_str()),
+            ..Self::new(clock, "bytes_unseen", info, at)
         }
     }
 

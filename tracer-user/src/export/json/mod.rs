@@ -126,8 +126,13 @@ impl Sink for Json {
                 why,
                 at,
                 open_streams,
+                unseen,
             } => {
                 let line = ConnectionLine::ended(self.clock, info, *why, *at, *open_streams);
+                self.line(&line.with_unseen(unseen));
+            }
+            Output::BytesUnseen { info, at, reason } => {
+                let line = ConnectionLine::bytes_unseen(self.clock, info, *at, *reason);
                 self.line(&line);
             }
             Output::GoAway { info, go_away } => {

@@ -79,6 +79,15 @@ fn end_in_a_pod_without_names_carries_its_ids() {
 }
 
 #[test]
+fn bytes_that_are_not_seen_have_their_reason() {
+    let lines = of_type(&lines(Verdict::Benign), "connection");
+    let with = |event: &str| lines.iter().find(|line| line["event"] == event).unwrap();
+    assert_eq!(with("ended")["unseen_bytes"], json!({"splice": 70_000}));
+    assert_eq!(with("bytes_unseen")["unseen"], "io_uring");
+    assert_eq!(with("seen")["unseen_bytes"], json!(null));
+}
+
+#[test]
 fn stream_line_has_the_promised_keys() {
     let streams = of_type(&lines(Verdict::Suspicious), "stream");
     assert_eq!(streams.len(), 4);

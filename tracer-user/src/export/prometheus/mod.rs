@@ -432,7 +432,7 @@ impl Sink for Exporter {
                 if info.protocol == Protocol::Http2 {
                     self.at_role(info, |role, _| role.connections += 1);
                 } else {
-                    let reason = labels::protocol(info.protocol);
+                    let reason = labels::undecoded(info.protocol);
                     let series = Series::Undecoded { reason };
                     self.at_end(info, |end, room| end.add(series, 1, room));
                 }
@@ -456,6 +456,8 @@ impl Sink for Exporter {
             }
             // Single frames are told of files only, which nobody scrapes.
             Output::Frame { .. } => {}
+            // All bytes by reason are the kernel programs' counters.
+            Output::BytesUnseen { .. } => {}
             Output::StreamOpened { info } => self.at_role(info, |role, _| role.opened += 1),
             Output::Stream {
                 info,

@@ -15,7 +15,7 @@ pub use self::wrap::wrapped;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::connection::{ConnectionEnd, Endpoint};
-use h2trace_core::event::OtherProtocol;
+use h2trace_core::event::{OtherProtocol, UnseenBytes};
 use h2trace_core::frame::StreamId;
 use h2trace_core::hop::{Attempt, Hop};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Protocol, Sink};
@@ -168,6 +168,9 @@ impl Text {
             Protocol::Other(OtherProtocol::Tls) => "TLS: encrypted, not decoded",
             Protocol::Other(OtherProtocol::Http1) => "HTTP/1: not decoded",
             Protocol::Other(OtherProtocol::Other) => "neither HTTP/2, HTTP/1 nor TLS: not decoded",
+            Protocol::Unseen(reason) => {
+                &format!("not decoded: its bytes were {}", labels::unseen(reason))
+            }
         };
         let joined = match (info.protocol, info.beginning_seen) {
             (Protocol::Http2, false) => ", joined in the middle",
@@ -190,6 +193,7 @@ impl Text {
         why: ConnectionEnd,
         time: &str,
         open_streams: u32,
+        unseen: &UnseenBytes,
     ) {
         if info.protocol != Protocol::Http2 {
             return;
@@ -201,11 +205,14 @@ impl Text {
             ConnectionEnd::LocalReset => "reset from here",
             ConnectionEnd::Unknown => "lost from sight",
         };
-        let line = format!(
+        let mut line = format!(
             "{time} connection {}: {}, {why}",
             info.id,
             name::end(info, info.pid)
         );
+        for (reason, n) in unseen.iter() {
+            line += &format!("; {} not seen: {}", bytes(n), labels::unseen(reason));
+        }
         if open_streams == 0 {
             self.long_line(&line, Paint::dim);
         } else {
@@ -402,9 +409,20 @@ impl Sink for Text {
                 why,
                 at,
                 open_streams,
+                unseen,
             } => {
                 let time = self.clock.at(*at).local_time_of_day();
-                self.connection_ended(info, *why, &time, *open_streams);
+                self.connection_ended(info, *why, &time, *open_streams, unseen);
+            }
+            Output::BytesUnseen { info, at, reason } => {
+                let time = self.clock.at(*at).local_time_of_day();
+                let line = format!(
+                    "{time} connection {}: {}, bytes that are {} are not seen",
+                    info.id,
+                    name::end(info, info.pid),
+                    labels::unseen(*reason)
+                );
+                self.long_line(&line, Paint::dim);
             }
             Output::StreamOpened { .. } => {}
             Output::Frame { info, frame } => {

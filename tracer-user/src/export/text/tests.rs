@@ -67,6 +67,19 @@ fn wider_terminal_shows_the_whole_method() {
 }
 
 #[test]
+fn bytes_that_are_not_seen_are_told_with_their_reason() {
+    let text = text(false, COLUMNS, Verdict::Anomaly);
+    // Long lines are wrapped.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "reset by the peer; 70.0 K not seen: moved by sendfile or splice; 2 streams were open",
+        "bytes that are moved by io_uring are not seen",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
 fn story_shows_both_sides_and_the_used_up_window() {
     let text = text(false, COLUMNS, Verdict::Suspicious);
     let story: Vec<&str> = text

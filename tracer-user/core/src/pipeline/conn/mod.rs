@@ -3,6 +3,7 @@
 mod over;
 mod protocol;
 mod unrecognised;
+mod unseen;
 mod waiting;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::connection::upgrade::UpgradeRequest;
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
     Address, Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, SocketKey, Task,
-    Timestamp,
+    Timestamp, Unseen, UnseenBytes,
 };
 use crate::frame::settings::setting;
 use crate::frame::{Fault, Frame, FrameReader, Step};
@@ -53,6 +54,10 @@ pub(crate) struct Conn {
     is_blinded: bool,
     upgrade: Option<UpgradeRequest>,
     ending: Ending,
+    /// Bytes whose buffer was not known.
+    unseen: UnseenBytes,
+    /// Reasons for some that are not told yet: each of them once.
+    unseen_untold: Vec<Unseen>,
     last_bytes: Timestamp,
     /// The process that used it last.
     last_pid: u32,
@@ -91,6 +96,8 @@ impl Conn {
             lost_place: [false; 2],
             upgrade: None,
             ending: Ending::default(),
+            unseen: UnseenBytes::default(),
+            unseen_untold: Vec::new(),
             scheduled: None,
             share: Share::default(),
         }
@@ -172,6 +179,7 @@ impl Conn {
             // The client may take a while to understand, and the kernel may take what it says for frames.
             return;
         }
+        self.count_unseen(bytes);
         if bytes.confidence >= ProtocolConfidence::Plausible {
             self.spoken.believe();
         }
@@ -211,6 +219,7 @@ impl Conn {
         self.tell_passed_over(direction, context, sink);
         self.believe_whole_frames(context);
         self.flush(sink);
+        self.tell_unseen(at, sink);
         if let Some(sender) = self.role.sender(direction) {
             let alone = self.frames.settle(sender);
             self.tell_frames(alone, sink);
@@ -541,12 +550,13 @@ impl Conn {
                     open_streams,
                     ..
                 } => {
-                    if self.spoken.is_announced() {
+                    if self.spoken.is_announced() || self.conclude_unseen(sink) {
                         sink.accept(&Output::ConnectionEnded {
                             info: Arc::clone(&self.info),
                             why,
                             at,
                             open_streams,
+                            unseen: self.unseen,
                         });
                     }
                     self.say(findings, sink);

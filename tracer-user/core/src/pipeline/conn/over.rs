@@ -214,6 +214,7 @@ impl Conn {
             };
             self.end_search(context, sink);
             self.streams.trace_ended(now);
+            self.conclude_unseen(sink);
         }
         self.events(analysis, sink);
         self.leave_hops(analysis, sink);

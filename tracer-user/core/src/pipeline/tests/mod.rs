@@ -4,6 +4,7 @@ mod hops;
 mod hostile;
 mod loss;
 mod stalls;
+mod unseen;
 mod witness;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::{Live, NoNames, Output, Pipeline, PipelineSettings, Protocol, Sink};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::event::{
     Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OtherProtocol,
-    ProtocolConfidence, SocketKey, Task, Timestamp, Unrecognised, What,
+    ProtocolConfidence, SocketKey, Task, Timestamp, Unrecognised, Unseen, What,
 };
 use crate::frame::head::flag::{END_HEADERS, END_STREAM};
 use crate::frame::head::frame_type;
@@ -45,6 +46,7 @@ struct Driver {
     /// What the kernel says of frame boundaries with each run.
     boundary: Boundary,
     confidence: ProtocolConfidence,
+    unseen: Option<Unseen>,
 }
 
 const RIGHT_HERE: Boundary = Boundary::At {
@@ -66,6 +68,7 @@ impl Driver {
             pid: 7,
             boundary: RIGHT_HERE,
             confidence: ProtocolConfidence::Preface,
+            unseen: None,
         }
     }
 
@@ -115,8 +118,17 @@ impl Driver {
             total: u32::try_from(total).unwrap(),
             boundary,
             confidence,
+            unseen: self.unseen,
             encoded,
         }));
+    }
+
+    /// Bytes of a call whose buffer is not known.
+    fn send_unseen(&mut self, direction: Direction, total: usize, reason: Unseen) {
+        let hole = tracer_ebpf::event::SEGMENT_HOLE | u32::try_from(total).unwrap();
+        self.unseen = Some(reason);
+        self.send_encoded(direction, &hole.to_le_bytes(), total);
+        self.unseen = None;
     }
 
     /// Bytes that went by without a record.

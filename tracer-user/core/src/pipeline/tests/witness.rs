@@ -164,7 +164,11 @@ fn a_broken_rule_that_both_ends_saw_is_found_at_both() {
             ends.pass(Endpoint::Server, &forbidden());
         }
         ends.pass(Endpoint::Server, &answer());
-        assert_eq!(ends.much_later(), ["framing_violation"; 2], "{receiver_first}");
+        assert_eq!(
+            ends.much_later(),
+            ["framing_violation"; 2],
+            "{receiver_first}"
+        );
     }
 }
 

@@ -83,6 +83,7 @@ impl Play {
             total,
             boundary: Boundary::Unknown,
             confidence: ProtocolConfidence::Preface,
+            unseen: None,
             encoded: &encoded,
         };
         self.event(sk, What::Bytes(bytes));

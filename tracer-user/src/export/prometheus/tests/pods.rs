@@ -60,6 +60,7 @@ fn close(exporter: &mut Exporter, info: &Arc<ConnectionInfo>) {
         why: ConnectionEnd::PeerReset,
         at: sample::at(7_000),
         open_streams: 0,
+        unseen: h2trace_core::event::UnseenBytes::default(),
     });
 }
 
