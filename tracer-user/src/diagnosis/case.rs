@@ -103,6 +103,7 @@ impl Case {
             server: self.server,
             server_address: key.server,
             server_is_proxy: false,
+            server_speaks: None,
             example: self.summary,
         }
     }

@@ -16,11 +16,11 @@ use std::net::SocketAddr;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::connection::{ConnectionId, Endpoint};
-use h2trace_core::event::Address;
+use h2trace_core::event::{Address, OtherProtocol};
 use h2trace_core::frame::StreamId;
 use h2trace_core::hop::{Ended, Hop, ProxyKey, early_response, ended};
 use h2trace_core::limits::{self, Limit};
-use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Sink};
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Protocol, Sink};
 use h2trace_core::stream::record::{Outcome, StreamRecord};
 
 use self::case::{Broken, Case, CaseEnd, CaseKey};
@@ -60,6 +60,12 @@ pub struct Diagnosis {
     /// Streams that are explained, and had not ended at this end.
     explained: BTreeSet<StreamKey>,
     cases: BTreeMap<CaseKey, Case>,
+    /// What processes speak towards servers that is not followed.
+    unfollowed: BTreeMap<u32, OtherProtocol>,
+    /// Connections whose beginning was not seen, and of which it stayed unknown what they speak.
+    n_undecided: u64,
+    /// Times that something was not captured or could not be read.
+    n_losses: u64,
     hits: BTreeMap<Limit, u64>,
 }
 
@@ -84,6 +90,8 @@ impl Diagnosis {
             .collect();
         for case in &mut cases {
             case.server_is_proxy = self.is_proxy(&case.server_address);
+            let pid = case.server.as_ref().and_then(|server| server.pid);
+            case.server_speaks = pid.and_then(|pid| self.unfollowed.get(&pid)).copied();
         }
         cases.sort_by_key(|case| std::cmp::Reverse((case.rank(), case.streams())));
         let mut proxies: Vec<ProxyReport> = self
@@ -97,6 +105,8 @@ impl Diagnosis {
             unknown: self.n_unknown,
             anomalies: self.n_anomalies,
             early_responses: self.n_early.into_iter().max().unwrap_or(0),
+            undecided_connections: self.n_undecided,
+            losses: self.n_losses,
             proxies,
             cases,
             limit_hits: hits
@@ -181,6 +191,24 @@ impl Diagnosis {
             case::add(&mut self.cases, oldest, &mut self.hits);
         }
         self.waiting.insert(key, Broken::new(info, worst));
+    }
+
+    /// Of connections that are not followed.
+    fn connection(&mut self, info: &ConnectionInfo) {
+        let Protocol::Other(protocol) = info.protocol else {
+            return;
+        };
+        if protocol == OtherProtocol::Other {
+            self.n_undecided += u64::from(!info.beginning_seen);
+            return;
+        }
+        if info.role == Some(Endpoint::Client) && info.pid != 0 {
+            if self.unfollowed.len() < limits::DIAGNOSIS_CONNECTIONS {
+                self.unfollowed.insert(info.pid, protocol);
+            } else {
+                hit(&mut self.hits, Limit::DiagnosisConnections);
+            }
+        }
     }
 
     fn count(&mut self, info: &ConnectionInfo, role: Endpoint, broken: bool) {
@@ -277,14 +305,14 @@ impl Sink for Diagnosis {
                     case::add(&mut self.cases, Broken::new(info, finding), &mut self.hits);
                 }
             }
-            Output::Connection(_)
-            | Output::Lone(_)
+            Output::Connection(info) => self.connection(info),
+            Output::Loss(_) => self.n_losses += 1,
+            Output::Lone(_)
             | Output::ConnectionEnded { .. }
             | Output::BytesUnseen { .. }
             | Output::StreamOpened { .. }
             | Output::GoAway { .. }
-            | Output::Frame { .. }
-            | Output::Loss(_) => {}
+            | Output::Frame { .. } => {}
         }
     }
 }

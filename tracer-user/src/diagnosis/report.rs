@@ -6,6 +6,7 @@ use std::sync::Arc;
 use h2trace_core::anomaly::kind::{Kind, Verdict};
 use h2trace_core::attribution::WorkloadHandle;
 use h2trace_core::connection::Endpoint;
+use h2trace_core::event::OtherProtocol;
 use h2trace_core::pipeline::ConnectionInfo;
 use h2trace_core::stream::record::StreamRecord;
 use serde::{Serialize, Serializer};
@@ -23,6 +24,10 @@ pub struct Report {
     /// Responses that were complete before their request (RFC 9113 section 8.1), at the role's ends that saw
     /// most of them.
     pub early_responses: u64,
+    /// Connections whose beginning was not seen, and of which it stayed unknown what they speak: nothing is said of them.
+    pub undecided_connections: u64,
+    /// Times that something was not captured or could not be read.
+    pub losses: u64,
     /// Proxies that were seen from both sides, the one that broke most first.
     pub proxies: Vec<ProxyReport>,
     /// What broke on one hop and is not told of a proxy, the worst first.
@@ -229,6 +234,9 @@ pub struct CaseReport {
     /// It is one of the proxies that are told: what is behind it was seen.
     #[serde(skip)]
     pub server_is_proxy: bool,
+    /// What its process speaks towards others that is not followed: the cause may be behind it.
+    #[serde(skip)]
+    pub server_speaks: Option<OtherProtocol>,
     /// What was found about one of them.
     pub example: String,
 }

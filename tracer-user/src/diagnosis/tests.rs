@@ -189,3 +189,41 @@ fn memory_is_bounded_and_what_is_not_told_apart_is_said() {
     assert_eq!(report.limit_hits.get("waiting"), Some(&10));
     assert_eq!(report.cases[0].at_client, u64::from(n));
 }
+
+#[test]
+fn nothing_broke_is_not_said_of_what_was_not_read() {
+    let mut old = sample::connection();
+    old.beginning_seen = false;
+    old.protocol = Protocol::Other(OtherProtocol::Other);
+    let old = Output::Connection(Arc::new(old));
+    let healthy = stream(&sample::connection(), sample::complete(15), Vec::new());
+    let report = gathered(&[old.clone(), healthy]);
+    assert_eq!(report.undecided_connections, 1);
+    assert_eq!(
+        text(&report),
+        "diagnosis: nothing broke in what could be read: 1 stream Not read: of 1 connection neither the beginning nor \
+         enough frames were seen to tell what is spoken there"
+    );
+    let nothing = text(&gathered(&[old]));
+    assert!(
+        nothing.starts_with("diagnosis: nothing can be said"),
+        "{nothing}"
+    );
+}
+
+#[test]
+fn a_server_whose_other_side_is_not_followed_is_not_called_the_cause() {
+    let (record, findings) = sample::cut(17);
+    let mut at_server = sample::connection();
+    at_server.role = Some(Endpoint::Server);
+    let broken = stream(&at_server, record, findings);
+    assert!(text(&gathered(std::slice::from_ref(&broken))).contains("Caused by the server"));
+    let mut behind = sample::connection();
+    (behind.role, behind.protocol) = (Some(Endpoint::Client), Protocol::Other(OtherProtocol::Tls));
+    let text = text(&gathered(&[Output::Connection(Arc::new(behind)), broken]));
+    assert!(!text.contains("Caused by the server"), "{text}");
+    assert!(
+        text.contains("not known: the server's process speaks TLS"),
+        "{text}"
+    );
+}

@@ -2,6 +2,7 @@
 
 use h2trace_core::anomaly::kind::{Kind, Verdict};
 use h2trace_core::connection::Endpoint;
+use h2trace_core::event::OtherProtocol;
 use h2trace_core::frame::ErrorCode;
 
 use super::{COLUMNS, Paint, name, sides, wrapped};
@@ -18,12 +19,19 @@ const INDENT: usize = 16;
 pub(super) fn lines(report: &Report, paint: Paint) -> Vec<String> {
     let mut out = Vec::new();
     if report.streams == 0 {
+        if let Some(unread) = unread(report) {
+            out.push(paint.bold("diagnosis: nothing can be said"));
+            words(&mut out, 2, &unread);
+        }
         return out;
     }
     let broken = |case: &&CaseReport| case.verdict == Verdict::Anomaly;
     let n_broken = report.cases.iter().filter(broken).count();
     if report.anomalies == 0 {
         out.push(paint.good(&healthy(report)));
+        if let Some(unread) = unread(report) {
+            words(&mut out, 2, &unread);
+        }
         if let Some(risk) = risk(report) {
             words(&mut out, 2, &risk);
         }
@@ -67,10 +75,32 @@ fn healthy(report: &Report) -> String {
         0 => String::new(),
         n => format!(" (how {} ended was not seen)", grouped(n)),
     };
+    let what = match unread(report) {
+        None => "",
+        Some(_) => " what could be read:",
+    };
     format!(
-        "diagnosis: nothing broke in {}{unknown}",
+        "diagnosis: nothing broke in{what} {}{unknown}",
         counted(report.streams, "stream", "streams")
     )
+}
+
+/// What was not read, and may have held what broke.
+fn unread(report: &Report) -> Option<String> {
+    let mut parts = Vec::new();
+    if report.undecided_connections > 0 {
+        parts.push(format!(
+            "of {} neither the beginning nor enough frames were seen to tell what is spoken there",
+            counted(report.undecided_connections, "connection", "connections")
+        ));
+    }
+    if report.losses > 0 {
+        parts.push(format!(
+            "{} something was not captured or could not be read",
+            counted(report.losses, "time", "times")
+        ));
+    }
+    (!parts.is_empty()).then(|| format!("Not read: {}", parts.join("; ")))
 }
 
 /// Where no proxy was seen from both sides, one that was not traced may have cut what was complete here.
@@ -399,7 +429,26 @@ fn of_case(out: &mut Vec<String>, case: &CaseReport, paint: Paint) {
         "  Between",
         &format!("client {client}, server {server}; {ends}"),
     );
-    row(out, "  Caused by", by);
+    let behind = case
+        .server_speaks
+        .filter(|_| case.sender == Some(Endpoint::Server));
+    if let Some(protocol) = behind {
+        let spoken = match protocol {
+            OtherProtocol::Tls => "TLS",
+            OtherProtocol::Http1 => "HTTP/1.x",
+            OtherProtocol::Other => "another protocol",
+        };
+        row(
+            out,
+            "  Caused by",
+            &format!(
+                "not known: the server's process speaks {spoken} on connections of its own, which is not \
+                 followed. It may have passed on what came from behind it"
+            ),
+        );
+    } else {
+        row(out, "  Caused by", by);
+    }
     let is_known = case.server.is_some() || case.server_is_proxy;
     if case.sender == Some(Endpoint::Server) && !is_known {
         row(
