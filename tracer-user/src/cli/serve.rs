@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::args::ServeArgs;
 use super::ready::{Ports, ReadyFile};
 use crate::confine;
-use crate::export::http::{self, Heartbeat, Site};
+use crate::export::http::{self, Guard, Heartbeat, Site};
 use crate::export::prometheus::Exporter;
 use crate::kernel;
 use crate::session::chosen;
@@ -28,6 +28,8 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let scope = args.filter.scope()?;
     let settings = args.common.settings(&scope)?.counting_only();
+    let guard = args.web_config_file.as_deref().map(Guard::new);
+    let guard = guard.transpose()?.map(Arc::new);
     let listener = http::bind(args.listen, "--listen")?;
     let health = args
         .health_listen
@@ -57,8 +59,12 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     }
     heartbeat.set_attached(true);
     say(&format!(
-        "tracing {}; metrics on http://{listen}/metrics",
-        scope.in_words()
+        "tracing {}; metrics on {}://{listen}/metrics",
+        scope.in_words(),
+        match &guard {
+            Some(guard) if guard.has_tls() => "https",
+            _ => "http",
+        }
     ));
     let plan = Plan {
         paper: Paper::none(),
@@ -78,7 +84,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     });
     let whole = live::Web {
         listener,
-        site: Site::whole(scrape.clone(), heartbeat),
+        site: Site::whole(scrape.clone(), heartbeat).guarded(guard),
     };
     let web = probes.into_iter().chain([whole]).collect();
     live::until_done(source, plan, web, || {

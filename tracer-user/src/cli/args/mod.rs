@@ -126,6 +126,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub health_listen: Option<SocketAddr>,
 
+    /// TLS and basic authentication for --listen: a file as Prometheus' exporters have it
+    #[arg(long, value_name = "PATH")]
+    pub web_config_file: Option<PathBuf>,
+
     #[command(flatten)]
     pub common: CommonArgs,
 

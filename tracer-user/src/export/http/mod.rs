@@ -2,6 +2,7 @@
 //!
 //! Anybody who reaches the port may ask: no client keeps another from being answered, and least of all the kubelet.
 
+mod guard;
 mod heartbeat;
 mod pages;
 mod places;
@@ -15,13 +16,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2trace_core::limits::Limit;
 use http_body_util::Full;
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
+pub use self::guard::Guard;
 pub use self::heartbeat::Heartbeat;
 use self::pages::Pages;
 use self::places::{Place, Places};
@@ -71,6 +75,7 @@ pub struct Site {
     scrape: Scrape,
     pages: Option<Pages>,
     places: Places,
+    guard: Option<Arc<Guard>>,
 }
 
 impl Site {
@@ -94,7 +99,15 @@ impl Site {
             scrape,
             pages: None,
             places: Places::default(),
+            guard: None,
         }
+    }
+
+    /// Only for whom `guard` permits.
+    #[must_use]
+    pub fn guarded(mut self, guard: Option<Arc<Guard>>) -> Self {
+        self.guard = guard;
+        self
     }
 
     /// Serves until the future is dropped.
@@ -124,6 +137,23 @@ impl Site {
     async fn serve_connection(self, stream: impl AsyncRead + AsyncWrite + Unpin, place: Place) {
         let progress = &place.progress;
         let stream = Watched::new(stream, Arc::clone(progress));
+        let Some(tls) = self.guard.as_deref().and_then(Guard::tls) else {
+            return self.clone().serve_http(stream, &place).await;
+        };
+        tokio::select! {
+            stream = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)) => match stream {
+                Ok(Ok(stream)) => self.clone().serve_http(stream, &place).await,
+                Ok(Err(error)) => tracing::debug!(%error, "no TLS with a scraper"),
+                Err(_) => tracing::debug!("connection of a scraper was closed: no TLS in time"),
+            },
+            () = place.cut.notified() => {
+                tracing::debug!("connection of a scraper was closed: it gave way to others");
+            }
+        }
+    }
+
+    async fn serve_http(self, stream: impl AsyncRead + AsyncWrite + Unpin, place: &Place) {
+        let progress = &place.progress;
         let service = service_fn(|request| {
             let answer = self.answer(request, Arc::clone(progress));
             async move { Ok::<_, Infallible>(answer.await) }
@@ -164,6 +194,15 @@ impl Site {
             response
                 .headers_mut()
                 .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        if let Some(guard) = &self.guard
+            && !guard.permits(request.headers()).await
+        {
+            let mut response = text(StatusCode::UNAUTHORIZED, "not permitted\n");
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
             return response;
         }
         let heartbeat = &self.heartbeat;

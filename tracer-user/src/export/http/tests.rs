@@ -226,3 +226,120 @@ fn client_that_does_not_read_is_cut() {
         assert_eq!(rest.len(), 256);
     });
 }
+
+fn guarded(folder: &std::path::Path, web_config: &str) -> Arc<Guard> {
+    let path = folder.join("web.yaml");
+    std::fs::write(&path, web_config).unwrap();
+    Arc::new(Guard::new(&path).unwrap())
+}
+
+#[test]
+fn only_who_knows_the_password_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let guard = guarded(
+        folder.path(),
+        &format!("basic_auth_users:\n  prometheus: {hash:?}\n"),
+    );
+    assert!(!guard.has_tls());
+    let basic = |credentials: &str| {
+        use base64::Engine as _;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(credentials);
+        format!("Authorization: Basic {encoded}\r\n")
+    };
+    with_site(
+        |heartbeat| whole(heartbeat).guarded(Some(guard)),
+        move |address, heartbeat| {
+            heartbeat.set_attached(true);
+            heartbeat.beat();
+            for path in ["/metrics", "/healthz"] {
+                for (fields, status) in [
+                    (String::new(), 401),
+                    (basic("prometheus:wrong"), 401),
+                    (basic("nobody:secret"), 401),
+                    (basic("prometheus"), 401),
+                    (basic("prometheus:secret"), 200),
+                    // What is remembered is the password, and not only the user.
+                    (basic("prometheus:wrong"), 401),
+                    (basic("prometheus:secret"), 200),
+                ] {
+                    let answer = asked(address, &format!("GET {path}"), &fields).unwrap();
+                    let answer = String::from_utf8(answer).unwrap();
+                    let head = format!("HTTP/1.1 {status} ");
+                    assert!(answer.starts_with(&head), "{fields}: {answer}");
+                    assert_eq!(answer.contains("www-authenticate: Basic"), status == 401);
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn a_page_comes_by_tls_alone_where_there_is_a_certificate() {
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+    let folder = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
+        .args([
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=h2trace",
+            "-keyout",
+            "key.pem",
+        ])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-out",
+            "cert.pem",
+        ])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .current_dir(folder.path())
+        .output()
+        .expect("openssl makes the certificate of this test");
+    assert!(made.status.success(), "{made:?}");
+    let guard = guarded(
+        folder.path(),
+        "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  min_version: TLS13\n",
+    );
+    assert!(guard.has_tls());
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap();
+    roots.add(certificate).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    with_site(
+        |heartbeat| whole(heartbeat).guarded(Some(guard)),
+        move |address, _| {
+            let plain = asked(address, "GET /metrics", "");
+            assert!(plain.is_err() || !plain.unwrap().starts_with(b"HTTP/1.1 200"));
+            let client = tokio_rustls::TlsConnector::from(Arc::new(config));
+            block_on(async {
+                let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+                let name = ServerName::try_from("localhost").unwrap();
+                let mut stream = client.connect(name, stream).await.unwrap();
+                let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+                stream.write_all(request).await.unwrap();
+                let mut page = String::new();
+                let _end = stream.read_to_string(&mut page).await;
+                assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+                assert!(page.contains("h2trace_"), "{page}");
+            });
+        },
+    );
+}
