@@ -259,7 +259,7 @@ pub(crate) fn run(root: &Path, which: &Which, all: bool) -> anyhow::Result<Kerne
             }
             Err(why) => Err(why),
         };
-        let incident = incident.as_ref().map(|()| ()).map_err(String::as_str);
+        let incident = incident.as_ref().copied().map_err(String::as_str);
         for (kernel, unpacked) in kernels {
             let verdict = boot(kernel, unpacked, &entries, incident, &folder, all)?;
             report.count += verdict.count();

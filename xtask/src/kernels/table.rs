@@ -133,11 +133,11 @@ impl Column {
     fn of(&self, feature: &Feature) -> &'static str {
         let is_run = match (self, &feature.shown_by) {
             (Column::Other(_), _) => false,
-            (_, By::Demo) => true,
-            (Column::Live(_), By::Incident) => true,
+            (_, By::Demo)
+            | (Column::Live(_), By::Incident)
+            | (Column::Live(Hooks::SocketTracepoints), By::Test(_)) => true,
             (Column::Guest(kernel), By::Incident) => kernel.architecture == Architecture::Amd64,
             (Column::Live(Hooks::SystemCallExit), By::Test(test)) => !older::is_left_out(test),
-            (Column::Live(Hooks::SocketTracepoints), By::Test(_)) => true,
             (Column::Guest(kernel), By::Test(test)) => steps::core(kernel.hooks)
                 .iter()
                 .any(|(name, _)| name == test),

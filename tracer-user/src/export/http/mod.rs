@@ -5,7 +5,7 @@
 mod guard;
 mod heartbeat;
 mod pages;
-mod places;
+mod served;
 mod watched;
 
 use std::convert::Infallible;
@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 pub use self::guard::Guard;
 pub use self::heartbeat::Heartbeat;
 use self::pages::Pages;
-use self::places::{Place, Places};
+use self::served::{ServedConnection, ServedConnections};
 use self::watched::{Progress, Watched};
 use super::prometheus::Scrape;
 use crate::plain::lines;
@@ -74,7 +74,7 @@ pub struct Site {
     heartbeat: Arc<Heartbeat>,
     scrape: Scrape,
     pages: Option<Pages>,
-    places: Places,
+    places: ServedConnections,
     guard: Option<Arc<Guard>>,
 }
 
@@ -98,7 +98,7 @@ impl Site {
             heartbeat,
             scrape,
             pages: None,
-            places: Places::default(),
+            places: ServedConnections::default(),
             guard: None,
         }
     }
@@ -134,7 +134,11 @@ impl Site {
         }
     }
 
-    async fn serve_connection(self, stream: impl AsyncRead + AsyncWrite + Unpin, place: Place) {
+    async fn serve_connection(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        place: ServedConnection,
+    ) {
         let progress = &place.progress;
         let stream = Watched::new(stream, Arc::clone(progress));
         let Some(tls) = self.guard.as_deref().and_then(Guard::tls) else {
@@ -152,7 +156,11 @@ impl Site {
         }
     }
 
-    async fn serve_http(self, stream: impl AsyncRead + AsyncWrite + Unpin, place: &Place) {
+    async fn serve_http(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        place: &ServedConnection,
+    ) {
         let progress = &place.progress;
         let service = service_fn(|request| {
             let answer = self.answer(request, Arc::clone(progress));

@@ -12,7 +12,7 @@ use h2trace_core::limits::{self, Limit};
 use tokio::sync::Mutex;
 
 use super::heartbeat::Heartbeat;
-use super::places::Places;
+use super::served::ServedConnections;
 use super::watched::Progress;
 use crate::export::prometheus::Scrape;
 
@@ -72,7 +72,7 @@ impl Drop for Reading {
 pub(super) struct Pages {
     scrape: Scrape,
     heartbeat: Arc<Heartbeat>,
-    places: Places,
+    places: ServedConnections,
     /// Held while a page is written: whoever asks meanwhile waits for that one.
     written: Arc<Mutex<Written>>,
 }
@@ -86,7 +86,11 @@ struct Written {
 }
 
 impl Pages {
-    pub(super) fn new(scrape: Scrape, heartbeat: Arc<Heartbeat>, places: Places) -> Self {
+    pub(super) fn new(
+        scrape: Scrape,
+        heartbeat: Arc<Heartbeat>,
+        places: ServedConnections,
+    ) -> Self {
         Self {
             scrape,
             heartbeat,

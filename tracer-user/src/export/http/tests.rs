@@ -191,13 +191,13 @@ fn page_is_shared_and_slow_readers_do_not_keep_others_from_theirs() {
                 .unwrap();
             let is_new = others
                 .last()
-                .is_none_or(|(_, last): &(Place, Bytes)| last.as_ptr() != page.as_ptr());
+                .is_none_or(|(_, last): &(ServedConnection, Bytes)| last.as_ptr() != page.as_ptr());
             if is_new && page.as_ptr() != of_one.as_ptr() {
                 others.push((place, page));
             }
         }
         // Who has read it is not cut, nor who reads a newer one.
-        let cut = async |place: &Place| {
+        let cut = async |place: &ServedConnection| {
             let cut = place.cut.notified();
             tokio::time::timeout(Duration::ZERO, cut).await.is_ok()
         };

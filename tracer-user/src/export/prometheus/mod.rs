@@ -455,9 +455,8 @@ impl Sink for Exporter {
                 self.ends.close(info.id);
             }
             // Single frames are told of files only, which nobody scrapes.
-            Output::Frame { .. } => {}
-            // All bytes by reason are the kernel programs' counters.
-            Output::BytesUnseen { .. } => {}
+            // All bytes that pass unseen are the kernel programs' counters.
+            Output::Frame { .. } | Output::BytesUnseen { .. } => {}
             Output::StreamOpened { info } => self.at_role(info, |role, _| role.opened += 1),
             Output::Stream {
                 info,

@@ -28,7 +28,7 @@ impl Peer {
 
 /// The connections that are served, at most [`limits::HTTP_CONNECTIONS`].
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places(Arc<Mutex<Taken>>);
+pub(super) struct ServedConnections(Arc<Mutex<Taken>>);
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -45,8 +45,8 @@ struct Held {
 
 /// A place; free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Places,
+pub(super) struct ServedConnection {
+    places: ServedConnections,
     number: u64,
     /// How its connection gets on.
     pub(super) progress: Arc<Progress>,
@@ -54,26 +54,26 @@ pub(super) struct Place {
     pub(super) cut: Arc<Notify>,
 }
 
-impl Drop for Place {
+impl Drop for ServedConnection {
     fn drop(&mut self) {
         self.places.taken().by.remove(&self.number);
     }
 }
 
-impl Places {
+impl ServedConnections {
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place for whoever comes from `address`; true when another one has to go for it: of the peer with the most
     /// connections the one whose client has taken nothing for the longest time.
-    pub(super) fn take(&self, address: IpAddr) -> (Place, bool) {
+    pub(super) fn take(&self, address: IpAddr) -> (ServedConnection, bool) {
         let mut taken = self.taken();
         let full = taken.by.len() >= limits::HTTP_CONNECTIONS;
         if full {
             taken.give_way();
         }
-        let place = Place {
+        let place = ServedConnection {
             places: self.clone(),
             number: taken.next,
             progress: Progress::new(Instant::now()),
@@ -128,17 +128,17 @@ mod tests {
 
     use super::*;
 
-    fn is_cut(place: &Place) -> bool {
+    fn is_cut(place: &ServedConnection) -> bool {
         let cut = pin!(place.cut.notified());
         cut.poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
     fn whoever_has_the_most_places_gives_way_and_the_longest_idle_goes_first() {
-        let places = Places::default();
+        let places = ServedConnections::default();
         let at = |text: &str| text.parse::<IpAddr>().unwrap();
         let (honest, _) = places.take(at("10.0.0.1"));
-        let greedy: Vec<Place> = (1..limits::HTTP_CONNECTIONS)
+        let greedy: Vec<ServedConnection> = (1..limits::HTTP_CONNECTIONS)
             .map(|n| {
                 // One host has a whole network of IPv6 addresses.
                 let (place, full) = places.take(at(&format!("2001:db8::{n:x}")));
