@@ -3,11 +3,7 @@
 use h2trace_core::event::OtherProtocol;
 use h2trace_core::frame::PREFACE;
 use tracer_ebpf::http2::{Head, Opening, Protocol};
-
-/// PROXY protocol, version 2: the twelve bytes that it begins with.
-const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// PROXY protocol, version 1: its longest line.
-const PROXY_V1_LINE: usize = 107;
+use tracer_ebpf::proxy_header;
 
 /// What the first bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,36 +55,21 @@ pub(super) enum ProxyHeader {
 
 /// The PROXY protocol header at the beginning.
 pub(super) fn proxy_header(bytes: &[u8]) -> ProxyHeader {
-    if bytes.starts_with(b"PROXY ") {
-        let end = bytes
-            .iter()
-            .take(PROXY_V1_LINE)
-            .position(|byte| *byte == b'\n');
-        return match end {
-            Some(end) => ProxyHeader::Whole(end + 1),
-            None if bytes.len() < PROXY_V1_LINE => ProxyHeader::Partial,
-            None => ProxyHeader::Absent,
-        };
+    // Its first letter is the preface's too.
+    if PREFACE.starts_with(bytes) {
+        return ProxyHeader::Absent;
     }
-    if bytes.starts_with(PROXY_V2) {
-        let Some(length) = super::be16(bytes, 14) else {
-            return ProxyHeader::Partial;
-        };
-        let length = 16 + usize::from(length);
-        return if bytes.len() >= length {
-            ProxyHeader::Whole(length)
-        } else {
-            ProxyHeader::Partial
-        };
+    let mut header = proxy_header::ProxyHeader::NEW;
+    for (n, byte) in bytes.iter().enumerate() {
+        header = header.next(*byte);
+        if header.is_whole() {
+            return ProxyHeader::Whole(n + 1);
+        }
+        if header.is_decided() {
+            return ProxyHeader::Absent;
+        }
     }
-    // Anything that the two may still become.
-    let partial =
-        !bytes.is_empty() && (b"PROXY ".starts_with(bytes) || PROXY_V2.starts_with(bytes));
-    if partial && !PREFACE.starts_with(bytes) {
-        ProxyHeader::Partial
-    } else {
-        ProxyHeader::Absent
-    }
+    ProxyHeader::Partial
 }
 
 /// Where the header section of an HTTP/1.x message ends.
@@ -146,7 +127,13 @@ mod tests {
             ProxyHeader::Whole(32)
         );
         assert_eq!(proxy_header(b"PROX"), ProxyHeader::Partial);
-        let v2 = [PROXY_V2, &[0x21, 0x11, 0, 12], &[0; 12], b"PRI"].concat();
+        let v2 = [
+            &b"\r\n\r\n\0\r\nQUIT\n"[..],
+            &[0x21, 0x11, 0, 12],
+            &[0; 12],
+            b"PRI",
+        ]
+        .concat();
         assert_eq!(proxy_header(&v2), ProxyHeader::Whole(28));
         assert_eq!(proxy_header(&v2[..20]), ProxyHeader::Partial);
         assert_eq!(proxy_header(PREFACE), ProxyHeader::Absent);

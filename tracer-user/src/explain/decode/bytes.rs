@@ -4,6 +4,7 @@ use h2trace_core::anomaly::kind::Kind;
 use h2trace_core::frame::head::{DEFAULT_MAX_FRAME_SIZE, flag, frame_type};
 use h2trace_core::frame::{FrameKind, PREFACE};
 use tracer_ebpf::http2::{Opening, Protocol};
+use tracer_ebpf::proxy_header::ProxyHeader;
 
 /// Bytes that were recognised.
 #[derive(Debug)]
@@ -113,7 +114,7 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Recognised> {
     if is_http1_request(bytes) {
         return not_http2(format!("an HTTP/1 request: {:?}", first_line(bytes)));
     }
-    if begins(b"PROXY ") || begins(b"\r\n\r\n\0\r\nQUIT\n") {
+    if begins(ProxyHeader::V1) || ProxyHeader::of(bytes).is_certain() {
         return not_http2("a header of the PROXY protocol".to_owned());
     }
     if begins(b"SSH-") {

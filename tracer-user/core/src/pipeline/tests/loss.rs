@@ -81,12 +81,8 @@ fn a_socket_that_the_kernel_programs_forgot_is_the_same_connection_and_a_loss() 
     assert_eq!(driver.loud_findings(), Vec::<&str>::new());
 }
 
-#[test]
-fn a_socket_at_the_address_of_another_ends_that_one() {
-    let mut driver = Driver::new();
-    hello(&mut driver);
-    driver.key.born_ns = 2;
-    driver.offsets = [0, 0];
+/// A client opens a connection and says its first words.
+fn begin(driver: &mut Driver) {
     driver.event(What::Open(Box::new(Open {
         opened: Opened::Active,
         from_start: true,
@@ -99,6 +95,15 @@ fn a_socket_at_the_address_of_another_ends_that_one() {
         peer_process: None,
     })));
     driver.send(Direction::Tx, &[PREFACE, &settings()].concat());
+}
+
+#[test]
+fn a_socket_at_the_address_of_another_ends_that_one() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.key.born_ns = 2;
+    driver.offsets = [0, 0];
+    begin(&mut driver);
     assert_eq!(driver.pipeline.live().connections, 2);
     driver.pass(CONNECTION_LINGER_NS * 2);
     assert_eq!(driver.pipeline.live().connections, 1);
@@ -134,18 +139,7 @@ fn the_end_of_a_unix_connection_goes_with_its_process() {
     driver.pid = 7;
     driver.key.sk = 3;
     driver.offsets = [0, 0];
-    driver.event(What::Open(Box::new(Open {
-        opened: Opened::Active,
-        from_start: true,
-        local: Address::Unknown,
-        peer: Address::Unknown,
-        netns: 1,
-        inode: 2,
-        unix_peer_sk: 0,
-        comm: "worker".to_owned(),
-        peer_process: None,
-    })));
-    driver.send(Direction::Tx, &[PREFACE, &settings()].concat());
+    begin(&mut driver);
     assert_eq!(driver.pipeline.live().connections, 3);
     driver.pass(UNIX_QUIET_NS / 2);
     driver.pass(CONNECTION_LINGER_NS * 2);
