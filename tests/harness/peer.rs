@@ -170,15 +170,7 @@ impl Server {
         };
         let mut command = peer.command("server");
         command.args(["--listen", &at]).args(arguments);
-        let process = Process::start(format!("the {} server", peer.name()), &mut command);
-        let address = process.wait_for_line(0, START, |line| {
-            line.strip_prefix("ready ").map(|a| a.trim().to_owned())
-        });
-        Server {
-            process,
-            address,
-            _folder: folder,
-        }
+        Self::ready(&format!("the {} server", peer.name()), &mut command, folder)
     }
 
     /// Starts the peer as a proxy in front of the server on loopback port `upstream`.
@@ -190,14 +182,20 @@ impl Server {
     pub fn proxy(peer: Peer, upstream: u16) -> Self {
         let mut command = peer.command("proxy");
         command.args(["--upstream", &format!("127.0.0.1:{upstream}")]);
-        let process = Process::start(format!("the {} proxy", peer.name()), &mut command);
+        Self::ready(&format!("the {} proxy", peer.name()), &mut command, None)
+    }
+
+    /// Starts it and waits until it says where it listens.
+    #[track_caller]
+    fn ready(name: &str, command: &mut Command, folder: Option<TempDir>) -> Self {
+        let process = Process::start(name, command);
         let address = process.wait_for_line(0, START, |line| {
             line.strip_prefix("ready ").map(|a| a.trim().to_owned())
         });
         Server {
             process,
             address,
-            _folder: None,
+            _folder: folder,
         }
     }
 

@@ -384,9 +384,8 @@ fn unwanted_sockets_are_never_copied() {
     }
 }
 
-#[test]
-fn a_port_filter_takes_both_ends() {
-    require!(Tracing);
+/// Both ends of a TCP connection, and a capture of its port alone.
+fn under_a_port_filter() -> (Capture, std::net::TcpStream, std::net::TcpStream) {
     let guard = Capture::lock();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = listener.local_addr().expect("address").port();
@@ -395,9 +394,16 @@ fn a_port_filter_takes_both_ends() {
         pids: vec![std::process::id()],
         ..Filter::default()
     };
-    let mut capture = Capture::under(guard, &Options { filter, ..own() });
+    let capture = Capture::under(guard, &Options { filter, ..own() });
     let client = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connect");
     let (server, _) = listener.accept().expect("accept");
+    (capture, client, server)
+}
+
+#[test]
+fn a_port_filter_takes_both_ends() {
+    require!(Tracing);
+    let (mut capture, client, server) = under_a_port_filter();
     send(
         client.as_raw_fd(),
         "write",
@@ -426,17 +432,7 @@ fn sockets_that_are_not_wanted_push_out_none_that_are() {
         drop(held);
         return;
     }
-    let guard = Capture::lock();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-    let port = listener.local_addr().expect("address").port();
-    let filter = Filter {
-        ports: vec![port],
-        pids: vec![std::process::id()],
-        ..Filter::default()
-    };
-    let mut capture = Capture::under(guard, &Options { filter, ..own() });
-    let client = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connect");
-    let (server, _) = listener.accept().expect("accept");
+    let (mut capture, client, server) = under_a_port_filter();
     let (client, server) = (client.into(), server.into());
     let before = [PREFACE.to_vec(), settings(), call(1, 20)].concat();
     pass(&client, &server, &before);

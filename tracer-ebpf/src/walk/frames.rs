@@ -88,11 +88,7 @@ pub fn step<M: Machine>(m: M, s: &mut Scratch) -> bool {
         record::flush(m, s);
         record::begin(s);
     }
-    let available = if s.chunk_len < s.remaining as u64 {
-        s.chunk_len as u32
-    } else {
-        s.remaining
-    };
+    let available = record::available(s);
     match s.walk.mode {
         mode::HEADER => header(m, s, available),
         mode::DATA => data(m, s, available),

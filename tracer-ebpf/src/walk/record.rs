@@ -141,15 +141,22 @@ pub fn copy<M: Machine>(m: M, s: &mut Scratch, n: u32) -> Option<u64> {
     Some(at)
 }
 
+/// Bytes of the call that stand in the buffer at hand.
+#[inline(always)]
+#[must_use]
+pub fn available(s: &Scratch) -> u32 {
+    if s.chunk_len < s.remaining as u64 {
+        s.chunk_len as u32
+    } else {
+        s.remaining
+    }
+}
+
 /// Reads the next `n` bytes of the user's memory to `at`, and what follows them as far as [`AHEAD`]. False when the
 /// `n` bytes could not be read.
 #[inline(always)]
 fn read<M: Machine>(m: M, s: &mut Scratch, at: u64, n: u32) -> bool {
-    let there = if s.chunk_len < s.remaining as u64 {
-        s.chunk_len as u32
-    } else {
-        s.remaining
-    };
+    let there = available(s);
     let mut len = if there < AHEAD { there } else { AHEAD };
     if len < n {
         len = n;

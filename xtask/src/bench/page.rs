@@ -4,9 +4,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use crate::docs::{self, END};
+
 const PAGE: &str = "tracer-user/docs/performance.md";
 
-/// Puts `text` between `<!-- measured: NAME -->` and `<!-- measured end -->` of the page.
+const BEGIN: &str = "<!-- measured: ";
+
+/// Puts `text` into the region NAME of the page: between `<!-- measured: NAME -->` and `<!-- end -->`.
 pub(super) fn write(root: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     let path = root.join(PAGE);
     let page = std::fs::read_to_string(&path)
@@ -22,17 +26,16 @@ pub(super) fn write_picture(root: &Path, name: &str, picture: &str) -> anyhow::R
 }
 
 fn filled(page: &str, name: &str, text: &str) -> anyhow::Result<String> {
-    let begin = format!("<!-- measured: {name} -->\n");
-    let parts = page
-        .split_once(&begin)
-        .and_then(|(before, rest)| Some((before, rest.split_once("<!-- measured end -->")?.1)));
-    let Some((before, after)) = parts else {
-        bail!("{PAGE} has no place for \"{name}\"");
-    };
-    Ok(format!(
-        "{before}{begin}\n{}\n\n<!-- measured end -->{after}",
-        text.trim()
-    ))
+    let mut rest = page;
+    while let Some((_, found, content, after)) = docs::next_region(rest, BEGIN)? {
+        if found == name {
+            let before = page.len() - after.len() - END.len() - content.len();
+            let (before, text) = (&page[..before], text.trim());
+            return Ok(format!("{before}\n{text}\n\n{END}{after}"));
+        }
+        rest = after;
+    }
+    bail!("{PAGE} has no place for {name:?}")
 }
 
 #[cfg(test)]
@@ -41,11 +44,11 @@ mod tests {
 
     #[test]
     fn the_text_takes_the_place_of_the_one_before() {
-        let page = "a\n<!-- measured: x -->\nold\n<!-- measured end -->\nb\n";
+        let page = "a\n<!-- measured: x -->\nold\n<!-- end -->\nb\n";
         let filled = filled(page, "x", "new\n").unwrap();
         assert_eq!(
             filled,
-            "a\n<!-- measured: x -->\n\nnew\n\n<!-- measured end -->\nb\n"
+            "a\n<!-- measured: x -->\n\nnew\n\n<!-- end -->\nb\n"
         );
         assert!(super::filled(page, "y", "new").is_err());
     }

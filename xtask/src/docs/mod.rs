@@ -23,7 +23,7 @@ pub(crate) struct DocsOptions {
 const PAGES: &str = "tracer-user/docs";
 const BEGIN: &str = "<!-- generated: ";
 const BEGIN_END: &str = " -->\n";
-const END: &str = "<!-- end -->\n";
+pub(crate) const END: &str = "<!-- end -->\n";
 
 /// Writes, or compares.
 pub(crate) fn run(options: &DocsOptions, root: &Path) -> anyhow::Result<ExitCode> {
@@ -105,7 +105,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 fn regions(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     let mut rest = text;
-    while let Some((_, name, content, after)) = next_region(rest)? {
+    while let Some((_, name, content, after)) = next_region(rest, BEGIN)? {
         found.insert(name.to_owned(), content.to_owned());
         rest = after;
     }
@@ -116,7 +116,7 @@ fn regions(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
 fn filled(page: &str, tables: &BTreeMap<String, String>) -> anyhow::Result<(String, Vec<String>)> {
     let (mut text, mut used) = (String::new(), Vec::new());
     let mut rest = page;
-    while let Some((before, name, _, after)) = next_region(rest)? {
+    while let Some((before, name, _, after)) = next_region(rest, BEGIN)? {
         let table = tables
             .get(name)
             .with_context(|| format!("there is no table {name:?}"))?;
@@ -127,17 +127,20 @@ fn filled(page: &str, tables: &BTreeMap<String, String>) -> anyhow::Result<(Stri
     Ok((text + rest, used))
 }
 
-/// What stands before the next region, its name, what stands in it, and what stands after it.
-fn next_region(text: &str) -> anyhow::Result<Option<(&str, &str, &str, &str)>> {
-    let Some((before, rest)) = text.split_once(BEGIN) else {
+/// What stands before the next region that begins with `begin`, its name, what stands in it, and what stands after it.
+pub(crate) fn next_region<'a>(
+    text: &'a str,
+    begin: &str,
+) -> anyhow::Result<Option<(&'a str, &'a str, &'a str, &'a str)>> {
+    let Some((before, rest)) = text.split_once(begin) else {
         return Ok(None);
     };
     let (name, rest) = rest
         .split_once(BEGIN_END)
-        .with_context(|| format!("a line with {BEGIN:?} does not end with {BEGIN_END:?}"))?;
+        .with_context(|| format!("a line with {begin:?} does not end with {BEGIN_END:?}"))?;
     let (content, after) = rest
         .split_once(END)
-        .filter(|(content, _)| !content.contains(BEGIN))
+        .filter(|(content, _)| !content.contains(begin))
         .with_context(|| format!("the region {name:?} has no {END:?}"))?;
     Ok(Some((before, name, content, after)))
 }
