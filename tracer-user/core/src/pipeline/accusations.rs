@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::ConnectionInfo;
+use super::{ConnectionInfo, Sink, say};
 use crate::anomaly::kind::{Finding, Verdict};
 use crate::event::Timestamp;
 use crate::frame::{Rule, StreamId};
@@ -18,8 +18,8 @@ type Broken = (u64, Rule, StreamId);
 /// What was found at the receiver's end, and waits for the sender's.
 #[derive(Debug)]
 pub(super) struct Accusation {
-    pub(super) info: Arc<ConnectionInfo>,
-    pub(super) findings: Vec<Finding>,
+    info: Arc<ConnectionInfo>,
+    findings: Vec<Finding>,
     /// What the sender's end has to show.
     of_sender: Broken,
     until: Timestamp,
@@ -38,6 +38,10 @@ impl Accusation {
             of_sender,
             until: Timestamp(at.0.saturating_add(limits::WITNESS_NS)),
         }
+    }
+
+    pub(super) fn say(self, sink: &mut dyn Sink) {
+        say(&self.info, self.findings, sink);
     }
 }
 

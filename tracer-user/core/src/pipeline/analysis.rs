@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::accusations::{Accusation, Accusations};
 use super::witness::{Held, Other, Witnesses, may_blame};
-use super::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Sink};
+use super::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Sink, say};
 use crate::anomaly::Rules;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::{ConnectionId, Endpoint};
@@ -182,34 +182,28 @@ impl Analysis {
         let (rule, stream_id) = (offence.rule, offence.stream_id);
         let other = self.peers.get(&info.id.0).map(|peer| peer.id);
         let is_receiver = info.role == Some(offence.sender.peer());
-        let of_sender = |end: ConnectionId| (end.0, rule, stream_id);
         match other.filter(|other| *other != info.id) {
             Some(other) if is_receiver => {
-                let of_sender = of_sender(other);
+                let of_sender = (other.0, rule, stream_id);
                 let accusation = Accusation::new(info, findings, of_sender, offence.at);
                 if let Some(accusation) = self.accusations.accuse(accusation) {
-                    say(accusation, sink);
+                    accusation.say(sink);
                 }
             }
             Some(_) => {
-                let confirmed = self.accusations.show(of_sender(info.id));
-                let own = Accusation::new(info, findings, of_sender(info.id), offence.at);
-                say(own, sink);
-                if let Some(accusation) = confirmed {
-                    say(accusation, sink);
+                say(info, findings, sink);
+                if let Some(accusation) = self.accusations.show((info.id.0, rule, stream_id)) {
+                    accusation.say(sink);
                 }
             }
-            None => say(
-                Accusation::new(info, findings, of_sender(info.id), offence.at),
-                sink,
-            ),
+            None => say(info, findings, sink),
         }
     }
 
     /// Tells of the streams of a connection that wait: what follows is about the connection.
     pub(super) fn release_of(&mut self, connection: ConnectionId, sink: &mut dyn Sink) {
         while let Some(accusation) = self.accusations.of(connection.0) {
-            say(accusation, sink);
+            accusation.say(sink);
         }
         while let Some(held) = self.witnesses.of(connection.0) {
             self.release(held, sink);
@@ -302,7 +296,7 @@ impl Analysis {
             self.release(held, sink);
         }
         while let Some(accusation) = self.accusations.overdue(now) {
-            say(accusation, sink);
+            accusation.say(sink);
         }
         self.hops.advance(now);
         self.tell(sink);
@@ -326,7 +320,7 @@ impl Analysis {
             self.release(held, sink);
         }
         while let Some(accusation) = self.accusations.overdue(Timestamp(u64::MAX)) {
-            say(accusation, sink);
+            accusation.say(sink);
         }
         self.hops.finish(now);
         self.tell(sink);
@@ -357,15 +351,6 @@ impl Analysis {
         if end.peer.is_none() {
             end.peer = self.peers.get(&end.info.id.0).cloned();
         }
-    }
-}
-
-fn say(accusation: Accusation, sink: &mut dyn Sink) {
-    for finding in accusation.findings {
-        sink.accept(&Output::Finding {
-            info: Arc::clone(&accusation.info),
-            finding,
-        });
     }
 }
 

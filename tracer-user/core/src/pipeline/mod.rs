@@ -39,6 +39,7 @@ use crate::stream::table::Shown;
 use analysis::Analysis;
 use conn::Conn;
 use memory::Budget;
+use output::say;
 
 /// Names processes and pods. The live tracer asks `/proc` and Kubernetes; files and tests bring their own
 /// names.

@@ -305,3 +305,15 @@ pub trait Sink {
     /// Takes one output.
     fn accept(&mut self, output: &Output);
 }
+
+/// Hands on what was found of a connection.
+pub(super) fn say(
+    info: &Arc<ConnectionInfo>,
+    findings: impl IntoIterator<Item = Finding>,
+    sink: &mut dyn Sink,
+) {
+    for finding in findings {
+        let info = Arc::clone(info);
+        sink.accept(&Output::Finding { info, finding });
+    }
+}

@@ -25,7 +25,7 @@ use crate::pipeline::analysis::Analysis;
 use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
 use crate::pipeline::memory::{Budget, Share};
-use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Sink};
+use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Sink, say};
 use crate::stream::condition::Condition;
 use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
@@ -347,15 +347,7 @@ impl Conn {
                 _ => self.learn(direction, step),
             }
             if is_late {
-                let step = step.clone();
-                self.wait(
-                    Waiting {
-                        direction,
-                        step,
-                        context,
-                    },
-                    sink,
-                );
+                self.wait(direction, step.clone(), context, sink);
             } else {
                 self.take(direction, step, context, sink);
             }
@@ -374,14 +366,7 @@ impl Conn {
                 self.hand(sender, step, context, sink);
             }
             _ => {
-                self.wait(
-                    Waiting {
-                        direction,
-                        step: step.clone(),
-                        context,
-                    },
-                    sink,
-                );
+                self.wait(direction, step.clone(), context, sink);
                 // Not only behind the record: one may hold more frames than may wait.
                 self.flush(sink);
             }
@@ -566,12 +551,7 @@ impl Conn {
     }
 
     fn say(&self, findings: impl IntoIterator<Item = Finding>, sink: &mut dyn Sink) {
-        for finding in findings {
-            sink.accept(&Output::Finding {
-                info: Arc::clone(&self.info),
-                finding,
-            });
-        }
+        say(&self.info, findings, sink);
     }
 
     fn loss(&self, at: Timestamp, cause: LossCause, bytes: Option<u64>, sink: &mut dyn Sink) {

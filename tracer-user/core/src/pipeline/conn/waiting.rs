@@ -22,8 +22,14 @@ pub(super) struct Waiting {
 }
 
 impl Conn {
-    pub(super) fn wait(&mut self, waiting: Waiting, sink: &mut dyn Sink) {
-        let n = waiting.step.weight();
+    pub(super) fn wait(
+        &mut self,
+        direction: Direction,
+        step: Step,
+        context: Context,
+        sink: &mut dyn Sink,
+    ) {
+        let n = step.weight();
         for (full, limit) in [
             (
                 self.waiting.len() >= limits::UNDECIDED_STEPS,
@@ -35,11 +41,15 @@ impl Conn {
             ),
         ] {
             if full && !self.waiting.is_empty() {
-                self.relieve_waiting(waiting.context.at, limit, sink);
+                self.relieve_waiting(context.at, limit, sink);
             }
         }
         self.n_waiting_bytes += n;
-        self.waiting.push(waiting);
+        self.waiting.push(Waiting {
+            direction,
+            step,
+            context,
+        });
     }
 
     /// No step waits any longer, because of a limit: what they mean is known, or they are given up.
@@ -112,13 +122,8 @@ impl Conn {
         let lane = self.lane(direction);
         let since = lane.searched_since.filter(|_| !lane.passed_over);
         if let Some(at) = since.filter(|_| steps.iter().any(skips)) {
-            let (step, context) = (Step::Fault(Fault::Gap), Context { at, ..context });
-            let waiting = Waiting {
-                direction,
-                step,
-                context,
-            };
-            self.wait(waiting, sink);
+            let context = Context { at, ..context };
+            self.wait(direction, Step::Fault(Fault::Gap), context, sink);
         }
     }
 

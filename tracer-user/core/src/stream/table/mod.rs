@@ -217,15 +217,20 @@ impl StreamTable {
         }
     }
 
+    /// Of the connection it is not known any more what `sender` did.
+    fn on_loss(&mut self, sender: Endpoint) {
+        self.flow.on_loss(sender);
+        self.watch.on_loss(sender);
+        self.ids.on_loss(sender);
+    }
+
     /// Bytes of `sender` that may have held frames went by unseen.
     pub fn lost(&mut self, sender: Endpoint, at: Timestamp) {
         if self.over {
             return;
         }
-        self.flow.on_loss(sender);
-        self.watch.on_loss(sender);
+        self.on_loss(sender);
         self.excuse_by_hidden(sender);
-        self.ids.on_loss(sender);
         for stream in self.streams.iter_mut() {
             stream.lost(sender, at);
         }
@@ -305,9 +310,7 @@ impl StreamTable {
         if self.over {
             return;
         }
-        self.flow.on_loss(sender);
-        self.watch.on_loss(sender);
-        self.ids.on_loss(sender);
+        self.on_loss(sender);
         if let Some(stream) = self.streams.get_mut(id) {
             stream.lost(sender, at);
             self.doubt_at
