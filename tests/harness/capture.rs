@@ -86,6 +86,9 @@ impl Tcpdump {
 pub fn tshark(file: &Path, ports: &[u16], arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new("tshark");
     command.args(["-o", "tcp.check_checksum:FALSE"]);
+    // Of two packets that two processors send at once, tcpdump may record the later one first. Left to itself, tshark
+    // takes the earlier one for lost, and skips all frames up to the next that begins a packet.
+    command.args(["-o", "tcp.reassemble_out_of_order:TRUE"]);
     for port in ports {
         command.args(["-d", &format!("tcp.port=={port},http2")]);
     }
