@@ -223,10 +223,8 @@ fn exclusively(s: &mut Scratch, socket: &mut Socket) {
     // SAFETY: a word of the map's value.
     if unsafe { exchange(busy, 1) } != 0 {
         count::bump(Counter::Busy);
-        if socket.placed == 0 {
-            // SAFETY: a word of the map's value.
-            unsafe { atomic_add(missed, returned as u64) };
-        }
+        // SAFETY: a word of the map's value.
+        unsafe { atomic_add(missed, returned as u64) };
         return;
     }
     // SAFETY: no arguments.
@@ -308,18 +306,19 @@ fn sequence(s: &Scratch, way: usize) -> Option<u32> {
 }
 
 /// Bytes that went by since the last call of this direction without a hook; None when another task's
-/// call has already been placed behind this one.
+/// call has already been placed behind this one. Sets `astray` when this call's own place is not certain.
 #[inline(always)]
-fn unhooked(s: &mut Scratch, socket: &mut Socket, way: usize) -> Option<u32> {
+fn unhooked(s: &mut Scratch, socket: &mut Socket, way: usize, astray: &mut bool) -> Option<u32> {
     let returned = s.returned;
-    if socket.placed == 0 {
+    let missed = if socket.missed[way & 1] == 0 {
+        0
+    } else {
         let missed = &raw mut socket.missed[way & 1];
         // SAFETY: a word of the map's value.
-        return Some(if socket.missed[way & 1] == 0 {
-            0
-        } else {
-            unsafe { exchange(missed, 0) as u32 }
-        });
+        unsafe { exchange(missed, 0) as u32 }
+    };
+    if socket.placed == 0 {
+        return Some(missed);
     }
     let Some(now) = s.sequence else {
         return Some(0);
@@ -345,19 +344,26 @@ fn unhooked(s: &mut Scratch, socket: &mut Socket, way: usize) -> Option<u32> {
     if before == 1 && field::<u8>(s.sk, config!(offsets.sock_state)) != Some(TCP_ESTABLISHED) {
         return Some(0);
     }
+    // The place is read after the call: another task's bytes may stand behind this call's by then. Only where the
+    // bytes in between are those of a call that came while this direction was walked, they stand before it. (What is
+    // received passes by splice(2) without a hook, and hardly ever goes to two tasks at once.)
+    *astray = way == direction::TX as usize && before as u32 != missed;
     Some(before as u32)
 }
 
 /// Everything about one call's bytes.
 #[inline(always)]
 fn bytes(s: &mut Scratch, socket: &mut Socket, way: usize, located: bool) {
-    let Some(before) = unhooked(s, socket, way) else {
+    let mut astray = false;
+    let Some(before) = unhooked(s, socket, way, &mut astray) else {
         return;
     };
     if before != 0 {
         // Of a socket that rests not every call is looked at.
         if socket.calls < CALLS_MAX || socket.verdict != verdict::UNDECIDED {
             count::bump(Counter::Unhooked);
+        } else {
+            astray = false;
         }
         if !frames::pass(Kernel, s, before) {
             lost_place(s, socket, way);
@@ -366,7 +372,7 @@ fn bytes(s: &mut Scratch, socket: &mut Socket, way: usize, located: bool) {
     }
     // MSG_TRUNC: TCP counts the bytes and throws them away.
     let thrown_away = s.flags & MSG_TRUNC != 0 && way == direction::RX as usize;
-    if located && !thrown_away {
+    if located && !thrown_away && !astray {
         skip_empty(s);
         if s.multi != 0 {
             socket.multi = 1;

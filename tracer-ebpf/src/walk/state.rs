@@ -164,7 +164,7 @@ pub struct Socket {
     pub looked: [u32; 2],
     /// 1 while a task is at work on that direction.
     pub busy: [u64; 2],
-    /// Bytes that went by while another task was at work (only counted when not `placed`).
+    /// Bytes that went by while another task was at work, since the direction's last call that was walked.
     pub missed: [u64; 2],
     /// Where each direction stands, by `event::direction`.
     pub walks: [Walk; 2],
