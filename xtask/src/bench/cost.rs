@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::load::{CONNECTIONS, Load, LoadServer, Run, STREAMS};
 use super::tracer::{Mode, Program, Statistics, Tracer};
-use super::{graph, median, page};
+use super::{graph, machine, median, page, processor_time, processor_time_of_children};
 use crate::command;
 
 /// What `cargo xtask bench cost` takes.
@@ -167,11 +167,15 @@ impl Stage<'_> {
 
     fn measure(&self, load: Load, beside: Beside) -> anyhow::Result<Measured> {
         let companion = self.start(beside)?;
-        let workload = || Ok::<_, anyhow::Error>(of_process(self.server.pid())? + of_children()?);
+        let workload = || {
+            Ok::<_, anyhow::Error>(
+                processor_time(self.server.pid())? + processor_time_of_children()?,
+            )
+        };
         let of_companion = || {
             companion
                 .as_ref()
-                .map_or(Ok(0.0), |it| of_process(it.pid()))
+                .map_or(Ok(0.0), |it| processor_time(it.pid()))
         };
         let before = (workload()?, of_companion()?);
         let run = load.run(&self.server, self.folder)?;
@@ -235,7 +239,7 @@ pub(super) fn run(
     UNARY
         .run(&stage.server, folder)
         .context("the warm-up failed")?;
-    let mut text = format!("{}\n\n", machine()?);
+    let mut text = format!("{}\n\n", machine("cost")?);
     text += &shapes(&stage, options.rounds)?;
     text += &baselines(&stage, options.rounds)?;
     text += &kernel(&stage.programs()?);
@@ -418,71 +422,9 @@ fn whole(value: f64) -> u32 {
     value.max(0.0) as u32
 }
 
-/// Processor seconds of a process.
-fn of_process(pid: u32) -> anyhow::Result<f64> {
-    seconds(&format!("/proc/{pid}/stat"), 11)
-}
-
-/// Processor seconds of children that have ended.
-fn of_children() -> anyhow::Result<f64> {
-    seconds("/proc/self/stat", 13)
-}
-
-/// Two fields of `/proc/PID/stat` behind the name, `first` and the next, in seconds (proc_pid_stat(5)): user and system.
-fn seconds(path: &str, first: usize) -> anyhow::Result<f64> {
-    // USER_HZ is 100 on every architecture that the kernel programs run on.
-    const TICKS_A_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
-    let ticks = fields
-        .split_whitespace()
-        .skip(first)
-        .take(2)
-        .map(|field| field.parse::<u32>().map(f64::from))
-        .sum::<Result<f64, _>>()
-        .with_context(|| format!("{path} has an odd field"))?;
-    Ok(ticks / TICKS_A_SECOND)
-}
-
-/// What was measured on, and when.
-fn machine() -> anyhow::Result<String> {
-    let told = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program)
-            .args(arguments)
-            .output()
-            .with_context(|| format!("cannot run {program}"))?;
-        anyhow::Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let processors = std::thread::available_parallelism()?;
-    let model = std::fs::read_to_string("/proc/cpuinfo")?;
-    let model = model
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map_or("unknown processor", |(_, model)| model)
-        .to_owned();
-    Ok(format!(
-        "Measured with `cargo xtask bench cost` on {}: {processors} processors ({model}), {}, h2trace {}.",
-        told("date", &["+%Y-%m-%d"])?,
-        told("uname", &["-srm"])?,
-        env!("CARGO_PKG_VERSION"),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn processor_time_of_this_process_is_counted() {
-        let before = of_process(std::process::id()).unwrap();
-        let began = Instant::now();
-        let mut n = 0_u64;
-        while began.elapsed() < Duration::from_millis(200) {
-            n = std::hint::black_box(n.wrapping_add(1));
-        }
-        assert!(of_process(std::process::id()).unwrap() > before);
-        assert!(of_process(u32::MAX).is_err());
-    }
 
     #[test]
     fn a_ratio_is_told_with_its_range() {

@@ -5,7 +5,7 @@
 //! than the figures.
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -16,6 +16,7 @@ use tracer::{Mode, Statistics, Tracer};
 
 mod cost;
 mod graph;
+mod hooks;
 mod load;
 mod page;
 mod pods;
@@ -58,6 +59,9 @@ pub(crate) struct BenchOptions {
 enum What {
     /// Everything that tracing costs, by kind of traffic and by load, beside other tools; ten minutes, as root
     Cost(cost::CostOptions),
+
+    /// What each set of hooks costs a call, also one that h2trace has no interest in; as root
+    Hooks(hooks::HooksOptions),
 }
 
 /// Bytes of the responses of the throughput runs.
@@ -78,6 +82,12 @@ pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCod
     if options.cardinality {
         return in_memory("cardinality", options.pairs, root);
     }
+    if let Some(What::Hooks(options)) = &options.what
+        && options.work
+    {
+        hooks::work()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(refusal) = privilege::refuse("bench", "loads kernel programs") {
         return Ok(refusal);
     }
@@ -86,9 +96,16 @@ pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCod
     let folder = demo::target(root).join("bench");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
-    if let Some(What::Cost(options)) = &options.what {
-        cost::run(options, root, &binary, &folder)?;
-        return Ok(ExitCode::SUCCESS);
+    match &options.what {
+        Some(What::Cost(options)) => {
+            cost::run(options, root, &binary, &folder)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(What::Hooks(options)) => {
+            hooks::run(options, root, &binary, &folder)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        None => {}
     }
     if options.serve_pods {
         pods::run(root, &binary, &folder)?;
@@ -238,9 +255,73 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
+/// Processor seconds of a process.
+fn processor_time(pid: u32) -> anyhow::Result<f64> {
+    seconds(&format!("/proc/{pid}/stat"), 11)
+}
+
+/// Processor seconds of children that have ended.
+fn processor_time_of_children() -> anyhow::Result<f64> {
+    seconds("/proc/self/stat", 13)
+}
+
+/// Two fields of `/proc/PID/stat` behind the name, `first` and the next, in seconds (proc_pid_stat(5)): user and system.
+fn seconds(path: &str, first: usize) -> anyhow::Result<f64> {
+    // USER_HZ is 100 on every architecture that the kernel programs run on.
+    const TICKS_A_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+    let ticks = fields
+        .split_whitespace()
+        .skip(first)
+        .take(2)
+        .map(|field| field.parse::<u32>().map(f64::from))
+        .sum::<Result<f64, _>>()
+        .with_context(|| format!("{path} has an odd field"))?;
+    Ok(ticks / TICKS_A_SECOND)
+}
+
+/// What was measured on, and when.
+fn machine(bench: &str) -> anyhow::Result<String> {
+    let told = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program)
+            .args(arguments)
+            .output()
+            .with_context(|| format!("cannot run {program}"))?;
+        anyhow::Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let processors = std::thread::available_parallelism()?;
+    let model = std::fs::read_to_string("/proc/cpuinfo")?;
+    let model = model
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown processor", |(_, model)| model)
+        .to_owned();
+    Ok(format!(
+        "Measured with `cargo xtask bench {bench}` on {}: {processors} processors ({model}), {}, h2trace {}.",
+        told("date", &["+%Y-%m-%d"])?,
+        told("uname", &["-srm"])?,
+        env!("CARGO_PKG_VERSION"),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    #[test]
+    fn processor_time_of_this_process_is_counted() {
+        let before = processor_time(std::process::id()).unwrap();
+        let began = Instant::now();
+        let mut n = 0_u64;
+        while began.elapsed() < Duration::from_millis(200) {
+            n = std::hint::black_box(n.wrapping_add(1));
+        }
+        assert!(processor_time(std::process::id()).unwrap() > before);
+        assert!(processor_time(u32::MAX).is_err());
+    }
 
     #[test]
     fn the_median_is_the_middle_or_the_mean_of_the_two_in_the_middle() {

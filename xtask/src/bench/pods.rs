@@ -159,7 +159,7 @@ pub(super) fn run(root: &Path, binary: &Path, folder: &Path) -> anyhow::Result<(
         server.pid().to_string(),
     )?;
     let filter = ["--cgroup".into(), cgroups.0.clone().into_os_string()];
-    let tracer = Tracer::start_with(binary, folder, Mode::Serve, &filter)?;
+    let tracer = Tracer::start_with(binary, folder, Mode::Serve, &filter, &[])?;
     let address = tracer.address(folder)?;
     let before = cpu(tracer.pid())?;
     std::thread::sleep(IDLE);

@@ -65,15 +65,28 @@ impl Tracer {
         let filter = pids
             .iter()
             .flat_map(|pid| ["--pid".into(), pid.to_string().into()]);
-        Self::start_with(binary, folder, mode, &filter.collect::<Vec<_>>())
+        Self::start_with(binary, folder, mode, &filter.collect::<Vec<_>>(), &[])
     }
 
-    /// The same with any filter.
+    /// The same with environment variables.
+    pub(super) fn start_as(
+        binary: &Path,
+        folder: &Path,
+        mode: Mode,
+        pid: u32,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Tracer> {
+        let filter = ["--pid".into(), pid.to_string().into()];
+        Self::start_with(binary, folder, mode, &filter, variables)
+    }
+
+    /// The same with any filter, and with environment variables.
     pub(super) fn start_with(
         binary: &Path,
         folder: &Path,
         mode: Mode,
         filter: &[OsString],
+        variables: &[(&str, &str)],
     ) -> anyhow::Result<Tracer> {
         let ready = folder.join("ready");
         std::fs::remove_file(&ready).ok();
@@ -92,7 +105,7 @@ impl Tracer {
                 .arg(folder.join("payload.pcapng")),
         };
         command.arg("--ready-file").arg(&ready);
-        command.args(filter);
+        command.args(filter).envs(variables.iter().copied());
         let child = command
             .stdin(Stdio::null())
             .stdout(file)

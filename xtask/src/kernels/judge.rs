@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::console::Ran;
 use super::guest::Boot;
-use super::steps::{ABSENT, DEMO, DOCTOR, INCIDENT, LOG, TESTS, core};
+use super::steps::{ABSENT, DEMO, DOCTOR, Extent, INCIDENT, LOG, TESTS, UNITS, core};
 use super::{Hooks, Kernel};
 use crate::test::count::Count;
 
@@ -55,14 +55,13 @@ impl Check {
     }
 }
 
-/// Judges a guest. `all`: more than the core of the kernel tests was run. `incident`: the incident was run too, or why
-/// not.
-pub(super) fn judge(
-    kernel: &Kernel,
-    all: bool,
-    incident: Result<(), &str>,
-    boot: &Boot,
-) -> Verdict {
+/// Judges a guest that had to run so much.
+pub(super) fn judge(kernel: &Kernel, extent: Extent<'_>, boot: &Boot) -> Verdict {
+    let Extent {
+        all,
+        incident,
+        units,
+    } = extent;
     let console = &boot.console;
     let of = |name| {
         console
@@ -83,6 +82,12 @@ pub(super) fn judge(
             Check::new(TESTS, Duration::ZERO, Err(why.to_owned()))
         }
     });
+    if units {
+        checks.extend(UNITS.map(|(name, _)| match of(name) {
+            Ok(ran) => tests(name, Wanted::AllBut(0), ran),
+            Err(why) => Check::new(name, Duration::ZERO, Err(why)),
+        }));
+    }
     if incident.is_ok() {
         checks.push(match of(INCIDENT) {
             Ok(ran) => tests(INCIDENT, Wanted::Just(1), ran),
@@ -270,7 +275,9 @@ impl Verdict {
     pub(super) fn closing(&self) -> Vec<String> {
         let said = |check: &Check| match &check.failure {
             Some(why) => format!("{} FAILED ({})", check.name, shortened(why)),
-            None if check.name == TESTS => format!("{} {} passed", check.count.passed, check.name),
+            None if check.count.passed > 1 => {
+                format!("{} {} passed", check.count.passed, check.name)
+            }
             None => format!("{} as it has to be", check.name),
         };
         let checks: Vec<_> = self.checks.iter().map(said).collect();
@@ -324,7 +331,11 @@ mod tests {
         core(NEW.hooks).len()
     }
 
-    const NOT_ASKED: Result<(), &str> = Err("not asked for");
+    const CORE_ALONE: Extent<'_> = Extent {
+        all: false,
+        incident: Err("not asked for"),
+        units: false,
+    };
     const HOOKS: &str = "ok  hooks on socket calls  socket tracepoints";
 
     /// A guest that printed this; each step is (name, output, status).
@@ -348,7 +359,7 @@ mod tests {
     }
 
     fn failures(kernel: &Kernel, boot: &Boot) -> Vec<String> {
-        let verdict = judge(kernel, false, NOT_ASKED, boot);
+        let verdict = judge(kernel, CORE_ALONE, boot);
         let failed = verdict.checks.into_iter().filter_map(|check| {
             let why = check.failure?;
             Some(format!("{}: {why}", check.name))
@@ -377,7 +388,7 @@ mod tests {
             ],
         );
         assert_eq!(failures(&NEW, &boot), <[String; 0]>::default());
-        let verdict = judge(&NEW, false, NOT_ASKED, &boot);
+        let verdict = judge(&NEW, CORE_ALONE, &boot);
         let passed = 4 + n_core() as u64;
         assert_eq!(verdict.count(), Count { passed, failed: 0 });
         let closing = verdict.closing();
@@ -434,7 +445,7 @@ mod tests {
                 (LOG, "", 0),
             ];
             let boot = boot("6.12.1", &steps);
-            let count = judge(&NEW, false, NOT_ASKED, &boot).count();
+            let count = judge(&NEW, CORE_ALONE, &boot).count();
             (failures(&NEW, &boot), count.failed)
         };
         let few = result(n_core() - 1, 0);
@@ -472,9 +483,12 @@ mod tests {
             (TESTS, &*core, 0),
             (LOG, "", 0),
         ];
-        let count = |steps: &[(&str, &str, u32)]| {
-            judge(&NEW, false, Ok(()), &boot("6.12.1", steps)).count()
+        let extent = Extent {
+            incident: Ok(()),
+            ..CORE_ALONE
         };
+        let count =
+            |steps: &[(&str, &str, u32)]| judge(&NEW, extent, &boot("6.12.1", steps)).count();
         let passed = 4 + n_core() as u64;
         assert_eq!(count(&steps), Count { passed, failed: 1 });
         let one = result(1, 0);
@@ -484,6 +498,28 @@ mod tests {
         let none = result(0, 0);
         steps[3] = (INCIDENT, &none, 0);
         assert_eq!(count(&steps).failed, 1);
+    }
+
+    #[test]
+    fn unit_tests_have_to_pass_where_they_are_run_and_none_may_be_left_out() {
+        let core = result(n_core(), 0);
+        let extent = Extent {
+            units: true,
+            ..CORE_ALONE
+        };
+        let failed = |units: &[&str]| {
+            let mut steps = vec![(DOCTOR, HOOKS, 0), (DEMO, "", 0), (TESTS, &*core, 0)];
+            for ((name, _), said) in UNITS.iter().zip(units) {
+                steps.push((name, said, 0));
+            }
+            steps.push((LOG, "", 0));
+            judge(&NEW, extent, &boot("6.12.1", &steps)).count().failed
+        };
+        let well = "test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
+        assert_eq!(failed(&[well, well]), 0);
+        assert_eq!(failed(&[well]), 1);
+        let partly = "test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out";
+        assert_eq!(failed(&[well, partly]), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! * `h2trace doctor`,
 //! * `h2trace demo`,
 //! * the core of the kernel tests ([`steps::CORE`] says which, and why),
+//! * on another architecture than this machine's the unit tests of the core and of the walk over frames,
 //! * a look into the kernel's own log for warnings.
 //!
 //! Each kernel of the table [`KERNELS`] has to show all of it, with the hooks on socket calls that it has. A guest that
@@ -36,6 +37,7 @@ use crate::{demo, image, setup};
 use guest::Guest;
 use initramfs::Entry;
 use judge::Verdict;
+use steps::Extent;
 
 pub(crate) use table::tables;
 
@@ -259,9 +261,20 @@ pub(crate) fn run(root: &Path, which: &Which, all: bool) -> anyhow::Result<Kerne
             }
             Err(why) => Err(why),
         };
-        let incident = incident.as_ref().copied().map_err(String::as_str);
+        let units = architecture != own;
+        if units {
+            for (name, package) in steps::UNITS {
+                let tests = programs::unit_tests(root, architecture, package)?;
+                entries.push(Entry::new(format!("bin/{name}"), tests));
+            }
+        }
+        let extent = Extent {
+            all,
+            incident: incident.as_ref().copied().map_err(String::as_str),
+            units,
+        };
         for (kernel, unpacked) in kernels {
-            let verdict = boot(kernel, unpacked, &entries, incident, &folder, all)?;
+            let verdict = boot(kernel, unpacked, &entries, extent, &folder)?;
             report.count += verdict.count();
             report.booted += 1;
             closing.extend(verdict.closing());
@@ -287,11 +300,10 @@ fn boot(
     kernel: &Kernel,
     unpacked: &Path,
     entries: &[Entry],
-    incident: Result<(), &str>,
+    extent: Extent<'_>,
     folder: &Path,
-    all: bool,
 ) -> anyhow::Result<Verdict> {
-    let steps = steps::of(kernel.hooks, all, incident.is_ok());
+    let steps = steps::of(kernel.hooks, extent);
     let archive: PathBuf = folder.join(format!("{}.cpio", kernel.name));
     let busybox = Entry::new("bin/busybox", unpacked.join("busybox"));
     initramfs::write(&archive, std::iter::once(&busybox).chain(entries), &steps)?;
@@ -305,7 +317,7 @@ fn boot(
     println!("    {}", guest.shown());
     let ran = guest.run()?;
     fs::remove_file(&archive).ok();
-    let verdict = judge::judge(kernel, all, incident, &ran);
+    let verdict = judge::judge(kernel, extent, &ran);
     verdict.print(&ran, guest.log);
     Ok(verdict)
 }

@@ -8,19 +8,38 @@ use anyhow::{Context as _, bail};
 use crate::architecture::Architecture;
 use crate::{command, image};
 
-/// Builds the tests of one name.
+/// Builds the tests in `tests` of one name.
 ///
 /// # Errors
-/// When they cannot be built, or are not linked statically.
+/// As [`built`].
 pub(super) fn tests(
     root: &Path,
     architecture: Architecture,
     name: &str,
 ) -> anyhow::Result<PathBuf> {
+    let which = ["--package", "tracer-tests", "--test", name];
+    built(root, architecture, &which)
+}
+
+/// Builds the unit tests of a library.
+///
+/// # Errors
+/// As [`built`].
+pub(super) fn unit_tests(
+    root: &Path,
+    architecture: Architecture,
+    package: &str,
+) -> anyhow::Result<PathBuf> {
+    built(root, architecture, &["--package", package, "--lib"])
+}
+
+/// # Errors
+/// When they cannot be built, or are not linked statically.
+fn built(root: &Path, architecture: Architecture, which: &[&str]) -> anyhow::Result<PathBuf> {
     // As the static h2trace is built, so that both share what they depend on.
     let mut cargo = architecture.cargo(root, &["test", "--release", "--no-run", "--locked"])?;
     cargo
-        .args(["--package", "tracer-tests", "--test", name])
+        .args(which)
         .args(["--message-format", "json-render-diagnostics"]);
     println!("    {}", command::shown(&cargo));
     let output = cargo
@@ -31,7 +50,7 @@ pub(super) fn tests(
         bail!("{} failed ({})", command::shown(&cargo), output.status);
     }
     let program = executable(&String::from_utf8_lossy(&output.stdout))
-        .with_context(|| format!("cargo names no program of the {name} tests"))?;
+        .with_context(|| format!("cargo names no program of {}", which.join(" ")))?;
     image::assert_static(&program, architecture)?;
     Ok(program)
 }

@@ -89,6 +89,23 @@ pub(super) const ABSENT: [(&str, &str); 2] = [
     ),
 ];
 
+/// How much a guest runs.
+#[derive(Clone, Copy)]
+pub(super) struct Extent<'a> {
+    /// Every kernel test that can run in a guest, not the core alone.
+    pub(super) all: bool,
+    /// The incident, or why not.
+    pub(super) incident: Result<(), &'a str>,
+    /// The unit tests [`UNITS`].
+    pub(super) units: bool,
+}
+
+/// The unit tests of an architecture that is not this machine's: step, and package. This machine's run in the gate.
+pub(super) const UNITS: [(&str, &str); 2] = [
+    ("core-tests", "h2trace-core"),
+    ("walker-tests", "tracer-ebpf"),
+];
+
 /// What runs in a guest, one after the other.
 pub(super) struct GuestStep {
     /// Its name on the console.
@@ -109,24 +126,27 @@ pub(super) const INCIDENT: &str = "incident";
 pub(super) const LOG: &str = "kernel-log";
 
 /// The steps of a guest. Their limits are for what hangs: several times what they take on a busy machine.
-pub(super) fn of(hooks: Hooks, all: bool, with_incident: bool) -> Vec<GuestStep> {
+pub(super) fn of(hooks: Hooks, extent: Extent<'_>) -> Vec<GuestStep> {
     let step = |name, command, seconds| GuestStep {
         name,
         command,
         limit: Duration::from_secs(seconds),
         depends: false,
     };
-    let limit = if all { 2_400 } else { 900 };
+    let limit = if extent.all { 2_400 } else { 900 };
     let mut steps = vec![
         step(DOCTOR, vec!["h2trace", "doctor"], 120),
         step(DEMO, vec!["h2trace", "demo", "--calls", "20"], 300),
         // A program that does not load fails the demo, and would fail each of the tests after a long time.
         GuestStep {
             depends: true,
-            ..step(TESTS, tests(hooks, all), limit)
+            ..step(TESTS, tests(hooks, extent.all), limit)
         },
     ];
-    if with_incident {
+    if extent.units {
+        steps.extend(UNITS.map(|(name, _)| step(name, vec![name], 900)));
+    }
+    if extent.incident.is_ok() {
         let command = vec!["incident-tests", "--show-output", "--exact", incident::TEST];
         steps.push(step(INCIDENT, command, 900));
     }
