@@ -24,6 +24,7 @@ mod shared_host;
 mod table;
 #[cfg(test)]
 mod tests;
+mod undecided;
 mod unseen;
 
 use std::net::IpAddr;

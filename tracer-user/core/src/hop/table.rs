@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::fast::Map;
 use super::proxy_state::{Consequence, ProxyState, key};
+use super::undecided::Undecided;
 use super::{Attempt, Confidence, Hop, HopStream, Join, Lone, OtherSide, Over, ProxyKey, Side};
 use crate::connection::ConnectionId;
 use crate::event::Timestamp;
@@ -30,6 +31,8 @@ pub struct Hops<T> {
     max_streams: usize,
     /// What processes speak at either side that is not followed, whether or not they are known as proxies yet.
     unfollowed: Map<ProxyKey, [Option<OtherSide>; 2]>,
+    /// Their connections of which it is not known what they speak.
+    undecided: Undecided,
     lone: VecDeque<Lone<T>>,
     out: VecDeque<Box<Hop<T>>>,
     hits: LimitHits,
@@ -45,6 +48,7 @@ impl<T> Default for Hops<T> {
             n_streams: 0,
             max_streams: limits::HOP_WAITING,
             unfollowed: Map::default(),
+            undecided: Undecided::default(),
             lone: VecDeque::new(),
             out: VecDeque::new(),
             hits: LimitHits::default(),
@@ -86,6 +90,29 @@ impl<T> Hops<T> {
         if let Some(known) = self.proxies.get_mut(&proxy) {
             known.unfollowed = *sides;
         }
+    }
+
+    /// Bytes passed on a connection of this process, and it is not known yet what it speaks. The side, if that is.
+    pub fn undecided(
+        &mut self,
+        proxy: ProxyKey,
+        side: Option<Side>,
+        of: ConnectionId,
+        at: Timestamp,
+    ) {
+        if let Err(limit) = self.undecided.passes(proxy, of.0, side, at) {
+            self.hits.hit(limit);
+        }
+    }
+
+    /// It is known now. What passed before `unknown_until` never will be.
+    pub fn decided(&mut self, proxy: ProxyKey, of: ConnectionId, unknown_until: Option<Timestamp>) {
+        self.undecided.decided(proxy, of.0, unknown_until);
+    }
+
+    /// It is gone, and it never became known what it spoke.
+    pub fn never_decided(&mut self, proxy: ProxyKey, of: ConnectionId) {
+        self.undecided.gone(proxy, of.0);
     }
 
     /// It is gone, and its streams have been told of.
@@ -150,12 +177,20 @@ impl<T> Hops<T> {
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
         match consequence {
             Consequence::Request(key) => self.consider(proxy, side, key, at),
-            Consequence::Lone(upstream) => self.lone.push_back(Lone {
-                proxy,
-                upstream,
-                other_side: known.unfollowed(Side::Downstream),
-                at,
-            }),
+            Consequence::Lone(upstream) => {
+                let other_side = known.unfollowed(Side::Downstream);
+                let life = (upstream.record.first_at, upstream.record.last_at);
+                let may_be = |side| self.undecided.may_have_carried(proxy, side, life);
+                // Where both are possible, it is said that it may have come over what is not followed.
+                if other_side.is_some() || !may_be(Side::Downstream) {
+                    self.lone.push_back(Lone {
+                        proxy,
+                        upstream,
+                        other_side,
+                        at,
+                    });
+                }
+            }
             Consequence::Nothing => {}
         }
         self.forget_if_empty(proxy);
@@ -277,6 +312,7 @@ impl<T> Hops<T> {
         }
         self.proxies.clear();
         self.unfollowed.clear();
+        self.undecided.clear();
         self.n_streams = 0;
     }
 
@@ -341,10 +377,12 @@ impl<T> Hops<T> {
         else {
             return;
         };
+        let life = (down.opening.at, downstream.record.last_at);
         let stage = Deciding {
             proxy,
             downstream,
             at,
+            may_be_undecided: self.undecided.may_have_carried(proxy, Side::Upstream, life),
         };
         if state.shared.is_some() {
             self.out.extend(stage.on_shared_host(state, &mut down));
@@ -361,6 +399,8 @@ struct Deciding<T> {
     proxy: ProxyKey,
     downstream: HopStream<T>,
     at: Timestamp,
+    /// It may have gone on over a connection of which it is not known what it speaks.
+    may_be_undecided: bool,
 }
 
 impl<T> Deciding<T> {
@@ -410,7 +450,9 @@ impl<T> Deciding<T> {
         }
         let other_side = state.unfollowed(Side::Upstream);
         let passes_on = state.passes_on(down);
-        let is_unsure = state.doubt_order(down) || state.may_have_stream(down, last_at);
+        let is_unsure = state.doubt_order(down)
+            || self.may_be_undecided
+            || state.may_have_stream(down, last_at);
         if is_unsure && other_side.is_none() {
             // One of those may have been its own.
             state.doubt(down);

@@ -317,8 +317,8 @@ limits! {
     [HopWaiting, Count, "hop_waiting"]
     pub const HOP_WAITING: usize = 262_144;
 
-    /// Connections of one process for which the thread that last worked on them is kept. Beyond it they are learned
-    /// anew.
+    /// Connections of one process for which the thread that last worked on them is kept, and those of which it is not
+    /// known what they speak. Beyond it they are learned anew.
     [HopConnections, Count, "hop_connections"]
     pub const HOP_CONNECTIONS: usize = 16_384;
 

@@ -95,6 +95,39 @@ impl Analysis {
         }
     }
 
+    /// Bytes passed on a connection, and it is not known yet what it speaks. Its own end's role, if that is.
+    pub(super) fn undecided(
+        &mut self,
+        info: &ConnectionInfo,
+        role: Option<Endpoint>,
+        at: Timestamp,
+    ) {
+        if self.hops_off {
+            return;
+        }
+        let [own, others] = hosts(info);
+        for (place, role) in [(own, role), (others, role.map(Endpoint::peer))] {
+            if let Some(place) = place {
+                let side = role.map(Side::of_role);
+                self.hops.undecided(place, side, info.id, at);
+            }
+        }
+    }
+
+    /// It is known now. What passed before `unknown_until` never will be.
+    pub(super) fn decided(&mut self, info: &ConnectionInfo, unknown_until: Option<Timestamp>) {
+        for place in hosts(info).into_iter().flatten() {
+            self.hops.decided(place, info.id, unknown_until);
+        }
+    }
+
+    /// It is gone, and it never became known what it spoke.
+    pub(super) fn never_decided(&mut self, info: &ConnectionInfo) {
+        for place in hosts(info).into_iter().flatten() {
+            self.hops.never_decided(place, info.id);
+        }
+    }
+
     /// It is gone.
     pub(super) fn disconnected(&mut self, info: &ConnectionInfo) {
         for (place, side, _) in places(info).into_iter().flatten() {
@@ -371,6 +404,17 @@ fn places(info: &ConnectionInfo) -> [Option<(ProxyKey, Side, bool)>; 2] {
     let Some(role) = info.role else {
         return [None, None];
     };
+    let [own, others] = hosts(info);
+    let own = own.map(|place| (place, Side::of_role(role), false));
+    let others = others.map(|place| (place, Side::of_role(role.peer()), true));
+    match role {
+        Endpoint::Client => [own, others],
+        Endpoint::Server => [others, own],
+    }
+}
+
+/// What may be a proxy at either end of this connection, its own end first.
+fn hosts(info: &ConnectionInfo) -> [Option<ProxyKey>; 2] {
     let peer_pid = info.peer_process.as_ref().map_or(0, |process| process.pid);
     let by_process = info.pid != 0 || peer_pid != 0;
     let at = |pid: u32, address: &Address| match address {
@@ -378,12 +422,7 @@ fn places(info: &ConnectionInfo) -> [Option<(ProxyKey, Side, bool)>; 2] {
         Address::Inet(address) => Some(ProxyKey::Host(address.ip(), info.netns)),
         _ => None,
     };
-    let own = at(info.pid, &info.local).map(|place| (place, Side::of_role(role), false));
-    let others = at(peer_pid, &info.peer).map(|place| (place, Side::of_role(role.peer()), true));
-    match role {
-        Endpoint::Client => [own, others],
-        Endpoint::Server => [others, own],
-    }
+    [at(info.pid, &info.local), at(peer_pid, &info.peer)]
 }
 
 fn end_key(info: &ConnectionInfo) -> Option<EndKey> {

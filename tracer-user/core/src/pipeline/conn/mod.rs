@@ -32,6 +32,15 @@ use crate::stream::table::{Context, Shown, StreamTable};
 use protocol::Spoken;
 use waiting::Waiting;
 
+/// From when on the client's frames are known. Requests that went by before were not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RequestsFrom {
+    Unknown,
+    Found(Timestamp),
+    /// The stage that joins hops knows of it.
+    Told,
+}
+
 pub(crate) struct Conn {
     /// As it was when it was opened; `Arc`ed anew when the protocol and the role are known.
     info: Arc<ConnectionInfo>,
@@ -58,6 +67,7 @@ pub(crate) struct Conn {
     unseen: UnseenBytes,
     /// Reasons for some that are not told yet: each of them once.
     unseen_untold: Vec<Unseen>,
+    requests_from: RequestsFrom,
     last_bytes: Timestamp,
     /// The process that used it last.
     last_pid: u32,
@@ -98,6 +108,7 @@ impl Conn {
             ending: Ending::default(),
             unseen: UnseenBytes::default(),
             unseen_untold: Vec::new(),
+            requests_from: RequestsFrom::Unknown,
             scheduled: None,
             share: Share::default(),
         }
@@ -225,6 +236,9 @@ impl Conn {
             self.tell_frames(alone, sink);
         }
         self.events(analysis, sink);
+        if self.requests_from == RequestsFrom::Unknown && !self.info.beginning_seen {
+            analysis.undecided(&self.info, self.role.get(), at);
+        }
     }
 
     pub(crate) fn end(
@@ -305,6 +319,7 @@ impl Conn {
         if self.spoken.is_at_hops() {
             analysis.disconnected(&self.info);
         }
+        analysis.never_decided(&self.info);
     }
 
     fn lane(&mut self, direction: Direction) -> &mut Lane {
@@ -417,6 +432,12 @@ impl Conn {
 
     /// Hands a step on.
     fn hand(&mut self, sender: Endpoint, step: &Step, context: Context, sink: &mut dyn Sink) {
+        if self.requests_from == RequestsFrom::Unknown
+            && sender == Endpoint::Client
+            && matches!(step, Step::Preface | Step::Frame { .. })
+        {
+            self.requests_from = RequestsFrom::Found(context.at);
+        }
         if self.frames.is_on() {
             let told = self.frames.step(sender, step, context.at, &self.shown);
             self.tell_frames(told, sink);
@@ -475,6 +496,10 @@ impl Conn {
     fn events(&mut self, analysis: &mut Analysis, sink: &mut dyn Sink) {
         if self.spoken.join_hops() {
             analysis.connected(&self.info);
+        }
+        if let RequestsFrom::Found(at) = self.requests_from {
+            self.requests_from = RequestsFrom::Told;
+            analysis.decided(&self.info, Some(at));
         }
         if std::mem::take(&mut self.is_blinded) {
             analysis.blind(self.info.id);

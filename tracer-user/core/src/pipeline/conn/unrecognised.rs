@@ -50,6 +50,7 @@ impl Conn {
         self.info = Arc::new(info);
         sink.accept(&Output::Connection(Arc::clone(&self.info)));
         analysis.speaks_other(&self.info, unrecognised.protocol);
+        analysis.decided(&self.info, None);
         true
     }
 

@@ -291,3 +291,66 @@ fn a_request_that_came_over_what_is_not_followed_leaves_its_other_side_alone_and
         }
     }
 }
+
+/// A request that was passed on, and its answer: over ends that are known.
+fn passes(hosts: &mut Hosts, id: u32) {
+    let asked = [request(id), message(id, 3, true)].concat();
+    hosts.at(10, 100).send(Direction::Rx, &asked);
+    hosts.at(10, 101).send(Direction::Tx, &asked);
+    let answer = [
+        response_headers(id),
+        message(id, 5, false),
+        trailers(id, "0"),
+    ];
+    hosts.at(10, 101).send(Direction::Rx, &answer.concat());
+    hosts.at(10, 100).send(Direction::Tx, &answer.concat());
+}
+
+/// What is said of a request that the proxy answers while it has another connection, older than the trace, on which
+/// this passed; `ends`: that one is over before the request is decided.
+fn answered_beside_old(
+    passed: &[(Direction, Vec<u8>)],
+    ends: bool,
+) -> Vec<(u32, usize, Vec<Kind>)> {
+    let mut hosts = Hosts::new();
+    hosts.http2(10, 100, Opened::Passive);
+    hosts.http2(10, 101, Opened::Active);
+    passes(&mut hosts, 1);
+    hosts.driver.pass(STREAM_LINGER_NS * 2);
+    hosts.driver.pass(HOP_SETTLE_NS * 2);
+    hosts.driver.out.0.clear();
+    let asked = [request(3), message(3, 3, true)].concat();
+    hosts.at(10, 100).send(Direction::Rx, &asked);
+    let old = hosts.at(10, 102);
+    old.confidence = ProtocolConfidence::Tentative;
+    old.open(Opened::Unseen, false);
+    for (direction, bytes) in passed {
+        hosts.at(10, 102).send(*direction, bytes);
+    }
+    if ends {
+        hosts.at(10, 102).end(EndCause::LocalClose);
+        hosts.at(10, 102).end(EndCause::Closed);
+    }
+    let answer = [response_headers(3), message(3, 5, false), trailers(3, "0")];
+    hosts.driver.confidence = ProtocolConfidence::Preface;
+    hosts.at(10, 100).send(Direction::Tx, &answer.concat());
+    hosts.driver.pass(STREAM_LINGER_NS * 2);
+    hosts.driver.pass(HOP_SETTLE_NS * 2);
+    hosts.hops()
+}
+
+#[test]
+fn a_request_may_have_gone_on_over_an_old_connection_that_is_not_recognised() {
+    // A request whose answer is not seen: too little to tell what is spoken.
+    let open = [request(9), message(9, 3, true)].concat();
+    for ends in [false, true] {
+        let said = answered_beside_old(&[(Direction::Tx, open.clone())], ends);
+        assert_eq!(said, [], "the connection {ends}");
+    }
+}
+
+#[test]
+fn an_old_connection_that_carried_nothing_meanwhile_leaves_the_claim() {
+    let own = (10, 0, vec![Kind::SynthesizedAnswer]);
+    assert_eq!(answered_beside_old(&[], false), [own]);
+}
