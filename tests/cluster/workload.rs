@@ -192,6 +192,7 @@ impl Setting {
             ("@ACCESS_LOG@", "/dev/stdout"),
             ("@HIDDEN@", ""),
             ("@RUNTIME@", ""),
+            ("@TIMEOUT@", "0s"),
             ("@RETRY@", ""),
             ("@ROUTE@", ""),
             ("@FILTER@", ""),

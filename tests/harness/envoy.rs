@@ -50,6 +50,8 @@ pub struct EnvoyOptions {
 pub struct More {
     /// A filter before the router: an item of `http_filters`.
     pub filter: String,
+    /// The route's timeout; none when nothing is said.
+    pub timeout: Option<&'static str>,
     /// More of the route.
     pub route: &'static str,
     /// A comma, and `retry_policy`.
@@ -101,6 +103,7 @@ impl Envoy {
             ("@ACCESS_LOG@", &access_log),
             ("@HIDDEN@", hidden),
             ("@RUNTIME@", if options.half_close { guard } else { "" }),
+            ("@TIMEOUT@", more.timeout.unwrap_or("0s")),
             ("@RETRY@", more.retry),
             ("@ROUTE@", more.route),
             ("@FILTER@", &more.filter),

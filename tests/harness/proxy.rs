@@ -84,7 +84,12 @@ pub struct ProxyOptions {
     pub workers: u32,
     /// `x-call-id: N` is passed on as `x-other-id: other-N`, and `from` not at all.
     pub rename: bool,
+    /// How long it waits for the server to say something, in seconds (nginx, HAProxy).
+    pub read_timeout_s: u32,
 }
+
+/// As nginx has it unless it is told otherwise.
+pub const READ_TIMEOUT_S: u32 = 60;
 
 pub struct Proxy {
     pub process: Process,
@@ -143,6 +148,7 @@ fn command(options: ProxyOptions, folder: &TempDir, port: u16, upstream: u16) ->
             ("@LISTEN_PORT@", &port.to_string()),
             ("@UPSTREAM_PORT@", &upstream.to_string()),
             ("@WORKERS@", &options.workers.to_string()),
+            ("@READ_TIMEOUT@", &options.read_timeout_s.to_string()),
             ("@FOLDER@", &folder.path().display().to_string()),
         ] {
             text = text.replace(hole, value);

@@ -6,6 +6,7 @@
 
 mod benign;
 mod faulty;
+mod gave_up;
 mod late;
 mod real;
 mod run;

@@ -73,6 +73,7 @@ impl Which {
                     kind,
                     workers,
                     rename,
+                    read_timeout_s: proxy::READ_TIMEOUT_S,
                 };
                 Running::Packaged(Proxy::start(options, upstream))
             }

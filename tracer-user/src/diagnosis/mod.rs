@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::connection::{ConnectionId, Endpoint};
 use h2trace_core::event::{Address, OtherProtocol};
 use h2trace_core::frame::StreamId;
@@ -258,6 +258,17 @@ impl Diagnosis {
             let peer = down.tag.peer.as_ref().map(|peer| peer.id);
             for id in [Some(down.record.connection), peer].into_iter().flatten() {
                 self.explain((id, down.record.stream_id));
+            }
+        }
+        if findings.iter().any(|found| found.kind == Kind::ProxyGaveUp) {
+            // How it ended the streams to servers is a symptom too, and no client's doing.
+            for attempt in &request.upstream {
+                let peer = attempt.stream.as_ref().and_then(|s| s.tag.peer.as_ref());
+                self.waiting
+                    .remove(&(attempt.connection, attempt.stream_id));
+                if let Some(peer) = peer {
+                    self.explain((peer.id, attempt.stream_id));
+                }
             }
         }
         let is_known = self.proxies.contains_key(&request.proxy);

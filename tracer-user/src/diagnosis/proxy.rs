@@ -42,6 +42,7 @@ pub(super) struct ProxyCase {
     ambiguous: u64,
     alone: u64,
     findings: BTreeMap<Kind, BTreeMap<Verdict, u64>>,
+    sentences: BTreeMap<(Kind, Verdict), String>,
     cut: Cut,
     codes: BTreeMap<(Option<u32>, Option<u32>), u64>,
     broken_by_server: u64,
@@ -68,6 +69,7 @@ impl ProxyCase {
             ambiguous: 0,
             alone: 0,
             findings: BTreeMap::new(),
+            sentences: BTreeMap::new(),
             cut: Cut::default(),
             codes: BTreeMap::new(),
             broken_by_server: 0,
@@ -95,6 +97,11 @@ impl ProxyCase {
         for finding in findings {
             let of_kind = self.findings.entry(finding.kind).or_default();
             *of_kind.entry(finding.verdict).or_default() += 1;
+            if finding.verdict >= Verdict::Suspicious {
+                let key = (finding.kind, finding.verdict);
+                let first = self.sentences.entry(key);
+                first.or_insert_with(|| finding.summary.clone());
+            }
         }
         let down = &*request.downstream.record;
         let serving = request
@@ -253,6 +260,7 @@ impl ProxyCase {
             ambiguous: self.ambiguous,
             alone: self.alone,
             findings: self.findings.clone(),
+            sentences: self.sentences.clone(),
             cut,
             broken_by_server: self.broken_by_server,
             server: self.server.clone(),

@@ -89,6 +89,9 @@ pub struct ProxyReport {
     /// What was found about them, by verdict.
     #[serde(serialize_with = "by_name")]
     pub findings: BTreeMap<Kind, BTreeMap<Verdict, u64>>,
+    /// What was said of the first of each, where it is worth a look.
+    #[serde(skip)]
+    pub sentences: BTreeMap<(Kind, Verdict), String>,
     /// Responses that were complete at the proxy and did not leave it whole.
     pub cut: Cut,
     /// Requests that the server itself broke off.

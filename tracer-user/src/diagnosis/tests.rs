@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use h2trace_core::anomaly::Rules;
 use h2trace_core::pipeline::Output;
+use h2trace_core::stream::record::{Reset, StreamEnd};
 
 use super::*;
 use crate::export::clock::WallClock;
@@ -224,6 +226,36 @@ fn a_server_whose_other_side_is_not_followed_is_not_called_the_cause() {
     assert!(!text.contains("Caused by the server"), "{text}");
     assert!(
         text.contains("not known: the server's process speaks TLS"),
+        "{text}"
+    );
+}
+
+#[test]
+fn how_a_proxy_gave_up_is_told_once_with_its_sentence() {
+    let Output::Hop { mut request, .. } = sample::hop(17) else {
+        panic!("no hop");
+    };
+    request.upstream.truncate(1);
+    let cut = request.downstream.record.resets[0].clone();
+    let serving = request.upstream[0].stream.as_mut().unwrap();
+    let up = Arc::make_mut(&mut serving.record);
+    up.response.end_stream_at = None;
+    (up.end, up.response_phase) = (StreamEnd::Reset, cut.response_phase);
+    up.resets = vec![Reset {
+        sender: Endpoint::Client,
+        ..cut
+    }];
+    // On the server's hop it reads like a client's complaint.
+    let info = Arc::clone(&serving.tag.info);
+    let (_, findings) = sample::cut(17);
+    let symptom = stream(&info, up.clone(), findings);
+    let findings = Rules::new().judge_hop(&request);
+    assert_eq!(findings[0].kind, Kind::ProxyGaveUp);
+    let report = gathered(&[symptom, Output::Hop { request, findings }]);
+    assert_eq!(report.cases.len(), 0, "{:?}", report.cases);
+    let text = text(&report);
+    assert!(
+        text.contains("One of them: the proxy gave up by itself"),
         "{text}"
     );
 }

@@ -90,6 +90,7 @@ pages! {
     ProxyLostBytes "proxy_lost_bytes",
     ProxyTranslatedCode "proxy_translated_code",
     ProxyTruncatedRequest "proxy_truncated_request",
+    ProxyGaveUp "proxy_gave_up",
     CancelNotPropagated "cancel_not_propagated",
     ProxyLeftClientWaiting "proxy_left_client_waiting",
     RetryHiddenFailure "retry_hidden_failure",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::connection::{ConnectionId, Endpoint};
+use crate::event::Timestamp;
 use crate::frame::ErrorCode;
 use crate::stream::live::{Phases, Stream};
 use crate::stream::pair::Pair;
@@ -21,10 +22,21 @@ const DEADLINE_TOLERANCE_PERCENT: u32 = 5;
 const DEADLINE_TOLERANCE_MIN: Duration = Duration::from_millis(5);
 
 /// `elapsed` since the request's HEADERS is so near `timeout`, or beyond, that the deadline is the cause.
-pub(super) fn deadline_reached(timeout: Duration, elapsed: Duration) -> bool {
+fn deadline_reached(timeout: Duration, elapsed: Duration) -> bool {
     let tolerance =
         (timeout / 100 * DEADLINE_TOLERANCE_PERCENT).max(DEADLINE_TOLERANCE_MIN.min(timeout / 2));
     elapsed.saturating_add(tolerance) >= timeout
+}
+
+impl StreamRecord {
+    /// The request has a deadline (`grpc-timeout`), and it had come by then.
+    #[must_use]
+    pub fn deadline_had_come(&self, by: Timestamp) -> bool {
+        let began_at = self.request.headers_at.unwrap_or(self.first_at);
+        let elapsed = Duration::from_nanos(by.since(began_at));
+        let is_reached = |timeout| deadline_reached(timeout, elapsed);
+        self.timeout.is_some_and(is_reached)
+    }
 }
 
 /// The record of a stream that ended; `forced` says why if it did not end by itself.
@@ -221,12 +233,7 @@ fn of_reset(record: &StreamRecord, reset: &Reset) -> Outcome {
     if !gives_up {
         return Outcome::Reset;
     }
-    let began_at = record.request.headers_at.unwrap_or(record.first_at);
-    let elapsed = Duration::from_nanos(reset.at.since(began_at));
-    if record
-        .timeout
-        .is_some_and(|timeout| deadline_reached(timeout, elapsed))
-    {
+    if record.deadline_had_come(reset.at) {
         return Outcome::Deadline;
     }
     match (reset.sender, reset.code) {

@@ -162,12 +162,14 @@ fn of_proxy(out: &mut Vec<String>, proxy: &ProxyReport, paint: Paint) {
         row(out, "Reset codes", &codes(&proxy.cut.codes, &name));
     }
     for (kind, verdict, n) in others(proxy) {
+        let example = proxy.sentences.get(&(kind, verdict));
         let text = format!(
-            "{} {} ({}): {}  more: h2trace explain {}",
+            "{} {} ({}): {}{}  more: h2trace explain {}",
             grouped(n),
             kind.as_str(),
             verdict.as_str(),
             kind.doc().trim(),
+            example.map_or_else(String::new, |example| format!(" One of them: {example}.")),
             kind.as_str()
         );
         row(out, if cut > 0 { "Beside it" } else { "Found" }, &text);

@@ -5,6 +5,7 @@
 //! ended (`response_cut_by_reset`): that one is the symptom, and what is found here is its cause; the two
 //! have different kinds, so that nobody who counts one counts the other.
 
+mod gave_up;
 mod request;
 mod response;
 mod words;
@@ -179,9 +180,15 @@ fn of(down: &StreamRecord, upstream: &Upstream<'_>) -> Vec<HopFinding> {
         }
         Ended::Complete | Ended::ByServer => {
             found.extend(request::truncated(down, upstream));
+            if found.is_empty() {
+                found.extend(gave_up::gave_up(down, upstream));
+            }
+            let gave_up = !found.is_empty();
             found.extend(request::retried(down, upstream));
             found.extend(request::refused(down, upstream));
-            found.extend(response::synthesized(down, upstream));
+            if !gave_up {
+                found.extend(response::synthesized(down, upstream));
+            }
             found.extend(response::status_changed(down, upstream));
             if found.is_empty() {
                 found.extend(response::reset_translated(down, upstream));

@@ -8,7 +8,7 @@ use crate::frame::ErrorCode;
 use crate::hop::facts::{cut_at, reset_by, transcoded};
 use crate::hop::{Ended, ended};
 use crate::limits;
-use crate::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
+use crate::stream::record::{RequestPhase, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord};
 
 /// The request came to the proxy whole and did not leave it whole.
 pub(super) fn truncated(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
@@ -155,27 +155,40 @@ fn failed(attempt: &StreamRecord) -> bool {
     }
 }
 
-/// Refused, so that it was safe to try again, and passed on as a failure.
+/// Refused or left unprocessed, so that it was safe to try again, and passed on as a failure.
 pub(super) fn refused(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let [up] = upstream.ended.as_slice() else {
         return None;
     };
-    let reset = reset_by(up, Endpoint::Server)?;
-    let refused = reset.code == ErrorCode::REFUSED_STREAM && up.response.headers_at.is_none();
-    let went_well = ended(down) == Ended::Complete && down.grpc_status == Seen::Value(0);
-    if !refused || upstream.n_open > 0 || went_well {
+    let is_refused =
+        |reset: &Reset| reset.code == ErrorCode::REFUSED_STREAM && up.response.headers_at.is_none();
+    let how = if ended(up) == Ended::Unprocessed {
+        "the server's GOAWAY had left the stream unprocessed"
+    } else {
+        reset_by(up, Endpoint::Server).filter(|reset| is_refused(reset))?;
+        "the server refused the stream unprocessed"
+    };
+    if upstream.n_open > 0 || went_well(down) {
         return None;
     }
     let told = match reset_by(down, Endpoint::Server) {
         Some(reset) => format!("reset the client's stream with {}", reset.code),
         None => format!("answered the client ({})", words::answer(down)),
     };
-    let summary = format!(
-        "the server refused the stream unprocessed, and the proxy {told} instead of trying again"
-    );
+    let summary = format!("{how}, and the proxy {told} instead of trying again, which was safe");
     Some(HopFinding::new(
         Kind::RefusedNotRetried,
         Verdict::Suspicious,
         summary,
     ))
+}
+
+/// The client got an answer that is no error.
+fn went_well(down: &StreamRecord) -> bool {
+    let is_error = match (down.grpc_status, down.http_status) {
+        (Seen::Value(status), _) => status != 0,
+        (_, Seen::Value(status)) => status >= 500,
+        _ => false,
+    };
+    ended(down) == Ended::Complete && !is_error
 }
