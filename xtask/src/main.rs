@@ -11,6 +11,7 @@ mod build_ebpf;
 mod cluster;
 mod command;
 mod compare_tshark;
+mod conformance;
 mod demo;
 mod deny;
 mod dist;
@@ -71,6 +72,8 @@ enum Task {
     Docs(docs::DocsOptions),
     /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
     CompareTshark(compare_tshark::CompareTsharkOptions),
+    /// Run h2spec and gRPC's interoperability suite with h2trace beside them, and write what it said into the docs
+    Conformance(conformance::ConformanceOptions),
 }
 
 fn main() -> ExitCode {
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Task::Manifests(options) => manifests::run(&options, &root),
         Task::Docs(options) => docs::run(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),
+        Task::Conformance(options) => conformance::run(&options, &root),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

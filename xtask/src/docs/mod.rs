@@ -12,6 +12,8 @@ use clap::Args;
 
 use crate::{command, kernels};
 
+pub(crate) mod measured;
+
 /// What `cargo xtask docs` takes.
 #[derive(Args)]
 pub(crate) struct DocsOptions {
@@ -23,7 +25,7 @@ pub(crate) struct DocsOptions {
 const PAGES: &str = "tracer-user/docs";
 const BEGIN: &str = "<!-- generated: ";
 const BEGIN_END: &str = " -->\n";
-pub(crate) const END: &str = "<!-- end -->\n";
+const END: &str = "<!-- end -->\n";
 
 /// Writes, or compares.
 pub(crate) fn run(options: &DocsOptions, root: &Path) -> anyhow::Result<ExitCode> {
@@ -128,7 +130,7 @@ fn filled(page: &str, tables: &BTreeMap<String, String>) -> anyhow::Result<(Stri
 }
 
 /// What stands before the next region that begins with `begin`, its name, what stands in it, and what stands after it.
-pub(crate) fn next_region<'a>(
+fn next_region<'a>(
     text: &'a str,
     begin: &str,
 ) -> anyhow::Result<Option<(&'a str, &'a str, &'a str, &'a str)>> {

@@ -47,6 +47,21 @@ pub(super) fn grpc_go(build: &Build<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Ours, on h2spec's cases and x/net, and gRPC's own programs as they are.
+pub(super) fn conformance(build: &Build<'_>) -> Result<()> {
+    let module = Module::new(build, "conformance")?;
+    module.build("conformance", ".", &[])?;
+    for (program, package) in [
+        ("interop-client", "client"),
+        ("interop-server", "server"),
+        ("interop-negative", "http2"),
+    ] {
+        let package = format!("google.golang.org/grpc/interop/{package}");
+        module.build(program, &package, &["-ldflags", STRIPPED])?;
+    }
+    Ok(())
+}
+
 /// The five programs of a node and its control plane, and the schemas of their API. Minutes: the largest Go
 /// programs there are.
 pub(super) fn kubernetes(build: &Build<'_>) -> Result<()> {

@@ -235,6 +235,15 @@ pub(super) fn all() -> Vec<Piece> {
             recipe::grpc_go,
         ),
         folder(
+            "conformance",
+            "h2spec 2.2.1, a server on golang.org/x/net 0.60.0, gRPC's interoperability suite 1.85.0 (a Go module)",
+            "the tests of conformance suites skip",
+            LANG,
+            &["conformance"],
+            "1",
+            recipe::conformance,
+        ),
+        folder(
             "grpc-java",
             "grpc-java 1.76.0 (Netty) from Maven Central",
             "grpc-java's live tests skip",

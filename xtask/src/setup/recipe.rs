@@ -10,7 +10,7 @@ use super::Places;
 use super::command::{output, step};
 
 pub(super) use super::go::{
-    HELM, KUBECONFORM, etcd, grpc_go, helm, kubeconform, kubernetes, prometheus,
+    HELM, KUBECONFORM, conformance, etcd, grpc_go, helm, kubeconform, kubernetes, prometheus,
 };
 
 pub(super) use super::stories::stories;

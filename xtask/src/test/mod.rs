@@ -351,13 +351,13 @@ impl Gate<'_> {
         first.map(|_| ())
     }
 
-    /// Live tests of the kernel programs, of real peers, of the reference incident, and of other proxies.
+    /// All live tests.
     fn live(&mut self) -> anyhow::Result<()> {
         // A live test that finds something missing is skipped, and passes; those that ran write a line here.
         let ran = demo::target(self.root).join("live-tests-that-ran");
         std::fs::remove_file(&ran).ok();
         let mut first = Ok(());
-        for name in ["kernel", "live", "incident", "proxies", "tshark", "rules"] {
+        for name in "kernel live incident proxies conformance tshark rules".split(' ') {
             if !self.has_tests(name) {
                 bail!("the live tests in tests/{name} are missing");
             }
