@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::limits::{self, Limit};
 
 use super::head::{Broken, Head, flag, frame_type};
-use super::reader::{FrameReader, Missing};
+use super::reader::{FramePosition, FrameReader, Missing};
 use super::{ErrorCode, Fault, Frame, Priority, Rule, Step, StreamId, Violation, headers};
 
 /// Frames of a header block without END_HEADERS that are still ordinary: half a megabyte of fields in
@@ -121,6 +121,21 @@ impl FrameReader {
         } else {
             self.block = Some(block);
         }
+    }
+
+    /// The beginning of a frame is here, and `left` bytes of it are not. What already breaks a rule is told: its
+    /// receiver may give up and never read the rest.
+    pub(super) fn tell_early(&mut self, head: Head, left: u32) {
+        if !head.carries_field_block() || headers::split(&head, &self.buffer).is_ok() {
+            return;
+        }
+        let beginning = std::mem::take(&mut self.buffer);
+        self.position = FramePosition::Skip {
+            head,
+            left,
+            told: true,
+        };
+        self.field_block_frame(&head, &beginning, Missing::Hole);
     }
 
     /// The frame's padding or fixed fields do not fit its length: where its fragment lies is not known,

@@ -330,8 +330,9 @@ impl FrameReader {
                     left,
                     missing,
                 };
-                if left == 0 {
-                    self.end_buffered_frame();
+                match left {
+                    0 => self.end_buffered_frame(),
+                    _ => self.tell_early(head, left),
                 }
                 rest
             }

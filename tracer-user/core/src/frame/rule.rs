@@ -85,6 +85,7 @@ rules! {
     IdleStream = "on an idle stream (RFC 9113 5.1)";
     EvenId Headers = "HEADERS on a stream that a client cannot open (RFC 9113 5.1.1)";
     OpenedAfterGoAway Headers = "HEADERS of a new stream after GOAWAY had been received (RFC 9113 6.8)";
+    DependsOnItself = "of a stream that depends on itself (RFC 7540 section 5.3.1)";
     FallingId = "a stream id below one opened before (RFC 9113 5.1.1)";
     TrailersWithoutEndStream = "trailers without END_STREAM (RFC 9113 8.1)";
     PseudoFieldInTrailers = "a pseudo-header field in trailers (RFC 9113 8.1)";
@@ -116,6 +117,14 @@ rules! {
     CompressedWithoutEncoding = "a message with Compressed-Flag 1 without grpc-encoding (gRPC \"Length-Prefixed-Message\")";
     CompressedAsIdentity = "a message with Compressed-Flag 1 and grpc-encoding: identity (gRPC \"Compression\")";
     EncodingNotAccepted = "a message in a grpc-encoding that the client's grpc-accept-encoding leaves out (gRPC \"Compression\")";
+}
+
+impl Rule {
+    /// RFC 9113 does not have it any more, and yet some receivers hold to it.
+    #[must_use]
+    pub const fn is_obsolete(self) -> bool {
+        matches!(self, Rule::DependsOnItself)
+    }
 }
 
 impl std::fmt::Display for Rule {

@@ -128,24 +128,71 @@ struct Waiting {
     doubted: bool,
 }
 
+/// The last rule that an endpoint broke.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    at: Timestamp,
+    /// The error code that the RFC demands of the other end.
+    code: ErrorCode,
+    /// The connection cannot go on.
+    connection_error: bool,
+    /// The stream; 0 for the connection.
+    stream_id: StreamId,
+}
+
+impl Last {
+    /// The other end may mean it when it gives up the connection with this code. After a connection error it has to
+    /// give up, and which code it says differs; a stream error it may take for a connection error (section 5.4.1).
+    fn explains(&self, code: ErrorCode) -> bool {
+        match code {
+            ErrorCode::NO_ERROR
+            | ErrorCode::SETTINGS_TIMEOUT
+            | ErrorCode::INADEQUATE_SECURITY
+            | ErrorCode::HTTP_1_1_REQUIRED => false,
+            ErrorCode::PROTOCOL_ERROR
+            | ErrorCode::FLOW_CONTROL_ERROR
+            | ErrorCode::FRAME_SIZE_ERROR
+            | ErrorCode::STREAM_CLOSED
+            | ErrorCode::COMPRESSION_ERROR => true,
+            _ => self.connection_error || code == self.code,
+        }
+    }
+}
+
 /// The rules that were broken on one connection: each is told once, with its answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     told: Vec<(Endpoint, Rule)>,
     waiting: Vec<Waiting>,
     /// The last offence of each endpoint, told or not.
-    last: Pair<Option<(Timestamp, ErrorCode)>>,
+    last: Pair<Option<Last>>,
 }
 
 impl Ledger {
-    /// Notes an offence of a stream, which the stream's record tells.
+    /// Notes an offence that is told elsewhere.
     pub(super) fn note(&mut self, offence: &Offence) {
-        self.note_other(offence.sender, offence.code, offence.at);
+        *self.last.of_mut(offence.sender) = Some(Last {
+            at: offence.at,
+            code: offence.code,
+            connection_error: offence.connection_error,
+            stream_id: offence.stream_id,
+        });
     }
 
-    /// Notes that `sender` broke a rule that is told elsewhere, which demands this code.
+    /// Notes that `sender` broke a rule of a stream that is told elsewhere, which demands this code.
     pub(super) fn note_other(&mut self, sender: Endpoint, code: ErrorCode, at: Timestamp) {
-        *self.last.of_mut(sender) = Some((at, code));
+        *self.last.of_mut(sender) = Some(Last {
+            at,
+            code,
+            connection_error: false,
+            stream_id: StreamId(0),
+        });
+    }
+
+    /// The last rule that `sender` broke, not long before `at`, was of this stream.
+    pub(super) fn broke_on(&self, sender: Endpoint, id: StreamId, at: Timestamp) -> bool {
+        let last = self.last.of(sender);
+        last.is_some_and(|last| last.stream_id == id && at.since(last.at) <= ANSWER_NS)
     }
 
     /// Takes an offence. `doubted`: not before the next frame of the peer is it certain. False when the bound of
@@ -205,10 +252,8 @@ impl Ledger {
 
     /// A GOAWAY with this code by `by` is an answer to what its peer did.
     pub(super) fn explains(&self, by: Endpoint, code: ErrorCode, at: Timestamp) -> bool {
-        self.last.of(by.peer()).is_some_and(|(broke_at, demanded)| {
-            at.since(broke_at) <= ANSWER_NS
-                && (code == demanded || code == ErrorCode::PROTOCOL_ERROR)
-        })
+        let last = self.last.of(by.peer());
+        last.is_some_and(|last| at.since(last.at) <= ANSWER_NS && last.explains(code))
     }
 
     /// What waited for an answer long enough.
@@ -231,9 +276,11 @@ impl Ledger {
             .iter()
             .partition(|waiting| !waiting.doubted && is(&waiting.offence));
         self.waiting = waiting;
-        let answered = answered.into_iter();
-        answered
-            .map(|Waiting { offence, .. }| Offence { answer, ..offence })
+        let minded = !matches!(answer, Answer::None | Answer::Closed);
+        let offences = answered.into_iter().map(|waiting| waiting.offence);
+        offences
+            .filter(|offence| minded || !offence.rule.is_obsolete())
+            .map(|offence| Offence { answer, ..offence })
             .collect()
     }
 }
@@ -307,9 +354,35 @@ mod tests {
         ledger.take(offence(Client, Rule::PingLength, 5), false);
         assert!(ledger.explains(Server, size, Timestamp(6)));
         assert!(ledger.explains(Server, ErrorCode::PROTOCOL_ERROR, Timestamp(6)));
+        // Implementations differ in the code.
+        assert!(ledger.explains(Server, ErrorCode::STREAM_CLOSED, Timestamp(6)));
         assert!(!ledger.explains(Server, ErrorCode::INTERNAL_ERROR, Timestamp(6)));
         assert!(!ledger.explains(Client, size, Timestamp(6)));
         assert!(!ledger.explains(Server, size, Timestamp(6 + ANSWER_NS)));
+        assert!(ledger.broke_on(Client, StreamId(3), Timestamp(6)));
+        assert!(!ledger.broke_on(Client, StreamId(5), Timestamp(6)));
+        assert!(!ledger.broke_on(Server, StreamId(3), Timestamp(6)));
+        // After a connection error whatever ends the connection is the answer.
+        let fatal = Offence {
+            connection_error: true,
+            ..offence(Client, Rule::PingLength, 5)
+        };
+        ledger.take(fatal, false);
+        for code in [ErrorCode::INTERNAL_ERROR, ErrorCode::ENHANCE_YOUR_CALM] {
+            assert!(ledger.explains(Server, code, Timestamp(6)), "{code}");
+        }
+        assert!(!ledger.explains(Server, ErrorCode::SETTINGS_TIMEOUT, Timestamp(6)));
+    }
+
+    #[test]
+    fn an_obsolete_rule_is_told_only_when_it_is_minded() {
+        let mut ledger = Ledger::default();
+        let own = offence(Client, Rule::DependsOnItself, 0);
+        ledger.take(own, false);
+        let mut minded = ledger.clone();
+        assert_eq!(ledger.advance(Timestamp(ANSWER_NS)), []);
+        let protocol = ErrorCode::PROTOCOL_ERROR;
+        assert_eq!(minded.on_reset(Server, StreamId(3), protocol).len(), 1);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use h2trace_core::event::{
 use h2trace_core::frame::PREFACE;
 use h2trace_core::limits;
 
-use super::verdict::{Verdict, verdict};
+use super::verdict::{Verdict, is_greeted, verdict};
 use super::{Connection, Out};
 use crate::capture::flow::Run;
 use crate::capture::recognise::{First, asks_for_h2c, first, header_section};
@@ -155,12 +155,15 @@ impl Connection {
             Verdict::Wait => {}
             Verdict::Other(direction, protocol) => {
                 self.open(out);
+                self.tell_greeting(direction, &held, out);
                 self.unrecognised(direction, protocol, &[], at, out);
             }
             Verdict::Http1 { first } => {
                 self.open(out);
                 if asks_for_h2c(&first) {
                     self.speech = Speech::Requested { answer: Vec::new() };
+                } else {
+                    self.tell_greeting(Direction::Tx, &held, out);
                 }
                 self.unrecognised(Direction::Tx, OtherProtocol::Http1, &first, at, out);
             }
@@ -198,6 +201,17 @@ impl Connection {
             if !run.bytes.is_empty() || run.cut > 0 {
                 self.speak(direction, Piece::from(&run), out);
             }
+        }
+    }
+
+    /// The client does not speak HTTP/2, and the server's SETTINGS came all the same.
+    fn tell_greeting(&self, other: Direction, held: &[(Direction, Run)], out: &mut Out<'_>) {
+        if other != Direction::Tx || !self.from_syn || !is_greeted(held) {
+            return;
+        }
+        let how = (Boundary::Unknown, ProtocolConfidence::Tentative);
+        for (_, run) in held.iter().filter(|(of, _)| *of == Direction::Rx) {
+            self.tell_bytes(Direction::Rx, Piece::from(run), how, out);
         }
     }
 

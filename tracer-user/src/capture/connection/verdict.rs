@@ -4,7 +4,9 @@ use h2trace_core::event::{Direction, OtherProtocol};
 use h2trace_core::frame::PREFACE;
 
 use crate::capture::flow::Run;
-use crate::capture::recognise::{First, ProxyHeader, first, header_section, proxy_header};
+use crate::capture::recognise::{
+    First, ProxyHeader, asks_for_h2c, first, header_section, proxy_header,
+};
 
 /// What the first bytes of a connection say.
 pub(super) enum Verdict {
@@ -51,22 +53,25 @@ pub(super) fn verdict(held: &[(Direction, Run)], from_syn: bool, full: bool) -> 
             skip,
         };
     }
+    // A server that takes it for HTTP/2 shows that with its first bytes.
+    let waits = from_syn && server.is_empty() && !full;
     if of_client == First::Http1Request {
         let end = header_section(&client);
-        return match end {
-            None if !full && server.is_empty() => Verdict::Wait,
-            end => Verdict::Http1 {
-                first: client
-                    .get(..end.unwrap_or(client.len()))
-                    .unwrap_or_default()
-                    .to_vec(),
-            },
-        };
+        let first = client
+            .get(..end.unwrap_or(client.len()))
+            .unwrap_or_default();
+        let is_known = end.is_some() && (!waits || asks_for_h2c(first));
+        if !is_known && !full && server.is_empty() {
+            return Verdict::Wait;
+        }
+        let first = first.to_vec();
+        return Verdict::Http1 { first };
     }
     if !from_syn {
         return late(&client, &server, full);
     }
     match (of_client, of_server) {
+        (First::Other(_), _) if waits => Verdict::Wait,
         (First::Other(protocol), _) => Verdict::Other(Direction::Tx, protocol),
         (First::Settings, _) => search,
         // The server may be first: it says SETTINGS before it has read the preface.
@@ -101,6 +106,11 @@ fn late(client: &[u8], server: &[u8], full: bool) -> Verdict {
         preface: None,
         skip: 0,
     }
+}
+
+/// The server's first frame is SETTINGS.
+pub(super) fn is_greeted(held: &[(Direction, Run)]) -> bool {
+    head(held, Direction::Rx).is_some_and(|server| first(&server) == First::Settings)
 }
 
 /// The bytes of a direction from its first one to the first hole; None when it begins with a hole.

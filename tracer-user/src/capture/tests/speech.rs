@@ -194,6 +194,35 @@ fn a_server_that_answers_the_preface_in_another_protocol_is_found_once() {
     }
 }
 
+#[test]
+fn a_client_that_speaks_another_protocol_to_an_http2_server_is_found() {
+    let refusal = frame(frame_type::GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 1]);
+    for client in [
+        &b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
+        b"INVALID CONNECTION PREFACE\r\n\r\n",
+    ] {
+        // Servers say SETTINGS before they read, or when they have.
+        for server_first in [true, false] {
+            let mut talk = Talk::new();
+            talk.handshake();
+            if server_first {
+                talk.send(SERVER, &settings());
+            }
+            talk.send(CLIENT, client);
+            if !server_first {
+                talk.send(SERVER, &settings());
+            }
+            talk.send(SERVER, &refusal);
+            talk.fin(SERVER);
+            talk.fin(CLIENT);
+            let replayed = replay(&talk.pcap());
+            assert_eq!(replayed.loud(), ["not_http2"], "{client:?} {server_first}");
+            assert!(!replayed.protocols().contains(&Protocol::Http2));
+        }
+    }
+}
+
 /// A call on a connection whose beginning is not in the file, and so many milliseconds between its packets.
 fn late_call(parts: [(usize, Vec<u8>); 3]) -> ReplayedFile {
     let mut talk = Talk::new();

@@ -10,7 +10,7 @@ use crate::frame::ErrorCode;
 use crate::limits;
 use crate::stream::record::GoAway;
 
-/// Connections on which one end does not speak HTTP/2: whatever else happens on them follows from that.
+/// Connections on which the server does not speak HTTP/2: whatever else happens on them follows from that.
 #[derive(Debug, Default)]
 pub(super) struct Foreign {
     connections: HashSet<ConnectionId>,
@@ -19,7 +19,7 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// `sender` answered in another protocol.
+    /// `sender` spoke another protocol.
     pub(super) fn found(
         &mut self,
         (connection, role): (ConnectionId, Option<Endpoint>),
@@ -27,11 +27,13 @@ impl Foreign {
         sender: Endpoint,
         spoke: OtherProtocol,
     ) -> Option<Finding> {
-        if self.connections.len() >= limits::FOREIGN_CONNECTIONS {
+        // Of a client that does not, nothing else is followed.
+        let is_followed = sender == Endpoint::Server;
+        if is_followed && self.connections.len() >= limits::FOREIGN_CONNECTIONS {
             self.connections.clear();
             self.n_forgotten = self.n_forgotten.saturating_add(1);
         }
-        if !self.connections.insert(connection) {
+        if is_followed && !self.connections.insert(connection) {
             return None;
         }
         let spoke = match spoke {
@@ -39,10 +41,16 @@ impl Foreign {
             OtherProtocol::Tls => "TLS",
             OtherProtocol::Other => "another protocol",
         };
-        let summary = format!(
-            "the {} sent the HTTP/2 connection preface, and the {sender} answered in {spoke}",
-            sender.peer()
-        );
+        let peer = sender.peer();
+        let summary = match sender {
+            Endpoint::Server => format!(
+                "the {peer} sent the HTTP/2 connection preface, and the {sender} answered in {spoke}"
+            ),
+            Endpoint::Client => format!(
+                "the {peer} spoke HTTP/2 (SETTINGS came first), and the {sender} spoke {spoke} in place \
+                 of the connection preface"
+            ),
+        };
         let said = (Kind::NotHttp2, Verdict::Anomaly, summary);
         let mut found = on_connection((connection, role), at, said);
         found.sender = Some(sender);

@@ -171,3 +171,26 @@ fn header_blocks_of_discarded_frames_still_feed_the_table() {
         &["headers 1 [a=b]"],
     );
 }
+
+#[test]
+fn padding_that_cannot_be_is_told_before_the_rest_of_its_frame() {
+    // nghttp2 gives the connection up at the pad length, and never reads what follows it.
+    for frame_type in [HEADERS, PUSH_PROMISE] {
+        let bytes = frame(
+            frame_type,
+            PADDED | END_HEADERS,
+            1,
+            &[200, 0, 0, 0, 2, 0x82],
+        );
+        let mut whole = from_start();
+        whole.push(&bytes);
+        let want = lines(&mut whole);
+        assert!(want.contains(&"connection_error 1 PROTOCOL_ERROR".to_owned()));
+        let mut reader = from_start();
+        reader.push(&bytes[..10]);
+        assert_eq!(lines(&mut reader), want);
+        reader.push(&bytes[10..]);
+        assert_eq!(lines(&mut reader), Vec::<String>::new());
+        goes_on(&mut reader);
+    }
+}

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::Conn;
 use super::protocol::Spoken;
+use super::waiting::Waiting;
 use crate::connection::Endpoint;
 use crate::connection::upgrade;
-use crate::event::{OtherProtocol, Timestamp, Unrecognised};
+use crate::event::{Direction, OtherProtocol, Timestamp, Unrecognised};
+use crate::frame::{Frame, Step};
 use crate::pipeline::analysis::Analysis;
 use crate::pipeline::{Output, Protocol, Sink};
 
@@ -44,6 +46,10 @@ impl Conn {
             };
             self.role.prove(unrecognised.direction, sender);
         }
+        let greeted = self.is_greeted(unrecognised.direction.opposite());
+        if greeted {
+            self.role.prove(unrecognised.direction, Endpoint::Client);
+        }
         let mut info = (*self.info).clone();
         info.protocol = Protocol::Other(unrecognised.protocol);
         info.role = self.role.get();
@@ -51,7 +57,23 @@ impl Conn {
         sink.accept(&Output::Connection(Arc::clone(&self.info)));
         analysis.speaks_other(&self.info, unrecognised.protocol);
         analysis.decided(&self.info, None);
+        if greeted {
+            self.streams.set_role(self.role.get());
+            let spoke = unrecognised.protocol;
+            self.streams.not_http2(Endpoint::Client, spoke, at);
+            self.events(analysis, sink);
+        }
         true
+    }
+
+    /// The first frame of this direction was SETTINGS, as a server begins: it takes this for HTTP/2.
+    fn is_greeted(&self, direction: Direction) -> bool {
+        let mut steps = self.waiting.iter().filter(|it| it.direction == direction);
+        let begins = |waiting: &Waiting| match &waiting.step {
+            Step::Frame { frame, .. } => matches!(frame, Frame::Settings(_)),
+            _ => false,
+        };
+        self.info.beginning_seen && steps.next().is_some_and(begins)
     }
 
     /// The client spoke HTTP/2, and the first bytes of the server are another protocol.

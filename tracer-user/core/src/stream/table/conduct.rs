@@ -93,7 +93,8 @@ impl StreamTable {
         BeforeGoAway {
             pings: self.watch.control.pings(sender.peer()),
             unacknowledged_settings: self.watch.control.unacknowledged_settings(sender),
-            provoked: self.watch.ledger.explains(sender, code, at),
+            // What it says itself it is about is not guessed.
+            provoked: go_away.reason.is_none() && self.watch.ledger.explains(sender, code, at),
         }
     }
 
@@ -124,7 +125,7 @@ impl StreamTable {
                 priority,
             } => {
                 self.count(sender, Counted::Priority, at);
-                self.observe_priority(sender, *stream_id, *priority, at);
+                self.observe_priority(sender, *stream_id, *priority, FrameKind::Priority, at);
             }
             Frame::RstStream { stream_id, code } => {
                 self.observe_reset(sender, *stream_id, *code, at);
@@ -186,7 +187,7 @@ impl StreamTable {
             self.count(sender, Counted::EmptyHeaders, at);
         }
         if let Some(priority) = priority {
-            self.observe_priority(sender, id, priority, at);
+            self.observe_priority(sender, id, priority, FrameKind::Headers, at);
         }
         if sender == Endpoint::Server {
             return self.observe_idle(sender, id, FrameKind::Headers, at);
@@ -236,20 +237,32 @@ impl StreamTable {
         }
     }
 
-    /// A stream that depends on itself was an error in RFC 7540 (section 5.3.1), and servers still answer
-    /// it with a reset: no offence any more, but a way to provoke one.
+    /// A stream that depends on itself was an error in RFC 7540 (section 5.3.1), and servers still answer it.
     fn observe_priority(
         &mut self,
         sender: Endpoint,
         id: StreamId,
         priority: Priority,
+        frame: FrameKind,
         at: Timestamp,
     ) {
-        if priority.depends_on == id
-            && let Some(stream) = self.streams.get_mut(id)
-        {
+        if priority.depends_on != id || !self.watch.is_certain(sender) {
+            return;
+        }
+        if let Some(stream) = self.streams.get_mut(id) {
             stream.conduct_mut().broke(sender, at);
         }
+        self.take(Offence {
+            kind: OffenceKind::Framing,
+            sender,
+            stream_id: id,
+            at,
+            code: ErrorCode::PROTOCOL_ERROR,
+            connection_error: false,
+            rule: Rule::DependsOnItself,
+            frame,
+            answer: Answer::None,
+        });
     }
 
     fn observe_push(&mut self, sender: Endpoint, id: StreamId, promised: StreamId, at: Timestamp) {
@@ -290,9 +303,14 @@ impl StreamTable {
         for offence in self.watch.ledger.on_reset(sender, id, code) {
             self.tell(offence);
         }
+        let broke = self.watch.ledger.broke_on(sender.peer(), id, at);
         let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
+        if broke {
+            // Perhaps with the frame that opened it.
+            stream.conduct_mut().broke(sender.peer(), at);
+        }
         let again = stream.resets.iter().any(|reset| reset.sender == sender);
         let first = stream.resets.is_empty();
         let own = initiator(id) == Endpoint::Client;
@@ -328,14 +346,14 @@ impl StreamTable {
         }
         // SETTINGS that allow it may have gone by unseen.
         let may_be_allowed = is_allowed_by_settings(violation.rule) && !self.flow.is_whole();
-        if !certain || may_be_allowed || is_told_elsewhere(violation) {
+        if !certain || may_be_allowed {
             return;
         }
         let kind = match violation.code {
             ErrorCode::COMPRESSION_ERROR => OffenceKind::Compression,
             _ => OffenceKind::Framing,
         };
-        self.take(Offence {
+        let offence = Offence {
             kind,
             sender,
             stream_id: violation.stream_id,
@@ -345,7 +363,12 @@ impl StreamTable {
             rule: violation.rule,
             frame: violation.frame.kind(),
             answer: Answer::None,
-        });
+        };
+        if is_told_elsewhere(violation) {
+            self.watch.ledger.note(&offence);
+        } else {
+            self.take(offence);
+        }
     }
 
     /// SETTINGS of `receiver` that were recorded after a frame which they allow: what the peer did with them may be
