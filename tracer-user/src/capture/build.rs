@@ -27,6 +27,7 @@ pub(super) fn ip_packet(
     sequence: u32,
     acknowledges: u32,
     flags: u8,
+    stamp: u32,
     payload: &[u8],
 ) -> Vec<u8> {
     let mut tcp = Vec::new();
@@ -36,7 +37,9 @@ pub(super) fn ip_packet(
     tcp.extend_from_slice(&acknowledges.to_be_bytes());
     // A timestamp option, as almost every segment has one.
     tcp.extend_from_slice(&[0x80, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    tcp.extend_from_slice(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
+    tcp.extend_from_slice(&[1, 1, 8, 10]);
+    tcp.extend_from_slice(&stamp.to_be_bytes());
+    tcp.extend_from_slice(&[0, 0, 0, 2]);
     tcp.extend_from_slice(payload);
     ip_around(from.ip(), to.ip(), &tcp)
 }
@@ -111,6 +114,8 @@ pub(super) struct Talk {
     /// Next sequence number of the client and the server.
     pub(super) sequence: [u32; 2],
     at_ns: u64,
+    /// The value of its TCP timestamps.
+    pub(super) stamp: u32,
 }
 
 pub(super) const CLIENT: usize = 0;
@@ -128,6 +133,7 @@ impl Talk {
             // Both wrap within the first kilobyte.
             sequence: [0xffff_ff00, 0xffff_fe00],
             at_ns: START_NS,
+            stamp: 1,
         }
     }
 
@@ -142,7 +148,7 @@ impl Talk {
         let acknowledges = self.sequence[1 - side];
         self.frames.push(Frame {
             at_ns: self.at_ns,
-            bytes: ip_packet(from, to, sequence, acknowledges, flags, payload),
+            bytes: ip_packet(from, to, sequence, acknowledges, flags, self.stamp, payload),
             snaplen: usize::MAX,
         });
     }

@@ -19,6 +19,7 @@
 )]
 
 mod connection;
+mod copies;
 mod file;
 mod flow;
 mod ip;

@@ -7,6 +7,7 @@ use h2trace_core::event::{Event, Timestamp};
 use h2trace_core::limits;
 
 use super::connection::{Connection, Out};
+use super::copies::Copies;
 use super::file::Packet;
 use super::ip::{self, Carried, Datagram};
 use super::link;
@@ -46,7 +47,7 @@ pub struct CaptureCounts {
 }
 
 /// The two ends of a connection, the lesser one first.
-type EndPair = [SocketAddr; 2];
+pub(super) type EndPair = [SocketAddr; 2];
 
 struct TrackedConnection {
     connection: Connection,
@@ -62,6 +63,7 @@ pub struct Reassembly {
     entries: HashMap<EndPair, TrackedConnection>,
     /// Second-chance order, as in stage 2's table.
     order: VecDeque<(EndPair, Timestamp)>,
+    copies: Copies,
     /// Connections that wait for missing bytes, by when they stop.
     deadlines: BTreeSet<(Timestamp, EndPair)>,
     waiting: usize,
@@ -176,6 +178,8 @@ impl Reassembly {
         } else {
             ([destination, source], 1)
         };
+        let known = self.entries.contains_key(&ends);
+        let (ends, side) = self.copies.resolve(ends, side, segment, at, known);
         let known = self.entries.get(&ends);
         let another = known.is_some_and(|entry| entry.connection.is_another(side, segment, at));
         if another {
@@ -310,6 +314,7 @@ impl Reassembly {
             });
             if let Some(entry) = self.entries.remove(&ends) {
                 self.forget(&ends, &entry);
+                self.copies.forget(&ends);
             }
             return;
         }

@@ -74,15 +74,69 @@ pub(super) fn proxy_header(bytes: &[u8]) -> ProxyHeader {
 
 /// Where the header section of an HTTP/1.x message ends.
 pub(super) fn header_section(bytes: &[u8]) -> Option<usize> {
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
-    Some(end + 4)
+    find(bytes, b"\r\n\r\n").map(|end| end + 4)
+}
+
+/// An answer of HTTP/1.x behind which another protocol is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Switch {
+    /// It is none.
+    Absent,
+    /// The beginning of one, or of another answer.
+    Partial,
+    /// Its header section has this length. `to_upgrade`: 101, so the request is the first stream; else 2xx to CONNECT.
+    Whole { len: usize, to_upgrade: bool },
+}
+
+/// The answer at the beginning. That to CONNECT has no content (RFC 9110 section 9.3.6).
+pub(super) fn switch(bytes: &[u8]) -> Switch {
+    const BEGINS: &[u8] = b"HTTP/1.";
+    if !bytes.starts_with(BEGINS) {
+        return match BEGINS.starts_with(bytes) && !bytes.is_empty() {
+            true => Switch::Partial,
+            false => Switch::Absent,
+        };
+    }
+    let (to_upgrade, to_connect) = match bytes.get(8..12) {
+        None => return Switch::Partial,
+        Some(status) => (status == b" 101", status.starts_with(b" 2")),
+    };
+    let Some(len) = header_section(bytes).filter(|_| to_upgrade || to_connect) else {
+        return match to_upgrade || to_connect {
+            true => Switch::Partial,
+            false => Switch::Absent,
+        };
+    };
+    let head = bytes.get(..len).unwrap_or_default();
+    let has_content = ["content-length", "transfer-encoding"]
+        .iter()
+        .any(|name| has_field(head, name));
+    if to_connect && has_content {
+        return Switch::Absent;
+    }
+    Switch::Whole { len, to_upgrade }
+}
+
+/// A header section has a field of this name, which is in lower case.
+fn has_field(head: &[u8], name: &str) -> bool {
+    let head = head.to_ascii_lowercase();
+    let wanted = format!("\r\n{name}:");
+    find(&head, wanted.as_bytes()).is_some()
+}
+
+/// A request to tunnel what comes behind it.
+pub(super) fn asks_for_tunnel(request: &[u8]) -> bool {
+    request.starts_with(b"CONNECT ")
+}
+
+/// Where `wanted` begins.
+pub(super) fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|part| part == wanted)
 }
 
 /// Whether a request may ask for h2c (RFC 7540 section 3.2). Stage 2 reads it exactly.
 pub(super) fn asks_for_h2c(request: &[u8]) -> bool {
-    let lower = request.to_ascii_lowercase();
-    let has = |wanted: &[u8]| lower.windows(wanted.len()).any(|part| part == wanted);
-    has(b"\r\nupgrade:") && has(b"h2c")
+    has_field(request, "upgrade") && find(&request.to_ascii_lowercase(), b"h2c").is_some()
 }
 
 #[cfg(test)]
@@ -117,6 +171,38 @@ mod tests {
             (b"\xff\xfe", First::Other(OtherProtocol::Other)),
         ] {
             assert_eq!(first(bytes), want, "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn answers_behind_which_another_protocol_is_spoken_are_told_apart() {
+        for (bytes, want) in [
+            (&b""[..], Switch::Absent),
+            (b"HTT", Switch::Partial),
+            (b"HTTP/1.1 2", Switch::Partial),
+            (b"HTTP/1.1 200 Connection established\r\n", Switch::Partial),
+            (b"HTTP/1.1 404 Not Found\r\n\r\n", Switch::Absent),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+                Switch::Absent,
+            ),
+            (
+                b"HTTP/1.0 200 Connection established\r\n\r\n\0",
+                Switch::Whole {
+                    len: 39,
+                    to_upgrade: false,
+                },
+            ),
+            (
+                b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+                Switch::Whole {
+                    len: 36,
+                    to_upgrade: true,
+                },
+            ),
+            (b"\0\0\x12\x04\0\0\0\0\0", Switch::Absent),
+        ] {
+            assert_eq!(switch(bytes), want, "{:?}", String::from_utf8_lossy(bytes));
         }
     }
 

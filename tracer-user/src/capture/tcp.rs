@@ -18,6 +18,8 @@ pub(super) struct Segment<'a> {
     pub(super) syn: bool,
     pub(super) fin: bool,
     pub(super) rst: bool,
+    /// The sender's clock (RFC 7323 section 3), when the segment tells it.
+    pub(super) timestamp: Option<u32>,
     pub(super) payload: &'a [u8],
     /// Bytes of the payload that follow and were not captured.
     pub(super) cut: u32,
@@ -45,8 +47,51 @@ impl<'a> Segment<'a> {
             syn,
             fin: flags & FIN != 0,
             rst: flags & RST != 0,
+            timestamp: timestamp(bytes.get(20..header_len.min(bytes.len()))),
             payload,
             cut: u32::try_from(cut).unwrap_or(u32::MAX),
         })
+    }
+}
+
+/// The value of the timestamps option.
+fn timestamp(options: Option<&[u8]>) -> Option<u32> {
+    let mut options = options?;
+    loop {
+        options = match options {
+            [0, ..] | [] => return None,
+            [1, rest @ ..] => rest,
+            [8, 10, value @ ..] => return Endian::Big.u32(value, 0),
+            [_, len, ..] => options.get(usize::from(*len).max(2)..)?,
+            [_] => return None,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_found_among_options() {
+        let of = |options: &[u8]| timestamp(Some(options));
+        let stamp = [8, 10, 0, 1, 0, 2, 0, 0, 0, 9];
+        assert_eq!(of(&[&[1, 1][..], &stamp].concat()), Some(0x0001_0002));
+        assert_eq!(
+            of(&[&[2, 4, 5, 180, 4, 2][..], &stamp].concat()),
+            Some(0x0001_0002)
+        );
+        for none in [
+            &[][..],
+            &[0, 8, 10],
+            &[1],
+            &[8],
+            &[3, 0],
+            &[3, 200, 1],
+            &stamp[..5],
+        ] {
+            assert_eq!(of(none), None, "{none:?}");
+        }
+        assert_eq!(timestamp(None), None);
     }
 }

@@ -40,6 +40,8 @@ pub(in crate::capture) struct Connection {
     opened: bool,
     /// Added to offsets, by direction.
     shift: [u64; 2],
+    /// Bytes of the server that belong to HTTP/1.x: offsets count from behind them.
+    answer: u64,
     /// The server's first bytes decide whether its direction is seen from the beginning.
     check_server: bool,
     first_at: Timestamp,
@@ -87,6 +89,7 @@ impl Connection {
             },
             opened: false,
             shift: [0; 2],
+            answer: 0,
             check_server: false,
             first_at: at,
             last_at: at,
@@ -393,10 +396,8 @@ impl Connection {
             return;
         }
         let offset = |direction: Direction| {
-            let side = self.side(direction);
-            let shift = self.shift.get(direction.index()).copied().unwrap_or(0);
-            let known_end = self.flow(side).known_end();
-            (known_end > 0).then(|| known_end.saturating_add(shift))
+            let known_end = self.flow(self.side(direction)).known_end();
+            (known_end > 0).then(|| self.told_offset(direction, known_end))
         };
         let end = End {
             cause,
@@ -404,6 +405,16 @@ impl Connection {
             rx_offset: offset(Direction::Rx),
         };
         self.event(self.last_at, What::End(end), out);
+    }
+
+    /// An offset as it is told.
+    fn told_offset(&self, direction: Direction, offset: u64) -> u64 {
+        let before = match direction {
+            Direction::Tx => 0,
+            Direction::Rx => self.answer,
+        };
+        let shift = self.shift.get(direction.index()).copied().unwrap_or(0);
+        offset.saturating_sub(before).saturating_add(shift)
     }
 
     fn event(&self, at: Timestamp, what: What<'_>, out: &mut Out<'_>) {

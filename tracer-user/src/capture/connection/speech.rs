@@ -9,7 +9,7 @@ use h2trace_core::limits;
 use super::verdict::{Verdict, is_greeted, verdict};
 use super::{Connection, Out};
 use crate::capture::flow::Run;
-use crate::capture::recognise::{First, asks_for_h2c, first, header_section};
+use crate::capture::recognise::{First, asks_for_h2c, find, first, header_section};
 
 /// Added to the offsets of a direction whose beginning was not seen although the connection's was:
 /// nothing may take its first byte here for its very first one.
@@ -167,32 +167,40 @@ impl Connection {
                 }
                 self.unrecognised(Direction::Tx, OtherProtocol::Http1, &first, at, out);
             }
-            Verdict::Frames { preface, skip } => {
+            Verdict::Turned => {
+                self.turn(&mut held);
+                let len = held.iter().map(|(_, run)| run.bytes.len()).sum();
+                self.speech = Speech::Undecided { held, len };
+                return self.decide(full, out);
+            }
+            Verdict::Frames {
+                preface,
+                skip,
+                answer,
+                upgraded,
+            } => {
                 let mut confidence = ProtocolConfidence::Tentative;
                 if let Some(direction) = preface {
                     confidence = ProtocolConfidence::Preface;
                     if direction == Direction::Rx {
-                        // Without SYN the client's end was a guess, and it was wrong.
-                        self.client = 1 - self.client;
-                        for (direction, _) in &mut held {
-                            *direction = direction.opposite();
-                        }
+                        self.turn(&mut held);
                     }
-                    self.check_server = !self.from_syn;
+                    self.check_server = !self.from_syn && !upgraded;
                 }
                 self.speech = Speech::Followed {
                     confidence,
                     before_preface: None,
-                    after_upgrade: false,
+                    after_upgrade: upgraded,
                 };
+                self.answer = answer as u64;
                 self.open(out);
-                let mut skip = skip;
+                let mut left = [skip, answer];
                 for (direction, run) in &mut held {
-                    if *direction == Direction::Tx && skip > 0 {
-                        let n = skip.min(run.bytes.len());
+                    if let Some(left) = left.get_mut(direction.index()) {
+                        let n = (*left).min(run.bytes.len());
                         run.bytes.drain(..n);
                         run.offset += n as u64;
-                        skip -= n;
+                        *left -= n;
                     }
                 }
             }
@@ -201,6 +209,14 @@ impl Connection {
             if !run.bytes.is_empty() || run.cut > 0 {
                 self.speak(direction, Piece::from(&run), out);
             }
+        }
+    }
+
+    /// Without SYN the client's end was a guess, and it was wrong.
+    fn turn(&mut self, held: &mut [(Direction, Run)]) {
+        self.client = 1 - self.client;
+        for (direction, _) in held {
+            *direction = direction.opposite();
         }
     }
 
@@ -255,7 +271,7 @@ impl Connection {
 
     /// Bytes of a connection that is followed.
     fn follow(&mut self, direction: Direction, piece: Piece<'_>, out: &mut Out<'_>) {
-        let begins = direction == Direction::Rx && piece.offset == 0 && self.from_syn;
+        let begins = direction == Direction::Rx && piece.offset == self.answer && self.from_syn;
         if begins && self.answered_otherwise(piece.at, piece.bytes, out) {
             return;
         }
@@ -305,7 +321,6 @@ impl Connection {
         (boundary, confidence): (Boundary, ProtocolConfidence),
         out: &mut Out<'_>,
     ) {
-        let shift = self.shift.get(direction.index()).copied().unwrap_or(0);
         out.encoded.clear();
         let captured = u32::try_from(piece.bytes.len()).unwrap_or(u32::MAX);
         if captured > 0 {
@@ -318,7 +333,7 @@ impl Connection {
         }
         let what = What::Bytes(Bytes {
             direction,
-            offset: piece.offset.saturating_add(shift),
+            offset: self.told_offset(direction, piece.offset),
             total: captured.saturating_add(piece.cut),
             boundary,
             confidence,
@@ -345,8 +360,4 @@ fn from_preface(before: &mut Vec<u8>, bytes: &[u8]) -> Option<Vec<u8>> {
         return None;
     };
     Some(before.split_off(at))
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|part| part == wanted)
 }

@@ -5,7 +5,8 @@ use h2trace_core::frame::PREFACE;
 
 use crate::capture::flow::Run;
 use crate::capture::recognise::{
-    First, ProxyHeader, asks_for_h2c, first, header_section, proxy_header,
+    First, ProxyHeader, Switch, asks_for_h2c, asks_for_tunnel, find, first, header_section,
+    proxy_header, switch,
 };
 
 /// What the first bytes of a connection say.
@@ -15,9 +16,15 @@ pub(super) enum Verdict {
     Frames {
         /// Who sent the preface, if it was seen.
         preface: Option<Direction>,
-        /// Bytes before the client's preface that belong to the PROXY protocol.
+        /// Bytes before the client's preface that belong to the PROXY protocol, or to HTTP/1.x.
         skip: usize,
+        /// Bytes before the server's first frame that belong to HTTP/1.x.
+        answer: usize,
+        /// An upgrade whose request was not seen: the first stream is not known.
+        upgraded: bool,
     },
+    /// Who was taken for the server is the client.
+    Turned,
     /// An HTTP/1.x request.
     Http1 {
         /// Its header section, or what is here of it.
@@ -26,11 +33,20 @@ pub(super) enum Verdict {
     Other(Direction, OtherProtocol),
 }
 
+impl Verdict {
+    /// HTTP/2 from the first byte on, or behind `skip` bytes of the client.
+    const fn of(preface: Option<Direction>, skip: usize) -> Verdict {
+        Verdict::Frames {
+            preface,
+            skip,
+            answer: 0,
+            upgraded: false,
+        }
+    }
+}
+
 pub(super) fn verdict(held: &[(Direction, Run)], from_syn: bool, full: bool) -> Verdict {
-    let search = Verdict::Frames {
-        preface: None,
-        skip: 0,
-    };
+    let search = Verdict::of(None, 0);
     let client = head(held, Direction::Tx);
     let server = head(held, Direction::Rx);
     let (Some(client), Some(server)) = (client, server) else {
@@ -47,14 +63,16 @@ pub(super) fn verdict(held: &[(Direction, Run)], from_syn: bool, full: bool) -> 
     };
     let client_bytes = client.get(skip..).unwrap_or_default();
     let (of_client, of_server) = (first(client_bytes), first(&server));
+    let begins = from_syn && of_client == First::Preface;
+    if !begins && let Some(verdict) = tunnel(&client, &server, from_syn, full) {
+        return verdict;
+    }
     if of_client == First::Preface {
-        return Verdict::Frames {
-            preface: Some(Direction::Tx),
-            skip,
-        };
+        return Verdict::of(Some(Direction::Tx), skip);
     }
     // A server that takes it for HTTP/2 shows that with its first bytes.
-    let waits = from_syn && server.is_empty() && !full;
+    let may_tell = from_syn || asks_for_tunnel(&client);
+    let waits = may_tell && server.is_empty() && !full;
     if of_client == First::Http1Request {
         let end = header_section(&client);
         let first = client
@@ -87,10 +105,13 @@ fn late(client: &[u8], server: &[u8], full: bool) -> Verdict {
     for (direction, bytes) in [(Direction::Tx, client), (Direction::Rx, server)] {
         match first(bytes) {
             First::Preface => {
-                return Verdict::Frames {
-                    preface: Some(direction),
-                    skip: 0,
-                };
+                return Verdict::of(Some(direction), 0);
+            }
+            First::Http1Request
+                if direction == Direction::Rx
+                    && (asks_for_h2c(bytes) || asks_for_tunnel(bytes)) =>
+            {
+                return Verdict::Turned;
             }
             First::Http1Request => return Verdict::Other(direction, OtherProtocol::Http1),
             First::Other(protocol @ (OtherProtocol::Tls | OtherProtocol::Http1)) => {
@@ -102,10 +123,55 @@ fn late(client: &[u8], server: &[u8], full: bool) -> Verdict {
             First::TooFew | First::Settings | First::Other(_) => {}
         }
     }
-    Verdict::Frames {
-        preface: None,
-        skip: 0,
+    // The end of a request whose answer is still to come tells whether frames follow.
+    let ends_head = |bytes: &[u8]| bytes.ends_with(b"\r\n\r\n");
+    let answered = !client.is_empty() && !server.is_empty();
+    if !full && !answered && (ends_head(client) || ends_head(server)) {
+        return Verdict::Wait;
     }
+    Verdict::of(None, 0)
+}
+
+/// HTTP/1.x came first, and perhaps HTTP/2 behind it: through a tunnel (CONNECT), or after an upgrade of which the
+/// capture lacks the request. None when there is nothing of it.
+fn tunnel(client: &[u8], server: &[u8], from_syn: bool, full: bool) -> Option<Verdict> {
+    if first(client) == First::Http1Request && asks_for_h2c(client) {
+        // Followed from the request on.
+        return None;
+    }
+    let sides = [
+        (Direction::Tx, client, server),
+        (Direction::Rx, server, client),
+    ];
+    // Who is the client is only known from the handshake.
+    let sides = sides.iter().take(if from_syn { 1 } else { 2 });
+    for (direction, asks, answers) in sides.copied() {
+        let (len, to_upgrade) = match switch(answers) {
+            Switch::Absent => continue,
+            Switch::Partial if full => continue,
+            Switch::Partial => return Some(Verdict::Wait),
+            Switch::Whole { len, to_upgrade } => (len, to_upgrade),
+        };
+        let behind = first(answers.get(len..).unwrap_or_default());
+        if !matches!(behind, First::TooFew | First::Settings) {
+            continue;
+        }
+        if let Some(skip) = find(asks, PREFACE) {
+            return Some(Verdict::Frames {
+                preface: Some(direction),
+                skip,
+                answer: len,
+                upgraded: to_upgrade,
+            });
+        }
+        let request = header_section(asks).filter(|_| first(asks) == First::Http1Request);
+        let spoken = request.and_then(|end| asks.get(end..));
+        let may_come = spoken.is_none_or(|spoken| PREFACE.starts_with(spoken));
+        if !full && may_come {
+            return Some(Verdict::Wait);
+        }
+    }
+    None
 }
 
 /// The server's first frame is SETTINGS.

@@ -223,6 +223,87 @@ fn a_client_that_speaks_another_protocol_to_an_http2_server_is_found() {
     }
 }
 
+/// The server's answer to CONNECT or an upgrade, then a whole call, from the handshake on or late.
+fn behind_http1(asks: &[u8], agrees: &[u8], from_syn: bool, ports: [u16; 2]) -> ReplayedFile {
+    let [client, server] = ports;
+    let mut talk = Talk::between(&format!("10.0.0.1:{client}"), &format!("10.0.0.2:{server}"));
+    if from_syn {
+        talk.handshake();
+    }
+    if !asks.is_empty() {
+        talk.send(CLIENT, asks);
+    }
+    talk.send(SERVER, agrees);
+    talk.send(CLIENT, &client_bytes());
+    talk.send(SERVER, &server_bytes());
+    talk.fin(CLIENT);
+    talk.fin(SERVER);
+    replay(&talk.pcap())
+}
+
+#[test]
+fn a_tunnel_is_followed_behind_connect_also_when_the_request_is_missing() {
+    let connect = &b"CONNECT a:50051 HTTP/1.1\r\nHost: a:50051\r\n\r\n"[..];
+    let agrees = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    for ports in [[40_000, 3_128], [80, 50_051]] {
+        for (asks, from_syn) in [
+            (connect, true),
+            (connect, false),
+            // Its end alone, and nothing of it.
+            (&connect[30..], false),
+            (b"", false),
+        ] {
+            let replayed = behind_http1(asks, agrees, from_syn, ports);
+            assert_whole_call(&replayed, &format!("{ports:?} {from_syn} {}", asks.len()));
+        }
+    }
+}
+
+#[test]
+fn an_upgrade_whose_request_is_missing_is_followed() {
+    let agrees = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n";
+    for ports in [[40_000, 80], [80, 50_051]] {
+        for asks in [
+            &b""[..],
+            b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+        ] {
+            let replayed = behind_http1(asks, agrees, false, ports);
+            assert_eq!(replayed.protocols(), [Protocol::Http2], "{ports:?}");
+            assert_eq!(replayed.outcomes(), [Outcome::Ok], "{ports:?}");
+            assert_eq!(replayed.loud(), Vec::<&str>::new(), "{ports:?}");
+        }
+        // The request is there, and the handshake is not.
+        let asks = b"GET /up HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n";
+        let replayed = behind_http1(asks, agrees, false, ports);
+        assert_eq!(replayed.protocols(), [Protocol::Http2], "{ports:?}");
+        assert_eq!(replayed.loud(), Vec::<&str>::new(), "{ports:?}");
+    }
+}
+
+#[test]
+fn http1_on_an_old_connection_stays_http1() {
+    for agrees in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"[..],
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+    ] {
+        for asks in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b""] {
+            let mut talk = Talk::new();
+            if !asks.is_empty() {
+                talk.send(CLIENT, asks);
+            }
+            talk.send(SERVER, agrees);
+            talk.send(CLIENT, b"\x81\x05hello");
+            talk.send(SERVER, b"\x81\x05hello");
+            let replayed = replay(&talk.pcap());
+            assert_eq!(
+                replayed.protocols(),
+                [Protocol::Other(OtherProtocol::Http1)]
+            );
+        }
+    }
+}
+
 /// A call on a connection whose beginning is not in the file, and so many milliseconds between its packets.
 fn late_call(parts: [(usize, Vec<u8>); 3]) -> ReplayedFile {
     let mut talk = Talk::new();

@@ -281,3 +281,97 @@ fn a_stream_that_begins_while_the_other_direction_is_lost_accuses_nobody() {
     assert_eq!(replayed.loud(), Vec::<&str>::new());
     assert!(!replayed.streams()[0].whole);
 }
+
+/// The packets of one conversation as it is captured at several places, a few microseconds apart.
+fn beside(copies: &[&Talk]) -> Vec<u8> {
+    let mut frames = Vec::new();
+    for (nth, copy) in copies.iter().enumerate() {
+        for mut frame in copy.frames.iter().cloned() {
+            frame.at_ns += 200 * nth as u64;
+            frames.push(frame);
+        }
+    }
+    frames.sort_by_key(|frame| frame.at_ns);
+    pcap(101, &frames)
+}
+
+fn call_between(client: &str, server: &str, stamp: u32) -> Talk {
+    let mut talk = Talk::between(client, server);
+    talk.stamp = stamp;
+    talk.handshake();
+    talk.send(CLIENT, &client_bytes());
+    talk.pass(MS);
+    talk.send(SERVER, &server_bytes());
+    talk.pass(MS);
+    talk.fin(CLIENT);
+    talk.fin(SERVER);
+    talk
+}
+
+#[test]
+fn packets_captured_before_and_after_a_translation_count_once() {
+    let of = |client, server| call_between(client, server, 3_000_000_000);
+    let service = of("10.0.0.1:40000", "10.96.0.10:80");
+    // The pod's address; the node's in front of it too.
+    let pod = of("10.0.0.1:40000", "10.244.0.7:8080");
+    let node = of("10.0.0.9:61234", "10.244.0.7:8080");
+    for copies in [
+        &[&service, &pod][..],
+        &[&service, &node],
+        &[&service, &pod, &node],
+        &[&node, &node, &service],
+    ] {
+        let replayed = replay(&beside(copies));
+        assert_whole_call(&replayed, "translated");
+        assert_eq!(replayed.counts.connections, 1);
+    }
+}
+
+#[test]
+fn a_translated_connection_without_its_beginning_counts_once() {
+    let late = |server: &str| {
+        let mut talk = Talk::between("10.0.0.1:40000", server);
+        talk.stamp = 3_000_000_000;
+        talk.send(CLIENT, &client_bytes());
+        talk.pass(MS);
+        talk.send(SERVER, &server_bytes());
+        talk
+    };
+    let replayed = replay(&beside(&[&late("10.96.0.10:80"), &late("10.244.0.7:8080")]));
+    assert_eq!(replayed.counts.connections, 1);
+    assert_eq!(replayed.streams().len(), 1);
+}
+
+#[test]
+fn two_connections_with_one_sequence_number_are_two() {
+    // Made-up captures begin all of theirs alike: another client, or the server of a proxy.
+    let one = call_between("10.0.0.1:40000", "10.0.0.2:80", 1);
+    for other in [
+        call_between("10.0.0.3:40000", "10.0.0.2:80", 1),
+        call_between("10.0.0.2:40001", "10.0.0.4:8080", 1),
+        call_between("10.0.0.1:40001", "10.0.0.2:80", 1),
+    ] {
+        let replayed = replay(&beside(&[&one, &other]));
+        assert_eq!(replayed.counts.connections, 2);
+        assert_eq!(replayed.streams().len(), 2);
+    }
+}
+
+#[test]
+fn ports_that_are_used_again_behind_a_translation_are_another_connection() {
+    let of = |server, stamp| call_between("10.0.0.1:40000", server, stamp);
+    let first = beside(&[
+        &of("10.96.0.10:80", 3_000_000_000),
+        &of("10.244.0.7:8080", 3_000_000_000),
+    ]);
+    // Now straight to the pod.
+    let mut again = of("10.244.0.7:8080", 3_100_000_000);
+    for frame in &mut again.frames {
+        frame.at_ns += 20_000 * MS;
+    }
+    let mut file = first;
+    file.extend_from_slice(&pcap(101, &again.frames)[24..]);
+    let replayed = replay(&file);
+    assert_eq!(replayed.counts.connections, 2);
+    assert_eq!(replayed.streams().len(), 2);
+}
