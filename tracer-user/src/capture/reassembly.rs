@@ -60,6 +60,7 @@ struct TrackedConnection {
 #[derive(Default)]
 pub struct Reassembly {
     port: Option<u16>,
+    http2_ports: Vec<u16>,
     entries: HashMap<EndPair, TrackedConnection>,
     /// Second-chance order, as in stage 2's table.
     order: VecDeque<(EndPair, Timestamp)>,
@@ -81,6 +82,13 @@ impl Reassembly {
             port,
             ..Reassembly::default()
         }
+    }
+
+    /// Servers are known to speak HTTP/2 on these ports.
+    #[must_use]
+    pub fn with_http2_on(mut self, ports: Vec<u16>) -> Reassembly {
+        self.http2_ports = ports;
+        self
     }
 
     /// What was in the capture so far.
@@ -193,7 +201,11 @@ impl Reassembly {
                 return;
             }
             self.next_number += 1;
-            let connection = Connection::new(self.next_number, ends, side, segment, at);
+            let mut connection = Connection::new(self.next_number, ends, side, segment, at);
+            let is_told = |end: &SocketAddr| self.http2_ports.contains(&end.port());
+            if let Some(server) = ends.iter().position(is_told) {
+                connection.told_http2(server);
+            }
             self.insert(ends, connection, at, take);
         }
         self.with(&ends, at, take, |connection, out| {

@@ -47,6 +47,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
             shown,
             frames,
             port: args.port,
+            http2_ports: args.http2.http2.clone(),
         },
     )?;
     if let Some(error) = replayed.error {

@@ -35,6 +35,8 @@ pub struct TraceSettings {
     pub pods: Option<kubernetes::PodSource>,
     /// Bytes of memory for all connections together.
     pub memory: usize,
+    /// Ports that are known to speak HTTP/2.
+    pub http2_ports: Vec<u16>,
 }
 
 impl TraceSettings {
@@ -145,6 +147,7 @@ pub fn start(
         shown: Arc::clone(&settings.shown),
         names: Box::new(Attribution::new(settings.pods.clone())),
         memory: settings.memory,
+        http2_ports: settings.http2_ports.clone(),
     });
     Ok(Box::new(Live {
         tracer,

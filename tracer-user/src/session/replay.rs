@@ -33,6 +33,8 @@ pub struct ReplayPlan {
     pub frames: Frames,
     /// Only TCP connections with this port at either end.
     pub port: Option<u16>,
+    /// Ports that are known to speak HTTP/2.
+    pub http2_ports: Vec<u16>,
 }
 
 /// A run that is over.
@@ -51,6 +53,7 @@ pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
     let settings = PipelineSettings {
         shown: plan.shown,
         names: Box::new(NoNames),
+        http2_ports: plan.http2_ports.clone(),
         ..PipelineSettings::default()
     };
     let mut pipeline = Pipeline::new(settings).telling(plan.frames);
@@ -61,7 +64,7 @@ pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
         diagnosis: Diagnosis::default(),
         written: Ok(()),
     };
-    let mut reassembly = Reassembly::new(plan.port);
+    let mut reassembly = Reassembly::new(plan.port).with_http2_on(plan.http2_ports);
     let read = replay(capture, &mut reassembly, &mut pipeline, &mut out);
     let duration = match read.first_at {
         Some(first) => Duration::from_nanos(read.last_at.since(first)),

@@ -27,6 +27,11 @@ impl Role {
         self.known
     }
 
+    /// Somebody says so. It is believed until frames prove something else.
+    pub fn assume(&mut self, owner: Endpoint) {
+        self.known.get_or_insert(owner);
+    }
+
     /// `sender` was seen to send in `direction`. What frames prove outweighs how the socket was opened:
     /// a socket handed over by a proxy protocol or a reverse tunnel is served by its opener.
     pub fn prove(&mut self, direction: Direction, sender: Endpoint) {

@@ -7,6 +7,7 @@ use crate::event::Timestamp;
 use crate::limits;
 
 use super::head::{Head, flag, frame_type};
+use super::reader::FrameReader;
 use super::{DataPiece, StreamId};
 
 /// Chains followed at once.
@@ -81,6 +82,19 @@ pub(super) struct Search {
     history_bytes: usize,
     /// When what comes next went by.
     now: Timestamp,
+    /// Frames are known to come: a frame header where bytes begin is one, and elsewhere two in a row are.
+    expecting: bool,
+    /// Where the bytes began that are looked at.
+    run_start: u64,
+}
+
+impl FrameReader {
+    /// The connection is known to speak HTTP/2: the first whole frame is believed, not only some in a row.
+    pub fn expect_frames(&mut self) {
+        if let Some(search) = &mut self.search {
+            search.expecting = true;
+        }
+    }
 }
 
 impl Search {
@@ -104,6 +118,8 @@ impl Search {
             history_start: 0,
             history_bytes: 0,
             now: Timestamp(0),
+            expecting: false,
+            run_start: 0,
         }
     }
 
@@ -154,9 +170,9 @@ impl Search {
             .skipped()
             .zip(lost)
             .map(|(before, lost)| before.saturating_add(lost));
-        let now = self.now;
+        let (now, expecting) = (self.now, self.expecting);
         *self = Search::new(skipped, self.max_frame_size);
-        self.now = now;
+        (self.now, self.expecting) = (now, expecting);
     }
 
     /// Bytes of unknown content, counted.
@@ -175,6 +191,7 @@ impl Search {
 
     /// Looks at some bytes. When a chain is found: how many of them it took.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Option<(usize, FrameChain)> {
+        self.run_start = self.at;
         for (n, &byte) in (1..).zip(bytes) {
             self.window = self.window << 8 | u128::from(byte);
             self.at += 1;
@@ -226,15 +243,18 @@ impl Search {
                 candidate.n_frames += 1;
                 candidate.evidence += evidence(head);
                 candidate.open = open;
-                if candidate.n_frames >= limits::PLAUSIBLE_FRAMES
-                    && candidate.evidence >= ENOUGH_EVIDENCE
-                {
+                let enough = candidate.n_frames >= limits::PLAUSIBLE_FRAMES
+                    && candidate.evidence >= ENOUGH_EVIDENCE;
+                if enough || self.expecting {
                     return Some(candidate.start);
                 }
             }
             self.candidates.retain(|candidate| candidate.next > start);
         }
         if !in_chain && !continuation {
+            if self.expecting && start == self.run_start {
+                return Some(start);
+            }
             let evidence = evidence(head);
             let candidate = Candidate {
                 start,

@@ -9,6 +9,8 @@ use crate::frame::{FrameReader, Start};
 pub(super) struct Lane {
     pub(super) order: Order,
     pub(super) reader: Option<FrameReader>,
+    /// It is known to speak HTTP/2: the first whole frame is believed.
+    pub(super) expects: bool,
     /// When the bytes began in which frames are searched for.
     pub(super) searched_since: Option<Timestamp>,
     /// Some of them were passed over, since there was no frame, and that was told.
@@ -102,6 +104,9 @@ impl Lane {
                 };
                 if lost > 0 {
                     reader.gap(Some(lost), bytes.boundary);
+                }
+                if self.expects {
+                    reader.expect_frames();
                 }
                 self.reader = Some(reader);
             }

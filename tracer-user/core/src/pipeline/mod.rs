@@ -29,8 +29,8 @@ pub use output::{
 };
 
 use crate::attribution::WorkloadHandle;
-use crate::connection::ConnectionId;
 use crate::connection::table::Table;
+use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
     Address, EndCause, Event, Open, Opened, OtherProtocol, SocketKey, Timestamp, What,
 };
@@ -82,6 +82,24 @@ pub struct PipelineSettings {
     pub names: Box<dyn NameSource + Send>,
     /// Bytes of memory for all connections together ([`limits::MEMORY`] unless it is known better).
     pub memory: usize,
+    /// Ports on which servers are known to speak HTTP/2: connections whose beginning was not seen are followed there
+    /// from their first whole frame.
+    pub http2_ports: Vec<u16>,
+}
+
+impl PipelineSettings {
+    /// The role of the observed end, where a port that is known to speak HTTP/2 tells it.
+    fn told_role(&self, open: &Open) -> Option<Endpoint> {
+        let is_told = |address: &Address| match address {
+            Address::Inet(address) => self.http2_ports.contains(&address.port()),
+            Address::Unix(_) | Address::Unknown => false,
+        };
+        match (is_told(&open.local), is_told(&open.peer)) {
+            (true, false) => Some(Endpoint::Server),
+            (false, true) => Some(Endpoint::Client),
+            (true, true) | (false, false) => None,
+        }
+    }
 }
 
 impl Default for PipelineSettings {
@@ -91,6 +109,7 @@ impl Default for PipelineSettings {
             shown: Arc::default(),
             names: Box::new(NoNames),
             memory: limits::MEMORY,
+            http2_ports: Vec::new(),
         }
     }
 }
@@ -331,6 +350,9 @@ impl Pipeline {
         let mut conn = Box::new(Conn::new(info, open, shown, self.frames));
         if !self.analysis.joins() {
             conn.without_openings();
+        }
+        if let Some(role) = self.settings.told_role(open).filter(|_| !open.from_start) {
+            conn.told_http2(role);
         }
         if let Some((key, evicted)) = self.table.insert(event.socket, event.at, conn) {
             self.evicted(key, evicted, Limit::Connections, event.at, sink);

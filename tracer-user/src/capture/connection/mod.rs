@@ -40,6 +40,8 @@ pub(in crate::capture) struct Connection {
     opened: bool,
     /// Added to offsets, by direction.
     shift: [u64; 2],
+    /// It is known to speak HTTP/2.
+    told: bool,
     /// Bytes of the server that belong to HTTP/1.x: offsets count from behind them.
     answer: u64,
     /// The server's first bytes decide whether its direction is seen from the beginning.
@@ -89,11 +91,20 @@ impl Connection {
             },
             opened: false,
             shift: [0; 2],
+            told: false,
             answer: 0,
             check_server: false,
             first_at: at,
             last_at: at,
             over: None,
+        }
+    }
+
+    /// `ends[server]` is known to be a server of HTTP/2.
+    pub(in crate::capture) fn told_http2(&mut self, server: usize) {
+        if !self.from_syn {
+            self.client = 1 - server;
+            self.told = true;
         }
     }
 

@@ -6,7 +6,7 @@ use h2trace_core::event::{
 use h2trace_core::frame::PREFACE;
 use h2trace_core::limits;
 
-use super::verdict::{Verdict, is_greeted, verdict};
+use super::verdict::{Verdict, is_greeted, told, verdict};
 use super::{Connection, Out};
 use crate::capture::flow::Run;
 use crate::capture::recognise::{First, asks_for_h2c, find, first, header_section};
@@ -142,7 +142,11 @@ impl Connection {
         let Speech::Undecided { held, .. } = &self.speech else {
             return;
         };
-        let verdict = verdict(held, self.from_syn, full);
+        let verdict = if self.told && !self.from_syn {
+            told(held, full)
+        } else {
+            verdict(held, self.from_syn, full)
+        };
         if matches!(verdict, Verdict::Wait) {
             return;
         }
@@ -243,9 +247,10 @@ impl Connection {
             ..
         } = self.speech
         {
-            // Ignored if what was found is believed by now.
+            // Ignored if what was found is believed by now. Of the server: nothing shows that the client does not speak
+            // HTTP/2, of which something may be missing.
             let at = self.last_at;
-            self.unrecognised(Direction::Tx, OtherProtocol::Other, &[], at, out);
+            self.unrecognised(Direction::Rx, OtherProtocol::Other, &[], at, out);
         }
     }
 

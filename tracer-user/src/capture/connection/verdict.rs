@@ -100,6 +100,17 @@ pub(super) fn verdict(held: &[(Direction, Run)], from_syn: bool, full: bool) -> 
     }
 }
 
+/// Neither end's beginning was seen, and the connection is known to speak HTTP/2: only a preface says more.
+pub(super) fn told(held: &[(Direction, Run)], full: bool) -> Verdict {
+    let client = head(held, Direction::Tx).unwrap_or_default();
+    let begins = PREFACE.starts_with(&client) || client.starts_with(PREFACE);
+    match client.len() {
+        1.. if begins && client.len() < PREFACE.len() && !full => Verdict::Wait,
+        1.. if client.starts_with(PREFACE) => Verdict::of(Some(Direction::Tx), 0),
+        _ => Verdict::of(None, 0),
+    }
+}
+
 /// Neither end's beginning was seen, and who is the client is a guess.
 fn late(client: &[u8], server: &[u8], full: bool) -> Verdict {
     for (direction, bytes) in [(Direction::Tx, client), (Direction::Rx, server)] {

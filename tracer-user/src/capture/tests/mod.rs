@@ -39,9 +39,18 @@ struct ReplayedFile {
 }
 
 fn replay(file: &[u8]) -> ReplayedFile {
+    replay_with(file, &[])
+}
+
+/// With ports that are known to speak HTTP/2.
+fn replay_with(file: &[u8], http2_ports: &[u16]) -> ReplayedFile {
     let mut out = Collected::default();
-    let mut reassembly = Reassembly::new(None);
-    let mut pipeline = Pipeline::new(PipelineSettings::default()).telling(Frames::Redacted);
+    let mut reassembly = Reassembly::new(None).with_http2_on(http2_ports.to_vec());
+    let settings = PipelineSettings {
+        http2_ports: http2_ports.to_vec(),
+        ..PipelineSettings::default()
+    };
+    let mut pipeline = Pipeline::new(settings).telling(Frames::Redacted);
     let mut last_at = Timestamp(0);
     let mut error = None;
     match Capture::open(file) {

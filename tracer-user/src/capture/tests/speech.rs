@@ -223,6 +223,25 @@ fn a_client_that_speaks_another_protocol_to_an_http2_server_is_found() {
     }
 }
 
+#[test]
+fn a_client_of_whose_beginning_something_is_missing_is_no_other_protocol() {
+    let bytes = client_bytes();
+    // The first bytes of the preface, those behind its beginning, and all.
+    for (kept, lost) in [(0, 21), (21, 21), (3, 40), (0, bytes.len())] {
+        let mut talk = Talk::new();
+        talk.handshake();
+        talk.send(CLIENT, &bytes[..kept]);
+        talk.lose(CLIENT, lost);
+        talk.send(CLIENT, &bytes[kept + lost..]);
+        talk.send(SERVER, &server_bytes());
+        talk.ack(SERVER);
+        talk.fin(CLIENT);
+        talk.fin(SERVER);
+        let replayed = replay(&talk.pcap());
+        assert_eq!(replayed.loud(), Vec::<&str>::new(), "{kept} {lost}");
+    }
+}
+
 /// The server's answer to CONNECT or an upgrade, then a whole call, from the handshake on or late.
 fn behind_http1(asks: &[u8], agrees: &[u8], from_syn: bool, ports: [u16; 2]) -> ReplayedFile {
     let [client, server] = ports;
@@ -338,6 +357,42 @@ fn one_whole_call_on_an_old_connection_is_decoded_in_its_order_and_time() {
     let record = replayed.streams()[0];
     assert_eq!(record.last_at.since(record.first_at), 10 * MS + 2_000);
     assert!(replayed.loud().is_empty());
+}
+
+#[test]
+fn a_port_that_is_told_to_speak_http2_is_decoded_from_the_first_whole_frame() {
+    let mut first = b"the end of a message, ".repeat(3);
+    first.extend_from_slice(b"\x16\x03\x01 and of its DATA");
+    for before in [&b""[..], &first, b"HTTP/1.1 is what this page is about"] {
+        let mut talk = Talk::between("10.0.0.1:80", "10.0.0.2:50051");
+        if !before.is_empty() {
+            talk.send(SERVER, before);
+            talk.pass(MS);
+        }
+        talk.send(CLIENT, &request(7, true));
+        talk.pass(MS);
+        talk.send(SERVER, &response(7));
+        let file = talk.pcap();
+        let told = replay_with(&file, &[50_051]);
+        assert_eq!(told.protocols(), [Protocol::Http2], "{before:?}");
+        assert_eq!(told.told(), ["c HEADERS", "s HEADERS"], "{before:?}");
+        assert_eq!(told.streams()[0].path.as_deref(), Some("/s/m"));
+        assert!(told.loud().is_empty(), "{:?}", told.loud());
+        // Nobody knows it otherwise.
+        assert!(!replay(&file).protocols().contains(&Protocol::Http2));
+    }
+}
+
+#[test]
+fn a_port_that_is_told_to_speak_http2_and_does_not_gives_no_frames() {
+    let mut talk = Talk::new();
+    for _ in 0..20 {
+        talk.send(CLIENT, &b"*1\r\n$4\r\nPING\r\n".repeat(9));
+        talk.send(SERVER, &b"+PONG\r\n".repeat(20));
+    }
+    let told = replay_with(&talk.pcap(), &[50_051]);
+    assert_eq!(told.told(), Vec::<String>::new());
+    assert!(told.loud().is_empty(), "{:?}", told.loud());
 }
 
 #[test]

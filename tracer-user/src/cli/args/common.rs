@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use h2trace_core::field::Shown;
 
-use super::{HeaderArgs, KubernetesArgs};
+use super::{HeaderArgs, Http2Args, KubernetesArgs};
 use crate::confine::{self, Confined, Needs};
 use crate::kernel::{Options, RING_BYTES};
 use crate::session::live::TraceSettings;
@@ -21,6 +21,9 @@ const MIB: u32 = 1024 * 1024;
 pub struct CommonArgs {
     #[command(flatten)]
     pub header: HeaderArgs,
+
+    #[command(flatten)]
+    pub http2: Http2Args,
 
     /// Create this file once tracing is active
     #[arg(long, value_name = "PATH")]
@@ -62,6 +65,7 @@ impl CommonArgs {
             shown: Arc::new(Shown::with(&self.header.header)?),
             pods: None,
             memory: memory::for_connections(self.memory_limit),
+            http2_ports: self.http2.http2.clone(),
         })
     }
 }

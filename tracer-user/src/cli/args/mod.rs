@@ -19,7 +19,7 @@ pub use self::explain::ExplainArgs;
 pub use self::filter::FilterArgs;
 pub use self::kubernetes::{KubernetesArgs, NamedBy};
 pub use self::pods::PodArgs;
-pub use self::report::{FailOn, Findings, Format, HeaderArgs, ReportArgs};
+pub use self::report::{FailOn, Findings, Format, HeaderArgs, Http2Args, ReportArgs};
 use crate::demo::DemoArgs;
 use crate::session::show::Show;
 
@@ -226,6 +226,9 @@ pub struct ReplayArgs {
     /// Only TCP connections with this port at either end
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
+
+    #[command(flatten)]
+    pub http2: Http2Args,
 }
 
 /// `h2trace doctor`
@@ -394,6 +397,17 @@ mod tests {
             panic!("not trace")
         };
         assert_eq!(args.filter.pid, [1, 2, 3]);
+        for command in [&["trace", "--all"][..], &["serve"], &["replay", "x.pcap"]] {
+            let told = ["--http2", "80,8080", "--http2", "50051"];
+            let line = ["h2trace"].iter().chain(command).chain(&told);
+            let ports = match Cli::read(line).unwrap().command {
+                Command::Trace(args) => args.common.http2.http2,
+                Command::Serve(args) => args.common.http2.http2,
+                Command::Replay(args) => args.http2.http2,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(ports, [80, 8_080, 50_051]);
+        }
         let refused = Cli::read(["h2trace", "trace", "--all", "--pid", "1"]);
         assert!(refused.is_err());
     }

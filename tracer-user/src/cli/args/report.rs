@@ -14,6 +14,18 @@ pub struct HeaderArgs {
     pub header: Vec<String>,
 }
 
+/// What is known of ports.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Http2Args {
+    /// Servers speak HTTP/2 on this TCP port: connections that are older than the trace or the file are decoded there
+    /// from their first whole frame, not only when they prove to be HTTP/2 (repeatable)
+    #[arg(
+        long, value_name = "PORT", value_delimiter = ',',
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub http2: Vec<u16>,
+}
+
 /// What the commands take that report streams and findings.
 #[derive(Args, Clone, Debug)]
 pub struct ReportArgs {

@@ -114,6 +114,16 @@ impl Conn {
         }
     }
 
+    /// It is known to speak HTTP/2, though its beginning was not seen; and who is at its observed end.
+    pub(crate) fn told_http2(&mut self, role: Endpoint) {
+        self.role.assume(role);
+        self.streams.set_role(self.role.get());
+        self.spoken.believe();
+        for lane in &mut self.lanes {
+            lane.expects = true;
+        }
+    }
+
     /// Accounts its memory.
     pub(crate) fn account(&mut self, budget: &mut Budget, key: SocketKey) {
         let bytes = self.memory();

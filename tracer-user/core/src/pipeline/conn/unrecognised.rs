@@ -46,7 +46,8 @@ impl Conn {
             };
             self.role.prove(unrecognised.direction, sender);
         }
-        let greeted = self.is_greeted(unrecognised.direction.opposite());
+        let of_server = self.role.sender(unrecognised.direction) == Some(Endpoint::Server);
+        let greeted = !of_server && self.is_greeted(unrecognised.direction.opposite());
         if greeted {
             self.role.prove(unrecognised.direction, Endpoint::Client);
         }
