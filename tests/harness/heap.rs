@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// The system's allocator, and a count of the bytes that live.
 pub struct Heap;
 
 fn grown(bytes: usize) {
+    MADE.fetch_add(1, Relaxed);
     let live = LIVE.fetch_add(bytes, Relaxed) + bytes;
     PEAK.fetch_max(live, Relaxed);
 }
@@ -46,6 +48,12 @@ unsafe impl GlobalAlloc for Heap {
 #[must_use]
 pub fn live() -> usize {
     LIVE.load(Relaxed)
+}
+
+/// Allocations so far; to make one larger counts as one.
+#[must_use]
+pub fn made() -> usize {
+    MADE.load(Relaxed)
 }
 
 /// What `act` gives, and by how many bytes the heap grew meanwhile at most. Only one thread may allocate.

@@ -71,6 +71,7 @@ const PROGRAMS: &[Package] = &[
     package("iproute2", "ip"),
     package("tcpdump", "tcpdump"),
     package("tshark", "tshark"),
+    package("valgrind", "valgrind"),
     package("libcap2-bin", "setcap"),
     package("shellcheck", "shellcheck"),
 ];
@@ -154,7 +155,7 @@ pub(super) fn all() -> Vec<Piece> {
     vec![
         Piece {
             name: "programs",
-            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, ip, tcpdump, tshark, setcap, shellcheck (system packages)",
+            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, ip, tcpdump, tshark, valgrind, setcap, shellcheck (system packages)",
             without: "the live tests of these programs skip",
             built_with: &[],
             kind: Kind::Packages(PROGRAMS),

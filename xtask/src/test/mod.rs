@@ -326,7 +326,7 @@ impl Gate<'_> {
         black_box
             .args(TEST)
             .args(["--package", "tracer-tests", "--lib"]);
-        for name in ["decode", "properties", "hostile", "cli"] {
+        for name in ["decode", "properties", "hostile", "cost", "cli"] {
             if self.has_tests(name) {
                 black_box.args(["--test", name]);
             }

@@ -1,0 +1,25 @@
+//! `hot LOAD CALLS`: puts calls through the pipeline, for callgrind to count [`measured`]. Of the first half nothing is
+//! measured. Says how many streams ended in the second one.
+
+mod load;
+
+use tracer_tests::conversation::records::Record;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let calls = arguments.next().and_then(|calls| calls.parse().ok());
+    let records = load::records(&name, calls.unwrap_or(2_000));
+    let (first, second) = records.split_at(records.len() / 2);
+    let mut run = load::Run::new();
+    run.take(first);
+    let before = run.count.streams;
+    measured(&mut run, second);
+    println!("{}", run.count.streams - before);
+}
+
+/// Its name is what callgrind is told to count.
+#[inline(never)]
+fn measured(run: &mut load::Run, records: &[Record]) {
+    run.take(records);
+}

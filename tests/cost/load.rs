@@ -1,0 +1,118 @@
+//! Healthy calls as the kernel programs would record them, and the pipeline over them.
+
+use std::sync::Arc;
+
+use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::event::Timestamp;
+use h2trace_core::event::decode::decode;
+use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
+use tracer_tests::conversation::records::{self, Observed, Record};
+use tracer_tests::conversation::{Conversation, Plan, Side};
+
+/// Records that are read from the ring at once.
+const RECORDS_AT_ONCE: usize = 16;
+/// Bytes of a message.
+const MESSAGE: usize = 100;
+/// Where the process stands in a record.
+const PID: std::ops::Range<usize> = 32..36;
+
+/// Counts what the pipeline says, and keeps none of it.
+#[derive(Default)]
+pub(crate) struct Count {
+    /// Streams that ended.
+    pub(crate) streams: u32,
+    /// Findings that are suspicious or worse.
+    pub(crate) loud: u32,
+}
+
+impl Sink for Count {
+    fn accept(&mut self, output: &Output) {
+        let findings = match output {
+            Output::Stream { findings, .. } => {
+                self.streams += 1;
+                &findings[..]
+            }
+            Output::Finding { finding, .. } => std::slice::from_ref(finding),
+            _ => &[],
+        };
+        let loud = |found: &&Finding| found.verdict >= Verdict::Suspicious;
+        self.loud += u32::try_from(findings.iter().filter(loud).count()).unwrap_or(u32::MAX);
+    }
+}
+
+/// The records of so many calls: `unary` ones of 100 bytes at their server's end, the same at `both_ends`, or `mixed`.
+///
+/// # Panics
+/// When there is no such load.
+pub(crate) fn records(load: &str, calls: u32) -> Vec<Record> {
+    let mut plan = Plan::unary(calls, MESSAGE);
+    let server = Observed::from_start(Side::Server);
+    match load {
+        "unary" => records::of(&Conversation::of(&plan), &server),
+        // Two processes of one host: a client and its server.
+        "both_ends" => {
+            let talk = Conversation::of(&plan);
+            let client = Observed {
+                socket: 2,
+                ..Observed::from_start(Side::Client)
+            };
+            let mut all = records::of(&talk, &server);
+            let mut theirs = records::of(&talk, &client);
+            for record in &mut theirs {
+                record.bytes[PID].copy_from_slice(&17_u32.to_le_bytes());
+            }
+            all.extend(theirs);
+            all.sort_by_key(|record| {
+                u64::from_le_bytes(record.bytes[8..16].try_into().unwrap_or([0; 8]))
+            });
+            all
+        }
+        // Calls of all kinds: unary and streaming, with messages of many sizes, errors and cancellations.
+        "mixed" => {
+            plan.plain = false;
+            plan.request = 0..2_000;
+            plan.response = 0..8_000;
+            records::of(&Conversation::of(&plan), &server)
+        }
+        _ => panic!("no load is called {load}"),
+    }
+}
+
+/// A pipeline that records go through.
+pub(crate) struct Run {
+    pipeline: Pipeline,
+    /// What it said.
+    pub(crate) count: Count,
+    n: usize,
+}
+
+impl Run {
+    /// With nothing seen yet.
+    pub(crate) fn new() -> Run {
+        Run {
+            pipeline: Pipeline::new(PipelineSettings {
+                shown: Arc::default(),
+                names: Box::new(NoNames),
+                ..PipelineSettings::default()
+            }),
+            count: Count::default(),
+            n: 0,
+        }
+    }
+
+    /// Takes records, decoded from their bytes.
+    ///
+    /// # Panics
+    /// When one cannot be decoded.
+    pub(crate) fn take(&mut self, records: &[Record]) {
+        for record in records {
+            let event = decode(&record.bytes).expect("a record that is one");
+            self.pipeline.handle(&event, &mut self.count);
+            self.n += 1;
+            if self.n.is_multiple_of(RECORDS_AT_ONCE) {
+                self.pipeline
+                    .advance(Timestamp(event.at.0), &mut self.count);
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What a healthy stream costs the pipeline once it has warmed up, in what does not depend on the machine's load:
+//! allocations, and instructions.
+
+mod load;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tracer_tests::heap::{Heap, made};
+use tracer_tests::require;
+use tracer_tests::skip::Program;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
+
+/// Loads, and allocations a stream that each may take, in hundredths.
+const ALLOCATIONS: [(&str, usize); 3] = [("unary", 1_240), ("both_ends", 1_250), ("mixed", 2_100)];
+/// Findings of a load: so many cancellations at once are a flood.
+const LOUD: u32 = 8;
+/// Calls of a load.
+const CALLS: u32 = 4_000;
+/// How many instructions more are too many, in percent.
+const WORSE: u64 = 3;
+/// What renews the file of instructions when this is set.
+const RENEW: &str = "UPDATE_EXPECT";
+
+#[test]
+fn a_healthy_stream_takes_few_allocations() {
+    let mut too_many = String::new();
+    for (name, bound) in ALLOCATIONS {
+        let records = load::records(name, CALLS);
+        let (first, second) = records.split_at(records.len() / 2);
+        let mut run = load::Run::new();
+        run.take(first);
+        let (streams, before) = (run.count.streams, made());
+        run.take(second);
+        let n = made() - before;
+        let streams = (run.count.streams - streams) as usize;
+        assert!(
+            streams > 1_000 && run.count.loud < LOUD,
+            "{name} is not what it should be"
+        );
+        let each = n * 100 / streams;
+        println!(
+            "{name}: {}.{:02} allocations a stream",
+            each / 100,
+            each % 100
+        );
+        if each > bound {
+            let _ = writeln!(too_many, "{name}: {each} hundredths, {bound} are allowed");
+        }
+    }
+    assert!(too_many.is_empty(), "{too_many}");
+}
+
+#[test]
+fn a_stream_takes_no_more_instructions_than_it_did() {
+    require!(Program("valgrind"));
+    let hot = hot();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("cost/instructions.txt");
+    let text = std::fs::read_to_string(&file).expect("cannot read the file of instructions");
+    let known: BTreeMap<&str, u64> = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(name, n)| Some((name, n.parse().ok()?)))
+        .collect();
+    let (mut now, mut worse) = (String::new(), String::new());
+    for (name, _) in ALLOCATIONS {
+        let n = instructions(&hot, name);
+        println!("{name}: {n} instructions a stream");
+        let _ = writeln!(now, "{name} {n}");
+        let before = known.get(name).copied().unwrap_or(0);
+        if n * 100 > before * (100 + WORSE) {
+            let _ = writeln!(worse, "{name}: {n} instructions a stream; it was {before}");
+        }
+    }
+    if std::env::var_os(RENEW).is_some() {
+        std::fs::write(&file, now).expect("cannot write the file of instructions");
+        return;
+    }
+    assert!(
+        worse.is_empty(),
+        "{worse}if it has to be so: {RENEW}=1 cargo test -p tracer-tests --test cost"
+    );
+}
+
+/// The program that is counted, as users' builds are optimised.
+fn hot() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").expect("cargo runs the tests");
+    let built = Command::new(cargo)
+        .args([
+            "build",
+            "--locked",
+            "--release",
+            "--package",
+            "tracer-tests",
+            "--bin",
+            "hot",
+        ])
+        .env_remove("RUSTFLAGS")
+        .status()
+        .expect("cannot run cargo");
+    assert!(built.success(), "cannot build the program that is counted");
+    let test = std::env::current_exe().expect("a test has a path");
+    let target = test.ancestors().nth(3).expect("target/debug/deps");
+    target.join("release/hot")
+}
+
+/// What valgrind counts for one stream.
+fn instructions(hot: &Path, load: &str) -> u64 {
+    let folder = tempfile::tempdir().expect("cannot make a folder");
+    let output = Command::new("valgrind")
+        .args([
+            "--tool=callgrind",
+            "--collect-atstart=no",
+            "--toggle-collect=hot::measured",
+        ])
+        .arg(format!(
+            "--callgrind-out-file={}",
+            folder.path().join("out").display()
+        ))
+        .arg(hot)
+        .args([load, &CALLS.to_string()])
+        .output()
+        .expect("cannot run valgrind");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "valgrind: {said}");
+    let streams: u64 = String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .parse()
+        .expect("the program says how many streams it counted");
+    let all = said
+        .lines()
+        .find_map(|line| line.split_once("refs:"))
+        .and_then(|(_, n)| n.trim().replace(',', "").parse::<u64>().ok());
+    all.expect("valgrind says what it counted") / streams
+}
