@@ -41,6 +41,15 @@ impl Role {
         });
     }
 
+    /// In which direction `sender` sends, when the role is known.
+    #[must_use]
+    pub fn direction_of(&self, sender: Endpoint) -> Option<Direction> {
+        self.known.map(|owner| match owner == sender {
+            true => Direction::Tx,
+            false => Direction::Rx,
+        })
+    }
+
     /// Who sends in `direction`, when the role is known.
     #[must_use]
     pub fn sender(&self, direction: Direction) -> Option<Endpoint> {

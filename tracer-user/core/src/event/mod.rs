@@ -19,6 +19,17 @@ impl Timestamp {
     }
 }
 
+/// The earliest of some times.
+#[inline]
+pub(crate) fn earliest<const N: usize>(times: [Option<Timestamp>; N]) -> Option<Timestamp> {
+    let later = |time: Option<Timestamp>| time.map_or(u64::MAX, |time| time.0);
+    let first = times
+        .into_iter()
+        .fold(u64::MAX, |first, time| first.min(later(time)));
+    // The end of time is a time too.
+    (first != u64::MAX || times.contains(&Some(Timestamp(u64::MAX)))).then_some(Timestamp(first))
+}
+
 /// Names one socket on this host for as long as it lives. Never printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketKey {

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use smallvec::SmallVec;
 
-use crate::field::{HeaderBlock, Known};
+use crate::field::{HeaderBlock, Known, Marks};
 use crate::limits;
 
 /// Two random words, the same for one run.
@@ -71,18 +71,19 @@ impl FieldsDigest {
         let mut digest = FieldsDigest::default();
         let (mut whole, mut complete) = (0_u64, block.complete);
         for field in &block.fields {
-            let (Some(_), Some(value)) = (field.name(), field.value()) else {
+            let (entry, known) = (field.entry(), field.known());
+            if !entry.is_whole() {
                 complete = false;
                 continue;
-            };
-            let (entry, known) = (field.entry(), field.known());
+            }
             let mut of_this = Some(entry.hash);
             match known {
                 Known::Path => digest.path = of_this,
-                Known::Method => digest.connect = value == b"CONNECT",
+                Known::Method => digest.connect = field.value() == Some(b"CONNECT"),
                 Known::XRequestId => digest.request_id = of_this,
                 // version "-" trace-id "-" parent-id "-" flags
                 Known::Traceparent => {
+                    let value = field.value().unwrap_or_default();
                     digest.trace_id = value.get(3..35).map(|id| hash(id, 1));
                     of_this = digest.trace_id;
                 }
@@ -91,7 +92,7 @@ impl FieldsDigest {
             if !entry.is_pseudo() {
                 digest.keep(of_this);
             }
-            if !entry.is_hop_specific {
+            if !entry.marks.has(Marks::HOP_SPECIFIC) {
                 whole = whole.wrapping_add(entry.hash);
             }
         }
@@ -117,10 +118,14 @@ impl FieldsDigest {
 /// The bits of a field's hash that are of its name alone.
 const NAME: u64 = 0xffff << 48;
 
-/// The hash of a field.
-pub(super) fn of_field(name: &[u8], value: &[u8]) -> u64 {
+/// The hash of a field's name.
+pub(super) fn of_name(name: &[u8]) -> u64 {
+    absorbed(name, 0, *KEY)
+}
+
+/// The hash of a field, from that of its name.
+pub(super) fn of_field(of_name: u64, value: &[u8]) -> u64 {
     let key = *KEY;
-    let of_name = absorbed(name, 0, key);
     let of_both = finished(absorbed(value, of_name, key), key);
     (of_name & NAME) | (of_both & !NAME)
 }
@@ -134,7 +139,7 @@ pub const fn same_name(a: u64, b: u64) -> bool {
 /// The hash of a `:path`, as [`FieldsDigest`] has it.
 #[must_use]
 pub fn path(value: &str) -> u64 {
-    of_field(b":path", value.as_bytes())
+    of_field(of_name(b":path"), value.as_bytes())
 }
 
 /// The hash of an encoding of a response's content: two hops whose values differ can't be compared by bytes. `identity`

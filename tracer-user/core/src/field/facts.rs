@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::digest::{self, FieldsDigest};
 use super::encoding::Encoding;
 use super::media::{self, Media};
 use super::user_agent::UserAgent;
-use super::{Field, GrpcStatus, HeaderBlock, Known, Name, Seen, Shown, timeout};
+use super::{Entry, Field, GrpcStatus, HeaderBlock, Known, Marks, Name, Seen, Shown, timeout};
 
 /// Methods that decide what content a message may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,9 @@ impl Says {
     }
 }
 
+/// Fields whose values are kept without memory of their own: no request of gRPC has more by default.
+const KEPT: usize = 10;
+
 /// What a header block says, as far as it was seen and may be kept: no value of a field that may not be shown.
 pub(crate) struct Facts {
     /// `:path`, without its query.
@@ -113,8 +118,12 @@ pub(crate) struct Facts {
     pub(crate) grpc_status: Seen<GrpcStatus>,
     /// The family of `user-agent`.
     pub(crate) user_agent: Option<UserAgent>,
-    /// The fields whose values may be shown.
-    shown: Box<[(Name, Arc<str>)]>,
+    /// The known names that stand in the block, as a set of their bits.
+    pub(crate) names: u64,
+    /// A field breaks a rule, or may break one where it stands, or the fields are in no good order.
+    pub(crate) is_odd: bool,
+    /// The fields whose values may be shown; nothing of an entry that may not be.
+    shown: SmallVec<[Arc<Entry>; KEPT]>,
     digest: OnceLock<Arc<FieldsDigest>>,
 }
 
@@ -127,31 +136,77 @@ impl fmt::Debug for Facts {
 impl Facts {
     pub(super) fn of(block: &HeaderBlock, shown: &Shown) -> Facts {
         let mut facts = Facts::none(block.complete);
-        let mut found = 0_u64;
-        let n_shown = block
-            .fields
-            .iter()
-            .filter(|field| shown.allows_field(field));
-        let mut kept = Vec::with_capacity(n_shown.count());
-        for field in &block.fields {
-            if shown.allows_field(field)
-                && let Some(text) = text(field)
-            {
-                kept.push((field.entry().name.clone(), text));
-            }
-            // Of several fields of one name the first counts.
-            let bit = field.known().bit_if_known();
-            let all_count = matches!(
-                field.known(),
-                Known::ContentLength | Known::GrpcAcceptEncoding
-            );
-            if found & bit == 0 || all_count {
-                facts.read(field, found & bit != 0);
-                found |= bit;
+        facts.fill(block, shown);
+        facts
+    }
+
+    /// Those of another block, in this memory.
+    pub(super) fn renew(&mut self, block: &HeaderBlock, shown: &Shown) {
+        let mut kept = std::mem::take(&mut self.shown);
+        kept.clear();
+        let digest = self.digest.take();
+        *self = Facts {
+            shown: kept,
+            ..Facts::none(block.complete)
+        };
+        if let Some(mut digest) = digest
+            && let Some(known) = Arc::get_mut(&mut digest)
+        {
+            *known = FieldsDigest::of(block);
+            self.digest = OnceLock::from(digest);
+        }
+        self.fill(block, shown);
+    }
+
+    /// Takes the entries that nobody else needs any more.
+    pub(crate) fn spare_entries(&mut self, spare: &mut Vec<Arc<Entry>>, room: usize) {
+        for mut entry in self.shown.drain(..) {
+            if spare.len() < room && Arc::get_mut(&mut entry).is_some() {
+                spare.push(entry);
             }
         }
-        facts.shown = kept.into();
-        facts
+    }
+
+    fn fill(&mut self, block: &HeaderBlock, shown: &Shown) {
+        let facts = self;
+        let (mut names, mut regular) = (0_u64, false);
+        for field in &block.fields {
+            let entry = &field.entry;
+            let (marks, known) = (entry.marks, entry.of_name.known);
+            let bit = known.bit_if_known();
+            let again = names & bit != 0;
+            names |= bit;
+            if marks.has(Marks::PSEUDO) {
+                facts.is_odd |= regular | again;
+            } else {
+                regular |= marks.has(Marks::NAMED);
+            }
+            facts.is_odd |= marks.has(Marks::ODD);
+            if shown.allows_field(field) {
+                facts.keep(entry);
+            }
+            // Of several fields of one name the first counts.
+            match known {
+                Known::ContentLength => {
+                    facts.is_odd |= again;
+                    facts.read(field, again);
+                }
+                Known::GrpcAcceptEncoding => facts.read(field, again),
+                _ if !again => facts.read(field, false),
+                _ => {}
+            }
+        }
+        facts.names = names;
+    }
+
+    /// Keeps what may be shown.
+    fn keep(&mut self, entry: &Arc<Entry>) {
+        if entry.marks.has(Marks::PLAIN) {
+            self.shown.push(Arc::clone(entry));
+        } else if let Some(text) = entry.as_text() {
+            let kept = Entry::kept(entry.name.clone(), text);
+            self.shown.push(Arc::new(kept));
+        }
     }
 
     /// Nothing was read yet: `complete` says that what does not come is not there.
@@ -170,7 +225,9 @@ impl Facts {
             timeout: None,
             grpc_status: absent(complete),
             user_agent: None,
-            shown: Box::default(),
+            names: 0,
+            is_odd: false,
+            shown: SmallVec::new(),
             digest: OnceLock::new(),
         }
     }
@@ -217,10 +274,11 @@ impl Facts {
     }
 
     /// The fields whose values may be shown, as text.
-    pub(super) fn shown(&self) -> impl DoubleEndedIterator<Item = (&str, &Arc<str>)> {
-        self.shown
-            .iter()
-            .filter_map(|(name, value)| Some((std::str::from_utf8(name.get()?).ok()?, value)))
+    pub(super) fn shown(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        self.shown.iter().filter_map(|entry| {
+            let name = std::str::from_utf8(entry.name.get()?).ok()?;
+            Some((name, entry.as_text()?))
+        })
     }
 }
 
@@ -285,7 +343,7 @@ impl ShownFields {
         request
             .chain(others.flat_map(|facts| facts.shown()))
             .find(|(known, _)| *known == name)
-            .map(|(_, value)| &**value)
+            .map(|(_, value)| value)
     }
 
     /// All of them, by name.
@@ -295,7 +353,7 @@ impl ShownFields {
         let request = self.request.iter().flat_map(|facts| facts.shown().rev());
         let others = [&self.response, &self.trailers].into_iter().flatten();
         for (name, value) in request.chain(others.flat_map(|facts| facts.shown())) {
-            fields.entry(name).or_insert(&**value);
+            fields.entry(name).or_insert(value);
         }
         fields
     }
@@ -304,8 +362,9 @@ impl ShownFields {
 impl<'a> FromIterator<(&'a str, &'a str)> for ShownFields {
     /// The fields of a request, with their values as they are.
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(fields: I) -> ShownFields {
-        let named =
-            |(name, value): (&str, &str)| (Name::Owned(name.as_bytes().into()), value.into());
+        let named = |(name, value): (&str, &str)| {
+            Arc::new(Entry::kept(Name::Owned(name.as_bytes().into()), value))
+        };
         let facts = Facts {
             shown: fields.into_iter().map(named).collect(),
             ..Facts::none(true)

@@ -82,15 +82,24 @@ fn any(bytes: &[u8], bad: impl Fn(u8) -> bool) -> bool {
 enum Value {
     Static(&'static [u8]),
     /// Plain text that may be kept as it is.
-    Text(Arc<str>),
+    Text(String),
     Bytes(Box<[u8]>),
     Unseen,
 }
 
 impl Value {
     fn of(bytes: &[u8]) -> Value {
+        Value::within(String::new(), bytes)
+    }
+
+    /// The same, in memory that is not needed any more.
+    fn within(mut memory: String, bytes: &[u8]) -> Value {
         match shown::plain(bytes) {
-            Some(text) => Value::Text(text.into()),
+            Some(text) => {
+                memory.clear();
+                memory.push_str(text);
+                Value::Text(memory)
+            }
             None => Value::Bytes(bytes.into()),
         }
     }
@@ -110,48 +119,150 @@ impl Value {
 pub(crate) struct Entry {
     name: Name,
     value: Value,
-    known: Known,
-    /// What is wrong with the name, if it is no pseudo-header field's.
-    pub(crate) name_fault: Option<NameFault>,
+    of_name: NameSays,
     /// What is wrong with the value.
     pub(crate) value_fault: Option<ValueFault>,
     says: Says,
+    /// What is asked of it for every block.
+    marks: Marks,
+    /// See [`Entry::size`].
+    size: usize,
     /// The hash of name and value; 0 when one of them is unseen.
     hash: u64,
-    /// Intermediaries add, take away or change the field.
-    is_hop_specific: bool,
     /// The value as it may be kept, made when it is asked for.
     text: OnceLock<Arc<str>>,
 }
 
+/// What is asked of an entry for every block that names it, as a set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Marks(u8);
+
+impl Marks {
+    /// Its name begins as a pseudo-header field's does.
+    const PSEUDO: u8 = 1;
+    /// It breaks a rule, or may break one where it stands.
+    const ODD: u8 = 1 << 1;
+    /// Name and value are seen.
+    const WHOLE: u8 = 1 << 2;
+    /// Its name is seen.
+    const NAMED: u8 = 1 << 3;
+    /// The entry may be kept as it is: nothing has to be taken from its value.
+    const PLAIN: u8 = 1 << 4;
+    /// Intermediaries add, take away or change the field.
+    const HOP_SPECIFIC: u8 = 1 << 5;
+
+    const fn has(self, mark: u8) -> bool {
+        self.0 & mark != 0
+    }
+
+    /// Those that are not of the name alone.
+    fn of_value(entry: &Entry) -> u8 {
+        let (known, value) = (entry.of_name.known, entry.value.get());
+        let is_pseudo = entry.of_name.marks & Marks::PSEUDO != 0;
+        let is_odd = entry.of_name.fault.is_some()
+            || entry.value_fault.is_some()
+            || (is_pseudo && !known.is_pseudo())
+            || match known {
+                Known::Host => true,
+                Known::Te => value.is_none_or(|value| value != b"trailers"),
+                _ => false,
+            };
+        let is_plain = match (&entry.value, value) {
+            (Value::Text(_) | Value::Static(_), Some(value)) => !shown::is_cut(known, value),
+            _ => false,
+        };
+        let is_named = entry.of_name.marks & Marks::NAMED != 0;
+        let mut marks = 0;
+        for (mark, is) in [
+            (Marks::ODD, is_odd),
+            (Marks::WHOLE, is_named && value.is_some()),
+            (Marks::PLAIN, is_plain),
+        ] {
+            marks |= if is { mark } else { 0 };
+        }
+        marks
+    }
+}
+
+/// What a name says.
+#[derive(Clone, Copy)]
+struct NameSays {
+    known: Known,
+    fault: Option<NameFault>,
+    /// Those of [`Marks`] that are of the name alone.
+    marks: u8,
+    /// The hash of the name.
+    hash: u64,
+}
+
+impl NameSays {
+    fn of(name: Option<&[u8]>) -> NameSays {
+        let Some(name) = name else {
+            return NameSays {
+                known: Known::Other,
+                fault: None,
+                marks: 0,
+                hash: 0,
+            };
+        };
+        let known = Known::of(name);
+        let mut marks = Marks::NAMED;
+        if name.starts_with(b":") {
+            marks |= Marks::PSEUDO;
+        }
+        if digest::is_hop_specific(name) {
+            marks |= Marks::HOP_SPECIFIC;
+        }
+        NameSays {
+            known,
+            fault: match known {
+                Known::Other => NameFault::of(name),
+                known => known
+                    .is_connection_specific()
+                    .then_some(NameFault::ConnectionSpecific),
+            },
+            marks,
+            hash: digest::of_name(name),
+        }
+    }
+}
+
 impl Entry {
     fn new(name: Name, value: Value) -> Entry {
-        let known = name.get().map_or(Known::Other, Known::of);
-        let name = match (known.name(), name) {
+        let says = NameSays::of(name.get());
+        let name = match (says.known.name(), name) {
             (Some(known), _) => Name::Static(known),
             (None, name) => name,
         };
-        let hash = match (name.get(), value.get()) {
-            (Some(name), Some(value)) => digest::of_field(name, value),
+        Entry::with(name, says, value)
+    }
+
+    /// A field of a name of which it is known what it says.
+    fn with(name: Name, of_name: NameSays, value: Value) -> Entry {
+        let known = of_name.known;
+        let hash = match value.get() {
+            Some(value) if of_name.marks & Marks::NAMED != 0 => {
+                digest::of_field(of_name.hash, value)
+            }
             _ => 0,
         };
-        Entry {
-            known,
-            name_fault: match (known, name.get()) {
-                (Known::Other, Some(name)) => NameFault::of(name),
-                (known, Some(_)) if known.is_connection_specific() => {
-                    Some(NameFault::ConnectionSpecific)
-                }
-                _ => None,
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let mut entry = Entry {
+            value_fault: match &value {
+                Value::Text(text) => ValueFault::of_text(known, text.as_bytes()),
+                value => value.get().and_then(|value| ValueFault::of(known, value)),
             },
-            value_fault: value.get().and_then(|value| ValueFault::of(known, value)),
             says: Says::of(known, value.get()),
+            marks: Marks(of_name.marks),
+            size: len(name.get()) + len(value.get()) + OVERHEAD,
             hash,
-            is_hop_specific: name.get().is_some_and(digest::is_hop_specific),
+            of_name,
             name,
             value,
             text: OnceLock::new(),
-        }
+        };
+        entry.marks.0 |= Marks::of_value(&entry);
+        entry
     }
 
     /// An entry of the static table.
@@ -161,37 +272,88 @@ impl Entry {
 
     /// A literal.
     pub(crate) fn literal(name: &[u8], value: &[u8]) -> Entry {
-        let name = match Known::of(name).name() {
+        let says = NameSays::of(Some(name));
+        let name = match says.known.name() {
             Some(known) => Name::Static(known),
             None => Name::Owned(name.into()),
         };
-        Entry::new(name, Value::of(value))
+        Entry::with(name, says, Value::of(value))
+    }
+
+    /// A literal in the memory of an entry that nobody needs any more.
+    pub(crate) fn renew(&mut self, name: &[u8], value: &[u8]) {
+        if self.name.get() == Some(name) {
+            let name = std::mem::replace(&mut self.name, Name::Unseen);
+            return self.become_one(name, self.of_name, value);
+        }
+        *self = Entry::literal(name, value);
+    }
+
+    /// The same of a literal whose name is another entry's.
+    pub(crate) fn renew_named_by(&mut self, entry: Option<&Entry>, value: &[u8]) {
+        match entry {
+            Some(entry) => self.become_one(entry.name.clone(), entry.of_name, value),
+            None => *self = Entry::named_by(None, value),
+        }
+    }
+
+    fn become_one(&mut self, name: Name, of_name: NameSays, value: &[u8]) {
+        let memory = match std::mem::replace(&mut self.value, Value::Unseen) {
+            Value::Text(text) => text,
+            _ => String::new(),
+        };
+        *self = Entry::with(name, of_name, Value::within(memory, value));
     }
 
     /// A literal whose name is another entry's. `None`: that entry is unseen.
     pub(crate) fn named_by(entry: Option<&Entry>, value: &[u8]) -> Entry {
-        let name = entry.map_or(Name::Unseen, |entry| entry.name.clone());
-        Entry::new(name, Value::of(value))
+        let value = Value::of(value);
+        match entry {
+            Some(entry) => Entry::with(entry.name.clone(), entry.of_name, value),
+            None => Entry::new(Name::Unseen, value),
+        }
+    }
+
+    /// A field whose value is this text, which may be kept.
+    fn kept(name: Name, text: &str) -> Entry {
+        let mut entry = Entry::new(name, Value::Text(text.to_owned()));
+        entry.marks.0 |= Marks::PLAIN;
+        entry
     }
 
     /// Its name begins as a pseudo-header field's does.
     pub(crate) fn is_pseudo(&self) -> bool {
-        self.name.get().is_some_and(|name| name.starts_with(b":"))
+        self.marks.has(Marks::PSEUDO)
+    }
+
+    /// What is wrong with the name, if it is no pseudo-header field's.
+    pub(crate) fn name_fault(&self) -> Option<NameFault> {
+        self.of_name.fault
+    }
+
+    /// Both its parts are seen.
+    #[inline]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.marks.has(Marks::WHOLE)
     }
 
     /// Its size as RFC 7541 section 4.1 counts it; a lower bound when a part is unseen.
     pub(crate) fn size(&self) -> usize {
-        let name = self.name.get().map_or(0, <[u8]>::len);
-        let value = self.value.get().map_or(0, <[u8]>::len);
-        name + value + OVERHEAD
+        self.size
     }
 
     /// The value as it may be kept, without the query of a `:path`.
     pub(crate) fn text(&self) -> Option<&Arc<str>> {
+        let known = self.of_name.known;
         let value = self.value.get()?;
+        Some(self.text.get_or_init(|| shown::text(known, value)))
+    }
+
+    /// The same, to be read.
+    fn as_text(&self) -> Option<&str> {
         match &self.value {
-            Value::Text(text) if !shown::is_cut(self.known, value) => Some(text),
-            _ => Some(self.text.get_or_init(|| shown::text(self.known, value))),
+            Value::Text(text) if self.marks.has(Marks::PLAIN) => Some(text),
+            _ => self.text().map(|text| &**text),
         }
     }
 }
@@ -251,7 +413,7 @@ impl Field {
 
     /// Which of the names that this program knows it has.
     pub(crate) fn known(&self) -> Known {
-        self.entry.known
+        self.entry.of_name.known
     }
 
     pub(crate) fn entry(&self) -> &Entry {
@@ -354,7 +516,7 @@ impl HeaderBlock {
 
     /// The first field with this name.
     pub(crate) fn get(&self, known: Known) -> Option<&Field> {
-        self.fields.iter().find(|field| field.entry.known == known)
+        self.fields.iter().find(|field| field.known() == known)
     }
 
     /// The value of the first field with this name: absent only if the whole block was decoded.
@@ -369,6 +531,34 @@ impl HeaderBlock {
     /// What the block says, with what may be shown of it.
     pub(crate) fn facts(&self, shown: &Shown) -> &Arc<Facts> {
         self.facts.get_or_init(|| Arc::new(Facts::of(self, shown)))
+    }
+
+    /// The same, in the memory of facts that nobody needs any more.
+    pub(crate) fn read(&self, shown: &Shown, spare: &mut Vec<Arc<Facts>>) {
+        if self.facts.get().is_some() {
+            return;
+        }
+        let Some(mut facts) = spare.pop() else {
+            self.facts(shown);
+            return;
+        };
+        if let Some(facts) = Arc::get_mut(&mut facts) {
+            facts.renew(self, shown);
+        } else {
+            facts = Arc::new(Facts::of(self, shown));
+        }
+        // Only this thread has the block.
+        self.facts.get_or_init(|| facts);
+    }
+
+    /// Takes another block, of which nothing is decoded yet, into the memory of this one.
+    pub(crate) fn renew(&mut self, encoded_len: u32) {
+        self.fields.clear();
+        self.complete = true;
+        self.encoded_len = encoded_len;
+        self.n_frames = 1;
+        self.list_size = 0;
+        self.facts = OnceLock::new();
     }
 }
 

@@ -31,6 +31,11 @@ impl ValueFault {
         if any(value, |byte| matches!(byte, 0 | b'\r' | b'\n')) {
             return Some(ValueFault::Character);
         }
+        ValueFault::of_text(known, value)
+    }
+
+    /// The same of a value without control characters.
+    pub(super) fn of_text(known: Known, value: &[u8]) -> Option<ValueFault> {
         let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
         if blank(value.first()) || blank(value.last()) {
             return Some(ValueFault::Whitespace);

@@ -10,6 +10,20 @@ impl FrameReader {
     pub(super) fn begin_frame(&mut self, bytes: &[u8; Head::LEN]) {
         let head = Head::parse(bytes);
         self.current = head;
+        if self.is_ordinary(&head) {
+            self.plausible_frames = self.plausible_frames.saturating_add(1);
+            if head.frame_type == frame_type::DATA {
+                let data = Data::new(head);
+                self.push_step(Step::DataBegin(data.data_head()));
+                return self.go_on(data);
+            }
+            self.position = FramePosition::Payload {
+                head,
+                left: head.len,
+                missing: None,
+            };
+            return;
+        }
         self.position = FramePosition::BOUNDARY;
         // Extensions are legal, but a long frame of no known type is rather a sign of a wrong place.
         let longest = self.max_frame_size.unwrap_or(0).max(DEFAULT_MAX_FRAME_SIZE);
@@ -74,6 +88,19 @@ impl FrameReader {
                 }
             }
         }
+    }
+
+    /// It is one of those that nearly all are: of what is asked below, every answer is known.
+    fn is_ordinary(&self, head: &Head) -> bool {
+        self.proven
+            && !self.first
+            && self.block.is_none()
+            && !self.may_be_in_block
+            && matches!(head.frame_type, frame_type::DATA | frame_type::HEADERS)
+            && head.stream_id.0 != 0
+            && head.len > 0
+            && !head.has(flag::PADDED)
+            && self.longest_allowed().is_none_or(|max| head.len <= max)
     }
 
     /// Section 6.10: nothing comes between the frames of a header block, and CONTINUATION comes nowhere

@@ -82,7 +82,7 @@ pub struct FrameReader {
     pub(super) position: FramePosition,
     pub(super) steps: Vec<Step>,
     /// When what the steps tell went by, where that was before now: so many steps from the first on, each time.
-    late: Vec<(usize, Timestamp)>,
+    pub(super) late: Vec<(usize, Timestamp)>,
     /// When what is fed went by.
     now: Timestamp,
     pub(super) hpack: Decoder,

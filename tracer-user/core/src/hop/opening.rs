@@ -17,7 +17,8 @@ pub(super) struct DownstreamOpening {
     pub(super) path: Option<u64>,
     /// The ids that it carries.
     pub(super) ids: RequestIds,
-    digest: Arc<FieldsDigest>,
+    /// None once nobody needs the request any more.
+    digest: Option<Arc<FieldsDigest>>,
     /// The thread that read it; 0 unknown.
     pub(super) tid: u32,
     /// A tunnel, no request that is passed on.
@@ -32,7 +33,7 @@ impl DownstreamOpening {
             whole: digest.whole,
             path: digest.path,
             ids: RequestIds::of(digest),
-            digest: Arc::clone(digest),
+            digest: Some(Arc::clone(digest)),
             tid: opening.tid,
             connect: digest.connect,
         }
@@ -40,6 +41,11 @@ impl DownstreamOpening {
 
     /// Hashes of its single fields.
     pub(super) fn fields(&self) -> &[u64] {
-        self.digest.fields()
+        self.digest.as_deref().map_or(&[], FieldsDigest::fields)
+    }
+
+    /// Nobody asks for its fields any more.
+    pub(super) fn forget_fields(&mut self) {
+        self.digest = None;
     }
 }

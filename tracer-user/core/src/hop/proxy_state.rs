@@ -64,12 +64,18 @@ pub(super) enum Consequence<T> {
     Nothing,
 }
 
+/// Requests whose memory is kept for the next ones.
+const SPARE: usize = 64;
+
 /// One process: the state that joins its downstream and upstream requests.
 #[derive(Debug)]
 pub(super) struct ProxyState<T> {
     /// HTTP/2 connections by side.
     pub(super) connections: [u32; 2],
     pub(super) downs: Map<u64, Box<DownstreamRequest<T>>>,
+    /// Memory for the next ones: never more than there are of them.
+    #[expect(clippy::vec_box, reason = "the boxes themselves are used again")]
+    spare: Vec<Box<DownstreamRequest<T>>>,
     pub(super) ups: Map<u64, UpstreamRequest>,
     /// The same by their path, and by when they were opened.
     pub(super) by_path: BTreeSet<(Option<u64>, Timestamp, u64)>,
@@ -123,6 +129,7 @@ impl<T> ProxyState<T> {
         ProxyState {
             connections: [0; 2],
             downs: Map::default(),
+            spare: Vec::new(),
             ups: Map::default(),
             by_path: BTreeSet::new(),
             indexed: false,
@@ -211,7 +218,14 @@ impl<T> ProxyState<T> {
             in_company: false,
         };
         self.unseen.requested(&down.opening);
-        if let Some(before) = self.downs.insert(key, Box::new(down)) {
+        let down = match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = down;
+                spare
+            }
+            None => Box::new(down),
+        };
+        if let Some(before) = self.downs.insert(key, down) {
             self.unseen.left(&before.opening);
         }
         if self.indexed {
@@ -424,6 +438,16 @@ impl<T> ProxyState<T> {
         Some(down)
     }
 
+    /// A request that was taken out is not needed any more.
+    pub(super) fn spare(&mut self, mut down: Box<DownstreamRequest<T>>) {
+        if self.spare.len() < self.downs.len().min(SPARE) {
+            down.opening.forget_fields();
+            down.progress = Progress::Open;
+            down.attempts = Vec::new();
+            self.spare.push(down);
+        }
+    }
+
     /// Nothing more is to be expected of a request: no stream that begins after it is its own.
     pub(super) fn down_over(&mut self, key: u64, over: Over) {
         self.over_at = self.over_at.max(over.at);
@@ -487,7 +511,9 @@ impl<T> ProxyState<T> {
         };
         if !waits && down.attempts.is_empty() {
             // No upstream side was seen, so that there is nothing to wait for.
-            self.take(key);
+            if let Some(down) = self.take(key) {
+                self.spare(down);
+            }
             return Consequence::Nothing;
         }
         let at = stream.record.last_at;

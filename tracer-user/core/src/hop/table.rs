@@ -391,6 +391,7 @@ impl<T> Hops<T> {
         } else {
             self.out.push_back(stage.joined(state, &mut down));
         }
+        state.spare(down);
     }
 }
 

@@ -256,9 +256,15 @@ impl Ledger {
         last.is_some_and(|last| at.since(last.at) <= ANSWER_NS && last.explains(code))
     }
 
+    /// Nothing waits for an answer.
+    #[inline]
+    pub(super) const fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// What waited for an answer long enough.
     pub(super) fn advance(&mut self, now: Timestamp) -> Vec<Offence> {
-        if self.waiting.is_empty() {
+        if self.is_idle() {
             return Vec::new();
         }
         self.answered(Answer::None, |offence| now >= due(offence))

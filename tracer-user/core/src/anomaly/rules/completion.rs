@@ -179,10 +179,12 @@ fn by(sender: Endpoint, mut finding: Finding) -> Finding {
 }
 
 fn is_grpc(media: &str) -> bool {
-    let media = media.to_ascii_lowercase();
+    const GRPC: &str = "application/grpc";
     media
-        .strip_prefix("application/grpc")
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
+        .split_at_checked(GRPC.len())
+        .is_some_and(|(media, rest)| {
+            media.eq_ignore_ascii_case(GRPC) && (rest.is_empty() || rest.starts_with('+'))
+        })
 }
 
 fn inside(open: OpenMessage) -> String {

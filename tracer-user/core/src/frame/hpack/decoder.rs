@@ -15,6 +15,12 @@ use super::{Error, integer, static_table};
 const DEFAULT_LIMIT: u32 = 4_096;
 /// Fields that a block has room for at first.
 const FIELDS: usize = 16;
+/// Blocks, and bytes of the list of each at most, whose memory is used again.
+const SPARE_BLOCKS: usize = 2;
+/// See [`SPARE_BLOCKS`].
+const SPARE_BLOCK: usize = 2_048;
+/// Entries whose memory is kept for the next ones.
+const SPARE_ENTRIES: usize = 16;
 /// Bytes of memory for literals that are kept between two blocks.
 const SCRATCH_KEPT: usize = 256;
 
@@ -31,6 +37,12 @@ pub struct Decoder {
     /// Blocks that came before and may come again.
     recent: Recent,
     literals: Literals,
+    /// The blocks that were handed out last: the memory of those that nobody holds any more is used again.
+    spare_blocks: Vec<Arc<HeaderBlock>>,
+    /// Entries that nobody needs any more.
+    spare_entries: Vec<Arc<Entry>>,
+    /// Bytes of memory that all this takes, about.
+    memory: usize,
     /// Memory for the name and the value of a literal.
     name: Vec<u8>,
     value: Vec<u8>,
@@ -52,8 +64,15 @@ pub struct Decoded {
 impl Decoder {
     /// Bytes of memory that what it remembers takes, about.
     #[must_use]
-    pub fn memory(&self) -> usize {
-        self.table.memory() + self.literals.memory() + self.recent.memory()
+    pub const fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Measures that: after each block, since it is asked for with every record.
+    fn measure(&mut self) {
+        let spare = self.spare_blocks.len() * SPARE_BLOCK
+            + self.spare_entries.len() * (size_of::<Entry>() + limits::RECENT_LITERAL);
+        self.memory = self.table.memory() + self.literals.memory() + self.recent.memory() + spare;
     }
 
     /// A decoder that sees the direction from its first header block when `history_seen`, or that
@@ -72,6 +91,9 @@ impl Decoder {
             table_limit_told: false,
             recent: Recent::default(),
             literals: Literals::default(),
+            spare_blocks: Vec::new(),
+            spare_entries: Vec::new(),
+            memory: 0,
             name: Vec::new(),
             value: Vec::new(),
         }
@@ -87,6 +109,7 @@ impl Decoder {
     pub fn forget(&mut self) {
         self.table.forget();
         self.history_seen = false;
+        self.measure();
     }
 
     /// The receiver announced SETTINGS_HEADER_TABLE_SIZE. A lower limit counts only from the sender's next
@@ -104,19 +127,20 @@ impl Decoder {
     /// unknown and the table is unseen afterwards.
     pub fn decode(&mut self, block: &[u8], cut: bool) -> Decoded {
         if !cut && let Some(block) = self.recent.find(block, self.table.n_changes()) {
+            // Not the default with another block: that would allocate one.
             return Decoded {
                 block,
-                ..Decoded::default()
+                error: None,
+                list_limited: false,
+                table_limited: false,
             };
         }
         let n_changes = self.table.n_changes();
+        let mut header_block = self.new_block(block);
         let mut list = List {
-            block: HeaderBlock::new(
-                Vec::with_capacity(block.len().min(FIELDS)),
-                true,
-                u32::try_from(block.len()).unwrap_or(u32::MAX),
-            ),
+            block: Arc::make_mut(&mut header_block),
             limited: false,
+            is_sensitive: false,
         };
         let mut error = None;
         let mut input = block;
@@ -142,16 +166,70 @@ impl Decoder {
         }
         let table_limited = self.table.was_bitten() && !self.table_limit_told;
         self.table_limit_told |= table_limited;
-        let decoded = Decoded {
-            block: Arc::new(list.block),
-            error,
-            list_limited: list.limited,
-            table_limited,
-        };
-        if n_changes == self.table.n_changes() && !list.limited {
-            self.recent.keep(block, n_changes, &decoded.block);
+        let (limited, is_sensitive) = (list.limited, list.is_sensitive);
+        let is_alone = n_changes == self.table.n_changes() && !limited;
+        let is_kept =
+            is_alone && !is_sensitive && self.recent.keep(block, n_changes, &header_block);
+        if !is_kept
+            && !is_sensitive
+            && header_block.list_size <= SPARE_BLOCK as u64
+            && self.spare_blocks.len() < SPARE_BLOCKS
+        {
+            self.spare_blocks.push(Arc::clone(&header_block));
         }
-        decoded
+        self.measure();
+        Decoded {
+            block: header_block,
+            error,
+            list_limited: limited,
+            table_limited,
+        }
+    }
+
+    /// A block of which nothing is decoded yet.
+    fn new_block(&mut self, encoded: &[u8]) -> Arc<HeaderBlock> {
+        let len = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
+        for nth in 0..self.spare_blocks.len() {
+            if self
+                .spare_blocks
+                .get_mut(nth)
+                .and_then(Arc::get_mut)
+                .is_some()
+            {
+                let mut spare = self.spare_blocks.swap_remove(nth);
+                if let Some(block) = Arc::get_mut(&mut spare) {
+                    block.renew(len);
+                }
+                return spare;
+            }
+        }
+        let room = Vec::with_capacity(encoded.len().min(FIELDS));
+        Arc::new(HeaderBlock::new(room, true, len))
+    }
+
+    /// Takes entries that nobody needs any more: their memory is used for the next ones.
+    pub(crate) fn take_spare_entries(&mut self, entries: &mut Vec<Arc<Entry>>) {
+        let room = SPARE_ENTRIES.saturating_sub(self.spare_entries.len());
+        let from = entries.len().saturating_sub(room);
+        self.spare_entries.extend(entries.drain(from..));
+        entries.clear();
+    }
+
+    /// A literal.
+    fn new_entry(&mut self, named: Option<Option<&Entry>>) -> Arc<Entry> {
+        if let Some(mut spare) = self.spare_entries.pop()
+            && let Some(entry) = Arc::get_mut(&mut spare)
+        {
+            match named {
+                None => entry.renew(&self.name, &self.value),
+                Some(named) => entry.renew_named_by(named, &self.value),
+            }
+            return spare;
+        }
+        Arc::new(match named {
+            None => Entry::literal(&self.name, &self.value),
+            Some(named) => Entry::named_by(named, &self.value),
+        })
     }
 
     /// Decodes what begins with the octet `first` (section 6).
@@ -160,7 +238,7 @@ impl Decoder {
         first: u8,
         input: &mut &[u8],
         fields_begun: bool,
-        list: &mut List,
+        list: &mut List<'_>,
     ) -> Result<(), Error> {
         if first & 0x80 != 0 {
             let index = integer::decode(first, 7, input)?;
@@ -192,13 +270,10 @@ impl Decoder {
             Some(entry) => entry,
             None => {
                 value.decode(&mut self.value)?;
-                let entry = Arc::new(match named {
-                    None => {
-                        name.decode(&mut self.name)?;
-                        Entry::literal(&self.name, &self.value)
-                    }
-                    Some(named) => Entry::named_by(named.as_deref(), &self.value),
-                });
+                if named.is_none() {
+                    name.decode(&mut self.name)?;
+                }
+                let entry = self.new_entry(named.as_ref().map(Option::as_deref));
                 if alone && !never_indexed {
                     self.literals.keep(encoded, &entry);
                 }
@@ -206,7 +281,13 @@ impl Decoder {
             }
         };
         if insert {
-            self.table.insert(Arc::clone(&entry));
+            let evicted = self.table.insert(Arc::clone(&entry));
+            if let Some(mut evicted) = evicted
+                && self.spare_entries.len() < SPARE_ENTRIES
+                && Arc::get_mut(&mut evicted).is_some()
+            {
+                self.spare_entries.push(evicted);
+            }
         }
         let mut field = Field::of(entry);
         field.never_indexed = never_indexed;
@@ -228,7 +309,7 @@ impl Decoder {
         }
     }
 
-    fn indexed(&self, index: u32, list: &mut List) -> Result<(), Error> {
+    fn indexed(&self, index: u32, list: &mut List<'_>) -> Result<(), Error> {
         let entry = self.entry(index)?;
         list.add(entry.map_or_else(Field::unseen, |entry| Field::of(Arc::clone(entry))));
         Ok(())
@@ -254,23 +335,26 @@ impl Decoder {
 }
 
 /// The fields of a block, as they are decoded.
-struct List {
-    block: HeaderBlock,
+struct List<'a> {
+    block: &'a mut HeaderBlock,
     /// `limits::HEADER_LIST` was reached.
     limited: bool,
+    /// A field is one that its sender marked as sensitive.
+    is_sensitive: bool,
 }
 
-impl List {
+impl List<'_> {
     /// Adds a field, or only counts it when the list has grown too large.
     fn add(&mut self, field: Field) {
-        let block = &mut self.block;
+        let block = &mut *self.block;
+        self.is_sensitive |= field.never_indexed;
         block.list_size = block.list_size.saturating_add(field.size() as u64);
         if block.list_size > limits::HEADER_LIST as u64 {
             self.limited = true;
             block.complete = false;
             return;
         }
-        block.complete &= field.name().is_some() && field.value().is_some();
+        block.complete &= field.entry().is_whole();
         block.fields.push(field);
     }
 }

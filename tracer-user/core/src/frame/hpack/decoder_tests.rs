@@ -1,4 +1,7 @@
+use std::collections::VecDeque;
+
 use super::*;
+use crate::field::Shown;
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -327,4 +330,75 @@ fn our_own_bound_on_the_table_is_told_once_and_is_not_the_peers_error() {
         (decoded.error, lines(&decoded)),
         (None, vec!["?: ?".to_string()])
     );
+}
+
+/// A block of these fields as literals that are not put into the table, each with its name.
+fn literals(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for part in [name, value] {
+            block.push(u8::try_from(part.len()).unwrap());
+            block.extend(part.bytes());
+        }
+    }
+    block
+}
+
+#[test]
+fn memory_that_is_used_again_shows_nothing_of_what_was_there() {
+    let shown = Shown::with(["x-call-id"]).unwrap();
+    let mut decoder = Decoder::new(true);
+    let (mut held, mut facts, mut entries) = (VecDeque::new(), Vec::new(), Vec::new());
+    let mut n_again = 0;
+    for n in 0..40 {
+        let (path, id) = (format!("/a/{n}?q={n}"), "x".repeat(n % 7));
+        let mut fields = vec![(":path", path.as_str()), ("x-call-id", id.as_str())];
+        let fewer = [("x-other", path.as_str()), ("bad name", "\r\n")];
+        if n % 3 == 0 {
+            fields = fewer.to_vec();
+        }
+        let decoded = decoder.decode(&literals(&fields), false);
+        let want: Vec<String> = fields.iter().map(|(n, v)| format!("{n}: {v}")).collect();
+        assert_eq!(lines(&decoded), want);
+        let n_spare: usize = facts.len();
+        decoded.block.read(&shown, &mut facts);
+        n_again += n_spare - facts.len();
+        // The same of a block and facts that are made anew.
+        let copy = HeaderBlock::clone(&decoded.block);
+        let (used, made) = (decoded.block.facts(&shown), copy.facts(&shown));
+        assert_eq!(format!("{used:?}"), format!("{made:?}"));
+        assert_eq!(
+            (&used.path, used.names, used.is_odd),
+            (&made.path, made.names, made.is_odd)
+        );
+        assert_eq!(used.digest(&decoded.block), made.digest(&copy));
+        held.push_back(Arc::clone(used));
+        // What is told of a stream comes back after some others.
+        if held.len() > 4
+            && let Some(mut told) = held.pop_front()
+            && let Some(spare) = Arc::get_mut(&mut told)
+        {
+            spare.spare_entries(&mut entries, 8);
+            facts.push(told);
+            decoder.take_spare_entries(&mut entries);
+        }
+    }
+    assert!(n_again > 20, "{n_again}");
+}
+
+#[test]
+fn a_block_that_comes_again_is_decoded_once_and_a_sensitive_one_each_time() {
+    let block = literals(&[("a", "b")]);
+    let mut never = block.clone();
+    never[0] = 0x10;
+    for (block, is_kept) in [(block, true), (never, false)] {
+        let mut decoder = Decoder::new(true);
+        let blocks: Vec<_> = (0..3)
+            .map(|_| decoder.decode(&block, false).block)
+            .collect();
+        assert!(!Arc::ptr_eq(&blocks[0], &blocks[1]));
+        assert_eq!(Arc::ptr_eq(&blocks[1], &blocks[2]), is_kept);
+        assert!(decoder.spare_blocks.iter().all(|_| is_kept));
+    }
 }

@@ -51,17 +51,18 @@ impl DynamicTable {
         self.entries.get(place as usize)
     }
 
-    /// Adds an entry and evicts what no longer fits (section 4.4).
-    pub(super) fn insert(&mut self, entry: Arc<Entry>) {
+    /// Adds an entry and evicts what no longer fits (section 4.4): gives the last entry that was.
+    pub(super) fn insert(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
         self.n_changes += 1;
         let size = entry.size();
-        self.evict_to(self.max_size.saturating_sub(size));
+        let evicted = self.evict_to(self.max_size.saturating_sub(size));
         if size <= self.max_size {
             self.size += size;
             self.entries.push_front(entry);
         } else if self.capped {
             self.bitten = true;
         }
+        evicted
     }
 
     /// A size update (section 6.3).
@@ -73,15 +74,18 @@ impl DynamicTable {
         self.evict_to(self.max_size);
     }
 
-    fn evict_to(&mut self, size: usize) {
+    fn evict_to(&mut self, size: usize) -> Option<Arc<Entry>> {
+        let mut evicted = None;
         while self.size > size {
             let Some(oldest) = self.entries.pop_back() else {
                 self.size = 0;
-                return;
+                break;
             };
             self.size = self.size.saturating_sub(oldest.size());
             self.bitten |= self.capped;
+            evicted = Some(oldest);
         }
+        evicted
     }
 
     /// Everything is unseen from here on.

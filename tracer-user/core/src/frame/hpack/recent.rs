@@ -1,7 +1,10 @@
 //! Header blocks that came before and may come again: the same bytes at the same state of the dynamic table are the
 //! same fields. A client that makes the same call again and again sends the same few bytes each time.
 
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
+
+use foldhash::fast::FixedState;
 
 use crate::field::HeaderBlock;
 use crate::limits;
@@ -15,10 +18,17 @@ struct Known {
     block: Arc<HeaderBlock>,
 }
 
+/// Blocks that came once and are told apart by a hash: most of them never come again, so that they are not kept.
+const CAME_ONCE: usize = 8;
+
 /// The blocks of one direction that were decoded lately.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     blocks: Vec<Known>,
+    /// Hashes of blocks that came once; 0 none.
+    once: [u64; CAME_ONCE],
+    /// Which of them is replaced next.
+    next_once: usize,
     /// Of all of them: asked for with every record.
     memory: usize,
     /// Which of them is replaced next.
@@ -45,11 +55,16 @@ impl Recent {
             .map(|known| Arc::clone(&known.block))
     }
 
-    /// Keeps a block, unless it is long, or holds what its sender marked as sensitive.
-    pub(super) fn keep(&mut self, encoded: &[u8], n_changes: u64, block: &Arc<HeaderBlock>) {
-        let sensitive = block.fields.iter().any(|field| field.never_indexed);
-        if sensitive || encoded.len() > limits::RECENT_BLOCK {
-            return;
+    /// Keeps a block that comes again, unless it is long. It holds nothing that its sender marked as sensitive. True
+    /// when it is kept.
+    pub(super) fn keep(
+        &mut self,
+        encoded: &[u8],
+        n_changes: u64,
+        block: &Arc<HeaderBlock>,
+    ) -> bool {
+        if encoded.len() > limits::RECENT_BLOCK || !self.comes_again(encoded, n_changes) {
+            return false;
         }
         if self.blocks.len() < limits::RECENT_BLOCKS {
             let known = Known {
@@ -68,5 +83,23 @@ impl Recent {
             self.memory = (self.memory + oldest.memory()).saturating_sub(before);
             self.next = (self.next + 1) % limits::RECENT_BLOCKS;
         }
+        true
+    }
+
+    /// These bytes came before at this state of the table, as it seems. Whoever chooses bytes of one hash gets a block
+    /// kept that does not come again.
+    fn comes_again(&mut self, encoded: &[u8], n_changes: u64) -> bool {
+        let mut hasher = FixedState::default().build_hasher();
+        hasher.write(encoded);
+        hasher.write_u64(n_changes);
+        let hash = hasher.finish() | 1;
+        if self.once.contains(&hash) {
+            return true;
+        }
+        if let Some(oldest) = self.once.get_mut(self.next_once) {
+            *oldest = hash;
+        }
+        self.next_once = (self.next_once + 1) % CAME_ONCE;
+        false
     }
 }

@@ -2,6 +2,7 @@
 
 mod over;
 mod protocol;
+mod steps;
 mod unrecognised;
 mod unseen;
 mod waiting;
@@ -15,12 +16,10 @@ use crate::connection::upgrade::UpgradeRequest;
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
     Address, Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, SocketKey, Task,
-    Timestamp, Unseen, UnseenBytes,
+    Timestamp, Unseen, UnseenBytes, earliest,
 };
-use crate::frame::settings::setting;
 use crate::frame::{Fault, Frame, FrameReader, Step};
 use crate::hop::Over;
-use crate::limits;
 use crate::pipeline::analysis::Analysis;
 use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
@@ -181,9 +180,7 @@ impl Conn {
     /// When something may have finished next.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let ending = self.ending.due(self.last_bytes);
-        let streams = self.streams.next_due();
-        let dues = [ending, streams, self.waits_until()];
-        dues.into_iter().flatten().min()
+        earliest([ending, self.streams.next_due(), self.waits_until()])
     }
 
     pub(crate) fn bytes(
@@ -340,106 +337,6 @@ impl Conn {
         }
     }
 
-    /// Takes the steps that a reader has ready.
-    fn steps(&mut self, direction: Direction, context: Context, sink: &mut dyn Sink) {
-        let mut steps = std::mem::take(&mut self.steps);
-        let Some(reader) = self.lane(direction).reader.as_mut() else {
-            self.steps = steps;
-            return;
-        };
-        reader.swap_steps(&mut steps);
-        let late = reader.take_late();
-        if !steps.is_empty() && reader.plausible_frames() >= limits::PLAUSIBLE_FRAMES {
-            self.spoken.believe();
-        }
-        // What was found late is told with what waits for it, each in its place.
-        let is_late = !late.is_empty();
-        if is_late {
-            self.tell_skipped(direction, &steps, context, sink);
-        }
-        let mut late = late.into_iter().peekable();
-        let now = context;
-        for (nth, step) in steps.iter().enumerate() {
-            while late.next_if(|(n_steps, _)| *n_steps <= nth).is_some() {}
-            let at = late.peek().map_or(now.at, |(_, at)| *at);
-            let context = Context { at, ..now };
-            match step {
-                Step::DataBegin(_) | Step::DataBody { .. } | Step::DataEnd(_) => {}
-                Step::Fault(fault) => {
-                    self.is_blinded = true;
-                    self.loss(context.at, LossCause::from(*fault), None, sink);
-                }
-                _ => self.learn(direction, step),
-            }
-            if is_late {
-                self.wait(direction, step.clone(), context, sink);
-            } else {
-                self.take(direction, step, context, sink);
-            }
-        }
-        if is_late {
-            self.flush(sink);
-        }
-        steps.clear();
-        self.steps = steps;
-    }
-
-    /// Hands a step on, or keeps it until it is known what it means.
-    fn take(&mut self, direction: Direction, step: &Step, context: Context, sink: &mut dyn Sink) {
-        match self.role.sender(direction) {
-            Some(sender) if self.spoken.is_announced() && self.tells_at_once() => {
-                self.hand(sender, step, context, sink);
-            }
-            _ => {
-                self.wait(direction, step.clone(), context, sink);
-                // Not only behind the record: one may hold more frames than may wait.
-                self.flush(sink);
-            }
-        }
-    }
-
-    /// Learns from a step who is the client, and what one side allows the other.
-    fn learn(&mut self, direction: Direction, step: &Step) {
-        match step {
-            Step::Preface => {
-                self.spoken.believe();
-                self.role.prove(direction, Endpoint::Client);
-            }
-            Step::Frame {
-                frame: Frame::Headers { block, .. },
-                ..
-            } if self.role.get().is_none() => {
-                if block.has(b":status") {
-                    self.role.prove(direction, Endpoint::Server);
-                } else if block.has(b":method") || block.has(b":scheme") {
-                    self.role.prove(direction, Endpoint::Client);
-                }
-            }
-            // Later it may be a client's, against the rules.
-            Step::Frame {
-                frame: Frame::PushPromise { .. },
-                ..
-            } if self.role.get().is_none() => {
-                self.role.prove(direction, Endpoint::Server);
-            }
-            Step::Frame {
-                frame: Frame::Settings(settings),
-                ..
-            } => {
-                let other = self.lane(direction.opposite());
-                for (id, value) in settings {
-                    match *id {
-                        setting::HEADER_TABLE_SIZE => other.hpack_limit = Some(*value),
-                        setting::MAX_FRAME_SIZE => other.max_frame_size = Some(*value),
-                        _ => {}
-                    }
-                }
-                other.tell_settings();
-            }
-            _ => {}
-        }
-    }
-
     /// Hands a step on.
     fn hand(&mut self, sender: Endpoint, step: &Step, context: Context, sink: &mut dyn Sink) {
         if self.requests_from == RequestsFrom::Unknown
@@ -516,8 +413,12 @@ impl Conn {
         }
         while let Some(event) = self.streams.poll() {
             let findings = match &event {
-                // Judged when it is told of.
-                StreamEvent::Ended(_) => Vec::new(),
+                // Judged when it is told of; nothing is to be found about the others.
+                StreamEvent::Ended(_)
+                | StreamEvent::Opened { .. }
+                | StreamEvent::Requested(_)
+                | StreamEvent::Finished { .. }
+                | StreamEvent::Limit(_) => Vec::new(),
                 StreamEvent::ConnectionEnded { .. } => {
                     analysis.release_of(self.info.id, sink);
                     analysis.rules.judge(&event)
@@ -538,6 +439,7 @@ impl Conn {
                 StreamEvent::Ended(record) => {
                     if let Some(record) = analysis.ended(&self.info, record, sink) {
                         self.streams.give_back(record);
+                        self.reuse_entries();
                     }
                 }
                 StreamEvent::GoAway { go_away, .. } => {
@@ -582,6 +484,17 @@ impl Conn {
                     self.say(findings, sink);
                 }
             }
+        }
+    }
+
+    /// What fields of streams that are told of took is used again, mostly for those of the next requests.
+    fn reuse_entries(&mut self) {
+        let spare = self.streams.spare_entries();
+        let client = self.role.direction_of(Endpoint::Client);
+        let lane = client.and_then(|direction| self.lanes.get_mut(direction.index()));
+        match lane.and_then(|lane| lane.reader.as_mut()) {
+            Some(reader) => reader.take_spare_entries(spare),
+            None => spare.clear(),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::connection::Endpoint;
 use crate::frame::HeaderBlock;
 use crate::stream::fields::{self, Section};
-use crate::stream::live::Stream;
+use crate::stream::live::{Env, Stream};
 
 impl Stream {
     /// Looks at the fields of a block of `sender`: how large they are, and which rule they break. What is said
@@ -13,9 +13,13 @@ impl Stream {
         sender: Endpoint,
         block: &HeaderBlock,
         section: Section,
+        env: Env<'_>,
     ) -> &'static str {
         let half = &mut self.direction_mut(sender).half;
         half.header_list = half.header_list.max(block.list_size);
+        if fields::is_clean(block.facts(env.shown), block.complete, section) {
+            return "";
+        }
         let Some(broken) = fields::broken(block, section) else {
             return "";
         };

@@ -176,7 +176,7 @@ impl Stream {
             };
             remark = match broken {
                 Some(broken) => broken.as_str(),
-                None => self.check_fields(Endpoint::Client, block, section),
+                None => self.check_fields(Endpoint::Client, block, section, env),
             };
             self.ended(Endpoint::Client, end_stream, at, on);
         }
@@ -195,7 +195,7 @@ impl Stream {
         let informational = matches!(status, Seen::Value(100..=199)) && !end_stream;
         if informational {
             let note = Note::Interim(status.value().unwrap_or_default());
-            let remark = self.check_fields(Endpoint::Server, block, Section::Informational);
+            let remark = self.check_fields(Endpoint::Server, block, Section::Informational, env);
             self.headers_moment(Endpoint::Server, block, end_stream, (note, remark), env);
             return;
         }
@@ -238,7 +238,7 @@ impl Stream {
             };
             let remark = match broken {
                 Some(broken) => broken.as_str(),
-                None => self.check_fields(Endpoint::Server, block, section),
+                None => self.check_fields(Endpoint::Server, block, section, env),
             };
             told = (self.response_note(is_response, end_stream), remark);
             self.ended(Endpoint::Server, end_stream, at, on);

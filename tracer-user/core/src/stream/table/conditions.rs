@@ -53,12 +53,10 @@ impl StreamTable {
         if self.condition_timers.next_at.is_none() && self.live() > 0 {
             self.condition_timers.next_at = Some(Timestamp(at.0.saturating_add(LOOK_NS)));
         }
-        let due = [
-            self.flow.window(Client).breach(),
-            self.flow.window(Server).breach(),
-        ];
-        for breach in due.into_iter().flatten() {
-            self.look_by(breach.due());
+        for sender in [Client, Server] {
+            if let Some(breach) = self.flow.window(sender).breach() {
+                self.look_by(breach.due());
+            }
         }
         if let Some(due) = self.condition_timers.concurrency.next_due() {
             self.look_by(due.max(at));

@@ -99,7 +99,11 @@ impl StreamTable {
     }
 
     /// Offences that nobody answered in time.
+    #[inline]
     pub(super) fn tell_unanswered(&mut self, now: Timestamp) {
+        if self.watch.ledger.is_idle() {
+            return;
+        }
         for offence in self.watch.ledger.advance(now) {
             self.tell(offence);
         }

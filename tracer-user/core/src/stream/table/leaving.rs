@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Context, DOUBT_LOOK_NS, StreamTable};
 use crate::event::Timestamp;
+use crate::field::Entry;
 use crate::frame::StreamId;
 use crate::limits::{self, Limit};
 use crate::stream::end;
@@ -58,6 +59,8 @@ impl StreamTable {
             self.leave(oldest, StreamEnd::Evicted, at);
         }
         self.spare_records = Vec::new();
+        self.spare_facts = Vec::new();
+        self.spare_entries = Vec::new();
     }
 
     /// Makes room: a finished stream ends its linger early, or else the oldest stream is given up.
@@ -183,11 +186,30 @@ impl StreamTable {
 
     /// A record that was handed out is not needed any more: its memory may be used for the next one.
     pub fn give_back(&mut self, mut record: Arc<StreamRecord>) {
-        if self.spare_records.len() < self.streams.len().min(SPARE)
-            && Arc::get_mut(&mut record).is_some()
-        {
-            self.spare_records.push(record);
+        if self.spare_records.len() >= self.streams.len().min(SPARE) {
+            return;
         }
+        let Some(known) = Arc::get_mut(&mut record) else {
+            return;
+        };
+        let shown = std::mem::take(&mut known.shown);
+        for mut facts in [shown.request, shown.response, shown.trailers]
+            .into_iter()
+            .flatten()
+        {
+            if self.spare_facts.len() < SPARE
+                && let Some(spare) = Arc::get_mut(&mut facts)
+            {
+                spare.spare_entries(&mut self.spare_entries, SPARE);
+                self.spare_facts.push(facts);
+            }
+        }
+        self.spare_records.push(record);
+    }
+
+    /// Fields of streams that were told of, which nobody needs any more.
+    pub(crate) const fn spare_entries(&mut self) -> &mut Vec<Arc<Entry>> {
+        &mut self.spare_entries
     }
 }
 

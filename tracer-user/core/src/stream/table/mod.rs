@@ -10,8 +10,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
-use crate::event::Timestamp;
+use crate::event::{Timestamp, earliest};
 pub use crate::field::Shown;
+use crate::field::{Entry, Facts};
 use crate::frame::{
     DataHead, DataPiece, ErrorCode, Fault, Frame, FrameKind, HeaderBlock, Settings, Step, StreamId,
 };
@@ -79,6 +80,10 @@ pub struct StreamTable {
     out: VecDeque<StreamEvent>,
     /// Records that nobody holds any more: fewer than there are streams.
     spare_records: Vec<Arc<StreamRecord>>,
+    /// The same of what header blocks say.
+    spare_facts: Vec<Arc<Facts>>,
+    /// And of fields.
+    spare_entries: Vec<Arc<Entry>>,
 }
 
 impl StreamTable {
@@ -107,13 +112,17 @@ impl StreamTable {
             openings_off: false,
             out: VecDeque::new(),
             spare_records: Vec::new(),
+            spare_facts: Vec::new(),
+            spare_entries: Vec::new(),
         }
     }
 
     /// Bytes of memory that its streams take, about.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.streams.memory() + self.spare_records.len() * size_of::<StreamRecord>()
+        self.streams.memory()
+            + self.spare_records.len() * size_of::<StreamRecord>()
+            + self.spare_facts.len() * size_of::<Facts>()
     }
 
     /// Does not tell the openings of streams, so that their fields are not digested.
@@ -296,13 +305,16 @@ impl StreamTable {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let lingering = self.lingering.queue.front().map(|(due, _)| *due);
-        let dues = [
+        let ledger = match self.watch.ledger.is_idle() {
+            true => None,
+            false => self.watch.ledger.due(),
+        };
+        earliest([
             lingering,
             self.doubt_at,
-            self.watch.ledger.due(),
+            ledger,
             self.condition_timers.next_at,
-        ];
-        dues.into_iter().flatten().min()
+        ])
     }
 
     /// A stream began while the place of `sender`'s frames is lost: what `sender` says of it may go by unseen.
@@ -441,27 +453,23 @@ impl StreamTable {
         if !self.follow(id, sender, may_open, context) {
             return;
         }
+        block.read(&self.shown, &mut self.spare_facts);
         let view = self.view(sender, id);
-        let is_malformed = |table: &Self| {
-            let stream = table.streams.get(id);
-            stream.is_some_and(|stream| stream.content.malformed.is_some())
-        };
-        let malformed_before = is_malformed(self);
+        let (mut malformed, mut begun) = ((false, false), (false, false));
         match sender {
             Endpoint::Client => {
-                let begun = |table: &Self| {
-                    let stream = table.streams.get(id);
-                    stream.is_some_and(|stream| stream.beginning_seen)
-                };
-                let begun_before = begun(self);
                 self.on(id, context, |stream, env| {
+                    begun.0 = stream.beginning_seen;
+                    malformed.0 = stream.content.malformed.is_some();
                     stream.check_frame_allowed(sender, FrameKind::Headers, view, context.at);
                     stream.request_headers(block, end_stream, env);
                     stream.request.half.place_headers(nth);
+                    begun.1 = stream.beginning_seen;
+                    malformed.1 = stream.content.malformed.is_some();
                 });
-                if begun(self) {
+                if begun.1 {
                     self.ids.on_open(id);
-                    if !begun_before && !self.openings_off {
+                    if !begun.0 && !self.openings_off {
                         self.out.push_back(StreamEvent::Requested(Opening {
                             connection: self.connection,
                             stream_id: id,
@@ -475,13 +483,15 @@ impl StreamTable {
             }
             Endpoint::Server => {
                 self.on(id, context, |stream, env| {
+                    malformed.0 = stream.content.malformed.is_some();
                     stream.check_frame_allowed(sender, FrameKind::Headers, view, context.at);
                     stream.response_headers(block, end_stream, env);
                     stream.response.half.place_headers(nth);
+                    malformed.1 = stream.content.malformed.is_some();
                 });
             }
         }
-        if !malformed_before && is_malformed(self) {
+        if malformed == (false, true) {
             let ledger = &mut self.watch.ledger;
             ledger.note_other(sender, ErrorCode::PROTOCOL_ERROR, context.at);
         }

@@ -1,5 +1,6 @@
 //! The streams of one connection that are followed, by their ids.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
@@ -11,7 +12,7 @@ use crate::stream::live::Stream;
 type Slot = usize;
 
 /// Streams, and records of streams, whose memory a connection keeps for the next ones at most.
-pub(super) const SPARE: usize = 16;
+pub(super) const SPARE: usize = 64;
 
 /// Slots that a connection without streams keeps.
 const KEPT: usize = 64;
@@ -21,6 +22,8 @@ const KEPT: usize = 64;
 pub(super) struct Streams {
     by_id: HashMap<StreamId, Slot, RandomState>,
     slots: Vec<Option<Box<Stream>>>,
+    /// Where the stream lies that was asked for last: what comes next is mostly of the same one.
+    last: Cell<Slot>,
     free: Vec<Slot>,
     /// Ids in the order of their opening; some of them are not followed any more.
     opened: VecDeque<StreamId>,
@@ -42,15 +45,29 @@ impl Streams {
     }
 
     pub(super) fn contains(&self, id: StreamId) -> bool {
-        self.by_id.contains_key(&id)
+        self.slot(id).is_some()
     }
 
     pub(super) fn get(&self, id: StreamId) -> Option<&Stream> {
-        self.slots.get(*self.by_id.get(&id)?)?.as_deref()
+        self.slots.get(self.slot(id)?)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
-        self.slots.get_mut(*self.by_id.get(&id)?)?.as_deref_mut()
+        let slot = self.slot(id)?;
+        self.slots.get_mut(slot)?.as_deref_mut()
+    }
+
+    #[inline]
+    fn slot(&self, id: StreamId) -> Option<Slot> {
+        let last = self.last.get();
+        if let Some(Some(stream)) = self.slots.get(last)
+            && stream.id == id
+        {
+            return Some(last);
+        }
+        let slot = *self.by_id.get(&id)?;
+        self.last.set(slot);
+        Some(slot)
     }
 
     /// Follows a stream whose id is not followed.
@@ -74,6 +91,7 @@ impl Streams {
             *free = Some(stream);
         }
         self.by_id.insert(id, slot);
+        self.last.set(slot);
         if self.opened.len() > 2 * self.by_id.len() + 16 {
             let by_id = &self.by_id;
             self.opened.retain(|id| by_id.contains_key(id));
