@@ -261,6 +261,7 @@ impl FrameReader {
             header_block.encoded_len = block.encoded_len;
             header_block.n_frames = block.n_frames;
         }
+        self.hpack.handed_out(&header_block);
         let frame = match block.kind {
             BlockKind::Headers {
                 end_stream,

@@ -147,7 +147,12 @@ impl Decoder {
         let mut fields_begun = false;
         while let Some((&first, rest)) = input.split_first() {
             input = rest;
-            if let Err(broken) = self.representation(first, &mut input, fields_begun, &mut list) {
+            let taken = match first {
+                // An index of one octet: most fields are that.
+                0x81..=0xfe => self.indexed(u32::from(first & 0x7f), &mut list),
+                _ => self.representation(first, &mut input, fields_begun, &mut list),
+            };
+            if let Err(broken) = taken {
                 if !(cut && broken == Error::Truncated) {
                     error = Some(broken);
                 }
@@ -167,15 +172,8 @@ impl Decoder {
         let table_limited = self.table.was_bitten() && !self.table_limit_told;
         self.table_limit_told |= table_limited;
         let (limited, is_sensitive) = (list.limited, list.is_sensitive);
-        let is_alone = n_changes == self.table.n_changes() && !limited;
-        let is_kept =
-            is_alone && !is_sensitive && self.recent.keep(block, n_changes, &header_block);
-        if !is_kept
-            && !is_sensitive
-            && header_block.list_size <= SPARE_BLOCK as u64
-            && self.spare_blocks.len() < SPARE_BLOCKS
-        {
-            self.spare_blocks.push(Arc::clone(&header_block));
+        if n_changes == self.table.n_changes() && !limited && !is_sensitive {
+            self.recent.keep(block, n_changes, &header_block);
         }
         self.measure();
         Decoded {
@@ -183,6 +181,19 @@ impl Decoder {
             error,
             list_limited: limited,
             table_limited,
+        }
+    }
+
+    /// A block was handed out, and its memory may be used again when nobody holds it any more.
+    pub(crate) fn handed_out(&mut self, block: &Arc<HeaderBlock>) {
+        let is_kept_elsewhere = Arc::strong_count(block) > 1;
+        let is_sensitive = || block.fields.iter().any(|field| field.never_indexed);
+        if self.spare_blocks.len() < SPARE_BLOCKS
+            && !is_kept_elsewhere
+            && block.list_size <= SPARE_BLOCK as u64
+            && !is_sensitive()
+        {
+            self.spare_blocks.push(Arc::clone(block));
         }
     }
 
@@ -296,6 +307,7 @@ impl Decoder {
     }
 
     /// The entry of either table; None if unseen.
+    #[inline]
     fn entry(&self, index: u32) -> Result<Option<&Arc<Entry>>, Error> {
         if let Some(entry) = static_table::entry(index) {
             return Ok(Some(entry));
@@ -309,6 +321,7 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn indexed(&self, index: u32, list: &mut List<'_>) -> Result<(), Error> {
         let entry = self.entry(index)?;
         list.add(entry.map_or_else(Field::unseen, |entry| Field::of(Arc::clone(entry))));
@@ -345,6 +358,7 @@ struct List<'a> {
 
 impl List<'_> {
     /// Adds a field, or only counts it when the list has grown too large.
+    #[inline]
     fn add(&mut self, field: Field) {
         let block = &mut *self.block;
         self.is_sensitive |= field.never_indexed;

@@ -359,6 +359,7 @@ fn memory_that_is_used_again_shows_nothing_of_what_was_there() {
             fields = fewer.to_vec();
         }
         let decoded = decoder.decode(&literals(&fields), false);
+        decoder.handed_out(&decoded.block);
         let want: Vec<String> = fields.iter().map(|(n, v)| format!("{n}: {v}")).collect();
         assert_eq!(lines(&decoded), want);
         let n_spare: usize = facts.len();

@@ -55,16 +55,10 @@ impl Recent {
             .map(|known| Arc::clone(&known.block))
     }
 
-    /// Keeps a block that comes again, unless it is long. It holds nothing that its sender marked as sensitive. True
-    /// when it is kept.
-    pub(super) fn keep(
-        &mut self,
-        encoded: &[u8],
-        n_changes: u64,
-        block: &Arc<HeaderBlock>,
-    ) -> bool {
+    /// Keeps a block that comes again, unless it is long. It holds nothing that its sender marked as sensitive.
+    pub(super) fn keep(&mut self, encoded: &[u8], n_changes: u64, block: &Arc<HeaderBlock>) {
         if encoded.len() > limits::RECENT_BLOCK || !self.comes_again(encoded, n_changes) {
-            return false;
+            return;
         }
         if self.blocks.len() < limits::RECENT_BLOCKS {
             let known = Known {
@@ -83,7 +77,6 @@ impl Recent {
             self.memory = (self.memory + oldest.memory()).saturating_sub(before);
             self.next = (self.next + 1) % limits::RECENT_BLOCKS;
         }
-        true
     }
 
     /// These bytes came before at this state of the table, as it seems. Whoever chooses bytes of one hash gets a block

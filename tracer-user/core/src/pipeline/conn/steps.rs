@@ -44,19 +44,19 @@ impl Conn {
         context: Context,
         sink: &mut dyn Sink,
     ) {
-        let mut data_of = self.data_sender(direction);
+        // Asked for with the first DATA, and again behind other steps, which may change it.
+        let mut data_of = None;
         for step in steps {
-            match (step, data_of) {
+            if let Step::DataBegin(_) | Step::DataBody { .. } | Step::DataEnd(_) = step
+                && let Some(sender) = *data_of.get_or_insert_with(|| self.data_sender(direction))
+            {
                 // As all steps, without asking again.
-                (Step::DataBegin(_) | Step::DataBody { .. } | Step::DataEnd(_), Some(sender)) => {
-                    self.streams.step(sender, step, context);
-                }
-                _ => {
-                    self.learn_of(direction, step, context, sink);
-                    self.take(direction, step, context, sink);
-                    data_of = self.data_sender(direction);
-                }
+                self.streams.step(sender, step, context);
+                continue;
             }
+            self.learn_of(direction, step, context, sink);
+            self.take(direction, step, context, sink);
+            data_of = None;
         }
     }
 

@@ -107,6 +107,16 @@ impl MessageReader {
     /// Bytes that were copied.
     pub(crate) fn bytes(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
+            // A whole prefix at once: most are.
+            if let MessagePosition::Prefix { have: 0, .. } = self.position
+                && let Some(([flag @ (0 | 1), a, b, c, d], rest)) =
+                    bytes.split_first_chunk::<PREFIX>()
+            {
+                bytes = rest;
+                self.compressed |= *flag == 1;
+                self.message_begins(u32::from_be_bytes([*a, *b, *c, *d]));
+                continue;
+            }
             match self.position {
                 MessagePosition::Lost => return,
                 MessagePosition::Message { .. } => {

@@ -4,6 +4,7 @@ mod conditions;
 mod conduct;
 mod ending;
 mod leaving;
+mod slots;
 mod streams;
 
 use std::collections::VecDeque;

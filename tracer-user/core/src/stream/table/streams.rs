@@ -1,15 +1,14 @@
 //! The streams of one connection that are followed, by their ids.
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
-
-use foldhash::fast::RandomState;
+use std::collections::VecDeque;
 
 use crate::frame::StreamId;
 use crate::stream::live::Stream;
+use crate::stream::table::slots::Slots;
 
 /// Where a stream lies.
-type Slot = usize;
+pub(super) type Slot = usize;
 
 /// Streams, and records of streams, whose memory a connection keeps for the next ones at most.
 pub(super) const SPARE: usize = 64;
@@ -17,10 +16,10 @@ pub(super) const SPARE: usize = 64;
 /// Slots that a connection without streams keeps.
 const KEPT: usize = 64;
 
-/// The streams that are followed. The peers choose the ids, so that the hash is keyed.
+/// The streams that are followed.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    by_id: HashMap<StreamId, Slot, RandomState>,
+    by_id: Slots,
     slots: Vec<Option<Box<Stream>>>,
     /// Where the stream lies that was asked for last: what comes next is mostly of the same one.
     last: Cell<Slot>,
@@ -65,7 +64,7 @@ impl Streams {
         {
             return Some(last);
         }
-        let slot = *self.by_id.get(&id)?;
+        let slot = self.by_id.get(id)?;
         self.last.set(slot);
         Some(slot)
     }
@@ -94,13 +93,13 @@ impl Streams {
         self.last.set(slot);
         if self.opened.len() > 2 * self.by_id.len() + 16 {
             let by_id = &self.by_id;
-            self.opened.retain(|id| by_id.contains_key(id));
+            self.opened.retain(|id| by_id.get(*id).is_some());
         }
         self.opened.push_back(id);
     }
 
     pub(super) fn remove(&mut self, id: StreamId) -> Option<Box<Stream>> {
-        let slot = self.by_id.remove(&id)?;
+        let slot = self.by_id.remove(id)?;
         let stream = self.slots.get_mut(slot)?.take();
         if self.by_id.is_empty() {
             self.slots.clear();
@@ -127,7 +126,7 @@ impl Streams {
     /// The stream that was opened first.
     pub(super) fn oldest(&mut self) -> Option<StreamId> {
         while let Some(id) = self.opened.front() {
-            if self.by_id.contains_key(id) {
+            if self.by_id.get(*id).is_some() {
                 return Some(*id);
             }
             self.opened.pop_front();
@@ -137,7 +136,7 @@ impl Streams {
 
     /// Their ids, in order.
     pub(super) fn ids(&self) -> Vec<StreamId> {
-        let mut ids: Vec<StreamId> = self.by_id.keys().copied().collect();
+        let mut ids: Vec<StreamId> = self.by_id.ids().collect();
         ids.sort_unstable();
         ids
     }
