@@ -74,7 +74,6 @@ pub(super) struct ProxyState<T> {
     pub(super) connections: [u32; 2],
     pub(super) downs: Map<u64, Box<DownstreamRequest<T>>>,
     /// Memory for the next ones: never more than there are of them.
-    #[expect(clippy::vec_box, reason = "the boxes themselves are used again")]
     spare: Vec<Box<DownstreamRequest<T>>>,
     pub(super) ups: Map<u64, UpstreamRequest>,
     /// The same by their path, and by when they were opened.

@@ -133,10 +133,10 @@ mod tests {
             newest = newest.saturating_add(2 * next(3) as u32);
             let id = StreamId(id);
             assert_eq!(slots.get(id), known.get(&id).copied());
-            if !known.contains_key(&id) {
+            known.entry(id).or_insert_with(|| {
                 slots.insert(id, slot);
-                known.insert(id, slot);
-            }
+                slot
+            });
             while known.len() > next(200) as usize {
                 let nth = next(known.len() as u64) as usize;
                 let id = *known.keys().nth(nth).unwrap();
