@@ -6,6 +6,7 @@
 
 mod churn;
 mod filter;
+mod guarded;
 mod incident;
 mod manifests;
 mod maps;
@@ -40,6 +41,10 @@ const TESTS: &[Test] = &[
     Test(
         "the_chart_becomes_ready_with_exactly_its_privileges",
         packaging::chart_becomes_ready,
+    ),
+    Test(
+        "metrics_behind_tls_are_for_those_whom_the_api_server_lets_and_who_know_the_password",
+        guarded::by_tls_and_token,
     ),
     Test(
         "the_incident_in_three_pods_names_pod_container_namespace_and_owner_on_both_ends_of_both_hops",

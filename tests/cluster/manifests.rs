@@ -21,7 +21,9 @@ pub(crate) fn valid(setting: &mut Setting) {
         "-k",
         &folder,
     ]);
-    let all = "priorityClass.create=true,cri.enabled=true,dashboard.create=true";
+    let all = "priorityClass.create=true,cri.enabled=true,dashboard.create=true,webConfig.secret=web,\
+               kubernetesAuth.enabled=true,networkPolicy.create=true,\
+               networkPolicy.from[0].namespaceSelector.matchLabels.team=monitoring";
     let more = setting
         .helm(
             &[
@@ -107,6 +109,7 @@ fn schemas() -> tempfile::TempDir {
                 "namespace",
                 "configmap",
                 "priorityclass",
+                "networkpolicy",
             ];
             if wanted.contains(&name.as_str()) {
                 let file = folder.path().join(format!("{name}.json"));

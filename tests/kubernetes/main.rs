@@ -5,3 +5,4 @@ mod given;
 mod lists;
 mod outages;
 mod rights;
+mod scrapers;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use super::args::RecordArgs;
 use super::ready::{Ports, ReadyFile};
 use super::trace;
-use crate::confine;
+use crate::confine::{self, Needs};
 use crate::export::clock::WallClock;
 use crate::export::pcapng::{Recorder, RecordingSettings};
 use crate::kernel;
@@ -65,7 +65,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let plan = trace::plan(&args.trace, scope, &settings, printer);
     let ended = live::until_done(source, plan, Vec::new(), || {
         ready.write(Ports::default())?;
-        args.trace.common.confine(&settings);
+        args.trace.common.confine(&settings, Needs::NOTHING);
         Ok(())
     })?;
     let report = report.take();

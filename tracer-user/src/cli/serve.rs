@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
+
 use super::args::ServeArgs;
 use super::ready::{Ports, ReadyFile};
-use crate::confine;
+use crate::confine::{self, Needs};
 use crate::export::http::{self, Guard, Heartbeat, Site};
 use crate::export::prometheus::Exporter;
 use crate::kernel;
@@ -17,6 +19,7 @@ use crate::session::output::say;
 use crate::session::paper::Paper;
 use crate::session::run::Plan;
 use crate::session::show::Wanted;
+use crate::workload::kubernetes::Reviewer;
 
 /// A server's log needs less of it than a person does.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
@@ -28,8 +31,19 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let scope = args.filter.scope()?;
     let settings = args.common.settings(&scope)?.counting_only();
-    let guard = args.web_config_file.as_deref().map(Guard::new);
-    let guard = guard.transpose()?.map(Arc::new);
+    let reviewer = args
+        .kubernetes_auth
+        .then(|| Reviewer::new(&args.common.kubernetes.settings()));
+    let reviewer = reviewer.transpose()?;
+    let review_needs = reviewer.as_ref().map_or(Needs::NOTHING, Reviewer::needs);
+    let guard = Guard::new(args.web_config_file.as_deref(), reviewer)?.map(Arc::new);
+    let is_private = |guard: &Guard| guard.has_tls() || args.listen.ip().is_loopback();
+    if args.kubernetes_auth && !guard.as_deref().is_some_and(is_private) {
+        bail!(
+            "--kubernetes-auth needs TLS, or others could read the bearer tokens on their way (give --web-config-file \
+             PATH with a tls_server_config, or listen on 127.0.0.1)"
+        );
+    }
     let listener = http::bind(args.listen, "--listen")?;
     let health = args
         .health_listen
@@ -89,7 +103,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let web = probes.into_iter().chain([whole]).collect();
     live::until_done(source, plan, web, || {
         ready.write(ports)?;
-        scrape.set_confined(args.common.confine(&settings));
+        scrape.set_confined(args.common.confine(&settings, review_needs));
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)

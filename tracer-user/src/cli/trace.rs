@@ -8,7 +8,7 @@ use anyhow::bail;
 
 use super::args::{Format, TraceArgs};
 use super::ready::{Ports, ReadyFile};
-use crate::confine;
+use crate::confine::{self, Needs};
 use crate::export::clock::WallClock;
 use crate::export::http::Heartbeat;
 use crate::export::json::Json;
@@ -46,7 +46,7 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let plan = plan(args, scope, &settings, Printer::stdout()?);
     let ended = live::until_done(source, plan, Vec::new(), || {
         ready.write(Ports::default())?;
-        args.common.confine(&settings);
+        args.common.confine(&settings, Needs::NOTHING);
         Ok(())
     })?;
     Ok(args.report.exit_code(ended.tally.worst()))

@@ -31,6 +31,16 @@ impl Needs {
         seccomp: true,
     };
 
+    /// What both need.
+    #[must_use]
+    pub const fn and(self, other: Needs) -> Needs {
+        Needs {
+            others_files: self.others_files || other.others_files,
+            programs: self.programs || other.programs,
+            seccomp: self.seccomp && other.seccomp,
+        }
+    }
+
     /// Kept, and what for.
     fn capabilities(self) -> CapsHashSet {
         let mut kept = HashSet::new();

@@ -327,6 +327,24 @@ limits! {
     pub const HOP_DISTRUST: u32 = 1_024;
 
     /// Stream openings, each on its connection's own thread, until a process counts as one whose work does not move
+    /// Bytes of these pages together. The readers of the oldest are cut for a further one here too.
+    [PagesBytes, Bytes, "pages"]
+    pub const PAGES_BYTES: usize = 64 << 20;
+
+    /// Bytes of series of connection ends on one page. Beyond it the ends with the most are left out
+    /// (`h2trace_self_label_overflow_total{label="page"}`).
+    [PageBytes, Bytes]
+    pub const PAGE_BYTES: usize = 32 << 20;
+
+    /// Bearer tokens of scrapers of which it is remembered what the API server said. Beyond it the oldest is forgotten
+    /// and asked about again.
+    [TokensReviewed, Count]
+    pub const TOKENS_REVIEWED: usize = 1_024;
+
+    /// Bytes of one answer of the API server about a bearer token. A larger one is an error.
+    [ReviewBytes, Bytes]
+    pub const REVIEW_BYTES: usize = 1 << 20;
+
     /// between threads.
     [HopSteady, Count]
     pub const HOP_STEADY: u32 = 1_024;

@@ -72,15 +72,15 @@ impl CommonArgs {
 
 impl CommonArgs {
     /// Everything is attached and open: gives up what is not needed any more. Before there are more threads, which then
-    /// have nothing either.
-    pub fn confine(&self, settings: &TraceSettings) -> Confined {
-        let needs = settings
+    /// have nothing either. `more`: what is needed besides what asking for pods takes.
+    pub fn confine(&self, settings: &TraceSettings, more: Needs) -> Confined {
+        let of_pods = settings
             .pods
             .as_ref()
             .map_or(Needs::NOTHING, PodSource::needs);
         confine::enter(Needs {
             seccomp: !self.no_seccomp,
-            ..needs
+            ..of_pods.and(more)
         })
     }
 }

@@ -130,6 +130,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PATH")]
     pub web_config_file: Option<PathBuf>,
 
+    /// Ask the API server of Kubernetes who may scrape, by his bearer token (TokenReview, SubjectAccessReview)
+    #[arg(long)]
+    pub kubernetes_auth: bool,
+
     #[command(flatten)]
     pub common: CommonArgs,
 

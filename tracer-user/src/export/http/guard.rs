@@ -1,219 +1,129 @@
-//! Who may scrape: TLS and basic authentication, by the file format of Prometheus' exporters (exporter-toolkit's
-//! `web.config`).
+//! Who may scrape: who knows a password of the web config, or holds a bearer token with which the API server lets him.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Context as _;
 use base64::Engine as _;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use serde::Deserialize;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
-/// How often it is looked whether the files have changed.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// How long the next one waits behind who gave a wrong password: to try one costs processor time.
-const WRONG_PAUSE: Duration = Duration::from_millis(500);
+use super::served::Peer;
+use super::tokens::Tokens;
+use super::turns::Turns;
+use super::web_config::{Rules, WebConfigFile};
+use crate::workload::kubernetes::Reviewer;
 
 /// Of a password that nobody has, so that an unknown user takes as long as a known one.
 const NOBODYS: &str = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
 
-/// The file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct WebConfig {
-    tls_server_config: Option<Tls>,
-    basic_auth_users: BTreeMap<String, String>,
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Permit {
+    /// It is answered.
+    Given,
+    /// Who asks did not say who he is, or not rightly.
+    Unauthorized,
+    /// He said it, and may not.
+    Forbidden,
+    /// Nobody can tell now.
+    Unknown,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Tls {
-    cert_file: PathBuf,
-    key_file: PathBuf,
-    min_version: Option<MinVersion>,
-    #[serde(default)]
-    client_auth_type: ClientAuth,
-    client_ca_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-enum MinVersion {
-    #[serde(rename = "TLS12")]
-    Tls12,
-    #[serde(rename = "TLS13")]
-    Tls13,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-enum ClientAuth {
-    #[default]
-    NoClientCert,
-    VerifyClientCertIfGiven,
-    RequireAndVerifyClientCert,
-}
-
-/// What the files say.
-struct Rules {
-    tls: Option<TlsAcceptor>,
-    users: BTreeMap<String, String>,
-    /// When they were changed.
-    changed: Vec<Option<SystemTime>>,
-    files: Vec<PathBuf>,
-}
-
-impl Rules {
-    fn read(path: &Path) -> anyhow::Result<Rules> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
-        let config: WebConfig =
-            serde_saphyr::from_str(&text).with_context(|| format!("{path:?} is no web config"))?;
-        for (user, hash) in &config.basic_auth_users {
-            if hash.parse::<bcrypt::HashParts>().is_err() {
-                anyhow::bail!("{path:?}: the password of {user:?} is no bcrypt hash");
-            }
-        }
-        // As exporter-toolkit does: beside the file that names them.
-        let beside = |file: &Path| path.parent().unwrap_or(Path::new("")).join(file);
-        let mut files = vec![path.to_owned()];
-        let mut tls = None;
-        if let Some(config) = &config.tls_server_config {
-            files.extend([beside(&config.cert_file), beside(&config.key_file)]);
-            files.extend(config.client_ca_file.as_deref().map(beside));
-            tls = Some(acceptor(config, beside)?);
-        }
-        Ok(Rules {
-            tls,
-            users: config.basic_auth_users,
-            changed: changed(&files),
-            files,
-        })
-    }
-}
-
-fn changed(files: &[PathBuf]) -> Vec<Option<SystemTime>> {
-    let at = |file: &PathBuf| fs::metadata(file).and_then(|data| data.modified()).ok();
-    files.iter().map(at).collect()
-}
-
-fn acceptor(config: &Tls, beside: impl Fn(&Path) -> PathBuf) -> anyhow::Result<TlsAcceptor> {
-    let certificates = |file: &Path| {
-        let file = beside(file);
-        CertificateDer::pem_file_iter(&file)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .with_context(|| format!("cannot read certificates of {file:?}"))
-    };
-    let key_file = beside(&config.key_file);
-    let key = PrivateKeyDer::from_pem_file(&key_file)
-        .with_context(|| format!("cannot read the key of {key_file:?}"))?;
-    let versions: &[&SupportedProtocolVersion] = match config.min_version {
-        Some(MinVersion::Tls13) => &[&version::TLS13],
-        Some(MinVersion::Tls12) | None => &[&version::TLS13, &version::TLS12],
-    };
-    let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions)?;
-    let builder = match (config.client_auth_type, &config.client_ca_file) {
-        (ClientAuth::NoClientCert, _) => builder.with_no_client_auth(),
-        (_, None) => anyhow::bail!("client_auth_type needs client_ca_file"),
-        (auth, Some(file)) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(file)? {
-                roots.add(certificate)?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = match auth {
-                ClientAuth::VerifyClientCertIfGiven => verifier.allow_unauthenticated(),
-                ClientAuth::NoClientCert | ClientAuth::RequireAndVerifyClientCert => verifier,
-            };
-            builder.with_client_cert_verifier(verifier.build()?)
-        }
-    };
-    let mut server = builder
-        .with_single_cert(certificates(&config.cert_file)?, key)
-        .context("the certificate and the key do not fit")?;
-    server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(server)))
-}
-
-/// Guards a port. The files are read anew when they change.
+/// Guards a port.
 pub struct Guard {
-    path: PathBuf,
-    rules: Mutex<(Arc<Rules>, Instant)>,
+    file: Option<WebConfigFile>,
+    tokens: Option<Tokens>,
     /// Passwords that were right, by user: a keyed hash of password and what it was checked against.
     right: Mutex<HashMap<String, [u64; 2]>>,
     keys: [RandomState; 2],
-    /// One password is checked at a time.
-    checks: Semaphore,
+    turns: Turns,
 }
 
 impl Guard {
-    /// By the file at `path`.
+    /// By the file at `web_config`, and by what the API server says of bearer tokens. Without either there is nothing
+    /// to guard.
     ///
     /// # Errors
-    /// It, or a file that it names, cannot be used.
-    pub fn new(path: &Path) -> anyhow::Result<Guard> {
-        let rules = Arc::new(Rules::read(path)?);
-        Ok(Guard {
-            path: path.to_owned(),
-            rules: Mutex::new((rules, Instant::now())),
+    /// The file, or one that it names, cannot be used.
+    pub fn new(
+        web_config: Option<&Path>,
+        reviewer: Option<Reviewer>,
+    ) -> anyhow::Result<Option<Guard>> {
+        let file = web_config.map(WebConfigFile::read).transpose()?;
+        if file.is_none() && reviewer.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Guard {
+            file,
+            tokens: reviewer.map(Tokens::new),
             right: Mutex::default(),
             keys: Default::default(),
-            checks: Semaphore::new(1),
-        })
+            turns: Turns::default(),
+        }))
     }
 
     /// Whether the port speaks TLS.
     #[must_use]
     pub fn has_tls(&self) -> bool {
-        self.rules().tls.is_some()
+        self.tls().is_some()
     }
 
     pub(super) fn tls(&self) -> Option<TlsAcceptor> {
-        self.rules().tls.clone()
+        self.rules()?.tls.clone()
     }
 
-    fn rules(&self) -> Arc<Rules> {
-        let mut kept = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        let (rules, looked) = &mut *kept;
-        if looked.elapsed() >= LOOK_EVERY {
-            *looked = Instant::now();
-            if changed(&rules.files) != rules.changed {
-                match Rules::read(&self.path) {
-                    Ok(new) => *rules = Arc::new(new),
-                    Err(error) => tracing::warn!("the web config stays as it was: {error:#}"),
+    fn rules(&self) -> Option<Arc<Rules>> {
+        self.file.as_ref().map(WebConfigFile::rules)
+    }
+
+    /// How to say who one is: the challenges of a 401.
+    pub(super) fn challenges(&self) -> impl Iterator<Item = &'static str> {
+        let passwords = self.rules().is_some_and(|rules| !rules.users.is_empty());
+        let basic = passwords.then_some("Basic");
+        basic
+            .into_iter()
+            .chain(self.tokens.as_ref().map(|_| "Bearer"))
+    }
+
+    /// Whether `peer`, who asks for `path` with these fields, is answered.
+    pub(super) async fn permits(&self, peer: Peer, fields: &HeaderMap, path: &str) -> Permit {
+        let rules = self.rules();
+        let rules = rules.as_ref().filter(|rules| !rules.users.is_empty());
+        if rules.is_none() && self.tokens.is_none() {
+            return Permit::Given;
+        }
+        let field = fields.get(AUTHORIZATION);
+        let Some((scheme, credentials)) = field
+            .and_then(|field| field.to_str().ok())
+            .and_then(|field| field.split_once(' '))
+        else {
+            return Permit::Unauthorized;
+        };
+        let credentials = credentials.trim();
+        match (rules, &self.tokens) {
+            (Some(rules), _) if scheme.eq_ignore_ascii_case("basic") => {
+                match self.knows_password(peer, rules, credentials).await {
+                    true => Permit::Given,
+                    false => Permit::Unauthorized,
                 }
             }
+            (_, Some(tokens)) if scheme.eq_ignore_ascii_case("bearer") => {
+                tokens.permit(&self.turns, peer, credentials, path).await
+            }
+            _ => Permit::Unauthorized,
         }
-        Arc::clone(rules)
     }
 
-    /// Whether who asks with these fields may.
-    pub(super) async fn permits(&self, fields: &HeaderMap) -> bool {
-        let rules = self.rules();
-        if rules.users.is_empty() {
-            return true;
-        }
-        let Some((user, password)) = fields.get(AUTHORIZATION).and_then(|field| {
-            let (scheme, credentials) = field.to_str().ok()?.split_once(' ')?;
-            let credentials = base64::engine::general_purpose::STANDARD
-                .decode(credentials.trim())
-                .ok()?;
+    async fn knows_password(&self, peer: Peer, rules: &Rules, credentials: &str) -> bool {
+        let decoded = base64::engine::general_purpose::STANDARD
+            .decode(credentials)
+            .ok();
+        let Some((user, password)) = decoded.and_then(|credentials| {
             let (user, password) = std::str::from_utf8(&credentials).ok()?.split_once(':')?;
-            scheme
-                .eq_ignore_ascii_case("basic")
-                .then(|| (user.to_owned(), password.to_owned()))
+            Some((user.to_owned(), password.to_owned()))
         }) else {
             return false;
         };
@@ -227,53 +137,16 @@ impl Guard {
         if is_right(&self.right.lock().unwrap_or_else(PoisonError::into_inner)) {
             return true;
         }
-        let Ok(_turn) = self.checks.acquire().await else {
-            return false;
+        let check = async move || {
+            let checked = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash));
+            known.is_some() && matches!(checked.await, Ok(Ok(true)))
         };
-        let checked = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash));
-        let permits = known.is_some() && matches!(checked.await, Ok(Ok(true)));
+        let permits = self.turns.check(peer, check, |right| *right).await;
         if permits {
             let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
             right.retain(|user, _| rules.users.contains_key(user));
             right.insert(user, of_both);
-        } else {
-            tokio::time::sleep(WRONG_PAUSE).await;
         }
         permits
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(text: &str) -> String {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("web.yaml");
-        fs::write(&path, text).unwrap();
-        match Guard::new(&path) {
-            Ok(_) => panic!("{text} was taken"),
-            Err(error) => format!("{error:#}"),
-        }
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_used_is_refused() {
-        for (text, why) in [
-            ("basic_auth_user: {}\n", "is no web config"),
-            ("basic_auth_users:\n  a: secret\n", "no bcrypt hash"),
-            (
-                "tls_server_config:\n  cert_file: a.pem\n  key_file: b.pem\n",
-                "b.pem",
-            ),
-            (
-                "tls_server_config:\n  cert_file: a.pem\n",
-                "is no web config",
-            ),
-        ] {
-            let told = refused(text);
-            assert!(told.contains(why), "{told}");
-            assert!(!told.contains("secret"), "{told}");
-        }
     }
 }

@@ -6,7 +6,10 @@ mod guard;
 mod heartbeat;
 mod pages;
 mod served;
+mod tokens;
+mod turns;
 mod watched;
+mod web_config;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 pub use self::guard::Guard;
+use self::guard::Permit;
 pub use self::heartbeat::Heartbeat;
 use self::pages::Pages;
 use self::served::{ServedConnection, ServedConnections};
@@ -163,7 +167,7 @@ impl Site {
     ) {
         let progress = &place.progress;
         let service = service_fn(|request| {
-            let answer = self.answer(request, Arc::clone(progress));
+            let answer = self.answer(request, place);
             async move { Ok::<_, Infallible>(answer.await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
@@ -187,7 +191,11 @@ impl Site {
     }
 
     /// The answer to a request; its body is not read.
-    async fn answer<B>(&self, request: Request<B>, reader: Arc<Progress>) -> Response<Full<Bytes>> {
+    async fn answer<B>(
+        &self,
+        request: Request<B>,
+        place: &ServedConnection,
+    ) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         let pages = self.pages.as_ref().filter(|_| path == "/metrics");
         if pages.is_none() && !matches!(path, "/healthz" | "/readyz") {
@@ -204,18 +212,18 @@ impl Site {
                 .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        if let Some(guard) = &self.guard
-            && !guard.permits(request.headers()).await
-        {
-            let mut response = text(StatusCode::UNAUTHORIZED, "not permitted\n");
-            response
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
-            return response;
+        if let Some(guard) = &self.guard {
+            let permit = guard.permits(place.peer, request.headers(), path).await;
+            if let Some(refusal) = refusal(guard, permit) {
+                return refusal;
+            }
         }
         let heartbeat = &self.heartbeat;
         match pages {
-            Some(pages) => self.metrics(pages, takes_gzip(&request), reader).await,
+            Some(pages) => {
+                let reader = Arc::clone(&place.progress);
+                self.metrics(pages, takes_gzip(&request), reader).await
+            }
             None if path == "/healthz" => state(heartbeat, heartbeat.unhealthy()),
             None => state(heartbeat, heartbeat.unready()),
         }
@@ -241,6 +249,29 @@ impl Site {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         response
+    }
+}
+
+/// The answer to whom `guard` does not let in.
+fn refusal(guard: &Guard, permit: Permit) -> Option<Response<Full<Bytes>>> {
+    match permit {
+        Permit::Given => None,
+        Permit::Unauthorized => {
+            let mut response = text(StatusCode::UNAUTHORIZED, "not permitted\n");
+            for challenge in guard.challenges() {
+                let challenge = HeaderValue::from_static(challenge);
+                response.headers_mut().append(WWW_AUTHENTICATE, challenge);
+            }
+            Some(response)
+        }
+        Permit::Forbidden => Some(text(
+            StatusCode::FORBIDDEN,
+            "forbidden: it takes a ClusterRole with nonResourceURLs of this path, verbs [get]\n",
+        )),
+        Permit::Unknown => Some(text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the API server, which knows bearer tokens, does not answer\n",
+        )),
     }
 }
 

@@ -12,10 +12,10 @@ use super::watched::Progress;
 
 /// One who asks: an IPv4 address, or the network of an IPv6 address, of which one host may have all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Peer(IpAddr);
+pub(super) struct Peer(IpAddr);
 
 impl Peer {
-    fn of(address: IpAddr) -> Self {
+    pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V6(address) => {
                 let network = u128::from(address) >> 64 << 64;
@@ -48,6 +48,8 @@ struct Held {
 pub(super) struct ServedConnection {
     places: ServedConnections,
     number: u64,
+    /// Whose it is.
+    pub(super) peer: Peer,
     /// How its connection gets on.
     pub(super) progress: Arc<Progress>,
     /// Told when the connection has to give way.
@@ -76,13 +78,14 @@ impl ServedConnections {
         let place = ServedConnection {
             places: self.clone(),
             number: taken.next,
+            peer: Peer::of(address),
             progress: Progress::new(Instant::now()),
             cut: Arc::default(),
         };
         taken.by.insert(
             place.number,
             Held {
-                peer: Peer::of(address),
+                peer: place.peer,
                 progress: Arc::clone(&place.progress),
                 cut: Arc::clone(&place.cut),
             },

@@ -230,7 +230,7 @@ fn client_that_does_not_read_is_cut() {
 fn guarded(folder: &std::path::Path, web_config: &str) -> Arc<Guard> {
     let path = folder.join("web.yaml");
     std::fs::write(&path, web_config).unwrap();
-    Arc::new(Guard::new(&path).unwrap())
+    Arc::new(Guard::new(Some(&path), None).unwrap().unwrap())
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use anyhow::bail;
 
 use super::state::{Reason, Trouble};
-use super::{Mode, PodSource, Settings};
+use super::{Mode, PodSource, Review, Settings};
 use crate::confine::Needs;
 use crate::workload::cgroup;
 use crate::workload::pod::Pod;
@@ -19,6 +19,35 @@ impl Access {
     /// Nothing is asked.
     pub(super) const fn needs(&self) -> Needs {
         Needs::NOTHING
+    }
+}
+
+/// Asks about bearer tokens: there is none.
+#[derive(Debug)]
+pub enum Reviewer {}
+
+impl Reviewer {
+    /// None.
+    ///
+    /// # Errors
+    /// Always: [`NOBODY`].
+    pub fn new(_settings: &Settings) -> anyhow::Result<Reviewer> {
+        bail!(NOBODY)
+    }
+
+    /// Nothing is asked.
+    #[must_use]
+    pub const fn needs(&self) -> Needs {
+        match *self {}
+    }
+
+    /// Nobody is asked.
+    ///
+    /// # Errors
+    /// None.
+    #[expect(clippy::unused_async, reason = "so is the one that asks")]
+    pub async fn review(&self, _token: &str, _path: &str) -> Result<Review, Trouble> {
+        match *self {}
     }
 }
 

@@ -119,8 +119,13 @@ pub(super) fn trouble(error: &kube::Error) -> Trouble {
     }
 }
 
-/// What an answer other than 200 means.
+/// What an answer other than 200 to a question for pods means.
 pub(super) fn answered(code: u16, message: &str) -> Trouble {
+    refused(code, message, RULE)
+}
+
+/// What an answer other than 200 means, where a role takes `rule`.
+pub(super) fn refused(code: u16, message: &str, rule: &str) -> Trouble {
     let message = first_line(message);
     let (reason, said) = match code {
         401 => (
@@ -129,7 +134,7 @@ pub(super) fn answered(code: u16, message: &str) -> Trouble {
         ),
         403 => (
             Reason::Forbidden,
-            format!("the API server forbids it (403): {message} (it takes {RULE})"),
+            format!("the API server forbids it (403): {message} (it takes {rule})"),
         ),
         410 => (
             Reason::Expired,
@@ -151,7 +156,7 @@ pub(super) fn unreachable(cause: &str) -> Trouble {
 }
 
 /// An error and its causes, each once: the outer one often repeats the inner.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut said = first_line(&error.to_string()).to_owned();
     let mut cause = error.source();
     while let Some(inner) = cause {

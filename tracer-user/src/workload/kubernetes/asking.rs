@@ -103,20 +103,10 @@ enum NameProvider {
 
 /// Who is to be asked.
 fn asked(settings: &Settings) -> anyhow::Result<NameProvider> {
-    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    let configured = settings.kubeconfig.as_deref();
-    if let Some(path) = configured
-        && !path.is_file()
-        && !matches!(settings.mode, Mode::Off | Mode::Cri | Mode::Told)
-    {
-        bail!(
-            "cannot read kubeconfig {} (give another with --kubeconfig PATH)",
-            path.display()
-        );
-    }
-    let api = configured
-        .map(|path| Access::Kubeconfig(path.to_owned()))
-        .or_else(|| in_pod.then_some(Access::ServiceAccount));
+    let api = match settings.mode {
+        Mode::Off | Mode::Cri | Mode::Told => None,
+        Mode::Auto | Mode::Api => access_of(settings)?,
+    };
     Ok(match (settings.mode, api) {
         (Mode::Cri | Mode::Told, _) => NameProvider::Runtime,
         (Mode::Api | Mode::Auto, Some(access)) => NameProvider::ApiServer(access),
@@ -131,6 +121,21 @@ fn asked(settings: &Settings) -> anyhow::Result<NameProvider> {
         }
         (Mode::Off, _) | (Mode::Auto, None) => NameProvider::Nobody,
     })
+}
+
+/// The way to the API server, if there is one.
+pub(super) fn access_of(settings: &Settings) -> anyhow::Result<Option<Access>> {
+    let Some(path) = settings.kubeconfig.as_deref() else {
+        let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        return Ok(in_pod.then_some(Access::ServiceAccount));
+    };
+    if !path.is_file() {
+        bail!(
+            "cannot read kubeconfig {} (give another with --kubeconfig PATH)",
+            path.display()
+        );
+    }
+    Ok(Some(Access::Kubeconfig(path.to_owned())))
 }
 
 /// As the kubelet names the node: by the host's name in lower case, if not told otherwise.

@@ -13,6 +13,8 @@ mod convert;
 mod find;
 #[cfg(feature = "kubernetes")]
 mod naming;
+#[cfg(feature = "kubernetes")]
+mod review;
 pub mod state;
 #[cfg(feature = "kubernetes")]
 mod watch;
@@ -23,13 +25,15 @@ use std::sync::Arc;
 #[cfg(not(feature = "kubernetes"))]
 use self::absent::Access;
 #[cfg(not(feature = "kubernetes"))]
-pub use self::absent::{NOBODY, ask_once, start};
+pub use self::absent::{NOBODY, Reviewer, ask_once, start};
 #[cfg(feature = "kubernetes")]
 use self::access::Access;
 #[cfg(feature = "kubernetes")]
 pub use self::asking::{NOBODY, start};
 #[cfg(feature = "kubernetes")]
 pub use self::find::ask_once;
+#[cfg(feature = "kubernetes")]
+pub use self::review::Reviewer;
 use self::state::State;
 use super::pods::Pods;
 use super::waiting::Waiting;
@@ -62,6 +66,17 @@ pub struct Settings {
     pub kubeconfig: Option<PathBuf>,
     /// The container runtime's socket; without it, the first of those that are usual.
     pub cri_socket: Option<PathBuf>,
+}
+
+/// What the API server says of who holds a bearer token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Review {
+    /// He may.
+    Allowed,
+    /// He may not.
+    Forbidden,
+    /// Nobody holds it.
+    Unknown,
 }
 
 /// The pods of this node, kept up to date for as long as this or a clone of it lives.
