@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::architecture::Architecture;
-use crate::{command, demo, image};
+use crate::{command, demo, image, notices};
 
 /// What `cargo xtask dist` takes.
 #[derive(Args)]
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &DistOptions, root: &Path) -> anyhow::Result<ExitCode
         };
         // What is packed, as it is installed.
         let tree = emptied(demo::target(root).join("dist-tree"))?;
-        stage(root, &writer, &binary, &tree)?;
+        stage(root, architecture, &writer, &binary, &tree)?;
         archive(architecture, &tree, &dist, &epoch)?;
         package(architecture, &tree, &dist, &epoch)?;
         fs::remove_dir_all(&tree).ok();
@@ -103,7 +103,13 @@ fn write(path: &Path, text: impl AsRef<[u8]>) -> anyhow::Result<()> {
 
 /// The program, its completions and manual pages, licences and change log, as they are installed.
 /// `writer` is the same program for this machine.
-fn stage(root: &Path, writer: &Path, binary: &Path, tree: &Path) -> anyhow::Result<()> {
+fn stage(
+    root: &Path,
+    architecture: Architecture,
+    writer: &Path,
+    binary: &Path,
+    tree: &Path,
+) -> anyhow::Result<()> {
     make(&tree.join("usr/bin"))?;
     copy(binary, &tree.join("usr/bin/h2trace"))?;
     for (shell, path) in COMPLETIONS {
@@ -120,6 +126,7 @@ fn stage(root: &Path, writer: &Path, binary: &Path, tree: &Path) -> anyhow::Resu
     let doc = tree.join(DOC);
     make(&doc)?;
     write(&doc.join("copyright"), copyright(root)?)?;
+    write(&doc.join("NOTICES"), notices::text(root, architecture)?)?;
     copy(
         &root.join("tracer-user/CHANGELOG.md"),
         &doc.join("changelog"),
@@ -127,7 +134,8 @@ fn stage(root: &Path, writer: &Path, binary: &Path, tree: &Path) -> anyhow::Resu
     copy(&root.join("README.md"), &doc.join("README.md"))?;
     let pages = fs::read_dir(&man).with_context(|| format!("cannot read {}", man.display()))?;
     let mut zip = Command::new("gzip");
-    zip.args(["-9", "--no-name"]).arg(doc.join("changelog"));
+    zip.args(["-9", "--no-name"])
+        .args([doc.join("changelog"), doc.join("NOTICES")]);
     for page in pages {
         zip.arg(page?.path());
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::architecture::Architecture;
-use crate::{command, demo, test};
+use crate::{command, demo, notices, test};
 
 /// What `cargo xtask image` takes.
 #[derive(Args)]
@@ -36,6 +36,12 @@ const DOCKERFILE: &str = "tracer-user/deploy/Dockerfile";
 /// The stage of the Dockerfile that compiles, and where it leaves the program.
 const BUILD_STAGE: &str = "build";
 const IN_BUILD_STAGE: &str = "out/h2trace";
+
+/// Where it leaves the licences of what is in the program.
+const NOTICES_IN_BUILD_STAGE: &str = "out/NOTICES";
+
+/// The program's own licences, which it leaves beside them.
+const LICENCES: [&str; 3] = ["LICENSE-MIT", "LICENSE-APACHE", "LICENSE-GPL-2.0"];
 
 /// The file's capabilities, as the Dockerfile has them.
 const CAPABILITIES: &str = "cap_bpf,cap_perfmon=p";
@@ -167,6 +173,16 @@ pub(crate) fn archive(
     command::run(Command::new("setcap").arg(CAPABILITIES).arg(&there))
         .context("file capabilities are set by setcap (apt-get install libcap2-bin), as root")?;
 
+    std::fs::write(
+        context.join(NOTICES_IN_BUILD_STAGE),
+        notices::text(root, architecture)?,
+    )?;
+    for name in LICENCES {
+        let path = root.join(name);
+        std::fs::copy(&path, context.join("out").join(name))
+            .with_context(|| format!("cannot read {}", path.display()))?;
+    }
+
     let version = env!("CARGO_PKG_VERSION");
     let tagged = format!("{name}:{version}");
     let mut build = buildah(&storage);
@@ -254,6 +270,9 @@ mod tests {
             format!("AS {BUILD_STAGE}\n"),
             format!("COPY --from={BUILD_STAGE} /{IN_BUILD_STAGE} "),
             format!("setcap {CAPABILITIES} /{IN_BUILD_STAGE}\n"),
+            format!("xtask -- notices /{NOTICES_IN_BUILD_STAGE}\n"),
+            format!("cp {} /out/\n", LICENCES.join(" ")),
+            "COPY --from=build /out/NOTICES /out/LICENSE-* /licences/\n".to_owned(),
             "FROM scratch AS image\n".to_owned(),
             format!("ARG VERSION={}\n", env!("CARGO_PKG_VERSION")),
         ] {

@@ -21,6 +21,7 @@ mod image;
 mod incident;
 mod kernels;
 mod manifests;
+mod notices;
 mod privilege;
 mod setup;
 mod soak;
@@ -68,6 +69,8 @@ enum Task {
     Dist(dist::DistOptions),
     /// Write the plain manifests, and the kubectl plugin's, from the Helm chart
     Manifests(manifests::ManifestsOptions),
+    /// Write the licences of everything that is in the program, with their texts
+    Notices(notices::NoticesOptions),
     /// Write the tables in tracer-user/docs from the code
     Docs(docs::DocsOptions),
     /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Task::Deny(options) => deny::run(&options, &root),
         Task::Dist(options) => dist::run(&options, &root),
         Task::Manifests(options) => manifests::run(&options, &root),
+        Task::Notices(options) => notices::run(&options, &root),
         Task::Docs(options) => docs::run(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),
         Task::Conformance(options) => conformance::run(&options, &root),
