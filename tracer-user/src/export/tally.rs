@@ -106,6 +106,10 @@ impl Sink for Tally {
     }
 }
 
+/// The cause of a loss that the kernel counts itself: it does not run a program while that runs on the same processor, and
+/// what the program would have seen is not seen.
+pub const MISSED_RUNS: &str = "missed_runs";
+
 /// The kernel programs' counters at one time.
 #[derive(Clone, Debug, Default)]
 pub struct Kernel {
@@ -123,6 +127,19 @@ impl Kernel {
                 .map(|(counter, n)| (counter.name().0, *n))
                 .collect(),
         }
+    }
+
+    /// The same, with the runs of kernel programs that did not take place.
+    #[must_use]
+    pub fn with_missed_runs(mut self, n: u64) -> Self {
+        self.by_name.insert(MISSED_RUNS, n);
+        self
+    }
+
+    /// Runs of kernel programs that did not take place.
+    #[must_use]
+    pub fn missed_runs(&self) -> u64 {
+        self.by_name.get(MISSED_RUNS).copied().unwrap_or(0)
     }
 
     /// All of them by name.
@@ -154,6 +171,7 @@ impl Kernel {
             .iter()
             .filter(|counter| counter.name().1)
             .map(|counter| (counter.name().0, self.get(*counter)))
+            .chain([(MISSED_RUNS, self.missed_runs())])
             .filter(|(_, n)| *n > 0)
     }
 

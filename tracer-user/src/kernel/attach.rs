@@ -1,6 +1,6 @@
 //! Attaches the kernel programs and reads their records.
 
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 use aya::{
@@ -19,6 +19,7 @@ use super::{
     hooks::Hooks,
     load::{self, Filter, Options, StartError},
     members::{LiveCgroups, Members},
+    missed,
 };
 
 /// One program and the tracepoint of the same name that it stands on.
@@ -220,6 +221,22 @@ impl Tracer {
             *sum = self.counters.get(&index, 0)?.iter().sum();
         }
         Ok(sums)
+    }
+
+    /// Runs of attached programs that the kernel left out because that program ran on the same processor: what they
+    /// would have seen is lost.
+    ///
+    /// # Errors
+    /// A program cannot be asked.
+    pub fn missed_runs(&self) -> anyhow::Result<u64> {
+        let of_each = self.attached.iter().map(|&program| {
+            let program = self
+                .ebpf
+                .program(program)
+                .ok_or_else(|| anyhow::anyhow!("no kernel program {program}"))?;
+            Ok(missed::runs(program.fd()?.as_fd())?)
+        });
+        of_each.sum()
     }
 
     /// What the kernel measured of each attached program.

@@ -6,6 +6,7 @@ pub mod doctor;
 mod hooks;
 mod load;
 mod members;
+mod missed;
 mod process;
 pub mod rights;
 mod rings;

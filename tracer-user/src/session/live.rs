@@ -226,6 +226,13 @@ impl Source for Live {
             .context("cannot read the kernel programs' counters")
     }
 
+    fn missed_runs(&self) -> u64 {
+        self.tracer.missed_runs().unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot read how many runs of kernel programs were missed");
+            0
+        })
+    }
+
     fn attached(&self) -> Vec<String> {
         self.tracer
             .attached()

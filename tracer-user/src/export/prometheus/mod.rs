@@ -44,6 +44,7 @@ use self::vectors::{Registration, Vectors};
 use super::labels::{self, OTHER};
 use super::metrics;
 use super::metrics::{About, METRICS};
+use super::tally::MISSED_RUNS;
 use crate::confine::Confined;
 
 /// What the kernel says of one of its programs.
@@ -192,6 +193,7 @@ impl Exporter {
 
     /// What `/metrics` reads.
     #[must_use]
+        vectors.events_lost.with_label_values(&[MISSED_RUNS]);
     pub fn scrape(&self) -> Scrape {
         self.scrape.clone()
     }
@@ -343,6 +345,12 @@ impl Exporter {
     }
 
     fn at_role_of(
+    /// Takes the number of runs of kernel programs that the kernel has left out so far.
+    pub fn set_missed_runs(&mut self, n: u64) {
+        let lost = self.vectors.events_lost.with_label_values(&[MISSED_RUNS]);
+        lost.inc_by(n.saturating_sub(lost.get()));
+    }
+
         &mut self,
         end: &EndSeries,
         info: &ConnectionInfo,

@@ -18,7 +18,7 @@ use crate::diagnosis::Diagnosis;
 use crate::export::clock::monotonic_now;
 use crate::export::http::Heartbeat;
 use crate::export::prometheus::{Exporter, ProgramRuns};
-use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
+use crate::export::tally::{Kernel, MISSED_RUNS, StoppedBy, Summary, Tally};
 use crate::kernel::DRAIN_MAX;
 use crate::unit::count;
 use crate::workload::kubernetes;
@@ -63,6 +63,11 @@ pub trait Source: Send {
     /// # Errors
     /// They cannot be read.
     fn counters(&self) -> anyhow::Result<[u64; COUNTERS as usize]>;
+
+    /// Runs of kernel programs that the kernel left out.
+    fn missed_runs(&self) -> u64 {
+        0
+    }
 
     /// Names of the attached kernel programs.
     fn attached(&self) -> Vec<String>;
@@ -304,7 +309,7 @@ impl Session {
     /// Reads the kernel programs' counters, sets the gauges, and says what was lost since the last time.
     fn count(&mut self) -> anyhow::Result<()> {
         let counters = self.source.counters()?;
-        let kernel = Kernel::new(&counters);
+        let kernel = Kernel::new(&counters).with_missed_runs(self.source.missed_runs());
         for (counter, (cause, lost)) in Counter::ALL.iter().map(|counter| (counter, counter.name()))
         {
             let more = kernel
@@ -314,6 +319,14 @@ impl Session {
                 self.plan.paper.tell(|front| front.kernel_loss(cause, more));
             }
         }
+        let missed = kernel
+            .missed_runs()
+            .saturating_sub(self.kernel.missed_runs());
+        if missed > 0 {
+            self.plan
+                .paper
+                .tell(|front| front.kernel_loss(MISSED_RUNS, missed));
+        }
         self.kernel = kernel;
         self.look_at_pods();
         if let Some(exporter) = self.plan.exporter.as_mut() {
@@ -321,6 +334,7 @@ impl Session {
             exporter.set_live(connections, streams);
             exporter.advance(monotonic_now());
             exporter.set_kernel(&counters);
+            exporter.set_missed_runs(self.kernel.missed_runs());
             exporter.set_programs(&self.source.programs());
             exporter.set_output_dropped(self.plan.paper.dropped_lines());
         }

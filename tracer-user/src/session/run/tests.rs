@@ -29,6 +29,10 @@ impl Source for Recorded {
         self.at_end.iter().for_each(|output| sink.accept(output));
     }
 
+    fn missed_runs(&self) -> u64 {
+        self.lost / 2
+    }
+
     fn live(&self) -> (usize, usize) {
         (1, 2)
     }
@@ -154,16 +158,14 @@ fn time_ends_the_run_and_what_is_open_is_handed_out() {
     assert_eq!(summary["type"], "summary");
     assert_eq!(summary["stopped_by"], "time");
     assert_eq!(summary["streams"]["ended"], 12);
-    assert_eq!(summary["kernel"]["events_lost"], 7);
-    let loss = ran
-        .lines
-        .iter()
-        .find(|line| line["source"] == "kernel")
-        .unwrap();
-    assert_eq!(
-        (&loss["cause"], &loss["count"]),
-        (&"ring_full".into(), &7.into())
-    );
+    assert_eq!(summary["kernel"]["events_lost"], 7 + 3);
+    let mut losses = ran.lines.iter().filter(|line| line["source"] == "kernel");
+    for (cause, n) in [("ring_full", 7), ("missed_runs", 3)] {
+        let loss = losses.next().unwrap();
+        assert_eq!((&loss["cause"], &loss["count"]), (&cause.into(), &n.into()));
+        let counted = format!("h2trace_self_events_lost_total{{cause=\"{cause}\"}} {n}");
+        assert!(ran.scrape.lines().any(|line| line == counted), "{counted}");
+    }
     for series in [
         "h2trace_live_streams 2",
         "h2trace_self_program_attached{program=\"sock_send\"} 1",
