@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use h2trace::cli::args;
+use h2trace::confine;
 use h2trace::export::{json, metrics};
 use h2trace::unit::grouped;
 use h2trace_core::anomaly::kind::Kind;
@@ -19,6 +20,7 @@ fn main() -> anyhow::Result<()> {
         ("findings", findings()?),
         ("metrics", metrics::markdown()),
         ("limits", limits()?),
+        ("syscalls", syscalls()?),
         ("json", json_keys()?),
         ("commands", commands()?),
     ] {
@@ -75,6 +77,14 @@ fn limits() -> Result<String, fmt::Error> {
 }
 
 /// A bound with its unit.
+fn syscalls() -> Result<String, fmt::Error> {
+    let mut table = String::from("| what for | system calls |\n| --- | --- |\n");
+    for (what, calls) in confine::syscalls::allowed() {
+        writeln!(table, "| {} | `{}` |", cell(what), calls.join("` `"))?;
+    }
+    Ok(table)
+}
+
 fn bound(limit: Limit) -> String {
     const MIB: u64 = 1 << 20;
     let value = limit.bound();

@@ -2,7 +2,7 @@
 //! it should be worth as little as possible. Maps are read by their descriptors, which needs no right since Linux 5.19.
 
 mod files;
-mod syscalls;
+pub mod syscalls;
 
 use std::collections::HashSet;
 use std::io;

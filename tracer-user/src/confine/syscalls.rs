@@ -8,131 +8,84 @@ use seccompiler::{
     SeccompRule,
 };
 
+/// Calls of one sort: what they are for, and each by its name and number.
+pub type Calls = (&'static str, &'static [(&'static str, libc::c_long)]);
+
+macro_rules! calls {
+    ($($call:ident)+) => {
+        &[$((stringify!($call), libc::$call)),+]
+    };
+}
+
 /// With any arguments.
-const ALLOWED: &[libc::c_long] = &[
-    // Memory and threads.
-    libc::SYS_brk,
-    libc::SYS_madvise,
-    libc::SYS_mmap,
-    libc::SYS_mprotect,
-    libc::SYS_mremap,
-    libc::SYS_munmap,
-    libc::SYS_clone,
-    libc::SYS_clone3,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    libc::SYS_futex,
-    libc::SYS_get_robust_list,
-    libc::SYS_membarrier,
-    libc::SYS_prctl,
-    libc::SYS_rseq,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_sched_yield,
-    libc::SYS_set_robust_list,
-    libc::SYS_set_tid_address,
-    // Signals to this process come as they are: to send some it takes more (see below).
-    libc::SYS_restart_syscall,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_sigaltstack,
-    // Time and chance.
-    libc::SYS_clock_getres,
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_getrandom,
-    libc::SYS_gettimeofday,
-    libc::SYS_nanosleep,
-    // Who and where this process is.
-    libc::SYS_capget,
-    libc::SYS_getcwd,
-    libc::SYS_getegid,
-    libc::SYS_geteuid,
-    libc::SYS_getgid,
-    libc::SYS_getpid,
-    libc::SYS_getppid,
-    libc::SYS_getrusage,
-    libc::SYS_gettid,
-    libc::SYS_getuid,
-    libc::SYS_sysinfo,
-    libc::SYS_uname,
-    // Giving up more.
-    libc::SYS_capset,
-    libc::SYS_landlock_create_ruleset,
-    libc::SYS_landlock_restrict_self,
-    // Files: Landlock says which.
-    libc::SYS_close,
-    libc::SYS_close_range,
-    libc::SYS_dup,
-    libc::SYS_dup3,
-    libc::SYS_faccessat,
-    libc::SYS_faccessat2,
-    libc::SYS_fadvise64,
-    libc::SYS_fcntl,
-    libc::SYS_fstat,
-    libc::SYS_fstatfs,
-    libc::SYS_fsync,
-    libc::SYS_getdents64,
-    libc::SYS_lseek,
-    libc::SYS_newfstatat,
-    libc::SYS_openat,
-    libc::SYS_pread64,
-    libc::SYS_pwrite64,
-    libc::SYS_read,
-    libc::SYS_readlinkat,
-    libc::SYS_readv,
-    libc::SYS_statfs,
-    libc::SYS_statx,
-    libc::SYS_write,
-    libc::SYS_writev,
-    // What waits.
-    libc::SYS_epoll_create1,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-    libc::SYS_eventfd2,
-    libc::SYS_inotify_add_watch,
-    libc::SYS_inotify_init1,
-    libc::SYS_inotify_rm_watch,
-    libc::SYS_pipe2,
-    libc::SYS_ppoll,
-    libc::SYS_pselect6,
-    // Scrapers, the API server, the container runtime.
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_bind,
-    libc::SYS_connect,
-    libc::SYS_getpeername,
-    libc::SYS_getsockname,
-    libc::SYS_getsockopt,
-    libc::SYS_listen,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmmsg,
-    libc::SYS_recvmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
-    libc::SYS_setsockopt,
-    libc::SYS_shutdown,
-    libc::SYS_socketpair,
+const ALLOWED: &[Calls] = &[
+    (
+        "memory and threads",
+        calls![
+            SYS_brk SYS_madvise SYS_mmap SYS_mprotect SYS_mremap SYS_munmap SYS_clone SYS_clone3
+            SYS_exit SYS_exit_group SYS_futex SYS_get_robust_list SYS_membarrier SYS_prctl SYS_rseq
+            SYS_sched_getaffinity SYS_sched_yield SYS_set_robust_list SYS_set_tid_address
+        ],
+    ),
+    (
+        "signals to this process",
+        calls![
+            SYS_restart_syscall SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_sigaltstack
+        ],
+    ),
+    (
+        "time and chance",
+        calls![
+            SYS_clock_getres SYS_clock_gettime SYS_clock_nanosleep SYS_getrandom SYS_gettimeofday
+            SYS_nanosleep
+        ],
+    ),
+    (
+        "who and where this process is",
+        calls![
+            SYS_capget SYS_getcwd SYS_getegid SYS_geteuid SYS_getgid SYS_getpid SYS_getppid
+            SYS_getrusage SYS_gettid SYS_getuid SYS_sysinfo SYS_uname
+        ],
+    ),
+    (
+        "giving up more",
+        calls![
+            SYS_capset SYS_landlock_create_ruleset SYS_landlock_restrict_self
+        ],
+    ),
+    (
+        "files, where Landlock lets them",
+        calls![
+            SYS_close SYS_close_range SYS_dup SYS_dup3 SYS_faccessat SYS_faccessat2 SYS_fadvise64
+            SYS_fcntl SYS_fstat SYS_fstatfs SYS_fsync SYS_getdents64 SYS_lseek SYS_newfstatat
+            SYS_openat SYS_pread64 SYS_pwrite64 SYS_read SYS_readlinkat SYS_readv SYS_statfs
+            SYS_statx SYS_write SYS_writev
+        ],
+    ),
+    (
+        "waiting",
+        calls![
+            SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2
+            SYS_inotify_add_watch SYS_inotify_init1 SYS_inotify_rm_watch SYS_pipe2 SYS_ppoll
+            SYS_pselect6
+        ],
+    ),
+    (
+        "scrapers, the API server, the container runtime",
+        calls![
+            SYS_accept SYS_accept4 SYS_bind SYS_connect SYS_getpeername SYS_getsockname
+            SYS_getsockopt SYS_listen SYS_recvfrom SYS_recvmmsg SYS_recvmsg SYS_sendmmsg SYS_sendmsg
+            SYS_sendto SYS_setsockopt SYS_shutdown SYS_socketpair
+        ],
+    ),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_access,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_arch_prctl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_epoll_wait,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_lstat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_open,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_poll,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_readlink,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_stat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_time,
+    (
+        "older forms of these, on amd64 alone",
+        calls![
+            SYS_access SYS_arch_prctl SYS_epoll_wait SYS_lstat SYS_open SYS_poll SYS_readlink
+            SYS_stat SYS_time
+        ],
+    ),
 ];
 
 /// `enum bpf_cmd` of `linux/bpf.h`: what reads and writes maps that are there, and tells of programs. None that makes or
@@ -142,8 +95,16 @@ const BPF: [u64; 10] = [1, 2, 3, 4, 15, 21, 24, 25, 26, 27];
 /// FIONBIO, FIONREAD, TIOCGWINSZ and TCGETS of `asm-generic/ioctls.h`: none that types into a terminal.
 const IOCTLS: [u64; 4] = [0x5421, 0x541b, 0x5413, 0x5401];
 
-/// What the calls that are allowed with some arguments take: the argument's place, and its values.
-fn with_arguments() -> Vec<(libc::c_long, u8, Vec<u64>)> {
+/// A call that is allowed with some arguments: the argument's place, and its values.
+type WithArgument = ((&'static str, libc::c_long), u8, Vec<u64>);
+
+macro_rules! call {
+    ($call:ident) => {
+        (stringify!($call), libc::$call)
+    };
+}
+
+fn with_arguments() -> Vec<WithArgument> {
     let own = u64::from(std::process::id());
     let number = |value: libc::c_int| u64::from(value.unsigned_abs());
     let domains = [
@@ -153,17 +114,34 @@ fn with_arguments() -> Vec<(libc::c_long, u8, Vec<u64>)> {
         libc::AF_NETLINK,
     ];
     vec![
-        (libc::SYS_bpf, 0, BPF.to_vec()),
+        (call!(SYS_bpf), 0, BPF.to_vec()),
         // To itself: a run that is held, and abort(3).
-        (libc::SYS_kill, 0, vec![own]),
-        (libc::SYS_tgkill, 0, vec![own]),
-        (libc::SYS_socket, 0, domains.map(number).to_vec()),
-        (libc::SYS_ioctl, 1, IOCTLS.to_vec()),
+        (call!(SYS_kill), 0, vec![own]),
+        (call!(SYS_tgkill), 0, vec![own]),
+        (call!(SYS_socket), 0, domains.map(number).to_vec()),
+        (call!(SYS_ioctl), 1, IOCTLS.to_vec()),
         // Limits are read, not set: there are no new ones.
-        (libc::SYS_prlimit64, 2, vec![0]),
+        (call!(SYS_prlimit64), 2, vec![0]),
         // Of this process and no other.
-        (libc::SYS_getpriority, 1, vec![0, own]),
+        (call!(SYS_getpriority), 1, vec![0, own]),
     ]
+}
+
+/// All calls that are allowed, by what they are for; those with some arguments alone the last.
+#[must_use]
+pub fn allowed() -> Vec<(&'static str, Vec<&'static str>)> {
+    let bare = |name: &'static str| name.strip_prefix("SYS_").unwrap_or(name);
+    let mut all: Vec<(&str, Vec<&str>)> = ALLOWED
+        .iter()
+        .map(|(what, calls)| (*what, calls.iter().map(|(name, _)| bare(name)).collect()))
+        .collect();
+    let some = with_arguments();
+    let some = some.iter().map(|((name, _), ..)| bare(name)).collect();
+    all.push((
+        "only with some arguments, none of which reaches another process or loads something",
+        some,
+    ));
+    all
 }
 
 /// Puts the filter over all threads.
@@ -185,9 +163,12 @@ pub(super) fn filter_thread() -> anyhow::Result<()> {
 }
 
 fn program() -> anyhow::Result<BpfProgram> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|number| (*number, Vec::new())).collect();
-    for (number, place, values) in with_arguments() {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED
+        .iter()
+        .flat_map(|(_, calls)| *calls)
+        .map(|(_, number)| (*number, Vec::new()))
+        .collect();
+    for ((_, number), place, values) in with_arguments() {
         let rules_of_call = values.into_iter().map(|value| {
             let is = SeccompCondition::new(
                 place,
