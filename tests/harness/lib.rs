@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod conversation;
 pub mod envoy;
 pub mod faulty_proxy;
+pub mod flood;
 pub mod heap;
 pub mod measure;
 pub mod peer;

@@ -3,6 +3,7 @@
 //! client reports as failed, show them complete on the upstream hop, and be silent in the controls.
 
 mod dumped;
+mod flooded;
 mod recorded;
 mod reproduction;
 mod traced;
