@@ -9,6 +9,7 @@ mod http2_programs;
 mod killed_tracer;
 mod late_attach;
 mod log;
+mod memory_limit;
 mod not_http2;
 mod rights_given_up;
 mod shape;

@@ -14,11 +14,9 @@ use crate::export::clock::WallClock;
 use crate::export::pcapng::{Recorder, RecordingSettings};
 use crate::kernel;
 use crate::session::live;
+use crate::session::memory::Purpose;
 use crate::session::output::{Printer, say};
 use crate::session::recording::{self, Recording};
-
-/// Every byte goes through the ring: at 1 GB/s this is 64 ms of it.
-const RING_BYTES: u32 = 64 << 20;
 
 /// Runs it.
 ///
@@ -33,7 +31,8 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     }
     let scope = trace::scope(&args.trace)?;
     let told = trace::told_by_holder(&args.trace)?;
-    let settings = args.trace.common.settings(&scope)?.with_payload(RING_BYTES);
+    let settings = args.trace.common.settings(&scope, Purpose::Record)?;
+    let settings = settings.with_payload();
     let ready = ReadyFile::prepare(args.trace.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
     confine::keep_memory_private();
@@ -48,8 +47,9 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         clock: WallClock::new(),
         shown_from: args.trace.report.findings.shown_from(),
         max_bytes: args.max_size,
+        max_waiting: settings.memory.recorded,
     });
-    let (tap, report) = Recording::new(recorder, file)?;
+    let (tap, report) = Recording::new(recorder, file, settings.memory.written)?;
     let source = live::start(&settings, chosen, &scope.selected, Some(Box::new(tap)))?;
     say(&format!(
         "recording {} with its payload to {} (ctrl-c ends it)",

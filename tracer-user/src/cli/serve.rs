@@ -15,6 +15,7 @@ use crate::export::prometheus::Exporter;
 use crate::kernel;
 use crate::session::chosen;
 use crate::session::live;
+use crate::session::memory::Purpose;
 use crate::session::output::say;
 use crate::session::paper::Paper;
 use crate::session::run::Plan;
@@ -30,7 +31,8 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(60);
 /// The port is in use, what is named does not exist, privileges are missing, or the kernel refuses.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let scope = args.filter.scope()?;
-    let settings = args.common.settings(&scope)?.counting_only();
+    let settings = args.common.settings(&scope, Purpose::Serve)?;
+    let settings = settings.counting_only();
     let reviewer = args
         .kubernetes_auth
         .then(|| Reviewer::new(&args.common.kubernetes.settings()));

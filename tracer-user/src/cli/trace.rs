@@ -18,6 +18,7 @@ use crate::session::chosen;
 use crate::session::front::Front;
 use crate::session::held;
 use crate::session::live;
+use crate::session::memory::Purpose;
 use crate::session::output::{self, Printer, say};
 use crate::session::paper::Paper;
 use crate::session::run::Plan;
@@ -35,7 +36,7 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let scope = scope(args)?;
     let told = told_by_holder(args)?;
-    let settings = args.common.settings(&scope)?;
+    let settings = args.common.settings(&scope, Purpose::Trace)?;
     let ready = ReadyFile::prepare(args.common.ready_file.as_deref())?;
     kernel::check_privileges()?;
     confine::keep_memory_private();

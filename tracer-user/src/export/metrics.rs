@@ -171,7 +171,7 @@ metrics! {
     SELF_LIMIT_HITS = Counter "h2trace_self_limit_hits_total" ["limit"]
         "Times a limit of the tracer was reached, by limit";
     SELF_LABEL_OVERFLOW = Counter "h2trace_self_label_overflow_total" ["label"]
-        "Times something was counted under other because a limit was reached: end, grpc_method, reset, series";
+        "Times something was counted under other because a limit was reached: end, grpc_method, reset, series; or left out of a page that is too long: page";
     SELF_OUTPUT_DROPPED = Counter "h2trace_self_output_dropped_total" []
         "Lines of output that were dropped because their reader was too slow";
     SELF_CALLS = Counter "h2trace_self_calls_total" ["kind"]

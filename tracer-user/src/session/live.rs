@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracer_ebpf::counter::COUNTERS;
 
+use super::memory::Shares;
 use super::run::{self, Ended, Plan, Source, Stop};
 use super::{Keeper, Selected};
 use crate::export::clock::monotonic_now;
@@ -33,8 +34,8 @@ pub struct TraceSettings {
     pub shown: Arc<Shown>,
     /// Who names pods, if there are any.
     pub pods: Option<kubernetes::PodSource>,
-    /// Bytes of memory for all connections together.
-    pub memory: usize,
+    /// Bytes of memory, and what they are for.
+    pub memory: Shares,
     /// Ports that are known to speak HTTP/2.
     pub http2_ports: Vec<u16>,
 }
@@ -47,11 +48,10 @@ impl TraceSettings {
         self
     }
 
-    /// For a recording: every byte is copied, so the ring is at least `ring_bytes` large.
+    /// For a recording: every byte is copied.
     #[must_use]
-    pub fn with_payload(mut self, ring_bytes: u32) -> Self {
+    pub fn with_payload(mut self) -> Self {
         self.options.full_payload = true;
-        self.options.ring_bytes = self.options.ring_bytes.max(ring_bytes);
         self
     }
 
@@ -146,7 +146,7 @@ pub fn start(
     let pipeline = Pipeline::new(pipeline::PipelineSettings {
         shown: Arc::clone(&settings.shown),
         names: Box::new(Attribution::new(settings.pods.clone())),
-        memory: settings.memory,
+        memory: settings.memory.connections,
         http2_ports: settings.http2_ports.clone(),
     });
     Ok(Box::new(Live {

@@ -136,7 +136,7 @@ impl Printer {
 
     /// Hands lines over. Beyond [`limits::OUTPUT_BACKLOG`] waiting bytes they are thrown away and counted; those not
     /// to be missed beyond half as much again.
-    pub fn print(&mut self, lines: Vec<u8>, weight: Weight) {
+    pub fn print(&mut self, mut lines: Vec<u8>, weight: Weight) {
         if lines.is_empty() || self.closed() {
             return;
         }
@@ -152,6 +152,8 @@ impl Printer {
         self.shared
             .waiting
             .fetch_add(lines.len(), Ordering::Relaxed);
+        // What it grew by beyond that would wait with it.
+        lines.shrink_to_fit();
         // Fails only when the thread has ended, which `closed` tells.
         if let Some(sender) = &self.sender {
             drop(sender.send(lines));

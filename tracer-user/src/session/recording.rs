@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 
 use h2trace_core::connection::ConnectionId;
 use h2trace_core::event::{Event, SocketKey, Timestamp};
-use h2trace_core::limits;
 use h2trace_core::pipeline::{Output, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
@@ -185,15 +184,15 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Writes what `recorder` makes to `file`, from a thread of its own.
+    /// Writes what `recorder` makes to `file`, from a thread of its own; at most `room` bytes wait for it.
     ///
     /// # Errors
     /// There cannot be one thread more.
-    pub fn new(recorder: Recorder, file: File) -> io::Result<(Self, ReportLater)> {
+    pub fn new(recorder: Recorder, file: File, room: usize) -> io::Result<(Self, ReportLater)> {
         let report = ReportLater::default();
         let recording = Self {
             recorder,
-            writer: Writer::new(file)?,
+            writer: Writer::new(file, room)?,
             report: report.clone(),
             unwritten: 0,
         };
@@ -274,10 +273,13 @@ struct Writer {
     thread: Option<JoinHandle<Option<io::Error>>>,
     /// Bytes handed over and not written yet.
     waiting: Arc<AtomicUsize>,
+    /// How many may wait.
+    room: usize,
 }
 
 impl Writer {
-    fn new(mut target: impl Write + Send + 'static) -> io::Result<Self> {
+    /// With room for so many bytes that wait ([`limits::RECORD_BACKLOG`], or less where memory is short).
+    fn new(mut target: impl Write + Send + 'static, room: usize) -> io::Result<Self> {
         let (sender, receiver) = channel::<Vec<u8>>();
         let waiting = Arc::new(AtomicUsize::new(0));
         let of_thread = Arc::clone(&waiting);
@@ -296,6 +298,7 @@ impl Writer {
             sender: Some(sender),
             thread: Some(thread),
             waiting,
+            room,
         })
     }
 
@@ -305,7 +308,7 @@ impl Writer {
         if len == 0 {
             return true;
         }
-        if self.waiting.load(Ordering::Relaxed) + len > limits::RECORD_BACKLOG {
+        if self.waiting.load(Ordering::Relaxed) + len > self.room {
             return false;
         }
         self.waiting.fetch_add(len, Ordering::Relaxed);
@@ -329,6 +332,8 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use h2trace_core::limits;
 
     use super::*;
 
@@ -385,7 +390,7 @@ mod tests {
     #[test]
     fn slow_file_costs_whole_batches_and_never_blocks() {
         let (reader, pipe) = io::pipe().unwrap();
-        let mut writer = Writer::new(pipe).unwrap();
+        let mut writer = Writer::new(pipe, limits::RECORD_BACKLOG).unwrap();
         let batch = || Taken {
             bytes: vec![0; 1 << 20],
             packets: 1,

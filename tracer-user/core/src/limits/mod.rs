@@ -1,6 +1,8 @@
 //! Every limit, by its name. What is said of a limit here, its bound and its counter are a row of the page of limits
 //! (`cargo xtask docs`).
 
+#[macro_use]
+mod declare;
 mod hits;
 
 pub use hits::LimitHits;
@@ -14,116 +16,6 @@ pub enum Unit {
     Bytes,
     /// Time, in ns.
     Nanoseconds,
-}
-
-macro_rules! loss_cause {
-    ($name:ident) => {
-        concat!("limit_", stringify!($name))
-    };
-    ($name:ident $counter:literal) => {
-        concat!("limit_", $counter)
-    };
-}
-
-/// Declares each limit as a constant, which code compares with, and as a variant of [`Limit`], which says what was
-/// reached: its doc comment, `[variant, unit, counter, hides_traffic]`, and the constant.
-macro_rules! limits {
-    ($(
-        $(#[doc = $doc:literal])+
-        [$variant:ident, $unit:ident $(, $counter:literal)? $(, $hides:ident)?]
-        pub const $name:ident: $type:ty = $value:expr;
-    )+) => {
-        $($(#[doc = $doc])+ pub const $name: $type = $value;)+
-
-        /// A limit.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Limit {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl Limit {
-            /// All of them.
-            pub const ALL: &'static [Limit] = &[$(Limit::$variant,)+];
-
-            /// The name of its constant.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Limit::$variant => stringify!($name),)+
-                }
-            }
-
-            /// What happens there.
-            #[must_use]
-            pub const fn doc(self) -> &'static str {
-                match self {
-                    $(Limit::$variant => concat!($($doc),+),)+
-                }
-            }
-
-            /// The largest value that is allowed.
-            #[must_use]
-            pub const fn bound(self) -> u64 {
-                match self {
-                    $(Limit::$variant => $value,)+
-                }
-            }
-
-            /// What the bound counts.
-            #[must_use]
-            pub const fn unit(self) -> Unit {
-                match self {
-                    $(Limit::$variant => Unit::$unit,)+
-                }
-            }
-
-            /// Under which name it is counted that it was reached. A limit without one affects no result, or its
-            /// description says where it shows.
-            #[must_use]
-            pub const fn counter(self) -> Option<&'static str> {
-                let counter: &[&str] = match self {
-                    $(Limit::$variant => &[$($counter)?],)+
-                };
-                counter.first().copied()
-            }
-
-            /// The same as a label value; the limit's name where nothing counts it.
-            #[must_use]
-            pub const fn label(self) -> &'static str {
-                match self.counter() {
-                    Some(counter) => counter,
-                    None => self.name(),
-                }
-            }
-
-            /// The cause of a loss at this limit: its label after `limit_`.
-            #[must_use]
-            pub const fn loss_cause(self) -> &'static str {
-                match self {
-                    $(Limit::$variant => loss_cause!($name $($counter)?),)+
-                }
-            }
-
-            /// Where it was reached, something of the traffic was not followed or not decoded. Not so where all of it
-            /// was: a story without its middle, what rules remember of connections and methods, one more broken rule
-            /// of a connection that has broken many.
-            #[must_use]
-            pub const fn hides_traffic(self) -> bool {
-                match self {
-                    $(Limit::$variant => hides_traffic!($($hides)?),)+
-                }
-            }
-        }
-    };
-}
-
-macro_rules! hides_traffic {
-    () => {
-        false
-    };
-    (hides_traffic) => {
-        true
-    };
 }
 
 limits! {
@@ -203,8 +95,8 @@ limits! {
     [ConnectionLinger, Nanoseconds]
     pub const CONNECTION_LINGER_NS: u64 = 200_000_000;
 
-    /// Memory that is kept for all connections together, as far as it is accounted to them (`--memory-limit`, whose half it
-    /// is). Beyond it the connection with the most gives up its streams and header tables and is followed on like an old
+    /// Memory that is kept for all connections together, as far as it is accounted to them: what the other limits leave of
+    /// `--memory-limit`. Beyond it the connection with the most gives up its streams and header tables and is followed on like an old
     /// one; where none has much, the longest idle ones are evicted.
     [Memory, Bytes, "memory", hides_traffic]
     pub const MEMORY: usize = 512 << 20;
@@ -327,24 +219,6 @@ limits! {
     pub const HOP_DISTRUST: u32 = 1_024;
 
     /// Stream openings, each on its connection's own thread, until a process counts as one whose work does not move
-    /// Bytes of these pages together. The readers of the oldest are cut for a further one here too.
-    [PagesBytes, Bytes, "pages"]
-    pub const PAGES_BYTES: usize = 64 << 20;
-
-    /// Bytes of series of connection ends on one page. Beyond it the ends with the most are left out
-    /// (`h2trace_self_label_overflow_total{label="page"}`).
-    [PageBytes, Bytes]
-    pub const PAGE_BYTES: usize = 32 << 20;
-
-    /// Bearer tokens of scrapers of which it is remembered what the API server said. Beyond it the oldest is forgotten
-    /// and asked about again.
-    [TokensReviewed, Count]
-    pub const TOKENS_REVIEWED: usize = 1_024;
-
-    /// Bytes of one answer of the API server about a bearer token. A larger one is an error.
-    [ReviewBytes, Bytes]
-    pub const REVIEW_BYTES: usize = 1 << 20;
-
     /// between threads.
     [HopSteady, Count]
     pub const HOP_STEADY: u32 = 1_024;
@@ -452,6 +326,24 @@ limits! {
     /// Pages of metrics that scrapers have not read yet. For a further one the readers of the oldest are cut.
     [Pages, Count, "pages"]
     pub const PAGES: usize = 4;
+
+    /// Bytes of these pages together. The readers of the oldest are cut for a further one here too.
+    [PagesBytes, Bytes, "pages"]
+    pub const PAGES_BYTES: usize = 64 << 20;
+
+    /// Bytes of series of connection ends on one page. Beyond it the ends with the most are left out
+    /// (`h2trace_self_label_overflow_total{label="page"}`).
+    [PageBytes, Bytes]
+    pub const PAGE_BYTES: usize = 32 << 20;
+
+    /// Bearer tokens of scrapers of which it is remembered what the API server said. Beyond it the oldest is forgotten
+    /// and asked about again.
+    [TokensReviewed, Count]
+    pub const TOKENS_REVIEWED: usize = 1_024;
+
+    /// Bytes of one answer of the API server about a bearer token. A larger one is an error.
+    [ReviewBytes, Bytes]
+    pub const REVIEW_BYTES: usize = 1 << 20;
 
     /// Bytes of output lines that wait for a slow reader; findings, losses and the diagnosis may be half as much more.
     /// Further lines are dropped and counted in `h2trace_self_output_dropped_total`.

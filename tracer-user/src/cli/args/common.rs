@@ -10,11 +10,14 @@ use super::{HeaderArgs, Http2Args, KubernetesArgs};
 use crate::confine::{self, Confined, Needs};
 use crate::kernel::{Options, RING_BYTES};
 use crate::session::live::TraceSettings;
-use crate::session::memory;
+use crate::session::memory::{Purpose, Shares};
 use crate::session::scope::Scope;
 use crate::workload::kubernetes::PodSource;
 
 const MIB: u32 = 1024 * 1024;
+
+/// Of a recording every byte goes through the ring: at 1 GB/s this is 64 ms of it.
+const RECORD_RING_BYTES: u32 = 64 * MIB;
 
 /// What both tracing commands take.
 #[derive(Args, Clone, Debug, Default)]
@@ -33,7 +36,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "MIB", default_value_t = RING_BYTES / MIB, value_parser = ring_mib)]
     pub ring_mib: u32,
 
-    /// Memory that this program may use, in MiB: half of it is for connections [default: its cgroup's limit, else 1024]
+    /// Memory that this program may use, in MiB, connections what is left of it [default: its cgroup's limit, if it has one]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..=1_048_576))]
     pub memory_limit: Option<u32>,
 
@@ -54,17 +57,22 @@ impl CommonArgs {
     ///
     /// # Errors
     /// A header name is none, or carries a credential.
-    pub fn settings(&self, scope: &Scope) -> anyhow::Result<TraceSettings> {
+    pub fn settings(&self, scope: &Scope, purpose: Purpose) -> anyhow::Result<TraceSettings> {
+        let ring = match purpose {
+            Purpose::Serve | Purpose::Trace => self.ring_mib * MIB,
+            Purpose::Record => RECORD_RING_BYTES.max(self.ring_mib * MIB),
+        };
+        let memory = Shares::of(self.memory_limit, purpose, ring);
         Ok(TraceSettings {
             options: Options {
                 filter: scope.filter.clone(),
-                ring_bytes: self.ring_mib * MIB,
+                ring_bytes: memory.ring,
                 kernel_log: self.kernel_log,
                 ..Options::default()
             },
             shown: Arc::new(Shown::with(&self.header.header)?),
             pods: None,
-            memory: memory::for_connections(self.memory_limit),
+            memory,
             http2_ports: self.http2.http2.clone(),
         })
     }

@@ -34,6 +34,10 @@ struct Page {
 }
 
 impl Page {
+    fn bytes(&self) -> usize {
+        self.text.len() + self.packed.get().map_or(0, Vec::len)
+    }
+
     fn packed(&self) -> anyhow::Result<&[u8]> {
         if let Some(packed) = self.packed.get() {
             return Ok(packed);
@@ -67,7 +71,10 @@ impl Drop for Reading {
     }
 }
 
-/// The pages that somebody reads, at most [`limits::PAGES`].
+/// How long those who were cut have to let go of their page before the next one is written.
+const LET_GO: Duration = Duration::from_secs(1);
+
+/// The pages that somebody reads, at most [`limits::PAGES`] of at most [`limits::PAGES_BYTES`].
 #[derive(Clone)]
 pub(super) struct Pages {
     scrape: Scrape,
@@ -83,6 +90,28 @@ struct Written {
     /// While it is good.
     newest: Option<Arc<Page>>,
     read: Vec<(u64, Weak<Page>)>,
+}
+
+impl Written {
+    /// For another page of about `expected` bytes those before this one have to go. None when there is room.
+    fn oldest_kept(&mut self, expected: usize) -> Option<u64> {
+        self.read.retain(|(_, page)| page.strong_count() > 0);
+        let (mut n, mut bytes) = (1, expected);
+        let fits = |page: &&(u64, Weak<Page>)| {
+            n += 1;
+            bytes += page.1.upgrade().map_or(0, |page| page.bytes());
+            n <= limits::PAGES && bytes <= limits::PAGES_BYTES
+        };
+        let n_kept = self.read.iter().rev().take_while(fits).count();
+        let first_kept = self.read.len() - n_kept;
+        let oldest_kept = self.read.get(first_kept).map_or(self.next, |page| page.0);
+        (first_kept > 0).then_some(oldest_kept)
+    }
+
+    fn has_before(&self, oldest_kept: u64) -> bool {
+        let mut before = self.read.iter().take_while(|page| page.0 < oldest_kept);
+        before.any(|(_, page)| page.strong_count() > 0)
+    }
 }
 
 impl Pages {
@@ -123,13 +152,14 @@ impl Pages {
 
     async fn write(&self, written: &mut Written) -> anyhow::Result<Arc<Page>> {
         written.newest = None;
-        written.read.retain(|(_, page)| page.strong_count() > 0);
-        if written.read.len() >= limits::PAGES {
+        if let Some(oldest_kept) = written.oldest_kept(self.scrape.expected_len()) {
             // Whoever reads slowly does not keep the others from reading.
             self.scrape.limit_hit(Limit::Pages);
-            let first_kept = written.read.len() + 1 - limits::PAGES;
-            let oldest_kept = written.read.get(first_kept).map_or(u64::MAX, |page| page.0);
             self.places.cut_readers_before(oldest_kept);
+            let began = Instant::now();
+            while written.has_before(oldest_kept) && began.elapsed() < LET_GO {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         }
         let (scrape, age) = (self.scrape.clone(), self.heartbeat.age());
         let began = Instant::now();
@@ -164,5 +194,43 @@ impl Pages {
                 written.newest = None;
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_are_read_give_way_by_number_and_by_size() {
+        let page = |number, len| {
+            Arc::new(Page {
+                number,
+                text: vec![b'a'; len],
+                packed: OnceLock::new(),
+                good_until: Instant::now(),
+            })
+        };
+        let third = limits::PAGES_BYTES / 3;
+        for (sizes, expected, oldest_kept) in [
+            (&[][..], 2 * limits::PAGES_BYTES, None),
+            (&[1, 1, 1], 1, None),
+            (&[1, 1, 1, 1], 1, Some(1)),
+            (&[third, third], third, None),
+            (&[third, third], third + 2, Some(1)),
+            (&[third, third], 3 * third, Some(2)),
+        ] {
+            let pages: Vec<_> = (0..).zip(sizes).map(|(n, len)| page(n, *len)).collect();
+            let mut written = Written {
+                next: pages.len() as u64,
+                newest: None,
+                read: (0..).zip(pages.iter().map(Arc::downgrade)).collect(),
+            };
+            assert_eq!(written.oldest_kept(expected), oldest_kept, "{sizes:?}");
+            let oldest_kept = oldest_kept.unwrap_or(0);
+            assert_eq!(written.has_before(oldest_kept), oldest_kept > 0);
+            drop(pages);
+            assert!(!written.has_before(u64::MAX));
+        }
     }
 }

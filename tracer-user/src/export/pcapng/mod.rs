@@ -91,6 +91,8 @@ pub struct RecordingSettings {
     pub shown_from: Verdict,
     /// The file grows to so many bytes at most.
     pub max_bytes: u64,
+    /// So many bytes wait for findings at most ([`limits::RECORD_WAITING`], or less where memory is short).
+    pub max_waiting: usize,
 }
 
 struct Socket {
@@ -441,7 +443,7 @@ impl Recorder {
             comments,
         };
         self.queue.insert(key, packet);
-        while self.waiting > limits::RECORD_WAITING {
+        while self.waiting > self.settings.max_waiting {
             self.counts.limit_waiting += 1;
             self.write_first();
         }

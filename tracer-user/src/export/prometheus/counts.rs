@@ -20,6 +20,9 @@ const OUTCOMES: usize = Outcome::Unknown as usize + 1;
 /// Series that a role has from its beginning, and outcomes, for which room is taken then.
 pub(super) const ROLE_SERIES: usize = 5 + OUTCOMES;
 
+/// What a line has at most besides the end's labels and a path: the metric's name, labels of its own, and a number.
+const LINE: usize = 220;
+
 #[derive(Debug, Default)]
 pub(super) struct EndCounts {
     roles: ByRole<RoleCounts>,
@@ -118,6 +121,14 @@ impl EndCounts {
             ROLE_SERIES + role.rare.len() + statuses
         });
         self.own.len() + of_roles.sum::<usize>()
+    }
+
+    /// How long their lines on the page are at most, with labels of this length before their own.
+    pub(super) fn page_bytes(&self, labels: usize) -> usize {
+        let methods = self.roles.iter().flatten().flat_map(|role| &role.methods);
+        // A path becomes a service and a method.
+        let paths = methods.map(|(path, method)| path.len() * method.statuses.len());
+        self.series() * (labels + LINE) + paths.sum::<usize>()
     }
 
     /// Takes what another counted, whose room was given back.

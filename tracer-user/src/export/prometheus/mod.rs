@@ -26,11 +26,11 @@ use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Timestamp;
 use h2trace_core::field::user_agent::UserAgent;
 use h2trace_core::hop::early_response;
-use h2trace_core::limits::Limit;
+use h2trace_core::limits::{self, Limit};
 use h2trace_core::pipeline::{ConnectionInfo, Loss, LossCause, Output, Protocol, Sink};
 use h2trace_core::stream::record::{StreamRecord, Tier};
 use prometheus::{
-    Counter, Encoder as _, Gauge, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder,
+    Counter, Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 use tracer_ebpf::counter::{COUNTERS, Counter as KernelCounter};
 
@@ -66,6 +66,7 @@ pub struct Scrape {
     /// How long the last page was.
     len: Arc<AtomicUsize>,
     limit_hits: IntCounterVec,
+    page_overflow: IntCounter,
     confined: GaugeVec,
 }
 
@@ -94,6 +95,7 @@ impl Scrape {
         let mut text = String::with_capacity(len + len / 8);
         TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text)?;
         let (ends, times) = self.shared.all();
+        let ends = self.within(ends, limits::PAGE_BYTES);
         for metric in METRICS {
             let family = &mut Family::new(&mut text, metric);
             match metric.about {
@@ -108,6 +110,37 @@ impl Scrape {
         }
         self.len.store(text.len(), Ordering::Relaxed);
         Ok(text.into_bytes())
+    }
+
+    /// About how long the next page is.
+    #[must_use]
+    pub fn expected_len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Those whose lines have room in so many bytes. Who has the most of them is left out: long names and many methods
+    /// are whoever's choice that makes them.
+    fn within(&self, mut ends: Vec<Arc<EndSeries>>, room: usize) -> Vec<Arc<EndSeries>> {
+        let size = |end: &Arc<EndSeries>| end.counts().page_bytes(end.labels.len());
+        let mut sizes: Vec<usize> = ends.iter().map(size).collect();
+        let mut all: usize = sizes.iter().sum();
+        if all <= room {
+            return ends;
+        }
+        let mut descending: Vec<usize> = (0..ends.len()).collect();
+        descending.sort_by_key(|at| std::cmp::Reverse(sizes.get(*at).copied()));
+        for at in descending {
+            if all <= room {
+                break;
+            }
+            if let Some(size) = sizes.get_mut(at) {
+                all -= std::mem::take(size);
+                self.page_overflow.inc();
+            }
+        }
+        let mut sizes = sizes.iter();
+        ends.retain(|_| sizes.next().is_some_and(|size| *size > 0));
+        ends
     }
 
     /// The MIME type of [`Scrape::encode`].
@@ -160,6 +193,7 @@ impl Exporter {
                 vectors.events_lost.with_label_values(&[cause]);
             }
         }
+        vectors.events_lost.with_label_values(&[MISSED_RUNS]);
         for family in UserAgent::ALL {
             vectors
                 .late_end_stream
@@ -181,6 +215,7 @@ impl Exporter {
                 shared,
                 len: Arc::default(),
                 limit_hits: vectors.limit_hits.clone(),
+                page_overflow: vectors.label_overflow.with_label_values(&["page"]),
                 confined,
             },
             vectors,
@@ -193,7 +228,6 @@ impl Exporter {
 
     /// What `/metrics` reads.
     #[must_use]
-        vectors.events_lost.with_label_values(&[MISSED_RUNS]);
     pub fn scrape(&self) -> Scrape {
         self.scrape.clone()
     }
@@ -311,6 +345,12 @@ impl Exporter {
         }
     }
 
+    /// Takes the number of runs of kernel programs that the kernel has left out so far.
+    pub fn set_missed_runs(&mut self, n: u64) {
+        let lost = self.vectors.events_lost.with_label_values(&[MISSED_RUNS]);
+        lost.inc_by(n.saturating_sub(lost.get()));
+    }
+
     /// Takes the number of lines of output thrown away so far.
     pub fn set_output_dropped(&mut self, lines: u64) {
         self.vectors
@@ -345,12 +385,6 @@ impl Exporter {
     }
 
     fn at_role_of(
-    /// Takes the number of runs of kernel programs that the kernel has left out so far.
-    pub fn set_missed_runs(&mut self, n: u64) {
-        let lost = self.vectors.events_lost.with_label_values(&[MISSED_RUNS]);
-        lost.inc_by(n.saturating_sub(lost.get()));
-    }
-
         &mut self,
         end: &EndSeries,
         info: &ConnectionInfo,

@@ -43,6 +43,7 @@ impl Play {
                 clock: WallClock::with_boot(BOOT),
                 shown_from: Verdict::Suspicious,
                 max_bytes,
+                max_waiting: h2trace_core::limits::RECORD_WAITING,
             }),
             at: 1_000 * MS,
         }

@@ -329,6 +329,41 @@ fn nobody_takes_the_places_of_all_ends() {
 }
 
 #[test]
+fn page_is_bounded_and_who_has_the_most_on_it_is_left_out() {
+    let mut exporter = Exporter::new().unwrap();
+    let long = "m".repeat(60);
+    for n in 0..3 {
+        let info = connection(n, &named(&format!("cart-{n}")));
+        exporter.accept(&Output::Connection(Arc::clone(&info)));
+        let methods = if n == 1 { limits::END_METHODS } else { 1 };
+        for method in 0..methods {
+            calling(&mut exporter, &info, &format!("/{long}/{method}"));
+        }
+    }
+    let scrape = exporter.scrape();
+    let (ends, _) = scrape.shared.all();
+    let size = |end: &Arc<EndSeries>| end.counts().page_bytes(end.labels.len());
+    let all: usize = ends.iter().map(size).sum();
+    let text = exported(&exporter);
+    // Not less than what comes, or the page could be longer than its bound.
+    let lines = text.lines().filter(|line| line.contains("cart-"));
+    let is: usize = lines.map(|line| line.len() + 1).sum();
+    assert!(is <= all && is > all / 3, "{is} of {all}: {text}");
+    let n_ends = ends.len();
+    assert_eq!(scrape.within(ends.clone(), all).len(), n_ends);
+    let kept = scrape.within(ends, all - 1);
+    let of_cart = |n| {
+        let pod = format!("pod=\"cart-{n}\"");
+        kept.iter().any(|end| end.labels.contains(&pod))
+    };
+    assert_eq!([0, 1, 2].map(of_cart), [true, false, true]);
+    assert_series(
+        &exported(&exporter),
+        r#"h2trace_self_label_overflow_total{label="page"} 1"#,
+    );
+}
+
+#[test]
 fn series_in_all_are_bounded_and_none_of_the_counts_is_lost() {
     let mut exporter = Exporter::new().unwrap();
     let mut n_calls = 0;
