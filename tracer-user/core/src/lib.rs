@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A stage may use the stages before it, never one after it. All of them are pure: no I/O, no async, no clock (time
-//! comes in with the event), no logging. Only [`pipeline`] joins them. [`attribution`] and [`limits`] are below all.
+//! comes in with the event), no logging. Only [`pipeline`] joins them. [`attribution`], [`limits`] and [`tls`] are below
+//! all: what puts bytes into the pipeline opens TLS before.
 //!
 //! Bytes of both directions in, findings out:
 //!
@@ -115,6 +116,7 @@
 
 pub mod attribution;
 pub mod limits;
+pub mod tls;
 
 pub mod event;
 

@@ -388,6 +388,43 @@ limits! {
     [CaptureUndecidedRuns, Count]
     pub const CAPTURE_UNDECIDED_RUNS: usize = 64;
 
+    /// Bytes of a name in a TLS handshake that are kept.
+    [TlsName, Bytes]
+    pub const TLS_NAME: usize = 256;
+
+    /// Application protocols that a TLS client offers of which the names are kept.
+    [TlsProtocols, Count]
+    pub const TLS_PROTOCOLS: usize = 16;
+
+    /// Longest message of a TLS handshake that is read, in bytes.
+    [TlsMessage, Bytes]
+    pub const TLS_MESSAGE: usize = 32_768;
+
+    /// Bytes of a TLS client that wait for the server's hello, or for what it says to early data. Those beyond it are
+    /// lost.
+    [TlsHeld, Bytes]
+    pub const TLS_HELD: usize = 131_072;
+
+    /// The same in pieces, one a TCP segment.
+    [TlsHeldPieces, Count]
+    pub const TLS_HELD_PIECES: usize = 1_024;
+
+    /// Bytes of one direction of a TLS connection that are deciphered in vain behind lost ones, before it is given up.
+    [TlsSearch, Bytes]
+    pub const TLS_SEARCH: u64 = 32 << 20;
+
+    /// First records of one direction of a TLS connection that its secrets may fail to open, before it is given up.
+    [TlsRefused, Count]
+    pub const TLS_REFUSED: u32 = 256;
+
+    /// TLS connections of which key logs may bring secrets. Those of further ones are not read, and that is told.
+    [TlsConnections, Count]
+    pub const TLS_CONNECTIONS: usize = 262_144;
+
+    /// Longest line of a key log, in bytes.
+    [TlsLine, Bytes]
+    pub const TLS_LINE: usize = 1_024;
+
     /// How long a packet of a recording waits for findings about it, in event time: longer than a stream and a
     /// connection linger.
     [RecordHold, Nanoseconds]

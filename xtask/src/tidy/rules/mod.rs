@@ -14,6 +14,7 @@ const ORDERS: [(&str, &[&str]); 2] = [
         CORE,
         &[
             "attribution",
+            "tls",
             "event",
             "connection",
             "field",

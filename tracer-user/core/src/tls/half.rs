@@ -1,0 +1,310 @@
+//! One direction: its records, the keys that open them, and where its plain text stands.
+
+use super::handshake::Messages;
+use super::info::{Side, Version, Why};
+use super::keys::{Keys, Randoms, Secrets};
+use super::record::{Lost, Record, Records, content};
+use super::session::Epoch;
+use super::suite::{Cipher, Hash};
+use crate::limits;
+
+/// What both directions derive their keys from.
+pub(super) struct Source<'a> {
+    pub(super) secrets: &'a Secrets,
+    pub(super) version: Version,
+    pub(super) suite: (Cipher, Hash),
+    pub(super) randoms: Randoms,
+}
+
+impl Source<'_> {
+    fn keys(&self, sender: Side, epoch: Epoch) -> Option<Keys> {
+        if self.version == Version::TLS1_3 {
+            Keys::tls13(self.suite, self.secrets, sender, epoch)
+        } else {
+            Keys::tls12(self.suite, self.secrets, sender, &self.randoms)
+        }
+    }
+}
+
+/// What became of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is open; what it carries.
+    Opened(u8),
+    Refused,
+    /// No record of this direction will be opened any more.
+    Over(Why),
+}
+
+/// Where plain text is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Nothing,
+    /// How many bytes, by the lengths of the lost records.
+    Bytes(u64),
+    Unknown,
+}
+
+/// Bytes of plain text in what was lost, if it was `records` records.
+fn plain_in(lost: Lost, records: u64, keys: &Keys) -> u64 {
+    let overhead = keys.overhead() as u64;
+    lost.bytes.saturating_sub(records.saturating_mul(overhead))
+}
+
+pub(super) struct Half {
+    sender: Side,
+    pub(super) records: Records,
+    pub(super) messages: Messages,
+    /// TLS 1.2: its ChangeCipherSpec went by.
+    pub(super) is_protected: bool,
+    pub(super) epoch: Epoch,
+    keys: Option<Keys>,
+    /// Sequence number of the next record.
+    number: u64,
+    has_opened: bool,
+    n_refused: u32,
+    /// Bytes that may still be deciphered in search of what opens a record.
+    budget: u64,
+    /// Records of this direction are padded: how much plain text a lost one carried cannot be told.
+    is_padded: bool,
+    /// Offset of the next byte of plain text.
+    next: u64,
+    missing: Missing,
+    /// Some was missing, now or before.
+    has_missed: bool,
+    pub(super) over: Option<Why>,
+}
+
+impl Half {
+    pub(super) fn new(sender: Side) -> Half {
+        Half {
+            sender,
+            records: Records::default(),
+            messages: Messages::default(),
+            is_protected: false,
+            epoch: Epoch::Handshake,
+            keys: None,
+            number: 0,
+            has_opened: false,
+            n_refused: 0,
+            budget: limits::TLS_SEARCH,
+            is_padded: false,
+            next: 0,
+            missing: Missing::Nothing,
+            has_missed: false,
+            over: None,
+        }
+    }
+
+    /// Other keys from the next record on.
+    pub(super) fn enter(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        self.keys = None;
+        self.number = 0;
+    }
+
+    /// A KeyUpdate went by.
+    pub(super) fn update(&mut self) {
+        self.keys = self.keys.as_ref().and_then(Keys::next);
+        self.number = 0;
+        if self.keys.is_none() {
+            self.over = Some(Why::NoKey);
+        }
+    }
+
+    /// Plain text went by that cannot be told, of unknown length.
+    pub(super) fn miss(&mut self) {
+        self.lacks(Missing::Unknown);
+    }
+
+    fn lacks(&mut self, missing: Missing) {
+        self.missing = missing;
+        self.has_missed = true;
+    }
+
+    /// The offset of `len` bytes of plain text that follow now.
+    pub(super) fn place(&mut self, len: usize) -> u64 {
+        let at = match std::mem::replace(&mut self.missing, Missing::Nothing) {
+            Missing::Nothing => self.next,
+            Missing::Bytes(n) => self.next.saturating_add(n),
+            // An offset before the expected one says that the place is not known; the first one must not be 0.
+            Missing::Unknown if self.next == 0 => 1,
+            Missing::Unknown => self.next - 1,
+        };
+        self.next = at.saturating_add(len as u64);
+        at
+    }
+
+    /// Where its plain text ends, with what was lost at its end.
+    pub(super) fn end(&self) -> u64 {
+        let missing = match self.missing {
+            Missing::Nothing => 0,
+            Missing::Bytes(n) => n,
+            Missing::Unknown => 1,
+        };
+        let lost = self.records.lost();
+        let lost = match &self.keys {
+            Some(keys) if self.epoch == Epoch::Application => plain_in(lost, lost.range().0, keys),
+            _ => 0,
+        };
+        self.next.saturating_add(missing).saturating_add(lost)
+    }
+
+    /// Something of its plain text was lost.
+    pub(super) fn has_lost(&self) -> bool {
+        self.has_missed || (self.has_opened && self.records.lost().any())
+    }
+
+    /// Opens a record with the keys that it may have been sealed with. Its content is then in `plain`.
+    pub(super) fn open(
+        &mut self,
+        record: &Record,
+        fragment: &[u8],
+        source: &Source<'_>,
+        plain: &mut Vec<u8>,
+    ) -> Outcome {
+        let lost = self.records.lost();
+        let (least, most) = lost.range();
+        // Before the first one is open, what was lost may have been in clear.
+        let least = if self.has_opened { least } else { 0 };
+        let mut had_keys = false;
+        for &epoch in self.epoch.and_later(source.version) {
+            let is_current = epoch == self.epoch;
+            let keys = match self.keys.take().filter(|_| is_current) {
+                Some(keys) => Some(keys),
+                None => source.keys(self.sender, epoch),
+            };
+            let Some(keys) = keys else { continue };
+            had_keys = true;
+            let (first, least) = if is_current {
+                (self.number, least)
+            } else {
+                (0, 0)
+            };
+            let found = self.search((first, least, most), &keys, record, fragment, plain);
+            if let Some(number) = found {
+                self.keys = Some(keys);
+                let skipped = is_current.then_some(number - first);
+                self.account(lost, skipped, number, epoch);
+                return self.accept(record, epoch, number, source, plain);
+            }
+            // A KeyUpdate may have been among what was lost.
+            let next = keys.next().filter(|_| lost.any());
+            let next = next.filter(|_| epoch == Epoch::Application && self.has_opened);
+            if let Some(next) = next
+                && let Some(number) = self.search((0, 0, most), &next, record, fragment, plain)
+            {
+                self.keys = Some(next);
+                self.messages.lose();
+                self.miss();
+                return self.accept(record, epoch, number, source, plain);
+            }
+            if is_current {
+                self.keys = Some(keys);
+            }
+        }
+        if !had_keys {
+            return self.end_with(Why::NoKey);
+        }
+        self.records.refused(record);
+        self.n_refused += 1;
+        if !self.has_opened && self.n_refused > limits::TLS_REFUSED {
+            return self.end_with(Why::KeyDoesNotFit);
+        }
+        if self.budget < limits::TLS_SEARCH / 256 {
+            return self.end_with(Why::LostBytes);
+        }
+        Outcome::Refused
+    }
+
+    fn end_with(&mut self, why: Why) -> Outcome {
+        self.over = Some(why);
+        Outcome::Over(why)
+    }
+
+    /// Tries the sequence numbers from `first + least` to `first + most`, as far as the budget goes.
+    fn search(
+        &mut self,
+        (first, least, most): (u64, u64, u64),
+        keys: &Keys,
+        record: &Record,
+        fragment: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Option<u64> {
+        let cost = fragment.len() as u64 + 64;
+        // Not all of it for one: the next may be the first true one. The one that is due is always tried.
+        let affordable = (self.budget / 4 / cost).max(1);
+        let from = first.checked_add(least)?;
+        let tries = (most.saturating_sub(least).saturating_add(1)).min(affordable);
+        let found = keys.open(
+            from..from.checked_add(tries)?,
+            record.header,
+            fragment,
+            plain,
+        );
+        match found {
+            Some(_) => self.budget = self.budget.saturating_add(cost).min(limits::TLS_SEARCH),
+            None => self.budget = self.budget.saturating_sub(tries.saturating_mul(cost)),
+        }
+        found
+    }
+
+    /// What was lost before the record with this number: `skipped` records of the keys so far, or (None) some of others.
+    fn account(&mut self, lost: Lost, skipped: Option<u64>, number: u64, epoch: Epoch) {
+        if !lost.any() {
+            return;
+        }
+        self.messages.lose();
+        if epoch == Epoch::Handshake {
+            // Of a handshake nothing is missed, but early data may have been before it.
+            if self.epoch == Epoch::Early {
+                self.miss();
+            }
+            return;
+        }
+        let skipped = match skipped {
+            Some(0) | None if number == 0 && self.epoch != Epoch::Early => return,
+            Some(skipped) if self.has_opened && !self.is_padded => skipped,
+            _ => return self.miss(),
+        };
+        let n = self
+            .keys
+            .as_ref()
+            .map_or(0, |keys| plain_in(lost, skipped, keys));
+        let before = match self.missing {
+            Missing::Nothing => 0,
+            Missing::Bytes(n) => n,
+            Missing::Unknown => return,
+        };
+        self.lacks(match n {
+            0 => Missing::Unknown,
+            n => Missing::Bytes(before.saturating_add(n)),
+        });
+    }
+
+    /// A record is open, with the keys that are in place.
+    fn accept(
+        &mut self,
+        record: &Record,
+        epoch: Epoch,
+        number: u64,
+        source: &Source<'_>,
+        plain: &mut Vec<u8>,
+    ) -> Outcome {
+        self.records.opened(record);
+        self.epoch = epoch;
+        self.number = number.saturating_add(1);
+        self.has_opened = true;
+        self.is_protected = true;
+        if source.version != Version::TLS1_3 {
+            return Outcome::Opened(record.kind());
+        }
+        // RFC 8446 section 5.2: the content, its type, and zeros.
+        let sealed = plain.len();
+        let end = plain.iter().rposition(|byte| *byte != 0);
+        self.is_padded |= end.is_some_and(|end| end + 1 < sealed);
+        let kind = end.and_then(|end| plain.get(end)).copied();
+        plain.truncate(end.unwrap_or(0));
+        Outcome::Opened(kind.unwrap_or(content::ALERT))
+    }
+}

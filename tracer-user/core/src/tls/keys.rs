@@ -1,0 +1,419 @@
+//! Secrets from key logs, keys from secrets, and records opened with them. Everything that is secret stands here.
+//!
+//! Secrets and keys are wiped when they are dropped. `ring`'s own form of a key, which cannot be wiped, is made for one
+//! record and lives on the stack only.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use ring::{aead, hkdf, hmac};
+use smallvec::SmallVec;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::hello::Random;
+use super::info::Side;
+use super::record::HEADER;
+use super::session::Epoch;
+use super::suite::{Cipher, Hash};
+use crate::limits;
+
+/// Length of TLS 1.2's master secret (RFC 5246 section 8.1).
+const MASTER: usize = 48;
+/// Length of a nonce of every cipher that is decoded.
+const NONCE: usize = 12;
+/// Bytes that sealing adds at the end.
+const TAG: usize = 16;
+/// Bytes of the part of the nonce that TLS 1.2's AES-GCM sends in each record (RFC 5288 section 3).
+const EXPLICIT: usize = 8;
+
+impl Cipher {
+    const fn algorithm(self) -> &'static aead::Algorithm {
+        match self {
+            Cipher::Aes128Gcm => &aead::AES_128_GCM,
+            Cipher::Aes256Gcm => &aead::AES_256_GCM,
+            Cipher::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
+        }
+    }
+
+    const fn key_len(self) -> usize {
+        match self {
+            Cipher::Aes128Gcm => 16,
+            Cipher::Aes256Gcm | Cipher::ChaCha20Poly1305 => 32,
+        }
+    }
+}
+
+impl Hash {
+    const fn len(self) -> usize {
+        match self {
+            Hash::Sha256 => 32,
+            Hash::Sha384 => 48,
+        }
+    }
+}
+
+/// Wiped when it is dropped. Never shown: it has no `Debug`.
+struct Secret(Zeroizing<Vec<u8>>);
+
+/// The secrets of one connection.
+#[derive(Default)]
+pub(super) struct Secrets {
+    master: Option<Secret>,
+    early: Option<Secret>,
+    handshake: [Option<Secret>; 2],
+    application: [Option<Secret>; 2],
+}
+
+impl Secrets {
+    fn of(&self, sender: Side, epoch: Epoch) -> Option<&Secret> {
+        let of_both = match epoch {
+            Epoch::Early if sender == Side::Client => return self.early.as_ref(),
+            Epoch::Early => return None,
+            Epoch::Handshake => &self.handshake,
+            Epoch::Application => &self.application,
+        };
+        of_both.get(sender.index())?.as_ref()
+    }
+
+    fn named(&mut self, label: &str) -> Option<&mut Option<Secret>> {
+        let [client_handshake, server_handshake] = &mut self.handshake;
+        let [client, server] = &mut self.application;
+        Some(match label {
+            "CLIENT_RANDOM" => &mut self.master,
+            "CLIENT_EARLY_TRAFFIC_SECRET" => &mut self.early,
+            "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => client_handshake,
+            "SERVER_HANDSHAKE_TRAFFIC_SECRET" => server_handshake,
+            "CLIENT_TRAFFIC_SECRET_0" => client,
+            "SERVER_TRAFFIC_SECRET_0" => server,
+            _ => return None,
+        })
+    }
+}
+
+/// The secrets of key logs, by the connection's client random. Wiped when it is dropped.
+#[derive(Default)]
+pub struct KeyLog {
+    secrets: HashMap<Random, Secrets, RandomState>,
+    n_beyond: u64,
+}
+
+impl KeyLog {
+    /// Connections of which no secret was kept: `limits::TLS_CONNECTIONS` was reached.
+    #[must_use]
+    pub const fn n_beyond(&self) -> u64 {
+        self.n_beyond
+    }
+
+    /// There is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
+    pub(super) fn secrets(&self, random: &Random) -> Option<&Secrets> {
+        self.secrets.get(random)
+    }
+
+    /// Takes a line. None: it is none of a key log.
+    fn line(&mut self, line: &[u8]) -> Option<()> {
+        let line = line.trim_ascii();
+        if line.is_empty() || line.starts_with(b"#") {
+            return Some(());
+        }
+        let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+        let (label, random, secret) = (words.next()?, words.next()?, words.next()?);
+        let is_label = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        if words.next().is_some() || !label.chars().all(is_label) {
+            return None;
+        }
+        let (random, secret) = (hex(random)?, Secret(hex(secret)?));
+        if Secrets::default().named(label).is_none() {
+            // Secrets of other uses: exporters, QUIC, keys of RSA.
+            return Some(());
+        }
+        let len = secret.0.len();
+        let fits = match label {
+            "CLIENT_RANDOM" => len == MASTER,
+            _ => len == Hash::Sha256.len() || len == Hash::Sha384.len(),
+        };
+        let random = Random::try_from(random.as_slice()).ok().filter(|_| fits)?;
+        if self.secrets.len() >= limits::TLS_CONNECTIONS && !self.secrets.contains_key(&random) {
+            self.n_beyond += 1;
+            return Some(());
+        }
+        *self.secrets.entry(random).or_default().named(label)? = Some(secret);
+        Some(())
+    }
+}
+
+fn hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
+    for pair in text.as_bytes().chunks(2) {
+        let &[high, low] = pair else { return None };
+        bytes.push(u8::try_from(digit(high)? << 4 | digit(low)?).ok()?);
+    }
+    Some(bytes)
+}
+
+/// Reads a key log (NSS' format, SSLKEYLOGFILE) piece by piece.
+#[derive(Default)]
+pub struct KeyLogReader {
+    line: Zeroizing<Vec<u8>>,
+    /// It is longer than any line of a key log.
+    too_long: bool,
+    n_lines: u64,
+    bad: Vec<u64>,
+    n_bad: u64,
+}
+
+impl KeyLogReader {
+    /// Takes the next bytes.
+    pub fn push(&mut self, bytes: &[u8], log: &mut KeyLog) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if self.line.capacity() == 0 {
+                // Growing would leave copies that are not wiped.
+                self.line.reserve_exact(limits::TLS_LINE);
+            }
+            if self.line.len() + part.len() <= limits::TLS_LINE {
+                self.line.extend_from_slice(part);
+            } else {
+                self.too_long = true;
+            }
+            if part.ends_with(b"\n") {
+                self.end_line(log);
+            }
+        }
+    }
+
+    /// Nothing follows: the last line may have no end.
+    pub fn finish(&mut self, log: &mut KeyLog) {
+        if self.too_long || !self.line.is_empty() {
+            self.end_line(log);
+        }
+    }
+
+    /// Numbers of lines that are none of a key log, the first ones of them, and how many there are.
+    #[must_use]
+    pub fn bad(&self) -> (&[u64], u64) {
+        (&self.bad, self.n_bad)
+    }
+
+    fn end_line(&mut self, log: &mut KeyLog) {
+        /// Enough to find what is wrong.
+        const NAMED: usize = 5;
+        self.n_lines += 1;
+        let too_long = std::mem::take(&mut self.too_long);
+        let read = log.line(&self.line).filter(|()| !too_long);
+        if read.is_none() {
+            self.n_bad += 1;
+            if self.bad.len() < NAMED {
+                self.bad.push(self.n_lines);
+            }
+        }
+        // Wiping also empties it, and keeps its memory.
+        self.line.zeroize();
+    }
+}
+
+/// What TLS 1.2 derives its keys from, beside the secret.
+#[derive(Clone, Copy)]
+pub(super) struct Randoms {
+    pub(super) client: Random,
+    pub(super) server: Random,
+}
+
+/// What opens the records of one direction, until keys change.
+pub(super) struct Keys {
+    cipher: Cipher,
+    hash: Hash,
+    key: Zeroizing<[u8; 32]>,
+    iv: Zeroizing<[u8; NONCE]>,
+    /// What the next keys come from; None: TLS 1.2.
+    secret: Option<Secret>,
+}
+
+impl Keys {
+    /// RFC 8446 section 7.3.
+    pub(super) fn tls13(
+        (cipher, hash): (Cipher, Hash),
+        secrets: &Secrets,
+        sender: Side,
+        epoch: Epoch,
+    ) -> Option<Keys> {
+        let secret = secrets.of(sender, epoch)?;
+        let secret = Secret(secret.0.clone());
+        (secret.0.len() == hash.len()).then(|| Keys::derived(cipher, hash, secret))?
+    }
+
+    fn derived(cipher: Cipher, hash: Hash, secret: Secret) -> Option<Keys> {
+        let mut keys = Keys {
+            cipher,
+            hash,
+            key: Zeroizing::default(),
+            iv: Zeroizing::default(),
+            secret: None,
+        };
+        let key = keys.key.get_mut(..cipher.key_len())?;
+        expand_label(hash, &secret.0, "key", key)?;
+        expand_label(hash, &secret.0, "iv", keys.iv.as_mut())?;
+        keys.secret = Some(secret);
+        Some(keys)
+    }
+
+    /// Those after a KeyUpdate (RFC 8446 section 7.2).
+    pub(super) fn next(&self) -> Option<Keys> {
+        let secret = self.secret.as_ref()?;
+        let mut next = Zeroizing::new(vec![0; self.hash.len()]);
+        expand_label(self.hash, &secret.0, "traffic upd", &mut next)?;
+        Keys::derived(self.cipher, self.hash, Secret(next))
+    }
+
+    /// RFC 5246 section 6.3: the key block, of suites without a MAC of their own.
+    pub(super) fn tls12(
+        (cipher, hash): (Cipher, Hash),
+        secrets: &Secrets,
+        sender: Side,
+        randoms: &Randoms,
+    ) -> Option<Keys> {
+        let master = secrets.master.as_ref()?;
+        let iv_len = match cipher {
+            Cipher::Aes128Gcm | Cipher::Aes256Gcm => NONCE - EXPLICIT,
+            Cipher::ChaCha20Poly1305 => NONCE,
+        };
+        let seed = [&b"key expansion"[..], &randoms.server, &randoms.client].concat();
+        let mut block = Zeroizing::new(vec![0; 2 * (cipher.key_len() + iv_len)]);
+        prf(hash, &master.0, &seed, &mut block);
+        let (of_keys, of_ivs) = block.split_at_checked(2 * cipher.key_len())?;
+        let mut keys = Keys {
+            cipher,
+            hash,
+            key: Zeroizing::default(),
+            iv: Zeroizing::default(),
+            secret: None,
+        };
+        let key = of_keys.chunks(cipher.key_len()).nth(sender.index())?;
+        keys.key.get_mut(..key.len())?.copy_from_slice(key);
+        let iv = of_ivs.chunks(iv_len).nth(sender.index())?;
+        keys.iv.get_mut(..iv_len)?.copy_from_slice(iv);
+        Some(keys)
+    }
+
+    const fn is_tls12(&self) -> bool {
+        self.secret.is_none()
+    }
+
+    /// Bytes of the nonce that each record carries.
+    const fn explicit(&self) -> usize {
+        match self.cipher {
+            Cipher::Aes128Gcm | Cipher::Aes256Gcm if self.is_tls12() => EXPLICIT,
+            _ => 0,
+        }
+    }
+
+    /// Bytes of a record that are no plain text, its header among them. (TLS 1.3's inner type is one of them, too.)
+    pub(super) const fn overhead(&self) -> usize {
+        let inner_type = if self.is_tls12() { 0 } else { 1 };
+        HEADER + self.explicit() + TAG + inner_type
+    }
+
+    /// Opens a record whose sequence number is one of `numbers`, and says which. Its content is then in `plain`.
+    pub(super) fn open(
+        &self,
+        numbers: impl Iterator<Item = u64>,
+        header: [u8; HEADER],
+        fragment: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Option<u64> {
+        let key = self.ready()?;
+        let (explicit, sealed) = fragment.split_at_checked(self.explicit())?;
+        let len = sealed.len().checked_sub(TAG)?;
+        for number in numbers {
+            plain.clear();
+            plain.extend_from_slice(sealed);
+            let nonce = aead::Nonce::assume_unique_for_key(self.nonce(number, explicit)?);
+            let said = aead::Aad::from(self.said(number, header, len)?);
+            if key.open_in_place(nonce, said, plain).is_ok() {
+                plain.truncate(len);
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// Its key in `ring`'s form.
+    fn ready(&self) -> Option<aead::LessSafeKey> {
+        let key = self.key.get(..self.cipher.key_len())?;
+        let key = aead::UnboundKey::new(self.cipher.algorithm(), key).ok()?;
+        Some(aead::LessSafeKey::new(key))
+    }
+
+    /// What is authenticated beside the content, which is `len` bytes: RFC 5246 section 6.2.3.3, RFC 8446 section 5.2.
+    fn said(&self, number: u64, header: [u8; HEADER], len: usize) -> Option<SmallVec<[u8; 13]>> {
+        if !self.is_tls12() {
+            return Some(header.iter().copied().collect());
+        }
+        let [kind, major, minor, ..] = header;
+        let [high, low] = u16::try_from(len).ok()?.to_be_bytes();
+        let number = number.to_be_bytes().into_iter();
+        Some(number.chain([kind, major, minor, high, low]).collect())
+    }
+
+    /// RFC 5288 section 3 with an explicit part; else RFC 8446 section 5.3 and RFC 7905 section 2.
+    fn nonce(&self, number: u64, explicit: &[u8]) -> Option<[u8; NONCE]> {
+        let mut nonce = *self.iv;
+        let tail = nonce.last_chunk_mut::<8>()?;
+        let mixed = match explicit.first_chunk() {
+            Some(explicit) => *explicit,
+            None => (u64::from_be_bytes(*tail) ^ number).to_be_bytes(),
+        };
+        *tail = mixed;
+        Some(nonce)
+    }
+}
+
+struct Len(usize);
+
+impl hkdf::KeyType for Len {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+/// HKDF-Expand-Label without a context (RFC 8446 section 7.1).
+fn expand_label(hash: Hash, secret: &[u8], label: &str, out: &mut [u8]) -> Option<()> {
+    let algorithm = match hash {
+        Hash::Sha256 => hkdf::HKDF_SHA256,
+        Hash::Sha384 => hkdf::HKDF_SHA384,
+    };
+    let len = u16::try_from(out.len()).ok()?.to_be_bytes();
+    let prefix: &[u8] = b"tls13 ";
+    let label_len = [u8::try_from(prefix.len() + label.len()).ok()?];
+    let info = [&len, &label_len[..], prefix, label.as_bytes(), &[0]];
+    let prk = hkdf::Prk::new_less_safe(algorithm, secret);
+    let okm = prk.expand(&info, Len(out.len())).ok()?;
+    okm.fill(out).ok()
+}
+
+/// P_hash of RFC 5246 section 5; `seed` begins with the label.
+fn prf(hash: Hash, secret: &[u8], seed: &[u8], out: &mut [u8]) {
+    let algorithm = match hash {
+        Hash::Sha256 => hmac::HMAC_SHA256,
+        Hash::Sha384 => hmac::HMAC_SHA384,
+    };
+    let key = hmac::Key::new(algorithm, secret);
+    let mut a = hmac::sign(&key, seed);
+    for chunk in out.chunks_mut(hash.len()) {
+        let mut context = hmac::Context::with_key(&key);
+        context.update(a.as_ref());
+        context.update(seed);
+        for (to, from) in chunk.iter_mut().zip(context.sign().as_ref()) {
+            *to = *from;
+        }
+        a = hmac::sign(&key, a.as_ref());
+    }
+}
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

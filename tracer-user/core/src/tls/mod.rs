@@ -1,0 +1,30 @@
+//! TLS: what its handshakes say in clear, and the plain text of connections whose secrets are known.
+//!
+//! ```text
+//! bytes -> records -> opened by keys -> handshake messages (which change keys)
+//!                                    -> plain text
+//! ```
+//!
+//! TLS 1.2 (RFC 5246) and 1.3 (RFC 8446) with AES-GCM and ChaCha20-Poly1305. Nothing is trusted until it
+//! authenticates: after lost bytes, reading goes on with the next record that a key opens. Cryptography is `ring`'s, and
+//! all of it stands in `keys`; without the feature `tls` that module has no key for anything, and the facts remain.
+
+mod half;
+mod handshake;
+mod hello;
+mod info;
+#[cfg(feature = "tls")]
+mod keys;
+#[cfg(not(feature = "tls"))]
+#[path = "keyless.rs"]
+mod keys;
+mod record;
+mod session;
+mod suite;
+#[cfg(all(test, feature = "tls"))]
+mod tests;
+
+pub use info::{KeySource, Side, TlsInfo, Version, Why};
+pub use keys::{KeyLog, KeyLogReader};
+pub use session::{Context, Plain, Scratch, Session};
+pub use suite::Suite;

@@ -1,0 +1,506 @@
+//! One TLS connection: both directions, what their handshake says, and their plain text.
+
+use std::collections::VecDeque;
+
+use super::half::{Half, Outcome, Source};
+use super::handshake::{Message, message};
+use super::hello::{ClientHello, EncryptedExtensions, Random, ServerHello};
+use super::info::{KeySource, Side, TlsInfo, Version, Why};
+use super::keys::{KeyLog, Randoms};
+use super::record::{Record, content};
+use super::suite::{Cipher, Hash};
+use crate::limits;
+
+/// The keys of TLS 1.3 follow each other. Of TLS 1.2 the only ones are those of `Application`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Epoch {
+    /// What the client sends before the server has answered.
+    Early,
+    Handshake,
+    Application,
+}
+
+impl Epoch {
+    /// This one, and those that may follow it.
+    pub(super) fn and_later(self, version: Version) -> &'static [Epoch] {
+        const ALL: [Epoch; 3] = [Epoch::Early, Epoch::Handshake, Epoch::Application];
+        let from = if version == Version::TLS1_3 {
+            self as usize
+        } else {
+            Epoch::Application as usize
+        };
+        ALL.get(from..).unwrap_or_default()
+    }
+}
+
+/// What the client sent before the server had answered (RFC 8446 section 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EarlyData {
+    Absent,
+    /// It is not known yet whether the server takes it.
+    Offered,
+    Taken,
+    /// The server passes it over, or it cannot be known whether it does.
+    Untold,
+}
+
+/// A piece of plain text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain<'a> {
+    /// Who sent it.
+    pub sender: Side,
+    /// When the last byte of its record went by, as the bytes came with it.
+    pub at: u64,
+    /// Where it stands in the plain text of its direction. A jump says how much is missing; an offset before the
+    /// expected one, that it is not known.
+    pub offset: u64,
+    /// It.
+    pub bytes: &'a [u8],
+}
+
+/// Bytes of one direction as they were captured, and how many after them were not.
+struct Piece {
+    at: u64,
+    bytes: Vec<u8>,
+    missing: u64,
+}
+
+/// Follows one TLS connection from its first byte.
+pub struct Session {
+    info: TlsInfo,
+    client_random: Option<Random>,
+    server_random: Random,
+    suite: Option<(Cipher, Hash)>,
+    early: EarlyData,
+    client: Half,
+    server: Half,
+    /// The next offset of each direction.
+    expected: [u64; 2],
+    /// What of the client waits for what the server says.
+    held: VecDeque<Piece>,
+    n_held: usize,
+    is_over: bool,
+}
+
+impl Default for Session {
+    fn default() -> Session {
+        Session {
+            info: TlsInfo::default(),
+            client_random: None,
+            server_random: Random::default(),
+            suite: None,
+            early: EarlyData::Absent,
+            client: Half::new(Side::Client),
+            server: Half::new(Side::Server),
+            expected: [0; 2],
+            held: VecDeque::new(),
+            n_held: 0,
+            is_over: false,
+        }
+    }
+}
+
+/// Space for a record, and for what is in it. One serves all connections.
+#[derive(Default)]
+pub struct Scratch {
+    fragment: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+/// The secrets that open records, and where plain text goes.
+pub struct Context<'a> {
+    /// The secrets that are known so far.
+    pub keys: &'a KeyLog,
+    /// Space for one record.
+    pub scratch: &'a mut Scratch,
+    /// Takes plain text.
+    pub out: &'a mut dyn FnMut(Plain<'_>),
+}
+
+impl Session {
+    /// Whether the first bytes of a direction are a client's: a record with a ClientHello.
+    #[must_use]
+    pub fn is_client(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&content::HANDSHAKE) && bytes.get(5) == Some(&message::CLIENT_HELLO)
+    }
+
+    /// What is known of the connection so far.
+    #[must_use]
+    pub fn info(&self) -> TlsInfo {
+        let halves = [&self.client, &self.server];
+        let over = halves.iter().find_map(|half| half.over);
+        let lost = halves.iter().any(|half| half.has_lost());
+        let why = self.info.why.or(over);
+        TlsInfo {
+            why: why.or(lost.then_some(Why::LostBytes)),
+            ..self.info.clone()
+        }
+    }
+
+    /// Nothing of it will be opened any more.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Something of it was opened.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.info.key != KeySource::None
+    }
+
+    /// Where the plain text of a direction ends, with what was lost of it.
+    #[must_use]
+    pub fn end(&self, sender: Side) -> u64 {
+        match sender {
+            Side::Client => self.client.end(),
+            Side::Server => self.server.end(),
+        }
+    }
+
+    /// The connection is over: nothing is waited for any more.
+    pub fn finish(&mut self, context: &mut Context<'_>) {
+        if self.early == EarlyData::Offered && self.info.version.is_some() {
+            self.early = EarlyData::Untold;
+            self.release(context);
+        }
+        if !self.is_open() && self.info.why.is_none() {
+            let over = self.client.over.or(self.server.over);
+            self.fail(over.unwrap_or(Why::HandshakeUnfinished));
+        }
+    }
+
+    /// Takes bytes of a direction, which stand at `offset` of it; `cut` bytes after them were not captured.
+    pub fn take(
+        &mut self,
+        sender: Side,
+        at: u64,
+        (offset, bytes, cut): (u64, &[u8], u32),
+        context: &mut Context<'_>,
+    ) {
+        let Some(expected) = self.expected.get_mut(sender.index()) else {
+            return;
+        };
+        let before = offset.saturating_sub(*expected);
+        *expected = offset
+            .saturating_add(bytes.len() as u64)
+            .saturating_add(u64::from(cut));
+        if before > 0 {
+            self.piece(sender, at, (&[], before), context);
+        }
+        self.piece(sender, at, (bytes, u64::from(cut)), context);
+        if sender == Side::Server {
+            self.release(context);
+        }
+    }
+
+    fn piece(
+        &mut self,
+        sender: Side,
+        at: u64,
+        (bytes, missing): (&[u8], u64),
+        context: &mut Context<'_>,
+    ) {
+        if self.is_over {
+            return;
+        }
+        if sender == Side::Client && self.holds_client() {
+            return self.hold(at, bytes, missing);
+        }
+        self.half(sender).records.push(at, bytes);
+        self.records(sender, context);
+        if missing > 0 {
+            if sender == Side::Client && self.holds_client() {
+                return self.hold(at, &[], missing);
+            }
+            self.half(sender).records.hole(missing);
+            let early = self.early == EarlyData::Offered && self.info.version.is_some();
+            if sender == Side::Server && early {
+                // What it says to early data may be among what was lost.
+                self.early = EarlyData::Untold;
+            }
+        }
+    }
+
+    /// Until the server has chosen a suite, and has said what it does with early data, nothing of what the client sends
+    /// behind its hello can be read.
+    fn holds_client(&self) -> bool {
+        let early = self.early == EarlyData::Offered;
+        self.client_random.is_some() && (self.info.version.is_none() || early)
+    }
+
+    fn hold(&mut self, at: u64, bytes: &[u8], missing: u64) {
+        let n = bytes.len();
+        if self.n_held + n <= limits::TLS_HELD && self.held.len() < limits::TLS_HELD_PIECES {
+            self.n_held += n;
+            let bytes = bytes.to_vec();
+            return self.held.push_back(Piece { at, bytes, missing });
+        }
+        let missing = missing.saturating_add(n as u64);
+        match self.held.back_mut() {
+            Some(last) => last.missing = last.missing.saturating_add(missing),
+            None => {
+                let bytes = Vec::new();
+                self.held.push_back(Piece { at, bytes, missing });
+            }
+        }
+    }
+
+    fn release(&mut self, context: &mut Context<'_>) {
+        if self.holds_client() {
+            return;
+        }
+        // What was in one piece with the hello.
+        self.records(Side::Client, context);
+        while !self.holds_client()
+            && let Some(Piece { at, bytes, missing }) = self.held.pop_front()
+        {
+            self.n_held -= bytes.len();
+            self.piece(Side::Client, at, (&bytes, missing), context);
+        }
+    }
+
+    const fn half(&mut self, sender: Side) -> &mut Half {
+        match sender {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    /// Nothing of it will be opened.
+    fn fail(&mut self, why: Why) {
+        self.info.why.get_or_insert(why);
+        self.is_over = true;
+        self.held = VecDeque::new();
+        for half in [&mut self.client, &mut self.server] {
+            // Its keys and buffers go.
+            let next = Half::new(Side::Client);
+            let old = std::mem::replace(half, next);
+            half.over = old.over;
+        }
+    }
+
+    /// Takes the records that are whole.
+    fn records(&mut self, sender: Side, context: &mut Context<'_>) {
+        let mut fragment = std::mem::take(&mut context.scratch.fragment);
+        loop {
+            let waits = sender == Side::Client && self.holds_client();
+            if self.is_over || waits {
+                break;
+            }
+            let Some(record) = self.half(sender).records.next(&mut fragment) else {
+                break;
+            };
+            if self.half(sender).over.is_some() {
+                self.half(sender).records.refused(&record);
+                continue;
+            }
+            self.record(sender, record, &fragment, context);
+        }
+        context.scratch.fragment = fragment;
+    }
+
+    fn record(&mut self, sender: Side, record: Record, fragment: &[u8], context: &mut Context<'_>) {
+        let version = self.info.version;
+        let lost = self.half(sender).records.lost().any();
+        let half = self.half(sender);
+        let is_protected = match version {
+            Some(Version::TLS1_3) => record.kind() == content::APPLICATION_DATA,
+            // The ChangeCipherSpec may be among what was lost.
+            Some(_) => half.is_protected || lost,
+            None => false,
+        };
+        if is_protected || !record.certain {
+            return self.protected(sender, record, fragment, context);
+        }
+        if lost && version.is_none() {
+            return self.fail(Why::LostBytes);
+        }
+        half.records.opened(&record);
+        match record.kind() {
+            content::HANDSHAKE => self.handshake(sender, fragment),
+            content::CHANGE_CIPHER_SPEC if version != Some(Version::TLS1_3) => {
+                half.is_protected = version.is_some();
+            }
+            content::CHANGE_CIPHER_SPEC | content::ALERT => {}
+            _ => self.fail(Why::HandshakeUnseen),
+        }
+    }
+
+    /// A record that a key opens, or nothing.
+    fn protected(
+        &mut self,
+        sender: Side,
+        record: Record,
+        fragment: &[u8],
+        context: &mut Context<'_>,
+    ) {
+        let (Some(version), Some(suite), Some(client)) =
+            (self.info.version, self.suite, self.client_random)
+        else {
+            return self.fail(Why::LostBytes);
+        };
+        let Some(secrets) = context.keys.secrets(&client) else {
+            if self.is_open() {
+                // Renegotiated: what was opened before stays good.
+                self.half(sender).over = Some(Why::NoKey);
+                return;
+            }
+            return self.fail(Why::NoKey);
+        };
+        let server = self.server_random;
+        let source = Source {
+            secrets,
+            version,
+            suite,
+            randoms: Randoms { client, server },
+        };
+        let mut plain = std::mem::take(&mut context.scratch.plain);
+        let outcome = self
+            .half(sender)
+            .open(&record, fragment, &source, &mut plain);
+        match outcome {
+            Outcome::Opened(kind) => self.opened(sender, &record, kind, &plain, context),
+            Outcome::Refused => {}
+            Outcome::Over(why) => {
+                if self.client.over.is_some() && self.server.over.is_some() && !self.is_open() {
+                    self.fail(why);
+                } else if sender == Side::Server && self.early == EarlyData::Offered {
+                    self.early = EarlyData::Untold;
+                }
+            }
+        }
+        context.scratch.plain = plain;
+    }
+
+    fn opened(
+        &mut self,
+        sender: Side,
+        record: &Record,
+        kind: u8,
+        plain: &[u8],
+        context: &mut Context<'_>,
+    ) {
+        self.info.key = KeySource::KeyLog;
+        let is_taken = self.early == EarlyData::Taken;
+        let half = self.half(sender);
+        let is_untold = half.epoch == Epoch::Early && !is_taken;
+        match kind {
+            content::APPLICATION_DATA if plain.is_empty() => {}
+            content::APPLICATION_DATA if is_untold => half.miss(),
+            content::APPLICATION_DATA => {
+                let offset = half.place(plain.len());
+                (context.out)(Plain {
+                    sender,
+                    at: record.at,
+                    offset,
+                    bytes: plain,
+                });
+            }
+            content::HANDSHAKE => self.handshake(sender, plain),
+            // A renegotiation (TLS 1.2): the hellos in it were read.
+            content::CHANGE_CIPHER_SPEC => half.enter(Epoch::Application),
+            _ => {}
+        }
+        if sender == Side::Server
+            && self.server.epoch == Epoch::Application
+            && self.early == EarlyData::Offered
+        {
+            self.early = EarlyData::Untold;
+        }
+    }
+
+    fn handshake(&mut self, sender: Side, bytes: &[u8]) {
+        let mut messages = Vec::new();
+        self.half(sender).messages.push(bytes, &mut messages);
+        for message in messages {
+            self.message(sender, &message);
+        }
+    }
+
+    fn message(&mut self, sender: Side, said: &Message) {
+        let epoch = self.half(sender).epoch;
+        let is_tls13 = self.info.version == Some(Version::TLS1_3);
+        match (sender, said.kind) {
+            (Side::Client, message::CLIENT_HELLO) => match ClientHello::read(&said.body) {
+                Some(hello) => self.client_hello(hello),
+                None => self.fail(Why::HandshakeUnseen),
+            },
+            (Side::Server, message::SERVER_HELLO) => match ServerHello::read(&said.body) {
+                Some(hello) => self.server_hello(hello),
+                None => self.fail(Why::HandshakeUnseen),
+            },
+            (Side::Server, message::ENCRYPTED_EXTENSIONS) if epoch == Epoch::Handshake => {
+                let Some(extensions) = EncryptedExtensions::read(&said.body) else {
+                    return;
+                };
+                self.info.alpn = extensions.alpn;
+                if self.early == EarlyData::Offered {
+                    self.early = if extensions.early_data {
+                        EarlyData::Taken
+                    } else {
+                        EarlyData::Untold
+                    };
+                }
+                if self.early != EarlyData::Taken && self.client.epoch == Epoch::Early {
+                    self.client.enter(Epoch::Handshake);
+                }
+            }
+            (Side::Client, message::END_OF_EARLY_DATA) if epoch == Epoch::Early => {
+                self.client.enter(Epoch::Handshake);
+            }
+            (_, message::FINISHED) if is_tls13 && epoch == Epoch::Handshake => {
+                self.half(sender).enter(Epoch::Application);
+            }
+            (_, message::KEY_UPDATE) if is_tls13 && epoch == Epoch::Application => {
+                self.half(sender).update();
+            }
+            _ => {}
+        }
+    }
+
+    fn client_hello(&mut self, hello: ClientHello) {
+        self.client_random = Some(hello.random);
+        self.info.sni = hello.sni;
+        self.info.alpn_offered = hello.alpn;
+        if hello.early_data && self.info.version.is_none() {
+            self.early = EarlyData::Offered;
+            self.client.epoch = Epoch::Early;
+        } else if self.early == EarlyData::Offered {
+            // Its second hello, after a HelloRetryRequest.
+            self.early = EarlyData::Untold;
+            self.client.enter(Epoch::Handshake);
+        }
+    }
+
+    fn server_hello(&mut self, hello: ServerHello) {
+        if self.client_random.is_none() {
+            return self.fail(Why::HandshakeUnseen);
+        }
+        if hello.is_retry() {
+            // Early data is refused by that (RFC 8446 section 4.2.10).
+            if self.early == EarlyData::Offered {
+                self.early = EarlyData::Untold;
+                self.client.enter(Epoch::Handshake);
+            }
+            return;
+        }
+        self.info.version = Some(hello.version);
+        self.info.suite = Some(hello.suite);
+        self.info.alpn = hello.alpn;
+        self.server_random = hello.random;
+        match hello.version {
+            Version::TLS1_3 => {}
+            Version::TLS1_2 => {
+                self.early = EarlyData::Absent;
+                self.client.epoch = Epoch::Application;
+                self.server.epoch = Epoch::Application;
+            }
+            _ => return self.fail(Why::UnknownVersion),
+        }
+        match hello.suite.protection() {
+            Ok(suite) => self.suite = Some(suite),
+            Err(why) => self.fail(why),
+        }
+    }
+}
