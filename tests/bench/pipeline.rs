@@ -13,17 +13,16 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use h2trace_core::anomaly::kind::Verdict;
 use h2trace_core::event::Timestamp;
 use h2trace_core::event::decode::decode;
 use h2trace_core::field::Shown;
-use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
+use h2trace_core::pipeline::{NoNames, Pipeline, PipelineSettings};
 use tempfile::TempDir;
 use tracer_ebpf::http2::PREFACE;
 use tracer_tests::conversation::pcap::{self, Captured};
 use tracer_tests::conversation::records::{self, Observed, Record};
 use tracer_tests::conversation::{Conversation, Plan, Side};
-use tracer_tests::measure::processor_time;
+use tracer_tests::measure::{StreamCount, processor_time};
 use tracer_tests::skip::{Need as _, Program};
 use tracer_tests::tracer::binary;
 
@@ -94,29 +93,6 @@ fn frames(mut bytes: &[u8]) -> u32 {
         n += 1;
     }
     n
-}
-
-#[derive(Default)]
-struct StreamCount {
-    streams: u32,
-    loud: u32,
-}
-
-impl Sink for StreamCount {
-    fn accept(&mut self, output: &Output) {
-        let findings = match output {
-            Output::Stream { findings, .. } => {
-                self.streams += 1;
-                &findings[..]
-            }
-            Output::Finding { finding, .. } => std::slice::from_ref(finding),
-            _ => &[],
-        };
-        let loud = findings
-            .iter()
-            .filter(|found| found.verdict >= Verdict::Suspicious);
-        self.loud += small(loud.count());
-    }
 }
 
 /// Puts the records through a pipeline of their own, decoded from their bytes.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::event::Timestamp;
 use h2trace_core::event::decode::decode;
-use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
+use h2trace_core::pipeline::{NoNames, Pipeline, PipelineSettings};
 use tracer_tests::conversation::records::{self, Observed, Record};
 use tracer_tests::conversation::{Conversation, Plan, Side};
+use tracer_tests::measure::StreamCount;
 
 /// Records that are read from the ring at once.
 const RECORDS_AT_ONCE: usize = 16;
@@ -15,30 +15,6 @@ const RECORDS_AT_ONCE: usize = 16;
 const MESSAGE: usize = 100;
 /// Where the process stands in a record.
 const PID: std::ops::Range<usize> = 32..36;
-
-/// Counts what the pipeline says, and keeps none of it.
-#[derive(Default)]
-pub(crate) struct Count {
-    /// Streams that ended.
-    pub(crate) streams: u32,
-    /// Findings that are suspicious or worse.
-    pub(crate) loud: u32,
-}
-
-impl Sink for Count {
-    fn accept(&mut self, output: &Output) {
-        let findings = match output {
-            Output::Stream { findings, .. } => {
-                self.streams += 1;
-                &findings[..]
-            }
-            Output::Finding { finding, .. } => std::slice::from_ref(finding),
-            _ => &[],
-        };
-        let loud = |found: &&Finding| found.verdict >= Verdict::Suspicious;
-        self.loud += u32::try_from(findings.iter().filter(loud).count()).unwrap_or(u32::MAX);
-    }
-}
 
 /// The records of so many calls: `unary` ones of 100 bytes at their server's end, the same at `both_ends`, or `mixed`.
 ///
@@ -82,7 +58,7 @@ pub(crate) fn records(load: &str, calls: u32) -> Vec<Record> {
 pub(crate) struct Run {
     pipeline: Pipeline,
     /// What it said.
-    pub(crate) count: Count,
+    pub(crate) count: StreamCount,
     n: usize,
 }
 
@@ -95,7 +71,7 @@ impl Run {
                 names: Box::new(NoNames),
                 ..PipelineSettings::default()
             }),
-            count: Count::default(),
+            count: StreamCount::default(),
             n: 0,
         }
     }

@@ -2,6 +2,33 @@
 
 use std::time::Duration;
 
+use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::pipeline::{Output, Sink};
+
+/// Counts the streams of which the pipeline tells, and keeps none of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamCount {
+    /// Streams that ended.
+    pub streams: u32,
+    /// Findings that are suspicious or worse.
+    pub loud: u32,
+}
+
+impl Sink for StreamCount {
+    fn accept(&mut self, output: &Output) {
+        let findings = match output {
+            Output::Stream { findings, .. } => {
+                self.streams += 1;
+                &findings[..]
+            }
+            Output::Finding { finding, .. } => std::slice::from_ref(finding),
+            _ => &[],
+        };
+        let loud = |found: &&Finding| found.verdict >= Verdict::Suspicious;
+        self.loud += u32::try_from(findings.iter().filter(loud).count()).unwrap_or(u32::MAX);
+    }
+}
+
 /// How long this thread has run on a processor: other programs on the machine disturb it less than the clock.
 ///
 /// # Panics
