@@ -133,7 +133,8 @@ impl<T> Hops<T> {
         match side {
             Side::Downstream => known.on_downstream_request(key, opening),
             Side::Upstream if known.is_proxy() => known.on_upstream_request(key, opening),
-            Side::Upstream => {}
+            // The request may be told later, once it is known what its connection speaks.
+            Side::Upstream => known.opened_at = known.opened_at.max(opening.at),
         }
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
         if self.n_streams > self.max_streams {

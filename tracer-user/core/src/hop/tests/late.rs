@@ -87,3 +87,28 @@ fn of_a_request_that_is_told_late_it_is_not_said_that_it_has_no_stream() {
     hops.finish(Timestamp(u64::MAX));
     assert!(hops.poll().is_none());
 }
+
+#[test]
+fn a_stream_that_was_told_before_any_connection_of_clients_was_known_is_no_reason_for_a_claim() {
+    let mut hops = Hops::default();
+    let begin = |hops: &mut Hops<()>, side, n, at, id| {
+        let fields = [(":path", "/a"), ("x-call-id", id)];
+        hops.requested(PROXY, side, &opening(side, n, 11, at, &fields));
+    };
+    hops.connected(PROXY, Side::Upstream);
+    begin(&mut hops, Side::Upstream, 0, 10, "0");
+    end_all(&mut hops, &[(Side::Upstream, 0, 10)]);
+    hops.connected(PROXY, Side::Downstream);
+    begin(&mut hops, Side::Downstream, 0, 5, "0");
+    // Requests of this path are passed on.
+    begin(&mut hops, Side::Downstream, 1, 20, "1");
+    begin(&mut hops, Side::Upstream, 1, 30, "1");
+    end_all(
+        &mut hops,
+        &[(Side::Upstream, 1, 30), (Side::Downstream, 1, 20)],
+    );
+    assert!(hops.poll().is_some_and(|hop| is_right(&hop)));
+    end_all(&mut hops, &[(Side::Downstream, 0, 5)]);
+    hops.finish(Timestamp(u64::MAX));
+    assert!(hops.poll().is_none());
+}

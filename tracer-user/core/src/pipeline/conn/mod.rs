@@ -31,15 +31,6 @@ use crate::stream::table::{Context, Shown, StreamTable};
 use protocol::Spoken;
 use waiting::Waiting;
 
-/// From when on the client's frames are known. Requests that went by before were not seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RequestsFrom {
-    Unknown,
-    Found(Timestamp),
-    /// The stage that joins hops knows of it.
-    Told,
-}
-
 pub(crate) struct Conn {
     /// As it was when it was opened; `Arc`ed anew when the protocol and the role are known.
     info: Arc<ConnectionInfo>,
@@ -66,7 +57,10 @@ pub(crate) struct Conn {
     unseen: UnseenBytes,
     /// Reasons for some that are not told yet: each of them once.
     unseen_untold: Vec<Unseen>,
-    requests_from: RequestsFrom,
+    /// From when on the client's frames are known: requests that went by before were not seen.
+    requests_from: Option<Timestamp>,
+    /// The stage that joins hops knows that requests may go by here which it is not told of.
+    is_doubted: bool,
     last_bytes: Timestamp,
     /// The process that used it last.
     last_pid: u32,
@@ -107,7 +101,8 @@ impl Conn {
             ending: Ending::default(),
             unseen: UnseenBytes::default(),
             unseen_untold: Vec::new(),
-            requests_from: RequestsFrom::Unknown,
+            requests_from: None,
+            is_doubted: false,
             scheduled: None,
             share: Share::default(),
         }
@@ -243,9 +238,7 @@ impl Conn {
             self.tell_frames(alone, sink);
         }
         self.events(analysis, sink);
-        if self.requests_from == RequestsFrom::Unknown && !self.info.beginning_seen {
-            analysis.undecided(&self.info, self.role.get(), at);
-        }
+        self.doubt_requests(at, analysis);
     }
 
     pub(crate) fn end(
@@ -339,11 +332,8 @@ impl Conn {
 
     /// Hands a step on.
     fn hand(&mut self, sender: Endpoint, step: &Step, context: Context, sink: &mut dyn Sink) {
-        if self.requests_from == RequestsFrom::Unknown
-            && sender == Endpoint::Client
-            && matches!(step, Step::Preface | Step::Frame { .. })
-        {
-            self.requests_from = RequestsFrom::Found(context.at);
+        if sender == Endpoint::Client {
+            self.know_requests(step, context.at);
         }
         if self.frames.is_on() {
             let told = self.frames.step(sender, step, context.at, &self.shown);
@@ -403,10 +393,6 @@ impl Conn {
     fn events(&mut self, analysis: &mut Analysis, sink: &mut dyn Sink) {
         if self.spoken.join_hops() {
             analysis.connected(&self.info);
-        }
-        if let RequestsFrom::Found(at) = self.requests_from {
-            self.requests_from = RequestsFrom::Told;
-            analysis.decided(&self.info, Some(at));
         }
         if std::mem::take(&mut self.is_blinded) {
             analysis.blind(self.info.id);
@@ -485,6 +471,7 @@ impl Conn {
                 }
             }
         }
+        self.settle_requests(analysis);
     }
 
     /// What fields of streams that are told of took is used again, mostly for those of the next requests.

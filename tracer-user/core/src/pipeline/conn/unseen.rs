@@ -1,12 +1,47 @@
-//! Bytes whose buffer the kernel programs do not know: how many of a connection, and why.
+//! What is not seen of a connection: requests that may go by untold, and bytes whose buffer the kernel programs do not
+//! know.
 
 use std::sync::Arc;
 
 use super::Conn;
+use super::protocol::Spoken;
 use crate::event::{Bytes, Timestamp};
+use crate::frame::{Fault, Step};
+use crate::pipeline::analysis::Analysis;
 use crate::pipeline::{Output, Protocol, Sink};
 
 impl Conn {
+    /// The client's frames are known from here on, or no more.
+    pub(super) fn know_requests(&mut self, step: &Step, at: Timestamp) {
+        match step {
+            Step::Preface | Step::Frame { .. } => {
+                self.requests_from.get_or_insert(at);
+            }
+            Step::Fault(Fault::Gap | Fault::Implausible) => self.requests_from = None,
+            _ => {}
+        }
+    }
+
+    /// Bytes went by. Requests among them may not have been told: what is spoken is not known, the place is lost, or
+    /// steps wait.
+    pub(super) fn doubt_requests(&mut self, at: Timestamp, analysis: &mut Analysis) {
+        let is_old = !self.info.beginning_seen || self.spoken.is_announced();
+        let is_unknown = self.requests_from.is_none() && is_old && self.spoken != Spoken::Foreign;
+        if is_unknown || !self.waiting.is_empty() {
+            self.is_doubted = true;
+            analysis.undecided(&self.info, self.role.get(), at);
+        }
+    }
+
+    /// All requests have been told, those that waited too, from some moment on.
+    pub(super) fn settle_requests(&mut self, analysis: &mut Analysis) {
+        let from = self.requests_from.filter(|_| self.waiting.is_empty());
+        if self.is_doubted && from.is_some() {
+            self.is_doubted = false;
+            analysis.decided(&self.info, from);
+        }
+    }
+
     /// Counts bytes that are a hole for a reason.
     pub(super) fn count_unseen(&mut self, bytes: &Bytes<'_>) {
         if let Some(reason) = bytes.unseen
