@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use super::fast::Map;
 use super::index::IndexMatch;
 use super::proxy_state::ProxyState;
-use super::{Hop, Join};
+use super::{Attempt, By, Ended, Hop, Join, ended};
 use crate::field::digest::FieldsDigest;
 use crate::limits;
 use crate::stream::record::Opening;
@@ -58,6 +58,9 @@ impl<T> SharedHost<T> {
 
     /// A request was joined: what may be told now.
     pub(super) fn joined(&mut self, whole: u64, hop: Hop<T>) -> VecDeque<(u64, Hop<T>)> {
+        if !self.proven && shows_itself(&hop) {
+            return VecDeque::from([(whole, hop)]);
+        }
         let seen = &self.seen;
         // One at each of two hops.
         let is_one = |whole: &u64| seen.get(whole) == Some(&2);
@@ -70,6 +73,21 @@ impl<T> SharedHost<T> {
             VecDeque::new()
         }
     }
+}
+
+/// One request is enough: both streams carry an id that is made for one request, and what the client of the one got is
+/// the beginning of what came on the other. A client that asks two servers with one id has no use for both answers, and
+/// gives one of them up.
+fn shows_itself<T>(hop: &Hop<T>) -> bool {
+    let by_id = hop.join.is_some_and(|join| join.by == By::RequestId);
+    let down = &*hop.downstream.record;
+    let up = hop.serving().and_then(Attempt::record);
+    let same_message = up.is_some_and(|up| {
+        let (passed, came) = (&down.response.messages, &up.response.messages);
+        let first = passed.sizes.first();
+        passed.known && came.known && first.is_some() && first == came.sizes.first()
+    });
+    by_id && same_message && ended(down) != Ended::ByClient
 }
 
 /// The host received a request. `opened`: it sent the request itself, so it is such a host. False when the fields
@@ -111,6 +129,11 @@ mod tests {
     /// Each of `calls` is two streams at once, of connection 1 and then of connection 2 within it, whose
     /// `x-call-id` is this.
     fn joined(calls: &[&str]) -> Vec<Hop<()>> {
+        joined_by("x-call-id", calls, [None; 2])
+    }
+
+    /// The same by another field, and with a message of these lengths at the beginning of the responses of both.
+    fn joined_by(name: &str, calls: &[&str], messages: [Option<u32>; 2]) -> Vec<Hop<()>> {
         let mut script = Script::on(1, Some(C), true);
         script.headers(C, 1, block(&[(":path", "/a")]), true);
         script.headers(S, 1, block(&[(":status", "200")]), true);
@@ -124,7 +147,7 @@ mod tests {
             let began = u64::from(n) * 1_000;
             for connection in [1, 2] {
                 for side in sides {
-                    let fields = [(":path", "/a"), ("x-call-id", *id)];
+                    let fields = [(":path", "/a"), (name, *id)];
                     let opening = Opening {
                         connection: ConnectionId(connection),
                         stream_id: StreamId(2 * n + 1),
@@ -136,9 +159,11 @@ mod tests {
                     hops.requested(LOOPBACK, side, &opening);
                 }
             }
-            for connection in [2, 1] {
+            for (connection, message) in [2, 1].into_iter().zip(messages) {
                 let at = Timestamp(began + 10 - connection);
                 let mut record = like.clone();
+                record.response.messages.known = true;
+                record.response.messages.sizes.extend(message);
                 record.connection = ConnectionId(connection);
                 record.stream_id = StreamId(2 * n + 1);
                 (record.first_at, record.last_at) = (Timestamp(began + connection), at);
@@ -174,5 +199,14 @@ mod tests {
         assert_eq!(joined(&["a", "b", "a", "b", "a", "b"]).len(), 0);
         // Too little to tell.
         assert_eq!(joined(&["a", "b"]).len(), 0);
+    }
+
+    #[test]
+    fn one_request_with_an_id_made_for_it_and_one_message_on_both_is_enough() {
+        let told = |name, messages| joined_by(name, &["a"], messages).len();
+        assert_eq!(told("x-request-id", [Some(9_000), Some(9_000)]), 1);
+        assert_eq!(told("x-request-id", [Some(9_000), Some(70)]), 0);
+        assert_eq!(told("x-request-id", [None, None]), 0);
+        assert_eq!(told("x-call-id", [Some(9_000), Some(9_000)]), 0);
     }
 }
