@@ -238,7 +238,7 @@ kinds! {
     /// The request was complete at the proxy, and the proxy did not pass on all of it.
     ProxyTruncatedRequest = "proxy_truncated_request", [Anomaly], T2;
     /// Both sides were in flight, neither the client nor the server had ended the request, and the proxy ended both: a timeout, a limit or a shutdown of its own.
-    ProxyGaveUp = "proxy_gave_up", [Suspicious, Anomaly, Expected], T2;
+    ProxyGaveUp = "proxy_gave_up", [Expected, Suspicious, Anomaly], T2;
     /// The client gave up, and the proxy left the stream to the server open.
     CancelNotPropagated = "cancel_not_propagated", [Suspicious], T2;
     /// The stream to the server was over, and the proxy left the client waiting until it gave up, or for long.

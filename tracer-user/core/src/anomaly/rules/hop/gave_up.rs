@@ -66,10 +66,12 @@ pub(super) fn gave_up(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Ho
     let elapsed = at.since(asked_at);
     let is_deadline = down.deadline_had_come(at);
     let is_cut = ended(down) == Ended::ByServer && began(down);
-    let verdict = match is_deadline {
-        true => Verdict::Expected,
-        false if is_cut => Verdict::Anomaly,
-        false => Verdict::Suspicious,
+    let verdict = if is_deadline || is_answered(down, up) {
+        Verdict::Expected
+    } else if is_cut {
+        Verdict::Anomaly
+    } else {
+        Verdict::Suspicious
     };
     let mut summary = format!(
         "the proxy gave up by itself {} after the request came{}, while {}: it {} and {}",
@@ -113,6 +115,12 @@ fn is_replaced(down: &StreamRecord, up: &StreamRecord) -> bool {
     let is_error = matches!(up.http_status, Seen::Value(status) if status >= 300);
     let is_all = up.response.content_length == Some(down.response.data_bytes);
     ended(down) == Ended::Complete && (is_error || is_all)
+}
+
+/// The client got an answer that it understands in the place of one that had not begun.
+fn is_answered(down: &StreamRecord, up: &StreamRecord) -> bool {
+    let is_understood = down.grpc != Seen::Value(()) || down.grpc_status != Seen::Absent;
+    ended(down) == Ended::Complete && up.response_phase == Some(ResponsePhase::R0) && is_understood
 }
 
 /// Something of the server's response had gone to the client.

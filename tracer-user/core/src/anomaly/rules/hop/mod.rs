@@ -183,12 +183,9 @@ fn of(down: &StreamRecord, upstream: &Upstream<'_>) -> Vec<HopFinding> {
             if found.is_empty() {
                 found.extend(gave_up::gave_up(down, upstream));
             }
-            let gave_up = !found.is_empty();
             found.extend(request::retried(down, upstream));
             found.extend(request::refused(down, upstream));
-            if !gave_up {
-                found.extend(response::synthesized(down, upstream));
-            }
+            found.extend(response::synthesized(down, upstream));
             found.extend(response::status_changed(down, upstream));
             if found.is_empty() {
                 found.extend(response::reset_translated(down, upstream));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::anomaly::kind::Kind;
 use crate::anomaly::rules::words::{connection_end, duration, messages, windows};
 use crate::connection::Endpoint;
-use crate::hop::EndStreamLag;
 use crate::hop::facts::{early_response, end_stream_lag, reset_by};
+use crate::hop::{EndStreamLag, Ended, ended};
 use crate::stream::record::{ResponsePhase, Seen, StreamEnd, StreamRecord};
 
 pub(super) fn ns(ns: u64) -> String {
@@ -159,6 +159,9 @@ pub(super) fn end(up: &StreamRecord) -> String {
         return format!("; {who} with {}", reset.code);
     }
     match up.end {
+        StreamEnd::Connection(_) if ended(up) == Ended::ByClient => {
+            "; the proxy had closed its connection to the server".to_owned()
+        }
         StreamEnd::Connection(why) => format!("; {}", connection_end(why, up.role)),
         StreamEnd::Unprocessed => "; its GOAWAY says that it did not process it".to_owned(),
         StreamEnd::Complete if up.response_phase == Some(ResponsePhase::R3) => {
