@@ -20,6 +20,7 @@ use h2trace_core::frame::StreamId;
 use h2trace_core::hop::{Attempt, Hop};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Protocol, Sink};
 use h2trace_core::stream::record::{GoAway, Moment, Outcome, Seen, StreamRecord};
+use tracer_ebpf::counter::Counter;
 
 use super::clock::WallClock;
 use super::{duration_ns, labels};
@@ -110,10 +111,18 @@ impl Text {
             .clock
             .at(super::clock::monotonic_now())
             .local_time_of_day();
-        let said = format!(
-            "{now} LOST: the kernel programs lost {} ({cause}); what they held is unknown",
-            count(lost, "event", "events")
-        );
+        let said = if cause == Counter::NoBuffer.name().0 {
+            // No event of these was lost: each connection says how many of its bytes were not seen, and why.
+            format!(
+                "{now} not seen: the bytes of {} in buffers that are not known ({cause}); their connections say why",
+                count(lost, "call", "calls")
+            )
+        } else {
+            format!(
+                "{now} LOST: the kernel programs lost {} ({cause}); what they held is unknown",
+                count(lost, "event", "events")
+            )
+        };
         self.long_line(&said, Paint::warning);
     }
 

@@ -20,6 +20,26 @@ fn text(paint: bool, columns: usize, shown_from: Verdict) -> String {
 }
 
 #[test]
+fn bytes_that_are_told_at_their_connections_are_no_lost_events() {
+    let said = |cause| {
+        let mut text = Text::new(
+            WallClock::with_boot(0),
+            Paint::new(false),
+            80,
+            Verdict::Benign,
+        );
+        text.kernel_loss(cause, 507);
+        String::from_utf8(text.take()).unwrap()
+    };
+    assert!(said("ring_full").contains("LOST"));
+    let spliced = said("no_buffer");
+    assert!(
+        !spliced.contains("LOST") && spliced.contains("507 calls"),
+        "{spliced}"
+    );
+}
+
+#[test]
 fn no_line_is_wider_than_100_columns() {
     let text = text(false, 80, Verdict::Benign);
     for line in text.lines() {
@@ -179,10 +199,10 @@ fn summary_of_pods(
         tally.accept(output);
     }
     let mut counters = [0; tracer_ebpf::counter::COUNTERS as usize];
-    counters[tracer_ebpf::counter::Counter::SocketsUnwanted as usize] = unwanted;
-    counters[tracer_ebpf::counter::Counter::BytesSeen as usize] = 250_000;
-    counters[tracer_ebpf::counter::Counter::BytesCopied as usize] = 1_000;
-    counters[tracer_ebpf::counter::Counter::Busy as usize] = 2;
+    counters[Counter::SocketsUnwanted as usize] = unwanted;
+    counters[Counter::BytesSeen as usize] = 250_000;
+    counters[Counter::BytesCopied as usize] = 1_000;
+    counters[Counter::Busy as usize] = 2;
     let kernel = Kernel::new(&counters);
     let duration = std::time::Duration::from_millis(12_300);
     let of = Summary {
