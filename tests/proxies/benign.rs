@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tracer_tests::call::{Calls, Mode, failed_ids};
 use tracer_tests::envoy::{Envoy, EnvoyOptions, More, Version};
@@ -180,7 +181,7 @@ fn cancels_and_deadlines_are_the_clients() {
     deadline = deadline.header("x-delay-ms:1000");
     let mut cancel = Calls::new(Mode::Cancel, 20).at_once(5).bytes(10, 20_000);
     (cancel.messages, cancel.interval_us) = (20, 2_000);
-    for calls in [deadline, cancel] {
+    for (calls, is_deadline) in [(deadline, true), (cancel, false)] {
         let server = Server::start(Peer::GrpcGo1_85, Listen::Ipv4, &[]);
         let envoy = envoy(&More::default(), &server);
         let mut client = Client::start(Peer::GrpcJs1_14, &envoy.address, &calls);
@@ -192,6 +193,14 @@ fn cancels_and_deadlines_are_the_clients() {
         let trace = tracer.finish();
         assert_eq!(failed_ids(&calls).len(), calls.len());
         assert_eq!(trace.hops.len(), calls.len());
+        // A client that is slow itself gives up a little before the deadline that it announced.
+        let came = trace.hops.iter().map(|hop| &hop.0["deadline"]["part"]);
+        let came: BTreeSet<&str> = came.filter_map(Value::as_str).collect();
+        let server: &[&str] = if is_deadline { &["server"] } else { &[] };
+        assert!(
+            came.iter().eq(server),
+            "what used the deadline up: {came:?}"
+        );
         // When the server gave up first, Envoy answers by itself.
         let mut found = found(&trace);
         found.retain(|kind, _| !["proxy_translated_code", "synthesized_answer"].contains(kind));

@@ -87,7 +87,7 @@ impl<T> Hop<T> {
     }
 
     /// What the stream whose response was passed on says, if all that it may have been say the same.
-    fn whichever<V: PartialEq>(&self, says: impl Fn(&StreamRecord) -> V) -> Option<V> {
+    pub(super) fn whichever<V: PartialEq>(&self, says: impl Fn(&StreamRecord) -> V) -> Option<V> {
         let value = says(self.serving()?.record()?);
         let ambiguous = self
             .join

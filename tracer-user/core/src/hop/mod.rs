@@ -8,6 +8,7 @@
 //! process that has streams of one role only is no proxy and costs nothing.
 
 mod alone;
+mod deadline;
 mod doubt;
 mod downstream;
 pub(crate) mod facts;
@@ -34,6 +35,7 @@ use crate::connection::{ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::stream::record::StreamRecord;
+pub use deadline::{DeadlineUse, Part};
 pub use facts::{EndStreamLag, Ended, early_response, ended, reset_by};
 pub use table::Hops;
 

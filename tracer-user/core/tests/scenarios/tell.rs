@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use h2trace_core::anomaly::kind::Finding;
 use h2trace_core::connection::Endpoint;
 use h2trace_core::frame::ErrorCode;
-use h2trace_core::hop::{EndStreamLag, Hop, ProxyKey};
+use h2trace_core::hop::{EndStreamLag, Hop, Part, ProxyKey};
 use h2trace_core::pipeline::{HopEnd, Output};
 use h2trace_core::stream::record::{
     Half, Moment, RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord, Windows,
@@ -435,6 +435,18 @@ fn request(hop: &Hop<HopEnd>, details: &Details) -> Statement {
             "missing bytes {missing}, trailers dropped {}, early response {early}, END_STREAM {lag}, blocked {blocked}",
             if hop.trailers_dropped() { "yes" } else { "no" },
         ));
+        if let Some(spent) = hop.deadline() {
+            let ms = |ns: Option<u64>| ns.map_or("?".to_owned(), |ns| (ns / 1_000_000).to_string());
+            more.push(format!(
+                "deadline {:?} used up by {}: not sent {}, request {}, server {}, way back {} ms",
+                spent.timeout,
+                spent.part.map_or("?", Part::as_str),
+                ms(spent.not_sent_ns),
+                ms(spent.request_ns),
+                ms(spent.server_ns),
+                ms(spent.way_back_ns),
+            ));
+        }
         let code = |code: Option<ErrorCode>| code.map_or("none".to_owned(), code_name);
         let [to_client, to_server] = hop
             .codes()

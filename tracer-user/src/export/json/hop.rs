@@ -5,7 +5,8 @@ use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Address;
 use h2trace_core::frame::ErrorCode;
 use h2trace_core::hop::{
-    Alone, Attempt, EndStreamLag, Hop, HopStream, Join, Lone, early_response, reset_by,
+    Alone, Attempt, DeadlineUse, EndStreamLag, Hop, HopStream, Join, Lone, Part, early_response,
+    reset_by,
 };
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd};
 use h2trace_core::stream::record::Seen;
@@ -50,6 +51,7 @@ pub(super) struct HopFacts<'a> {
     end_stream_lag_ms: Option<f64>,
     end_stream_came: Option<bool>,
     blocked_ms: Option<f64>,
+    deadline: Option<DeadlineFields>,
     codes: CodesFields,
     symptoms: Vec<&'static str>,
 }
@@ -86,6 +88,32 @@ struct JoinFields {
 struct CodesFields {
     to_client: Translation,
     to_server: Translation,
+}
+
+/// What used a deadline up.
+#[derive(Serialize)]
+pub(super) struct DeadlineFields {
+    timeout_ms: f64,
+    elapsed_ms: f64,
+    part: Option<&'static str>,
+    not_sent_ms: Option<f64>,
+    request_ms: Option<f64>,
+    server_ms: Option<f64>,
+    way_back_ms: Option<f64>,
+}
+
+impl DeadlineFields {
+    pub(super) fn new(spent: DeadlineUse) -> Self {
+        Self {
+            timeout_ms: spent.timeout.as_secs_f64() * 1_000.0,
+            elapsed_ms: ms(spent.elapsed_ns),
+            part: spent.part.map(Part::as_str),
+            not_sent_ms: spent.not_sent_ns.map(ms),
+            request_ms: spent.request_ns.map(ms),
+            server_ms: spent.server_ns.map(ms),
+            way_back_ms: spent.way_back_ns.map(ms),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -199,6 +227,7 @@ impl<'a> HopFacts<'a> {
             end_stream_lag_ms: lag.map(ms),
             end_stream_came,
             blocked_ms: hop.blocked_ns().map(ms),
+            deadline: hop.deadline().map(DeadlineFields::new),
             codes: CodesFields {
                 to_client: translation(to_client),
                 to_server: translation(to_server),
@@ -235,6 +264,7 @@ impl<'a> HopFacts<'a> {
             end_stream_lag_ms: None,
             end_stream_came: None,
             blocked_ms: None,
+            deadline: None,
             codes: CodesFields {
                 to_client: nothing(reset.map(|reset| reset.code.0)),
                 to_server: Translation {

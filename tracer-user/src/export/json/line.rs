@@ -7,7 +7,7 @@ use h2trace_core::anomaly::kind::{Finding, Kind};
 use h2trace_core::connection::{ConnectionEnd, Endpoint};
 use h2trace_core::event::{Address, Opened, Timestamp, Unseen, UnseenBytes};
 use h2trace_core::frame::ErrorCode;
-use h2trace_core::hop::{Hop, early_response};
+use h2trace_core::hop::{DeadlineUse, Hop, early_response};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss};
 use h2trace_core::stream::go_away::GoAwayReason;
 use h2trace_core::stream::record::{
@@ -16,7 +16,7 @@ use h2trace_core::stream::record::{
 };
 use serde::{Serialize, Serializer};
 
-use super::hop::FindingHop;
+use super::hop::{DeadlineFields, FindingHop};
 use crate::export::clock::{WallClock, WallTime, monotonic_now};
 use crate::export::{duration_ns, first_byte_ns, labels};
 use crate::workload::fields::PodFields;
@@ -451,6 +451,7 @@ pub(super) struct FindingLine<'a> {
     stream_window: Option<i64>,
     connection_window: Option<i64>,
     summary: &'a str,
+    deadline: Option<DeadlineFields>,
     story: Vec<MomentFields<'a>>,
     /// Of a request at a proxy: both its sides.
     hop: Option<FindingHop<'a>>,
@@ -535,6 +536,10 @@ impl<'a> FindingLine<'a> {
             stream_window: finding.windows.stream,
             connection_window: finding.windows.connection,
             summary: &finding.summary,
+            deadline: record
+                .filter(|_| finding.kind == Kind::DeadlineReset)
+                .and_then(DeadlineUse::of_stream)
+                .map(DeadlineFields::new),
             story: moments(&finding.story[..]),
             hop: None,
         }

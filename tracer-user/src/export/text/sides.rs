@@ -1,9 +1,11 @@
 //! One request on both hops of a proxy, frame by frame, side by side.
 
+use std::time::Duration;
+
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Timestamp;
 use h2trace_core::frame::FrameKind;
-use h2trace_core::hop::{Confidence, Hop, Lone, OtherSide};
+use h2trace_core::hop::{Confidence, DeadlineUse, Hop, Lone, OtherSide, Part};
 use h2trace_core::pipeline::HopEnd;
 use h2trace_core::stream::record::{Moment, StreamRecord};
 
@@ -75,7 +77,29 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
     if let Some(missing) = request.missing_bytes().filter(|missing| *missing > 0) {
         line.push_str(&format!(", {} bytes missing", grouped(missing)));
     }
+    if let Some(spent) = request.deadline() {
+        line.push_str(&deadline(&spent));
+    }
     line
+}
+
+/// `, its deadline of 1s was used up by the server (980ms)`.
+fn deadline(spent: &DeadlineUse) -> String {
+    let (what, took) = match spent.part {
+        Some(Part::NotSent) => ("before the proxy sent it on", spent.not_sent_ns),
+        Some(Part::Request) => ("by the request on its way", spent.request_ns),
+        Some(Part::Window) => ("by a flow-control window", None),
+        Some(Part::Server) => ("by the server", spent.server_ns),
+        Some(Part::WayBack) => ("by the answer on its way back", spent.way_back_ns),
+        None => ("where that was not seen", None),
+    };
+    let took = took.map_or_else(String::new, |ns| {
+        format!(" ({:?})", Duration::from_millis(ns / 1_000_000))
+    });
+    format!(
+        ", its deadline of {:?} was used up {what}{took}",
+        spent.timeout
+    )
 }
 
 /// A stream towards a server whose request was not seen, in one line.
