@@ -236,7 +236,7 @@ fn how_a_proxy_gave_up_is_told_once_with_its_sentence() {
         panic!("no hop");
     };
     request.upstream.truncate(1);
-    let cut = request.downstream.record.resets[0].clone();
+    let cut = request.downstream.record.resets[0];
     let serving = request.upstream[0].stream.as_mut().unwrap();
     let up = Arc::make_mut(&mut serving.record);
     up.response.end_stream_at = None;
