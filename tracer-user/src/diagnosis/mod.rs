@@ -195,13 +195,14 @@ impl Diagnosis {
 
     /// Of connections that are not followed.
     fn connection(&mut self, info: &ConnectionInfo) {
-        let Protocol::Other(protocol) = info.protocol else {
-            return;
+        let protocol = match info.protocol {
+            Protocol::Undecided(_) | Protocol::Other(OtherProtocol::Other) => {
+                self.n_undecided += u64::from(!info.beginning_seen);
+                return;
+            }
+            Protocol::Http2 | Protocol::Unseen(_) => return,
+            Protocol::Other(protocol) => protocol,
         };
-        if protocol == OtherProtocol::Other {
-            self.n_undecided += u64::from(!info.beginning_seen);
-            return;
-        }
         if info.role == Some(Endpoint::Client) && info.pid != 0 {
             if self.unfollowed.len() < limits::DIAGNOSIS_CONNECTIONS {
                 self.unfollowed.insert(info.pid, protocol);

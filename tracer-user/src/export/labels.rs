@@ -2,7 +2,7 @@
 
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::{OtherProtocol, Unseen};
-use h2trace_core::pipeline::Protocol;
+use h2trace_core::pipeline::{FirstBytes, Protocol};
 use h2trace_core::stream::record::{RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord};
 
 /// What stands for a value beyond a bound.
@@ -61,7 +61,7 @@ pub const fn protocol(protocol: Protocol) -> &'static str {
         Protocol::Http2 => "http2",
         Protocol::Other(OtherProtocol::Tls) => "tls",
         Protocol::Other(OtherProtocol::Http1) => "http1",
-        Protocol::Other(OtherProtocol::Other) => OTHER,
+        Protocol::Other(OtherProtocol::Other) | Protocol::Undecided(_) => OTHER,
         Protocol::Unseen(_) => "unseen",
     }
 }
@@ -75,7 +75,19 @@ pub const fn undecoded(of: Protocol) -> &'static str {
         Protocol::Unseen(Unseen::Compat) => "unseen_compat",
         Protocol::Unseen(Unseen::ThrownAway) => "unseen_thrown_away",
         Protocol::Unseen(Unseen::Other) => "unseen_other",
+        Protocol::Undecided(_) => "undecided",
         Protocol::Http2 | Protocol::Other(_) => protocol(of),
+    }
+}
+
+/// What the first bytes of a connection look like, in words.
+#[must_use]
+pub const fn first_bytes(first: FirstBytes) -> &'static str {
+    match first {
+        FirstBytes::Unseen => "the first not captured",
+        FirstBytes::Frame => "the first look like a frame",
+        FirstBytes::Text => "the first are text",
+        FirstBytes::Binary => "the first are binary",
     }
 }
 

@@ -112,7 +112,7 @@ metrics! {
     CONNECTIONS = Counter of End "h2trace_connections_total" ["role"]
         "HTTP/2 connections seen";
     CONNECTIONS_UNDECODED = Counter of End "h2trace_connections_undecoded_total" ["reason"]
-        "Connections seen and not decoded: encrypted (tls), HTTP/1 (http1), something else (other), or their bytes were not seen until they ended (unseen_io_uring, unseen_splice, unseen_compat, unseen_thrown_away, unseen_other)";
+        "Connections seen and not decoded: encrypted (tls), HTTP/1 (http1), something else (other), not enough seen to tell (undecided), or their bytes were not seen until they ended (unseen_io_uring, unseen_splice, unseen_compat, unseen_thrown_away, unseen_other)";
     CONNECTIONS_ENDED = Counter of End "h2trace_connections_ended_total" ["role", "cause"]
         "HTTP/2 connections that ended, by cause as seen from the observed end";
     CONNECTIONS_BROKEN = Counter of End "h2trace_connections_ended_with_open_streams_total" ["role", "cause"]

@@ -12,7 +12,9 @@ use h2trace_core::field::user_agent::UserAgent;
 use h2trace_core::frame::{ErrorCode, FrameKind, StreamId};
 use h2trace_core::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, ProxyKey};
 use h2trace_core::limits::Limit;
-use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Protocol};
+use h2trace_core::pipeline::{
+    ConnectionInfo, FirstBytes, HopEnd, Loss, LossCause, Output, Protocol, Undecided,
+};
 use h2trace_core::stream::condition::FlowNotes;
 use h2trace_core::stream::go_away::GoAwayReason;
 use h2trace_core::stream::record::{
@@ -46,6 +48,14 @@ pub(crate) fn connection() -> ConnectionInfo {
         protocol: Protocol::Http2,
         first_at: at(0),
     }
+}
+
+/// What a connection speaks of which too little was seen.
+pub(crate) fn undecided() -> Protocol {
+    Protocol::Undecided(Undecided {
+        bytes: 1_234,
+        first: FirstBytes::Text,
+    })
 }
 
 pub(crate) fn tls() -> ConnectionInfo {

@@ -25,7 +25,8 @@ use foldhash::fast::RandomState;
 
 pub use frames::Frames;
 pub use output::{
-    ConnectionInfo, FieldSeen, FrameSeen, HopEnd, Loss, LossCause, Output, Protocol, Sink,
+    ConnectionInfo, FieldSeen, FirstBytes, FrameSeen, HopEnd, Loss, LossCause, Output, Protocol,
+    Sink, Undecided,
 };
 
 use crate::attribution::WorkloadHandle;

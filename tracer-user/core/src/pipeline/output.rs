@@ -21,6 +21,43 @@ pub enum Protocol {
     Other(OtherProtocol),
     /// Its bytes were not seen, most of them for this reason.
     Unseen(Unseen),
+    /// Its beginning was not seen, and nothing of what came proved what it is.
+    Undecided(Undecided),
+}
+
+/// What went by on a connection of which it never became known what it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Undecided {
+    /// In both directions.
+    pub bytes: u64,
+    /// What the first of them look like.
+    pub first: FirstBytes,
+}
+
+/// What bytes look like. Never what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FirstBytes {
+    /// Not captured.
+    Unseen,
+    /// The header of an HTTP/2 frame.
+    Frame,
+    /// Printable.
+    Text,
+    /// Something else.
+    Binary,
+}
+
+impl FirstBytes {
+    /// In JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FirstBytes::Unseen => "unseen",
+            FirstBytes::Frame => "frame",
+            FirstBytes::Text => "text",
+            FirstBytes::Binary => "binary",
+        }
+    }
 }
 
 /// One end of a connection, as the exporters show it.

@@ -17,6 +17,7 @@ use h2trace_core::stream::record::{
 use serde::{Serialize, Serializer};
 
 use super::hop::{DeadlineFields, FindingHop};
+use super::undecided::UndecidedFields;
 use crate::export::clock::{WallClock, WallTime, monotonic_now};
 use crate::export::{duration_ns, first_byte_ns, labels};
 use crate::workload::fields::PodFields;
@@ -129,6 +130,7 @@ pub(super) struct ConnectionLine<'a> {
     open_streams: Option<u32>,
     duration_ms: Option<f64>,
     go_away: Option<GoAwayFields>,
+    undecided: Option<UndecidedFields>,
     /// Why bytes are not seen; event `bytes_unseen`.
     unseen: Option<&'static str>,
     /// Bytes that were not seen, by reason; event `ended`.
@@ -162,6 +164,7 @@ impl<'a> ConnectionLine<'a> {
             open_streams: None,
             duration_ms: None,
             go_away: None,
+            undecided: UndecidedFields::of(info.protocol),
             unseen: None,
             unseen_bytes: None,
         }

@@ -79,6 +79,22 @@ fn end_in_a_pod_without_names_carries_its_ids() {
 }
 
 #[test]
+fn connection_that_stays_undecided_says_how_much_went_by() {
+    let mut info = sample::connection();
+    assert_eq!(line_of(info.clone())["undecided"], json!(null));
+    info.protocol = sample::undecided();
+    let line = line_of(info);
+    assert_eq!(line["protocol"], "other");
+    assert_eq!(line["undecided"], json!({"bytes": 1_234, "first": "text"}));
+}
+
+fn line_of(info: h2trace_core::pipeline::ConnectionInfo) -> Value {
+    let mut json = Json::new(WallClock::with_boot(0), Verdict::Benign);
+    json.accept(&Output::Connection(std::sync::Arc::new(info)));
+    serde_json::from_slice(&json.take()).unwrap()
+}
+
+#[test]
 fn bytes_that_are_not_seen_have_their_reason() {
     let lines = of_type(&lines(Verdict::Benign), "connection");
     let with = |event: &str| lines.iter().find(|line| line["event"] == event).unwrap();

@@ -177,6 +177,12 @@ impl Text {
             Protocol::Other(OtherProtocol::Tls) => "TLS: encrypted, not decoded",
             Protocol::Other(OtherProtocol::Http1) => "HTTP/1: not decoded",
             Protocol::Other(OtherProtocol::Other) => "neither HTTP/2, HTTP/1 nor TLS: not decoded",
+            Protocol::Undecided(undecided) => &format!(
+                "not decoded: its beginning was not seen, and {} ({}) do not prove what it speaks \
+                 (--http2 PORT tells it)",
+                bytes(undecided.bytes),
+                labels::first_bytes(undecided.first)
+            ),
             Protocol::Unseen(reason) => {
                 &format!("not decoded: its bytes were {}", labels::unseen(reason))
             }

@@ -87,6 +87,25 @@ fn wider_terminal_shows_the_whole_method() {
 }
 
 #[test]
+fn connection_that_stays_undecided_says_how_much_went_by() {
+    let mut info = sample::connection();
+    (info.beginning_seen, info.protocol) = (false, sample::undecided());
+    let mut text = Text::new(
+        WallClock::with_boot(0),
+        Paint::new(false),
+        COLUMNS,
+        Verdict::Anomaly,
+    );
+    text.accept(&Output::Connection(Arc::new(info)));
+    let text = String::from_utf8(text.take()).unwrap();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("1.2 K (the first are text) do not prove"),
+        "{text}"
+    );
+}
+
+#[test]
 fn bytes_that_are_not_seen_are_told_with_their_reason() {
     let text = text(false, COLUMNS, Verdict::Anomaly);
     // Long lines are wrapped.

@@ -3,6 +3,7 @@
 mod over;
 mod protocol;
 mod steps;
+mod undecided;
 mod unrecognised;
 mod unseen;
 mod waiting;
@@ -24,7 +25,9 @@ use crate::pipeline::analysis::Analysis;
 use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
 use crate::pipeline::memory::{Budget, Share};
-use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Sink, say};
+use crate::pipeline::{
+    ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Sink, Undecided, say,
+};
 use crate::stream::condition::Condition;
 use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
@@ -55,6 +58,8 @@ pub(crate) struct Conn {
     ending: Ending,
     /// Bytes whose buffer was not known.
     unseen: UnseenBytes,
+    /// What went by before it was known what it speaks.
+    undecided: Undecided,
     /// Reasons for some that are not told yet: each of them once.
     unseen_untold: Vec<Unseen>,
     /// From when on the client's frames are known: requests that went by before were not seen.
@@ -100,6 +105,7 @@ impl Conn {
             upgrade: None,
             ending: Ending::default(),
             unseen: UnseenBytes::default(),
+            undecided: Undecided::default(),
             unseen_untold: Vec::new(),
             requests_from: None,
             is_doubted: false,
@@ -193,6 +199,7 @@ impl Conn {
             return;
         }
         self.count_unseen(bytes);
+        self.count_undecided(bytes);
         if bytes.confidence >= ProtocolConfidence::Plausible {
             self.spoken.believe();
         }

@@ -52,7 +52,11 @@ impl Conn {
             self.role.prove(unrecognised.direction, Endpoint::Client);
         }
         let mut info = (*self.info).clone();
-        info.protocol = Protocol::Other(unrecognised.protocol);
+        let other = Protocol::Other(unrecognised.protocol);
+        let undecided = self
+            .as_undecided()
+            .filter(|_| unrecognised.protocol == OtherProtocol::Other);
+        info.protocol = undecided.unwrap_or(other);
         info.role = self.role.get();
         self.info = Arc::new(info);
         sink.accept(&Output::Connection(Arc::clone(&self.info)));

@@ -66,16 +66,17 @@ impl Conn {
     }
 
     /// The connection is over, or the trace is, and what it spoke never became known. True when that is because its
-    /// bytes were not seen: then it is told.
+    /// bytes were not seen, or prove nothing: then it is told.
     pub(super) fn conclude_unseen(&mut self, sink: &mut dyn Sink) -> bool {
-        let Some(reason) = self.unseen.most() else {
-            return false;
-        };
         if self.spoken.is_announced() {
             return false;
         }
+        let unseen = self.unseen.most().map(Protocol::Unseen);
+        let Some(protocol) = unseen.or_else(|| self.as_undecided()) else {
+            return false;
+        };
         let mut info = (*self.info).clone();
-        info.protocol = Protocol::Unseen(reason);
+        info.protocol = protocol;
         info.role = self.role.get();
         self.info = Arc::new(info);
         sink.accept(&Output::Connection(Arc::clone(&self.info)));

@@ -377,7 +377,7 @@ fn frames_of_a_late_attach_that_come_in_one_run_are_not_too_many_to_wait() {
 }
 
 #[test]
-fn what_only_looked_like_frames_leaves_no_trace() {
+fn what_only_looked_like_frames_is_told_as_undecided_alone() {
     let mut driver = Driver::new();
     driver.confidence = ProtocolConfidence::Tentative;
     driver.open(Opened::Unseen, false);
@@ -388,7 +388,14 @@ fn what_only_looked_like_frames_leaves_no_trace() {
     driver.end(EndCause::Desync(Direction::Rx));
     driver.end(EndCause::Closed);
     driver.pass(CONNECTION_LINGER_NS * 2);
-    assert!(driver.out.0.is_empty(), "{:?}", driver.out.0);
+    let is_told = |output: &Output| match output {
+        Output::Connection(info) | Output::ConnectionEnded { info, .. } => {
+            matches!(info.protocol, Protocol::Undecided(_))
+        }
+        _ => false,
+    };
+    assert!(driver.out.0.iter().all(is_told), "{:?}", driver.out.0);
+    assert_eq!(driver.out.0.len(), 2);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event::UnseenBytes;
+use crate::pipeline::{FirstBytes, Undecided};
 
 /// What was told of them: the reasons, and what an end said.
 fn told(driver: &Driver) -> (Vec<Unseen>, Vec<(Protocol, UnseenBytes)>) {
@@ -80,4 +81,28 @@ fn connection_without_any_bytes_is_not_told() {
     driver.open(Opened::Active, true);
     close(&mut driver);
     assert_eq!(driver.protocols(), []);
+}
+
+#[test]
+fn old_connection_that_proves_nothing_is_told_when_it_ends() {
+    for ends in [true, false] {
+        let mut driver = Driver::new();
+        driver.open(Opened::Unseen, false);
+        driver.boundary = Boundary::Unknown;
+        driver.confidence = ProtocolConfidence::Tentative;
+        driver.send(Direction::Tx, b"*1\r\n$4\r\nPING\r\n");
+        driver.send(Direction::Rx, b"+PONG\r\n");
+        assert_eq!(driver.protocols(), []);
+        if ends {
+            close(&mut driver);
+        } else {
+            let at = Timestamp(driver.at);
+            driver.pipeline.finish(at, &mut driver.out);
+        }
+        let undecided = Undecided {
+            bytes: 21,
+            first: FirstBytes::Text,
+        };
+        assert_eq!(driver.protocols(), [Protocol::Undecided(undecided)]);
+    }
 }
