@@ -315,7 +315,7 @@ fn connections_without_a_role_stay_below_40_mib_together() {
 }
 
 /// What the chart's limit of 320 MiB leaves for connections (`tests/live/memory_limit.rs` has the whole of it).
-const BUDGET: usize = 62 * MIB;
+const BUDGET: usize = 46 * MIB;
 
 /// Runs the same on many connections: the worst that the bounds of one allow is bounded for all.
 fn assert_bounded(what: &str, connections: u64, act: impl Fn(&mut Attack, &mut Client)) {
@@ -330,7 +330,8 @@ fn assert_bounded(what: &str, connections: u64, act: impl Fn(&mut Attack, &mut C
         },
     );
     assert!(said.limits > 0, "{what}: the budget did not bite");
-    assert!(peak < BUDGET + BUDGET / 4, "{what}: {peak}");
+    // One connection may have come to all of its own before it has to give up.
+    assert!(peak < BUDGET + BUDGET / 4 + 8 * MIB, "{what}: {peak}");
     // And what is accounted is there: else healthy connections would pay for nothing.
     assert!(peak > BUDGET / 2, "{what}: {peak}");
 }

@@ -8,7 +8,8 @@ use h2trace_core::limits;
 /// Maps of the kernel programs but for the ring: the kernel accounts them to the cgroup of whoever made them.
 pub const KERNEL_MAPS: usize = 36 << 20;
 
-/// The program itself, its stacks, and names of pods and processes.
+/// The program itself, its stacks, and names of processes. (Whoever makes pods chooses how long a list of them is, so that
+/// this has a share of its own.)
 const PROGRAM: usize = 24 << 20;
 
 /// What rules, joins and the diagnosis remember of connections and streams that have ended.
@@ -77,8 +78,8 @@ impl Shares {
             // A ring is a power of two, and has to hold a burst.
             let most = u32::try_from(whole / 8).unwrap_or(u32::MAX).max(8 << 20);
             shares.ring = ring.min(1 << most.ilog2());
-            shares.recorded = shares.recorded.min(whole / 8);
-            shares.written = shares.written.min(whole / 5);
+            shares.recorded = shares.recorded.min(whole / 10);
+            shares.written = shares.written.min(whole / 8);
         }
         let rest = whole.saturating_sub(shares.beside(purpose));
         // Below what all of it takes there is a little for connections all the same.
@@ -93,7 +94,8 @@ impl Shares {
             Purpose::Trace => LINES,
             Purpose::Record => LINES + self.recorded + self.written,
         };
-        KERNEL_MAPS + PROGRAM + REMEMBERED + self.ring as usize + own
+        let names = limits::API_LIST_BYTES;
+        KERNEL_MAPS + PROGRAM + REMEMBERED + names + self.ring as usize + own
     }
 }
 
@@ -135,7 +137,7 @@ mod tests {
         for (mib, purpose, ring) in [
             (320, Purpose::Serve, 8),
             (256, Purpose::Trace, 8),
-            (320, Purpose::Record, 64),
+            (384, Purpose::Record, 64),
             (512, Purpose::Serve, 64),
             (1_024, Purpose::Record, 64),
             (4_096, Purpose::Record, 64),
@@ -169,7 +171,7 @@ mod tests {
         }
         let shares = Shares::of(Some(mib), Purpose::Serve, ring);
         assert!(
-            shares.connections >= ((mib as usize) << 20) / 6,
+            shares.connections >= ((mib as usize) << 20) / 8,
             "{shares:?}"
         );
     }

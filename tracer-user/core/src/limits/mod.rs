@@ -467,7 +467,7 @@ limits! {
 
     /// Bytes of one answer of the API server to a list of pods. A larger answer is an error of the watch.
     [ApiListBytes, Bytes]
-    pub const API_LIST_BYTES: usize = 64 << 20;
+    pub const API_LIST_BYTES: usize = 32 << 20;
 
     /// Containers whose connections share one name. Beyond it all are forgotten and learned anew.
     [ContainersKnown, Count, "containers"]

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
 use std::time::Duration;
 
+use bytes::Buf as _;
 use futures_util::TryStreamExt as _;
 use h2trace_core::limits;
 use http::{Request, StatusCode};
@@ -134,13 +135,14 @@ pub(super) async fn part(client: &Client, path: &str) -> Result<List, Trouble> {
     let body = Limited::new(response.into_body(), limits::API_LIST_BYTES)
         .collect()
         .await
-        .map_err(|error| unreachable(&error.to_string()))?
-        .to_bytes();
+        .map_err(|error| unreachable(&error.to_string()))?;
+    // Read where it lies: in one piece it would be there twice.
+    let body = body.aggregate().reader();
     if status != StatusCode::OK {
-        let told: kube::core::Status = serde_json::from_slice(&body).unwrap_or_default();
+        let told: kube::core::Status = serde_json::from_reader(body).unwrap_or_default();
         return Err(answered(status.as_u16(), &told.message));
     }
-    serde_json::from_slice(&body).map_err(|error| Trouble {
+    serde_json::from_reader(body).map_err(|error| Trouble {
         reason: Reason::Other,
         said: format!("the API server's list of pods cannot be read: {error}"),
     })
