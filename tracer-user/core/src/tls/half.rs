@@ -170,10 +170,8 @@ impl Half {
         let mut had_keys = false;
         for &epoch in self.epoch.and_later(source.version) {
             let is_current = epoch == self.epoch;
-            let keys = match self.keys.take().filter(|_| is_current) {
-                Some(keys) => Some(keys),
-                None => source.keys(self.sender, epoch),
-            };
+            let kept = if is_current { self.keys.take() } else { None };
+            let keys = kept.or_else(|| source.keys(self.sender, epoch));
             let Some(keys) = keys else { continue };
             had_keys = true;
             let (first, least) = if is_current {

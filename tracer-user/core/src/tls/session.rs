@@ -296,6 +296,10 @@ impl Session {
                 continue;
             }
             self.record(sender, record, &fragment, context);
+            if sender == Side::Server && !self.holds_client() {
+                // Before what the server says next.
+                self.release(context);
+            }
         }
         context.scratch.fragment = fragment;
     }
@@ -382,6 +386,12 @@ impl Session {
         context: &mut Context<'_>,
     ) {
         self.info.key = KeySource::KeyLog;
+        let answers = sender == Side::Server && self.server.epoch == Epoch::Application;
+        if answers && self.early == EarlyData::Offered {
+            // What it said to early data was not opened.
+            self.early = EarlyData::Untold;
+            self.release(context);
+        }
         let is_taken = self.early == EarlyData::Taken;
         let half = self.half(sender);
         let is_untold = half.epoch == Epoch::Early && !is_taken;
@@ -401,12 +411,6 @@ impl Session {
             // A renegotiation (TLS 1.2): the hellos in it were read.
             content::CHANGE_CIPHER_SPEC => half.enter(Epoch::Application),
             _ => {}
-        }
-        if sender == Side::Server
-            && self.server.epoch == Epoch::Application
-            && self.early == EarlyData::Offered
-        {
-            self.early = EarlyData::Untold;
         }
     }
 

@@ -210,6 +210,9 @@ fn a_retried_hello_begins_anew() {
             talk.say(Side::Client, b"nobody reads this");
         }
         talk.retry();
+        // Nothing is chosen yet.
+        let log = key_log_without(0x1303, Version::TLS1_3, &[]);
+        assert_eq!(heard_whole(&log, &talk.sent).info.version, None);
         talk.change_cipher_spec(Side::Server);
         talk.change_cipher_spec(Side::Client);
         talk.client_hello(false);
