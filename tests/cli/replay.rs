@@ -285,3 +285,58 @@ fn a_stream_has_all_fields_only_when_they_are_asked_for() {
     let (value, said) = authorization(&[]);
     assert!(value.is_null() && !said.contains("abc"), "{said}");
 }
+
+/// A handshake record with one hello, which has no extensions.
+fn hello(kind: u8, suite: &[u8]) -> Vec<u8> {
+    let body = [&[3, 3][..], &[7; 32], &[0], suite].concat();
+    let len = u8::try_from(body.len()).unwrap();
+    [&[22, 3, 3, 0, len + 4, kind, 0, 0, len][..], &body].concat()
+}
+
+#[test]
+fn tls_says_what_it_is_and_why_it_is_not_opened() {
+    let client = hello(1, &[0, 2, 0xc0, 0x13, 1, 0]);
+    let server = hello(2, &[0xc0, 0x13, 0]);
+    let file = written(&connection(&client, &server));
+    let path = file.path().to_str().unwrap();
+    let said = lines(&h2trace(&["replay", path, "-o", "json"])).remove(0);
+    assert_eq!(said["protocol"], "tls");
+    let tls = serde_json::json!({
+        "version": "1.2", "suite": "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", "alpn": null, "alpn_offered": [],
+        "sni": null, "key": "none", "why": "cbc",
+    });
+    assert_eq!(said["tls"], tls);
+    let text = h2trace(&["replay", path]).stdout;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let want = "TLS 1.2 (TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA): encrypted, not decoded (CBC suites are not decoded)";
+    assert!(text.contains(want), "{text}");
+}
+
+#[test]
+fn bad_lines_of_a_key_log_are_named_and_not_shown() {
+    let file = written(&capture());
+    let path = file.path().to_str().unwrap();
+    let secret = "5ec2e7".repeat(16);
+    let (random, short) = ("a1".repeat(32), "a1".repeat(31));
+    let log = written(
+        format!(
+            "# by hand\nCLIENT_RANDOM {short} {secret}\n\nCLIENT_RANDOM {random} {secret}\n{secret}\n"
+        )
+        .as_bytes(),
+    );
+    let log_path = log.path().to_str().unwrap();
+    let said = h2trace(&["replay", path, "--keylog", log_path, "-o", "json"]);
+    assert_eq!(said.status, Some(0), "{}", said.stderr);
+    let want = format!("{log_path}: 2 lines are none of a key log: 2, 5");
+    assert!(said.stderr.contains(&want), "{}", said.stderr);
+    assert!(
+        said.stdout.contains("\"type\":\"stream\""),
+        "{}",
+        said.stdout
+    );
+    for said in [said.stdout, said.stderr] {
+        assert!(!said.contains("5ec2e7"), "{said}");
+    }
+    h2trace(&["replay", path, "--keylog", "/nowhere.keys"])
+        .assert_refused(&["/nowhere.keys", "No such file"]);
+}

@@ -7,6 +7,8 @@ use serde_json::Value;
 use tracer_tests::capture::tshark;
 use tracer_tests::tracer::replay;
 
+use crate::Recording;
+
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -107,10 +109,15 @@ impl Figures {
     }
 
     /// As `replay` tells them.
-    pub(crate) fn of_replay(file: &Path) -> Figures {
+    pub(crate) fn of_replay(file: &Path, keys: Option<&Path>) -> Figures {
         let mut figures = Figures::default();
         let mut streams = BTreeSet::new();
-        for line in replay(file, &["--show", "frames"]) {
+        let keys = keys.map(|keys| keys.display().to_string());
+        let mut arguments = vec!["--show", "frames"];
+        if let Some(keys) = &keys {
+            arguments.extend(["--keylog", keys]);
+        }
+        for line in replay(file, &arguments) {
             let line: Value = serde_json::from_str(&line).expect("a line of replay is JSON");
             if line["type"] != "frame" {
                 continue;
@@ -147,11 +154,29 @@ impl Figures {
 
     /// As tshark does. A connection that is upgraded must be found by its HTTP/1.1: told that HTTP/2 is spoken on the
     /// port, tshark takes the request for frames.
-    pub(crate) fn of_tshark(file: &Path, ports: &[u16], upgraded: bool) -> Figures {
+    pub(crate) fn of_tshark(recording: &Recording) -> Figures {
         const BETWEEN: char = '\u{1f}';
-        let ports = if upgraded { &[] } else { ports };
+        // Within TLS it is found by what the two ends agreed on.
+        let told = !recording.upgraded && recording.tls.is_none();
+        let ports = if told {
+            recording.ports.as_slice()
+        } else {
+            &[]
+        };
+        let opens = recording
+            .keys()
+            .map(|keys| format!("tls.keylog_file:{}", keys.display()));
+        let is_tls: Vec<String> = recording
+            .ports
+            .iter()
+            .map(|port| format!("tcp.port=={port},tls"))
+            .collect();
         let aggregator = format!("aggregator={BETWEEN}");
         let mut arguments = vec!["-Y", "http2", "-T", "fields", "-E", &aggregator];
+        if let Some(opens) = &opens {
+            arguments.extend(["-o", opens]);
+            arguments.extend(is_tls.iter().flat_map(|port| ["-d", port]));
+        }
         for field in [
             "tcp.stream",
             "http2.type",
@@ -166,7 +191,7 @@ impl Figures {
         }
         let mut figures = Figures::default();
         let mut streams = BTreeSet::new();
-        for line in tshark(file, ports, &arguments) {
+        for line in tshark(&recording.file, ports, &arguments) {
             let fields: Vec<Vec<&str>> = line
                 .split('\t')
                 .map(|field| {

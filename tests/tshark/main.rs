@@ -4,8 +4,10 @@
 
 mod figures;
 mod peers;
+mod tls;
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use figures::{Figures, Kind};
 use tracer_tests::capture::Tcpdump;
@@ -14,24 +16,37 @@ use tracer_tests::skip::{Privileges, Program, note_that_it_runs, say};
 
 /// A recording of one peer: which ports spoke HTTP/2 in it.
 struct Recording {
-    file: std::path::PathBuf,
+    file: PathBuf,
     ports: Vec<u16>,
     /// It began as HTTP/1.1 on these: tshark finds HTTP/2 there by itself, and only so.
     upgraded: bool,
     /// Connections that asked for h2c a server that does not know Upgrade.
     in_vain: u64,
+    /// It is TLS.
+    tls: Option<TlsSeen>,
+}
+
+/// What is known of a recording of TLS.
+struct TlsSeen {
+    keys: PathBuf,
+    connections: u64,
 }
 
 impl Recording {
     /// Of connections that speak HTTP/2 from their first byte.
-    fn of(recorder: Tcpdump, file: std::path::PathBuf, ports: Vec<u16>) -> Recording {
+    fn of(recorder: Tcpdump, file: PathBuf, ports: Vec<u16>) -> Recording {
         recorder.finish();
         Recording {
             file,
             ports,
             upgraded: false,
             in_vain: 0,
+            tls: None,
         }
+    }
+
+    fn keys(&self) -> Option<&Path> {
+        self.tls.as_ref().map(|tls| tls.keys.as_path())
     }
 }
 
@@ -64,7 +79,7 @@ fn replay_and_tshark_count_the_same() {
         write!(table, " {:<20}", kind.name()).expect("a String takes everything");
     }
     let (mut details, mut wrong, mut rows) = (String::new(), 0, 0);
-    for (name, record) in peers::ALL {
+    for (name, record) in peers::ALL.iter().chain(tls::ALL) {
         let recording = match record(folder.path()) {
             Ok(recording) => recording,
             Err(why) => {
@@ -74,8 +89,11 @@ fn replay_and_tshark_count_the_same() {
             }
         };
         rows += 1;
-        let ours = Figures::of_replay(&recording.file);
-        let theirs = Figures::of_tshark(&recording.file, &recording.ports, recording.upgraded);
+        let ours = Figures::of_replay(&recording.file, recording.keys());
+        let theirs = Figures::of_tshark(&recording);
+        if let Some(tls) = &recording.tls {
+            tls::check_connections(name, &recording.file, tls);
+        }
         assert!(
             ours.total(Kind::Streams) > 0,
             "{name}: nothing was recorded"

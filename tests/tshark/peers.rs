@@ -14,8 +14,9 @@ use tracer_tests::skip::{Need, Program};
 use tracer_tests::{eventually, free_port, scaled};
 
 use crate::Recording;
+use crate::tls::Identity;
 
-type Record = fn(&Path) -> Result<Recording, String>;
+pub(crate) type Record = fn(&Path) -> Result<Recording, String>;
 
 /// Every peer, by the name of its row.
 pub(crate) const ALL: &[(&str, Record)] = &[
@@ -41,9 +42,9 @@ pub(crate) const ALL: &[(&str, Record)] = &[
     ("etcd", etcd),
 ];
 
-const RUN: Duration = Duration::from_secs(180);
+pub(crate) const RUN: Duration = Duration::from_secs(180);
 
-fn need(needs: &[&dyn Need]) -> Result<(), String> {
+pub(crate) fn need(needs: &[&dyn Need]) -> Result<(), String> {
     needs
         .iter()
         .find_map(|need| need.missing())
@@ -112,43 +113,41 @@ fn envoy(to: &Path, version: Version) -> Result<Recording, String> {
     Ok(Recording::of(recorder, file, ports))
 }
 
-fn listens(port: u16) -> bool {
+pub(crate) fn listens(port: u16) -> bool {
     std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 /// nghttpd with a small page, a large one that it pushes with the small one, and trailers.
-fn nghttpd(to: &Path) -> (Process, u16) {
+pub(crate) fn nghttpd(to: &Path, identity: Option<&Identity>) -> (Process, u16) {
     let pages = to.join("pages");
     std::fs::create_dir_all(&pages).expect("cannot make a folder for pages");
     std::fs::write(pages.join("a"), vec![b'a'; 5_000]).expect("cannot write a page");
     std::fs::write(pages.join("b"), vec![b'b'; 300_000]).expect("cannot write a page");
     let port = free_port();
     let mut command = Command::new("nghttpd");
-    command.args([
-        "--no-tls",
-        "--address",
-        "127.0.0.1",
-        "--trailer",
-        "checksum: 1",
-    ]);
+    command.args(["--address", "127.0.0.1", "--trailer", "checksum: 1"]);
+    if identity.is_none() {
+        command.arg("--no-tls");
+    }
     command
         .args(["--push", "/a=/b", "--htdocs"])
         .arg(&pages)
         .arg(port.to_string());
+    command.args(identity.map(Identity::files).into_iter().flatten());
     let process = Process::start("nghttpd", &mut command);
     assert!(eventually(RUN, || listens(port)), "nghttpd does not listen");
     (process, port)
 }
 
 /// Runs a command to its end. Some are told to fail: a client that gives up is part of the traffic.
-fn run(command: &str, arguments: &[&str]) {
+pub(crate) fn run(command: &str, arguments: &[&str]) {
     let mut process = Process::start(command, Command::new(command).args(arguments));
     process.wait(RUN);
 }
 
 fn curl(to: &Path) -> Result<Recording, String> {
     need(&[&Program("curl"), &Program("nghttpd")])?;
-    let (_server, port) = nghttpd(to);
+    let (_server, port) = nghttpd(to, None);
     let (file, ports) = (to.join("curl.pcap"), vec![port]);
     let recorder = Tcpdump::start(&ports, &file);
     let url = |page: &str| format!("http://127.0.0.1:{port}/{page}");
@@ -182,12 +181,13 @@ fn curl(to: &Path) -> Result<Recording, String> {
         ports,
         upgraded: false,
         in_vain: 1,
+        tls: None,
     })
 }
 
 fn curl_upgraded(to: &Path) -> Result<Recording, String> {
     need(&[&Program("curl"), &Program("nghttpd"), &Program("nghttpx")])?;
-    let (_server, port) = nghttpd(to);
+    let (_server, port) = nghttpd(to, None);
     let front = free_port();
     let mut command = Command::new("nghttpx");
     command.args(["--conf", "/dev/null", "--workers", "1", "--frontend"]);
@@ -217,12 +217,13 @@ fn curl_upgraded(to: &Path) -> Result<Recording, String> {
         ports,
         upgraded: true,
         in_vain: 0,
+        tls: None,
     })
 }
 
 fn nghttp(to: &Path) -> Result<Recording, String> {
     need(&[&Program("nghttpd"), &Program("nghttp"), &Program("h2load")])?;
-    let (_server, port) = nghttpd(to);
+    let (_server, port) = nghttpd(to, None);
     let (file, ports) = (to.join("nghttp.pcap"), vec![port]);
     let recorder = Tcpdump::start(&ports, &file);
     let [a, b] = ["a", "b"].map(|page| format!("http://127.0.0.1:{port}/{page}"));

@@ -10,6 +10,9 @@
 //! What is between the records and the outputs is pure, and a crate of its own: [`h2trace_core`]. [`session`] joins all
 //! of it to a run, [`cli`] is the command line. The modules below stand in an order: each may use those before it.
 
+#[cfg(test)]
+mod certificate;
+
 pub mod unit;
 
 pub mod plain;

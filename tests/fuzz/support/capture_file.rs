@@ -54,7 +54,7 @@ fn replay(reader: impl Read) -> Vec<String> {
     let mut reassembly = Reassembly::new(None);
     let mut said = Checker::default();
     let mut last = Timestamp(0);
-    while let Ok(Some(packet)) = capture.packet() {
+    while let Ok(Some(packet)) = capture.packet_and_keys(reassembly.keys()) {
         last = last.max(packet.at);
         reassembly.packet(&packet, &mut |event| pipeline.handle(event, &mut said));
         pipeline.advance(reassembly.settled(), &mut said);

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use flate2::bufread::MultiGzDecoder;
 use h2trace_core::event::Timestamp;
 use h2trace_core::limits;
+use h2trace_core::tls::KeyLog;
 
 use super::Endian;
 use super::link::LinkType;
@@ -134,9 +135,20 @@ impl<'r> Capture<'r> {
     /// # Errors
     /// When the file is truncated or corrupt, with the number of the packet that could not be read.
     pub fn packet(&mut self) -> Result<Option<Packet<'_>>, CaptureError> {
+        self.packet_and_keys(&mut KeyLog::default())
+    }
+
+    /// The next packet; the TLS secrets that the file has before it are added to `keys`.
+    ///
+    /// # Errors
+    /// As [`Capture::packet`].
+    pub fn packet_and_keys(
+        &mut self,
+        keys: &mut KeyLog,
+    ) -> Result<Option<Packet<'_>>, CaptureError> {
         let found = match &mut self.format {
             FileFormat::Pcap(pcap) => pcap.next(&mut self.input)?,
-            FileFormat::Pcapng(pcapng) => pcapng.next(&mut self.input)?,
+            FileFormat::Pcapng(pcapng) => pcapng.next(&mut self.input, keys)?,
         };
         let Some(found) = found else { return Ok(None) };
         let number = self.input.packet;
@@ -163,6 +175,17 @@ impl<'r> Capture<'r> {
                 None => PacketOptions::NONE,
             },
         }))
+    }
+}
+
+impl Capture<'_> {
+    /// Lines of the file's secrets so far that are none of a key log.
+    #[must_use]
+    pub fn bad_secrets(&self) -> u64 {
+        match &self.format {
+            FileFormat::Pcap(_) => 0,
+            FileFormat::Pcapng(pcapng) => pcapng.bad_secrets(),
+        }
     }
 }
 

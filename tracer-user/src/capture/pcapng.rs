@@ -3,6 +3,7 @@
 
 use h2trace_core::event::Timestamp;
 use h2trace_core::limits;
+use h2trace_core::tls::{KeyLog, KeyLogReader};
 
 use super::Endian;
 use super::file::{CaptureError, Input, PacketLocation};
@@ -15,6 +16,11 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
+const DECRYPTION_SECRETS: u32 = 10;
+/// Secrets of this type are a TLS key log ("TLSK").
+const TLS_KEY_LOG: u32 = 0x544c_534b;
+/// How much of a block of secrets is read at once.
+const SECRETS_AT_ONCE: u32 = 65_536;
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 /// Options of an Interface Description Block.
 const IF_TSRESOL: u16 = 9;
@@ -50,6 +56,7 @@ pub(super) struct Pcapng {
     interfaces: Vec<Interface>,
     /// For Simple Packet Blocks, which have no time of their own.
     last_at: Timestamp,
+    n_bad_secrets: u64,
 }
 
 impl Pcapng {
@@ -58,6 +65,7 @@ impl Pcapng {
             endian: Endian::Little,
             interfaces: Vec::new(),
             last_at: Timestamp(0),
+            n_bad_secrets: 0,
         }
     }
 
@@ -65,6 +73,7 @@ impl Pcapng {
     pub(super) fn next(
         &mut self,
         input: &mut Input<'_>,
+        keys: &mut KeyLog,
     ) -> Result<Option<PacketLocation>, CaptureError> {
         loop {
             if input.at_end()? {
@@ -96,6 +105,10 @@ impl Pcapng {
                     input.fill(body)?;
                     Some(self.simple_packet(input)?)
                 }
+                DECRYPTION_SECRETS => {
+                    self.secrets(body, input, keys)?;
+                    None
+                }
                 _ => {
                     input.skip(body)?;
                     None
@@ -122,6 +135,42 @@ impl Pcapng {
         let rest = rest.ok_or_else(|| input.corrupt("a section header is too short"))?;
         input.skip(rest.next_multiple_of(4))?;
         self.trailer(total, input)
+    }
+
+    /// Lines of secrets that are none of a key log.
+    pub(super) const fn bad_secrets(&self) -> u64 {
+        self.n_bad_secrets
+    }
+
+    /// A block of secrets, `body` bytes of it.
+    fn secrets(
+        &mut self,
+        body: u32,
+        input: &mut Input<'_>,
+        keys: &mut KeyLog,
+    ) -> Result<(), CaptureError> {
+        let Some(room) = body.checked_sub(8) else {
+            return Err(input.corrupt("a block of secrets is too short"));
+        };
+        let head: [u8; 8] = input.exactly()?;
+        let kind = self.endian.u32(&head, 0);
+        let len = self.endian.u32(&head, 4).filter(|len| *len <= room);
+        let len = len.ok_or_else(|| input.corrupt("secrets are longer than their block"))?;
+        if kind != Some(TLS_KEY_LOG) {
+            return input.skip(room);
+        }
+        let mut reader = KeyLogReader::default();
+        let mut left = len;
+        while left > 0 {
+            let n = left.min(SECRETS_AT_ONCE);
+            input.fill(n)?;
+            reader.push(&input.buffer, keys);
+            input.buffer.fill(0);
+            left -= n;
+        }
+        reader.finish(keys);
+        self.n_bad_secrets += reader.bad().1;
+        input.skip(room - len)
     }
 
     fn trailer(&self, total: u32, input: &mut Input<'_>) -> Result<(), CaptureError> {

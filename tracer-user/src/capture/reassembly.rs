@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use h2trace_core::event::{Event, Timestamp};
 use h2trace_core::limits;
+use h2trace_core::tls::{KeyLog, Scratch};
 
 use super::connection::{Connection, Out};
 use super::copies::Copies;
@@ -72,6 +73,8 @@ pub struct Reassembly {
     next_number: u64,
     now: Timestamp,
     encoded: Vec<u8>,
+    keys: KeyLog,
+    scratch: Scratch,
 }
 
 impl Reassembly {
@@ -89,6 +92,11 @@ impl Reassembly {
     pub fn with_http2_on(mut self, ports: Vec<u16>) -> Reassembly {
         self.http2_ports = ports;
         self
+    }
+
+    /// The secrets that open TLS. They count for what is taken from now on.
+    pub fn keys(&mut self) -> &mut KeyLog {
+        &mut self.keys
     }
 
     /// What was in the capture so far.
@@ -156,6 +164,8 @@ impl Reassembly {
                 take: &mut *take,
                 counts: &mut self.counts,
                 encoded: &mut self.encoded,
+                keys: &self.keys,
+                scratch: &mut self.scratch,
             };
             entry.connection.finish(at, &mut out);
         }
@@ -256,6 +266,8 @@ impl Reassembly {
             take,
             counts: &mut self.counts,
             encoded: &mut self.encoded,
+            keys: &self.keys,
+            scratch: &mut self.scratch,
         };
         act(&mut entry.connection, &mut out);
         let deadline = entry.connection.deadline();

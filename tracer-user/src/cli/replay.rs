@@ -9,9 +9,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use h2trace_core::field::Shown;
 use h2trace_core::pipeline::Frames;
+use h2trace_core::tls::KeyLog;
+#[cfg(feature = "tls")]
+use h2trace_core::tls::KeyLogReader;
 
 use super::args::{Format, Headers, ReplayArgs};
 use crate::capture::Capture;
+#[cfg(feature = "tls")]
+use crate::confine;
 use crate::export::clock::WallClock;
 use crate::export::json::Json;
 use crate::export::text::Text;
@@ -19,6 +24,8 @@ use crate::session::front::Front;
 use crate::session::output;
 use crate::session::replay::{self, ReplayPlan};
 use crate::session::show::{Show, Wanted};
+#[cfg(feature = "tls")]
+use crate::unit::count;
 
 /// Runs it.
 ///
@@ -48,12 +55,57 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
             frames,
             port: args.port,
             http2_ports: args.http2.http2.clone(),
+            keys: keys(args)?,
         },
     )?;
     if let Some(error) = replayed.error {
         return Err(anyhow::Error::new(error).context(format!("cannot replay all of {name}")));
     }
     Ok(args.report.exit_code(replayed.tally.worst()))
+}
+
+/// The secrets of the key log that is named.
+#[cfg(feature = "tls")]
+fn keys(args: &ReplayArgs) -> anyhow::Result<KeyLog> {
+    /// A common size of a pipe, too.
+    const AT_ONCE: usize = 65_536;
+    let mut keys = KeyLog::default();
+    let Some(path) = &args.keylog else {
+        return Ok(keys);
+    };
+    // From here on there are secrets in it.
+    confine::keep_memory_private();
+    let name = path.display();
+    let mut file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+    let mut reader = KeyLogReader::default();
+    let mut buffer = vec![0; AT_ONCE];
+    loop {
+        let n = file.read(&mut buffer);
+        let n = n.with_context(|| format!("cannot read {name}"))?;
+        if n == 0 {
+            break;
+        }
+        reader.push(buffer.get(..n).unwrap_or_default(), &mut keys);
+    }
+    buffer.fill(0);
+    reader.finish(&mut keys);
+    let (lines, n) = reader.bad();
+    if n > 0 {
+        let mut named: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        if n > lines.len() as u64 {
+            named.push("...".to_owned());
+        }
+        let what = count(n, "line is", "lines are");
+        let named = named.join(", ");
+        output::say(&format!("{name}: {what} none of a key log: {named}"));
+    }
+    Ok(keys)
+}
+
+/// Without cryptography there is no key log to name.
+#[cfg(not(feature = "tls"))]
+fn keys(_args: &ReplayArgs) -> anyhow::Result<KeyLog> {
+    Ok(KeyLog)
 }
 
 fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {

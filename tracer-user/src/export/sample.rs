@@ -21,6 +21,7 @@ use h2trace_core::stream::record::{
     EndStreamOn, GoAway, Half, Messages, Moment, OpenMessage, Outcome, RequestPhase, Reset,
     ResponsePhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
 };
+use h2trace_core::tls::{Suite, TlsInfo, Version, Why};
 
 const START: u64 = 1_000_000_000;
 
@@ -46,6 +47,7 @@ pub(crate) fn connection() -> ConnectionInfo {
         beginning_seen: true,
         upgraded: false,
         protocol: Protocol::Http2,
+        tls: None,
         first_at: at(0),
     }
 }
@@ -68,6 +70,14 @@ pub(crate) fn tls() -> ConnectionInfo {
         opened: Opened::Unseen,
         beginning_seen: false,
         protocol: Protocol::Other(OtherProtocol::Tls),
+        tls: Some(Arc::new(TlsInfo {
+            version: Some(Version::TLS1_3),
+            suite: Some(Suite(0x1301)),
+            alpn_offered: vec!["h2".into()],
+            sni: Some("shop.example".into()),
+            why: Some(Why::NoKey),
+            ..TlsInfo::default()
+        })),
         local: Address::Unix(String::new()),
         peer: Address::Unix("/run/x.sock".into()),
         ..connection()

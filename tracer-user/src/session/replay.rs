@@ -7,6 +7,7 @@ use std::time::Duration;
 use h2trace_core::event::Timestamp;
 use h2trace_core::field::Shown;
 use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, PipelineSettings, Sink};
+use h2trace_core::tls::KeyLog;
 
 use super::front::Front;
 use super::output::say;
@@ -35,6 +36,8 @@ pub struct ReplayPlan {
     pub port: Option<u16>,
     /// Ports that are known to speak HTTP/2.
     pub http2_ports: Vec<u16>,
+    /// Secrets that open TLS, beside those in the file.
+    pub keys: KeyLog,
 }
 
 /// A run that is over.
@@ -65,6 +68,7 @@ pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
         written: Ok(()),
     };
     let mut reassembly = Reassembly::new(plan.port).with_http2_on(plan.http2_ports);
+    *reassembly.keys() = plan.keys;
     let read = replay(capture, &mut reassembly, &mut pipeline, &mut out);
     let duration = match read.first_at {
         Some(first) => Duration::from_nanos(read.last_at.since(first)),
@@ -74,6 +78,17 @@ pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
     out.flush();
     out.written?;
     warn(reassembly.counts());
+    if read.bad_secrets > 0 {
+        let lines = count(read.bad_secrets, "line", "lines");
+        say(&format!(
+            "{lines} of the capture's TLS secrets cannot be read"
+        ));
+    }
+    let beyond = reassembly.keys().n_beyond();
+    if beyond > 0 {
+        let lines = count(beyond, "TLS secret was", "TLS secrets were");
+        say(&format!("{lines} not kept: too many connections have some"));
+    }
     Ok(Replayed {
         tally: out.tally,
         error: read.error,
@@ -85,6 +100,8 @@ struct Progress {
     first_at: Option<Timestamp>,
     last_at: Timestamp,
     error: Option<CaptureError>,
+    /// Lines of the file's TLS secrets that are none of a key log.
+    bad_secrets: u64,
 }
 
 /// Puts a whole capture through the pipeline.
@@ -98,9 +115,10 @@ fn replay(
         first_at: None,
         last_at: Timestamp(0),
         error: None,
+        bad_secrets: 0,
     };
     while out.written.is_ok() {
-        let packet = match capture.packet() {
+        let packet = match capture.packet_and_keys(reassembly.keys()) {
             Ok(Some(packet)) => packet,
             Ok(None) => break,
             Err(error) => {
@@ -115,6 +133,7 @@ fn replay(
             pipeline.advance(reassembly.settled(), out);
         }
     }
+    read.bad_secrets = capture.bad_secrets();
     reassembly.finish(&mut |event| pipeline.handle(event, out));
     pipeline.finish(read.last_at, out);
     read

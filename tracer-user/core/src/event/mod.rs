@@ -6,6 +6,9 @@
 pub mod decode;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::tls::TlsInfo;
 
 /// Nanoseconds of CLOCK_MONOTONIC (`bpf_ktime_get_ns`). The only notion of time in the pure stages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -329,6 +332,8 @@ pub enum What<'a> {
     End(End),
     /// Not HTTP/2.
     Unrecognised(Unrecognised<'a>),
+    /// The connection is TLS, and this is known of it now. Its bytes are plain text.
+    Tls(Arc<TlsInfo>),
 }
 
 /// One record.

@@ -206,6 +206,11 @@ impl Pipeline {
                     self.remove(&event.socket);
                 }
             }
+            What::Tls(tls) => {
+                if let Some(conn) = self.table.peek_mut(&event.socket) {
+                    conn.learn_tls(tls);
+                }
+            }
             What::End(end) => {
                 let peer = self
                     .table
@@ -345,6 +350,7 @@ impl Pipeline {
             beginning_seen: open.from_start,
             upgraded: false,
             protocol: Protocol::Other(OtherProtocol::Other),
+            tls: None,
             first_at: event.at,
         };
         let shown = Arc::clone(&self.settings.shown);

@@ -11,11 +11,12 @@ use crate::frame::{Fault, Frame, Violation};
 use crate::hop::{Hop, Lone};
 use crate::limits::Limit;
 use crate::stream::record::{GoAway, StreamRecord};
+use crate::tls::TlsInfo;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
-    /// HTTP/2 in clear text: decoded.
+    /// HTTP/2 in clear text or in TLS that was opened: decoded.
     Http2,
     /// Not decoded.
     Other(OtherProtocol),
@@ -93,6 +94,8 @@ pub struct ConnectionInfo {
     pub upgraded: bool,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What is known of its TLS; None: it has none, or nothing is known of it.
+    pub tls: Option<Arc<TlsInfo>>,
     /// When it was first seen.
     pub first_at: Timestamp,
 }

@@ -1,6 +1,7 @@
 //! One TCP connection of a capture: two flows, and what they speak.
 
 mod speech;
+mod tls;
 mod verdict;
 
 use std::net::SocketAddr;
@@ -10,12 +11,14 @@ use h2trace_core::event::{
     Task, Timestamp, Unrecognised, What,
 };
 use h2trace_core::limits;
+use h2trace_core::tls::{KeyLog, Scratch};
 
 use super::flow::{Flow, Placed};
 use super::process::EndNote;
 use super::reassembly::CaptureCounts;
 use super::tcp::Segment;
 use speech::{Piece, Speech};
+use tls::Tls;
 
 /// Where events go, and what is counted on the way.
 pub(in crate::capture) struct Out<'a> {
@@ -23,6 +26,10 @@ pub(in crate::capture) struct Out<'a> {
     pub(in crate::capture) counts: &'a mut CaptureCounts,
     /// Space for the wire form of segments.
     pub(in crate::capture) encoded: &'a mut Vec<u8>,
+    /// What opens TLS.
+    pub(in crate::capture) keys: &'a KeyLog,
+    /// Space for a record of TLS.
+    pub(in crate::capture) scratch: &'a mut Scratch,
 }
 
 pub(in crate::capture) struct Connection {
@@ -36,7 +43,10 @@ pub(in crate::capture) struct Connection {
     from_syn: bool,
     flows: [Flow; 2],
     fin_told: [bool; 2],
+    /// What it speaks: of TLS, within it.
     speech: Speech,
+    /// It began as TLS, which is opened as far as there are keys.
+    tls: Option<Tls>,
     opened: bool,
     /// Added to offsets, by direction.
     shift: [u64; 2],
@@ -85,10 +95,8 @@ impl Connection {
             from_syn: segment.syn,
             flows: [Flow::default(), Flow::default()],
             fin_told: [false; 2],
-            speech: Speech::Undecided {
-                held: Vec::new(),
-                len: 0,
-            },
+            speech: Speech::undecided(),
+            tls: None,
             opened: false,
             shift: [0; 2],
             told: false,
@@ -296,6 +304,7 @@ impl Connection {
         self.over = Some(at);
         self.flows = [Flow::default(), Flow::default()];
         self.speech = Speech::Other;
+        self.tls = None;
     }
 
     /// Hands out what can be handed out in order: of both directions, what went by first.
@@ -352,7 +361,7 @@ impl Connection {
         self.last_at = piece.at;
         out.counts.cut_bytes += u64::from(piece.cut);
         out.counts.bytes += piece.bytes.len() as u64;
-        self.speak(self.direction(side), piece, out);
+        self.open_tls(self.direction(side), piece, out);
     }
 
     fn open(&mut self, out: &mut Out<'_>) {
@@ -383,6 +392,7 @@ impl Connection {
             peer_process,
         };
         self.event(self.first_at, What::Open(Box::new(open)), out);
+        self.tell_tls(self.first_at, out);
     }
 
     fn unrecognised(
@@ -406,8 +416,13 @@ impl Connection {
         if !self.opened || matches!(self.speech, Speech::Other) {
             return;
         }
+        self.tell_tls(self.last_at, out);
         let offset = |direction: Direction| {
-            let known_end = self.flow(self.side(direction)).known_end();
+            let side = self.side(direction);
+            let known_end = match &self.tls {
+                Some(tls) => tls.end(direction),
+                None => self.flow(side).known_end(),
+            };
             (known_end > 0).then(|| self.told_offset(direction, known_end))
         };
         let end = End {

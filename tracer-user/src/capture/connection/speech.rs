@@ -65,6 +65,16 @@ pub(super) enum Speech {
     Other,
 }
 
+impl Speech {
+    /// Nothing was seen.
+    pub(super) const fn undecided() -> Speech {
+        Speech::Undecided {
+            held: Vec::new(),
+            len: 0,
+        }
+    }
+}
+
 impl Connection {
     pub(super) fn speak(&mut self, direction: Direction, piece: Piece<'_>, out: &mut Out<'_>) {
         let Piece {
@@ -138,7 +148,7 @@ impl Connection {
     }
 
     /// Decides what the connection speaks, when enough of it is here. `full`: it must be decided now.
-    fn decide(&mut self, full: bool, out: &mut Out<'_>) {
+    pub(super) fn decide(&mut self, full: bool, out: &mut Out<'_>) {
         let Speech::Undecided { held, .. } = &self.speech else {
             return;
         };
@@ -161,6 +171,13 @@ impl Connection {
                 self.open(out);
                 self.tell_greeting(direction, &held, out);
                 self.unrecognised(direction, protocol, &[], at, out);
+            }
+            Verdict::Tls { first, skip } if self.tls.is_none() => {
+                return self.begin_tls(first, skip, held, out);
+            }
+            Verdict::Tls { first, .. } => {
+                self.open(out);
+                self.unrecognised(first, OtherProtocol::Tls, &[], at, out);
             }
             Verdict::Http1 { first } => {
                 self.open(out);
@@ -217,7 +234,7 @@ impl Connection {
     }
 
     /// Without SYN the client's end was a guess, and it was wrong.
-    fn turn(&mut self, held: &mut [(Direction, Run)]) {
+    pub(super) fn turn(&mut self, held: &mut [(Direction, Run)]) {
         self.client = 1 - self.client;
         for (direction, _) in held {
             *direction = direction.opposite();
@@ -238,6 +255,7 @@ impl Connection {
     /// Nothing more will come: what is undecided is decided, what was never proven is told.
     pub(super) fn decide_at_the_end(&mut self, out: &mut Out<'_>) {
         self.decide(true, out);
+        self.finish_tls(out);
         if let Speech::Requested { .. } = self.speech {
             let at = self.last_at;
             self.answered(at, None, out);

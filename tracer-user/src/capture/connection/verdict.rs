@@ -2,6 +2,7 @@
 
 use h2trace_core::event::{Direction, OtherProtocol};
 use h2trace_core::frame::PREFACE;
+use h2trace_core::tls::Session;
 
 use crate::capture::flow::Run;
 use crate::capture::recognise::{
@@ -29,6 +30,12 @@ pub(super) enum Verdict {
     Http1 {
         /// Its header section, or what is here of it.
         first: Vec<u8>,
+    },
+    Tls {
+        /// Whose first bytes say so.
+        first: Direction,
+        /// Bytes before the client's that belong to the PROXY protocol.
+        skip: usize,
     },
     Other(Direction, OtherProtocol),
 }
@@ -90,6 +97,12 @@ pub(super) fn verdict(held: &[(Direction, Run)], from_syn: bool, full: bool) -> 
     }
     match (of_client, of_server) {
         (First::Other(_), _) if waits => Verdict::Wait,
+        (First::Other(OtherProtocol::Tls), of_server) if of_server != First::Settings => {
+            Verdict::Tls {
+                first: Direction::Tx,
+                skip,
+            }
+        }
         (First::Other(protocol), _) => Verdict::Other(Direction::Tx, protocol),
         (First::Settings, _) => search,
         // The server may be first: it says SETTINGS before it has read the preface.
@@ -100,11 +113,16 @@ pub(super) fn verdict(held: &[(Direction, Run)], from_syn: bool, full: bool) -> 
     }
 }
 
-/// Neither end's beginning was seen, and the connection is known to speak HTTP/2: only a preface says more.
+/// Neither end's beginning was seen, and the connection is known to speak HTTP/2: only a preface says more, or
+/// that it does so in TLS.
 pub(super) fn told(held: &[(Direction, Run)], full: bool) -> Verdict {
     let client = head(held, Direction::Tx).unwrap_or_default();
     let begins = PREFACE.starts_with(&client) || client.starts_with(PREFACE);
     match client.len() {
+        1.. if Session::is_client(&client) => Verdict::Tls {
+            first: Direction::Tx,
+            skip: 0,
+        },
         1.. if begins && client.len() < PREFACE.len() && !full => Verdict::Wait,
         1.. if client.starts_with(PREFACE) => Verdict::of(Some(Direction::Tx), 0),
         _ => Verdict::of(None, 0),
@@ -125,8 +143,14 @@ fn late(client: &[u8], server: &[u8], full: bool) -> Verdict {
                 return Verdict::Turned;
             }
             First::Http1Request => return Verdict::Other(direction, OtherProtocol::Http1),
-            First::Other(protocol @ (OtherProtocol::Tls | OtherProtocol::Http1)) => {
-                return Verdict::Other(direction, protocol);
+            First::Other(OtherProtocol::Tls) => {
+                return Verdict::Tls {
+                    first: direction,
+                    skip: 0,
+                };
+            }
+            First::Other(OtherProtocol::Http1) => {
+                return Verdict::Other(direction, OtherProtocol::Http1);
             }
             First::TooFew if !full && !bytes.is_empty() && bytes.len() < PREFACE.len() => {
                 return Verdict::Wait;

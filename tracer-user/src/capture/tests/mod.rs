@@ -4,6 +4,8 @@ mod file;
 mod properties;
 mod speech;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use h2trace_core::pipeline::{
     FrameSeen, Frames, Output, Pipeline, PipelineSettings, Protocol, Sink,
 };
 use h2trace_core::stream::record::{Outcome, StreamRecord};
+use h2trace_core::tls::KeyLogReader;
 
 use super::build::{
     CLIENT, Frame, MS, SERVER, START_NS, Talk, enhanced_packet, interface, outer_ipv4, pcap,
@@ -39,13 +42,23 @@ struct ReplayedFile {
 }
 
 fn replay(file: &[u8]) -> ReplayedFile {
-    replay_with(file, &[])
+    replayed(file, "", &[])
 }
 
 /// With ports that are known to speak HTTP/2.
 fn replay_with(file: &[u8], http2_ports: &[u16]) -> ReplayedFile {
+    replayed(file, "", http2_ports)
+}
+
+/// With a key log.
+fn replay_opened(file: &[u8], keys: &str) -> ReplayedFile {
+    replayed(file, keys, &[])
+}
+
+fn replayed(file: &[u8], keys: &str, http2_ports: &[u16]) -> ReplayedFile {
     let mut out = Collected::default();
     let mut reassembly = Reassembly::new(None).with_http2_on(http2_ports.to_vec());
+    KeyLogReader::default().push(keys.as_bytes(), reassembly.keys());
     let settings = PipelineSettings {
         http2_ports: http2_ports.to_vec(),
         ..PipelineSettings::default()
@@ -56,7 +69,7 @@ fn replay_with(file: &[u8], http2_ports: &[u16]) -> ReplayedFile {
     match Capture::open(file) {
         Err(refused) => error = Some(refused),
         Ok(mut capture) => loop {
-            match capture.packet() {
+            match capture.packet_and_keys(reassembly.keys()) {
                 Ok(Some(packet)) => {
                     last_at = last_at.max(packet.at);
                     reassembly.packet(&packet, &mut |event| pipeline.handle(event, &mut out));

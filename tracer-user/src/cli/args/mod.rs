@@ -233,6 +233,11 @@ pub struct ReplayArgs {
 
     #[command(flatten)]
     pub http2: Http2Args,
+
+    /// Open TLS with the secrets of this key log (SSLKEYLOGFILE); the capture's own secrets are used as well
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE")]
+    pub keylog: Option<PathBuf>,
 }
 
 /// `h2trace doctor`

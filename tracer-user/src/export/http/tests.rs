@@ -276,49 +276,19 @@ fn only_who_knows_the_password_is_answered() {
 
 #[test]
 fn a_page_comes_by_tls_alone_where_there_is_a_certificate() {
-    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-    use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-    use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+    use tokio_rustls::rustls::ClientConfig;
+    use tokio_rustls::rustls::pki_types::ServerName;
+
+    use crate::certificate;
 
     let folder = tempfile::tempdir().unwrap();
-    let made = std::process::Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-        ])
-        .args([
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=h2trace",
-            "-keyout",
-            "key.pem",
-        ])
-        .args([
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-out",
-            "cert.pem",
-        ])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .current_dir(folder.path())
-        .output()
-        .expect("openssl makes the certificate of this test");
-    assert!(made.status.success(), "{made:?}");
+    let roots = certificate::made_in(folder.path());
     let guard = guarded(
         folder.path(),
         "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  min_version: TLS13\n",
     );
     assert!(guard.has_tls());
-    let mut roots = RootCertStore::empty();
-    let certificate = CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap();
-    roots.add(certificate).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let config = ClientConfig::builder_with_provider(certificate::provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)

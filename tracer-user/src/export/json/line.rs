@@ -17,6 +17,7 @@ use h2trace_core::stream::record::{
 use serde::{Serialize, Serializer};
 
 use super::hop::{DeadlineFields, FindingHop};
+use super::tls::TlsFields;
 use super::undecided::UndecidedFields;
 use crate::export::clock::{WallClock, WallTime, monotonic_now};
 use crate::export::{duration_ns, first_byte_ns, labels};
@@ -125,6 +126,7 @@ pub(super) struct ConnectionLine<'a> {
     opened: &'static str,
     beginning_seen: bool,
     upgraded: bool,
+    tls: Option<TlsFields<'a>>,
     /// Why it ended; event `ended`.
     cause: Option<&'static str>,
     open_streams: Option<u32>,
@@ -160,6 +162,7 @@ impl<'a> ConnectionLine<'a> {
             },
             beginning_seen: info.beginning_seen,
             upgraded: info.upgraded,
+            tls: info.tls.as_deref().map(TlsFields::new),
             cause: None,
             open_streams: None,
             duration_ms: None,

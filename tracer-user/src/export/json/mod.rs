@@ -7,6 +7,7 @@ mod hop;
 mod line;
 mod plain;
 mod summary;
+mod tls;
 mod undecided;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};

@@ -202,6 +202,8 @@ impl Recorder {
                 self.bytes(key, at, bytes);
             }
             What::Unrecognised(unrecognised) => self.unrecognised(key, at, unrecognised),
+            // Live, TLS is not opened.
+            What::Tls(_) => {}
             What::End(end) => self.end(key, at, end),
         }
     }

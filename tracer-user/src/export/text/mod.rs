@@ -7,6 +7,7 @@ mod paint;
 pub(crate) mod sides;
 mod story;
 mod summary;
+mod tls;
 mod wrap;
 
 pub use self::paint::Paint;
@@ -174,7 +175,10 @@ impl Text {
         let what = match info.protocol {
             Protocol::Http2 if info.upgraded => "HTTP/2 (upgraded from HTTP/1.1)",
             Protocol::Http2 => "HTTP/2",
-            Protocol::Other(OtherProtocol::Tls) => "TLS: encrypted, not decoded",
+            Protocol::Other(OtherProtocol::Tls) => match &info.tls {
+                Some(tls) => &tls::opaque(tls),
+                None => "TLS: encrypted, not decoded",
+            },
             Protocol::Other(OtherProtocol::Http1) => "HTTP/1: not decoded",
             Protocol::Other(OtherProtocol::Other) => "neither HTTP/2, HTTP/1 nor TLS: not decoded",
             Protocol::Undecided(undecided) => &format!(
@@ -187,12 +191,16 @@ impl Text {
                 &format!("not decoded: its bytes were {}", labels::unseen(reason))
             }
         };
+        let within = match (info.protocol, &info.tls) {
+            (Protocol::Http2, Some(tls)) => tls::within(tls),
+            _ => String::new(),
+        };
         let joined = match (info.protocol, info.beginning_seen) {
             (Protocol::Http2, false) => ", joined in the middle",
             _ => "",
         };
         let line = format!(
-            "{time} connection {}: {}, {} {} {}, {what}{joined}",
+            "{time} connection {}: {}, {} {} {}, {what}{within}{joined}",
             info.id,
             name::end(info, info.pid),
             name::address(&info.local),

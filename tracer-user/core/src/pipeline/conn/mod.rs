@@ -31,6 +31,7 @@ use crate::pipeline::{
 use crate::stream::condition::Condition;
 use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
+use crate::tls::TlsInfo;
 use protocol::Spoken;
 use waiting::Waiting;
 
@@ -140,6 +141,13 @@ impl Conn {
             + self.n_waiting_bytes
             + self.streams.memory()
             + readers.map(FrameReader::memory).sum::<usize>()
+    }
+
+    /// This is known of its TLS.
+    pub(crate) fn learn_tls(&mut self, tls: &Arc<TlsInfo>) {
+        let mut info = (*self.info).clone();
+        info.tls = Some(Arc::clone(tls));
+        self.info = Arc::new(info);
     }
 
     /// Nobody asks for the openings of its streams.

@@ -1,0 +1,160 @@
+//! TLS: what a key log opens goes on as if it had been captured in clear.
+
+use std::sync::Arc;
+
+use h2trace_core::event::{Direction, OtherProtocol, Timestamp, What};
+use h2trace_core::tls::{Context, Plain, Session, Side, TlsInfo};
+
+use super::speech::{Piece, Speech};
+use super::{Connection, Out};
+use crate::capture::flow::Run;
+
+/// A connection that began as TLS.
+pub(super) struct Tls {
+    session: Session,
+    /// Bytes before the client's hello, of the PROXY protocol.
+    skip: u64,
+    /// What was told of it last.
+    told: Option<TlsInfo>,
+}
+
+impl Tls {
+    /// Where the plain text of a direction ends.
+    pub(super) fn end(&self, direction: Direction) -> u64 {
+        self.session.end(side(direction))
+    }
+}
+
+/// The observed end is the client's.
+const fn side(direction: Direction) -> Side {
+    match direction {
+        Direction::Tx => Side::Client,
+        Direction::Rx => Side::Server,
+    }
+}
+
+impl Connection {
+    /// The first bytes of `first` are TLS, those that wait among them.
+    pub(super) fn begin_tls(
+        &mut self,
+        first: Direction,
+        skip: usize,
+        mut held: Vec<(Direction, Run)>,
+        out: &mut Out<'_>,
+    ) {
+        if !self.from_syn {
+            let bytes = held.iter().find(|(direction, _)| *direction == first);
+            let says_hello = bytes.is_some_and(|(_, run)| Session::is_client(&run.bytes));
+            if says_hello && first == Direction::Rx {
+                self.turn(&mut held);
+            }
+            // A client that says hello has just connected.
+            self.from_syn = says_hello;
+        }
+        self.tls = Some(Tls {
+            session: Session::default(),
+            skip: skip as u64,
+            told: None,
+        });
+        self.speech = Speech::undecided();
+        let mut skip = skip;
+        for (direction, mut run) in held {
+            if direction == Direction::Tx && skip > 0 {
+                let n = skip.min(run.bytes.len());
+                run.bytes.drain(..n);
+                run.offset += n as u64;
+                skip -= n;
+            }
+            self.open_tls(direction, Piece::from(&run), out);
+        }
+    }
+
+    /// Bytes of a TLS connection, or (later) of one that was.
+    pub(super) fn open_tls(&mut self, direction: Direction, piece: Piece<'_>, out: &mut Out<'_>) {
+        let mut opened = Vec::new();
+        let Some(tls) = &mut self.tls else {
+            return self.speak(direction, piece, out);
+        };
+        let skipped = match direction {
+            Direction::Tx => tls.skip,
+            Direction::Rx => 0,
+        };
+        let offset = piece.offset.saturating_sub(skipped);
+        let bytes = (offset, piece.bytes, piece.cut);
+        let mut context = Context {
+            keys: out.keys,
+            scratch: out.scratch,
+            out: &mut |plain| opened.push(run(&plain)),
+        };
+        tls.session
+            .take(side(direction), piece.at.0, bytes, &mut context);
+        let is_opaque = tls.session.is_over() && !tls.session.is_open();
+        self.speak_plain(opened, out);
+        if is_opaque {
+            self.opaque(piece.at, out);
+        }
+    }
+
+    /// Nothing more will come of a TLS connection.
+    pub(super) fn finish_tls(&mut self, out: &mut Out<'_>) {
+        let mut opened = Vec::new();
+        let Some(tls) = &mut self.tls else {
+            return;
+        };
+        tls.session.finish(&mut Context {
+            keys: out.keys,
+            scratch: out.scratch,
+            out: &mut |plain| opened.push(run(&plain)),
+        });
+        self.speak_plain(opened, out);
+        self.decide(true, out);
+        if self.tls.is_some() && !self.opened {
+            self.opaque(self.last_at, out);
+        }
+    }
+
+    fn speak_plain(&mut self, opened: Vec<(Direction, Run)>, out: &mut Out<'_>) {
+        for (direction, run) in opened {
+            self.speak(direction, Piece::from(&run), out);
+        }
+        if matches!(self.speech, Speech::Other | Speech::Refused) {
+            // Its keys are not needed any more.
+            self.tls = None;
+        }
+    }
+
+    /// It stays encrypted, or says nothing: its facts are told, and nothing more.
+    fn opaque(&mut self, at: Timestamp, out: &mut Out<'_>) {
+        self.open(out);
+        self.unrecognised(Direction::Tx, OtherProtocol::Tls, &[], at, out);
+        self.speech = Speech::Other;
+        self.tls = None;
+    }
+
+    /// Tells what is known of its TLS, if that is more than was told.
+    pub(super) fn tell_tls(&mut self, at: Timestamp, out: &mut Out<'_>) {
+        let Some(tls) = &mut self.tls else {
+            return;
+        };
+        let info = tls.session.info();
+        if tls.told.as_ref() == Some(&info) {
+            return;
+        }
+        tls.told = Some(info.clone());
+        self.event(at, What::Tls(Arc::new(info)), out);
+    }
+}
+
+fn run(plain: &Plain<'_>) -> (Direction, Run) {
+    let direction = match plain.sender {
+        Side::Client => Direction::Tx,
+        Side::Server => Direction::Rx,
+    };
+    let run = Run {
+        at: Timestamp(plain.at),
+        offset: plain.offset,
+        bytes: plain.bytes.to_vec(),
+        cut: 0,
+    };
+    (direction, run)
+}
