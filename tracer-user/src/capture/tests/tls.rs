@@ -276,6 +276,8 @@ fn a_hello_without_a_syn_is_a_beginning() {
     turned.fin(SERVER);
     turned.ack(CLIENT);
     assert_whole_call(&replay_opened(&turned.pcap(), &pair.keys()), "turned");
+    let known = replayed(&talk.pcap(), &pair.keys(), &[50_051]);
+    assert_whole_call(&known, "known to speak HTTP/2");
 }
 
 #[test]
