@@ -105,7 +105,7 @@ fn keys(args: &ReplayArgs) -> anyhow::Result<KeyLog> {
 /// Without cryptography there is no key log to name.
 #[cfg(not(feature = "tls"))]
 fn keys(_args: &ReplayArgs) -> anyhow::Result<KeyLog> {
-    Ok(KeyLog)
+    Ok(KeyLog::default())
 }
 
 fn open(path: &Path) -> anyhow::Result<Box<dyn Read>> {

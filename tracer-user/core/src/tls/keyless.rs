@@ -11,7 +11,9 @@ pub(super) enum Secrets {}
 
 /// The secrets of key logs: none is kept.
 #[derive(Default)]
-pub struct KeyLog;
+pub struct KeyLog {
+    _nothing: (),
+}
 
 impl KeyLog {
     /// Connections of which no secret was kept for want of room.
@@ -34,7 +36,9 @@ impl KeyLog {
 
 /// Reads no key log.
 #[derive(Default)]
-pub struct KeyLogReader;
+pub struct KeyLogReader {
+    _nothing: (),
+}
 
 impl KeyLogReader {
     /// Takes the next bytes.
