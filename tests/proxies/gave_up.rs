@@ -50,7 +50,10 @@ fn gives_up(name: &str, proxy: u32, address: &str, server: &Server, calls: &Call
         .collect();
     let found = trace.findings.iter();
     let gave_up: Vec<_> = found.filter(|found| found.kind() == GAVE_UP).collect();
-    println!("{name}: {}", gave_up[0].0["summary"]);
+    // Where the proxy answers in order it is expected, and the hop alone names it.
+    if let Some(first) = gave_up.first() {
+        println!("{name}: {}", first.0["summary"]);
+    }
     assert_eq!(told, failed, "{name}: calls that the proxy gave up");
     for finding in gave_up {
         let summary = finding.0["summary"].as_str().unwrap_or_default();
