@@ -1,6 +1,7 @@
 //! gRPC's negative HTTP/2 interoperability cases: its own client against a server that behaves as each case says.
 
 use tracer_tests::skip::Privileges;
+use tracer_tests::trace::Stream;
 use tracer_tests::tracer::Tracer;
 use tracer_tests::{require, scaled};
 
@@ -89,7 +90,7 @@ fn negative_http2_interop_cases_are_told_of_the_server() {
             panic!("{} was not run{}", case.name, clients.complaint());
         };
         let streams: Vec<_> = trace.streams_of(pid, "client").cloned().collect();
-        let told: Vec<&str> = streams.iter().map(|stream| stream.outcome()).collect();
+        let told: Vec<&str> = streams.iter().map(Stream::outcome).collect();
         if told != vec![case.calls.0; case.calls.1] {
             wrong.push(format!("{}: its calls were told as {told:?}", case.name));
         }
