@@ -330,8 +330,8 @@ fn assert_bounded(what: &str, connections: u64, act: impl Fn(&mut Attack, &mut C
         },
     );
     assert!(said.limits > 0, "{what}: the budget did not bite");
-    // One connection may have come to all of its own before it has to give up.
-    assert!(peak < BUDGET + BUDGET / 4 + 8 * MIB, "{what}: {peak}");
+    // The limit leaves as much again for what joins the two sides of proxies, which is accounted to no connection.
+    assert!(peak < 2 * BUDGET, "{what}: {peak}");
     // And what is accounted is there: else healthy connections would pay for nothing.
     assert!(peak > BUDGET / 2, "{what}: {peak}");
 }
