@@ -25,9 +25,7 @@ use crate::pipeline::analysis::Analysis;
 use crate::pipeline::frames::{FrameTeller, Frames};
 use crate::pipeline::lane::Lane;
 use crate::pipeline::memory::{Budget, Share};
-use crate::pipeline::{
-    ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Sink, Undecided, say,
-};
+use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Sink, say};
 use crate::stream::condition::Condition;
 use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
@@ -60,7 +58,7 @@ pub(crate) struct Conn {
     /// Bytes whose buffer was not known.
     unseen: UnseenBytes,
     /// What went by before it was known what it speaks.
-    undecided: Undecided,
+    undecided: undecided::Before,
     /// Reasons for some that are not told yet: each of them once.
     unseen_untold: Vec<Unseen>,
     /// From when on the client's frames are known: requests that went by before were not seen.
@@ -106,7 +104,7 @@ impl Conn {
             upgrade: None,
             ending: Ending::default(),
             unseen: UnseenBytes::default(),
-            undecided: Undecided::default(),
+            undecided: undecided::Before::default(),
             unseen_untold: Vec::new(),
             requests_from: None,
             is_doubted: false,
