@@ -1,5 +1,7 @@
 //! Connections of which it never becomes known what they speak: how much went by, and what the first bytes look like.
 
+use smallvec::SmallVec;
+
 use super::Conn;
 use crate::event::{Bytes, Direction, Segment};
 use crate::frame::head::Head;
@@ -14,8 +16,7 @@ pub(super) struct Before {
     /// In both directions.
     bytes: u64,
     /// The first of them that were captured, however they were divided. Never told.
-    first: [u8; LOOKED_AT],
-    n_first: usize,
+    first: SmallVec<[u8; LOOKED_AT]>,
     /// Where the next of these stands; None before the first, and when a gap came behind them.
     next: Option<(Direction, u64)>,
 }
@@ -25,18 +26,16 @@ impl Before {
         self.bytes = self.bytes.saturating_add(u64::from(bytes.total));
         let mut offset = bytes.offset;
         for segment in bytes.segments() {
-            if self.n_first == LOOKED_AT {
+            let room = LOOKED_AT.saturating_sub(self.first.len());
+            if room == 0 {
                 return;
             }
             let here = (bytes.direction, offset);
             match segment {
                 Segment::Bytes(some) => {
                     offset = offset.wrapping_add(some.len() as u64);
-                    if self.n_first == 0 || self.next == Some(here) {
-                        let room = &mut self.first[self.n_first..];
-                        let n = room.len().min(some.len());
-                        room[..n].copy_from_slice(&some[..n]);
-                        self.n_first += n;
+                    if self.first.is_empty() || self.next == Some(here) {
+                        self.first.extend(some.iter().take(room).copied());
                         self.next = Some((bytes.direction, offset));
                     }
                 }
@@ -48,7 +47,7 @@ impl Before {
     fn told(&self) -> Undecided {
         Undecided {
             bytes: self.bytes,
-            first: FirstBytes::of(&self.first[..self.n_first]),
+            first: FirstBytes::of(&self.first),
         }
     }
 }
