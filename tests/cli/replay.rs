@@ -310,6 +310,7 @@ fn tls_says_what_it_is_and_why_it_is_not_opened() {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let want = "TLS 1.2 (TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA): encrypted, not decoded (CBC suites are not decoded)";
     assert!(text.contains(want), "{text}");
+    assert!(text.contains("--keylog opens most suites"), "{text}");
 }
 
 #[test]

@@ -184,11 +184,12 @@ fn why_nothing(of: &Summary<'_>) -> Vec<String> {
     use tracer_ebpf::counter::Counter;
     let n_of = |protocol| of.tally.connections_of(protocol);
     let mut lines = vec!["no HTTP/2 stream was seen. Why that may be:".to_owned()];
+    let tls = match of.stopped_by {
+        StoppedBy::EndOfFile => "TLS: with the secrets of either side --keylog opens most suites",
+        _ => "TLS: what is encrypted cannot be decoded",
+    };
     for (other, what) in [
-        (
-            OtherProtocol::Tls,
-            "TLS: what is encrypted cannot be decoded",
-        ),
+        (OtherProtocol::Tls, tls),
         (OtherProtocol::Http1, "HTTP/1"),
         (
             OtherProtocol::Other,
