@@ -246,14 +246,18 @@ impl Keys {
         (secret.0.len() == hash.len()).then(|| Keys::derived(cipher, hash, secret))?
     }
 
-    fn derived(cipher: Cipher, hash: Hash, secret: Secret) -> Option<Keys> {
-        let mut keys = Keys {
+    fn blank(cipher: Cipher, hash: Hash) -> Keys {
+        Keys {
             cipher,
             hash,
             key: Zeroizing::default(),
             iv: Zeroizing::default(),
             secret: None,
-        };
+        }
+    }
+
+    fn derived(cipher: Cipher, hash: Hash, secret: Secret) -> Option<Keys> {
+        let mut keys = Keys::blank(cipher, hash);
         let key = keys.key.get_mut(..cipher.key_len())?;
         expand_label(hash, &secret.0, "key", key)?;
         expand_label(hash, &secret.0, "iv", keys.iv.as_mut())?;
@@ -285,13 +289,7 @@ impl Keys {
         let mut block = Zeroizing::new(vec![0; 2 * (cipher.key_len() + iv_len)]);
         prf(hash, &master.0, &seed, &mut block);
         let (of_keys, of_ivs) = block.split_at_checked(2 * cipher.key_len())?;
-        let mut keys = Keys {
-            cipher,
-            hash,
-            key: Zeroizing::default(),
-            iv: Zeroizing::default(),
-            secret: None,
-        };
+        let mut keys = Keys::blank(cipher, hash);
         let key = of_keys.chunks(cipher.key_len()).nth(sender.index())?;
         keys.key.get_mut(..key.len())?.copy_from_slice(key);
         let iv = of_ivs.chunks(iv_len).nth(sender.index())?;
