@@ -176,9 +176,12 @@ fn compile() -> anyhow::Result<f64> {
         )?;
     }
     let before = super::processor_time_of_children()?;
+    // Never a device: the compiler puts a file of its own in the place of what it writes.
+    let to = std::env::temp_dir().join(format!("h2trace-bench-{}.rmeta", std::process::id()));
     let mut compiler = Command::new("rustc")
         .args(["--edition", "2024", "--crate-type", "lib", "--crate-name"])
-        .args(["h2trace_bench", "--emit", "metadata=/dev/null", "-"])
+        .args(["h2trace_bench", "--emit", "metadata", "-", "-o"])
+        .arg(&to)
         .stdin(Stdio::piped())
         .spawn()
         .context("cannot run rustc")?;
@@ -189,6 +192,7 @@ fn compile() -> anyhow::Result<f64> {
     if !status.success() {
         bail!("rustc failed ({status})");
     }
+    std::fs::remove_file(&to).with_context(|| format!("cannot remove {}", to.display()))?;
     Ok((super::processor_time_of_children()? - before) * 1e9)
 }
 
@@ -313,7 +317,7 @@ mod tests {
 
     #[test]
     fn every_work_can_be_done() {
-        for work in WORKS.iter().filter(|work| work.word != "compile") {
+        for work in WORKS {
             assert!((work.run)().unwrap() > 0.0, "{}", work.word);
         }
     }
