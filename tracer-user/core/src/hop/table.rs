@@ -378,12 +378,11 @@ impl<T> Hops<T> {
         else {
             return;
         };
-        let life = (down.opening.at, downstream.record.last_at);
         let stage = Deciding {
             proxy,
             downstream,
             at,
-            may_be_undecided: self.undecided.may_have_carried(proxy, Side::Upstream, life),
+            undecided: &self.undecided,
         };
         if state.shared.is_some() {
             self.out.extend(stage.on_shared_host(state, &mut down));
@@ -397,15 +396,15 @@ impl<T> Hops<T> {
 }
 
 /// A request that has left the state of its proxy.
-struct Deciding<T> {
+struct Deciding<'a, T> {
     proxy: ProxyKey,
     downstream: HopStream<T>,
     at: Timestamp,
-    /// It may have gone on over a connection of which it is not known what it speaks.
-    may_be_undecided: bool,
+    /// It may have gone on over one of them. Asked only for a request without an upstream stream: it is a walk.
+    undecided: &'a Undecided,
 }
 
-impl<T> Deciding<T> {
+impl<T> Deciding<'_, T> {
     /// A request whose upstream streams are known for certain, or which has none.
     fn hop(self, upstream: Vec<Attempt<T>>, join: Option<Join>) -> Hop<T> {
         Hop {
@@ -452,9 +451,10 @@ impl<T> Deciding<T> {
         }
         let other_side = state.unfollowed(Side::Upstream);
         let passes_on = state.passes_on(down);
+        let life = (down.opening.at, last_at);
         let is_unsure = state.doubt_order(down)
-            || self.may_be_undecided
-            || state.may_have_stream(down, last_at);
+            || state.may_have_stream(down, last_at)
+            || (self.undecided).may_have_carried(self.proxy, Side::Upstream, life);
         if is_unsure && other_side.is_none() {
             // One of those may have been its own.
             state.doubt(down);
