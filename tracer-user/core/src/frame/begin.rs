@@ -3,7 +3,7 @@
 use super::data::Data;
 use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head, flag, frame_type};
 use super::reader::{FramePosition, FrameReader, Missing};
-use super::{ErrorCode, Fault, Rule, Step};
+use super::{ErrorCode, Rule, Step};
 
 impl FrameReader {
     /// A frame header is complete.
@@ -41,8 +41,7 @@ impl FrameReader {
             );
         }
         if !believed {
-            self.push_step(Step::Fault(Fault::Implausible));
-            self.lose(Some(0));
+            self.implausible();
             self.push(bytes);
             return;
         }

@@ -264,9 +264,15 @@ impl FrameReader {
             self.push_step(Step::Violation(broken.on(stream_id, self.current)));
             return true;
         }
+        self.implausible();
+        false
+    }
+
+    /// The bytes are no frames. The open block is told of before the loss, so that its stream is in doubt too.
+    pub(super) fn implausible(&mut self) {
+        self.abandon_block(false);
         self.push_step(Step::Fault(Fault::Implausible));
         self.lose(Some(0));
-        false
     }
 
     /// The place is lost; `skipped` bytes went by since.
@@ -434,8 +440,7 @@ impl FrameReader {
         let expected = PREFACE.get(matched..).unwrap_or_default();
         let n = expected.len().min(bytes.len());
         if expected.get(..n) != bytes.get(..n) {
-            self.push_step(Step::Fault(Fault::Implausible));
-            self.lose(Some(0));
+            self.implausible();
             self.push(PREFACE.get(..matched).unwrap_or_default());
             return bytes;
         }

@@ -313,3 +313,22 @@ fn telling_the_boundary_to_a_synchronised_reader_does_nothing() {
         ["data 1 10", "body 0123", "body 456789", "data_end 1"]
     );
 }
+
+#[test]
+fn an_open_block_is_told_of_before_the_place_is_lost() {
+    for what_follows in [
+        // No frame that HTTP/2 knows, and longer than it may be.
+        b"PRI * HTTP/2.0\r\n\r\n".to_vec(),
+        frame(0x42, 0, 1, &[0; 16_385]),
+    ] {
+        let mut reader = from_start();
+        reader.push(&frame(HEADERS, 0, 1, BLOCK));
+        reader.push(&what_follows);
+        let want = [
+            "fault HeaderBlockLost",
+            &format!("headers 1 {BLOCK_LINE} incomplete"),
+            "fault Implausible",
+        ];
+        assert_eq!(lines(&mut reader), want);
+    }
+}
