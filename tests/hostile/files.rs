@@ -71,14 +71,16 @@ fn replayed(file: &[u8]) -> (u64, bool) {
 fn spoil(bytes: &mut [u8], random: &mut Random) {
     for _ in 0..=random.below(4) {
         let at = random.below(bytes.len());
-        let value = match random.once_in(2) {
-            true => EXTREMES[random.below(EXTREMES.len())],
-            false => random.bits(),
+        let value = if random.once_in(2) {
+            EXTREMES[random.below(EXTREMES.len())]
+        } else {
+            random.bits()
         };
         let width = [1, 2, 3, 4, 8][random.below(5)];
-        let value = match random.once_in(2) {
-            true => value.to_be_bytes()[8 - width..].to_vec(),
-            false => value.to_le_bytes()[..width].to_vec(),
+        let value = if random.once_in(2) {
+            value.to_be_bytes()[8 - width..].to_vec()
+        } else {
+            value.to_le_bytes()[..width].to_vec()
         };
         for (byte, value) in bytes.iter_mut().skip(at).zip(value) {
             *byte = value;

@@ -49,9 +49,10 @@ pub(crate) fn run(options: &DistOptions, root: &Path) -> anyhow::Result<ExitCode
         some => some,
     };
     for &architecture in architectures {
-        let binary = match architecture == own {
-            true => writer.clone(),
-            false => image::binary(root, architecture)?,
+        let binary = if architecture == own {
+            writer.clone()
+        } else {
+            image::binary(root, architecture)?
         };
         // What is packed, as it is installed.
         let tree = emptied(demo::target(root).join("dist-tree"))?;

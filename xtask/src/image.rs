@@ -150,9 +150,10 @@ pub(crate) fn archive(
     name: &str,
 ) -> anyhow::Result<PathBuf> {
     // The tests in the cluster, too, know where this machine's is.
-    let folder = match architecture == Architecture::of_this_machine()? {
-        true => demo::target(root).join("image"),
-        false => demo::target(root).join(format!("image-{}", architecture.name())),
+    let folder = if architecture == Architecture::of_this_machine()? {
+        demo::target(root).join("image")
+    } else {
+        demo::target(root).join(format!("image-{}", architecture.name()))
     };
     // Everything that buildah keeps is here, and nothing of it elsewhere on this machine.
     let storage = folder.join("storage");

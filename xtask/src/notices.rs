@@ -137,9 +137,10 @@ fn written(parts: &[Part]) -> anyhow::Result<String> {
         if part.licence.is_empty() && part.texts.is_empty() {
             bail!("{} says nothing of its licence", part.name);
         }
-        let without = match part.texts.is_empty() {
-            true => " (its source has no copy of it; those of others are below)",
-            false => "",
+        let without = if part.texts.is_empty() {
+            " (its source has no copy of it; those of others are below)"
+        } else {
+            ""
         };
         writeln!(text, "{}: {}{without}", part.name, part.licence)?;
         for (file, content) in &part.texts {

@@ -92,9 +92,10 @@ pub(super) enum Switch {
 pub(super) fn switch(bytes: &[u8]) -> Switch {
     const BEGINS: &[u8] = b"HTTP/1.";
     if !bytes.starts_with(BEGINS) {
-        return match BEGINS.starts_with(bytes) && !bytes.is_empty() {
-            true => Switch::Partial,
-            false => Switch::Absent,
+        return if BEGINS.starts_with(bytes) && !bytes.is_empty() {
+            Switch::Partial
+        } else {
+            Switch::Absent
         };
     }
     let (to_upgrade, to_connect) = match bytes.get(8..12) {
@@ -102,9 +103,10 @@ pub(super) fn switch(bytes: &[u8]) -> Switch {
         Some(status) => (status == b" 101", status.starts_with(b" 2")),
     };
     let Some(len) = header_section(bytes).filter(|_| to_upgrade || to_connect) else {
-        return match to_upgrade || to_connect {
-            true => Switch::Partial,
-            false => Switch::Absent,
+        return if to_upgrade || to_connect {
+            Switch::Partial
+        } else {
+            Switch::Absent
         };
     };
     let head = bytes.get(..len).unwrap_or_default();

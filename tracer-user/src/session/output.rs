@@ -71,9 +71,10 @@ impl Weight {
             Output::Loss(_) => true,
             _ => false,
         };
-        match not_to_be_missed {
-            true => Self::NotToBeMissed,
-            false => Self::Common,
+        if not_to_be_missed {
+            Self::NotToBeMissed
+        } else {
+            Self::Common
         }
     }
 }

@@ -266,9 +266,10 @@ pub(super) fn run(
         }
         for hooked in order {
             for is_followed in [true, false] {
-                let pid = match is_followed {
-                    true => worker.child.id(),
-                    false => other.child.id(),
+                let pid = if is_followed {
+                    worker.child.id()
+                } else {
+                    other.child.id()
                 };
                 let tracer = hooked
                     .variable()

@@ -188,9 +188,10 @@ fn tests(name: &'static str, wanted: Wanted, ran: &Ran) -> Check {
             Wanted::Just(n) => (count.passed, n, "ran"),
             Wanted::AllBut(n) => (filtered, n, "were left out"),
         };
-        match usize::try_from(is) == Ok(should) {
-            true => Ok(()),
-            false => Err(format!("{is} tests {what}, not {should}")),
+        if usize::try_from(is) == Ok(should) {
+            Ok(())
+        } else {
+            Err(format!("{is} tests {what}, not {should}"))
         }
     });
     let mut check = Check::new(name, ran.took, outcome);

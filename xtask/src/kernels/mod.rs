@@ -226,9 +226,10 @@ pub(crate) fn run(root: &Path, which: &Which, all: bool) -> anyhow::Result<Kerne
             continue;
         }
         // The gate has built this machine's in the step before.
-        let binary = match architecture == own {
-            true => image::static_binary(root)?,
-            false => image::binary(root, architecture)?,
+        let binary = if architecture == own {
+            image::static_binary(root)?
+        } else {
+            image::binary(root, architecture)?
         };
         if !binary.is_file() {
             bail!(
@@ -245,11 +246,12 @@ pub(crate) fn run(root: &Path, which: &Which, all: bool) -> anyhow::Result<Kerne
         ];
         let mut incident = Err(NOT_IN_THE_GATE.to_owned());
         if *which != Which::OfThisMachine {
-            incident = match architecture == own {
-                false => Err("its peers are installed for this machine alone".to_owned()),
-                true => incident::files(root)?.map_err(|piece| {
+            incident = if architecture != own {
+                Err("its peers are installed for this machine alone".to_owned())
+            } else {
+                incident::files(root)?.map_err(|piece| {
                     format!("cargo xtask setup --only {piece} installs what it needs")
-                }),
+                })
             };
         }
         let incident = match incident {

@@ -44,9 +44,12 @@ impl Role {
     /// In which direction `sender` sends, when the role is known.
     #[must_use]
     pub fn direction_of(&self, sender: Endpoint) -> Option<Direction> {
-        self.known.map(|owner| match owner == sender {
-            true => Direction::Tx,
-            false => Direction::Rx,
+        self.known.map(|owner| {
+            if owner == sender {
+                Direction::Tx
+            } else {
+                Direction::Rx
+            }
         })
     }
 

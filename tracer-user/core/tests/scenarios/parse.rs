@@ -254,9 +254,12 @@ fn value<'a>(name: &str, names: &'a Names) -> &'a str {
 
 /// From left to right, whatever the operators.
 fn calculate(sum: &str, names: &Names) -> u64 {
-    let operand = |text: &str| match text.starts_with(|c: char| c.is_ascii_digit()) {
-        true => number(text),
-        false => number(value(text, names)),
+    let operand = |text: &str| {
+        if text.starts_with(|c: char| c.is_ascii_digit()) {
+            number(text)
+        } else {
+            number(value(text, names))
+        }
     };
     let next = |text: &str| text.find(['+', '-', '*', '/', '%']).unwrap_or(text.len());
     let (first, mut rest) = sum.split_at(next(sum));

@@ -40,9 +40,10 @@ struct Watched {
 
 impl Watched {
     fn direction(&self, sender: Endpoint) -> Direction {
-        match sender == self.role {
-            true => Direction::Tx,
-            false => Direction::Rx,
+        if sender == self.role {
+            Direction::Tx
+        } else {
+            Direction::Rx
         }
     }
 }
@@ -192,12 +193,13 @@ impl Player {
             Endpoint::Server => (Opened::Passive, "10.0.0.1:40000"),
         };
         let unix = Address::Unix(String::new());
-        let (local, peer) = match is_host {
-            true => (
+        let (local, peer) = if is_host {
+            (
                 Address::Inet("10.0.0.2:8080".parse().unwrap()),
                 Address::Inet(peer.parse().unwrap()),
-            ),
-            false => (unix.clone(), unix),
+            )
+        } else {
+            (unix.clone(), unix)
         };
         let open = Open {
             opened,
@@ -262,9 +264,10 @@ impl Player {
         let direction = watched.direction(sender);
         let offset = watched.offsets[direction.index()];
         watched.offsets[direction.index()] += u64::from(run.total);
-        let confidence = match watched.from_start {
-            true => ProtocolConfidence::Preface,
-            false => ProtocolConfidence::Plausible,
+        let confidence = if watched.from_start {
+            ProtocolConfidence::Preface
+        } else {
+            ProtocolConfidence::Plausible
         };
         let bytes = Bytes {
             direction,

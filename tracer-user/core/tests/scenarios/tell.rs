@@ -162,9 +162,10 @@ fn told_together(text: &mut String, statements: Vec<Statement>) {
         let number = statement.number;
         let alike = groups.iter_mut().find(|(first, ..)| {
             first.text == statement.text
-                && match few {
-                    true => first.more == statement.more,
-                    false => without_numbers(&first.more) == without_numbers(&statement.more),
+                && if few {
+                    first.more == statement.more
+                } else {
+                    without_numbers(&first.more) == without_numbers(&statement.more)
                 }
         });
         match alike {
@@ -326,14 +327,15 @@ fn half(half: &Half) -> String {
     if !half.data_known {
         text += " at least";
     }
-    match messages.known {
-        true => write!(
+    if messages.known {
+        write!(
             text,
             ", {} whole messages of {:?}",
             messages.complete, messages.sizes
         )
-        .unwrap(),
-        false => text += ", messages not known",
+        .unwrap()
+    } else {
+        text += ", messages not known"
     }
     if let Some(open) = messages.open {
         let promised = open.promised.map_or("?".to_owned(), |len| len.to_string());

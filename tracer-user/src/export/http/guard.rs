@@ -105,9 +105,10 @@ impl Guard {
         let credentials = credentials.trim();
         match (rules, &self.tokens) {
             (Some(rules), _) if scheme.eq_ignore_ascii_case("basic") => {
-                match self.knows_password(peer, rules, credentials).await {
-                    true => Permit::Given,
-                    false => Permit::Unauthorized,
+                if self.knows_password(peer, rules, credentials).await {
+                    Permit::Given
+                } else {
+                    Permit::Unauthorized
                 }
             }
             (_, Some(tokens)) if scheme.eq_ignore_ascii_case("bearer") => {

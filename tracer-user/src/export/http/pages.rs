@@ -58,9 +58,10 @@ struct Reading {
 
 impl AsRef<[u8]> for Reading {
     fn as_ref(&self) -> &[u8] {
-        match self.packed {
-            true => self.page.packed.get().map_or(&[], Vec::as_slice),
-            false => &self.page.text,
+        if self.packed {
+            self.page.packed.get().map_or(&[], Vec::as_slice)
+        } else {
+            &self.page.text
         }
     }
 }

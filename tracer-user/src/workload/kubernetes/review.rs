@@ -152,9 +152,10 @@ async fn review(client: &Client, token: &str, path: &str) -> Result<Review, Trou
         &asked,
     )
     .await?;
-    Ok(match reviewed.status.allowed {
-        true => Review::Allowed,
-        false => Review::Forbidden,
+    Ok(if reviewed.status.allowed {
+        Review::Allowed
+    } else {
+        Review::Forbidden
     })
 }
 

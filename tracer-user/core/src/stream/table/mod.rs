@@ -306,9 +306,10 @@ impl StreamTable {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let lingering = self.lingering.queue.front().map(|(due, _)| *due);
-        let ledger = match self.watch.ledger.is_idle() {
-            true => None,
-            false => self.watch.ledger.due(),
+        let ledger = if self.watch.ledger.is_idle() {
+            None
+        } else {
+            self.watch.ledger.due()
         };
         earliest([
             lingering,

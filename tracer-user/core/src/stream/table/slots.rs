@@ -46,9 +46,10 @@ impl Slots {
         {
             return Some(slot as Slot);
         }
-        match self.others.is_empty() {
-            true => None,
-            false => self.others.get(&id).copied(),
+        if self.others.is_empty() {
+            None
+        } else {
+            self.others.get(&id).copied()
         }
     }
 
