@@ -60,7 +60,7 @@ pub(crate) struct Conn {
     /// What went by before it was known what it speaks.
     undecided: undecided::Before,
     /// Reasons for some that are not told yet: each of them once.
-    unseen_untold: Vec<Unseen>,
+    unseen_untold: Vec<(Unseen, Timestamp)>,
     /// From when on the client's frames are known: requests that went by before were not seen.
     requests_from: Option<Timestamp>,
     /// The stage that joins hops knows that requests may go by here which it is not told of.
@@ -204,7 +204,7 @@ impl Conn {
             // The client may take a while to understand, and the kernel may take what it says for frames.
             return;
         }
-        self.count_unseen(bytes);
+        self.count_unseen(bytes, at);
         self.count_undecided(bytes);
         if bytes.confidence >= ProtocolConfidence::Plausible {
             self.spoken.believe();
@@ -245,7 +245,7 @@ impl Conn {
         self.tell_passed_over(direction, context, sink);
         self.believe_whole_frames(context);
         self.flush(sink);
-        self.tell_unseen(at, sink);
+        self.tell_unseen(sink);
         if let Some(sender) = self.role.sender(direction) {
             let alone = self.frames.settle(sender);
             self.tell_frames(alone, sink);

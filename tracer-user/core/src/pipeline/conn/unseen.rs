@@ -43,20 +43,20 @@ impl Conn {
     }
 
     /// Counts bytes that are a hole for a reason.
-    pub(super) fn count_unseen(&mut self, bytes: &Bytes<'_>) {
+    pub(super) fn count_unseen(&mut self, bytes: &Bytes<'_>, at: Timestamp) {
         if let Some(reason) = bytes.unseen
             && self.unseen.add(reason, u64::from(bytes.total))
         {
-            self.unseen_untold.push(reason);
+            self.unseen_untold.push((reason, at));
         }
     }
 
     /// Tells of each reason once, as soon as the connection is known.
-    pub(super) fn tell_unseen(&mut self, at: Timestamp, sink: &mut dyn Sink) {
+    pub(super) fn tell_unseen(&mut self, sink: &mut dyn Sink) {
         if !self.spoken.is_announced() {
             return;
         }
-        for reason in self.unseen_untold.drain(..) {
+        for (reason, at) in self.unseen_untold.drain(..) {
             sink.accept(&Output::BytesUnseen {
                 info: Arc::clone(&self.info),
                 at,

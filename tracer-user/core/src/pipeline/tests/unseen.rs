@@ -52,6 +52,22 @@ fn each_reason_is_told_once_and_all_bytes_at_the_end() {
 }
 
 #[test]
+fn bytes_that_passed_before_it_was_known_what_is_spoken_have_their_own_time() {
+    let mut driver = Driver::new();
+    undecided(&mut driver);
+    driver.send_unseen(Direction::Rx, 100, Unseen::Splice);
+    let passed = Timestamp(driver.at);
+    driver.pass(1_000_000_000);
+    assert_eq!(told(&driver).0, []);
+    driver.send(Direction::Tx, &[PREFACE, &settings()].concat());
+    let at = driver.out.0.iter().find_map(|output| match output {
+        Output::BytesUnseen { at, .. } => Some(*at),
+        _ => None,
+    });
+    assert_eq!(at, Some(passed));
+}
+
+#[test]
 fn connection_of_which_nothing_was_seen_is_told_when_it_ends() {
     let mut driver = Driver::new();
     undecided(&mut driver);
