@@ -15,7 +15,7 @@ use crate::peers::{Suite, Tested, conformance};
 use crate::{RUN, SETTLE, table};
 
 /// What the suite says of a case, and what h2trace says of its connection.
-pub(crate) struct Outcome {
+pub(crate) struct SpecOutcome {
     pub(crate) case: Case,
     /// What the case does.
     pub(crate) what: String,
@@ -28,7 +28,7 @@ pub(crate) struct Outcome {
     losses: Vec<Value>,
 }
 
-impl Outcome {
+impl SpecOutcome {
     /// What is wrong with what h2trace said.
     pub(crate) fn fault(&self, server: Tested) -> Option<String> {
         let expected = self.case.expected(server);
@@ -108,7 +108,7 @@ fn violations_of_h2spec_are_told_of_their_author() {
     );
 }
 
-fn run(server: Tested, wanted: &[Case]) -> Vec<Outcome> {
+fn run(server: Tested, wanted: &[Case]) -> Vec<SpecOutcome> {
     let running = server.start();
     let tracer = Tracer::start(&[running.pid()]);
     let mut command = conformance("h2spec");
@@ -165,7 +165,7 @@ fn run(server: Tested, wanted: &[Case]) -> Vec<Outcome> {
     }
     results
         .iter()
-        .map(|result| Outcome {
+        .map(|result| SpecOutcome {
             case: *wanted
                 .iter()
                 .find(|case| result["id"].as_str() == Some(case.id))

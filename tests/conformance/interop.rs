@@ -11,7 +11,7 @@ use tracer_tests::trace::{Stream, Trace};
 use tracer_tests::tracer::Tracer;
 use tracer_tests::{eventually, free_port, require, scaled};
 
-use crate::peers::{Server, Suite};
+use crate::peers::{Suite, TestedServer};
 use crate::{RUN, SETTLE, table};
 
 /// A call as it has to be told.
@@ -26,7 +26,7 @@ pub(crate) struct Told {
 
 /// A case of the suite and its calls. Those of credentials are left out: they need a cloud; and `pick_first_unary`, as
 /// the suite's server in Go gives no id of itself.
-pub(crate) struct Case {
+pub(crate) struct InteropCase {
     pub(crate) name: &'static str,
     calls: Vec<Told>,
 }
@@ -68,8 +68,8 @@ const INPUT: &str = "/grpc.testing.TestService/StreamingInputCall";
 const OUTPUT: &str = "/grpc.testing.TestService/StreamingOutputCall";
 
 /// The cases that need no cloud.
-fn all() -> Vec<Case> {
-    let case = |name, calls: &[Told]| Case {
+fn all() -> Vec<InteropCase> {
+    let case = |name, calls: &[Told]| InteropCase {
         name,
         calls: calls.to_vec(),
     };
@@ -194,7 +194,7 @@ fn grpc_interop_cases_are_told_as_they_went() {
 
     let port = free_port();
     let mut command = server.command();
-    let server = Server::told(
+    let server = TestedServer::told(
         "the suite's server",
         command.arg(format!("--port={port}")),
         port,
@@ -252,7 +252,7 @@ pub(crate) fn settle(tracer: &Tracer, n_calls: usize) {
     std::thread::sleep(Duration::from_secs(1));
 }
 
-impl Case {
+impl InteropCase {
     /// How the calls differ from what they have to be, in their order.
     fn faults(&self, streams: &[Stream]) -> Vec<String> {
         // A reflected service of another name may be asked too; what counts are the suite's own calls.

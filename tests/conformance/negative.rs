@@ -6,43 +6,43 @@ use tracer_tests::tracer::Tracer;
 use tracer_tests::{require, scaled};
 
 use crate::interop::{self, Outcome};
-use crate::peers::{Server, Suite, conformance};
+use crate::peers::{Suite, TestedServer, conformance};
 use crate::{RUN, table};
 
 /// A case: its calls as `(outcome, how many)`, and the finding that has to be made of the server, if any.
-struct Case {
+struct NegativeCase {
     name: &'static str,
     calls: (&'static str, usize),
     finding: Option<&'static [&'static str]>,
 }
 
-const ALL: [Case; 6] = [
-    Case {
+const ALL: [NegativeCase; 6] = [
+    NegativeCase {
         name: "goaway",
         calls: ("ok", 2),
         finding: None,
     },
-    Case {
+    NegativeCase {
         name: "rst_after_header",
         calls: ("reset", 1),
         finding: Some(&["response_cut_by_reset"]),
     },
-    Case {
+    NegativeCase {
         name: "rst_during_data",
         calls: ("reset", 1),
         finding: Some(&["response_cut_by_reset", "truncated_response"]),
     },
-    Case {
+    NegativeCase {
         name: "rst_after_data",
         calls: ("reset", 1),
         finding: Some(&["response_cut_by_reset"]),
     },
-    Case {
+    NegativeCase {
         name: "ping",
         calls: ("ok", 1),
         finding: None,
     },
-    Case {
+    NegativeCase {
         name: "max_streams",
         calls: ("ok", 16),
         finding: None,
@@ -54,15 +54,15 @@ fn negative_http2_interop_cases_are_told_of_the_server() {
     let client = Suite("interop-negative");
     require!(Privileges, client, Suite("conformance"));
     let few = ["rst_during_data", "rst_after_data", "ping"];
-    let cases: Vec<&Case> = ALL
+    let cases: Vec<&NegativeCase> = ALL
         .iter()
         .filter(|case| scaled(few.contains(&case.name), true))
         .collect();
-    let servers: Vec<Server> = cases
+    let servers: Vec<TestedServer> = cases
         .iter()
         .map(|case| {
             let mut command = conformance("misbehave");
-            Server::that_says_where(
+            TestedServer::that_says_where(
                 "the misbehaving server",
                 command.args(["--case", case.name]),
             )
@@ -73,7 +73,7 @@ fn negative_http2_interop_cases_are_told_of_the_server() {
         .zip(&servers)
         .map(|(case, server)| (case.name, server.port));
     let mut clients = interop::clients(&client, ports);
-    let mut pids: Vec<u32> = servers.iter().map(Server::pid).collect();
+    let mut pids: Vec<u32> = servers.iter().map(TestedServer::pid).collect();
     pids.push(clients.pid());
     let tracer = Tracer::start(&pids);
     clients.write_line("go");

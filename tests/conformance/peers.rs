@@ -45,19 +45,19 @@ pub(crate) fn conformance(mode: &str) -> Command {
 }
 
 /// A server on loopback.
-pub(crate) struct Server {
+pub(crate) struct TestedServer {
     pub(crate) process: Process,
     pub(crate) port: u16,
     _folder: Option<TempDir>,
 }
 
-impl Server {
+impl TestedServer {
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }
 
     /// One that prints `ready ADDRESS`.
-    pub(crate) fn that_says_where(name: &str, command: &mut Command) -> Server {
+    pub(crate) fn that_says_where(name: &str, command: &mut Command) -> TestedServer {
         let process = Process::start(name, command);
         let port = process.wait_for_line(0, START, |line| {
             line.strip_prefix("ready ")?
@@ -66,7 +66,7 @@ impl Server {
                 .parse()
                 .ok()
         });
-        Server {
+        TestedServer {
             process,
             port,
             _folder: None,
@@ -79,7 +79,7 @@ impl Server {
         command: &mut Command,
         port: u16,
         folder: Option<TempDir>,
-    ) -> Server {
+    ) -> TestedServer {
         let mut process = Process::start(name, command);
         let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
         assert!(
@@ -87,7 +87,7 @@ impl Server {
             "{name} does not listen{}",
             process.complaint()
         );
-        Server {
+        TestedServer {
             process,
             port,
             _folder: folder,
@@ -115,17 +115,17 @@ impl Tested {
         }
     }
 
-    pub(crate) fn start(self) -> Server {
+    pub(crate) fn start(self) -> TestedServer {
         let folder = TempDir::new().expect("cannot make a folder for a server");
         std::fs::write(folder.path().join("index.html"), "a page\n").expect("cannot write a page");
         let port = free_port();
         match self {
-            Tested::Go => Server::that_says_where("the Go server", &mut conformance("h2c")),
+            Tested::Go => TestedServer::that_says_where("the Go server", &mut conformance("h2c")),
             Tested::Nghttpd => {
                 let mut command = Command::new("nghttpd");
                 command.args(["--no-tls", "--address", "127.0.0.1", "--htdocs"]);
                 command.arg(folder.path()).arg(port.to_string());
-                Server::told("nghttpd", &mut command, port, Some(folder))
+                TestedServer::told("nghttpd", &mut command, port, Some(folder))
             }
             Tested::Nginx => {
                 let template = tracer_tests::workspace().join("tests/peers/conformance/nginx.conf");
@@ -143,7 +143,7 @@ impl Tested {
                     .arg("-c")
                     .arg(&configuration);
                 command.args(["-e", "stderr"]);
-                Server::told("nginx", &mut command, port, Some(folder))
+                TestedServer::told("nginx", &mut command, port, Some(folder))
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::h2spec::Outcome;
+use crate::h2spec::SpecOutcome;
 use crate::interop::{self, Outcome as Calls};
 use crate::peers::Tested;
 
@@ -18,7 +18,7 @@ pub(crate) fn write(name: &str, table: &str) {
 }
 
 /// A row for each case that breaks a rule, a column for each server; then what the legal ones gave.
-pub(crate) fn h2spec(outcomes: &[(Tested, Vec<Outcome>)]) -> String {
+pub(crate) fn h2spec(outcomes: &[(Tested, Vec<SpecOutcome>)]) -> String {
     let mut text = "| case | what the client does |".to_owned();
     for (server, _) in outcomes {
         write!(text, " {} |", server.name()).expect("a String takes everything");
@@ -48,7 +48,7 @@ pub(crate) fn h2spec(outcomes: &[(Tested, Vec<Outcome>)]) -> String {
         let violations = of_server
             .iter()
             .filter(|outcome| outcome.case.is_violation());
-        let right = |outcome: &&Outcome| outcome.fault(*server).is_none();
+        let right = |outcome: &&SpecOutcome| outcome.fault(*server).is_none();
         let (n, n_right) = (violations.clone().count(), violations.filter(right).count());
         let legal: Vec<_> = of_server
             .iter()
@@ -70,7 +70,7 @@ pub(crate) fn h2spec(outcomes: &[(Tested, Vec<Outcome>)]) -> String {
 }
 
 /// The kinds told of the client, and whether the server did as the suite asks.
-fn cell(server: Tested, outcome: &Outcome) -> String {
+fn cell(server: Tested, outcome: &SpecOutcome) -> String {
     let mut kinds: Vec<String> = Vec::new();
     for finding in &outcome.findings {
         let kind = format!("`{}`", finding.kind());

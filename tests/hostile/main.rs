@@ -95,9 +95,9 @@ impl Attack {
     }
 
     /// A client's connection, up to its SETTINGS.
-    fn connect(&mut self, socket: u64) -> Client {
+    fn connect(&mut self, socket: u64) -> HostileClient {
         self.event(socket, What::Open(Box::new(opening())));
-        let mut client = Client {
+        let mut client = HostileClient {
             socket,
             offset: 0,
             answered: 0,
@@ -110,13 +110,13 @@ impl Attack {
     }
 }
 
-struct Client {
+struct HostileClient {
     socket: u64,
     offset: u64,
     answered: u64,
 }
 
-impl Client {
+impl HostileClient {
     fn send(&mut self, attack: &mut Attack, bytes: &[u8]) {
         self.pass(attack, Direction::Rx, bytes);
     }
@@ -298,7 +298,7 @@ fn connections_without_a_role_stay_below_40_mib_together() {
                 ..opening()
             };
             attack.event(socket, What::Open(Box::new(open)));
-            let mut end = Client {
+            let mut end = HostileClient {
                 socket,
                 offset: 0,
                 answered: 0,
@@ -318,7 +318,7 @@ fn connections_without_a_role_stay_below_40_mib_together() {
 const BUDGET: usize = 46 * MIB;
 
 /// Runs the same on many connections: the worst that the bounds of one allow is bounded for all.
-fn assert_bounded(what: &str, connections: u64, act: impl Fn(&mut Attack, &mut Client)) {
+fn assert_bounded(what: &str, connections: u64, act: impl Fn(&mut Attack, &mut HostileClient)) {
     let (said, peak) = attack_on(
         || Attack::within(BUDGET),
         |attack| {

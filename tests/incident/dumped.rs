@@ -12,7 +12,7 @@ use tracer_tests::skip::{Privileges, Program, note_that_it_runs};
 use tracer_tests::trace::{Hop, Stream, Trace, call_ids};
 use tracer_tests::tracer::replay;
 
-use crate::{ENVOY_1_36, ENVOY_1_40, Parts, RUN, Run};
+use crate::{ENVOY_1_36, ENVOY_1_40, IncidentRun, Parts, RUN};
 
 /// Streams of the connections to a server's port, by which the hop is known.
 fn streams_to(trace: &Trace, port: u16) -> Vec<&Stream> {
@@ -48,7 +48,7 @@ fn replay_of_a_tcpdump_names_exactly_the_failed_calls() {
     for envoy in [ENVOY_1_36, ENVOY_1_40] {
         let folder = TempDir::new().expect("cannot make a folder for the capture");
         let file = folder.path().join("incident.pcap");
-        let mut run = Run::start(Parts::incident(envoy, Peer::GrpcJs1_12), false);
+        let mut run = IncidentRun::start(Parts::incident(envoy, Peer::GrpcJs1_12), false);
         let proxy = run
             .envoy
             .as_ref()

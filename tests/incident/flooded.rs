@@ -11,13 +11,13 @@ use tracer_tests::trace::{Stream, call_ids};
 use tracer_tests::tracer::Tracer;
 use tracer_tests::{require, scaled};
 
-use crate::{ENVOY_1_40, Parts, RUN, Run, SETTLE};
+use crate::{ENVOY_1_40, IncidentRun, Parts, RUN, SETTLE};
 
 /// All that is said of the calls is true; and all of it is said, or what was lost is told.
 #[test]
 fn a_flood_beside_it_makes_nothing_false_and_what_is_missing_is_told() {
     require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_40);
-    let mut run = Run::start(Parts::incident(ENVOY_1_40, Peer::GrpcJs1_12), false);
+    let mut run = IncidentRun::start(Parts::incident(ENVOY_1_40, Peer::GrpcJs1_12), false);
     let mut pids = run.pids();
     // The flood comes from this process.
     pids.push(std::process::id());

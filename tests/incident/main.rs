@@ -54,14 +54,14 @@ impl Parts {
 }
 
 /// Server, proxy and client. A busy client is making calls, another waits.
-struct Run {
+struct IncidentRun {
     server: Server,
     envoy: Option<Envoy>,
     client: Client,
     n_calls: u32,
 }
 
-impl Run {
+impl IncidentRun {
     fn start(parts: Parts, busy: bool) -> Self {
         let server = Server::start(parts.server, Listen::Ipv4, &[]);
         let envoy = parts.envoy.map(|version| {
@@ -82,7 +82,7 @@ impl Run {
             .bytes(16, parts.response_bytes);
         (calls.think_ms, calls.busy) = (3, busy);
         let client = Client::start(parts.client, target, &calls);
-        Run {
+        IncidentRun {
             server,
             envoy,
             client,

@@ -14,7 +14,7 @@ use tracer_tests::skip::{Need as _, Privileges, Program, say};
 use tracer_tests::trace::{Trace, call_ids};
 use tracer_tests::tracer::{Tracer, replay};
 
-use crate::{ENVOY_1_36, ENVOY_1_40, Parts, RUN, Run, SETTLE};
+use crate::{ENVOY_1_36, ENVOY_1_40, IncidentRun, Parts, RUN, SETTLE};
 
 /// A connection as the file knows it: the port of its client.
 type Port = u16;
@@ -256,7 +256,7 @@ fn a_recording_of_the_incident_says_what_was_said_live() {
     for envoy in [ENVOY_1_36, ENVOY_1_40] {
         let folder = TempDir::new().expect("cannot make a folder for the recording");
         let file = folder.path().join("incident.pcapng");
-        let mut run = Run::start(Parts::incident(envoy, Peer::GrpcJs1_12), false);
+        let mut run = IncidentRun::start(Parts::incident(envoy, Peer::GrpcJs1_12), false);
         let tracer = Tracer::recording(&run.pids(), &file);
         run.client.go();
         let calls = run.client.wait_until_done(RUN);
@@ -332,7 +332,7 @@ fn a_recording_from_the_middle_says_what_was_said_live() {
     require!(Privileges, Peer::GrpcGo1_70, Peer::GrpcJs1_12, ENVOY_1_36);
     let folder = TempDir::new().expect("cannot make a folder for the recording");
     let file = folder.path().join("middle.pcapng");
-    let mut run = Run::start(Parts::incident(ENVOY_1_36, Peer::GrpcJs1_12), true);
+    let mut run = IncidentRun::start(Parts::incident(ENVOY_1_36, Peer::GrpcJs1_12), true);
     run.client.wait_for_calls(200, RUN);
     let tracer = Tracer::recording(&run.pids(), &file);
     run.client.go();

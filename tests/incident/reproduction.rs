@@ -4,11 +4,11 @@ use tracer_tests::call::failed_ids;
 use tracer_tests::peer::Peer;
 use tracer_tests::require;
 
-use crate::{ENVOY_1_36, ENVOY_1_37, ENVOY_1_40, Parts, RUN, Run};
+use crate::{ENVOY_1_36, ENVOY_1_37, ENVOY_1_40, IncidentRun, Parts, RUN};
 
 /// How many calls failed; the server must have handled every one.
 fn failures(parts: Parts) -> usize {
-    let mut run = Run::start(parts, false);
+    let mut run = IncidentRun::start(parts, false);
     run.client.go();
     let calls = run.client.wait_until_done(RUN);
     run.client.close();

@@ -10,7 +10,7 @@ use tracer_tests::skip::Privileges;
 use tracer_tests::trace::{Hop, Stream, Trace, call_ids};
 use tracer_tests::tracer::Tracer;
 
-use crate::{ENVOY_1_36, ENVOY_1_40, Parts, RUN, Run, SETTLE};
+use crate::{ENVOY_1_36, ENVOY_1_40, IncidentRun, Parts, RUN, SETTLE};
 
 /// When the tracer comes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ struct Traced {
 }
 
 fn run(parts: Parts, attach: Attach) -> Traced {
-    let mut run = Run::start(parts, attach == Attach::InTheMiddle);
+    let mut run = IncidentRun::start(parts, attach == Attach::InTheMiddle);
     if attach == Attach::InTheMiddle {
         run.client.wait_for_calls(200, RUN);
     }

@@ -36,7 +36,7 @@ fn is_same(part: Timestamp, whole: Timestamp, missing: Option<Missing>) -> bool 
 type FrameTold = (Timestamp, Endpoint, String, u32);
 
 /// What is said of a capture.
-struct Said {
+struct Statements {
     /// In the order they are told.
     frames: Vec<FrameTold>,
     streams: BTreeMap<u32, StreamRecord>,
@@ -44,8 +44,8 @@ struct Said {
     findings: Vec<(&'static str, u32, Verdict, String)>,
 }
 
-impl Said {
-    fn of(said: &Outputs) -> Said {
+impl Statements {
+    fn of(said: &Outputs) -> Statements {
         let frames = said.0.iter().filter_map(|output| match output {
             Output::Frame { frame, .. } => Some((
                 frame.at,
@@ -63,7 +63,7 @@ impl Said {
                 let summary = finding.summary.clone();
                 (finding.kind.as_str(), id, finding.verdict, summary)
             });
-        Said {
+        Statements {
             frames: frames.collect(),
             streams: said
                 .streams()
@@ -75,7 +75,7 @@ impl Said {
     }
 
     /// What this part of a capture says and `whole` does not.
-    fn more_than(&self, whole: &Said, missing: Option<Missing>) -> Vec<String> {
+    fn more_than(&self, whole: &Statements, missing: Option<Missing>) -> Vec<String> {
         let mut more = Vec::new();
         // Each frame has its own packet's time, and stands where it stands in the whole.
         let mut rest = whole.frames.iter();
@@ -221,7 +221,7 @@ fn sweep(plan: &Plan, segment: usize, said: &mut Vec<String>) {
     let replay = |packets: &[&[Vec<u8>]]| {
         let mut file = pcap::header();
         file.extend(packets.iter().flat_map(|packets| packets.concat()));
-        Said::of(&of_capture_with_frames(&file))
+        Statements::of(&of_capture_with_frames(&file))
     };
     let whole = replay(&[&packets]);
     for n in 0..packets.len() {

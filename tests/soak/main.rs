@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mix::Servers;
-use tally::{Ends, Tally, Tracer};
+use tally::{Ends, SoakTracer, Tally};
 use tempfile::TempDir;
 use tracer_tests::eventually;
 
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let folder = TempDir::new().expect("cannot make a folder");
     let jobs = mix::round();
     // The tracer is there first: every connection is seen from its beginning.
-    let tracer = Tracer::start(folder.path());
+    let tracer = SoakTracer::start(folder.path());
     let servers = Servers::start(&jobs);
     let done = Mutex::new(Done::default());
     let (n_made, next) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -164,18 +164,18 @@ impl Read for TakenIn {
 }
 
 /// `h2trace trace` over this process and what it starts.
-pub(crate) struct Tracer {
+pub(crate) struct SoakTracer {
     child: Child,
     tally: Arc<Mutex<Tally>>,
     reader: Option<JoinHandle<()>>,
 }
 
-impl Tracer {
+impl SoakTracer {
     /// Starts it; returns when the first byte would be seen.
     ///
     /// # Panics
     /// When it does not become ready.
-    pub(crate) fn start(folder: &Path) -> Tracer {
+    pub(crate) fn start(folder: &Path) -> SoakTracer {
         let ready = folder.join("ready");
         let mut command = Command::new(tracer::binary());
         command.args(["trace", "--output", "json", "--findings", "all"]);
@@ -202,7 +202,7 @@ impl Tracer {
                     .take(&line, value);
             }
         });
-        let mut tracer = Tracer {
+        let mut tracer = SoakTracer {
             child,
             tally,
             reader: Some(reader),
@@ -245,7 +245,7 @@ impl Tracer {
     }
 }
 
-impl Drop for Tracer {
+impl Drop for SoakTracer {
     fn drop(&mut self) {
         // Both fail when it has ended already, which is as good.
         drop(self.child.kill());

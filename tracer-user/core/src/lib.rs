@@ -115,6 +115,7 @@
 )]
 
 pub mod attribution;
+mod endpoint;
 pub mod limits;
 pub mod tls;
 

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::load::{CONNECTIONS, Load, LoadServer, Run, STREAMS};
-use super::tracer::{Mode, Program, Statistics, Tracer};
+use super::tracer::{BenchTracer, Mode, Program, Statistics};
 use super::{graph, machine, median, page, processor_time, processor_time_of_children};
 use crate::command;
 
@@ -109,7 +109,7 @@ struct Stage<'a> {
 
 /// What ran beside a load.
 enum Companion {
-    Tracer(Tracer),
+    Tracer(BenchTracer),
     Other(Child),
 }
 
@@ -137,7 +137,7 @@ impl Stage<'_> {
     fn start(&self, beside: Beside) -> anyhow::Result<Option<Companion>> {
         let both = [std::process::id(), self.server.pid()];
         let trace = |mode, pids: &[u32]| {
-            let tracer = Tracer::start(self.binary, self.folder, mode, pids)?;
+            let tracer = BenchTracer::start(self.binary, self.folder, mode, pids)?;
             anyhow::Ok(Some(Companion::Tracer(tracer)))
         };
         match beside {
@@ -215,7 +215,7 @@ impl Stage<'_> {
     fn programs(&self) -> anyhow::Result<Vec<Program>> {
         let statistics = Statistics::enable()?;
         let pids = [std::process::id(), self.server.pid()];
-        let tracer = Tracer::start(self.binary, self.folder, Mode::Serve, &pids)?;
+        let tracer = BenchTracer::start(self.binary, self.folder, Mode::Serve, &pids)?;
         UNARY.run(&self.server, self.folder)?;
         let programs = tracer.programs()?;
         tracer.stop()?;
@@ -398,7 +398,7 @@ fn start_up(stage: &Stage<'_>, rounds: u32) -> anyhow::Result<String> {
     let mut times = Vec::new();
     for _ in 0..rounds {
         let began = Instant::now();
-        let tracer = Tracer::start(
+        let tracer = BenchTracer::start(
             stage.binary,
             stage.folder,
             Mode::Serve,

@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::tracer::{Mode, Tracer};
+use super::tracer::{BenchTracer, Mode};
 use super::{machine, median, page};
 
 /// What `cargo xtask bench hooks` takes.
@@ -275,14 +275,14 @@ pub(super) fn run(
                     .variable()
                     .map(|hooks| {
                         let variables = [("H2TRACE_HOOKS", hooks)];
-                        Tracer::start_as(binary, folder, Mode::Serve, pid, &variables)
+                        BenchTracer::start_as(binary, folder, Mode::Serve, pid, &variables)
                     })
                     .transpose()?;
                 let works = WORKS.iter().zip(&mut times);
                 for (work, times) in works.filter(|(work, _)| work.is_followed == is_followed) {
                     times[hooked as usize].push(worker.ask(work)?);
                 }
-                tracer.map_or(Ok(()), Tracer::stop)?;
+                tracer.map_or(Ok(()), BenchTracer::stop)?;
             }
         }
     }

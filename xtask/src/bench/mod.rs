@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 
 use crate::{command, demo, privilege};
 use load::{Load, LoadServer, Run};
-use tracer::{Mode, Statistics, Tracer};
+use tracer::{BenchTracer, Mode, Statistics};
 
 mod cost;
 mod graph;
@@ -112,7 +112,8 @@ pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCod
         return Ok(ExitCode::SUCCESS);
     }
     let server = LoadServer::start(root)?;
-    let trace = |mode| Tracer::start(&binary, &folder, mode, &[std::process::id(), server.pid()]);
+    let trace =
+        |mode| BenchTracer::start(&binary, &folder, mode, &[std::process::id(), server.pid()]);
 
     let of = |calls, response| Load {
         calls,

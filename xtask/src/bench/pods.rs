@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::load::{self, LoadServer};
-use super::tracer::{Mode, Tracer};
+use super::tracer::{BenchTracer, Mode};
 
 /// Pods of a full large node.
 const PODS: usize = 250;
@@ -159,7 +159,7 @@ pub(super) fn run(root: &Path, binary: &Path, folder: &Path) -> anyhow::Result<(
         server.pid().to_string(),
     )?;
     let filter = ["--cgroup".into(), cgroups.0.clone().into_os_string()];
-    let tracer = Tracer::start_with(binary, folder, Mode::Serve, &filter, &[])?;
+    let tracer = BenchTracer::start_with(binary, folder, Mode::Serve, &filter, &[])?;
     let address = tracer.address(folder)?;
     let before = cpu(tracer.pid())?;
     std::thread::sleep(IDLE);

@@ -22,7 +22,7 @@ pub(super) enum Mode {
 }
 
 /// A running h2trace. Dropping it ends it.
-pub(super) struct Tracer {
+pub(super) struct BenchTracer {
     child: Child,
     output: PathBuf,
 }
@@ -54,14 +54,14 @@ impl Program {
     }
 }
 
-impl Tracer {
+impl BenchTracer {
     /// Starts it over `pids` and their children; returns when it sees the first byte that passes.
     pub(super) fn start(
         binary: &Path,
         folder: &Path,
         mode: Mode,
         pids: &[u32],
-    ) -> anyhow::Result<Tracer> {
+    ) -> anyhow::Result<BenchTracer> {
         let filter = pids
             .iter()
             .flat_map(|pid| ["--pid".into(), pid.to_string().into()]);
@@ -75,7 +75,7 @@ impl Tracer {
         mode: Mode,
         pid: u32,
         variables: &[(&str, &str)],
-    ) -> anyhow::Result<Tracer> {
+    ) -> anyhow::Result<BenchTracer> {
         let filter = ["--pid".into(), pid.to_string().into()];
         Self::start_with(binary, folder, mode, &filter, variables)
     }
@@ -87,7 +87,7 @@ impl Tracer {
         mode: Mode,
         filter: &[OsString],
         variables: &[(&str, &str)],
-    ) -> anyhow::Result<Tracer> {
+    ) -> anyhow::Result<BenchTracer> {
         let ready = folder.join("ready");
         std::fs::remove_file(&ready).ok();
         let output = folder.join("trace.jsonl");
@@ -112,7 +112,7 @@ impl Tracer {
             .stderr(messages)
             .spawn()
             .context("cannot run h2trace")?;
-        let mut tracer = Tracer { child, output };
+        let mut tracer = BenchTracer { child, output };
         let deadline = Instant::now() + Duration::from_secs(30);
         while !ready.is_file() {
             if let Some(status) = tracer.child.try_wait()? {
@@ -177,7 +177,7 @@ impl Tracer {
     }
 }
 
-impl Drop for Tracer {
+impl Drop for BenchTracer {
     fn drop(&mut self) {
         // It has ended by itself, unless something failed; nobody is left to tell of a failure here.
         self.child.kill().ok();

@@ -6,6 +6,8 @@ pub mod role;
 pub mod table;
 pub mod upgrade;
 
+pub use crate::endpoint::Endpoint;
+
 /// h2trace's own number of a connection end, counted from 1 in the order they were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
@@ -13,49 +15,6 @@ pub struct ConnectionId(pub u64);
 impl std::fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0)
-    }
-}
-
-/// One of the two HTTP/2 endpoints of a connection (RFC 9113 section 2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// Opened the connection.
-    Client,
-    /// Accepted it.
-    Server,
-}
-
-impl Endpoint {
-    /// 0 for the client, 1 for the server: for arrays with one element an endpoint.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        match self {
-            Endpoint::Client => 0,
-            Endpoint::Server => 1,
-        }
-    }
-
-    #[must_use]
-    pub const fn peer(self) -> Endpoint {
-        match self {
-            Endpoint::Client => Endpoint::Server,
-            Endpoint::Server => Endpoint::Client,
-        }
-    }
-
-    /// `client` or `server`: label value and JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Endpoint::Client => "client",
-            Endpoint::Server => "server",
-        }
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -1,11 +1,12 @@
 //! Lost bytes: what can still be known, and where reading goes on.
 
 use crate::event::Boundary;
-use crate::limits::Limit;
+use crate::limits::{self, Limit};
 
 use super::data::Data;
 use super::head::{Head, frame_type};
 use super::reader::{FramePosition, FrameReader, Missing};
+use super::search::Search;
 use super::{Fault, Step, StreamId};
 
 impl FrameReader {
@@ -190,6 +191,42 @@ impl FrameReader {
             self.push_step(Step::Fault(Fault::Gap));
             self.push_step(Step::Resynced { skipped: Some(0) });
         }
+    }
+
+    /// The bytes are no frames. The open block is told of before the loss, so that its stream is in doubt too.
+    pub(super) fn implausible(&mut self) {
+        self.abandon_block(false);
+        self.push_step(Step::Fault(Fault::Implausible));
+        self.lose(Some(0));
+    }
+
+    /// The place is lost; `skipped` bytes went by since.
+    pub(super) fn lose(&mut self, skipped: Option<u64>) {
+        self.abandon_block(false);
+        self.buffer = Vec::new();
+        let mut search = Box::new(Search::new(skipped, self.max_frame_size));
+        search.set_now(self.now);
+        self.search = Some(search);
+        self.position = FramePosition::Lost;
+        self.unproven();
+    }
+
+    /// Frames may have gone by unseen, or the place is a guess.
+    pub(super) fn unproven(&mut self) {
+        self.hpack.forget();
+        self.may_be_in_block = true;
+        self.first = false;
+        self.proven = false;
+        self.default_holds = false;
+        self.frames_to_prove = limits::PLAUSIBLE_FRAMES;
+        self.plausible_frames = 0;
+    }
+
+    /// The place is known again; `skipped` bytes went by.
+    pub(super) fn found(&mut self, skipped: Option<u64>) {
+        self.search = None;
+        self.position = FramePosition::BOUNDARY;
+        self.push_step(Step::Resynced { skipped });
     }
 
     /// Goes on reading at a known boundary.

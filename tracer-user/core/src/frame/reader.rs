@@ -84,7 +84,7 @@ pub struct FrameReader {
     /// When what the steps tell went by, where that was before now: so many steps from the first on, each time.
     pub(super) late: Vec<(usize, Timestamp)>,
     /// When what is fed went by.
-    now: Timestamp,
+    pub(super) now: Timestamp,
     pub(super) hpack: Decoder,
     /// The header block that the next frame must continue.
     pub(super) block: Option<FieldBlock>,
@@ -266,42 +266,6 @@ impl FrameReader {
         }
         self.implausible();
         false
-    }
-
-    /// The bytes are no frames. The open block is told of before the loss, so that its stream is in doubt too.
-    pub(super) fn implausible(&mut self) {
-        self.abandon_block(false);
-        self.push_step(Step::Fault(Fault::Implausible));
-        self.lose(Some(0));
-    }
-
-    /// The place is lost; `skipped` bytes went by since.
-    pub(super) fn lose(&mut self, skipped: Option<u64>) {
-        self.abandon_block(false);
-        self.buffer = Vec::new();
-        let mut search = Box::new(Search::new(skipped, self.max_frame_size));
-        search.set_now(self.now);
-        self.search = Some(search);
-        self.position = FramePosition::Lost;
-        self.unproven();
-    }
-
-    /// Frames may have gone by unseen, or the place is a guess.
-    pub(super) fn unproven(&mut self) {
-        self.hpack.forget();
-        self.may_be_in_block = true;
-        self.first = false;
-        self.proven = false;
-        self.default_holds = false;
-        self.frames_to_prove = limits::PLAUSIBLE_FRAMES;
-        self.plausible_frames = 0;
-    }
-
-    /// The place is known again; `skipped` bytes went by.
-    pub(super) fn found(&mut self, skipped: Option<u64>) {
-        self.search = None;
-        self.position = FramePosition::BOUNDARY;
-        self.push_step(Step::Resynced { skipped });
     }
 
     /// Takes some bytes off `bytes`, which is not empty.

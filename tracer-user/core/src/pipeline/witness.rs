@@ -19,9 +19,9 @@ use crate::stream::record::{Half, Outcome, Seen, StreamRecord};
 /// A stream at one end: the number of the end's connection, and the stream's.
 type At = (u64, StreamId);
 
-/// What was seen of one side's frames.
+/// What was seen of a request or a response.
 #[derive(Clone, Copy, Debug)]
-struct Side {
+struct SeenHalf {
     reset: bool,
     ended: bool,
     data_bytes: u64,
@@ -31,8 +31,8 @@ struct Side {
 #[derive(Clone, Copy, Debug)]
 struct Account {
     role: Endpoint,
-    request: Side,
-    response: Side,
+    request: SeenHalf,
+    response: SeenHalf,
     http_status: Seen<u16>,
     grpc_status: Seen<u32>,
 }
@@ -40,7 +40,7 @@ struct Account {
 impl Account {
     /// None where it says nothing for certain.
     fn of(record: &StreamRecord) -> Option<Account> {
-        let side = |half: &Half, sender| Side {
+        let seen = |half: &Half, sender| SeenHalf {
             reset: record.resets.iter().any(|reset| reset.sender == sender),
             ended: half.end_stream_at.is_some(),
             data_bytes: half.data_bytes,
@@ -48,8 +48,8 @@ impl Account {
         let known = record.whole && record.request.data_known && record.response.data_known;
         Some(Account {
             role: record.role.filter(|_| known)?,
-            request: side(&record.request, Endpoint::Client),
-            response: side(&record.response, Endpoint::Server),
+            request: seen(&record.request, Endpoint::Client),
+            response: seen(&record.response, Endpoint::Server),
             http_status: record.http_status,
             grpc_status: record.grpc_status,
         })
@@ -64,7 +64,7 @@ impl Account {
                 return false;
             }
         };
-        let more = |sent: &Side, received: &Side| {
+        let more = |sent: &SeenHalf, received: &SeenHalf| {
             (received.reset && !sent.reset)
                 || (received.ended && !sent.ended)
                 || received.data_bytes > sent.data_bytes

@@ -1,11 +1,12 @@
 //! One direction: its records, the keys that open them, and where its plain text stands.
 
 use super::handshake::Messages;
-use super::info::{Side, Version, Why};
+use super::info::{Version, Why};
 use super::keys::{Keys, Randoms, Secrets};
 use super::record::{Lost, Record, Records, content};
 use super::session::Epoch;
 use super::suite::{Cipher, Hash};
+use crate::endpoint::Endpoint;
 use crate::limits;
 
 /// What both directions derive their keys from.
@@ -17,7 +18,7 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn keys(&self, sender: Side, epoch: Epoch) -> Option<Keys> {
+    fn keys(&self, sender: Endpoint, epoch: Epoch) -> Option<Keys> {
         if self.version == Version::TLS1_3 {
             Keys::tls13(self.suite, self.secrets, sender, epoch)
         } else {
@@ -28,7 +29,7 @@ impl Source<'_> {
 
 /// What became of a record.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum RecordOutcome {
     /// It is open; what it carries.
     Opened(u8),
     Refused,
@@ -52,7 +53,7 @@ fn plain_in(lost: Lost, records: u64, keys: &Keys) -> u64 {
 }
 
 pub(super) struct Half {
-    sender: Side,
+    sender: Endpoint,
     pub(super) records: Records,
     pub(super) messages: Messages,
     /// TLS 1.2: its ChangeCipherSpec went by.
@@ -76,7 +77,7 @@ pub(super) struct Half {
 }
 
 impl Half {
-    pub(super) fn new(sender: Side) -> Half {
+    pub(super) fn new(sender: Endpoint) -> Half {
         Half {
             sender,
             records: Records::default(),
@@ -162,7 +163,7 @@ impl Half {
         fragment: &[u8],
         source: &Source<'_>,
         plain: &mut Vec<u8>,
-    ) -> Outcome {
+    ) -> RecordOutcome {
         let lost = self.records.lost();
         let (least, most) = lost.range();
         // Before the first one is open, what was lost may have been in clear.
@@ -212,12 +213,12 @@ impl Half {
         if self.budget < limits::TLS_SEARCH / 256 {
             return self.end_with(Why::LostBytes);
         }
-        Outcome::Refused
+        RecordOutcome::Refused
     }
 
-    fn end_with(&mut self, why: Why) -> Outcome {
+    fn end_with(&mut self, why: Why) -> RecordOutcome {
         self.over = Some(why);
-        Outcome::Over(why)
+        RecordOutcome::Over(why)
     }
 
     /// Tries the sequence numbers from `first + least` to `first + most`, as far as the budget goes.
@@ -288,14 +289,14 @@ impl Half {
         number: u64,
         source: &Source<'_>,
         plain: &mut Vec<u8>,
-    ) -> Outcome {
+    ) -> RecordOutcome {
         self.records.opened(record);
         self.epoch = epoch;
         self.number = number.saturating_add(1);
         self.has_opened = true;
         self.is_protected = true;
         if source.version != Version::TLS1_3 {
-            return Outcome::Opened(record.kind());
+            return RecordOutcome::Opened(record.kind());
         }
         // RFC 8446 section 5.2: the content, its type, and zeros.
         let sealed = plain.len();
@@ -303,6 +304,6 @@ impl Half {
         self.is_padded |= end.is_some_and(|end| end + 1 < sealed);
         let kind = end.and_then(|end| plain.get(end)).copied();
         plain.truncate(end.unwrap_or(0));
-        Outcome::Opened(kind.unwrap_or(content::ALERT))
+        RecordOutcome::Opened(kind.unwrap_or(content::ALERT))
     }
 }

@@ -2,25 +2,6 @@
 
 use super::suite::Suite;
 
-/// An end of a TLS connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// Says hello first.
-    Client,
-    /// Answers.
-    Server,
-}
-
-impl Side {
-    /// 0 for the client, 1 for the server: for arrays with one element a side.
-    pub(super) const fn index(self) -> usize {
-        match self {
-            Side::Client => 0,
-            Side::Server => 1,
-        }
-    }
-}
-
 /// A version of TLS, as negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u16);

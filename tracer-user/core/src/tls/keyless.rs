@@ -1,10 +1,10 @@
 //! Without cryptography nothing has a key. What handshakes say in clear is told all the same.
 
 use super::hello::Random;
-use super::info::Side;
 use super::record::HEADER;
 use super::session::Epoch;
 use super::suite::{Cipher, Hash};
+use crate::endpoint::Endpoint;
 
 /// There are none.
 pub(super) enum Secrets {}
@@ -70,7 +70,7 @@ impl Keys {
     pub(super) fn tls13(
         _suite: (Cipher, Hash),
         secrets: &Secrets,
-        _sender: Side,
+        _sender: Endpoint,
         _epoch: Epoch,
     ) -> Option<Keys> {
         match *secrets {}
@@ -79,7 +79,7 @@ impl Keys {
     pub(super) fn tls12(
         _suite: (Cipher, Hash),
         secrets: &Secrets,
-        _sender: Side,
+        _sender: Endpoint,
         _randoms: &Randoms,
     ) -> Option<Keys> {
         match *secrets {}

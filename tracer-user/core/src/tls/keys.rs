@@ -11,10 +11,10 @@ use smallvec::SmallVec;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::hello::Random;
-use super::info::Side;
 use super::record::HEADER;
 use super::session::Epoch;
 use super::suite::{Cipher, Hash};
+use crate::endpoint::Endpoint;
 use crate::limits;
 
 /// Length of TLS 1.2's master secret (RFC 5246 section 8.1).
@@ -65,9 +65,9 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    fn of(&self, sender: Side, epoch: Epoch) -> Option<&Secret> {
+    fn of(&self, sender: Endpoint, epoch: Epoch) -> Option<&Secret> {
         let of_both = match epoch {
-            Epoch::Early if sender == Side::Client => return self.early.as_ref(),
+            Epoch::Early if sender == Endpoint::Client => return self.early.as_ref(),
             Epoch::Early => return None,
             Epoch::Handshake => &self.handshake,
             Epoch::Application => &self.application,
@@ -238,7 +238,7 @@ impl Keys {
     pub(super) fn tls13(
         (cipher, hash): (Cipher, Hash),
         secrets: &Secrets,
-        sender: Side,
+        sender: Endpoint,
         epoch: Epoch,
     ) -> Option<Keys> {
         let secret = secrets.of(sender, epoch)?;
@@ -277,7 +277,7 @@ impl Keys {
     pub(super) fn tls12(
         (cipher, hash): (Cipher, Hash),
         secrets: &Secrets,
-        sender: Side,
+        sender: Endpoint,
         randoms: &Randoms,
     ) -> Option<Keys> {
         let master = secrets.master.as_ref()?;

@@ -46,25 +46,25 @@ fn keys_are_those_of_rfc_8448() {
     let suite = Suite(0x1301).protection().unwrap();
     for (sender, epoch, key, iv) in [
         (
-            Side::Server,
+            Endpoint::Server,
             Epoch::Handshake,
             "3fce516009c21727d0f2e4e86ee403bc",
             "5d313eb2671276ee13000b30",
         ),
         (
-            Side::Client,
+            Endpoint::Client,
             Epoch::Handshake,
             "dbfaa693d1762c5b666af5d950258d01",
             "5bd3c71b836e0b76bb73265f",
         ),
         (
-            Side::Server,
+            Endpoint::Server,
             Epoch::Application,
             "9f02283b6c9c07efc26bb9f2ac92e356",
             "cf782b88dd83549aadf1e984",
         ),
         (
-            Side::Client,
+            Endpoint::Client,
             Epoch::Application,
             "17422dda596ed5d9acd890e3c63f5051",
             "5b78923dee08579033e523d9",
@@ -74,7 +74,7 @@ fn keys_are_those_of_rfc_8448() {
         assert_eq!(keys.key[..16], rfc8448::bytes(key));
         assert_eq!(keys.iv[..], rfc8448::bytes(iv));
     }
-    assert!(Keys::tls13(suite, secrets, Side::Client, Epoch::Early).is_none());
+    assert!(Keys::tls13(suite, secrets, Endpoint::Client, Epoch::Early).is_none());
 }
 
 #[test]
@@ -113,8 +113,8 @@ fn a_key_log_may_be_divided_anywhere() {
         let random: [u8; 32] = rfc8448::bytes(RANDOM).try_into().unwrap();
         let secrets = log.secrets(&random).unwrap();
         assert!(secrets.master.is_some() && secrets.early.is_none());
-        assert!(secrets.of(Side::Client, Epoch::Application).is_some());
-        assert!(secrets.of(Side::Server, Epoch::Application).is_none());
+        assert!(secrets.of(Endpoint::Client, Epoch::Application).is_some());
+        assert!(secrets.of(Endpoint::Server, Epoch::Application).is_none());
     }
 }
 

@@ -24,7 +24,7 @@ mod suite;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
 
-pub use info::{KeySource, Side, TlsInfo, Version, Why};
+pub use info::{KeySource, TlsInfo, Version, Why};
 pub use keys::{KeyLog, KeyLogReader};
 pub use session::{Context, Plain, Scratch, Session};
 pub use suite::Suite;

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::half::{Half, Outcome, Source};
+use super::half::{Half, RecordOutcome, Source};
 use super::handshake::{Message, message};
 use super::hello::{ClientHello, EncryptedExtensions, Random, ServerHello};
-use super::info::{KeySource, Side, TlsInfo, Version, Why};
+use super::info::{KeySource, TlsInfo, Version, Why};
 use super::keys::{KeyLog, Randoms};
 use super::record::{Record, content};
 use super::suite::{Cipher, Hash};
+use crate::endpoint::Endpoint;
 use crate::limits;
 
 /// The keys of TLS 1.3 follow each other. Of TLS 1.2 the only ones are those of `Application`.
@@ -48,18 +49,18 @@ enum EarlyData {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plain<'a> {
     /// Who sent it.
-    pub sender: Side,
+    pub sender: Endpoint,
     /// When the last byte of its record went by, as the bytes came with it.
     pub at: u64,
     /// Where it stands in the plain text of its direction. A jump says how much is missing; an offset before the
     /// expected one, that it is not known.
     pub offset: u64,
-    /// It.
+    /// The plain text.
     pub bytes: &'a [u8],
 }
 
 /// Bytes of one direction as they were captured, and how many after them were not.
-struct Piece {
+struct HeldPiece {
     at: u64,
     bytes: Vec<u8>,
     missing: u64,
@@ -77,7 +78,7 @@ pub struct Session {
     /// The next offset of each direction.
     expected: [u64; 2],
     /// What of the client waits for what the server says.
-    held: VecDeque<Piece>,
+    held: VecDeque<HeldPiece>,
     n_held: usize,
     is_over: bool,
 }
@@ -90,8 +91,8 @@ impl Default for Session {
             server_random: Random::default(),
             suite: None,
             early: EarlyData::Absent,
-            client: Half::new(Side::Client),
-            server: Half::new(Side::Server),
+            client: Half::new(Endpoint::Client),
+            server: Half::new(Endpoint::Server),
             expected: [0; 2],
             held: VecDeque::new(),
             n_held: 0,
@@ -151,10 +152,10 @@ impl Session {
 
     /// Where the plain text of a direction ends, with what was lost of it.
     #[must_use]
-    pub fn end(&self, sender: Side) -> u64 {
+    pub fn end(&self, sender: Endpoint) -> u64 {
         match sender {
-            Side::Client => self.client.end(),
-            Side::Server => self.server.end(),
+            Endpoint::Client => self.client.end(),
+            Endpoint::Server => self.server.end(),
         }
     }
 
@@ -173,7 +174,7 @@ impl Session {
     /// Takes bytes of a direction, which stand at `offset` of it; `cut` bytes after them were not captured.
     pub fn take(
         &mut self,
-        sender: Side,
+        sender: Endpoint,
         at: u64,
         (offset, bytes, cut): (u64, &[u8], u32),
         context: &mut Context<'_>,
@@ -189,14 +190,14 @@ impl Session {
             self.piece(sender, at, (&[], before), context);
         }
         self.piece(sender, at, (bytes, u64::from(cut)), context);
-        if sender == Side::Server {
+        if sender == Endpoint::Server {
             self.release(context);
         }
     }
 
     fn piece(
         &mut self,
-        sender: Side,
+        sender: Endpoint,
         at: u64,
         (bytes, missing): (&[u8], u64),
         context: &mut Context<'_>,
@@ -204,18 +205,18 @@ impl Session {
         if self.is_over {
             return;
         }
-        if sender == Side::Client && self.holds_client() {
+        if sender == Endpoint::Client && self.holds_client() {
             return self.hold(at, bytes, missing);
         }
         self.half(sender).records.push(at, bytes);
         self.records(sender, context);
         if missing > 0 {
-            if sender == Side::Client && self.holds_client() {
+            if sender == Endpoint::Client && self.holds_client() {
                 return self.hold(at, &[], missing);
             }
             self.half(sender).records.hole(missing);
             let early = self.early == EarlyData::Offered && self.info.version.is_some();
-            if sender == Side::Server && early {
+            if sender == Endpoint::Server && early {
                 // What it says to early data may be among what was lost.
                 self.early = EarlyData::Untold;
             }
@@ -234,14 +235,14 @@ impl Session {
         if self.n_held + n <= limits::TLS_HELD && self.held.len() < limits::TLS_HELD_PIECES {
             self.n_held += n;
             let bytes = bytes.to_vec();
-            return self.held.push_back(Piece { at, bytes, missing });
+            return self.held.push_back(HeldPiece { at, bytes, missing });
         }
         let missing = missing.saturating_add(n as u64);
         match self.held.back_mut() {
             Some(last) => last.missing = last.missing.saturating_add(missing),
             None => {
                 let bytes = Vec::new();
-                self.held.push_back(Piece { at, bytes, missing });
+                self.held.push_back(HeldPiece { at, bytes, missing });
             }
         }
     }
@@ -251,19 +252,19 @@ impl Session {
             return;
         }
         // What was in one piece with the hello.
-        self.records(Side::Client, context);
+        self.records(Endpoint::Client, context);
         while !self.holds_client()
-            && let Some(Piece { at, bytes, missing }) = self.held.pop_front()
+            && let Some(HeldPiece { at, bytes, missing }) = self.held.pop_front()
         {
             self.n_held -= bytes.len();
-            self.piece(Side::Client, at, (&bytes, missing), context);
+            self.piece(Endpoint::Client, at, (&bytes, missing), context);
         }
     }
 
-    const fn half(&mut self, sender: Side) -> &mut Half {
+    const fn half(&mut self, sender: Endpoint) -> &mut Half {
         match sender {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
+            Endpoint::Client => &mut self.client,
+            Endpoint::Server => &mut self.server,
         }
     }
 
@@ -274,17 +275,17 @@ impl Session {
         self.held = VecDeque::new();
         for half in [&mut self.client, &mut self.server] {
             // Its keys and buffers go.
-            let next = Half::new(Side::Client);
+            let next = Half::new(Endpoint::Client);
             let old = std::mem::replace(half, next);
             half.over = old.over;
         }
     }
 
     /// Takes the records that are whole.
-    fn records(&mut self, sender: Side, context: &mut Context<'_>) {
+    fn records(&mut self, sender: Endpoint, context: &mut Context<'_>) {
         let mut fragment = std::mem::take(&mut context.scratch.fragment);
         loop {
-            let waits = sender == Side::Client && self.holds_client();
+            let waits = sender == Endpoint::Client && self.holds_client();
             if self.is_over || waits {
                 break;
             }
@@ -296,7 +297,7 @@ impl Session {
                 continue;
             }
             self.record(sender, record, &fragment, context);
-            if sender == Side::Server && !self.holds_client() {
+            if sender == Endpoint::Server && !self.holds_client() {
                 // Before what the server says next.
                 self.release(context);
             }
@@ -304,7 +305,13 @@ impl Session {
         context.scratch.fragment = fragment;
     }
 
-    fn record(&mut self, sender: Side, record: Record, fragment: &[u8], context: &mut Context<'_>) {
+    fn record(
+        &mut self,
+        sender: Endpoint,
+        record: Record,
+        fragment: &[u8],
+        context: &mut Context<'_>,
+    ) {
         let version = self.info.version;
         let lost = self.half(sender).records.lost().any();
         let half = self.half(sender);
@@ -334,7 +341,7 @@ impl Session {
     /// A record that a key opens, or nothing.
     fn protected(
         &mut self,
-        sender: Side,
+        sender: Endpoint,
         record: Record,
         fragment: &[u8],
         context: &mut Context<'_>,
@@ -364,12 +371,12 @@ impl Session {
             .half(sender)
             .open(&record, fragment, &source, &mut plain);
         match outcome {
-            Outcome::Opened(kind) => self.opened(sender, &record, kind, &plain, context),
-            Outcome::Refused => {}
-            Outcome::Over(why) => {
+            RecordOutcome::Opened(kind) => self.opened(sender, &record, kind, &plain, context),
+            RecordOutcome::Refused => {}
+            RecordOutcome::Over(why) => {
                 if self.client.over.is_some() && self.server.over.is_some() && !self.is_open() {
                     self.fail(why);
-                } else if sender == Side::Server && self.early == EarlyData::Offered {
+                } else if sender == Endpoint::Server && self.early == EarlyData::Offered {
                     self.early = EarlyData::Untold;
                 }
             }
@@ -379,14 +386,14 @@ impl Session {
 
     fn opened(
         &mut self,
-        sender: Side,
+        sender: Endpoint,
         record: &Record,
         kind: u8,
         plain: &[u8],
         context: &mut Context<'_>,
     ) {
         self.info.key = KeySource::KeyLog;
-        let answers = sender == Side::Server && self.server.epoch == Epoch::Application;
+        let answers = sender == Endpoint::Server && self.server.epoch == Epoch::Application;
         if answers && self.early == EarlyData::Offered {
             // What it said to early data was not opened.
             self.early = EarlyData::Untold;
@@ -414,7 +421,7 @@ impl Session {
         }
     }
 
-    fn handshake(&mut self, sender: Side, bytes: &[u8]) {
+    fn handshake(&mut self, sender: Endpoint, bytes: &[u8]) {
         let mut messages = Vec::new();
         self.half(sender).messages.push(bytes, &mut messages);
         for message in messages {
@@ -422,19 +429,19 @@ impl Session {
         }
     }
 
-    fn message(&mut self, sender: Side, said: &Message) {
+    fn message(&mut self, sender: Endpoint, said: &Message) {
         let epoch = self.half(sender).epoch;
         let is_tls13 = self.info.version == Some(Version::TLS1_3);
         match (sender, said.kind) {
-            (Side::Client, message::CLIENT_HELLO) => match ClientHello::read(&said.body) {
+            (Endpoint::Client, message::CLIENT_HELLO) => match ClientHello::read(&said.body) {
                 Some(hello) => self.client_hello(hello),
                 None => self.fail(Why::HandshakeUnseen),
             },
-            (Side::Server, message::SERVER_HELLO) => match ServerHello::read(&said.body) {
+            (Endpoint::Server, message::SERVER_HELLO) => match ServerHello::read(&said.body) {
                 Some(hello) => self.server_hello(hello),
                 None => self.fail(Why::HandshakeUnseen),
             },
-            (Side::Server, message::ENCRYPTED_EXTENSIONS) if epoch == Epoch::Handshake => {
+            (Endpoint::Server, message::ENCRYPTED_EXTENSIONS) if epoch == Epoch::Handshake => {
                 let Some(extensions) = EncryptedExtensions::read(&said.body) else {
                     return;
                 };
@@ -450,7 +457,7 @@ impl Session {
                     self.client.enter(Epoch::Handshake);
                 }
             }
-            (Side::Client, message::END_OF_EARLY_DATA) if epoch == Epoch::Early => {
+            (Endpoint::Client, message::END_OF_EARLY_DATA) if epoch == Epoch::Early => {
                 self.client.enter(Epoch::Handshake);
             }
             (_, message::FINISHED) if is_tls13 && epoch == Epoch::Handshake => {

@@ -333,9 +333,9 @@ fn half(half: &Half) -> String {
             ", {} whole messages of {:?}",
             messages.complete, messages.sizes
         )
-        .unwrap()
+        .unwrap();
     } else {
-        text += ", messages not known"
+        text += ", messages not known";
     }
     if let Some(open) = messages.open {
         let promised = open.promised.map_or("?".to_owned(), |len| len.to_string());

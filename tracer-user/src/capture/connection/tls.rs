@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use h2trace_core::connection::Endpoint;
 use h2trace_core::event::{Direction, OtherProtocol, Timestamp, What};
-use h2trace_core::tls::{Context, Plain, Session, Side, TlsInfo};
+use h2trace_core::tls::{Context, Plain, Session, TlsInfo};
 
 use super::speech::{Piece, Speech};
 use super::{Connection, Out};
@@ -21,15 +22,15 @@ pub(super) struct Tls {
 impl Tls {
     /// Where the plain text of a direction ends.
     pub(super) fn end(&self, direction: Direction) -> u64 {
-        self.session.end(side(direction))
+        self.session.end(sender(direction))
     }
 }
 
 /// The observed end is the client's.
-const fn side(direction: Direction) -> Side {
+const fn sender(direction: Direction) -> Endpoint {
     match direction {
-        Direction::Tx => Side::Client,
-        Direction::Rx => Side::Server,
+        Direction::Tx => Endpoint::Client,
+        Direction::Rx => Endpoint::Server,
     }
 }
 
@@ -87,7 +88,7 @@ impl Connection {
             out: &mut |plain| opened.push(run(&plain)),
         };
         tls.session
-            .take(side(direction), piece.at.0, bytes, &mut context);
+            .take(sender(direction), piece.at.0, bytes, &mut context);
         let is_opaque = tls.session.is_over() && !tls.session.is_open();
         self.speak_plain(opened, out);
         if is_opaque {
@@ -147,8 +148,8 @@ impl Connection {
 
 fn run(plain: &Plain<'_>) -> (Direction, Run) {
     let direction = match plain.sender {
-        Side::Client => Direction::Tx,
-        Side::Server => Direction::Rx,
+        Endpoint::Client => Direction::Tx,
+        Endpoint::Server => Direction::Rx,
     };
     let run = Run {
         at: Timestamp(plain.at),

@@ -22,16 +22,16 @@ const REFUSED: Duration = Duration::from_secs(10);
 /// What is known of tokens. They themselves are not kept.
 pub(super) struct Tokens {
     reviewer: Reviewer,
-    known: Mutex<Known>,
+    known: Mutex<KnownTokens>,
     keys: [RandomState; 2],
     /// It was said that the API server does not answer.
     silent: AtomicBool,
 }
 
 #[derive(Default)]
-struct Known(HashMap<[u64; 2], (Permit, Instant)>);
+struct KnownTokens(HashMap<[u64; 2], (Permit, Instant)>);
 
-impl Known {
+impl KnownTokens {
     fn get(&self, token: &[u64; 2], now: Instant) -> Option<Permit> {
         let (permit, at) = self.0.get(token)?;
         let lasts = match permit {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn who_is_let_in_is_not_forgotten_for_made_up_tokens() {
-        let mut known = Known::default();
+        let mut known = KnownTokens::default();
         let now = Instant::now();
         known.put([0, 0], Permit::Given, now);
         for n in 1..=2 * limits::TOKENS_REVIEWED as u64 {

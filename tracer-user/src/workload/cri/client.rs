@@ -20,23 +20,23 @@ const CALL: Duration = Duration::from_secs(5);
 const PREFIX: usize = 5;
 
 /// A connection. It ends when this is dropped.
-pub(super) struct Client {
+pub(super) struct CriClient {
     requests: SendRequest<Bytes>,
     connection: JoinHandle<()>,
 }
 
-impl Drop for Client {
+impl Drop for CriClient {
     fn drop(&mut self) {
         self.connection.abort();
     }
 }
 
-impl Client {
+impl CriClient {
     /// Connects.
     ///
     /// # Errors
     /// In words.
-    pub(super) async fn connect(socket: &Path) -> Result<Client, String> {
+    pub(super) async fn connect(socket: &Path) -> Result<CriClient, String> {
         let connect = async {
             let stream = UnixStream::connect(socket)
                 .await
@@ -53,7 +53,7 @@ impl Client {
                 tracing::debug!(%error, "connection to the container runtime ended");
             }
         });
-        Ok(Client {
+        Ok(CriClient {
             requests,
             connection,
         })

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use h2trace_core::limits;
 
-use self::client::Client;
+use self::client::CriClient;
 use self::messages::{All, Containers, Sandbox, Sandboxes, StatusIs, StatusOf};
 use super::kubernetes::state::{Reason, Trouble};
 use super::pod::{Container, Pod};
@@ -96,7 +96,7 @@ impl RuntimeClient {
                 socket.display()
             ),
         };
-        let mut client = Client::connect(socket).await.map_err(trouble)?;
+        let mut client = CriClient::connect(socket).await.map_err(trouble)?;
         let sandboxes: Sandboxes = client
             .call("ListPodSandbox", &All {})
             .await

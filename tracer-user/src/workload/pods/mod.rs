@@ -12,10 +12,10 @@ use super::pod::Pod;
 
 /// The directory of pods.
 #[derive(Debug, Default)]
-pub struct Pods(RwLock<Known>);
+pub struct Pods(RwLock<KnownPods>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownPods {
     by_uid: HashMap<String, Arc<Pod>>,
     by_container: HashMap<String, Arc<Pod>>,
     by_address: HashMap<IpAddr, Arc<Pod>>,
@@ -219,16 +219,16 @@ impl Pods {
         self.read().containers_beyond
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
+    fn read(&self) -> RwLockReadGuard<'_, KnownPods> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+    fn write(&self) -> RwLockWriteGuard<'_, KnownPods> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl KnownPods {
     /// Of two that say that they are the same pod, the one whose own uid it is is right, else the one that came first.
     fn put(&mut self, mut pod: Pod) {
         let other = self.by_uid.get(&pod.uid);

@@ -1,5 +1,7 @@
 //! The rules. Each gets the whole tree and adds its breaches.
 
+use std::collections::BTreeMap;
+
 use super::source::{Source, has_word, is_word};
 
 /// The pure stages. That they cannot name the binary crate, async or the kernel is up to the compiler.
@@ -79,6 +81,14 @@ const TOP_LEVEL: [&str; 12] = [
     "xtask",
 ];
 
+/// Names that the glossary of the architecture page has better words for.
+const REPLACED: [&str; 10] = [
+    "Place", "Asked", "Belongs", "Said", "Later", "Looks", "Standing", "Rung", "heed", "by_lot",
+];
+
+/// Types of one name at most: one name, one thing. The few that there are stand in different programs.
+const TYPES_OF_ONE_NAME: usize = 4;
+
 /// Lines of one Rust file at most.
 const FILE_LINES: usize = 600;
 
@@ -105,7 +115,9 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
         files_are_short(source, &mut out);
         no_trailing_whitespace(source, &mut out);
         programs_name_their_hook(source, &mut out);
+        no_replaced_name_is_back(source, &mut out);
     }
+    few_types_share_a_name(sources, &mut out);
     every_limit_is_used(sources, &mut out);
     top_level_is_agreed(sources, &mut out);
     out
@@ -189,6 +201,44 @@ fn crate_names(code: &str) -> Vec<(usize, String)> {
         names.push((line, name));
     }
     names
+}
+
+fn no_replaced_name_is_back(source: &Source, out: &mut Vec<String>) {
+    for (number, line) in source.code_lines() {
+        for word in REPLACED.iter().filter(|word| has_word(line, word)) {
+            out.push(format!(
+                "{}:{number}: {word} is a name that the glossary replaced",
+                source.path
+            ));
+        }
+    }
+}
+
+fn few_types_share_a_name(sources: &[Source], out: &mut Vec<String>) {
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
+        for (number, line) in source.code_lines() {
+            if let Some(name) = defined_type(line) {
+                let place = format!("{}:{number}", source.path);
+                places.entry(name).or_default().push(place);
+            }
+        }
+    }
+    for (name, places) in places {
+        if let Some(last) = places.get(TYPES_OF_ONE_NAME) {
+            let n = places.len();
+            out.push(format!("{last}: {n} types are called {name}"));
+        }
+    }
+}
+
+/// The type that a line defines.
+fn defined_type(line: &str) -> Option<&str> {
+    let mut words = line.split(|c| !is_word(c)).filter(|word| !word.is_empty());
+    let visibility = ["pub", "crate", "super", "in", "self"];
+    let kind = words.find(|word| !visibility.contains(word))?;
+    let name = words.next()?;
+    (["struct", "enum", "trait", "union"].contains(&kind)).then_some(name)
 }
 
 fn nothing_is_unfinished(source: &Source, out: &mut Vec<String>) {

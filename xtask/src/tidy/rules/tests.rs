@@ -172,3 +172,27 @@ fn a_kernel_program_without_its_hook_is_a_breach() {
         ":3:",
     );
 }
+
+#[test]
+fn a_name_that_the_glossary_replaced_is_a_breach() {
+    let path = "tracer-user/core/src/hop/mod.rs";
+    assert_breach(&[(path, "struct Place {}\n")], "glossary replaced");
+    assert_breach(&[(path, "self.heed(frame);\n")], "glossary replaced");
+    assert_eq!(
+        breaches(&[(
+            path,
+            "// The Place where it stood.\nlet proxy_heeded = 1;\n"
+        )]),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn five_types_of_one_name_are_a_breach() {
+    let text = "pub(crate) struct Side {}\n";
+    let paths = ["a", "b", "c", "d", "e"].map(|name| format!("tests/live/{name}.rs"));
+    let mut files: Vec<(&str, &str)> = paths.iter().map(|path| (path.as_str(), text)).collect();
+    assert_breach(&files, "5 types are called Side");
+    files.pop();
+    assert_eq!(breaches(&files), Vec::<String>::new());
+}

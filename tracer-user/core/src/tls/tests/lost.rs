@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::talk::{Heard, Piece, Talk, heard, key_log_without};
 use super::{TLS12, TLS13, every};
-use crate::tls::{Side, Version, Why};
+use crate::endpoint::Endpoint;
+use crate::tls::{Version, Why};
 
 /// A server that says each letter for a while, in records of different lengths.
 fn letters(version: Version, suite: u16, n: u8) -> (Talk, Vec<u8>) {
@@ -12,7 +13,7 @@ fn letters(version: Version, suite: u16, n: u8) -> (Talk, Vec<u8>) {
     let mut said = Vec::new();
     for n in 0..n {
         let text = vec![b'a' + n % 26; 40 + 97 * usize::from(n % 7)];
-        talk.say(Side::Server, &text);
+        talk.say(Endpoint::Server, &text);
         said.extend(text);
     }
     (talk, said)
@@ -20,7 +21,8 @@ fn letters(version: Version, suite: u16, n: u8) -> (Talk, Vec<u8>) {
 
 /// What is heard without `len` bytes at `from` of the server's, counted from its first letter on.
 fn heard_without(talk: &Talk, from: usize, len: usize) -> Heard {
-    let is_letters = |(side, record): &&(Side, Vec<u8>)| *side == Side::Server && record[0] == 23;
+    let is_letters =
+        |(side, record): &&(Endpoint, Vec<u8>)| *side == Endpoint::Server && record[0] == 23;
     let handshake = match talk.version {
         // The flight is three records.
         Version::TLS1_3 => 3,
@@ -39,11 +41,11 @@ fn heard_without(talk: &Talk, from: usize, len: usize) -> Heard {
     let (from, to) = (from.min(bytes.len()), (from + len).min(bytes.len()));
     let mut pieces: Vec<Piece<'_>> = whole.collect();
     for part in bytes[..from].chunks(500) {
-        pieces.push((Side::Server, Some(part), part.len()));
+        pieces.push((Endpoint::Server, Some(part), part.len()));
     }
-    pieces.push((Side::Server, None, to - from));
+    pieces.push((Endpoint::Server, None, to - from));
     for part in bytes[to..].chunks(500) {
-        pieces.push((Side::Server, Some(part), part.len()));
+        pieces.push((Endpoint::Server, Some(part), part.len()));
     }
     heard(&key_log_without(talk.suite, talk.version, &[]), pieces)
 }
@@ -100,13 +102,13 @@ proptest! {
 #[test]
 fn a_key_update_may_be_lost() {
     let mut talk = Talk::begun(Version::TLS1_3, TLS13[0]);
-    talk.say(Side::Server, b"before");
+    talk.say(Endpoint::Server, b"before");
     let from = talk.sent.len();
-    talk.key_update(Side::Server);
-    talk.say(Side::Server, b"lost");
+    talk.key_update(Endpoint::Server);
+    talk.say(Endpoint::Server, b"lost");
     let to = talk.sent.len();
-    talk.say(Side::Server, b"behind");
-    talk.say(Side::Server, b" it");
+    talk.say(Endpoint::Server, b"behind");
+    talk.say(Endpoint::Server, b" it");
     let pieces = talk.sent.iter().enumerate().map(|(n, (side, record))| {
         let bytes = (!(from..to).contains(&n)).then_some(record.as_slice());
         (*side, bytes, record.len())
@@ -126,9 +128,9 @@ fn a_key_update_may_be_lost() {
 fn padding_makes_a_loss_one_of_unknown_length() {
     let mut talk = Talk::begun(Version::TLS1_3, TLS13[2]);
     talk.padding = 30;
-    talk.say(Side::Server, b"before");
-    talk.say(Side::Server, b"lost");
-    talk.say(Side::Server, b"behind");
+    talk.say(Endpoint::Server, b"before");
+    talk.say(Endpoint::Server, b"lost");
+    talk.say(Endpoint::Server, b"behind");
     let n = talk.sent.len();
     let pieces = talk.sent.iter().enumerate().map(|(at, (side, record))| {
         let bytes = (at != n - 2).then_some(record.as_slice());
@@ -186,7 +188,7 @@ fn a_search_in_vain_is_bounded() {
     let (mut talk, _) = letters(Version::TLS1_3, TLS13[1], 3);
     let record = [&[23, 3, 3, 0x40, 0][..], &[0xaa; 16_384]].concat();
     for _ in 0..200 {
-        talk.send(Side::Server, record.clone());
+        talk.send(Endpoint::Server, record.clone());
     }
     let n = talk.sent.len();
     let pieces = talk.sent.iter().enumerate().map(|(at, (side, record))| {

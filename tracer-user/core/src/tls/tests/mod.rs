@@ -7,7 +7,8 @@ mod talk;
 use proptest::prelude::*;
 
 use super::session::Epoch;
-use super::{KeyLog, KeySource, Side, TlsInfo, Version, Why};
+use super::{KeyLog, KeySource, TlsInfo, Version, Why};
+use crate::endpoint::Endpoint;
 use talk::{Talk, heard, heard_whole, key_log_without, message};
 
 const TLS13: [u16; 3] = [0x1301, 0x1302, 0x1303];
@@ -22,22 +23,22 @@ fn every() -> impl Iterator<Item = (Version, u16)> {
 /// A conversation with something of everything.
 fn long_talk(version: Version, suite: u16) -> Talk {
     let mut talk = Talk::begun(version, suite);
-    talk.say(Side::Client, b"a question, ");
-    talk.say(Side::Server, b"an answer, ");
-    talk.say(Side::Server, &[b'x'; 3_000]);
+    talk.say(Endpoint::Client, b"a question, ");
+    talk.say(Endpoint::Server, b"an answer, ");
+    talk.say(Endpoint::Server, &[b'x'; 3_000]);
     if version == Version::TLS1_3 {
         // A ticket, in two records.
         let ticket = message(4, &[7; 200]);
-        talk.handshake(Side::Server, &ticket[..100]);
-        talk.handshake(Side::Server, &ticket[100..]);
-        talk.key_update(Side::Client);
-        talk.key_update(Side::Server);
-        talk.key_update(Side::Server);
+        talk.handshake(Endpoint::Server, &ticket[..100]);
+        talk.handshake(Endpoint::Server, &ticket[100..]);
+        talk.key_update(Endpoint::Client);
+        talk.key_update(Endpoint::Server);
+        talk.key_update(Endpoint::Server);
         talk.padding = 40;
     }
-    talk.say(Side::Client, b"another one");
-    talk.say(Side::Client, b"");
-    talk.say(Side::Server, b"the end");
+    talk.say(Endpoint::Client, b"another one");
+    talk.say(Endpoint::Client, b"");
+    talk.say(Endpoint::Server, b"the end");
     talk
 }
 
@@ -55,13 +56,13 @@ fn the_handshake_of_rfc_8448_is_opened() {
         records.collect::<Vec<_>>()
     });
     let order = [
-        (Side::Client, &client[..1]),
-        (Side::Server, &server[..2]),
-        (Side::Client, &client[1..2]),
-        (Side::Server, &server[2..3]),
-        (Side::Client, &client[2..3]),
-        (Side::Server, &server[3..]),
-        (Side::Client, &client[3..]),
+        (Endpoint::Client, &client[..1]),
+        (Endpoint::Server, &server[..2]),
+        (Endpoint::Client, &client[1..2]),
+        (Endpoint::Server, &server[2..3]),
+        (Endpoint::Client, &client[2..3]),
+        (Endpoint::Server, &server[3..]),
+        (Endpoint::Client, &client[3..]),
     ];
     let sent = order.into_iter().flat_map(|(side, records)| {
         let of = move |record: &Vec<u8>| (side, record.clone());
@@ -69,8 +70,8 @@ fn the_handshake_of_rfc_8448_is_opened() {
     });
     let heard = heard_whole(&rfc8448::key_log(), &sent.collect::<Vec<_>>());
     let fifty: Vec<u8> = (0..50).collect();
-    assert_eq!(heard.text(Side::Client), fifty);
-    assert_eq!(heard.text(Side::Server), fifty);
+    assert_eq!(heard.text(Endpoint::Client), fifty);
+    assert_eq!(heard.text(Endpoint::Server), fifty);
     let info = TlsInfo {
         version: Some(Version::TLS1_3),
         suite: Some(super::Suite(0x1301)),
@@ -87,8 +88,8 @@ fn every_suite_is_opened() {
         let talk = long_talk(version, suite);
         let heard = heard_whole(&key_log_without(suite, version, &[]), &talk.sent);
         let [client, server] = wanted();
-        assert_eq!(heard.text(Side::Client), client, "{suite:x}");
-        assert_eq!(heard.text(Side::Server), server, "{suite:x}");
+        assert_eq!(heard.text(Endpoint::Client), client, "{suite:x}");
+        assert_eq!(heard.text(Endpoint::Server), server, "{suite:x}");
         assert_eq!(heard.ends, (client.len() as u64, server.len() as u64));
         assert_eq!(heard.info.why, None);
         assert_eq!(heard.info.alpn.as_deref(), Some("h2"));
@@ -108,7 +109,7 @@ proptest! {
         let (version, suite) = every().nth(which).unwrap();
         let sent = long_talk(version, suite).sent;
         // Neighbours of one side are one run, as far as TCP is concerned.
-        let mut runs: Vec<(Side, Vec<u8>)> = Vec::new();
+        let mut runs: Vec<(Endpoint, Vec<u8>)> = Vec::new();
         for (side, record) in sent {
             match runs.last_mut() {
                 Some((last, bytes)) if *last == side => bytes.extend(record),
@@ -127,8 +128,8 @@ proptest! {
         }
         let heard = heard(&key_log_without(suite, version, &[]), pieces);
         let [client, server] = wanted();
-        prop_assert_eq!(heard.text(Side::Client), client);
-        prop_assert_eq!(heard.text(Side::Server), server);
+        prop_assert_eq!(heard.text(Endpoint::Client), client);
+        prop_assert_eq!(heard.text(Endpoint::Server), server);
     }
 
     #[test]
@@ -140,7 +141,7 @@ proptest! {
         let (version, suite) = every().nth(which).unwrap();
         let mut sent = long_talk(version, suite).sent;
         let at = at.min(sent.len());
-        sent.insert(at, (Side::Server, garbage));
+        sent.insert(at, (Endpoint::Server, garbage));
         let heard = heard_whole(&key_log_without(suite, version, &[]), &sent);
         let [_, server] = wanted();
         for (_, text) in &heard.server {
@@ -155,29 +156,29 @@ fn early_data_counts_if_the_server_takes_it() {
     for taken in [true, false] {
         let mut talk = Talk::new(Version::TLS1_3, 0x1301);
         talk.client_hello(true);
-        talk.enter(Side::Client, Epoch::Early);
-        talk.say(Side::Client, b"early, ");
-        talk.say(Side::Client, b"early too, ");
+        talk.enter(Endpoint::Client, Epoch::Early);
+        talk.say(Endpoint::Client, b"early, ");
+        talk.say(Endpoint::Client, b"early too, ");
         talk.server_hello();
         talk.server_flight(taken);
-        talk.say(Side::Server, b"welcome");
+        talk.say(Endpoint::Server, b"welcome");
         if taken {
-            talk.handshake(Side::Client, &message(5, &[]));
+            talk.handshake(Endpoint::Client, &message(5, &[]));
         }
-        talk.finished(Side::Client);
+        talk.finished(Endpoint::Client);
         if !taken {
-            talk.say(Side::Client, b"early, early too, ");
+            talk.say(Endpoint::Client, b"early, early too, ");
         }
-        talk.say(Side::Client, b"late");
+        talk.say(Endpoint::Client, b"late");
         let log = key_log_without(0x1301, Version::TLS1_3, &[]);
         let told = heard_whole(&log, &talk.sent);
-        assert_eq!(told.text(Side::Client), b"early, early too, late");
-        assert_eq!(told.text(Side::Server), b"welcome");
+        assert_eq!(told.text(Endpoint::Client), b"early, early too, late");
+        assert_eq!(told.text(Endpoint::Server), b"welcome");
         assert_eq!(told.info.why, None, "taken: {taken}");
         // The hello and everything early in one segment.
         let mut sent = talk.sent.clone();
         let early: Vec<u8> = sent.drain(..3).flat_map(|(_, record)| record).collect();
-        sent.insert(0, (Side::Client, early));
+        sent.insert(0, (Endpoint::Client, early));
         assert_eq!(heard_whole(&log, &sent), told);
     }
 }
@@ -186,13 +187,13 @@ fn early_data_counts_if_the_server_takes_it() {
 fn early_data_without_its_secret_is_missing() {
     let mut talk = Talk::new(Version::TLS1_3, 0x1301);
     talk.client_hello(true);
-    talk.enter(Side::Client, Epoch::Early);
-    talk.say(Side::Client, b"early, ");
+    talk.enter(Endpoint::Client, Epoch::Early);
+    talk.say(Endpoint::Client, b"early, ");
     talk.server_hello();
     talk.server_flight(true);
-    talk.handshake(Side::Client, &message(5, &[]));
-    talk.finished(Side::Client);
-    talk.say(Side::Client, b"late");
+    talk.handshake(Endpoint::Client, &message(5, &[]));
+    talk.finished(Endpoint::Client);
+    talk.say(Endpoint::Client, b"late");
     let left_out = ["CLIENT_EARLY_TRAFFIC_SECRET"];
     let log = key_log_without(0x1301, Version::TLS1_3, &left_out);
     let heard = heard_whole(&log, &talk.sent);
@@ -206,25 +207,25 @@ fn a_retried_hello_begins_anew() {
         let mut talk = Talk::new(Version::TLS1_3, 0x1303);
         talk.client_hello(early);
         if early {
-            talk.enter(Side::Client, Epoch::Early);
-            talk.say(Side::Client, b"nobody reads this");
+            talk.enter(Endpoint::Client, Epoch::Early);
+            talk.say(Endpoint::Client, b"nobody reads this");
         }
         talk.retry();
         // Nothing is chosen yet.
         let log = key_log_without(0x1303, Version::TLS1_3, &[]);
         assert_eq!(heard_whole(&log, &talk.sent).info.version, None);
-        talk.change_cipher_spec(Side::Server);
-        talk.change_cipher_spec(Side::Client);
+        talk.change_cipher_spec(Endpoint::Server);
+        talk.change_cipher_spec(Endpoint::Client);
         talk.client_hello(false);
         talk.server_hello();
         talk.server_flight(false);
-        talk.finished(Side::Client);
-        talk.say(Side::Client, b"question");
-        talk.say(Side::Server, b"answer");
+        talk.finished(Endpoint::Client);
+        talk.say(Endpoint::Client, b"question");
+        talk.say(Endpoint::Server, b"answer");
         let log = key_log_without(0x1303, Version::TLS1_3, &[]);
         let heard = heard_whole(&log, &talk.sent);
-        assert_eq!(heard.text(Side::Client), b"question", "early: {early}");
-        assert_eq!(heard.text(Side::Server), b"answer");
+        assert_eq!(heard.text(Endpoint::Client), b"question", "early: {early}");
+        assert_eq!(heard.text(Endpoint::Server), b"answer");
         assert_eq!(heard.info.why, None);
     }
 }
@@ -239,8 +240,8 @@ fn application_secrets_alone_are_enough() {
     let log = key_log_without(0x1302, Version::TLS1_3, &left_out);
     let heard = heard_whole(&log, &talk.sent);
     let [client, server] = wanted();
-    assert_eq!(heard.text(Side::Client), client);
-    assert_eq!(heard.text(Side::Server), server);
+    assert_eq!(heard.text(Endpoint::Client), client);
+    assert_eq!(heard.text(Endpoint::Server), server);
     // What the server chose is encrypted in the handshake.
     assert_eq!((heard.info.alpn, heard.info.why), (None, None));
 }
@@ -251,8 +252,8 @@ fn one_side_may_have_no_key() {
     let left_out = ["CLIENT_TRAFFIC_SECRET_0"];
     let log = key_log_without(0x1301, Version::TLS1_3, &left_out);
     let heard = heard_whole(&log, &talk.sent);
-    assert_eq!(heard.text(Side::Client), b"");
-    assert_eq!(heard.text(Side::Server), wanted()[1]);
+    assert_eq!(heard.text(Endpoint::Client), b"");
+    assert_eq!(heard.text(Endpoint::Server), wanted()[1]);
     assert_eq!(heard.info.why, Some(Why::NoKey));
     assert_eq!(heard.info.key, KeySource::KeyLog);
 }
@@ -291,8 +292,8 @@ fn what_is_not_opened_has_its_reason() {
             let (_, hello) = talk.sent.last_mut().unwrap();
             hello[9..11].copy_from_slice(&[3, 2]);
         }
-        talk.change_cipher_spec(Side::Server);
-        for side in [Side::Server, Side::Client, Side::Server] {
+        talk.change_cipher_spec(Endpoint::Server);
+        for side in [Endpoint::Server, Endpoint::Client, Endpoint::Server] {
             talk.send(side, talk::clear(23, &[9; 60]));
         }
         let heard = heard_whole(&log, &talk.sent);
@@ -308,8 +309,8 @@ fn what_is_not_opened_has_its_reason() {
 fn a_wrong_secret_opens_nothing() {
     let mut talk = Talk::begun(Version::TLS1_3, 0x1301);
     for _ in 0..400 {
-        talk.say(Side::Client, b"question");
-        talk.say(Side::Server, b"answer");
+        talk.say(Endpoint::Client, b"question");
+        talk.say(Endpoint::Server, b"answer");
     }
     // Of the right length, and of another handshake.
     for (_, record) in &mut talk.sent {
@@ -329,7 +330,7 @@ fn a_handshake_that_fails_or_was_not_seen_is_told() {
     let mut talk = Talk::new(Version::TLS1_3, 0x1301);
     talk.client_hello(false);
     // handshake_failure.
-    talk.send(Side::Server, talk::clear(21, &[2, 40]));
+    talk.send(Endpoint::Server, talk::clear(21, &[2, 40]));
     let told = heard_whole(&log, &talk.sent);
     assert_eq!(told.info.why, Some(Why::HandshakeUnfinished));
     assert_eq!(told.info.sni.as_deref(), Some("shop.example"));
@@ -342,6 +343,6 @@ fn a_handshake_that_fails_or_was_not_seen_is_told() {
         Some(Why::HandshakeUnseen)
     );
     let (_, hello) = &whole[0];
-    let half = [(Side::Client, Some(&hello[..40]), 40)];
+    let half = [(Endpoint::Client, Some(&hello[..40]), 40)];
     assert_eq!(heard(&log, half).info.why, Some(Why::HandshakeUnfinished));
 }

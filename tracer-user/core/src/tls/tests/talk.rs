@@ -1,11 +1,10 @@
 //! TLS conversations as their two ends make them, and what a session makes of them.
 
+use crate::endpoint::Endpoint;
 use crate::tls::keys::{Keys, Randoms};
 use crate::tls::record::content;
 use crate::tls::session::Epoch;
-use crate::tls::{
-    Context, KeyLog, KeyLogReader, Plain, Scratch, Session, Side, Suite, TlsInfo, Version,
-};
+use crate::tls::{Context, KeyLog, KeyLogReader, Plain, Scratch, Session, Suite, TlsInfo, Version};
 
 const CLIENT_RANDOM: [u8; 32] = [0xc1; 32];
 const SERVER_RANDOM: [u8; 32] = [0x5e; 32];
@@ -82,7 +81,7 @@ pub(super) struct Talk {
     log: KeyLog,
     ends: [End; 2],
     /// What was sent, record by record.
-    pub(super) sent: Vec<(Side, Vec<u8>)>,
+    pub(super) sent: Vec<(Endpoint, Vec<u8>)>,
     /// Zeros behind the content of TLS 1.3's records.
     pub(super) padding: usize,
 }
@@ -109,20 +108,20 @@ impl Talk {
         talk.client_hello(false);
         talk.server_hello();
         if version == Version::TLS1_3 {
-            talk.change_cipher_spec(Side::Server);
+            talk.change_cipher_spec(Endpoint::Server);
             talk.server_flight(false);
-            talk.change_cipher_spec(Side::Client);
-            talk.finished(Side::Client);
+            talk.change_cipher_spec(Endpoint::Client);
+            talk.finished(Endpoint::Client);
         } else {
             talk.send(
-                Side::Server,
+                Endpoint::Server,
                 clear(content::HANDSHAKE, &message(11, &[7; 900])),
             );
             talk.send(
-                Side::Client,
+                Endpoint::Client,
                 clear(content::HANDSHAKE, &message(16, &[7; 32])),
             );
-            for side in [Side::Client, Side::Server] {
+            for side in [Endpoint::Client, Endpoint::Server] {
                 talk.change_cipher_spec(side);
                 talk.enter(side, Epoch::Application);
                 talk.handshake(side, &message(20, &[7; 12]));
@@ -131,7 +130,7 @@ impl Talk {
         talk
     }
 
-    pub(super) fn send(&mut self, side: Side, record: Vec<u8>) {
+    pub(super) fn send(&mut self, side: Endpoint, record: Vec<u8>) {
         self.sent.push((side, record));
     }
 
@@ -151,7 +150,7 @@ impl Talk {
             &vector(&extensions),
         ];
         let hello = message(1, &body.concat());
-        self.send(Side::Client, clear(content::HANDSHAKE, &hello));
+        self.send(Endpoint::Client, clear(content::HANDSHAKE, &hello));
     }
 
     fn hello(&mut self, random: &[u8; 32]) {
@@ -169,7 +168,7 @@ impl Talk {
             &vector(&extensions),
         ];
         let hello = message(2, &body.concat());
-        self.send(Side::Server, clear(content::HANDSHAKE, &hello));
+        self.send(Endpoint::Server, clear(content::HANDSHAKE, &hello));
     }
 
     pub(super) fn server_hello(&mut self) {
@@ -182,11 +181,11 @@ impl Talk {
         self.hello(random.as_ref().try_into().unwrap());
     }
 
-    pub(super) fn change_cipher_spec(&mut self, side: Side) {
+    pub(super) fn change_cipher_spec(&mut self, side: Endpoint) {
         self.send(side, clear(content::CHANGE_CIPHER_SPEC, &[1]));
     }
 
-    pub(super) fn enter(&mut self, side: Side, epoch: Epoch) {
+    pub(super) fn enter(&mut self, side: Endpoint, epoch: Epoch) {
         let suite = Suite(self.suite).protection().unwrap();
         let secrets = self.log.secrets(&CLIENT_RANDOM).unwrap();
         let randoms = Randoms {
@@ -202,7 +201,7 @@ impl Talk {
     }
 
     /// Seals and sends.
-    fn seal(&mut self, side: Side, kind: u8, said: &[u8]) {
+    fn seal(&mut self, side: Endpoint, kind: u8, said: &[u8]) {
         let tls13 = self.version == Version::TLS1_3;
         let end = &mut self.ends[side.index()];
         let keys = end.keys.as_ref().unwrap();
@@ -216,7 +215,7 @@ impl Talk {
         self.send(side, record);
     }
 
-    pub(super) fn handshake(&mut self, side: Side, messages: &[u8]) {
+    pub(super) fn handshake(&mut self, side: Endpoint, messages: &[u8]) {
         self.seal(side, content::HANDSHAKE, messages);
     }
 
@@ -233,24 +232,24 @@ impl Talk {
             message(20, &[7; 32]),
         ]
         .concat();
-        self.enter(Side::Server, Epoch::Handshake);
+        self.enter(Endpoint::Server, Epoch::Handshake);
         for part in flight.chunks(400) {
-            self.handshake(Side::Server, part);
+            self.handshake(Endpoint::Server, part);
         }
-        self.enter(Side::Server, Epoch::Application);
+        self.enter(Endpoint::Server, Epoch::Application);
     }
 
-    pub(super) fn finished(&mut self, side: Side) {
+    pub(super) fn finished(&mut self, side: Endpoint) {
         self.enter(side, Epoch::Handshake);
         self.handshake(side, &message(20, &[7; 32]));
         self.enter(side, Epoch::Application);
     }
 
-    pub(super) fn say(&mut self, side: Side, text: &[u8]) {
+    pub(super) fn say(&mut self, side: Endpoint, text: &[u8]) {
         self.seal(side, content::APPLICATION_DATA, text);
     }
 
-    pub(super) fn key_update(&mut self, side: Side) {
+    pub(super) fn key_update(&mut self, side: Endpoint) {
         self.handshake(side, &message(24, &[0]));
         let end = &mut self.ends[side.index()];
         end.keys = end.keys.as_ref().and_then(Keys::next);
@@ -271,8 +270,8 @@ pub(super) struct Heard {
 impl Heard {
     fn take(&mut self, plain: Plain<'_>) {
         let said = match plain.sender {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
+            Endpoint::Client => &mut self.client,
+            Endpoint::Server => &mut self.server,
         };
         match said.last_mut() {
             Some((offset, text)) if *offset + text.len() as u64 == plain.offset => {
@@ -283,10 +282,10 @@ impl Heard {
     }
 
     /// A side's text as a whole, when none is missing.
-    pub(super) fn text(&self, side: Side) -> &[u8] {
+    pub(super) fn text(&self, side: Endpoint) -> &[u8] {
         let said = match side {
-            Side::Client => &self.client,
-            Side::Server => &self.server,
+            Endpoint::Client => &self.client,
+            Endpoint::Server => &self.server,
         };
         match said.as_slice() {
             [] => b"",
@@ -297,7 +296,7 @@ impl Heard {
 }
 
 /// Bytes of one side, or (None) so many that were not captured.
-pub(super) type Piece<'a> = (Side, Option<&'a [u8]>, usize);
+pub(super) type Piece<'a> = (Endpoint, Option<&'a [u8]>, usize);
 
 /// What a session hears of pieces.
 pub(super) fn heard<'a>(log: &KeyLog, pieces: impl IntoIterator<Item = Piece<'a>>) -> Heard {
@@ -320,13 +319,13 @@ pub(super) fn heard<'a>(log: &KeyLog, pieces: impl IntoIterator<Item = Piece<'a>
         session.finish(&mut context);
     }
     heard.info = session.info();
-    heard.ends = (session.end(Side::Client), session.end(Side::Server));
+    heard.ends = (session.end(Endpoint::Client), session.end(Endpoint::Server));
     heard
 }
 
 /// What a session hears of whole records.
-pub(super) fn heard_whole(log: &KeyLog, sent: &[(Side, Vec<u8>)]) -> Heard {
-    let piece = |(side, record): &'_ (Side, Vec<u8>)| (*side, record.clone());
+pub(super) fn heard_whole(log: &KeyLog, sent: &[(Endpoint, Vec<u8>)]) -> Heard {
+    let piece = |(side, record): &'_ (Endpoint, Vec<u8>)| (*side, record.clone());
     let sent: Vec<_> = sent.iter().map(piece).collect();
     heard(
         log,
