@@ -61,6 +61,11 @@ fn truncated_request(record: &StreamRecord, shape: Option<Shape>) -> Option<Find
     if record.request_phase != Some(RequestPhase::Q2) || !messages.known {
         return None;
     }
+    // Nobody needs the rest of a request that is answered (RFC 9113 section 8.1).
+    let (asked, answered) = (record.request.end_stream_at, record.response.end_stream_at);
+    if answered.is_some() && answered < asked {
+        return None;
+    }
     let (verdict, summary) = match messages.open {
         Some(open) => {
             (Verdict::Anomaly, format!("the client ended its request inside a message: {}", inside(open)))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::{finding, on_connection, ping, protocol, words};
+use crate::anomaly::rules::{finding, on_connection, ping, protocol, receivers, words};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::ErrorCode;
@@ -156,6 +156,7 @@ impl Connections {
                 summary.push_str(&words::windows(record.response.windows_at_end));
             }
         }
+        summary.push_str(&receivers::hint_at_end(record, sender));
         if let Some(silence) = silence(record) {
             summary.push_str(&format!(
                 "; nothing had gone by on the stream for {}",
@@ -268,7 +269,8 @@ fn judge(
         }
         let code = go_away.code;
         let summary = format!(
-            "the {sender} ended the connection with GOAWAY {code}{reason}, last stream id {last}"
+            "the {sender} ended the connection with GOAWAY {code}{reason}, last stream id {last}{}",
+            ping::hint(go_away, came_before)
         );
         return Some((Kind::ErrorGoAway, Verdict::Anomaly, sender, summary));
     }

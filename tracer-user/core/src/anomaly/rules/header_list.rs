@@ -1,14 +1,10 @@
 //! Header lists that the receiver did not take (RFC 9113 sections 6.5.2 and 10.5.1).
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::finding;
+use crate::anomaly::rules::{finding, receivers};
 use crate::connection::Endpoint;
 use crate::frame::ErrorCode;
 use crate::stream::record::{GoAway, Half, Reset, Seen, StreamRecord, Tier};
-
-/// Where no limit was announced: the smallest that is a default somewhere, in bytes. A list that is no
-/// larger was not refused for its size.
-const SMALLEST_DEFAULT: u64 = 8 * 1024;
 
 /// Request Header Fields Too Large (RFC 6585 section 5).
 const TOO_LARGE: u16 = 431;
@@ -49,7 +45,7 @@ fn refused(record: &StreamRecord, reset: &Reset) -> Option<String> {
     let is_for_size = match reset.code {
         // What grpc-go says of a list that is too large for it; no frame of a stream is too large for a
         // stream error alone.
-        ErrorCode::FRAME_SIZE_ERROR => half.header_list > limit.unwrap_or(SMALLEST_DEFAULT),
+        ErrorCode::FRAME_SIZE_ERROR => half.header_list > limit.unwrap_or(receivers::HEADER_LIST),
         ErrorCode::PROTOCOL_ERROR | ErrorCode::INTERNAL_ERROR | ErrorCode::ENHANCE_YOUR_CALM => {
             limit.is_some_and(|limit| half.header_list > limit)
         }

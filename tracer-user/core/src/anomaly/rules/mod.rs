@@ -17,6 +17,7 @@ mod idle;
 mod methods;
 mod ping;
 mod protocol;
+mod receivers;
 mod reset;
 mod shape;
 mod words;
@@ -28,7 +29,9 @@ use crate::frame::{ErrorCode, StreamId};
 use crate::hop::Hop;
 use crate::limits::{Limit, LimitHits};
 use crate::stream::condition::{Condition, ConditionReport};
-use crate::stream::record::{ResponsePhase, StreamEnd, StreamEvent, StreamRecord, Tier, Windows};
+use crate::stream::record::{
+    ResponsePhase, Seen, StreamEnd, StreamEvent, StreamRecord, Tier, Windows,
+};
 
 use connection::Connections;
 use flow_control::ConditionFinding;
@@ -229,10 +232,18 @@ impl Rules {
             malformed.verdict = Verdict::Anomaly;
         }
         let grave = || malformed.clone().filter(is_anomaly);
-        let found = header_list::judge(record)
+        let mut found = header_list::judge(record)
             .or_else(grave)
             .or_else(|| completion::judge(record, &self.shapes))
             .or_else(|| content_length::judge(record));
+        if let (Some(found), Some(malformed)) = (&mut found, &malformed)
+            && found.kind == Kind::NonGrpcResponse
+            && record.http_status == Seen::Value(400)
+            && malformed.sender == Some(Endpoint::Client)
+        {
+            // Others bear it; this receiver may not.
+            found.summary.push_str(&format!("; {}", malformed.summary));
+        }
         if let Some(cause) = found.as_ref().filter(|found| is_anomaly(found)) {
             // The reset is how it was refused.
             findings.retain(|finding| !refuses(finding, cause));

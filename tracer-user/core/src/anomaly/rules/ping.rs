@@ -15,6 +15,9 @@ use crate::stream::record::{BeforeGoAway, GoAway};
 /// its last ACK. Keepalive timeouts are 20 s in gRPC, and no common one is shorter than this.
 const UNANSWERED_NS: u64 = 1_000_000_000;
 
+/// PINGs that are worth naming: grpc-go and grpc-java end a connection for the third that came too early.
+const MANY: u32 = 3;
+
 /// What a GOAWAY is called that is about PING or SETTINGS, and who is the cause.
 pub(super) fn go_away(
     go_away: &GoAway,
@@ -43,6 +46,15 @@ pub(super) fn go_away(
         }
         _ => None,
     }
+}
+
+/// PINGs that may be why a connection was ended for too much of something that is not named.
+pub(super) fn hint(go_away: &GoAway, before: &BeforeGoAway) -> String {
+    let is_named = go_away.code != ErrorCode::ENHANCE_YOUR_CALM || go_away.reason.is_some();
+    if is_named || before.pings.n < MANY {
+        return String::new();
+    }
+    format!("; {}", pings(go_away.sender.peer(), &before.pings))
 }
 
 /// The connection was ended by `closer`, whose PING nobody answered.

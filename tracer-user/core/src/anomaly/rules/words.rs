@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::anomaly::rules::receivers;
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::frame::ErrorCode;
 use crate::stream::record::{
@@ -69,7 +70,7 @@ pub(super) fn reset(record: &StreamRecord, reset: &Reset) -> String {
     if !complete {
         text.push_str(&windows(reset.response_windows));
     }
-    text
+    text + &receivers::hint(record, reset)
 }
 
 /// How far the response of a stream was that did not end by END_STREAM. `by_reset`: the words follow a verb.
