@@ -13,6 +13,12 @@ pub(crate) enum ValueFault {
     EmptyPath,
     /// A `:path` that does not begin with "/" (RFC 9113 section 8.3.1).
     PathWithoutSlash,
+    /// A `:path` with a blank, a control character or a fragment (RFC 9113 section 8.3.1).
+    PathCharacter,
+    /// A `:method` that is no token (RFC 9110 section 9.1).
+    Method,
+    /// An `:authority` or a `host` that is empty (RFC 9113 section 8.3.1).
+    EmptyAuthority,
     /// An `:authority` with user information (RFC 9113 section 8.3.1).
     UserInformation,
     /// An `:authority` with a path or a query (RFC 3986 section 3.2).
@@ -43,6 +49,8 @@ impl ValueFault {
         match known {
             Known::Path => of_path(value),
             Known::Authority => of_authority(value),
+            Known::Host if value.is_empty() => Some(ValueFault::EmptyAuthority),
+            Known::Method => (!is_token(value)).then_some(ValueFault::Method),
             Known::Status => (!is_status(value)).then_some(ValueFault::Status),
             Known::ContentLength => (!is_length(value)).then_some(ValueFault::ContentLength),
             Known::GrpcTimeout if timeout::parse(value).is_none() => Some(ValueFault::GrpcTimeout),
@@ -55,17 +63,28 @@ impl ValueFault {
 fn of_path(path: &[u8]) -> Option<ValueFault> {
     match path {
         [] => Some(ValueFault::EmptyPath),
-        [b'/', ..] | b"*" => None,
+        [b'/', ..] => any(path, |byte| matches!(byte, 0..=b' ' | b'#' | 0x7f))
+            .then_some(ValueFault::PathCharacter),
+        b"*" => None,
         _ => Some(ValueFault::PathWithoutSlash),
     }
 }
 
 fn of_authority(authority: &[u8]) -> Option<ValueFault> {
+    if authority.is_empty() {
+        return Some(ValueFault::EmptyAuthority);
+    }
     // A password may hold what begins a path.
     if authority.contains(&b'@') {
         return Some(ValueFault::UserInformation);
     }
     any(authority, |byte| matches!(byte, b'/' | b'?' | b'#')).then_some(ValueFault::PathInAuthority)
+}
+
+/// What a method or a field name may be made of (RFC 9110 section 5.6.2).
+fn is_token(value: &[u8]) -> bool {
+    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !value.is_empty() && value.iter().all(|byte| is_of_token(*byte))
 }
 
 /// Three digits; none of them begins with 0.
@@ -109,8 +128,24 @@ mod tests {
                 vec![
                     ("", ValueFault::EmptyPath),
                     ("a.B/C", ValueFault::PathWithoutSlash),
+                    ("/a b", ValueFault::PathCharacter),
+                    ("/a#b", ValueFault::PathCharacter),
+                    ("/a\u{7f}", ValueFault::PathCharacter),
                 ],
             ),
+            (
+                Known::Path,
+                "/\u{e4}%20?q=a/b",
+                vec![("/\t", ValueFault::Whitespace)],
+            ),
+            (
+                Known::Method,
+                "M-SEARCH",
+                ["", "G ET", "GET/"]
+                    .map(|bad| (bad, ValueFault::Method))
+                    .to_vec(),
+            ),
+            (Known::Host, "a", vec![("", ValueFault::EmptyAuthority)]),
             (Known::Path, "*", vec![("*a", ValueFault::PathWithoutSlash)]),
             (
                 Known::Authority,
@@ -120,6 +155,7 @@ mod tests {
                     ("me:hun/ter2@a", ValueFault::UserInformation),
                     ("/run/a.sock", ValueFault::PathInAuthority),
                     ("a/b/c", ValueFault::PathInAuthority),
+                    ("", ValueFault::EmptyAuthority),
                 ],
             ),
             (

@@ -12,6 +12,8 @@ pub mod setting {
     pub const INITIAL_WINDOW_SIZE: u16 = 0x4;
     pub const MAX_FRAME_SIZE: u16 = 0x5;
     pub const MAX_HEADER_LIST_SIZE: u16 = 0x6;
+    /// SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441).
+    pub const ENABLE_CONNECT_PROTOCOL: u16 = 0x8;
     /// SETTINGS_NO_RFC7540_PRIORITIES (RFC 9218).
     pub const NO_RFC7540_PRIORITIES: u16 = 0x9;
 }
@@ -37,6 +39,10 @@ pub(super) fn broken_rule(identifier: u16, value: u32) -> Option<Broken> {
         setting::ENABLE_PUSH if value > 1 => Some(Broken::connection(
             ErrorCode::PROTOCOL_ERROR,
             Rule::EnablePushValue,
+        )),
+        setting::ENABLE_CONNECT_PROTOCOL if value > 1 => Some(Broken::connection(
+            ErrorCode::PROTOCOL_ERROR,
+            Rule::EnableConnectProtocolValue,
         )),
         setting::INITIAL_WINDOW_SIZE if value > 0x7fff_ffff => Some(Broken::connection(
             ErrorCode::FLOW_CONTROL_ERROR,

@@ -35,11 +35,18 @@ const fn light(rule: Rule) -> Option<BrokenFieldRule> {
     Some(BrokenFieldRule { rule, grave: false })
 }
 
-/// A message prefix of gRPC whose first byte is no Compressed-Flag.
-pub(super) const NO_COMPRESSED_FLAG: BrokenFieldRule = BrokenFieldRule {
-    rule: Rule::CompressedFlag,
-    grave: true,
-};
+/// A message prefix of gRPC whose first byte is no Compressed-Flag: what the byte says of what is there instead.
+pub(super) const fn no_compressed_flag(first: u8) -> BrokenFieldRule {
+    let rule = match first {
+        b'<' => Rule::PrefixIsMarkup,
+        b'H' => Rule::PrefixIsHttp1,
+        b'{' | b'[' => Rule::PrefixIsJson,
+        0x1f => Rule::PrefixIsGzip,
+        _ => Rule::CompressedFlag,
+    };
+    BrokenFieldRule { rule, grave: true }
+}
+
 /// A compressed message, and no word of how.
 pub(super) const COMPRESSED_WITHOUT_ENCODING: BrokenFieldRule = BrokenFieldRule {
     rule: Rule::CompressedWithoutEncoding,
@@ -89,15 +96,24 @@ pub(super) fn is_clean(facts: &Facts, complete: bool, section: Section) -> bool 
     let is_grpc = facts.media == Seen::Value(Media::Grpc);
     match section {
         Section::Request => {
-            let wanted = Known::Method.bit() | Known::Scheme.bit() | Known::Path.bit();
+            let wanted = Known::Method.bit()
+                | Known::Scheme.bit()
+                | Known::Path.bit()
+                | Known::Authority.bit();
             let is_whole = has(wanted) && (!is_grpc || has(Known::Te.bit()));
-            facts.method != Seen::Value(Method::Connect) && (is_whole || !complete)
+            facts.method != Seen::Value(Method::Connect)
+                && facts.names & Known::Protocol.bit() == 0
+                && (is_whole || !complete)
         }
         Section::Response { end_stream } => {
             (has(Known::Status.bit()) || !complete)
+                && (!has(Known::ContentLength.bit()) || facts.status != Seen::Value(204))
                 && (end_stream || !is_grpc || !has(Known::GrpcStatus.bit()))
         }
-        Section::Informational | Section::Trailers { end_stream: true } => true,
+        Section::Informational => {
+            !has(Known::ContentLength.bit()) && facts.status != Seen::Value(101)
+        }
+        Section::Trailers { end_stream: true } => true,
         Section::Trailers { end_stream: false } => false,
     }
 }
@@ -128,6 +144,19 @@ fn each_field(
                 return grave(Rule::PseudoFieldTwice);
             }
             pseudo_seen |= bit;
+            match field.known() {
+                Known::Protocol if matches!(block.seen(Known::Method), Seen::Value(method) if method != b"CONNECT") =>
+                {
+                    return grave(Rule::ProtocolWithoutConnect);
+                }
+                Known::Status if field.value() == Some(b"101") => {
+                    lighter.get_or_insert(BrokenFieldRule {
+                        rule: Rule::SwitchingProtocols,
+                        grave: false,
+                    });
+                }
+                _ => {}
+            }
         } else if field.name().is_some() {
             regular_seen = true;
             if let Some(fault) = entry.name_fault() {
@@ -144,6 +173,12 @@ fn each_field(
                 Known::Host if section == Section::Request && differs(field, block) => {
                     lighter.get_or_insert(BrokenFieldRule {
                         rule: Rule::HostDiffers,
+                        grave: false,
+                    });
+                }
+                Known::ContentLength if forbids_length(block, section, field) => {
+                    lighter.get_or_insert(BrokenFieldRule {
+                        rule: Rule::ContentLengthForbidden,
                         grave: false,
                     });
                 }
@@ -182,6 +217,9 @@ fn of_value(fault: ValueFault, block: &HeaderBlock, section: Section) -> Option<
         {
             None
         }
+        ValueFault::EmptyAuthority if names_no_host(block, section) => light(Rule::EmptyAuthority),
+        ValueFault::PathCharacter => light(Rule::PathCharacter),
+        ValueFault::Method => light(Rule::MethodValue),
         ValueFault::EmptyPath => grave(Rule::EmptyPath),
         ValueFault::PathWithoutSlash => light(Rule::PathWithoutSlash),
         ValueFault::UserInformation => light(Rule::UserInformation),
@@ -191,7 +229,24 @@ fn of_value(fault: ValueFault, block: &HeaderBlock, section: Section) -> Option<
         ValueFault::GrpcTimeout if section == Section::Request && is_grpc(block) => {
             light(Rule::GrpcTimeoutValue)
         }
-        ValueFault::GrpcTimeout => None,
+        ValueFault::EmptyAuthority | ValueFault::GrpcTimeout => None,
+    }
+}
+
+/// The authority of a request is empty where it may not be. CONNECT has no scheme.
+fn names_no_host(block: &HeaderBlock, section: Section) -> bool {
+    section == Section::Request
+        && matches!(block.seen(Known::Scheme), Seen::Value(b"http" | b"https"))
+}
+
+/// A response of this status may not have the field. Many servers say that nothing follows 204: that is borne.
+fn forbids_length(block: &HeaderBlock, section: Section, length: &Field) -> bool {
+    match section {
+        Section::Informational => true,
+        Section::Response { .. } => {
+            block.seen(Known::Status) == Seen::Value(b"204") && length.value() != Some(b"0")
+        }
+        Section::Request | Section::Trailers { .. } => false,
     }
 }
 
@@ -253,9 +308,13 @@ fn missing(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
             } else {
                 absent(Known::Method) || absent(Known::Scheme) || absent(Known::Path)
             };
-            broken.then_some(BrokenFieldRule {
-                rule: Rule::PseudoFieldsOfRequest,
-                grave: true,
+            if broken {
+                return grave(Rule::PseudoFieldsOfRequest);
+            }
+            let is_nameless = absent(Known::Authority) && absent(Known::Host);
+            (is_nameless && names_no_host(block, section)).then_some(BrokenFieldRule {
+                rule: Rule::NoAuthority,
+                grave: false,
             })
         }
         Section::Response { .. } if absent(Known::Status) => grave(Rule::NoStatus),
@@ -289,7 +348,12 @@ mod tests {
     use crate::field::Shown;
     use crate::stream::script::{block, grpc_request, grpc_response, trailers, unseen_block};
 
-    const GET: &[(&str, &str)] = &[(":method", "GET"), (":scheme", "http"), (":path", "/")];
+    const GET: &[(&str, &str)] = &[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "a"),
+    ];
 
     fn with(begin: &[(&str, &str)], more: &[(&str, &str)]) -> HeaderBlock {
         block(&[begin, more].concat())
@@ -337,6 +401,15 @@ mod tests {
                     (":authority", "a"),
                 ]),
                 Section::Request,
+            ),
+            (with(&GET[..3], &[("host", "a")]), Section::Request),
+            (
+                block(&[(":method", "GET"), (":scheme", "x-a"), (":path", "/")]),
+                Section::Request,
+            ),
+            (
+                block(&[(":status", "204"), ("content-length", "0")]),
+                Section::Response { end_stream: true },
             ),
             (
                 block(&[(":status", "103"), ("link", "</a>")]),
@@ -386,9 +459,45 @@ mod tests {
                 block(&[(":method", "CONNECT"), (":authority", "a"), (":path", "/")]),
                 "8.3.1",
             ),
+            (
+                with(GET, &[(":protocol", "websocket")]),
+                ":protocol in a request that is no CONNECT",
+            ),
         ] {
             breaks(&block, Section::Request, want, true);
         }
+        for (block, want) in [
+            (block(&GET[..3]), "neither :authority nor host"),
+            (
+                with(&GET[..3], &[(":authority", "")]),
+                "an empty :authority",
+            ),
+            (
+                with(&GET[..3], &[("host", "")]),
+                "an empty :authority or host",
+            ),
+            (with(&GET[1..], &[(":method", "G ET")]), "no token"),
+        ] {
+            breaks(&block, Section::Request, want, false);
+        }
+        for (block, section) in [
+            (
+                block(&[(":status", "204"), ("content-length", "5")]),
+                Section::Response { end_stream: true },
+            ),
+            (
+                block(&[(":status", "100"), ("content-length", "5")]),
+                Section::Informational,
+            ),
+        ] {
+            breaks(&block, section, "content-length in a response", false);
+        }
+        breaks(
+            &block(&[(":status", "101")]),
+            Section::Informational,
+            "101",
+            false,
+        );
         for (block, want) in [
             (
                 block(&[(":status", "200"), ("transfer-encoding", "chunked")]),

@@ -181,6 +181,7 @@ fn settings(text: &str) -> Vec<u8> {
             "INITIAL_WINDOW_SIZE" => 0x4,
             "MAX_FRAME_SIZE" => 0x5,
             "MAX_HEADER_LIST_SIZE" => 0x6,
+            "ENABLE_CONNECT_PROTOCOL" => 0x8,
             _ => panic!("no such setting: {name}"),
         };
         payload.extend(id.to_be_bytes());

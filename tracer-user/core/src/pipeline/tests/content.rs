@@ -79,6 +79,7 @@ fn long_literal(name: &str, len: usize) -> Vec<u8> {
 fn get(stream_id: u32) -> Vec<u8> {
     let mut block = vec![0x82, 0x86];
     block.extend(literal(":path", "/page"));
+    block.extend(literal(":authority", "a"));
     frame(
         frame_type::HEADERS,
         END_HEADERS | END_STREAM,

@@ -217,6 +217,7 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
 fn request(stream_id: u32) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     block.extend(literal(":path", "/a.B/C"));
+    block.extend(literal(":authority", "a"));
     block.extend(literal("content-type", "application/grpc"));
     block.extend(literal("te", "trailers"));
     frame(frame_type::HEADERS, END_HEADERS, stream_id, &block)

@@ -35,7 +35,7 @@ pub(crate) struct MessageReader {
     n_complete: u64,
     n_begun: u64,
     sizes: Sizes,
-    odd_flag: bool,
+    odd_flag: Option<u8>,
     compressed: bool,
 }
 
@@ -47,7 +47,7 @@ impl MessageReader {
             n_complete: 0,
             n_begun: 0,
             sizes: SmallVec::new(),
-            odd_flag: false,
+            odd_flag: None,
             compressed: false,
         }
     }
@@ -80,8 +80,8 @@ impl MessageReader {
         !matches!(self.position, MessagePosition::Lost)
     }
 
-    /// Where a prefix had to be stood one whose Compressed-Flag is neither 0 nor 1.
-    pub(crate) const fn odd_flag(&self) -> bool {
+    /// What stood where a Compressed-Flag had to be, if that was neither 0 nor 1.
+    pub(crate) const fn odd_flag(&self) -> Option<u8> {
         self.odd_flag
     }
 
@@ -135,7 +135,7 @@ impl MessageReader {
                     // The only flags are 0 and 1 (G "Compressed-Flag"). Anything else is no prefix, or one
                     // of another protocol: boundaries can't be trusted.
                     if have == 0 && byte > 1 {
-                        self.odd_flag = true;
+                        self.odd_flag = Some(byte);
                         self.position = MessagePosition::Lost;
                         return;
                     }
@@ -297,10 +297,11 @@ mod tests {
     #[test]
     fn a_flag_that_is_none_makes_messages_unknown() {
         let mut reader = reader();
-        assert!(!reader.odd_flag());
+        assert_eq!(reader.odd_flag(), None);
         reader.bytes(b"<html>");
         assert!(!reader.known() && !reader.inside());
-        assert!(reader.odd_flag() && !reader.compressed());
+        assert_eq!(reader.odd_flag(), Some(b'<'));
+        assert!(!reader.compressed());
     }
 
     #[test]

@@ -49,8 +49,9 @@ impl Stream {
             if !self.content.is_grpc(sender) {
                 continue;
             }
-            if odd_flag {
-                self.content.malformed(sender, fields::NO_COMPRESSED_FLAG);
+            if let Some(first) = odd_flag {
+                self.content
+                    .malformed(sender, fields::no_compressed_flag(first));
             } else if compressed && let Some(broken) = self.content.rule_against_compression(sender)
             {
                 self.content.malformed(sender, broken);
