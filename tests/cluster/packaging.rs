@@ -11,6 +11,7 @@ const BPF_AND_PERFMON: u64 = 1 << 38 | 1 << 39;
 pub(crate) fn chart_becomes_ready(setting: &mut Setting) {
     let tracer = setting.tracer_with(&json!({}));
     runs_with_no_more_than_it_says(setting);
+    carries_licences_and_bill(setting);
     assert!(
         setting
             .cluster
@@ -100,6 +101,28 @@ fn runs_with_no_more_than_it_says(setting: &Setting) {
             "{read_only}:\n{mounts}"
         );
     }
+}
+
+/// The image has the licences of all that is in it, and says what that is.
+fn carries_licences_and_bill(setting: &Setting) {
+    let pods = setting.pods(NAMESPACE);
+    let pod = pods.iter().find(|pod| is_ready(pod)).expect("a ready pod");
+    let root = format!("/proc/{}/root", process_of(setting, pod));
+    let read = |path: &str| std::fs::read_to_string(format!("{root}/{path}")).unwrap_or_default();
+    for licence in [
+        "NOTICES",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "LICENSE-GPL-2.0",
+    ] {
+        assert!(
+            read(&format!("licences/{licence}")).len() > 500,
+            "{licence}"
+        );
+    }
+    let bill: Value = serde_json::from_str(&read("h2trace.cdx.json")).expect("a bill of materials");
+    let parts = bill["components"].as_array().map_or(0, Vec::len);
+    assert!(parts > 100, "{parts} parts");
 }
 
 /// The process of a pod's only container: the one whose cgroup is named after it.

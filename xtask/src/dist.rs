@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::architecture::Architecture;
-use crate::{command, demo, image, notices};
+use crate::{bill, command, demo, image, notices};
 
 /// What `cargo xtask dist` takes.
 #[derive(Args)]
@@ -23,9 +23,6 @@ pub(crate) struct DistOptions {
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// What writes the bill of materials: the version that is installed, and looked for.
-const CYCLONEDX: &str = "0.5.9";
 
 /// Shells, and where Debian looks for their completions.
 const COMPLETIONS: [(&str, &str); 3] = [
@@ -60,7 +57,8 @@ pub(crate) fn run(options: &DistOptions, root: &Path) -> anyhow::Result<ExitCode
         archive(architecture, &tree, &dist, &epoch)?;
         package(architecture, &tree, &dist, &epoch)?;
         fs::remove_dir_all(&tree).ok();
-        bill_of_materials(root, architecture, &dist)?;
+        let name = format!("h2trace-{VERSION}-{}.cdx.json", architecture.name());
+        write(&dist.join(name), bill::text(root, architecture)?)?;
         if options.no_image {
             println!("no image: --no-image");
             continue;
@@ -128,6 +126,7 @@ fn stage(
     make(&doc)?;
     write(&doc.join("copyright"), copyright(root)?)?;
     write(&doc.join("NOTICES"), notices::text(root, architecture)?)?;
+    write(&doc.join(bill::NAME), bill::text(root, architecture)?)?;
     copy(
         &root.join("tracer-user/CHANGELOG.md"),
         &doc.join("changelog"),
@@ -227,33 +226,6 @@ fn control_file(architecture: &str, bytes: u64) -> String {
     )
 }
 
-/// What the program is made of, as CycloneDX.
-fn bill_of_materials(root: &Path, architecture: Architecture, dist: &Path) -> anyhow::Result<()> {
-    command::installed(root, "cargo-cyclonedx", CYCLONEDX)?;
-    // It writes a file beside the manifest of every package of the workspace; one of them is wanted.
-    let name = format!("h2trace-{VERSION}-{}.cdx", architecture.name());
-    let mut bill = command::cargo(root);
-    bill.args(["cyclonedx", "--format", "json", "--target"])
-        .arg(architecture.triple())
-        .args(["--override-filename", &name]);
-    let made = command::run(&mut bill);
-    let file = format!("{name}.json");
-    let kept = copy(&root.join("tracer-user").join(&file), &dist.join(&file));
-    for package in PACKAGES {
-        fs::remove_file(root.join(package).join(&file)).ok();
-    }
-    made.and(kept)
-}
-
-/// The packages of the workspace.
-const PACKAGES: [&str; 5] = [
-    "tracer-ebpf",
-    "tracer-user/core",
-    "tracer-user",
-    "xtask",
-    "tests",
-];
-
 /// `SHA256SUMS`, as `sha256sum --check` reads it.
 fn checksums(dist: &Path) -> anyhow::Result<()> {
     let mut names: Vec<PathBuf> = fs::read_dir(dist)
@@ -282,14 +254,6 @@ mod tests {
                 .all(|line| line.starts_with(" ")),
             "{text}"
         );
-    }
-
-    #[test]
-    fn packages_are_those_of_the_workspace() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
-        let members = PACKAGES.map(|package| format!("{package:?}")).join(", ");
-        assert!(manifest.contains(&format!("members = [{members}]")));
     }
 
     #[test]

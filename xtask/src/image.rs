@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::architecture::Architecture;
-use crate::{command, demo, notices, test};
+use crate::{bill, command, demo, notices, test};
 
 /// What `cargo xtask image` takes.
 #[derive(Args)]
@@ -178,6 +178,10 @@ pub(crate) fn archive(
         context.join(NOTICES_IN_BUILD_STAGE),
         notices::text(root, architecture)?,
     )?;
+    std::fs::write(
+        context.join("out").join(bill::NAME),
+        bill::text(root, architecture)?,
+    )?;
     for name in LICENCES {
         let path = root.join(name);
         std::fs::copy(&path, context.join("out").join(name))
@@ -272,8 +276,10 @@ mod tests {
             format!("COPY --from={BUILD_STAGE} /{IN_BUILD_STAGE} "),
             format!("setcap {CAPABILITIES} /{IN_BUILD_STAGE}\n"),
             format!("xtask -- notices /{NOTICES_IN_BUILD_STAGE}\n"),
+            format!("xtask -- bill /out/{}\n", bill::NAME),
             format!("cp {} /out/\n", LICENCES.join(" ")),
             "COPY --from=build /out/NOTICES /out/LICENSE-* /licences/\n".to_owned(),
+            format!("COPY --from=build /out/{} /\n", bill::NAME),
             "FROM scratch AS image\n".to_owned(),
             format!("ARG VERSION={}\n", env!("CARGO_PKG_VERSION")),
         ] {

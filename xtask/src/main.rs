@@ -7,11 +7,13 @@ use clap::{Parser, Subcommand};
 
 mod architecture;
 mod bench;
+mod bill;
 mod build_ebpf;
 mod cluster;
 mod command;
 mod compare_tshark;
 mod conformance;
+mod contents;
 mod demo;
 mod deny;
 mod dist;
@@ -71,6 +73,8 @@ enum Task {
     Manifests(manifests::ManifestsOptions),
     /// Write the licences of everything that is in the program, with their texts
     Notices(notices::NoticesOptions),
+    /// Write the bill of materials of the program, as CycloneDX
+    Bill(bill::BillOptions),
     /// Write the tables in tracer-user/docs from the code
     Docs(docs::DocsOptions),
     /// Hold replay against tshark: frames, resets, GOAWAYs, streams and statuses of real peers
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Task::Dist(options) => dist::run(&options, &root),
         Task::Manifests(options) => manifests::run(&options, &root),
         Task::Notices(options) => notices::run(&options, &root),
+        Task::Bill(options) => bill::run(&options, &root),
         Task::Docs(options) => docs::run(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),
         Task::Conformance(options) => conformance::run(&options, &root),

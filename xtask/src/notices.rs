@@ -1,7 +1,7 @@
 //! `cargo xtask notices`: the licences of everything that is in the program, with their texts, from the sources of the
 //! crates. Image, archive and package carry it, as these licences ask for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::architecture::Architecture;
-use crate::command;
+use crate::contents::{Contents, name};
 
 /// What `cargo xtask notices` takes.
 #[derive(Args)]
@@ -20,9 +20,6 @@ pub(crate) struct NoticesOptions {
     /// Where to write it
     file: PathBuf,
 }
-
-/// The program's package.
-const PROGRAM: &str = "tracer-user";
 
 /// How the names of files begin, in lower case, that are to be passed on.
 const TEXTS: [&str; 5] = ["licen", "copying", "copyright", "notice", "unlicense"];
@@ -52,50 +49,9 @@ pub(crate) fn run(options: &NoticesOptions, root: &Path) -> anyhow::Result<ExitC
 
 /// All of it, for the program of this architecture.
 pub(crate) fn text(root: &Path, architecture: Architecture) -> anyhow::Result<String> {
-    let mut cargo = command::cargo(root);
-    cargo.args(["metadata", "--format-version", "1", "--locked"]);
-    cargo.args(["--filter-platform", architecture.triple()]);
-    let metadata: Value = serde_json::from_str(&command::output(&mut cargo)?)?;
-    let parts = linked(&metadata)?
-        .into_iter()
-        .map(part)
-        .collect::<anyhow::Result<Vec<Part>>>()?;
-    written(&parts)
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn name(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-/// The packages that get into the program: what it depends on, but for what builds or tests it.
-fn linked(metadata: &Value) -> anyhow::Result<Vec<&Value>> {
-    let by_id = |list: &'static str, of: &Value| -> BTreeMap<String, Value> {
-        let items = of[list].as_array().cloned().unwrap_or_default();
-        let with_id = |item: Value| (name(&item["id"]).to_owned(), item);
-        items.into_iter().map(with_id).collect()
-    };
-    let nodes = by_id("nodes", &metadata["resolve"]);
-    let program = list(&metadata["packages"]).find(|package| name(&package["name"]) == PROGRAM);
-    let program = program.with_context(|| format!("no package {PROGRAM} here"))?;
-    let mut todo = vec![name(&program["id"]).to_owned()];
-    let mut found = BTreeSet::new();
-    while let Some(id) = todo.pop() {
-        if !found.insert(id.clone()) {
-            continue;
-        }
-        let node = nodes.get(&id).context("a package is not resolved")?;
-        let normal =
-            |dependency: &&Value| list(&dependency["dep_kinds"]).any(|of| of["kind"].is_null());
-        let dependencies = list(&node["deps"]).filter(normal);
-        todo.extend(dependencies.map(|dependency| name(&dependency["pkg"]).to_owned()));
-    }
-    let packages =
-        list(&metadata["packages"]).filter(|package| found.contains(name(&package["id"])));
-    Ok(packages.collect())
+    let contents = Contents::of(root, architecture)?;
+    let parts = contents.packages.values().map(part);
+    written(&parts.collect::<anyhow::Result<Vec<Part>>>()?)
 }
 
 fn part(package: &Value) -> anyhow::Result<Part> {
@@ -163,7 +119,15 @@ mod tests {
     fn every_crate_of_the_program_is_there_with_its_licence() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let text = text(&root, Architecture::of_this_machine().unwrap()).unwrap();
-        for line in ["tokio ", "kube ", "aya ", "rustls ", "h2trace-core "] {
+        // The last is in the kernel programs.
+        for line in [
+            "tokio ",
+            "kube ",
+            "aya ",
+            "rustls ",
+            "h2trace-core ",
+            "aya-ebpf ",
+        ] {
             let is_there = |text: &str| {
                 text.lines()
                     .any(|is| is.starts_with(line) && is.contains(": "))
