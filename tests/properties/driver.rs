@@ -102,7 +102,17 @@ pub(crate) fn of_records(records: &[Record]) -> Outputs {
 
 /// Puts records through a pipeline, to the end of the trace.
 pub(crate) fn of_records_until(records: &[Record], ends: Ends) -> Outputs {
-    drive(records, ends, |record| decode(record).unwrap())
+    let pipeline = pipeline(Frames::Untold);
+    drive(pipeline, records, ends, |record| decode(record).unwrap())
+}
+
+/// What is said of records besides their frames when the frames are told too: each is read step by step then.
+pub(crate) fn of_records_by_steps(records: &[Record], ends: Ends) -> Outputs {
+    let pipeline = pipeline(Frames::Redacted);
+    let mut said = drive(pipeline, records, ends, |record| decode(record).unwrap());
+    let is_frame = |output: &Output| matches!(output, Output::Frame { .. });
+    said.0.retain(|output| !is_frame(output));
+    said
 }
 
 /// The same of records of which some may be none.
@@ -115,9 +125,13 @@ pub(crate) fn of_any_records(records: &[Record]) -> Outputs {
     of_records(&good)
 }
 
-fn drive(records: &[Record], ends: Ends, read: impl Fn(&[u8]) -> Event<'_>) -> Outputs {
+fn drive(
+    mut pipeline: Pipeline,
+    records: &[Record],
+    ends: Ends,
+    read: impl Fn(&[u8]) -> Event<'_>,
+) -> Outputs {
     let mut said = Outputs::default();
-    let mut pipeline = pipeline(Frames::Untold);
     let mut now = Timestamp(0);
     for record in records {
         let event = read(&record.bytes);

@@ -7,7 +7,7 @@ use tracer_tests::conversation::pcap::{self, Captured};
 use tracer_tests::conversation::records::{self, Observed, Record};
 use tracer_tests::conversation::{Conversation, Plan, Random, Side};
 
-use super::driver::{Ends, of_capture, of_records, of_records_until, side};
+use super::driver::{Ends, of_capture, of_records, of_records_by_steps, of_records_until, side};
 
 /// A conversation of any size and kind.
 fn plan() -> impl Strategy<Value = Plan> {
@@ -124,6 +124,28 @@ proptest! {
         for only_bytes in [true, false] {
             let said = of_records(&lossy(&records, &mut random, only_bytes));
             prop_assert_eq!(said.loud(), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn ordinary_frames_say_what_their_steps_say(
+        plan in plan(),
+        broken in any::<bool>(),
+        plain in any::<bool>(),
+        end in side(),
+        seed in any::<u64>(),
+        size in prop::sample::select(vec![40_usize, 700, 100_000]),
+    ) {
+        let mut random = Random(seed);
+        let plan = Plan { broken, plain, ..plan };
+        let talk = Conversation::of(&plan).cut(|| 1 + random.below(size));
+        let records = records::of(&talk, &Observed::from_start(end));
+        for records in [lossy(&records, &mut random, true), records] {
+            for ends in [Ends::AtOnce, Ends::Late] {
+                let whole = of_records_until(&records, ends);
+                let by_steps = of_records_by_steps(&records, ends);
+                prop_assert_eq!(whole.lines(), by_steps.lines());
+            }
         }
     }
 

@@ -37,6 +37,16 @@ impl Order {
         continuity
     }
 
+    /// Takes a run that follows the last one without a hole. False: it does not, and nothing was taken.
+    #[inline]
+    pub fn follow(&mut self, offset: u64, len: u64) -> bool {
+        let follows = self.expected == Some(offset);
+        if follows {
+            self.expected = Some(offset.saturating_add(len));
+        }
+        follows
+    }
+
     /// How many bytes before `end` were never told. Offsets count from the first byte seen: where nothing
     /// was told, it is all of them.
     #[must_use]

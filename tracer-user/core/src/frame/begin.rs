@@ -10,7 +10,7 @@ impl FrameReader {
     pub(super) fn begin_frame(&mut self, bytes: &[u8; Head::LEN]) {
         let head = Head::parse(bytes);
         self.current = head;
-        if self.is_ordinary(&head) {
+        if head.len > 0 && self.is_ordinary(&head) {
             self.plausible_frames = self.plausible_frames.saturating_add(1);
             if head.frame_type == frame_type::DATA {
                 let data = Data::new(head);
@@ -90,14 +90,14 @@ impl FrameReader {
     }
 
     /// It is one of those that nearly all are: of what is asked below, every answer is known.
-    fn is_ordinary(&self, head: &Head) -> bool {
+    #[inline]
+    pub(super) fn is_ordinary(&self, head: &Head) -> bool {
         self.proven
             && !self.first
             && self.block.is_none()
             && !self.may_be_in_block
             && matches!(head.frame_type, frame_type::DATA | frame_type::HEADERS)
             && head.stream_id.0 != 0
-            && head.len > 0
             && !head.has(flag::PADDED)
             && self.longest_allowed().is_none_or(|max| head.len <= max)
     }

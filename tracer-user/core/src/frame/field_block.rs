@@ -7,7 +7,9 @@ use crate::limits::{self, Limit};
 
 use super::head::{Broken, Head, flag, frame_type};
 use super::reader::{FramePosition, FrameReader, Missing};
-use super::{ErrorCode, Fault, Frame, Priority, Rule, Step, StreamId, Violation, headers};
+use super::{
+    ErrorCode, Fault, Frame, HeaderBlock, Priority, Rule, Step, StreamId, Violation, headers,
+};
 
 /// Frames of a header block without END_HEADERS that are still ordinary: half a megabyte of fields in
 /// frames of the default size. nghttp2 takes 8 CONTINUATION frames.
@@ -59,6 +61,21 @@ impl FieldBlock {
             cut: false,
             told: false,
         }
+    }
+
+    /// HEADERS in one frame, without anything around the fragment.
+    pub(super) fn whole(head: &Head) -> FieldBlock {
+        let end_stream = head.has(flag::END_STREAM);
+        let priority = None;
+        let mut block = FieldBlock::new(
+            head,
+            BlockKind::Headers {
+                end_stream,
+                priority,
+            },
+        );
+        block.count(head.len, head.len);
+        block
     }
 
     fn count(&mut self, frame_len: u32, fragment_len: u32) {
@@ -227,6 +244,12 @@ impl FrameReader {
     }
 
     fn finish_block(&mut self, block: &FieldBlock, fragment: &[u8]) {
+        let header_block = self.decode_block(block, fragment);
+        self.tell_block(block, header_block);
+    }
+
+    /// Decodes a block; what is wrong with it is told.
+    pub(super) fn decode_block(&mut self, block: &FieldBlock, fragment: &[u8]) -> Arc<HeaderBlock> {
         let history_seen = self.hpack.history_seen();
         if block.cut && !block.told {
             self.push_step(Step::Fault(Fault::HeaderBlockLost));
@@ -262,6 +285,11 @@ impl FrameReader {
             header_block.n_frames = block.n_frames;
         }
         self.hpack.handed_out(&header_block);
+        header_block
+    }
+
+    /// Tells the frame of a decoded block.
+    pub(super) fn tell_block(&mut self, block: &FieldBlock, header_block: Arc<HeaderBlock>) {
         let frame = match block.kind {
             BlockKind::Headers {
                 end_stream,

@@ -8,6 +8,7 @@ use crate::field::Entry;
 
 impl FrameReader {
     /// Bytes of memory that it takes beside itself, about.
+    #[inline]
     #[must_use]
     pub fn memory(&self) -> usize {
         let block = self.block.as_ref();

@@ -22,6 +22,7 @@ mod gap;
 mod headers;
 mod kind;
 mod memory;
+mod ordinary;
 mod reader;
 mod rule;
 mod search;
@@ -32,6 +33,7 @@ pub mod hpack;
 
 pub use field_block::LONG_BLOCK_FRAMES;
 pub use kind::FrameKind;
+pub(crate) use ordinary::Ordinary;
 pub use reader::{FrameReader, Start};
 pub use rule::Rule;
 pub use tracer_ebpf::http2::PREFACE;

@@ -45,13 +45,21 @@ impl Budget {
     }
 
     /// A connection takes so much now; 0: it is gone.
+    #[inline]
     pub(super) fn account(&mut self, key: SocketKey, share: &mut Share, bytes: usize) {
         if bytes == share.bytes {
             return;
         }
         self.total = (self.total + bytes).saturating_sub(share.bytes);
         share.bytes = bytes;
-        let class = class(bytes);
+        // A small share is of one class.
+        if share.class == 0 && bytes < SMALL {
+            return;
+        }
+        self.sort(key, share, class(bytes));
+    }
+
+    fn sort(&mut self, key: SocketKey, share: &mut Share, class: u32) {
         if class != share.class {
             if share.class != 0 {
                 self.large.remove(&(share.class, key));

@@ -189,13 +189,14 @@ impl Pipeline {
                 }
             }
             What::Bytes(bytes) => {
-                if self.table.touch(&event.socket, event.at).is_none() {
+                let mut take = |conn: &mut Conn, analysis: &mut Analysis, sink: &mut dyn Sink| {
+                    conn.bytes(event.at, event.task, bytes, analysis, sink);
+                };
+                if !self.with(event, sink, &mut take) {
                     // Its Open record was lost: follow it all the same, without its addresses.
                     self.open(event, &nameless(), sink);
+                    self.with(event, sink, &mut take);
                 }
-                self.with(event, sink, |conn, analysis, sink| {
-                    conn.bytes(event.at, event.task, bytes, analysis, sink);
-                });
             }
             What::Unrecognised(unrecognised) => {
                 let mut over = false;
@@ -386,11 +387,16 @@ impl Pipeline {
         self.count(before, Live::default());
     }
 
-    /// Memory is short: who has the most of it gives up what he can; where nobody has much, the longest idle go.
+    #[inline]
     fn make_room(&mut self, at: Timestamp, sink: &mut dyn Sink) {
-        if !self.budget.is_exceeded() {
-            return;
+        if self.budget.is_exceeded() {
+            self.give_up(at, sink);
         }
+    }
+
+    /// Memory is short: who has the most of it gives up what he can; where nobody has much, the longest idle go.
+    #[cold]
+    fn give_up(&mut self, at: Timestamp, sink: &mut dyn Sink) {
         while !self.budget.has_room() {
             let largest = self.budget.largest();
             let Some((key, conn)) = largest.and_then(|key| Some((key, self.table.peek_mut(&key)?)))
@@ -466,14 +472,15 @@ impl Pipeline {
         }
     }
 
+    /// Does something to the connection of an event. False: it is not followed.
     fn with(
         &mut self,
         event: &Event<'_>,
         sink: &mut dyn Sink,
         act: impl FnOnce(&mut Conn, &mut Analysis, &mut dyn Sink),
-    ) {
+    ) -> bool {
         let Some(conn) = self.table.touch(&event.socket, event.at) else {
-            return;
+            return false;
         };
         let before = conn.live();
         let waiting = conn.n_waiting_bytes();
@@ -499,6 +506,7 @@ impl Pipeline {
             self.schedule(event.socket, next);
         }
         self.make_room(event.at, sink);
+        true
     }
 
     fn schedule(&mut self, key: SocketKey, at: Timestamp) {

@@ -1,5 +1,6 @@
 //! One connection end on its way through the stages.
 
+mod ordinary;
 mod over;
 mod protocol;
 mod steps;
@@ -16,8 +17,8 @@ use crate::connection::role::Role;
 use crate::connection::upgrade::UpgradeRequest;
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
-    Address, Bytes, Direction, End, EndCause, Open, ProtocolConfidence, Segment, SocketKey, Task,
-    Timestamp, Unseen, UnseenBytes, earliest,
+    Address, Bytes, Direction, End, EndCause, Open, ProtocolConfidence, SocketKey, Task, Timestamp,
+    Unseen, UnseenBytes, earliest,
 };
 use crate::frame::{Fault, Frame, FrameReader, Step};
 use crate::hop::Over;
@@ -130,6 +131,7 @@ impl Conn {
     }
 
     /// Bytes of memory that are kept for it, about.
+    #[inline]
     pub(crate) fn memory(&self) -> usize {
         /// Its names, and what tables of connections take for it.
         const AROUND: usize = 1_024;
@@ -185,7 +187,11 @@ impl Conn {
     }
 
     /// When something may have finished next.
+    #[inline]
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        if self.waiting.is_empty() && !self.ending.begun() {
+            return self.streams.next_due();
+        }
         let ending = self.ending.due(self.last_bytes);
         earliest([ending, self.streams.next_due(), self.waits_until()])
     }
@@ -204,16 +210,24 @@ impl Conn {
             // The client may take a while to understand, and the kernel may take what it says for frames.
             return;
         }
-        self.count_unseen(bytes, at);
-        self.count_undecided(bytes);
-        if bytes.confidence >= ProtocolConfidence::Plausible {
-            self.spoken.believe();
-        }
         let context = Context {
             at,
             tid: task.tid,
             pid: task.pid,
         };
+        if !self.ordinary_bytes(bytes, context, sink) {
+            self.any_bytes(bytes, context, sink);
+        }
+        self.events(analysis, sink);
+        self.doubt_requests(at, analysis);
+    }
+
+    fn any_bytes(&mut self, bytes: &Bytes<'_>, context: Context, sink: &mut dyn Sink) {
+        self.count_unseen(bytes, context.at);
+        self.count_undecided(bytes);
+        if bytes.confidence >= ProtocolConfidence::Plausible {
+            self.spoken.believe();
+        }
         let direction = bytes.direction;
         let (from_start, upgraded) = (self.info.beginning_seen, self.upgrade.is_some());
         if self.lane(direction).reader.is_none() && !from_start && !upgraded && bytes.offset > 0 {
@@ -230,18 +244,17 @@ impl Conn {
         }
         self.lane(direction).place(bytes, from_start, upgraded);
         if let Some(reader) = self.lane(direction).reader.as_mut() {
-            reader.set_now(at);
+            reader.set_now(context.at);
         }
         self.steps(direction, context, sink);
         for segment in bytes.segments() {
-            if let Some(reader) = self.lane(direction).reader.as_mut() {
-                match segment {
-                    Segment::Bytes(piece) => reader.push(piece),
-                    Segment::Hole(len) => reader.hole(len),
-                }
-            }
-            self.steps(direction, context, sink);
+            self.feed(direction, segment, context, sink);
         }
+        self.settle_bytes(direction, context, sink);
+    }
+
+    /// A record was read.
+    fn settle_bytes(&mut self, direction: Direction, context: Context, sink: &mut dyn Sink) {
         self.tell_passed_over(direction, context, sink);
         self.believe_whole_frames(context);
         self.flush(sink);
@@ -250,8 +263,6 @@ impl Conn {
             let alone = self.frames.settle(sender);
             self.tell_frames(alone, sink);
         }
-        self.events(analysis, sink);
-        self.doubt_requests(at, analysis);
     }
 
     pub(crate) fn end(
@@ -411,19 +422,6 @@ impl Conn {
             analysis.blind(self.info.id);
         }
         while let Some(event) = self.streams.poll() {
-            let findings = match &event {
-                // Judged when it is told of; nothing is to be found about the others.
-                StreamEvent::Ended(_)
-                | StreamEvent::Opened { .. }
-                | StreamEvent::Requested(_)
-                | StreamEvent::Finished { .. }
-                | StreamEvent::Limit(_) => Vec::new(),
-                StreamEvent::ConnectionEnded { .. } => {
-                    analysis.release_of(self.info.id, sink);
-                    analysis.rules.judge(&event)
-                }
-                event => analysis.rules.judge(event),
-            };
             match event {
                 StreamEvent::Requested(opening) => analysis.requested(&self.info, &opening),
                 StreamEvent::Finished {
@@ -441,50 +439,67 @@ impl Conn {
                         self.reuse_entries();
                     }
                 }
-                StreamEvent::GoAway { go_away, .. } => {
-                    let info = Arc::clone(&self.info);
-                    sink.accept(&Output::GoAway { info, go_away });
-                    self.say(findings, sink);
-                }
-                StreamEvent::Condition(condition) => {
-                    self.say(findings, sink);
-                    if let Condition::Overdue { .. } = condition.what {
-                        let kept = analysis.overdue(&self.info, &condition);
-                        self.say(kept, sink);
-                    }
-                }
-                StreamEvent::Offence { offence, .. } => {
-                    analysis.offended(&self.info, &offence, findings, sink);
-                }
-                StreamEvent::NotHttp2 { .. } | StreamEvent::Flood { .. } => {
-                    self.say(findings, sink);
-                }
-                StreamEvent::Limit(limit) => sink.accept(&Output::Loss(Loss {
-                    connection: Some(Arc::clone(&self.info)),
-                    at: self.last_bytes,
-                    cause: LossCause::Limit(limit),
-                    bytes: None,
-                })),
-                StreamEvent::ConnectionEnded {
-                    why,
-                    at,
-                    open_streams,
-                    ..
-                } => {
-                    if self.spoken.is_announced() || self.conclude_unseen(sink) {
-                        sink.accept(&Output::ConnectionEnded {
-                            info: Arc::clone(&self.info),
-                            why,
-                            at,
-                            open_streams,
-                            unseen: self.unseen,
-                        });
-                    }
-                    self.say(findings, sink);
-                }
+                event => self.rare_event(event, analysis, sink),
             }
         }
         self.settle_requests(analysis);
+    }
+
+    /// What few connections have.
+    #[cold]
+    fn rare_event(&mut self, event: StreamEvent, analysis: &mut Analysis, sink: &mut dyn Sink) {
+        if let StreamEvent::ConnectionEnded { .. } = event {
+            analysis.release_of(self.info.id, sink);
+        }
+        let findings = analysis.rules.judge(&event);
+        match event {
+            // Nothing is to be found about these, or it is judged when it is told of.
+            StreamEvent::Ended(_)
+            | StreamEvent::Opened { .. }
+            | StreamEvent::Requested(_)
+            | StreamEvent::Finished { .. } => {}
+            StreamEvent::GoAway { go_away, .. } => {
+                let info = Arc::clone(&self.info);
+                sink.accept(&Output::GoAway { info, go_away });
+                self.say(findings, sink);
+            }
+            StreamEvent::Condition(condition) => {
+                self.say(findings, sink);
+                if let Condition::Overdue { .. } = condition.what {
+                    let kept = analysis.overdue(&self.info, &condition);
+                    self.say(kept, sink);
+                }
+            }
+            StreamEvent::Offence { offence, .. } => {
+                analysis.offended(&self.info, &offence, findings, sink);
+            }
+            StreamEvent::NotHttp2 { .. } | StreamEvent::Flood { .. } => {
+                self.say(findings, sink);
+            }
+            StreamEvent::Limit(limit) => sink.accept(&Output::Loss(Loss {
+                connection: Some(Arc::clone(&self.info)),
+                at: self.last_bytes,
+                cause: LossCause::Limit(limit),
+                bytes: None,
+            })),
+            StreamEvent::ConnectionEnded {
+                why,
+                at,
+                open_streams,
+                ..
+            } => {
+                if self.spoken.is_announced() || self.conclude_unseen(sink) {
+                    sink.accept(&Output::ConnectionEnded {
+                        info: Arc::clone(&self.info),
+                        why,
+                        at,
+                        open_streams,
+                        unseen: self.unseen,
+                    });
+                }
+                self.say(findings, sink);
+            }
+        }
     }
 
     /// What fields of streams that are told of took is used again, mostly for those of the next requests.

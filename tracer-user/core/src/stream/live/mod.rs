@@ -4,6 +4,7 @@ pub(super) mod conditions;
 mod conduct;
 pub(super) mod direction;
 mod fields;
+mod ordinary;
 mod telling;
 mod windows;
 

@@ -178,7 +178,7 @@ impl StreamTable {
         }
     }
 
-    fn observe_headers(
+    pub(super) fn observe_headers(
         &mut self,
         sender: Endpoint,
         id: StreamId,
@@ -447,7 +447,7 @@ impl StreamTable {
         });
     }
 
-    fn count(&mut self, sender: Endpoint, what: Counted, at: Timestamp) {
+    pub(super) fn count(&mut self, sender: Endpoint, what: Counted, at: Timestamp) {
         if self.watch.sees_both()
             && let Some(flood) = self.watch.rates.count(sender, what, at)
         {

@@ -4,6 +4,7 @@ mod conditions;
 mod conduct;
 mod ending;
 mod leaving;
+mod ordinary;
 mod slots;
 mod streams;
 
@@ -119,6 +120,7 @@ impl StreamTable {
     }
 
     /// Bytes of memory that its streams take, about.
+    #[inline]
     #[must_use]
     pub fn memory(&self) -> usize {
         self.streams.memory()
@@ -151,7 +153,7 @@ impl StreamTable {
             }
             _ => {}
         }
-        self.advance(context.at);
+        self.pass_time(context.at);
         self.observe(sender, step, context.at);
         match step {
             Step::Preface
@@ -304,7 +306,15 @@ impl StreamTable {
 
     /// When [`StreamTable::advance`] may have something to do next.
     #[must_use]
+    #[inline]
     pub fn next_due(&self) -> Option<Timestamp> {
+        if self.doubt_at.is_none() && self.watch.ledger.is_idle() {
+            let lingering = self.lingering.queue.front().map(|(due, _)| *due);
+            return match (lingering, self.condition_timers.next_at) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
         let lingering = self.lingering.queue.front().map(|(due, _)| *due);
         let ledger = if self.watch.ledger.is_idle() {
             None
