@@ -5,11 +5,14 @@ use crate::anomaly::rules::shape::{Shape, Shapes};
 use crate::anomaly::rules::{finding, words};
 use crate::connection::Endpoint;
 use crate::stream::record::{
-    EndStreamOn, OpenMessage, RequestPhase, ResponsePhase, Seen, StreamRecord,
+    EndStreamOn, OpenMessage, RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord,
 };
 
 /// `INTERNAL`: what servers answer to a request whose message did not come.
 const GRPC_INTERNAL: u32 = 13;
+
+/// The media type of gRPC.
+const GRPC: &str = "application/grpc";
 
 /// What is wrong with the stream, if it is gRPC and one may know: at most one finding.
 pub(super) fn judge(record: &StreamRecord, shapes: &Shapes) -> Option<Finding> {
@@ -25,6 +28,32 @@ pub(super) fn judge(record: &StreamRecord, shapes: &Shapes) -> Option<Finding> {
     // The request is the older cause.
     let shape = shapes.of(record);
     truncated_request(record, shape).or_else(|| complete.then(|| response(record, shape)).flatten())
+}
+
+/// A call of gRPC as nearly all are, whole and answered with one message and status 0: no rule has anything to say of
+/// it.
+pub(super) fn is_healthy(record: &StreamRecord) -> bool {
+    let (asked, answered) = (&record.request.messages, &record.response.messages);
+    let is_untroubled = record.end == StreamEnd::Complete
+        && record.malformed.is_none()
+        && record.conduct.offence.is_none()
+        && record.flow.fault.is_none()
+        && record.resets.is_empty();
+    let is_answered = record.grpc == Seen::Value(())
+        && record.http_status == Seen::Value(200)
+        && record.trailers == Seen::Value(())
+        && record.grpc_status == Seen::Value(0)
+        && !record.grpc_status_malformed
+        && !record.trailers_only
+        && record.response_content_type.as_deref() == Some(GRPC);
+    let has_messages = asked.open.is_none()
+        && asked.complete > 0
+        && answered.known
+        && answered.open.is_none()
+        && answered.complete == 1;
+    let has_no_length =
+        record.request.content_length.is_none() && record.response.content_length.is_none();
+    is_untroubled && is_answered && has_messages && has_no_length
 }
 
 /// An answer that is not gRPC.
@@ -184,7 +213,6 @@ fn by(sender: Endpoint, mut finding: Finding) -> Finding {
 }
 
 fn is_grpc(media: &str) -> bool {
-    const GRPC: &str = "application/grpc";
     media
         .split_at_checked(GRPC.len())
         .is_some_and(|(media, rest)| {

@@ -175,6 +175,10 @@ impl Rules {
     }
 
     fn stream(&mut self, record: &StreamRecord) -> Vec<Finding> {
+        if completion::is_healthy(record) {
+            self.shapes.learn(record);
+            return Vec::new();
+        }
         let complete = record.response_phase == Some(ResponsePhase::R3);
         let offence = framing::on_stream(record);
         let mut findings = Vec::new();
