@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use smallvec::SmallVec;
 
-use crate::field::{HeaderBlock, Known, Marks};
+use crate::field::{Field, HeaderBlock, Known, Marks};
 use crate::limits;
 
 /// Two random words, the same for one run.
@@ -68,9 +68,22 @@ impl FieldsDigest {
     /// The digest of a request's header block.
     #[must_use]
     pub fn of(block: &HeaderBlock) -> FieldsDigest {
-        let mut digest = FieldsDigest::default();
-        let (mut whole, mut complete) = (0_u64, block.complete);
-        for field in &block.fields {
+        let (mut digest, mut whole, mut n_read) = (FieldsDigest::default(), 0, 0);
+        if let Some(stem) = block.whole_stem() {
+            let (of_stem, sum) = stem.digest();
+            digest.clone_from(of_stem);
+            (whole, n_read) = (*sum, stem.len());
+        }
+        let rest = block.fields.get(n_read..).unwrap_or_default();
+        let complete = digest.add(rest, &mut whole) && block.complete;
+        digest.whole = complete.then_some(whole);
+        digest
+    }
+
+    /// Adds fields. True when all of them were seen.
+    pub(super) fn add(&mut self, fields: &[Field], whole: &mut u64) -> bool {
+        let (digest, mut complete) = (self, true);
+        for field in fields {
             let (entry, known) = (field.entry(), field.known());
             if !entry.is_whole() {
                 complete = false;
@@ -93,11 +106,10 @@ impl FieldsDigest {
                 digest.keep(of_this);
             }
             if !entry.marks.has(Marks::HOP_SPECIFIC) {
-                whole = whole.wrapping_add(entry.hash);
+                *whole = whole.wrapping_add(entry.hash);
             }
         }
-        digest.whole = complete.then_some(whole);
-        digest
+        complete
     }
 
     /// Hashes of single fields, pseudo-header fields not among them: the first [`limits::HOP_FIELDS`].

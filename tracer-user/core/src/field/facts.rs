@@ -90,6 +90,15 @@ impl Says {
 /// Fields whose values are kept without memory of their own: no request of gRPC has more by default.
 const KEPT: usize = 10;
 
+/// How far a block was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reading {
+    /// See [`Facts::names`].
+    names: u64,
+    /// Some field was no pseudo-header field.
+    regular: bool,
+}
+
 /// What a header block says, as far as it was seen and may be kept: no value of a field that may not be shown.
 pub(crate) struct Facts {
     /// `:path`, without its query.
@@ -168,18 +177,49 @@ impl Facts {
     }
 
     fn fill(&mut self, block: &HeaderBlock, shown: &Shown) {
+        let (mut reading, mut n_read) = (Reading::default(), 0);
+        if let Some(stem) = block.whole_stem() {
+            let (facts, read) = stem.facts(shown);
+            self.begin(facts);
+            (reading, n_read) = (*read, stem.len());
+        }
+        let rest = block.fields.get(n_read..).unwrap_or_default();
+        self.add(rest, &mut reading, shown);
+    }
+
+    /// Begins with what other facts say. Nothing was read before.
+    fn begin(&mut self, facts: &Facts) {
+        self.path.clone_from(&facts.path);
+        self.content_type.clone_from(&facts.content_type);
+        self.shown.extend(facts.shown.iter().map(Arc::clone));
+        self.method = facts.method;
+        self.status = facts.status;
+        self.media = facts.media;
+        self.length = facts.length;
+        self.coding = facts.coding;
+        self.is_coded = facts.is_coded;
+        self.grpc_encoding = facts.grpc_encoding;
+        self.accepted = facts.accepted;
+        self.timeout = facts.timeout;
+        self.grpc_status = facts.grpc_status;
+        self.user_agent = facts.user_agent;
+        self.is_odd = facts.is_odd;
+    }
+
+    /// Reads further fields.
+    pub(super) fn add(&mut self, fields: &[Field], reading: &mut Reading, shown: &Shown) {
         let facts = self;
-        let (mut names, mut regular) = (0_u64, false);
-        for field in &block.fields {
+        let Reading { names, regular } = reading;
+        for field in fields {
             let entry = &field.entry;
             let (marks, known) = (entry.marks, entry.of_name.known);
             let bit = known.bit_if_known();
-            let again = names & bit != 0;
-            names |= bit;
+            let again = *names & bit != 0;
+            *names |= bit;
             if marks.has(Marks::PSEUDO) {
-                facts.is_odd |= regular | again;
+                facts.is_odd |= *regular | again;
             } else {
-                regular |= marks.has(Marks::NAMED);
+                *regular |= marks.has(Marks::NAMED);
             }
             facts.is_odd |= marks.has(Marks::ODD);
             if shown.allows_field(field) {
@@ -196,7 +236,7 @@ impl Facts {
                 _ => {}
             }
         }
-        facts.names = names;
+        facts.names = *names;
     }
 
     /// Keeps what may be shown.
@@ -210,7 +250,7 @@ impl Facts {
     }
 
     /// Nothing was read yet: `complete` says that what does not come is not there.
-    fn none(complete: bool) -> Facts {
+    pub(super) fn none(complete: bool) -> Facts {
         Facts {
             path: None,
             method: absent(complete),

@@ -11,6 +11,7 @@ mod grpc_status;
 mod known;
 pub(crate) mod media;
 mod seen;
+mod stem;
 mod timeout;
 mod value_fault;
 
@@ -25,6 +26,7 @@ pub(crate) use grpc_status::GrpcStatus;
 pub(crate) use known::Known;
 pub use seen::Seen;
 pub use shown::Shown;
+pub(crate) use stem::Stem;
 pub(crate) use value_fault::ValueFault;
 
 /// What a field takes beside its name and its value (RFC 7541 section 4.1, RFC 9113 section 6.5.2), in bytes.
@@ -464,6 +466,8 @@ pub struct HeaderBlock {
     /// Size as RFC 9113 section 6.5.2 counts it; a lower bound when not `complete`.
     pub list_size: u64,
     facts: OnceLock<Arc<Facts>>,
+    /// What it begins with, if other blocks do too.
+    stem: Option<Arc<Stem>>,
 }
 
 impl HeaderBlock {
@@ -484,6 +488,7 @@ impl HeaderBlock {
             encoded_len,
             n_frames: 1,
             facts: OnceLock::new(),
+            stem: None,
         }
     }
 
@@ -492,6 +497,7 @@ impl HeaderBlock {
         HeaderBlock {
             fields: Vec::new(),
             facts: OnceLock::new(),
+            stem: None,
             ..*self
         }
     }
@@ -559,6 +565,7 @@ impl HeaderBlock {
         self.n_frames = 1;
         self.list_size = 0;
         self.facts = OnceLock::new();
+        self.stem = None;
     }
 }
 
@@ -568,6 +575,7 @@ impl Clone for HeaderBlock {
         HeaderBlock {
             fields: self.fields.clone(),
             facts: OnceLock::new(),
+            stem: None,
             ..*self
         }
     }

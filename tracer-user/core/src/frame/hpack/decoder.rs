@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::field::{Entry, Field, HeaderBlock};
+use crate::field::{Entry, Field, HeaderBlock, Stem};
 use crate::limits;
 
 use super::dynamic_table::DynamicTable;
 use super::literals::Literals;
 use super::octets::Octets;
 use super::recent::Recent;
+use super::stems::{Ends, Stems};
 use super::{Error, integer, static_table};
 
 /// The limit before the receiver announced one (RFC 9113 section 6.5.2).
@@ -36,6 +37,8 @@ pub struct Decoder {
     table_limit_told: bool,
     /// Blocks that came before and may come again.
     recent: Recent,
+    /// What blocks begin with.
+    stems: Stems,
     literals: Literals,
     /// The blocks that were handed out last: the memory of those that nobody holds any more is used again.
     spare_blocks: Vec<Arc<HeaderBlock>>,
@@ -72,7 +75,8 @@ impl Decoder {
     fn measure(&mut self) {
         let spare = self.spare_blocks.len() * SPARE_BLOCK
             + self.spare_entries.len() * (size_of::<Entry>() + limits::RECENT_LITERAL);
-        self.memory = self.table.memory() + self.literals.memory() + self.recent.memory() + spare;
+        let recent = self.recent.memory() + self.stems.memory();
+        self.memory = self.table.memory() + self.literals.memory() + recent + spare;
     }
 
     /// A decoder that sees the direction from its first header block when `history_seen`, or that
@@ -90,6 +94,7 @@ impl Decoder {
             lower_limit: None,
             table_limit_told: false,
             recent: Recent::default(),
+            stems: Stems::default(),
             literals: Literals::default(),
             spare_blocks: Vec::new(),
             spare_entries: Vec::new(),
@@ -145,6 +150,13 @@ impl Decoder {
         let mut error = None;
         let mut input = block;
         let mut fields_begun = false;
+        let mut ends = Ends::new();
+        let stem = self.stems.find(block, n_changes).filter(|_| !cut);
+        let has_stem = stem.is_some();
+        if let Some((stem, rest)) = stem {
+            Stem::begin(stem, list.block);
+            (input, fields_begun) = (rest, true);
+        }
         while let Some((&first, rest)) = input.split_first() {
             input = rest;
             let taken = match first {
@@ -160,6 +172,9 @@ impl Decoder {
                 break;
             }
             fields_begun |= first >> 5 != 0b001;
+            if !has_stem && block.len() <= limits::RECENT_BLOCK {
+                ends.push((block.len() - input.len()) as u16);
+            }
         }
         for scratch in [&mut self.name, &mut self.value] {
             scratch.clear();
@@ -174,6 +189,9 @@ impl Decoder {
         let (limited, is_sensitive) = (list.limited, list.is_sensitive);
         if n_changes == self.table.n_changes() && !limited && !is_sensitive {
             self.recent.keep(block, n_changes, &header_block);
+            if !has_stem {
+                self.stems.learn(block, &ends, n_changes, &header_block);
+            }
         }
         self.measure();
         Decoded {

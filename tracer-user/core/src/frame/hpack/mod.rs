@@ -11,6 +11,7 @@ mod literals;
 mod octets;
 mod recent;
 mod static_table;
+mod stems;
 
 use super::Rule;
 pub use decoder::{Decoded, Decoder};
