@@ -189,6 +189,7 @@ impl Conn {
         self.info = Arc::new(info);
         self.streams.set_role(self.role.get());
         sink.accept(&Output::Connection(Arc::clone(&self.info)));
+        self.tell_unseen(sink);
         let first = self.waiting.iter().min_by_key(|waiting| waiting.context.at);
         if let (Some(request), Some(first)) = (&self.upgrade, first) {
             self.streams

@@ -68,6 +68,22 @@ fn bytes_that_passed_before_it_was_known_what_is_spoken_have_their_own_time() {
 }
 
 #[test]
+fn bytes_of_a_connection_that_is_known_only_when_the_trace_ends_are_told_then() {
+    let mut driver = Driver::new();
+    driver.open(Opened::Active, true);
+    // No preface, so frames are searched for in this direction; there may be more of them before these.
+    driver.send(Direction::Tx, &[&b"PRI * HTTP/2.0\t\n"[..], &settings()].concat());
+    driver.unseen = Some(Unseen::Splice);
+    driver.send(Direction::Rx, &settings());
+    driver.unseen = None;
+    driver
+        .pipeline
+        .finish(Timestamp(driver.at), &mut driver.out);
+    assert_eq!(driver.protocols(), [Protocol::Http2]);
+    assert_eq!(told(&driver).0, [Unseen::Splice]);
+}
+
+#[test]
 fn connection_of_which_nothing_was_seen_is_told_when_it_ends() {
     let mut driver = Driver::new();
     undecided(&mut driver);
