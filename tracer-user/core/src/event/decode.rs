@@ -182,6 +182,7 @@ fn unix_address(path: &[u8]) -> Address {
     })
 }
 
+#[inline(always)]
 fn bytes<'a>(body: &Reader<'a>, direction: Direction) -> Result<Bytes<'a>, DecodeError> {
     let (head, encoded) = body
         .0

@@ -450,18 +450,21 @@ impl<T> ProxyState<T> {
     /// Nothing more is to be expected of a request: no stream that begins after it is its own.
     pub(super) fn down_over(&mut self, key: u64, over: Over) {
         self.over_at = self.over_at.max(over.at);
+        if over.cancelled || !self.indexed {
+            if let Some(down) = self.downs.get_mut(&key) {
+                down.over = Some(over);
+            }
+            return;
+        }
         let Some(mut down) = self.downs.remove(&key) else {
             return;
         };
         down.over = Some(over);
         let tid = down.opening.tid;
-        let is_left = !over.cancelled && self.indexed;
-        if is_left {
-            self.leave_indexes(key, &mut down);
-        }
+        self.leave_indexes(key, &mut down);
         let waits = down.attempts.is_empty();
         self.downs.insert(key, down);
-        if is_left && waits {
+        if waits {
             self.pass(tid, key);
         }
     }

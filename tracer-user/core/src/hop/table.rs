@@ -176,6 +176,7 @@ impl<T> Hops<T> {
             }
         };
         self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
+        let is_gone = known.connections == [0; 2];
         match consequence {
             Consequence::Request(key) => self.consider(proxy, side, key, at),
             Consequence::Lone(upstream) => {
@@ -194,7 +195,9 @@ impl<T> Hops<T> {
             }
             Consequence::Nothing => {}
         }
-        self.forget_if_empty(proxy);
+        if is_gone {
+            self.forget_if_empty(proxy);
+        }
     }
 
     /// A request's stream to the client has ended, and perhaps all that were opened for it: is it to be decided?

@@ -147,6 +147,9 @@ impl Analysis {
         if self.hops_off {
             return;
         }
+        if let Some((place, side)) = only_place(info) {
+            return self.hops.requested(place, side, opening);
+        }
         let [first, second] = places(info);
         if let (Some((place, side, _)), true) = (first, second.is_some()) {
             self.hops.requested(place, side, opening);
@@ -159,6 +162,12 @@ impl Analysis {
     /// Nothing more is to be expected of a stream: as a request, it is over.
     pub(super) fn finished(&mut self, info: &ConnectionInfo, stream_id: StreamId, over: Over) {
         if self.hops_off {
+            return;
+        }
+        if let Some((place, side)) = only_place(info) {
+            if side == Side::Downstream {
+                self.hops.finished(place, (info.id, stream_id), over);
+            }
             return;
         }
         for (place, side, _) in places(info).into_iter().flatten() {
@@ -280,6 +289,15 @@ impl Analysis {
             return;
         }
         let at = record.last_at;
+        if let Some((place, side)) = only_place(info) {
+            let end = HopEnd {
+                info: Arc::clone(info),
+                findings: findings.to_vec(),
+                peer: self.peers.get(&info.id.0).cloned(),
+            };
+            self.hops.ended(place, side, at, record, end);
+            return self.tell(sink);
+        }
         let mut places = places(info).into_iter().flatten().peekable();
         let mut record = Some(record);
         while let Some((place, side, is_others)) = places.next() {
@@ -411,6 +429,14 @@ fn places(info: &ConnectionInfo) -> [Option<(ProxyKey, Side, bool)>; 2] {
         Endpoint::Client => [own, others],
         Endpoint::Server => [others, own],
     }
+}
+
+/// The same where it is the process that owns the observed end alone: live it always is.
+#[inline]
+fn only_place(info: &ConnectionInfo) -> Option<(ProxyKey, Side)> {
+    let is_alone = info.pid != 0 && info.peer_process.is_none();
+    let role = info.role.filter(|_| is_alone)?;
+    Some((ProxyKey::Process(info.pid), Side::of_role(role)))
 }
 
 /// What may be a proxy at either end of this connection, its own end first.
