@@ -9,7 +9,7 @@ pub mod upgrade;
 pub use crate::endpoint::Endpoint;
 
 /// h2trace's own number of a connection end, counted from 1 in the order they were seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
 impl std::fmt::Display for ConnectionId {

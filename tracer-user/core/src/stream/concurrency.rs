@@ -112,6 +112,7 @@ impl Concurrency {
     }
 
     /// When there may be something to tell, if nothing changes.
+    #[inline]
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         let over = self.over.filter(|_| !self.over_told);
         let over = over.map(|over| Timestamp(over.since.0.saturating_add(CROSSING_GRACE_NS)));

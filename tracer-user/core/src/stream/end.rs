@@ -9,9 +9,10 @@ use crate::stream::live::{Phases, Stream};
 use crate::stream::pair::Pair;
 use crate::stream::phase;
 use crate::stream::record::{
-    EndStreamOn, Half, Messages, Outcome, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord, Tier,
+    EndStreamOn, Messages, Outcome, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord, Tier,
 };
 use crate::stream::settings::PeerSettings;
+use crate::stream::violation::Conduct;
 
 /// A reset counts as made by the deadline when it comes this share of grpc-timeout before it, or later.
 /// The two ends start their clocks at different moments, and grpc-timeout is rounded to its unit.
@@ -39,14 +40,14 @@ impl StreamRecord {
     }
 }
 
-/// The record of a stream that ended; `forced` says why if it did not end by itself.
+/// Makes the record of a stream that ended, of whatever record is there; `forced` says why it ended if not by itself.
 pub(super) fn record(
+    record: &mut StreamRecord,
     stream: &mut Stream,
-    connection: ConnectionId,
-    role: Option<Endpoint>,
+    (connection, role): (ConnectionId, Option<Endpoint>),
     announced: &Pair<PeerSettings>,
     forced: Option<StreamEnd>,
-) -> StreamRecord {
+) {
     let grpc = grpc(stream);
     let phases = stream.stopped_at.unwrap_or_else(|| Phases {
         request: phase::of_request(&stream.request, grpc),
@@ -69,69 +70,71 @@ pub(super) fn record(
     if grpc == Seen::Value(()) {
         stream.check_prefixes();
     }
-    let [request, response] = halves(stream, grpc, announced);
-    let mut record = StreamRecord {
-        connection,
-        role,
-        stream_id: stream.id,
-        pid: stream.pid,
-        first_at: stream.first_at,
-        last_at: stream.last_at,
-        beginning_seen: stream.beginning_seen,
-        whole: stream.whole,
-        pushed: stream.pushed,
-        request,
-        response,
-        request_phase: phases.request,
-        response_phase: phases.response,
-        trailers: answer.trailers,
-        trailers_only: answer.trailers_only,
-        grpc,
-        grpc_web: stream.content.grpc_web(),
-        path: stream.content.path.take(),
-        http_status: answer.http_status,
-        response_content_type: stream.content.response_content_type.take(),
-        user_agent: stream.content.user_agent,
-        response_coding: stream.content.response_coding,
-        grpc_status: answer.grpc_status,
-        grpc_status_malformed: stream.content.grpc_status_malformed,
-        malformed: stream.content.malformed,
-        timeout: stream.content.timeout,
-        shown: std::mem::take(&mut stream.content.shown),
-        resets: std::mem::take(&mut stream.resets),
-        flow: stream.flow,
-        end,
-        outcome: Outcome::Unknown,
-        tier,
-        conduct: stream
-            .conduct
-            .take()
-            .map(|conduct| *conduct)
-            .unwrap_or_default(),
-        story: std::mem::take(&mut stream.story).ended(grpc != Seen::Absent),
+    fill_halves(record, stream, grpc, announced);
+    record.connection = connection;
+    record.role = role;
+    record.stream_id = stream.id;
+    record.pid = stream.pid;
+    record.first_at = stream.first_at;
+    record.last_at = stream.last_at;
+    record.beginning_seen = stream.beginning_seen;
+    record.whole = stream.whole;
+    record.pushed = stream.pushed;
+    record.request_phase = phases.request;
+    record.response_phase = phases.response;
+    record.trailers = answer.trailers;
+    record.trailers_only = answer.trailers_only;
+    record.grpc = grpc;
+    record.grpc_web = stream.content.grpc_web();
+    record.path = stream.content.path.take();
+    record.http_status = answer.http_status;
+    record.response_content_type = stream.content.response_content_type.take();
+    record.user_agent = stream.content.user_agent;
+    record.response_coding = stream.content.response_coding;
+    record.grpc_status = answer.grpc_status;
+    record.grpc_status_malformed = stream.content.grpc_status_malformed;
+    record.malformed = stream.content.malformed;
+    record.timeout = stream.content.timeout;
+    record.shown = std::mem::take(&mut stream.content.shown);
+    record.resets = std::mem::take(&mut stream.resets);
+    record.flow = stream.flow;
+    record.end = end;
+    record.tier = tier;
+    record.conduct = match stream.conduct.take() {
+        Some(conduct) => *conduct,
+        None => Conduct::default(),
     };
-    record.outcome = outcome(&record);
-    record
+    // The memory of an earlier story goes to a later stream.
+    std::mem::swap(&mut record.story, &mut stream.story);
+    record.story.end(grpc != Seen::Absent);
+    record.outcome = outcome(record);
 }
 
 /// What the client and the server sent, with what is only known at the end.
-fn halves(stream: &mut Stream, grpc: Seen<()>, announced: &Pair<PeerSettings>) -> [Half; 2] {
-    let mut request = std::mem::take(&mut stream.request.half);
-    let mut response = std::mem::take(&mut stream.response.half);
+fn fill_halves(
+    record: &mut StreamRecord,
+    stream: &mut Stream,
+    grpc: Seen<()>,
+    announced: &Pair<PeerSettings>,
+) {
+    std::mem::swap(&mut record.request, &mut stream.request.half);
+    std::mem::swap(&mut record.response, &mut stream.response.half);
+    let (request, response) = (&mut record.request, &mut record.response);
     (request.content_length, response.content_length) = stream.content.content_length();
     request.header_list_limit = announced.server.max_header_list_size;
     response.header_list_limit = announced.client.max_header_list_size;
     request.windows_at_end = stream.windows_at_end.client;
     response.windows_at_end = stream.windows_at_end.server;
-    (request.messages, response.messages) = if grpc == Seen::Absent {
-        (Messages::default(), Messages::default())
-    } else {
-        (
-            stream.request.messages.messages(),
-            stream.response.messages.messages(),
-        )
-    };
-    [request, response]
+    let messages = [
+        (&mut request.messages, &mut stream.request.messages),
+        (&mut response.messages, &mut stream.response.messages),
+    ];
+    for (told, read) in messages {
+        *told = match grpc {
+            Seen::Absent => Messages::default(),
+            Seen::Value(()) | Seen::Unknown => read.messages(),
+        };
+    }
 }
 
 /// What the server's HEADERS said, as far as they were seen or certainly did not come.

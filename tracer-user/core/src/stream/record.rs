@@ -76,9 +76,10 @@ impl ResponsePhase {
 }
 
 /// How much of the stream could be seen (visibility tiers).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// Framing only: types, flags, ids, codes, lengths, presence of trailers.
+    #[default]
     T0,
     /// Every header field of the stream decoded.
     T1,
@@ -227,7 +228,7 @@ pub struct Reset {
 }
 
 /// How a stream came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamEnd {
     /// END_STREAM both ways.
     Complete,
@@ -240,11 +241,12 @@ pub enum StreamEnd {
     /// Our own bound was reached.
     Evicted,
     /// Lost from sight (a gap, the end of the trace).
+    #[default]
     Unseen,
 }
 
 /// The outcome of a stream, for people and for the label `outcome`. A closed set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// Complete; gRPC status 0, or not gRPC.
     Ok,
@@ -268,6 +270,7 @@ pub enum Outcome {
     /// Not processed, says GOAWAY.
     Unprocessed,
     /// Evicted by our own bound, or lost from sight.
+    #[default]
     Unknown,
 }
 
@@ -310,8 +313,8 @@ pub struct Moment {
     pub note: String,
 }
 
-/// A stream that ended (or was lost from sight).
-#[derive(Clone, Debug)]
+/// A stream that ended (or was lost from sight). By default nothing is known of it.
+#[derive(Clone, Debug, Default)]
 pub struct StreamRecord {
     /// The connection end it was observed on.
     pub connection: ConnectionId,
@@ -450,9 +453,9 @@ pub enum StreamEvent {
         connection: ConnectionId,
         /// Role of the observed end.
         role: Option<Endpoint>,
-        go_away: GoAway,
+        go_away: Box<GoAway>,
         /// What came before it.
-        before: BeforeGoAway,
+        before: Box<BeforeGoAway>,
     },
     ConnectionEnded {
         connection: ConnectionId,
@@ -471,14 +474,14 @@ pub enum StreamEvent {
         /// Role of the observed end.
         role: Option<Endpoint>,
         /// What it did, and what came of it.
-        offence: Offence,
+        offence: Box<Offence>,
     },
     /// An endpoint sends too much of something.
     Flood {
         connection: ConnectionId,
         /// Role of the observed end.
         role: Option<Endpoint>,
-        flood: Flood,
+        flood: Box<Flood>,
     },
     /// One end spoke HTTP/2, and the other one answered in another protocol.
     NotHttp2 {

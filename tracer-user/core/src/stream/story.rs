@@ -225,13 +225,15 @@ impl Story {
         self.len() == 0
     }
 
-    /// An empty story in the memory of this one.
-    pub(super) fn cleared(mut self) -> Story {
+    /// Nothing is kept any more but memory.
+    pub(super) fn clear(&mut self) {
         self.first.clear();
-        Story {
-            first: self.first,
-            ..Story::default()
+        if self.n_left_out > 0 || !self.last.is_empty() {
+            self.last = VecDeque::new();
         }
+        self.n_left_out = 0;
+        self.path = None;
+        self.grpc = false;
     }
 
     /// The stream's `:path`, for [`Note::Path`].
@@ -240,9 +242,8 @@ impl Story {
     }
 
     /// The stream has ended. `grpc`: messages are worth a word.
-    pub(super) fn ended(mut self, grpc: bool) -> Story {
+    pub(super) fn end(&mut self, grpc: bool) {
         self.grpc = grpc;
-        self
     }
 
     /// Records a frame other than DATA.
@@ -405,7 +406,8 @@ mod tests {
         story.data(data(Endpoint::Server, 45, 0));
         story.data(data(Endpoint::Client, 5, 0));
         story.data(data(Endpoint::Server, 9, 0));
-        let moments = story.ended(true).moments();
+        story.end(true);
+        let moments = story.moments();
         let seen: Vec<_> = moments
             .iter()
             .map(|m| (m.n_frames, m.bytes, m.note.as_str()))
@@ -432,7 +434,8 @@ mod tests {
             });
         }
         assert!(story.overflowed());
-        let moments = story.ended(true).moments();
+        story.end(true);
+        let moments = story.moments();
         assert_eq!(moments.len(), limits::STORY_MOMENTS);
         assert_eq!(moments.first().map(|m| m.at), Some(Timestamp(0)));
         assert_eq!(moments.last().map(|m| m.at), Some(Timestamp(999)));

@@ -459,7 +459,7 @@ impl Conn {
             | StreamEvent::Requested(_)
             | StreamEvent::Finished { .. } => {}
             StreamEvent::GoAway { go_away, .. } => {
-                let info = Arc::clone(&self.info);
+                let (info, go_away) = (Arc::clone(&self.info), *go_away);
                 sink.accept(&Output::GoAway { info, go_away });
                 self.say(findings, sink);
             }

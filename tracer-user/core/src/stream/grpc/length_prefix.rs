@@ -52,6 +52,22 @@ impl MessageReader {
         }
     }
 
+    /// The same in the memory of an earlier one.
+    pub(crate) fn renew(&mut self) {
+        let MessageReader {
+            position,
+            n_complete,
+            n_begun,
+            sizes,
+            odd_flag,
+            compressed,
+        } = self;
+        *position = MessagePosition::Lost;
+        (*n_complete, *n_begun) = (0, 0);
+        sizes.clear();
+        (*odd_flag, *compressed) = (None, false);
+    }
+
     /// The next byte is the first one of the direction.
     pub(crate) const fn begin(&mut self) {
         self.position = BOUNDARY;

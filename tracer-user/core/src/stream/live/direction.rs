@@ -44,6 +44,25 @@ impl StreamDirection {
         }
     }
 
+    /// The same in the memory of an earlier one.
+    pub(super) fn renew(&mut self, new_state: HalfState, left: Option<i64>) {
+        let StreamDirection {
+            state,
+            half,
+            messages,
+            window,
+            frame,
+        } = self;
+        *state = new_state;
+        *half = Half {
+            data_known: new_state == HalfState::Idle,
+            ..Half::default()
+        };
+        messages.renew();
+        *window = Window::new(left);
+        *frame = None;
+    }
+
     /// The next byte of DATA is the first.
     pub(super) fn begin(&mut self, context: Context) {
         self.half.headers_at = Some(context.at);

@@ -48,8 +48,12 @@ impl ConditionTimers {
 
 impl StreamTable {
     /// After each step: what it may have begun is looked at in time.
+    #[inline]
     pub(super) fn look_out(&mut self, at: Timestamp) {
-        self.count_streams(at);
+        let opened = self.condition_timers.opened.take();
+        if let Some(cap) = self.settings.server.max_concurrent_streams {
+            self.count_streams(cap, opened, at);
+        }
         if self.condition_timers.next_at.is_none() && self.live() > 0 {
             self.condition_timers.next_at = Some(Timestamp(at.0.saturating_add(LOOK_NS)));
         }
@@ -264,11 +268,7 @@ impl StreamTable {
         }
     }
 
-    fn count_streams(&mut self, at: Timestamp) {
-        let opened = self.condition_timers.opened.take();
-        let Some(cap) = self.settings.server.max_concurrent_streams else {
-            return;
-        };
+    fn count_streams(&mut self, cap: u32, opened: Option<StreamId>, at: Timestamp) {
         if !self.flow.is_whole() || self.condition_timers.pushes {
             self.condition_timers.concurrency.forget();
             return;
@@ -299,14 +299,10 @@ impl StreamTable {
         let stream = self.streams.get(id).map(|stream| {
             let mut stream = stream.clone();
             stream.finish(at, &self.flow);
-            let record = end::record(
-                &mut stream,
-                connection,
-                role,
-                &self.settings,
-                Some(StreamEnd::Unseen),
-            );
-            Box::new(record)
+            let (mut record, end) = (Box::default(), Some(StreamEnd::Unseen));
+            let of = (connection, role);
+            end::record(&mut record, &mut stream, of, &self.settings, end);
+            record
         });
         self.out
             .push_back(StreamEvent::Condition(Box::new(ConditionReport {

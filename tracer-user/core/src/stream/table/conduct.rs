@@ -443,7 +443,7 @@ impl StreamTable {
         self.out.push_back(StreamEvent::Offence {
             connection,
             role,
-            offence,
+            offence: Box::new(offence),
         });
     }
 
@@ -460,7 +460,7 @@ impl StreamTable {
         self.out.push_back(StreamEvent::Flood {
             connection,
             role,
-            flood,
+            flood: Box::new(flood),
         });
     }
 }

@@ -18,8 +18,8 @@ impl StreamTable {
         self.out.push_back(StreamEvent::GoAway {
             connection,
             role,
-            go_away,
-            before,
+            go_away: Box::new(go_away),
+            before: Box::new(before),
         });
         if last == EVERY_STREAM {
             return;

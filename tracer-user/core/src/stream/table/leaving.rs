@@ -168,18 +168,14 @@ impl StreamTable {
         };
         self.lingering.n = self.lingering.n.saturating_sub(1);
         self.ids.on_end(id);
-        let (connection, role) = (self.connection, self.role);
-        let record = end::record(&mut stream, connection, role, &self.settings, forced);
-        let record = match self.spare_records.pop() {
-            Some(mut spare) => {
-                if let Some(spare) = Arc::get_mut(&mut spare) {
-                    let before = std::mem::replace(spare, record);
-                    stream.story = before.story.cleared();
-                }
-                spare
-            }
-            None => Arc::new(record),
-        };
+        let mut record = self.spare_records.pop().unwrap_or_default();
+        if Arc::get_mut(&mut record).is_none() {
+            record = Arc::default();
+        }
+        if let Some(record) = Arc::get_mut(&mut record) {
+            let of = (self.connection, self.role);
+            end::record(record, &mut stream, of, &self.settings, forced);
+        }
         self.streams.spare(stream);
         self.out.push_back(StreamEvent::Ended(record));
     }

@@ -565,8 +565,7 @@ impl StreamTable {
             role: self.role,
             context,
         };
-        self.streams
-            .insert(id, Stream::new(id, request, response, env));
+        self.streams.insert(id, (request, response), env);
         self.condition_timers.opened = Some(id);
         let connection = self.connection;
         self.out.push_back(StreamEvent::Opened {

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 
 use crate::frame::StreamId;
-use crate::stream::live::Stream;
+use crate::stream::live::{Env, Stream};
+use crate::stream::state::HalfState;
 use crate::stream::table::slots::Slots;
 
 /// Where a stream lies.
@@ -69,15 +70,14 @@ impl Streams {
         Some(slot)
     }
 
-    /// Follows a stream whose id is not followed.
-    pub(super) fn insert(&mut self, id: StreamId, mut stream: Stream) {
+    /// Follows a new stream, whose halves are in these states.
+    pub(super) fn insert(&mut self, id: StreamId, states: (HalfState, HalfState), env: Env<'_>) {
         let stream = match self.spare.pop() {
             Some(mut spare) => {
-                stream.story = std::mem::take(&mut spare.story);
-                *spare = stream;
+                spare.renew(id, states, env);
                 spare
             }
-            None => Box::new(stream),
+            None => Box::new(Stream::new(id, states.0, states.1, env)),
         };
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -157,10 +157,8 @@ mod tests {
     use super::*;
     use crate::connection::Endpoint;
     use crate::stream::flow::Flow;
-    use crate::stream::live::Env;
-    use crate::stream::state::HalfState;
 
-    fn stream(id: u32) -> Stream {
+    fn insert(streams: &mut Streams, id: u32) {
         let flow = Flow::new(true);
         let shown = crate::field::Shown::default();
         let env = Env {
@@ -173,20 +171,20 @@ mod tests {
                 pid: 1,
             },
         };
-        Stream::new(StreamId(id), HalfState::Idle, HalfState::Idle, env)
+        streams.insert(StreamId(id), (HalfState::Idle, HalfState::Idle), env);
     }
 
     #[test]
     fn the_oldest_is_the_one_that_was_opened_first() {
         let mut streams = Streams::default();
         for id in [5, 1, 3] {
-            streams.insert(StreamId(id), stream(id));
+            insert(&mut streams, id);
         }
         assert_eq!(streams.oldest(), Some(StreamId(5)));
         assert_eq!(streams.ids(), [1, 3, 5].map(StreamId));
         assert!(streams.remove(StreamId(5)).is_some());
         assert_eq!(streams.oldest(), Some(StreamId(1)));
-        streams.insert(StreamId(7), stream(7));
+        insert(&mut streams, 7);
         assert_eq!(streams.get(StreamId(7)).map(|s| s.id), Some(StreamId(7)));
         assert_eq!(streams.len(), 3);
     }
@@ -194,9 +192,9 @@ mod tests {
     #[test]
     fn one_that_stays_does_not_let_the_others_pile_up() {
         let mut streams = Streams::default();
-        streams.insert(StreamId(1), stream(1));
+        insert(&mut streams, 1);
         for id in (3..20_000).step_by(2) {
-            streams.insert(StreamId(id), stream(id));
+            insert(&mut streams, id);
             assert!(streams.remove(StreamId(id)).is_some());
         }
         assert!(streams.opened.len() < 32, "{}", streams.opened.len());
