@@ -9,6 +9,14 @@ use anyhow::{Context as _, bail};
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
+    // Said of this package to it, and handed on it would be news to build scripts that ask for it, such as ring's: half
+    // of the workspace would be built anew each time that a task comes after a plain `cargo build`, and the other way.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -106,5 +114,14 @@ mod tests {
             shown(&command),
             "RUSTDOCFLAGS='-D warnings' cargo doc 'a b'"
         );
+    }
+
+    #[test]
+    fn builds_are_told_nothing_of_this_package() {
+        // Cargo runs this test, and says these of it.
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
+        let cargo = cargo(Path::new("."));
+        let mut removed = cargo.get_envs().filter(|(_, value)| value.is_none());
+        assert!(removed.any(|(name, _)| name == "CARGO_PKG_NAME"));
     }
 }
