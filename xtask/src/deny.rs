@@ -26,7 +26,7 @@ pub(crate) fn run(_: &DenyOptions, root: &Path) -> anyhow::Result<ExitCode> {
         .status()
         .with_context(|| format!("cannot run {}", command::shown(&fetch)))?;
     if fetched.success() {
-        command::run(&mut deny(root, &["check", "--disable-fetch", "advisories"]))?;
+        command::run(&mut deny(root, &["--offline", "check", "advisories"]))?;
     } else {
         println!("SKIPPED: advisories: their database cannot be fetched here; the reason is above");
     }
