@@ -7,7 +7,7 @@ use serde_json::json;
 use tracer_tests::cluster::{User, said};
 use tracer_tests::eventually;
 
-use crate::setting::{NAMESPACE, SOON, Setting, Tracer, chart};
+use crate::setting::{NAMESPACE, SOON, Setting, Tracer};
 
 /// bcrypt of "secret", at the least cost.
 const SECRET: &str = "$2b$04$hwzHhk2n7JnfWXzyu76qn.0REhgiNS/E9Q2DBfWRl0AoSTQUzsEI.";
@@ -76,19 +76,6 @@ fn ask(setting: &Setting, tracer: &Tracer, certificate: &str, more: &[&str]) -> 
 }
 
 pub(crate) fn by_tls_and_token(setting: &mut Setting) {
-    // Without TLS tokens could be read on their way.
-    let rendered = [
-        "template",
-        "h2trace",
-        &chart(),
-        "--set",
-        "kubernetesAuth.enabled=true",
-    ];
-    let refused = setting
-        .helm(&rendered, "")
-        .expect_err("a chart without TLS");
-    assert!(refused.contains("webConfig.secret"), "{refused}");
-
     setting.namespace(NAMESPACE);
     let certificate = make_secret(setting);
     let values = json!({

@@ -143,11 +143,19 @@ impl Pod {
 }
 
 impl Setting {
-    /// Makes a namespace, unless it is there.
+    /// Makes a namespace, unless it is there. With its service account: the controller that makes it hears of the
+    /// namespace up to a minute after the API server was silent, and who is refused a pod without it waits longer each
+    /// time.
+    #[track_caller]
     pub(crate) fn namespace(&self, name: &str) {
         self.cluster.apply(&format!(
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"
         ));
+        let account = ["create", "serviceaccount", "default", "--namespace", name];
+        match self.cluster.try_kubectl(&account) {
+            Err(why) if !why.contains("already exists") => panic!("{why}"),
+            _ => {}
+        }
     }
 
     /// Makes it and waits for its pod.

@@ -3,7 +3,9 @@
 folder=$1
 mount --make-rshared /
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir /run/lock
+mkdir /run/lock /run/containerd "$folder/runtime"
+# Its socket is seen from outside too.
+mount --bind "$folder/runtime" /run/containerd
 mount -t tmpfs -o mode=755 tmpfs /var/log
 mkdir "$folder/lib" "$folder/lib.work" "$folder/kubelet" "$folder/containerd"
 mount -t overlay -o "lowerdir=/var/lib,upperdir=$folder/lib,workdir=$folder/lib.work" overlay /var/lib
