@@ -182,11 +182,8 @@ impl StreamTable {
         }
     }
 
-    /// The same for a GOAWAY.
+    /// The same for a GOAWAY that says an error.
     pub(super) fn answers_breach(&mut self, by: Endpoint, code: ErrorCode, now: Timestamp) {
-        if code == ErrorCode::NO_ERROR {
-            return;
-        }
         let exceeded = self.condition_timers.concurrency.take_over();
         if by == Server
             && let Some(over) = exceeded

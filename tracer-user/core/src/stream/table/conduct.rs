@@ -72,15 +72,15 @@ impl StreamTable {
         }
     }
 
-    /// What came before a GOAWAY; and what it answers is told.
-    pub(super) fn before_go_away(&mut self, go_away: &GoAway) -> BeforeGoAway {
+    /// What came before a GOAWAY; and what it answers is told. `heeded`: what it says is wrong is looked for on streams.
+    pub(super) fn before_go_away(&mut self, go_away: &GoAway, heeded: bool) -> BeforeGoAway {
         let GoAway {
             sender, code, at, ..
         } = *go_away;
         for offence in self.watch.ledger.on_go_away(sender, code) {
             self.tell(offence);
         }
-        if code != ErrorCode::NO_ERROR {
+        if heeded {
             let conducts = self.streams.iter_mut();
             let mut offences: Vec<Offence> = conducts
                 .filter_map(|stream| stream.conduct.as_mut()?.go_away(sender, code, at).copied())

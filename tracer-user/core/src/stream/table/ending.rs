@@ -1,32 +1,35 @@
 //! How the streams of a connection end when the connection does, and what a GOAWAY says of them before.
 
-use super::{EVERY_STREAM, StreamTable};
+use super::StreamTable;
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::event::{OtherProtocol, Timestamp};
-use crate::frame::StreamId;
+use crate::frame::{ErrorCode, StreamId};
 use crate::stream::ids::initiator;
-use crate::stream::live::Stream;
 use crate::stream::record::{GoAway, StreamEnd, StreamEvent};
 
 impl StreamTable {
     /// A GOAWAY went by.
     pub(super) fn go_away(&mut self, go_away: GoAway) {
-        let (sender, last, at) = (go_away.sender, go_away.last_stream_id, go_away.at);
+        let (sender, at) = (go_away.sender, go_away.at);
         let (connection, role) = (self.connection, self.role);
-        *self.go_aways.of_mut(sender) = Some(go_away.clone());
-        let before = self.before_go_away(&go_away);
+        let code = go_away.code;
+        let heeded = code != ErrorCode::NO_ERROR && self.go_aways.heeds_reason(sender, at);
+        if heeded {
+            self.answers_breach(sender, code, at);
+        }
+        let is_news = self.go_aways.on_go_away(go_away.clone());
+        let before = self.before_go_away(&go_away, heeded);
         self.out.push_back(StreamEvent::GoAway {
             connection,
             role,
             go_away: Box::new(go_away),
             before: Box::new(before),
         });
-        if last == EVERY_STREAM {
+        if !is_news {
             return;
         }
-        let above = |stream: &&Stream| stream.id > last && stream.finished_at.is_none();
-        let mut above: Vec<StreamId> = self.streams.iter().filter(above).map(|s| s.id).collect();
-        above.sort_unstable();
+        let ids = self.streams.iter().map(|stream| stream.id);
+        let above = self.go_aways.newly_above(sender, ids);
         for id in above {
             self.mark_unprocessed(id, at);
         }
@@ -34,11 +37,12 @@ impl StreamTable {
 
     /// The stream is above the last id of its peer's GOAWAY: it was not processed, if nothing came back.
     pub(super) fn mark_unprocessed(&mut self, id: StreamId, at: Timestamp) {
-        let go_away = self.go_aways.of(initiator(id).peer()).as_ref();
+        let go_away = self.go_aways.last(initiator(id).peer());
         if go_away.is_none_or(|go_away| id <= go_away.last_stream_id) {
             return;
         }
         if let Some(stream) = self.streams.get_mut(id)
+            && stream.finished_at.is_none()
             && stream.has_no_response()
             && stream.resets.is_empty()
         {

@@ -3,6 +3,7 @@
 mod conditions;
 mod conduct;
 mod ending;
+mod go_aways;
 mod leaving;
 mod ordinary;
 mod slots;
@@ -31,6 +32,7 @@ pub use crate::stream::settings::PeerSettings;
 use crate::stream::state::HalfState;
 use crate::stream::watch::Watch;
 use conditions::ConditionTimers;
+use go_aways::GoAways;
 use leaving::Lingering;
 use streams::Streams;
 
@@ -61,7 +63,7 @@ pub struct StreamTable {
     ids: ConnectionIds,
     flow: Flow,
     settings: Pair<PeerSettings>,
-    go_aways: Pair<Option<GoAway>>,
+    go_aways: GoAways,
     header_lists: HeaderLists,
     lingering: Lingering,
     /// A gap touched streams, and when to look next for those that stay silent.
@@ -101,7 +103,7 @@ impl StreamTable {
             ids: ConnectionIds::new(from_start),
             flow: Flow::new(from_start),
             settings: Pair::default(),
-            go_aways: Pair::default(),
+            go_aways: GoAways::default(),
             header_lists: HeaderLists::default(),
             lingering: Lingering::default(),
             doubt_at: None,
@@ -394,7 +396,6 @@ impl StreamTable {
                 code,
                 debug,
             } => {
-                self.answers_breach(sender, *code, context.at);
                 self.go_away(GoAway {
                     sender,
                     last_stream_id: *last_stream_id,
@@ -567,9 +568,9 @@ impl StreamTable {
         };
         self.streams.insert(id, (request, response), env);
         self.condition_timers.opened = Some(id);
-        let connection = self.connection;
+        self.go_aways.on_open(id);
         self.out.push_back(StreamEvent::Opened {
-            connection,
+            connection: self.connection,
             stream_id: id,
             at: context.at,
         });
