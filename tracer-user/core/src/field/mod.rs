@@ -5,6 +5,7 @@ pub mod digest;
 pub mod shown;
 pub mod user_agent;
 
+mod block;
 mod encoding;
 mod facts;
 mod grpc_status;
@@ -18,6 +19,7 @@ mod value_fault;
 use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
+pub use block::HeaderBlock;
 pub(crate) use encoding::Encoding;
 use facts::Says;
 pub use facts::ShownFields;
@@ -241,30 +243,40 @@ impl Entry {
 
     /// A field of a name of which it is known what it says.
     fn with(name: Name, of_name: NameSays, value: Value) -> Entry {
-        let known = of_name.known;
-        let hash = match value.get() {
-            Some(value) if of_name.marks & Marks::NAMED != 0 => {
-                digest::of_field(of_name.hash, value)
-            }
-            _ => 0,
-        };
-        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
         let mut entry = Entry {
-            value_fault: match &value {
-                Value::Text(text) => ValueFault::of_text(known, text.as_bytes()),
-                value => value.get().and_then(|value| ValueFault::of(known, value)),
-            },
-            says: Says::of(known, value.get()),
-            marks: Marks(of_name.marks),
-            size: len(name.get()) + len(value.get()) + OVERHEAD,
-            hash,
+            value_fault: None,
+            says: Says::Nothing,
+            marks: Marks(0),
+            size: 0,
+            hash: 0,
             of_name,
             name,
             value,
             text: OnceLock::new(),
         };
-        entry.marks.0 |= Marks::of_value(&entry);
+        entry.read();
         entry
+    }
+
+    /// Reads what name and value say.
+    fn read(&mut self) {
+        let known = self.of_name.known;
+        let value = self.value.get();
+        self.hash = match value {
+            Some(value) if self.of_name.marks & Marks::NAMED != 0 => {
+                digest::of_field(self.of_name.hash, value)
+            }
+            _ => 0,
+        };
+        self.value_fault = match &self.value {
+            Value::Text(text) => ValueFault::of_text(known, text.as_bytes()),
+            _ => value.and_then(|value| ValueFault::of(known, value)),
+        };
+        self.says = Says::of(known, value);
+        let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        self.size = len(self.name.get()) + len(value) + OVERHEAD;
+        self.marks = Marks(self.of_name.marks | Marks::of_value(self));
+        self.text = OnceLock::new();
     }
 
     /// An entry of the static table.
@@ -304,7 +316,9 @@ impl Entry {
             Value::Text(text) => text,
             _ => String::new(),
         };
-        *self = Entry::with(name, of_name, Value::within(memory, value));
+        (self.name, self.of_name) = (name, of_name);
+        self.value = Value::within(memory, value);
+        self.read();
     }
 
     /// A literal whose name is another entry's. `None`: that entry is unseen.
@@ -451,144 +465,3 @@ impl fmt::Debug for Field {
             .finish()
     }
 }
-
-/// A decoded header block (HEADERS or PUSH_PROMISE with its CONTINUATIONs).
-#[derive(Debug, Default)]
-pub struct HeaderBlock {
-    /// The fields in order, as far as they could be decoded.
-    pub fields: Vec<Field>,
-    /// Every field was decoded and none is unseen.
-    pub complete: bool,
-    /// The block's length in encoded form.
-    pub encoded_len: u32,
-    /// Frames it took: 1 and its CONTINUATIONs.
-    pub n_frames: u32,
-    /// Size as RFC 9113 section 6.5.2 counts it; a lower bound when not `complete`.
-    pub list_size: u64,
-    facts: OnceLock<Arc<Facts>>,
-    /// What it begins with, if other blocks do too.
-    stem: Option<Arc<Stem>>,
-}
-
-impl HeaderBlock {
-    /// Bytes of memory that it takes, about. Fields that share an entry count as if each had its own.
-    pub(crate) fn memory(&self) -> usize {
-        let list = usize::try_from(self.list_size).unwrap_or(usize::MAX);
-        list.saturating_add(self.fields.capacity() * size_of::<Field>())
-    }
-
-    /// A block of these fields, in one frame.
-    #[must_use]
-    pub fn new(fields: Vec<Field>, complete: bool, encoded_len: u32) -> HeaderBlock {
-        let sizes = fields.iter().map(|field| field.entry.size() as u64);
-        HeaderBlock {
-            list_size: sizes.sum(),
-            fields,
-            complete,
-            encoded_len,
-            n_frames: 1,
-            facts: OnceLock::new(),
-            stem: None,
-        }
-    }
-
-    /// The block without its fields.
-    pub(crate) fn without_fields(&self) -> HeaderBlock {
-        HeaderBlock {
-            fields: Vec::new(),
-            facts: OnceLock::new(),
-            stem: None,
-            ..*self
-        }
-    }
-
-    /// The first field with this name (lower case), among those whose name is seen.
-    #[must_use]
-    pub fn field(&self, name: &[u8]) -> Option<&Field> {
-        self.fields.iter().find(|field| field.name() == Some(name))
-    }
-
-    /// The field is there, whether or not its value is seen.
-    #[must_use]
-    pub fn has(&self, name: &[u8]) -> bool {
-        self.field(name).is_some()
-    }
-
-    /// Its value, if it is there and seen.
-    #[must_use]
-    pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
-        self.field(name)?.value()
-    }
-
-    /// The first field with this name.
-    pub(crate) fn get(&self, known: Known) -> Option<&Field> {
-        self.fields.iter().find(|field| field.known() == known)
-    }
-
-    /// The value of the first field with this name: absent only if the whole block was decoded.
-    pub(crate) fn seen(&self, known: Known) -> Seen<&[u8]> {
-        match self.get(known).map(Field::value) {
-            Some(Some(value)) => Seen::Value(value),
-            None if self.complete => Seen::Absent,
-            None | Some(None) => Seen::Unknown,
-        }
-    }
-
-    /// What the block says, with what may be shown of it.
-    pub(crate) fn facts(&self, shown: &Shown) -> &Arc<Facts> {
-        self.facts.get_or_init(|| Arc::new(Facts::of(self, shown)))
-    }
-
-    /// The same, in the memory of facts that nobody needs any more.
-    pub(crate) fn read(&self, shown: &Shown, spare: &mut Vec<Arc<Facts>>) {
-        if self.facts.get().is_some() {
-            return;
-        }
-        let Some(mut facts) = spare.pop() else {
-            self.facts(shown);
-            return;
-        };
-        if let Some(facts) = Arc::get_mut(&mut facts) {
-            facts.renew(self, shown);
-        } else {
-            facts = Arc::new(Facts::of(self, shown));
-        }
-        // Only this thread has the block.
-        self.facts.get_or_init(|| facts);
-    }
-
-    /// Takes another block, of which nothing is decoded yet, into the memory of this one.
-    pub(crate) fn renew(&mut self, encoded_len: u32) {
-        self.fields.clear();
-        self.complete = true;
-        self.encoded_len = encoded_len;
-        self.n_frames = 1;
-        self.list_size = 0;
-        self.facts = OnceLock::new();
-        self.stem = None;
-    }
-}
-
-impl Clone for HeaderBlock {
-    /// The copy's fields may be changed: what was read from them is read again.
-    fn clone(&self) -> HeaderBlock {
-        HeaderBlock {
-            fields: self.fields.clone(),
-            facts: OnceLock::new(),
-            stem: None,
-            ..*self
-        }
-    }
-}
-
-impl PartialEq for HeaderBlock {
-    fn eq(&self, other: &HeaderBlock) -> bool {
-        self.fields == other.fields
-            && self.complete == other.complete
-            && self.encoded_len == other.encoded_len
-            && self.n_frames == other.n_frames
-            && self.list_size == other.list_size
-    }
-}
-
-impl Eq for HeaderBlock {}

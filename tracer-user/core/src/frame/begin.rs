@@ -90,13 +90,18 @@ impl FrameReader {
     }
 
     /// It is one of those that nearly all are: of what is asked below, every answer is known.
-    #[inline]
-    pub(super) fn is_ordinary(&self, head: &Head) -> bool {
+    fn is_ordinary(&self, head: &Head) -> bool {
         self.proven
             && !self.first
             && self.block.is_none()
             && !self.may_be_in_block
-            && matches!(head.frame_type, frame_type::DATA | frame_type::HEADERS)
+            && self.is_ordinary_head(head)
+    }
+
+    /// The same where the place is certain, and no header block goes on.
+    #[inline]
+    pub(super) fn is_ordinary_head(&self, head: &Head) -> bool {
+        matches!(head.frame_type, frame_type::DATA | frame_type::HEADERS)
             && head.stream_id.0 != 0
             && !head.has(flag::PADDED)
             && self.longest_allowed().is_none_or(|max| head.len <= max)

@@ -48,6 +48,29 @@ pub(super) struct FieldBlock {
     told: bool,
 }
 
+/// What is to be decoded: see [`FieldBlock`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoded {
+    stream_id: StreamId,
+    len: u32,
+    n_frames: u32,
+    cut: bool,
+    told: bool,
+}
+
+impl Encoded {
+    /// HEADERS in one frame, without anything around the fragment.
+    pub(super) const fn whole(head: &Head) -> Encoded {
+        Encoded {
+            stream_id: head.stream_id,
+            len: head.len,
+            n_frames: 1,
+            cut: false,
+            told: false,
+        }
+    }
+}
+
 impl FieldBlock {
     fn new(head: &Head, kind: BlockKind) -> FieldBlock {
         FieldBlock {
@@ -244,12 +267,19 @@ impl FrameReader {
     }
 
     fn finish_block(&mut self, block: &FieldBlock, fragment: &[u8]) {
-        let header_block = self.decode_block(block, fragment);
+        let encoded = Encoded {
+            stream_id: block.stream_id,
+            len: block.encoded_len,
+            n_frames: block.n_frames,
+            cut: block.cut,
+            told: block.told,
+        };
+        let header_block = self.decode_block(encoded, fragment);
         self.tell_block(block, header_block);
     }
 
     /// Decodes a block; what is wrong with it is told.
-    pub(super) fn decode_block(&mut self, block: &FieldBlock, fragment: &[u8]) -> Arc<HeaderBlock> {
+    pub(super) fn decode_block(&mut self, block: Encoded, fragment: &[u8]) -> Arc<HeaderBlock> {
         let history_seen = self.hpack.history_seen();
         if block.cut && !block.told {
             self.push_step(Step::Fault(Fault::HeaderBlockLost));
@@ -278,10 +308,9 @@ impl FrameReader {
             self.push_step(Step::Fault(Fault::Limit(Limit::HpackTable)));
         }
         let mut header_block = decoded.block;
-        if (header_block.encoded_len, header_block.n_frames) != (block.encoded_len, block.n_frames)
-        {
+        if (header_block.encoded_len, header_block.n_frames) != (block.len, block.n_frames) {
             let header_block = Arc::make_mut(&mut header_block);
-            header_block.encoded_len = block.encoded_len;
+            header_block.encoded_len = block.len;
             header_block.n_frames = block.n_frames;
         }
         self.hpack.handed_out(&header_block);

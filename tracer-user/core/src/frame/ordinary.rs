@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::field_block::FieldBlock;
+use super::field_block::{Encoded, FieldBlock};
 use super::head::{Head, flag, frame_type};
 use super::reader::{FramePosition, FrameReader};
 use super::{DataHead, HeaderBlock, StreamId};
@@ -39,7 +39,7 @@ impl FrameReader {
             && self.has_no_steps()
     }
 
-    /// Takes the ordinary frame that begins here, and what follows it of `bytes`. `hole`: bytes that were only counted,
+    /// Takes the ordinary frame that begins here, [between two frames](FrameReader::is_between_frames), and what follows it of `bytes`. `hole`: bytes that were only counted,
     /// behind them. None: it is none, and nothing was taken.
     #[inline]
     pub(crate) fn take_ordinary<'a>(
@@ -49,7 +49,7 @@ impl FrameReader {
     ) -> Option<(Ordinary<'a>, &'a [u8])> {
         let (head, rest) = bytes.split_first_chunk::<{ Head::LEN }>()?;
         let head = Head::parse(head);
-        if !self.is_between_frames() || !self.is_ordinary(&head) {
+        if !self.is_ordinary_head(&head) {
             return None;
         }
         let (payload, rest) = rest
@@ -81,10 +81,9 @@ impl FrameReader {
             return None;
         }
         self.pass(head);
-        let frame = FieldBlock::whole(&head);
-        let block = self.decode_block(&frame, payload);
+        let block = self.decode_block(Encoded::whole(&head), payload);
         if !self.has_no_steps() {
-            self.tell_block(&frame, block);
+            self.tell_block(&FieldBlock::whole(&head), block);
             return Some((Ordinary::Steps, rest));
         }
         let headers = Ordinary::Headers {

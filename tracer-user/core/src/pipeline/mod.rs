@@ -482,26 +482,28 @@ impl Pipeline {
         let Some(conn) = self.table.touch(&event.socket, event.at) else {
             return false;
         };
-        let before = conn.live();
-        let waiting = conn.n_waiting_bytes();
+        let (before, waiting) = (conn.live(), conn.n_waiting_bytes());
         act(conn, &mut self.analysis, sink);
         self.n_waiting = (self.n_waiting + conn.n_waiting_bytes()).saturating_sub(waiting);
         if self.n_waiting > limits::UNDECIDED_BYTES_ALL {
             self.n_waiting -= conn.n_waiting_bytes();
             conn.relieve_waiting(event.at, Limit::UndecidedBytesAll, sink);
         }
-        let excess = (self.n_streams + conn.live().streams)
+        let mut after = conn.live();
+        let excess = (self.n_streams + after.streams)
             .saturating_sub(before.streams)
             .saturating_sub(self.max_streams);
         if excess > 0 {
             conn.relieve(excess, event.at, &mut self.analysis, sink);
+            after = conn.live();
         }
-        let after = conn.live();
         let next = conn
             .next_due()
             .filter(|next| conn.scheduled.is_none_or(|scheduled| *next < scheduled));
         conn.account(&mut self.budget, event.socket);
-        self.count(before, after);
+        if before != after {
+            self.count(before, after);
+        }
         if let Some(next) = next {
             self.schedule(event.socket, next);
         }

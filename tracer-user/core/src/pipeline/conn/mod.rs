@@ -135,12 +135,10 @@ impl Conn {
     pub(crate) fn memory(&self) -> usize {
         /// Its names, and what tables of connections take for it.
         const AROUND: usize = 1_024;
-        let readers = self.lanes.iter().filter_map(|lane| lane.reader.as_ref());
-        size_of::<Conn>()
-            + AROUND
-            + self.n_waiting_bytes
-            + self.streams.memory()
-            + readers.map(FrameReader::memory).sum::<usize>()
+        let [tx, rx] = &self.lanes;
+        let of = |lane: &Lane| lane.reader.as_ref().map_or(0, FrameReader::memory);
+        let around = size_of::<Conn>() + AROUND + self.n_waiting_bytes;
+        around + self.streams.memory() + of(tx) + of(rx)
     }
 
     /// This is known of its TLS.

@@ -10,19 +10,22 @@ use crate::pipeline::Sink;
 use crate::stream::table::Context;
 
 impl Conn {
-    /// Who sends in this direction, where frames of both ends are read in their places and go on at once: an ordinary
-    /// frame is then a matter of the streams alone.
+    /// Who sends in this direction, where the frames of both ends are read in their places and go on at once, and this
+    /// direction stands between two of them: an ordinary frame is then a matter of the streams alone.
     #[inline]
     fn ordinary_sender(&self, direction: Direction) -> Option<Endpoint> {
-        let in_place =
-            |reader: Option<&FrameReader>| reader.is_none_or(FrameReader::is_synchronised);
         let [tx, rx] = &self.lanes;
+        let (this, other) = match direction {
+            Direction::Tx => (tx, rx),
+            Direction::Rx => (rx, tx),
+        };
+        let (this, other) = (this.reader.as_ref(), other.reader.as_ref());
         let is_known = matches!(self.spoken, Spoken::Http2 { .. })
             && self.waiting.is_empty()
             && !self.frames.is_on()
             && self.lost_place == [false; 2]
-            && in_place(tx.reader.as_ref())
-            && in_place(rx.reader.as_ref());
+            && this.is_some_and(FrameReader::is_between_frames)
+            && other.is_none_or(FrameReader::is_synchronised);
         self.role.sender(direction).filter(|_| is_known)
     }
 
@@ -45,7 +48,7 @@ impl Conn {
         let Some(reader) = &mut lane.reader else {
             return false;
         };
-        if !reader.is_between_frames() || !lane.order.follow(bytes.offset, u64::from(bytes.total)) {
+        if !lane.order.follow(bytes.offset, u64::from(bytes.total)) {
             return false;
         }
         reader.set_now(context.at);

@@ -1,0 +1,146 @@
+//! A decoded header block.
+
+use std::sync::{Arc, OnceLock};
+
+use super::{Facts, Field, Known, Seen, Shown, Stem};
+
+/// A decoded header block (HEADERS or PUSH_PROMISE with its CONTINUATIONs).
+#[derive(Debug, Default)]
+pub struct HeaderBlock {
+    /// The fields in order, as far as they could be decoded.
+    pub fields: Vec<Field>,
+    /// Every field was decoded and none is unseen.
+    pub complete: bool,
+    /// The block's length in encoded form.
+    pub encoded_len: u32,
+    /// Frames it took: 1 and its CONTINUATIONs.
+    pub n_frames: u32,
+    /// Size as RFC 9113 section 6.5.2 counts it; a lower bound when not `complete`.
+    pub list_size: u64,
+    facts: OnceLock<Arc<Facts>>,
+    /// What it begins with, if other blocks do too.
+    pub(super) stem: Option<Arc<Stem>>,
+}
+
+impl HeaderBlock {
+    /// Bytes of memory that it takes, about. Fields that share an entry count as if each had its own.
+    pub(crate) fn memory(&self) -> usize {
+        let list = usize::try_from(self.list_size).unwrap_or(usize::MAX);
+        list.saturating_add(self.fields.capacity() * size_of::<Field>())
+    }
+
+    /// A block of these fields, in one frame.
+    #[must_use]
+    pub fn new(fields: Vec<Field>, complete: bool, encoded_len: u32) -> HeaderBlock {
+        let sizes = fields.iter().map(|field| field.entry.size() as u64);
+        HeaderBlock {
+            list_size: sizes.sum(),
+            fields,
+            complete,
+            encoded_len,
+            n_frames: 1,
+            facts: OnceLock::new(),
+            stem: None,
+        }
+    }
+
+    /// The block without its fields.
+    pub(crate) fn without_fields(&self) -> HeaderBlock {
+        HeaderBlock {
+            fields: Vec::new(),
+            facts: OnceLock::new(),
+            stem: None,
+            ..*self
+        }
+    }
+
+    /// The first field with this name (lower case), among those whose name is seen.
+    #[must_use]
+    pub fn field(&self, name: &[u8]) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name() == Some(name))
+    }
+
+    /// The field is there, whether or not its value is seen.
+    #[must_use]
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.field(name).is_some()
+    }
+
+    /// Its value, if it is there and seen.
+    #[must_use]
+    pub fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        self.field(name)?.value()
+    }
+
+    /// The first field with this name.
+    pub(crate) fn get(&self, known: Known) -> Option<&Field> {
+        self.fields.iter().find(|field| field.known() == known)
+    }
+
+    /// The value of the first field with this name: absent only if the whole block was decoded.
+    pub(crate) fn seen(&self, known: Known) -> Seen<&[u8]> {
+        match self.get(known).map(Field::value) {
+            Some(Some(value)) => Seen::Value(value),
+            None if self.complete => Seen::Absent,
+            None | Some(None) => Seen::Unknown,
+        }
+    }
+
+    /// What the block says, with what may be shown of it.
+    pub(crate) fn facts(&self, shown: &Shown) -> &Arc<Facts> {
+        self.facts.get_or_init(|| Arc::new(Facts::of(self, shown)))
+    }
+
+    /// The same, in the memory of facts that nobody needs any more.
+    pub(crate) fn read(&self, shown: &Shown, spare: &mut Vec<Arc<Facts>>) {
+        if self.facts.get().is_some() {
+            return;
+        }
+        let Some(mut facts) = spare.pop() else {
+            self.facts(shown);
+            return;
+        };
+        if let Some(facts) = Arc::get_mut(&mut facts) {
+            facts.renew(self, shown);
+        } else {
+            facts = Arc::new(Facts::of(self, shown));
+        }
+        // Only this thread has the block.
+        self.facts.get_or_init(|| facts);
+    }
+
+    /// Takes another block, of which nothing is decoded yet, into the memory of this one.
+    pub(crate) fn renew(&mut self, encoded_len: u32) {
+        self.fields.clear();
+        self.complete = true;
+        self.encoded_len = encoded_len;
+        self.n_frames = 1;
+        self.list_size = 0;
+        self.facts = OnceLock::new();
+        self.stem = None;
+    }
+}
+
+impl Clone for HeaderBlock {
+    /// The copy's fields may be changed: what was read from them is read again.
+    fn clone(&self) -> HeaderBlock {
+        HeaderBlock {
+            fields: self.fields.clone(),
+            facts: OnceLock::new(),
+            stem: None,
+            ..*self
+        }
+    }
+}
+
+impl PartialEq for HeaderBlock {
+    fn eq(&self, other: &HeaderBlock) -> bool {
+        self.fields == other.fields
+            && self.complete == other.complete
+            && self.encoded_len == other.encoded_len
+            && self.n_frames == other.n_frames
+            && self.list_size == other.list_size
+    }
+}
+
+impl Eq for HeaderBlock {}
