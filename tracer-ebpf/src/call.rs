@@ -413,13 +413,7 @@ pub(crate) fn announce(s: &mut Scratch, socket: &mut Socket) {
             socket.walks[0].offset,
             socket.walks[1].offset
         );
-        record::open(
-            s,
-            socket.family,
-            socket.opened,
-            socket.from_start,
-            socket.inode,
-        );
+        record::open(s, socket);
         socket.told |= told::OPEN;
     }
 }

@@ -25,6 +25,21 @@ pub(crate) fn field<T: Copy>(base: u64, offset: u32) -> Option<T> {
     }
 }
 
+/// Reads `len` bytes at `base + offset` of kernel memory into `target`; zeros when they cannot be read, and nothing when
+/// the field is unknown.
+///
+/// # Safety
+/// `target` has `len` bytes.
+#[inline(always)]
+pub(crate) unsafe fn field_into(target: *mut u8, len: u32, base: u64, offset: u32) {
+    if offset != NO_FIELD && base != 0 {
+        // SAFETY: as the caller promises.
+        unsafe {
+            bpf_probe_read_kernel(target.cast(), len, (base + offset as u64) as *const _);
+        }
+    }
+}
+
 /// field: struct sock.sk_socket -> struct socket.file.
 /// None for a socket without a file: the kernel's own, which no user buffer belongs to.
 #[inline(always)]

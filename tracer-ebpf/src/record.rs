@@ -2,12 +2,9 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{
-        bpf_get_current_comm,
-        generated::{
-            bpf_get_current_cgroup_id, bpf_ktime_get_ns, bpf_probe_read_kernel,
-            bpf_probe_read_user, bpf_ringbuf_output,
-        },
+    helpers::generated::{
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_ktime_get_ns, bpf_probe_read_kernel,
+        bpf_probe_read_user, bpf_ringbuf_output,
     },
 };
 use tracer_ebpf::{
@@ -26,7 +23,7 @@ use tracer_ebpf::{
 
 use crate::{
     count,
-    kernel_struct::{field, netns},
+    kernel_struct::{field, field_into, netns},
     maps::{EVENTS, config},
 };
 
@@ -69,7 +66,8 @@ fn put(record: *const u8, len: u64, wakes: bool) {
 /// field: struct sock.__sk_common: skc_num, skc_dport, skc_rcv_saddr, skc_daddr, skc_v6_rcv_saddr,
 /// skc_v6_daddr; struct unix_sock: peer, addr; struct unix_address: len, name.
 #[inline(never)]
-pub(crate) fn open(s: &mut Scratch, family: u16, opened: u8, from_start: u8, inode: u64) {
+pub(crate) fn open(s: &mut Scratch, socket: &Socket) {
+    let family = socket.family;
     let len = HEADER + size_of::<Open>() as u32;
     let head = header(s, kind::OPEN, len);
     let sk = s.sk;
@@ -81,18 +79,18 @@ pub(crate) fn open(s: &mut Scratch, family: u16, opened: u8, from_start: u8, ino
         let open = out.add(HEADER as usize);
         let mut word = 0;
         while word < size_of::<Open>() / 8 {
-            open.cast::<u64>().add(word).write_unaligned(0);
+            // Volatile: of other writes the compiler makes a call of `memset`, which takes a stack frame.
+            open.cast::<u64>().add(word).write_volatile(0);
             word += 1;
         }
         let open = open.cast::<Open>();
         (&raw mut (*open).family).write_unaligned(family);
-        (&raw mut (*open).opened).write(opened);
-        (&raw mut (*open).from_start).write(from_start);
+        (&raw mut (*open).opened).write(socket.opened);
+        (&raw mut (*open).from_start).write(socket.from_start);
         (&raw mut (*open).netns).write_unaligned(netns(sk));
-        (&raw mut (*open).inode).write_unaligned(inode);
-        if let Ok(comm) = bpf_get_current_comm() {
-            (&raw mut (*open).comm).write(comm);
-        }
+        (&raw mut (*open).inode).write_unaligned(socket.inode);
+        let comm = &raw mut (*open).comm;
+        bpf_get_current_comm(comm.cast(), size_of_val(&*comm) as u32);
         if family == UNIX {
             unix_names(sk, open);
         } else {
@@ -100,18 +98,22 @@ pub(crate) fn open(s: &mut Scratch, family: u16, opened: u8, from_start: u8, ino
             let peer: u16 = field(sk, config!(offsets.sock_dport)).unwrap_or(0);
             (&raw mut (*open).local_port).write_unaligned(local);
             (&raw mut (*open).peer_port).write_unaligned(u16::from_be(peer));
-            if family == INET {
-                let local: [u8; 4] = field(sk, config!(offsets.sock_rcv_saddr)).unwrap_or([0; 4]);
-                let peer: [u8; 4] = field(sk, config!(offsets.sock_daddr)).unwrap_or([0; 4]);
-                (&raw mut (*open).local_addr).cast::<[u8; 4]>().write(local);
-                (&raw mut (*open).peer_addr).cast::<[u8; 4]>().write(peer);
+            // Not by way of the stack, of which a chain of calls has little.
+            let (rcv, dest, len) = if family == INET {
+                (
+                    config!(offsets.sock_rcv_saddr),
+                    config!(offsets.sock_daddr),
+                    4,
+                )
             } else {
-                let local: [u8; 16] =
-                    field(sk, config!(offsets.sock_v6_rcv_saddr)).unwrap_or([0; 16]);
-                let peer: [u8; 16] = field(sk, config!(offsets.sock_v6_daddr)).unwrap_or([0; 16]);
-                (&raw mut (*open).local_addr).write(local);
-                (&raw mut (*open).peer_addr).write(peer);
-            }
+                (
+                    config!(offsets.sock_v6_rcv_saddr),
+                    config!(offsets.sock_v6_daddr),
+                    16,
+                )
+            };
+            field_into((&raw mut (*open).local_addr).cast(), len, sk, rcv);
+            field_into((&raw mut (*open).peer_addr).cast(), len, sk, dest);
         }
     }
     // Who opens a connection may be gone soon: the reader, which may sleep while nothing happens, asks for its name.
@@ -204,6 +206,8 @@ struct EndRecord {
 /// On the stack, because it may interrupt a call that is at work in the scratch space: in a frame of its own.
 #[inline(never)]
 pub(crate) fn end(sk: u64, socket: &Socket, cause: u8, towards: u8, task: u64) {
+    // One word: of seven zeros the compiler makes a call of `memset`, which takes a stack frame.
+    let [cause, _pad @ ..] = (cause as u64).to_le_bytes();
     let record = EndRecord {
         header: Header {
             kind: kind::END,
@@ -225,7 +229,7 @@ pub(crate) fn end(sk: u64, socket: &Socket, cause: u8, towards: u8, task: u64) {
         },
         end: End {
             cause,
-            _pad: [0; 7],
+            _pad,
             tx_offset: offset(&socket.walks[direction::TX as usize]),
             rx_offset: offset(&socket.walks[direction::RX as usize]),
         },
