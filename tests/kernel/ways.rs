@@ -9,7 +9,7 @@ use tracer_tests::require;
 
 use super::{
     capture::{Capture, Tracing, assert_is, copied, inode},
-    io::{RECEIVES, SENDS, exchange, pair, pass, receive, send},
+    io::{RECEIVES, SENDS, begun, exchange, pair, pass, receive, send},
     wire::{PREFACE, call, data, frame, headers, message, settings, split},
 };
 
@@ -258,5 +258,32 @@ fn two_tasks_at_the_first_calls_make_one_connection_that_is_seen_from_its_start(
         .iter()
         .filter(|seen| inodes.contains(&seen.open.inode));
     assert_eq!(opened.count(), CONNECTIONS);
+    capture.assert_no_loss(&[]);
+}
+
+/// Header lists in one frame, where SETTINGS allow long ones. What exceeds the bound is counted.
+#[test]
+fn a_long_header_frame_is_copied_up_to_its_bound() {
+    require!(Tracing);
+    let mut capture = Capture::start();
+    let bound = tracer_ebpf::event::FRAME_COPY_MAX as usize;
+    for len in [20_000, bound, bound + 100] {
+        let (client, server, mut sent) = begun("ipv4");
+        // Entry 6 of the static table, over and over.
+        let block = frame(frame_type::HEADERS, 5, 1, &vec![0x86; len]);
+        let after = call(3, 10);
+        for bytes in [&block, &after] {
+            pass(&client, &server, bytes);
+            sent.extend(bytes);
+        }
+        for (end, direction) in [(&client, Direction::Tx), (&server, Direction::Rx)] {
+            let stream = capture.of(end).stream(direction);
+            if len <= bound {
+                assert_is(stream, &sent, true);
+            }
+            let missing = stream.bytes.iter().filter(|byte| byte.is_none()).count();
+            assert_eq!(missing, len.saturating_sub(bound), "{len}");
+        }
+    }
     capture.assert_no_loss(&[]);
 }

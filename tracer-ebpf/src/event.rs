@@ -6,8 +6,9 @@
 /// Largest record in bytes, header included. A socket call that needs more is told in several records.
 pub const RECORD_MAX: usize = 16 * 1024;
 
-/// Largest number of payload bytes copied of one frame that is not DATA. What exceeds it becomes a hole.
-pub const FRAME_COPY_MAX: u32 = 16 * 1024;
+/// Largest number of payload bytes copied of one frame that is not DATA. What exceeds it becomes a hole. More than a
+/// frame may have by default: who allows more (Go: 1 MiB) gets header lists in one frame.
+pub const FRAME_COPY_MAX: u32 = 64 * 1024;
 
 /// DATA frames with at most this many payload bytes are copied whole.
 /// Of longer ones only the gRPC message prefixes (and the pad length) are copied.

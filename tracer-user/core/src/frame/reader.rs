@@ -536,7 +536,12 @@ impl FrameReader {
         };
         self.position = FramePosition::BOUNDARY;
         let mut buffer = std::mem::take(&mut self.buffer);
-        self.end_frame(&head, &buffer, missing.unwrap_or(Missing::Hole));
+        let missing = match missing {
+            // The kernel programs copy no more of a frame either.
+            Some(Missing::Hole) if buffer.len() >= limits::FRAME_PAYLOAD => Missing::Limit,
+            missing => missing.unwrap_or(Missing::Hole),
+        };
+        self.end_frame(&head, &buffer, missing);
         buffer.clear();
         buffer.shrink_to(BUFFER_KEPT);
         self.buffer = buffer;

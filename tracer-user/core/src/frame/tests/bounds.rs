@@ -28,6 +28,22 @@ fn a_payload_beyond_its_bound_is_a_limit_and_the_place_is_kept() {
 }
 
 #[test]
+fn what_is_not_copied_beyond_the_bound_is_the_same_limit() {
+    let mut reader = from_start();
+    let bytes = frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        1,
+        &[0x82; limits::FRAME_PAYLOAD + 7],
+    );
+    let (copied, rest) = bytes.split_at(bytes.len() - 7);
+    reader.push(copied);
+    reader.hole(rest.len() as u32);
+    assert_eq!(line(&drain(&mut reader)[0]), "fault Limit(FramePayload)");
+    goes_on(&mut reader);
+}
+
+#[test]
 fn a_header_block_beyond_its_bound_is_a_limit_and_end_stream_is_told() {
     let mut reader = from_start();
     reader.push(&frame(HEADERS, END_STREAM, 1, &[0x82; 16_384]));
