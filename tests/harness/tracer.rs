@@ -126,6 +126,17 @@ impl Tracer {
         Self::with("trace", pids, &arguments)
     }
 
+    /// As [`Tracer::start`], told that servers speak HTTP/2 on this port.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn told_of_http2(pids: &[u32], port: u16) -> Self {
+        let port = port.to_string();
+        Self::with("trace", pids, &["--http2".as_ref(), port.as_ref()])
+    }
+
     #[track_caller]
     fn with(what: &str, pids: &[u32], arguments: &[&OsStr]) -> Self {
         Self::run(Command::new(binary()), what, pids, arguments)
