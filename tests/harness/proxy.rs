@@ -19,6 +19,8 @@ pub enum ProxyKind {
     /// nginx with `grpc_pass`: one process, one stream a connection upstream.
     Nginx,
     Haproxy,
+    /// HAProxy in mode TCP: it moves bytes from socket to socket.
+    HaproxyTcp,
     Nghttpx,
     /// Caddy with `reverse_proxy h2c://`.
     Caddy,
@@ -39,7 +41,7 @@ impl ProxyKind {
     pub const fn program(self) -> Program {
         Program(match self {
             ProxyKind::Nginx => "nginx",
-            ProxyKind::Haproxy => "haproxy",
+            ProxyKind::Haproxy | ProxyKind::HaproxyTcp => "haproxy",
             ProxyKind::Nghttpx => "nghttpx",
             ProxyKind::Caddy => "caddy",
             ProxyKind::Apache => "apache2",
@@ -51,6 +53,7 @@ impl ProxyKind {
         match self {
             ProxyKind::Nginx => Some("nginx/nginx.conf"),
             ProxyKind::Haproxy => Some("haproxy/haproxy.cfg"),
+            ProxyKind::HaproxyTcp => Some("haproxy/tcp.cfg"),
             ProxyKind::Caddy => Some("caddy/Caddyfile"),
             ProxyKind::Apache => Some("apache/apache.conf"),
             ProxyKind::Nghttpx => None,
@@ -161,7 +164,7 @@ fn command(options: ProxyOptions, folder: &TempDir, port: u16, upstream: u16) ->
             command.arg("-c").arg(&configuration);
             command.args(["-e", "stderr"]);
         }
-        ProxyKind::Haproxy => {
+        ProxyKind::Haproxy | ProxyKind::HaproxyTcp => {
             command.arg("-db").arg("-f").arg(&configuration);
         }
         ProxyKind::Nghttpx => {

@@ -1,7 +1,7 @@
 //! Proxies as people run them: healthy, and with a server that answers early behind a client that ends its
 //! requests late.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracer_tests::call::{Calls, Mode, failed_ids};
 use tracer_tests::envoy::Version;
@@ -11,7 +11,7 @@ use tracer_tests::require;
 use tracer_tests::scaled;
 use tracer_tests::skip::Privileges;
 
-use crate::run::{Ids, Setup, Which};
+use crate::run::{Ids, Setup, Which, id};
 
 const ENVOY: Version = Version("1.40.0");
 
@@ -133,6 +133,113 @@ fn haproxy() {
     healthy(haproxy, ONE, Ids::Renamed, Must::NotErr);
     healthy(haproxy, TWO, Ids::Alike, Must::NotErr);
     early(haproxy, ONE, Ids::Alike, Must::NotErr);
+}
+
+/// Messages that no buffer of HAProxy (16 KiB) holds, in the incident's shape too: 2.6 ends some calls by itself then.
+#[test]
+fn haproxy_with_large_messages() {
+    require!(
+        Privileges,
+        ProxyKind::Haproxy,
+        Peer::GrpcGo1_85,
+        Peer::GrpcJs1_14
+    );
+    require!(Peer::GrpcGo1_70, Peer::GrpcJs1_12);
+    let haproxy = Which::Packaged(ProxyKind::Haproxy);
+    for (server, client) in [
+        (Peer::GrpcGo1_85, Peer::GrpcJs1_14),
+        (Peer::GrpcGo1_70, Peer::GrpcJs1_12),
+    ] {
+        let mut calls = unary().bytes(16, 300_000);
+        calls.calls = scaled(60, 600);
+        calls.concurrency = 20;
+        let setup = Setup {
+            proxy: haproxy,
+            workers: ONE,
+            ids: Ids::Alike,
+            server,
+            client,
+            calls,
+        };
+        let outcome = setup.run();
+        let mut requests: BTreeMap<String, usize> = BTreeMap::new();
+        for hop in outcome.hops() {
+            if let Some(id) = id(&hop.downstream()) {
+                *requests.entry(id.to_owned()).or_default() += 1;
+            }
+        }
+        println!(
+            "haproxy with large messages, {server:?}: {} requests; flagged {:?}",
+            requests.values().sum::<usize>(),
+            outcome.flagged()
+        );
+        let kinds = [&CUT[..], &["proxy_gave_up"]].concat();
+        let (named, failed) = (outcome.found(&kinds), failed_ids(&outcome.calls));
+        let after = outcome.reset_after_response();
+        // Of requests that are alike it may be any one that the proxy gave up: that is said, and no more. And the
+        // client tries again by itself where it is told that nothing was processed.
+        let ambiguous = outcome
+            .hops()
+            .filter(|hop| hop.confidence() == Some("ambiguous"));
+        let ambiguous: BTreeSet<_> = ambiguous
+            .filter_map(|hop| id(&hop.downstream()).map(str::to_owned))
+            .collect();
+        let again = |id: &&String| requests.get(*id).is_some_and(|n| *n > 1);
+        let well: Vec<_> = named
+            .difference(&failed)
+            .filter(|id| !ambiguous.contains(*id) && !again(id))
+            .collect();
+        assert!(well.is_empty(), "named, and went well: {well:?}");
+        let explained: BTreeSet<_> = named.union(&after).cloned().collect();
+        assert!(
+            failed.is_subset(&explained),
+            "failed, and not named: {:?}",
+            failed.difference(&explained)
+        );
+        // A proxy that gives a connection up does not read the rest of it.
+        if failed.is_empty() {
+            outcome.trace.assert_lossless();
+        }
+    }
+}
+
+/// In mode TCP HAProxy moves the bytes from socket to socket without reading them: its own ends cannot be decoded, and
+/// those of client and server are what they are without it.
+#[test]
+fn what_haproxy_splices_is_seen_at_both_other_ends() {
+    require!(
+        Privileges,
+        ProxyKind::HaproxyTcp,
+        Peer::GrpcGo1_85,
+        Peer::GrpcJs1_14
+    );
+    let mut calls = unary().bytes(16, 300_000);
+    calls.calls = scaled(60, 600);
+    calls.concurrency = 20;
+    let setup = Setup {
+        proxy: Which::Packaged(ProxyKind::HaproxyTcp),
+        workers: ONE,
+        ids: Ids::Plain,
+        server: Peer::GrpcGo1_85,
+        client: Peer::GrpcJs1_14,
+        calls,
+    };
+    let outcome = setup.run_around();
+    assert_eq!(failed_ids(&outcome.calls), BTreeSet::new());
+    let streams = |role: &str| {
+        let streams = outcome.trace.streams.iter();
+        let ends = streams.filter(|stream| {
+            stream.role() == Some(role) && stream.pid() != outcome.proxy && stream.outcome() == "ok"
+        });
+        ends.count()
+    };
+    let n = outcome.calls.len();
+    assert_eq!((streams("client"), streams("server")), (n, n));
+    let at_proxy = outcome.trace.connections.iter();
+    let spliced = at_proxy
+        .filter(|line| line["pid"] == outcome.proxy && line["unseen_bytes"]["splice"].is_u64());
+    assert!(spliced.count() > 0, "HAProxy spliced nothing");
+    assert_eq!(outcome.flagged(), BTreeMap::new());
 }
 
 #[test]

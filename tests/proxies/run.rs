@@ -152,6 +152,24 @@ impl Setup {
     /// Runs it under the tracer.
     #[track_caller]
     pub(crate) fn run(&self) -> Outcome {
+        self.run_until(|tracer, [_, proxy, _], n| {
+            tracer.wait_for_streams(proxy, "server", n, SETTLE);
+            tracer.wait_for_streams(proxy, "client", n, SETTLE);
+        })
+    }
+
+    /// The same, where nothing is decoded at the proxy.
+    #[track_caller]
+    pub(crate) fn run_around(&self) -> Outcome {
+        self.run_until(|tracer, [client, _, server], n| {
+            tracer.wait_for_streams(client, "client", n, SETTLE);
+            tracer.wait_for_streams(server, "server", n, SETTLE);
+        })
+    }
+
+    /// `wait`: for what is to be seen of so many calls, at client, proxy and server.
+    #[track_caller]
+    fn run_until(&self, wait: impl FnOnce(&Tracer, [u32; 3], usize)) -> Outcome {
         let mut calls = self.calls.clone();
         if self.ids == Ids::Alike {
             calls.id_field = Some(NOT_COMPARED);
@@ -163,8 +181,7 @@ impl Setup {
         let tracer = Tracer::showing(&pids, &ID_FIELDS[1..3]);
         client.go();
         let calls = client.wait_until_done(RUN);
-        tracer.wait_for_streams(proxy.pid(), "server", calls.len(), SETTLE);
-        tracer.wait_for_streams(proxy.pid(), "client", calls.len(), SETTLE);
+        wait(&tracer, pids, calls.len());
         client.close();
         let trace = tracer.finish();
         Outcome {
