@@ -189,13 +189,13 @@ impl Pipeline {
                 }
             }
             What::Bytes(bytes) => {
-                let mut take = |conn: &mut Conn, analysis: &mut Analysis, sink: &mut dyn Sink| {
+                let take = |conn: &mut Conn, analysis: &mut Analysis, sink: &mut dyn Sink| {
                     conn.bytes(event.at, event.task, bytes, analysis, sink);
                 };
-                if !self.with(event, sink, &mut take) {
+                if !self.with(event, sink, take) {
                     // Its Open record was lost: follow it all the same, without its addresses.
                     self.open(event, &nameless(), sink);
-                    self.with(event, sink, &mut take);
+                    self.with(event, sink, take);
                 }
             }
             What::Unrecognised(unrecognised) => {

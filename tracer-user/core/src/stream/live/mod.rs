@@ -5,6 +5,7 @@ mod conduct;
 pub(super) mod direction;
 mod fields;
 mod ordinary;
+mod renew;
 mod telling;
 mod windows;
 
@@ -133,68 +134,6 @@ impl Stream {
             story_limit_told: false,
             conduct: None,
         }
-    }
-
-    /// A new stream in the memory of one whose record was made.
-    pub(super) fn renew(&mut self, new_id: StreamId, states: (HalfState, HalfState), env: Env<'_>) {
-        // All of it, so that nothing is forgotten.
-        let Stream {
-            id,
-            pid,
-            first_at,
-            last_at,
-            beginning_seen,
-            whole,
-            pushed,
-            request,
-            response,
-            content,
-            trailers_seen,
-            trailers_only,
-            resets,
-            flow,
-            reported,
-            unprocessed,
-            n_blocks,
-            blocks_complete,
-            story,
-            lost_at,
-            finished_at,
-            windows_at_end,
-            stopped_at,
-            request_after_reset,
-            story_limit_told,
-            conduct,
-        } = self;
-        let window = |state: HalfState, sender| match state {
-            HalfState::Unseen => None,
-            _ => env.flow.initial(sender),
-        };
-        (*id, *pid) = (new_id, env.context.pid);
-        (*first_at, *last_at) = (env.context.at, env.context.at);
-        request.renew(states.0, window(states.0, Endpoint::Client));
-        response.renew(states.1, window(states.1, Endpoint::Server));
-        *content = Content::default();
-        *flow = FlowNotes::default();
-        *reported = Reported::default();
-        *windows_at_end = Pair::default();
-        (*whole, *blocks_complete, *n_blocks) = (true, true, 0);
-        for flag in [
-            beginning_seen,
-            pushed,
-            trailers_seen,
-            trailers_only,
-            unprocessed,
-            request_after_reset,
-            story_limit_told,
-        ] {
-            *flag = false;
-        }
-        resets.clear();
-        story.clear();
-        (*lost_at, *finished_at) = (None, None);
-        *stopped_at = None;
-        *conduct = None;
     }
 
     /// HEADERS of the client.

@@ -5,6 +5,7 @@ mod conduct;
 mod ending;
 mod go_aways;
 mod leaving;
+mod opening;
 mod ordinary;
 mod slots;
 mod streams;
@@ -19,7 +20,7 @@ use crate::field::{Entry, Facts};
 use crate::frame::{
     DataHead, DataPiece, ErrorCode, Fault, Frame, FrameKind, HeaderBlock, Settings, Step, StreamId,
 };
-use crate::limits::{self, Limit};
+use crate::limits::Limit;
 use crate::stream::content;
 use crate::stream::flow::Flow;
 use crate::stream::go_away::GoAwayReason;
@@ -528,52 +529,6 @@ impl StreamTable {
                 }
             }
         }
-    }
-
-    /// Makes sure that the stream is followed. False: it has ended already, or is none.
-    /// `opening`: the frame is the request's HEADERS.
-    fn follow(&mut self, id: StreamId, sender: Endpoint, opening: bool, context: Context) -> bool {
-        if self.streams.contains(id) {
-            return true;
-        }
-        if id == StreamId(0) || self.ids.is_over(id) {
-            return false;
-        }
-        // Where nothing was missed before, and where the request begins, nothing can have come before. Else
-        // it is late: anything may have.
-        let before = if opening || !self.ids.may_be_unseen(id) {
-            HalfState::Idle
-        } else {
-            HalfState::Unseen
-        };
-        self.open(id, before, before, context);
-        if let Some(stream) = self.streams.get_mut(id) {
-            stream.pushed = initiator(id) == Endpoint::Server;
-        }
-        if opening && sender == Endpoint::Client {
-            self.mark_unprocessed(id, context.at);
-        }
-        true
-    }
-
-    fn open(&mut self, id: StreamId, request: HalfState, response: HalfState, context: Context) {
-        while self.streams.len() >= limits::STREAMS_PER_CONNECTION {
-            self.evict(context.at);
-        }
-        let env = Env {
-            flow: &self.flow,
-            shown: &self.shown,
-            role: self.role,
-            context,
-        };
-        self.streams.insert(id, (request, response), env);
-        self.condition_timers.opened = Some(id);
-        self.go_aways.on_open(id);
-        self.out.push_back(StreamEvent::Opened {
-            connection: self.connection,
-            stream_id: id,
-            at: context.at,
-        });
     }
 
     /// Does something to a stream, if it is followed, and sees whether it is finished now.
