@@ -403,3 +403,67 @@ fn a_block_that_comes_again_is_decoded_once_and_a_sensitive_one_each_time() {
         assert!(decoder.spare_blocks.iter().all(|_| is_kept));
     }
 }
+
+#[test]
+fn blocks_that_begin_alike_say_what_each_says_alone() {
+    let shown = Shown::with(["x-call-id"]).unwrap();
+    let mut decoder = Decoder::new(true);
+    let mut n_alike = 0;
+    for n in 0..60_usize {
+        let (path, value) = (format!("/a/{}?q", n / 20), format!("{}S", n * 7 % 31));
+        let mut fields = vec![
+            (":method", "POST"),
+            (":path", path.as_str()),
+            ("content-type", "application/grpc"),
+            ("x-call-id", "7"),
+        ];
+        // What follows may change how all of it is to be read.
+        fields.extend(match n % 6 {
+            0 => vec![("grpc-timeout", value.as_str())],
+            1 => vec![("content-length", value.trim_end_matches('S'))],
+            2 => vec![(":method", "GET"), ("user-agent", value.as_str())],
+            3 => vec![("x-call-id", value.as_str()), ("te", "trailers")],
+            4 => vec![("content-type", value.as_str())],
+            _ => vec![("Bad Name", value.as_str())],
+        });
+        let mut block = literals(&fields);
+        let is_cut = n % 17 == 16;
+        if is_cut {
+            block.pop();
+        }
+        let begins_alike = decoder.stems.find(&block, decoder.table.n_changes());
+        n_alike += usize::from(begins_alike.is_some());
+        let (decoded, alone) = (
+            decoder.decode(&block, is_cut),
+            Decoder::new(true).decode(&block, is_cut),
+        );
+        assert_eq!(decoded.block, alone.block);
+        assert_eq!(decoded.error, alone.error);
+        let (facts, want) = (decoded.block.facts(&shown), alone.block.facts(&shown));
+        assert_eq!(format!("{facts:?}"), format!("{want:?}"));
+        assert_eq!(
+            (&facts.path, &facts.content_type, facts.names, facts.is_odd),
+            (&want.path, &want.content_type, want.names, want.is_odd)
+        );
+        assert_eq!(
+            (facts.method, facts.length, facts.timeout, facts.user_agent),
+            (want.method, want.length, want.timeout, want.user_agent)
+        );
+        assert_eq!(facts.digest(&decoded.block), want.digest(&alone.block));
+    }
+    assert!(n_alike > 30, "{n_alike}");
+}
+
+#[test]
+fn nothing_sensitive_is_kept_of_how_blocks_begin() {
+    let mut decoder = Decoder::new(true);
+    for n in 0..4_u8 {
+        let mut block = literals(&[("a", "b"), ("c", "d"), ("authorization", "secret")]);
+        *block.iter_mut().rev().nth(21).unwrap() = 0x10;
+        block.extend(literals(&[("n", &n.to_string())]));
+        let decoded = decoder.decode(&block, false);
+        assert!(decoded.block.fields[2].never_indexed);
+        assert!(decoder.stems.find(&block, 0).is_none());
+    }
+    assert_eq!(decoder.stems.memory(), 0);
+}
