@@ -165,7 +165,7 @@ fn finding(kind: Kind) -> Vec<Finding> {
         response_phase: None,
         windows: Windows::default(),
         summary: String::new(),
-        story: Vec::new(),
+        story: h2trace_core::stream::record::Story::default(),
     };
     kind.verdicts().iter().copied().map(of).collect()
 }

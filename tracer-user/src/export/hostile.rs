@@ -11,7 +11,7 @@ use h2trace_core::frame::StreamId;
 use h2trace_core::frame::head::Head;
 use h2trace_core::hop::HopStream;
 use h2trace_core::pipeline::{ConnectionInfo, FieldSeen, FrameSeen, HopEnd, Output, Sink as _};
-use h2trace_core::stream::record::{Moment, StreamRecord};
+use h2trace_core::stream::record::{Moment, Story, StreamRecord};
 use serde_json::Value;
 
 use super::clock::WallClock;
@@ -57,19 +57,21 @@ fn record(record: &mut Arc<StreamRecord>) {
     named.shown = [("x-call-id", HOSTILE), (HOSTILE, HOSTILE)]
         .into_iter()
         .collect();
-    let told = |moment| Moment {
-        note: HOSTILE.into(),
-        ..moment
-    };
-    named.story = named.story.moments().into_iter().map(told).collect();
+    story(&mut named.story);
     *record = Arc::new(named);
 }
 
 fn finding(finding: &mut Finding) {
     finding.summary = HOSTILE.into();
-    for moment in &mut finding.story {
-        moment.note = HOSTILE.into();
-    }
+    story(&mut finding.story);
+}
+
+fn story(story: &mut Story) {
+    let told = |moment| Moment {
+        note: HOSTILE.into(),
+        ..moment
+    };
+    *story = story.moments().into_iter().map(told).collect();
 }
 
 fn side(side: &mut HopStream<HopEnd>) {

@@ -280,7 +280,7 @@ pub(crate) fn cut(stream_id: u32) -> (StreamRecord, Vec<Finding>) {
         summary: "the server reset the stream with NO_ERROR inside a message: 10475 of 11006 bytes came, \
                   no trailers; the client's connection window was used up"
             .into(),
-        story,
+        story: story.into_iter().collect(),
     };
     let truncated = Finding {
         kind: Kind::TruncatedResponse,
@@ -375,7 +375,7 @@ pub(crate) fn hop(stream_id: u32) -> Output {
         5,
         Endpoint::Server,
         StreamRecord {
-            story: findings[0].story.iter().cloned().collect(),
+            story: findings[0].story.clone(),
             ..record
         },
     );
@@ -392,7 +392,7 @@ pub(crate) fn hop(stream_id: u32) -> Output {
         stream,
     };
     let mut whole = complete(33);
-    whole.story = findings[0].story[..2].iter().cloned().collect();
+    whole.story = findings[0].story.moments().into_iter().take(2).collect();
     let request = Hop {
         proxy: ProxyKey::Process(77),
         downstream,

@@ -3,7 +3,7 @@
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::{ErrorCode, StreamId};
-use crate::stream::record::{Moment, RequestPhase, ResponsePhase, Tier, Windows};
+use crate::stream::record::{RequestPhase, ResponsePhase, Story, Tier, Windows};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +64,7 @@ pub struct Finding {
     /// One sentence in plain words, with the numbers, without payload.
     pub summary: String,
     /// Frame by frame (empty for findings about a connection).
-    pub story: Vec<Moment>,
+    pub story: Story,
 }
 
 macro_rules! kinds {

@@ -351,6 +351,15 @@ impl Story {
     }
 }
 
+impl PartialEq for Story {
+    /// They say the same.
+    fn eq(&self, other: &Story) -> bool {
+        self.moments() == other.moments()
+    }
+}
+
+impl Eq for Story {}
+
 impl FromIterator<Moment> for Story {
     /// A story of these moments: the first [`limits::STORY_MOMENTS`] of them.
     fn from_iter<I: IntoIterator<Item = Moment>>(moments: I) -> Story {

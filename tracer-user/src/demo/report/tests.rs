@@ -8,7 +8,8 @@ use h2trace_core::frame::{ErrorCode, FrameKind, StreamId};
 use h2trace_core::hop::{Attempt, By, Hop, HopStream, Join, ProxyKey};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Output, Sink as _};
 use h2trace_core::stream::record::{
-    Half, Messages, Moment, Outcome, RequestPhase, Seen, StreamEnd, StreamRecord, Tier, Windows,
+    Half, Messages, Moment, Outcome, RequestPhase, Seen, Story, StreamEnd, StreamRecord, Tier,
+    Windows,
 };
 
 use super::*;
@@ -170,7 +171,7 @@ fn cut_finding(record: &StreamRecord) -> Finding {
         response_phase: record.response_phase,
         windows: Windows::default(),
         summary: "the server reset the stream inside a message".to_owned(),
-        story: Vec::new(),
+        story: Story::default(),
     }
 }
 

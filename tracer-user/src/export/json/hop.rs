@@ -138,7 +138,7 @@ pub(super) struct FindingHop<'a> {
     facts: HopFacts<'a>,
     upstream: Vec<StreamName>,
     /// The story of the upstream stream, from its first moment.
-    story: Vec<MomentFields<'a>>,
+    story: Vec<MomentFields>,
 }
 
 #[derive(Serialize)]

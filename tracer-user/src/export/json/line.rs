@@ -1,6 +1,5 @@
 //! The lines' fields, in the order they are printed. Every key is always there; what is not known is null.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use h2trace_core::anomaly::kind::{Finding, Kind};
@@ -458,14 +457,14 @@ pub(super) struct FindingLine<'a> {
     connection_window: Option<i64>,
     summary: &'a str,
     deadline: Option<DeadlineFields>,
-    story: Vec<MomentFields<'a>>,
+    story: Vec<MomentFields>,
     /// Of a request at a proxy: both its sides.
     hop: Option<FindingHop<'a>>,
 }
 
 /// One moment of a story. `t_us` counts from its first moment.
 #[derive(Serialize)]
-pub(super) struct MomentFields<'a> {
+pub(super) struct MomentFields {
     t_us: f64,
     sender: &'static str,
     frame: &'static str,
@@ -474,11 +473,11 @@ pub(super) struct MomentFields<'a> {
     end_stream: bool,
     stream_window: Option<i64>,
     connection_window: Option<i64>,
-    note: Cow<'a, str>,
+    note: String,
 }
 
-impl<'a> MomentFields<'a> {
-    fn new(start: Timestamp, moment: Cow<'a, Moment>) -> Self {
+impl MomentFields {
+    fn new(start: Timestamp, moment: Moment) -> Self {
         Self {
             t_us: ms(moment.at.since(start).saturating_mul(1_000)),
             sender: moment.sender.as_str(),
@@ -488,23 +487,16 @@ impl<'a> MomentFields<'a> {
             end_stream: moment.end_stream,
             stream_window: moment.windows.stream,
             connection_window: moment.windows.connection,
-            note: match moment {
-                Cow::Borrowed(moment) => Cow::Borrowed(&moment.note),
-                Cow::Owned(moment) => Cow::Owned(moment.note),
-            },
+            note: moment.note,
         }
     }
 }
 
 /// The moments of a story.
-pub(super) fn moments<'a>(story: impl Into<Cow<'a, [Moment]>>) -> Vec<MomentFields<'a>> {
-    let story = story.into();
+pub(super) fn moments(story: Vec<Moment>) -> Vec<MomentFields> {
     let start = story.first().map_or(Timestamp(0), |moment| moment.at);
     let field = |moment| MomentFields::new(start, moment);
-    match story {
-        Cow::Borrowed(story) => story.iter().map(Cow::Borrowed).map(field).collect(),
-        Cow::Owned(story) => story.into_iter().map(Cow::Owned).map(field).collect(),
-    }
+    story.into_iter().map(field).collect()
 }
 
 impl<'a> FindingLine<'a> {
@@ -546,7 +538,7 @@ impl<'a> FindingLine<'a> {
                 .filter(|_| finding.kind == Kind::DeadlineReset)
                 .and_then(DeadlineUse::of_stream)
                 .map(DeadlineFields::new),
-            story: moments(&finding.story[..]),
+            story: moments(finding.story.moments()),
             hop: None,
         }
     }

@@ -20,7 +20,7 @@ use h2trace_core::event::{OtherProtocol, UnseenBytes};
 use h2trace_core::frame::StreamId;
 use h2trace_core::hop::{Attempt, Hop};
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Protocol, Sink};
-use h2trace_core::stream::record::{GoAway, Moment, Outcome, Seen, StreamRecord};
+use h2trace_core::stream::record::{GoAway, Outcome, Seen, Story, StreamRecord};
 use tracer_ebpf::counter::Counter;
 
 use super::clock::WallClock;
@@ -153,8 +153,8 @@ impl Text {
         self.buffer.push('\n');
     }
 
-    fn story(&mut self, story: &[Moment]) {
-        for line in story::lines(story, self.paint) {
+    fn story(&mut self, story: &Story) {
+        for line in story::lines(&story.moments(), self.paint) {
             self.line(&line);
         }
     }
@@ -320,7 +320,7 @@ impl Text {
                 self.line(&self.paint.dim(&format!("{:INDENT$}{part}", "")));
             }
         }
-        let mut told: Option<&[Moment]> = None;
+        let mut told: Option<&Story> = None;
         let shown_from = self.shown_from;
         for finding in findings
             .iter()

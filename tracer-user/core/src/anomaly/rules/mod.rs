@@ -30,7 +30,7 @@ use crate::hop::Hop;
 use crate::limits::{Limit, LimitHits};
 use crate::stream::condition::{Condition, ConditionReport};
 use crate::stream::record::{
-    ResponsePhase, Seen, StreamEnd, StreamEvent, StreamRecord, Tier, Windows,
+    ResponsePhase, Seen, Story, StreamEnd, StreamEvent, StreamRecord, Tier, Windows,
 };
 
 use connection::Connections;
@@ -324,7 +324,7 @@ fn on_connection(
         response_phase: None,
         windows: Windows::default(),
         summary,
-        story: Vec::new(),
+        story: Story::default(),
     }
 }
 
@@ -384,6 +384,6 @@ fn finding(record: &StreamRecord, kind: Kind, verdict: Verdict, summary: String)
         response_phase: record.response_phase,
         windows: record.response.windows_at_end,
         summary,
-        story: record.story.moments(),
+        story: record.story.clone(),
     }
 }
