@@ -72,7 +72,10 @@ fn bytes_of_a_connection_that_is_known_only_when_the_trace_ends_are_told_then() 
     let mut driver = Driver::new();
     driver.open(Opened::Active, true);
     // No preface, so frames are searched for in this direction; there may be more of them before these.
-    driver.send(Direction::Tx, &[&b"PRI * HTTP/2.0\t\n"[..], &settings()].concat());
+    driver.send(
+        Direction::Tx,
+        &[&b"PRI * HTTP/2.0\t\n"[..], &settings()].concat(),
+    );
     driver.unseen = Some(Unseen::Splice);
     driver.send(Direction::Rx, &settings());
     driver.unseen = None;

@@ -11,12 +11,12 @@ use crate::stream::record::GoAway;
 /// Who gives up a connection says why at most so often, in event time: more is no answer to what came on a stream.
 const REASON_NS: u64 = 100_000_000;
 
-/// What both ends have said.
+/// What both ends have sent.
 #[derive(Debug, Default)]
-pub(super) struct GoAways(Pair<Said>);
+pub(super) struct GoAways(Pair<Sent>);
 
 #[derive(Debug, Default)]
-struct Said {
+struct Sent {
     last: Option<GoAway>,
     /// The highest stream of the peer's that may be followed and that no GOAWAY was below so far.
     highest_within: StreamId,
@@ -32,18 +32,18 @@ impl GoAways {
 
     /// A stream is followed from now on.
     pub(super) fn on_open(&mut self, id: StreamId) {
-        let said = self.0.of_mut(initiator(id).peer());
+        let sent = self.0.of_mut(initiator(id).peer());
         let is_above = |last: &GoAway| id > last.last_stream_id;
-        if !said.last.as_ref().is_some_and(is_above) {
-            said.highest_within = said.highest_within.max(id);
+        if !sent.last.as_ref().is_some_and(is_above) {
+            sent.highest_within = sent.highest_within.max(id);
         }
     }
 
     /// Another one. True when it is below a stream that those before it were not below.
     pub(super) fn on_go_away(&mut self, go_away: GoAway) -> bool {
-        let said = self.0.of_mut(go_away.sender);
-        let is_news = go_away.last_stream_id < said.highest_within;
-        said.last = Some(go_away);
+        let sent = self.0.of_mut(go_away.sender);
+        let is_news = go_away.last_stream_id < sent.highest_within;
+        sent.last = Some(go_away);
         is_news
     }
 
@@ -53,17 +53,17 @@ impl GoAways {
         sender: Endpoint,
         ids: impl Iterator<Item = StreamId>,
     ) -> Vec<StreamId> {
-        let said = self.0.of_mut(sender);
-        let last = said
+        let sent = self.0.of_mut(sender);
+        let last = sent
             .last
             .as_ref()
-            .map_or(said.highest_within, |it| it.last_stream_id);
-        let before = said.highest_within;
-        said.highest_within = StreamId(0);
+            .map_or(sent.highest_within, |it| it.last_stream_id);
+        let before = sent.highest_within;
+        sent.highest_within = StreamId(0);
         let mut above = Vec::new();
         for id in ids.filter(|id| initiator(*id) == sender.peer()) {
             if id <= last {
-                said.highest_within = said.highest_within.max(id);
+                sent.highest_within = sent.highest_within.max(id);
             } else if id <= before {
                 above.push(id);
             }
@@ -74,12 +74,12 @@ impl GoAways {
 
     /// `sender` gives a reason. True when what it may answer is to be looked for.
     pub(super) fn heeds_reason(&mut self, sender: Endpoint, at: Timestamp) -> bool {
-        let said = self.0.of_mut(sender);
-        let heeds = said
+        let sent = self.0.of_mut(sender);
+        let heeds = sent
             .reason_at
             .is_none_or(|before| at.since(before) >= REASON_NS);
         if heeds {
-            said.reason_at = Some(at);
+            sent.reason_at = Some(at);
         }
         heeds
     }
