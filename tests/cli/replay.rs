@@ -221,7 +221,7 @@ fn either_end_begins_with_settings_or_is_told_of() {
     const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
     const ACK: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
     const WINDOW_UPDATE: &[u8] = b"\0\0\x04\x08\0\0\0\0\0\0\0\x01\0";
-    const REQUEST: &[u8] = b"\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84";
+    const REQUEST: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x01\x01a";
     const RESPONSE: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x88";
     let good: [&[&[u8]]; 2] = [
         &[PREFACE, SETTINGS, ACK, REQUEST],
