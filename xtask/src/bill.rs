@@ -116,9 +116,10 @@ fn written(
         if let Some(checksum) = checksums.get(&(called, version)) {
             component["hashes"] = json!([{ "alg": "SHA-256", "content": checksum }]);
         }
-        match is_program {
-            true => program = Some(component),
-            false => components.push(component),
+        if is_program {
+            program = Some(component);
+        } else {
+            components.push(component);
         }
     }
     components.extend(linked.iter().cloned());
