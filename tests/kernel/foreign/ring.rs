@@ -80,8 +80,8 @@ struct Provided {
     tail: u16,
 }
 
-/// The ring of provided buffers.
-#[repr(C, align(4096))]
+/// The ring of provided buffers, which begins with a page: of 64 KiB, the largest.
+#[repr(C, align(65536))]
 struct BufferRing([Provided; SLOTS]);
 
 /// A ring, and the memory of what it does.

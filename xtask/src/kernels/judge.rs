@@ -76,7 +76,7 @@ pub(super) fn judge(kernel: &Kernel, extent: Extent<'_>, boot: &Boot) -> Verdict
     checks.push(Check::new(DEMO, took(DEMO), demo));
     checks.push(match of(TESTS) {
         Ok(ran) if all => tests(TESTS, Wanted::AllBut(ABSENT.len()), ran),
-        Ok(ran) => tests(TESTS, Wanted::Just(core(kernel.hooks).len()), ran),
+        Ok(ran) => tests(TESTS, Wanted::Just(core(kernel).len()), ran),
         Err(_) => {
             let why = "they were not begun, as the step before them failed";
             Check::new(TESTS, Duration::ZERO, Err(why.to_owned()))
@@ -123,7 +123,7 @@ fn booted(kernel: &Kernel, boot: &Boot) -> Result<(), String> {
     }
     match &console.release {
         None => return Err("the init script did not come to its first step".to_owned()),
-        Some(release) if !release.starts_with(&series) => {
+        Some(release) if !release.starts_with(&series) || !release.ends_with(kernel.flavour) => {
             return Err(format!("it is kernel {release}"));
         }
         Some(_) => {}
@@ -320,16 +320,19 @@ fn lines_of(log: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::super::console::Console;
+    use super::super::steps::AT_LARGER_PAGES;
     use super::*;
 
     const NEW: Kernel = Kernel {
         name: "6.12",
         series: "6.12",
+        flavour: "cloud-amd64",
+        pages_kib: 4,
         architecture: crate::architecture::Architecture::Amd64,
         hooks: Hooks::SocketTracepoints,
     };
     fn n_core() -> usize {
-        core(NEW.hooks).len()
+        core(&NEW).len()
     }
 
     const CORE_ALONE: Extent<'_> = Extent {
@@ -339,10 +342,10 @@ mod tests {
     };
     const HOOKS: &str = "ok  hooks on socket calls  socket tracepoints";
 
-    /// A guest that printed this; each step is (name, output, status).
+    /// A guest that printed this, of flavour `cloud-amd64`; each step is (name, output, status).
     fn boot(release: &str, steps: &[(&str, &str, u32)]) -> Boot {
         let mut console = Console::default();
-        let mut text = format!("@@h2trace-guest release {release}\n");
+        let mut text = format!("@@h2trace-guest release {release}-cloud-amd64\n");
         for (name, output, status) in steps {
             text += &format!(
                 "@@h2trace-guest begin {name}\n{output}\n@@h2trace-guest end {name} {status}\n"
@@ -380,7 +383,7 @@ mod tests {
         let program = "ok  program sock_recv_length: loaded, 42355 instructions verified";
         let doctor = format!("{HOOKS}\n{program}");
         let boot = boot(
-            "6.12.117+deb12-cloud-amd64",
+            "6.12.117+deb12",
             &[
                 (DOCTOR, &doctor, 0),
                 (DEMO, "the same 5 calls", 0),
@@ -425,7 +428,7 @@ mod tests {
                     (LOG, "", 0),
                 ],
                 vec![
-                    "boot: it is kernel 6.1.9".to_owned(),
+                    "boot: it is kernel 6.1.9-cloud-amd64".to_owned(),
                     "doctor: it does not say that the hooks are: socket tracepoints".to_owned(),
                     "demo: exit status 137 (its time limit), not 0".to_owned(),
                     "kernel-tests: they were not begun, as the step before them failed".to_owned(),
@@ -434,6 +437,20 @@ mod tests {
         ] {
             assert_eq!(failures(&NEW, &boot(release, &steps)), want);
         }
+    }
+
+    #[test]
+    fn kernel_with_other_pages_is_another_kernel() {
+        let larger = Kernel {
+            flavour: "arm64-16k",
+            pages_kib: 16,
+            ..NEW
+        };
+        let failures = failures(&larger, &boot("6.12.1", &[]));
+        assert_eq!(failures[0], "boot: it is kernel 6.12.1-cloud-amd64");
+        let names: Vec<_> = core(&larger).iter().map(|(name, _)| *name).collect();
+        assert!(names.contains(&AT_LARGER_PAGES[0].0));
+        assert_eq!(names.len(), n_core() + 1);
     }
 
     #[test]

@@ -64,38 +64,61 @@ pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     /// The first two numbers of its release.
     series: &'static str,
+    /// What its release ends in.
+    flavour: &'static str,
+    /// The size of its pages.
+    pages_kib: u32,
     pub(crate) architecture: Architecture,
     /// Those that h2trace has to choose there.
     hooks: Hooks,
 }
 
 /// The kernels, and the hooks that each has.
-pub(crate) const KERNELS: [Kernel; 4] = [
+pub(crate) const KERNELS: [Kernel; 5] = [
     Kernel {
         name: "6.12",
         series: "6.12",
+        flavour: "cloud-amd64",
+        pages_kib: PAGES_KIB,
         architecture: Architecture::Amd64,
         hooks: Hooks::SocketTracepoints,
     },
     Kernel {
         name: "6.1",
         series: "6.1",
+        flavour: "cloud-amd64",
+        pages_kib: PAGES_KIB,
         architecture: Architecture::Amd64,
         hooks: Hooks::SystemCallExit,
     },
     Kernel {
         name: "6.12-arm64",
         series: "6.12",
+        flavour: "cloud-arm64",
+        pages_kib: PAGES_KIB,
         architecture: Architecture::Arm64,
         hooks: Hooks::SocketTracepoints,
     },
     Kernel {
         name: "6.1-arm64",
         series: "6.1",
+        flavour: "cloud-arm64",
+        pages_kib: PAGES_KIB,
         architecture: Architecture::Arm64,
         hooks: Hooks::SystemCallExit,
     },
+    Kernel {
+        name: "6.12-arm64-16k",
+        series: "6.12",
+        flavour: "arm64-16k",
+        pages_kib: 16,
+        architecture: Architecture::Arm64,
+        hooks: Hooks::SocketTracepoints,
+    },
 ];
+
+/// The size of pages of nearly all kernels.
+const PAGES_KIB: u32 = 4;
 
 impl Kernel {
     /// The setup's piece with this kernel.
@@ -305,7 +328,7 @@ fn boot(
     extent: Extent<'_>,
     folder: &Path,
 ) -> anyhow::Result<Verdict> {
-    let steps = steps::of(kernel.hooks, extent);
+    let steps = steps::of(kernel, extent);
     let archive: PathBuf = folder.join(format!("{}.cpio", kernel.name));
     let busybox = Entry::new("bin/busybox", unpacked.join("busybox"));
     initramfs::write(&archive, std::iter::once(&busybox).chain(entries), &steps)?;
@@ -348,6 +371,7 @@ mod tests {
                 "arm64-toolchain",
                 "kernel-6.1-arm64",
                 "kernel-6.12-arm64",
+                "kernel-6.12-arm64-16k",
                 "qemu-arm64"
             ]
         );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Hooks, incident};
+use super::{Hooks, Kernel, PAGES_KIB, incident};
 
 /// Further ones where the hooks are the socket tracepoints: with the system call exit these bytes pass unseen.
 pub(super) const AT_SOCKET_TRACEPOINTS: [(&str, &str); 2] = [
@@ -16,11 +16,20 @@ pub(super) const AT_SOCKET_TRACEPOINTS: [(&str, &str); 2] = [
     ),
 ];
 
-/// The tests that run in a guest with these hooks.
-pub(super) fn core(hooks: Hooks) -> Vec<(&'static str, &'static str)> {
+/// Further ones where pages are larger than 4 KiB.
+pub(super) const AT_LARGER_PAGES: [(&str, &str); 1] = [(
+    "losses::a_full_ring_is_counted_and_what_follows_is_in_place",
+    "the ring at its smallest, which is measured and mapped in pages",
+)];
+
+/// The tests that run in a guest with this kernel.
+pub(super) fn core(kernel: &Kernel) -> Vec<(&'static str, &'static str)> {
     let mut core = CORE.to_vec();
-    if hooks == Hooks::SocketTracepoints {
+    if kernel.hooks == Hooks::SocketTracepoints {
         core.extend(AT_SOCKET_TRACEPOINTS);
+    }
+    if kernel.pages_kib != PAGES_KIB {
+        core.extend(AT_LARGER_PAGES);
     }
     core
 }
@@ -126,7 +135,7 @@ pub(super) const INCIDENT: &str = "incident";
 pub(super) const LOG: &str = "kernel-log";
 
 /// The steps of a guest. Their limits are for what hangs: several times what they take on a busy machine.
-pub(super) fn of(hooks: Hooks, extent: Extent<'_>) -> Vec<GuestStep> {
+pub(super) fn of(kernel: &Kernel, extent: Extent<'_>) -> Vec<GuestStep> {
     let step = |name, command, seconds| GuestStep {
         name,
         command,
@@ -140,7 +149,7 @@ pub(super) fn of(hooks: Hooks, extent: Extent<'_>) -> Vec<GuestStep> {
         // A program that does not load fails the demo, and would fail each of the tests after a long time.
         GuestStep {
             depends: true,
-            ..step(TESTS, tests(hooks, extent.all), limit)
+            ..step(TESTS, tests(kernel, extent.all), limit)
         },
     ];
     if extent.units {
@@ -155,14 +164,14 @@ pub(super) fn of(hooks: Hooks, extent: Extent<'_>) -> Vec<GuestStep> {
 }
 
 /// The test program and its arguments.
-fn tests(hooks: Hooks, all: bool) -> Vec<&'static str> {
+fn tests(kernel: &Kernel, all: bool) -> Vec<&'static str> {
     let mut command = vec!["kernel-tests"];
     // What a test that passes has printed tells whether it skipped itself.
     command.extend(["--test-threads=1", "--show-output", "--exact"]);
     if all {
         command.extend(ABSENT.iter().flat_map(|(name, _)| ["--skip", name]));
     } else {
-        command.extend(core(hooks).iter().map(|(name, _)| name));
+        command.extend(core(kernel).iter().map(|(name, _)| name));
     }
     command
 }
@@ -176,14 +185,19 @@ mod tests {
     #[test]
     fn every_test_that_is_named_here_is_there() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kernel");
-        for (name, _) in core(Hooks::SocketTracepoints).into_iter().chain(ABSENT) {
+        let named = || {
+            CORE.into_iter()
+                .chain(AT_SOCKET_TRACEPOINTS)
+                .chain(AT_LARGER_PAGES)
+        };
+        for (name, _) in named().chain(ABSENT) {
             let (module, function) = name.rsplit_once("::").unwrap();
             let module = module.replace("::", "/");
             let text = std::fs::read_to_string(folder.join(format!("{module}.rs"))).unwrap();
             let head = format!("#[test]\nfn {function}() {{");
             assert!(text.contains(&head), "no {head:?} in {module}.rs");
         }
-        for (name, _) in core(Hooks::SocketTracepoints) {
+        for (name, _) in named() {
             assert!(ABSENT.iter().all(|(absent, _)| *absent != name), "{name}");
         }
     }

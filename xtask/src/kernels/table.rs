@@ -1,6 +1,7 @@
 //! What is shown of which kernel: the tables in the page about kernels, from the lists that the tests run by.
 
-use super::{Hooks, KERNELS, Kernel, steps};
+use super::{Hooks, KERNELS, Kernel, PAGES_KIB, steps};
+use crate::architecture::Architecture;
 use crate::test::older;
 
 /// Something that users ask for, and what shows it.
@@ -122,6 +123,12 @@ impl Column {
         match self {
             Column::Live(Hooks::SocketTracepoints) => format!("{LIVE} amd64"),
             Column::Live(Hooks::SystemCallExit) => format!("{LIVE} amd64, system call exit"),
+            Column::Guest(kernel) if kernel.pages_kib != PAGES_KIB => format!(
+                "{} {}, pages of {} KiB",
+                kernel.series,
+                kernel.architecture.name(),
+                kernel.pages_kib
+            ),
             Column::Guest(kernel) => format!("{} {}", kernel.series, kernel.architecture.name()),
             Column::Other(Hooks::SocketTracepoints) => "others with the tracepoints".to_owned(),
             Column::Other(Hooks::SystemCallExit) => "others without, from 5.15 on".to_owned(),
@@ -131,15 +138,18 @@ impl Column {
     /// `tested`, `derived` from the same code on another kernel, or `missing`.
     fn of(&self, feature: &Feature) -> &'static str {
         let is_run = match (self, &feature.shown_by) {
-            // A guest's run of the incident has not been seen to pass yet.
-            (Column::Other(_), _) | (Column::Guest(_), By::Incident) => false,
+            // Its peers are those of the machine that the tests run on.
+            (Column::Guest(kernel), By::Incident) => kernel.architecture == Architecture::Amd64,
+            (Column::Other(_), _) => false,
+            // A kernel with larger pages boots, and was not seen to pass yet.
+            (Column::Guest(kernel), _) if kernel.pages_kib != PAGES_KIB => false,
             (_, By::Demo)
             | (Column::Live(_), By::Incident)
             | (Column::Live(Hooks::SocketTracepoints), By::Test(_)) => true,
             (Column::Live(Hooks::SystemCallExit), By::Test(test)) => !older::is_left_out(test),
-            (Column::Guest(kernel), By::Test(test)) => steps::core(kernel.hooks)
-                .iter()
-                .any(|(name, _)| name == test),
+            (Column::Guest(kernel), By::Test(test)) => {
+                steps::core(kernel).iter().any(|(name, _)| name == test)
+            }
         };
         match &feature.shown_by {
             _ if is_run => "tested",
@@ -185,12 +195,16 @@ mod tests {
         assert_eq!(
             cells("io_uring's bytes are counted, and no other's are taken for them"),
             [
-                "tested", "missing", "tested", "missing", "tested", "missing", "derived", "missing"
+                "tested", "missing", "tested", "missing", "tested", "missing", "derived",
+                "derived", "missing"
             ]
         );
-        assert_eq!(cells("sendfile within DATA")[6..], ["derived", "derived"]);
+        assert_eq!(cells("sendfile within DATA")[6..], ["derived"; 3]);
         let incident = cells("the reference case with real grpc-go, Envoy and grpc-js");
-        assert_eq!(incident[2..6], ["derived"; 4]);
+        assert_eq!(
+            incident[2..7],
+            ["tested", "tested", "derived", "derived", "derived"]
+        );
     }
 
     #[test]

@@ -18,7 +18,12 @@ pub(super) struct Apt {
     architecture: Architecture,
     /// Where the lists and caches are, when they are not the machine's.
     own: Option<PathBuf>,
+    /// The release of Debian whose packages it has, when they are not those of the machine's.
+    suite: Option<&'static str>,
 }
+
+/// What Debian signs its lists with, as its package `debian-archive-keyring` has it.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 impl Apt {
     /// Keeps what it needs of its own below `cache`.
@@ -27,11 +32,18 @@ impl Apt {
         Ok(Apt {
             architecture,
             own: is_foreign.then(|| cache.join(format!("apt-{}", architecture.name()))),
+            suite: None,
         })
     }
 
-    pub(super) const fn architecture(&self) -> Architecture {
-        self.architecture
+    /// For the packages of a release of Debian, from where the machine has its own.
+    pub(super) fn of_suite(architecture: Architecture, suite: &'static str, cache: &Path) -> Self {
+        let own = format!("apt-{}-{suite}", architecture.name());
+        Apt {
+            architecture,
+            own: Some(cache.join(own)),
+            suite: Some(suite),
+        }
     }
 
     /// `apt-get` or `apt-cache`.
@@ -49,6 +61,10 @@ impl Apt {
                 "APT::Sandbox::User=".to_owned(),
             ];
             command.args(options.iter().flat_map(|option| ["-o", option]));
+            if self.suite.is_some() {
+                let parts = format!("Dir::Etc::sourceparts={}", parts(own).display());
+                command.args(["-o", "Dir::Etc::sourcelist=/dev/null", "-o", &parts]);
+            }
         }
         command
     }
@@ -61,7 +77,8 @@ impl Apt {
         let made = ["lists/partial", "cache/archives/partial"]
             .iter()
             .try_for_each(|folder| fs::create_dir_all(own.join(folder)))
-            .and_then(|()| fs::write(own.join("status"), ""));
+            .and_then(|()| fs::write(own.join("status"), ""))
+            .and_then(|()| self.write_sources(own));
         if made.is_ok() {
             println!(
                 "setup: fetching apt's lists for {}",
@@ -70,6 +87,21 @@ impl Apt {
             // What still is not there afterwards is said by the caller.
             let _said = output(self.command("apt-get").args(["update", "-q"]));
         }
+    }
+
+    /// Where the packages of another release of Debian are: where this machine has its own from.
+    fn write_sources(&self, own: &Path) -> std::io::Result<()> {
+        let Some(suite) = self.suite else {
+            return Ok(());
+        };
+        fs::create_dir_all(parts(own))?;
+        let format = "$(ORIGIN) $(LABEL) $(REPO_URI)";
+        let mut ask = Command::new("apt-get");
+        ask.args(["indextargets", "--format", format, "Created-By: Packages"]);
+        let targets = output(&mut ask).unwrap_or_default();
+        let source = archive(&targets)
+            .map(|archive| format!("deb [signed-by={KEYRING}] {archive} {suite} main\n"));
+        fs::write(parts(own).join("debian.list"), source.unwrap_or_default())
     }
 
     /// What `look` finds in the lists; once more with new ones when it finds nothing.
@@ -131,6 +163,18 @@ impl Apt {
     }
 }
 
+/// Where an apt of its own reads its sources.
+fn parts(own: &Path) -> PathBuf {
+    own.join("parts")
+}
+
+/// Debian's archive among lines of origin, label and address; not the one of security updates alone.
+fn archive(targets: &str) -> Option<&str> {
+    targets
+        .lines()
+        .find_map(|line| line.strip_prefix("Debian Debian "))
+}
+
 /// Whether `apt-cache policy` has this version in its table.
 fn has_version(policy: &str, version: &str) -> bool {
     let table = policy
@@ -177,6 +221,27 @@ mod tests {
                 assert!(command.contains(&option), "{command}");
             }
         }
+    }
+
+    #[test]
+    fn another_release_comes_from_where_the_machines_own_does() {
+        let apt = Apt::of_suite(Architecture::Arm64, "trixie", Path::new("/cache"));
+        let command = super::super::command::shown(&apt.command("apt-get"));
+        for option in [
+            "APT::Architecture=arm64",
+            "Dir::State=/cache/apt-arm64-trixie",
+            "Dir::Etc::sourceparts=/cache/apt-arm64-trixie/parts",
+        ] {
+            assert!(command.contains(option), "{command}");
+        }
+        let targets = "\
+Somebody Somebody http://packages.invalid/apt/
+Debian Debian-Security http://mirror.invalid/debian-security/
+Debian Debian http://mirror.invalid/debian/
+Debian Debian http://other.invalid/debian/
+";
+        assert_eq!(archive(targets), Some("http://mirror.invalid/debian/"));
+        assert_eq!(archive("Ubuntu Ubuntu http://mirror.invalid/"), None);
     }
 
     #[test]

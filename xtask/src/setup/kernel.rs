@@ -8,21 +8,41 @@ use anyhow::{Context as _, Result};
 use super::apt::Apt;
 use crate::architecture::Architecture;
 
-/// The newest kernel package of a series (`6.12`) that apt offers: of those for clouds, which are small and have what
-/// a guest needs built in. None when it offers none, or there is no apt.
-pub(super) fn offered(apt: &Apt, series: &str) -> Option<String> {
+/// A kernel of Debian.
+#[derive(Clone, Copy)]
+pub(super) struct Kernel {
+    /// The first two numbers of its release (`6.12`).
+    pub(super) series: &'static str,
+    pub(super) architecture: Architecture,
+    /// What its release ends in, as Debian configures it in several ways.
+    pub(super) flavour: &'static str,
+    /// Debian's release that has it, where the machine's own need not have it.
+    pub(super) suite: Option<&'static str>,
+}
+
+impl Kernel {
+    pub(super) fn apt(&self, cache: &Path) -> Result<Apt> {
+        match self.suite {
+            Some(suite) => Ok(Apt::of_suite(self.architecture, suite, cache)),
+            None => Apt::new(self.architecture, cache),
+        }
+    }
+}
+
+/// The newest package of a kernel that apt offers. None when it offers none, or there is no apt.
+pub(super) fn offered(apt: &Apt, kernel: Kernel) -> Option<String> {
     apt.find(|apt| {
-        let names = apt.names(&format!("linux-image-{series}."))?;
-        newest_first(&names, series, apt.architecture())
+        let names = apt.names(&format!("linux-image-{}.", kernel.series))?;
+        newest_first(&names, kernel)
             .into_iter()
             .find(|name| apt.offers(name))
     })
 }
 
 /// Signed kernel images of the series by version; their names carry an ABI that changes with every update.
-fn newest_first(names: &str, series: &str, architecture: Architecture) -> Vec<String> {
-    let head = format!("linux-image-{series}.");
-    let tail = format!("-cloud-{}", architecture.name());
+fn newest_first(names: &str, kernel: Kernel) -> Vec<String> {
+    let head = format!("linux-image-{}.", kernel.series);
+    let tail = format!("-{}", kernel.flavour);
     let mut names: Vec<_> = names
         .lines()
         .filter(|name| name.starts_with(&head) && name.ends_with(&tail))
@@ -39,11 +59,11 @@ fn numbers(name: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Fetches a kernel of the series and a static busybox: `vmlinuz` and `busybox` in `folder`.
-pub(super) fn fetch(apt: &Apt, series: &str, folder: &Path, log: &Path) -> Result<()> {
+/// Fetches a kernel and a static busybox: `vmlinuz` and `busybox` in `folder`.
+pub(super) fn fetch(apt: &Apt, kernel: Kernel, folder: &Path, log: &Path) -> Result<()> {
     let choose = || {
-        let name =
-            offered(apt, series).with_context(|| format!("apt offers no kernel {series}"))?;
+        let name = offered(apt, kernel)
+            .with_context(|| format!("apt offers no kernel {}", kernel.series))?;
         Ok(vec![name, "busybox-static".to_owned()])
     };
     let (names, unpacked) = apt.unpack(choose, folder, log)?;
@@ -76,23 +96,39 @@ linux-image-6.1.0-58-amd64
 linux-image-6.12.9+deb12-cloud-amd64
 linux-image-6.12.117+deb12-cloud-amd64
 linux-image-6.12.117+deb12-cloud-arm64
+linux-image-6.12.107+deb13-arm64-16k
+linux-image-6.12.117+deb13-arm64-16k
+linux-image-6.12.117+deb13-arm64-16k-dbg
+linux-image-6.12.117+deb13-arm64
 ";
-        let newest_first = |series, architecture| newest_first(names, series, architecture);
+        let newest_first = |series, flavour| {
+            let kernel = Kernel {
+                series,
+                architecture: Architecture::Arm64,
+                flavour,
+                suite: None,
+            };
+            newest_first(names, kernel)
+        };
         assert_eq!(
-            newest_first("6.1", Architecture::Amd64),
+            newest_first("6.1", "cloud-amd64"),
             [
                 "linux-image-6.1.0-56-cloud-amd64",
                 "linux-image-6.1.0-9-cloud-amd64"
             ]
         );
         assert_eq!(
-            newest_first("6.12", Architecture::Amd64)[0],
+            newest_first("6.12", "cloud-amd64")[0],
             "linux-image-6.12.117+deb12-cloud-amd64"
         );
         assert_eq!(
-            newest_first("6.12", Architecture::Arm64),
+            newest_first("6.12", "cloud-arm64"),
             ["linux-image-6.12.117+deb12-cloud-arm64"]
         );
-        assert!(newest_first("5.15", Architecture::Amd64).is_empty());
+        assert_eq!(
+            newest_first("6.12", "arm64-16k")[0],
+            "linux-image-6.12.117+deb13-arm64-16k"
+        );
+        assert!(newest_first("5.15", "cloud-amd64").is_empty());
     }
 }

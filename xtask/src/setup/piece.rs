@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Places;
 use super::apt::Apt;
-use super::kernel;
+use super::kernel::{self, Kernel};
 use super::packages::{self, Package, package};
 use super::recipe::{self, BPF_LINKER, Build, Recipe};
 use super::rust_std;
@@ -49,10 +49,7 @@ enum Kind {
         recipe: Recipe,
     },
     /// A kernel, the newest of its series that apt offers, in a folder of the cache.
-    Kernel {
-        series: &'static str,
-        architecture: Architecture,
-    },
+    Kernel(Kernel),
     /// Rust's standard library for an architecture, of the same version as Debian's compiler here.
     RustStd(Architecture),
 }
@@ -364,6 +361,18 @@ pub(super) fn all() -> Vec<Piece> {
         },
         of_kernel("kernel-6.12-arm64", "6.12", Architecture::Arm64),
         of_kernel("kernel-6.1-arm64", "6.1", Architecture::Arm64),
+        Piece {
+            name: "kernel-6.12-arm64-16k",
+            what: "Debian 13's kernel with pages of 16 KiB, and a static busybox; unpacked, not installed",
+            without: "pages of another size than 4 KiB are not tested",
+            built_with: &[],
+            kind: Kind::Kernel(Kernel {
+                series: "6.12",
+                architecture: Architecture::Arm64,
+                flavour: "arm64-16k",
+                suite: Some("trixie"),
+            }),
+        },
     ]
 }
 
@@ -375,10 +384,16 @@ fn of_kernel(name: &'static str, series: &'static str, architecture: Architectur
         what: "Debian's newest kernel of this series for clouds, and a static busybox; unpacked, not installed",
         without: "this kernel is not tested",
         built_with: &[],
-        kind: Kind::Kernel {
+        kind: Kind::Kernel(Kernel {
             series,
             architecture,
-        },
+            // Small, with what a guest needs built in.
+            flavour: match architecture {
+                Architecture::Amd64 => "cloud-amd64",
+                Architecture::Arm64 => "cloud-arm64",
+            },
+            suite: None,
+        }),
     }
 }
 
@@ -404,17 +419,14 @@ impl Piece {
                 };
                 Ok(State::Missing(how))
             }
-            Kind::Kernel {
-                series,
-                architecture,
-            } => {
+            Kind::Kernel(kernel) => {
                 if self.folder(places)?.join(".complete").exists() {
                     return Ok(State::Ready);
                 }
-                let apt = Apt::new(*architecture, &places.cache)?;
-                Ok(match kernel::offered(&apt, series) {
+                let apt = kernel.apt(&places.cache)?;
+                Ok(match kernel::offered(&apt, *kernel) {
                     Some(name) => State::Missing(format!("fetches {name}")),
-                    None => State::Unavailable(format!("apt offers no kernel {series}")),
+                    None => State::Unavailable(format!("apt offers no kernel {}", kernel.series)),
                 })
             }
             Kind::RustStd(architecture) => {
@@ -462,12 +474,9 @@ impl Piece {
                     version,
                 })
             }),
-            Kind::Kernel {
-                series,
-                architecture,
-            } => {
-                let apt = Apt::new(*architecture, &places.cache)?;
-                self.fill(places, |folder| kernel::fetch(&apt, series, folder, &log))
+            Kind::Kernel(kernel) => {
+                let apt = kernel.apt(&places.cache)?;
+                self.fill(places, |folder| kernel::fetch(&apt, *kernel, folder, &log))
             }
             Kind::RustStd(architecture) => {
                 let version = rust_std::version().context("Debian's Rust is not installed")?;
@@ -516,7 +525,7 @@ impl Piece {
         let debians = rust_std::version().unwrap_or_default();
         let (pins, version): (&[&str], &str) = match &self.kind {
             Kind::Folder { pins, version, .. } => (pins, version),
-            Kind::Kernel { series, .. } => (&[], series),
+            Kind::Kernel(kernel) => (&[], kernel.series),
             Kind::RustStd(_) => (&[], &debians),
             Kind::Packages(_) | Kind::BpfToolchain(_) => bail!("{} is no folder", self.name),
         };
