@@ -180,10 +180,11 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
     bytes
 }
 
-/// `:method: POST`, `:scheme: http`, `:path: /s/m`, and the content type of gRPC.
+/// `:method: POST`, `:scheme: http`, `:path: /s/m`, `:authority: a`, and the content type of gRPC.
 fn request(stream_id: u32, end: bool) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     block.extend(literal(":path", "/s/m"));
+    block.extend(literal(":authority", "a"));
     block.extend(literal("content-type", "application/grpc"));
     block.extend(literal("te", "trailers"));
     block.extend(literal("authorization", "Bearer hidden"));
