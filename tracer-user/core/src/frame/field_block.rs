@@ -164,9 +164,11 @@ impl FrameReader {
     }
 
     /// The beginning of a frame is here, and `left` bytes of it are not. What already breaks a rule is told: its
-    /// receiver may give up and never read the rest.
+    /// receiver may give up and never read the rest. In a place that is not certain nothing is told, and the frame is
+    /// judged at its end, however its bytes are divided.
     pub(super) fn tell_early(&mut self, head: Head, left: u32) {
-        if !head.carries_field_block() || headers::split(&head, &self.buffer).is_ok() {
+        let may_be_told = self.proven && head.carries_field_block();
+        if !may_be_told || headers::split(&head, &self.buffer).is_ok() {
             return;
         }
         let beginning = std::mem::take(&mut self.buffer);

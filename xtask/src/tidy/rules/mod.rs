@@ -217,9 +217,10 @@ fn no_replaced_name_is_back(source: &Source, out: &mut Vec<String>) {
 fn few_types_share_a_name(sources: &[Source], out: &mut Vec<String>) {
     let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
-        for (number, line) in source.code_lines() {
+        // Those of tests count too.
+        for (number, line) in source.text.lines().enumerate() {
             if let Some(name) = defined_type(line) {
-                let place = format!("{}:{number}", source.path);
+                let place = format!("{}:{}", source.path, number + 1);
                 places.entry(name).or_default().push(place);
             }
         }
@@ -234,6 +235,9 @@ fn few_types_share_a_name(sources: &[Source], out: &mut Vec<String>) {
 
 /// The type that a line defines.
 fn defined_type(line: &str) -> Option<&str> {
+    if line.trim_start().starts_with("//") {
+        return None;
+    }
     let mut words = line.split(|c| !is_word(c)).filter(|word| !word.is_empty());
     let visibility = ["pub", "crate", "super", "in", "self"];
     let kind = words.find(|word| !visibility.contains(word))?;

@@ -157,3 +157,21 @@ fn a_hole_over_a_header_breaks_the_chain_of_a_search() {
         ]
     );
 }
+
+#[test]
+fn what_is_no_frame_after_all_is_passed_over_whole_however_it_is_divided() {
+    // More padding than there is payload: no frame, in a place that is not certain.
+    let no_frame = frame(HEADERS, END_HEADERS | PADDED, 1, &[64; 30]);
+    let follows = frame(HEADERS, END_HEADERS, 3, BLOCK);
+    let bytes = [no_frame, follows].concat();
+    let [whole, divided] = [bytes.len(), 7].map(|size| {
+        let mut reader = FrameReader::new(Start::Unknown);
+        reader.gap(Some(0), at(0, 0, 0, 0));
+        for piece in bytes.chunks(size) {
+            reader.push(piece);
+        }
+        (lines(&mut reader), reader.whole_frames())
+    });
+    assert_eq!(whole.1, Some(1));
+    assert_eq!(divided, whole);
+}
