@@ -37,6 +37,12 @@ limits! {
     [StreamLinger, Nanoseconds]
     pub const STREAM_LINGER_NS: u64 = 100_000_000;
 
+    /// How many streams of one connection that ended in good order are kept for that time. With more, the oldest are
+    /// judged earlier: the streams that are kept then stay in the processor's cache. Nothing is hidden by that but what
+    /// comes after both END_STREAM and many other streams.
+    [LingeringStreams, Count]
+    pub const LINGERING_STREAMS: usize = 64;
+
     /// How long a stream is kept, in event time, when a gap touched it and no frame of it came since: its end may
     /// lie in the gap.
     [StreamDoubt, Nanoseconds]

@@ -419,6 +419,15 @@ impl Stream {
             || (self.response.state.end_stream_sent() && request_over)
     }
 
+    /// Both sides said END_STREAM, all of it was seen, and nothing about it may still change.
+    pub(super) fn has_ended_in_good_order(&self) -> bool {
+        self.whole
+            && self.resets.is_empty()
+            && self.request.state.end_stream_sent()
+            && self.response.state.end_stream_sent()
+            && self.breach_due().is_none()
+    }
+
     /// The client gave up before the response was complete.
     pub(super) fn is_cancelled(&self) -> bool {
         let by_client = |first: &Reset| first.sender == Endpoint::Client;

@@ -96,8 +96,27 @@ impl StreamTable {
         }
     }
 
+    /// Where many streams linger, those that ended in good order leave early, oldest first.
+    fn leave_early(&mut self) {
+        while self.lingering.n > limits::LINGERING_STREAMS
+            && let Some((due, id)) = self.lingering.queue.front().copied()
+        {
+            let in_good_order = |stream: &Stream| stream.has_ended_in_good_order();
+            if !self.is_due(id, due) {
+                // It is open again.
+                self.lingering.queue.pop_front();
+            } else if self.streams.get(id).is_some_and(in_good_order) {
+                self.lingering.queue.pop_front();
+                self.hand_out(id, None);
+            } else {
+                return;
+            }
+        }
+    }
+
     /// A stream has just finished.
     pub(super) fn finished(&mut self, id: StreamId, at: Timestamp) {
+        self.leave_early();
         self.keep_one_stalled_end(id);
         if !self.openings_off
             && let Some(stream) = self.streams.get(id).filter(|stream| stream.beginning_seen)

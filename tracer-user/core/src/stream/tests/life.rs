@@ -13,6 +13,31 @@ use crate::stream::script::*;
 use crate::stream::table::PeerSettings;
 
 #[test]
+fn of_many_that_ended_in_good_order_the_oldest_leave_early() {
+    let mut script = Script::new();
+    let ids = (1..).step_by(2).take(limits::LINGERING_STREAMS + 3);
+    for id in ids {
+        script.request(id).response(id);
+    }
+    let left: Vec<_> = script.events().into_iter().filter_map(ended).collect();
+    let left: Vec<_> = left.iter().map(|r| (r.stream_id.0, r.end)).collect();
+    let complete = StreamEnd::Complete;
+    assert_eq!(left, [(1, complete), (3, complete), (5, complete)]);
+    assert_eq!(script.ended().len(), limits::LINGERING_STREAMS);
+}
+
+#[test]
+fn what_did_not_end_in_good_order_lingers_however_many_follow() {
+    let mut script = Script::new();
+    script.request(1).rst(S, 1, ErrorCode::INTERNAL_ERROR);
+    for id in (3..).step_by(2).take(limits::LINGERING_STREAMS + 3) {
+        script.request(id).response(id);
+    }
+    let left = script.events().into_iter().filter_map(ended).count();
+    assert_eq!(left, 0);
+}
+
+#[test]
 fn a_finished_stream_lingers_before_it_is_handed_out() {
     let mut script = Script::new();
     script.request(1).response(1);
