@@ -39,6 +39,14 @@ fn unary() -> Calls {
     calls
 }
 
+/// Responses that no buffer of HAProxy holds.
+fn large() -> Calls {
+    let mut calls = unary().bytes(16, 300_000);
+    calls.calls = scaled(60, 600);
+    calls.concurrency = 20;
+    calls
+}
+
 /// A server that waits for the end of the request, a client that sends it with the message: nothing is found.
 fn healthy(proxy: Which, workers: u32, ids: Ids, must: Must) {
     let setup = Setup {
@@ -150,16 +158,13 @@ fn haproxy_with_large_messages() {
         (Peer::GrpcGo1_85, Peer::GrpcJs1_14),
         (Peer::GrpcGo1_70, Peer::GrpcJs1_12),
     ] {
-        let mut calls = unary().bytes(16, 300_000);
-        calls.calls = scaled(60, 600);
-        calls.concurrency = 20;
         let setup = Setup {
             proxy: haproxy,
             workers: ONE,
             ids: Ids::Alike,
             server,
             client,
-            calls,
+            calls: large(),
         };
         let outcome = setup.run();
         let mut requests: BTreeMap<String, usize> = BTreeMap::new();
@@ -213,16 +218,13 @@ fn what_haproxy_splices_is_seen_at_both_other_ends() {
         Peer::GrpcGo1_85,
         Peer::GrpcJs1_14
     );
-    let mut calls = unary().bytes(16, 300_000);
-    calls.calls = scaled(60, 600);
-    calls.concurrency = 20;
     let setup = Setup {
         proxy: Which::Packaged(ProxyKind::HaproxyTcp),
         workers: ONE,
         ids: Ids::Plain,
         server: Peer::GrpcGo1_85,
         client: Peer::GrpcJs1_14,
-        calls,
+        calls: large(),
     };
     let outcome = setup.run_around();
     assert_eq!(failed_ids(&outcome.calls), BTreeSet::new());

@@ -311,15 +311,16 @@ impl StreamTable {
     #[must_use]
     #[inline]
     pub fn next_due(&self) -> Option<Timestamp> {
-        if self.doubt_at.is_none() && self.watch.ledger.is_idle() {
-            let lingering = self.lingering.queue.front().map(|(due, _)| *due);
+        let lingering = self.lingering.queue.front().map(|(due, _)| *due);
+        let is_idle = self.watch.ledger.is_idle();
+        if self.doubt_at.is_none() && is_idle {
+            // Mostly these two are all there is.
             return match (lingering, self.condition_timers.next_at) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
             };
         }
-        let lingering = self.lingering.queue.front().map(|(due, _)| *due);
-        let ledger = if self.watch.ledger.is_idle() {
+        let ledger = if is_idle {
             None
         } else {
             self.watch.ledger.due()
