@@ -108,6 +108,9 @@ rules! {
     NoAuthority = "neither :authority nor host, and no request for http or https may lack both (RFC 9113 8.3.1)";
     EmptyAuthority = "an empty :authority or host (RFC 9113 8.3.1)";
     ProtocolWithoutConnect = "the pseudo-header field :protocol in a request that is no CONNECT (RFC 8441 4)";
+    ProtocolNotAnnounced = "the pseudo-header field :protocol to a server that has not announced SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 3)";
+    PromisedMethod = "PUSH_PROMISE of a request whose method is not safe and cacheable (RFC 9113 8.4)";
+    PromisedContent = "PUSH_PROMISE of a request with content (RFC 9113 8.4)";
     SwitchingProtocols = "a response with :status 101, which HTTP/2 does not have (RFC 9113 8.6)";
     PathWithoutSlash = "a :path that does not begin with \"/\" (RFC 9113 8.3.1)";
     UserInformation = "an :authority with user information (RFC 9113 8.3.1)";

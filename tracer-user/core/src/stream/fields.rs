@@ -69,6 +69,25 @@ pub(super) const DATA_WITHOUT_CONTENT: BrokenFieldRule = BrokenFieldRule {
     grave: true,
 };
 
+/// An extended CONNECT that the server cannot know.
+pub(super) const PROTOCOL_NOT_ANNOUNCED: BrokenFieldRule = BrokenFieldRule {
+    rule: Rule::ProtocolNotAnnounced,
+    grave: true,
+};
+
+/// What a request may be, and a promised one may not.
+pub(super) fn of_promise(block: &HeaderBlock) -> Option<BrokenFieldRule> {
+    // Of all methods these alone are safe and cacheable (RFC 9110 9.2).
+    let is_other = |method: &[u8]| !matches!(method, b"GET" | b"HEAD");
+    match (block.seen(Known::Method), block.seen(Known::ContentLength)) {
+        (Seen::Value(method), _) if is_other(method) => grave(Rule::PromisedMethod),
+        (_, Seen::Value(length)) if length.iter().any(|digit| *digit != b'0') => {
+            grave(Rule::PromisedContent)
+        }
+        _ => None,
+    }
+}
+
 /// The first rule that the block breaks, and a grave one before the others.
 pub(super) fn broken(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
     let trailing = match section {

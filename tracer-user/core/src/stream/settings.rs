@@ -15,6 +15,8 @@ pub struct PeerSettings {
     pub max_concurrent_streams: Option<u32>,
     /// SETTINGS_MAX_HEADER_LIST_SIZE, in bytes as section 6.5.2 counts them: name, value and 32 each.
     pub max_header_list_size: Option<u32>,
+    /// SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441).
+    pub enable_connect_protocol: Option<u32>,
 }
 
 impl PeerSettings {
@@ -32,6 +34,7 @@ impl PeerSettings {
                 }
                 0x5 => self.max_frame_size = Some(value),
                 0x6 => self.max_header_list_size = Some(value),
+                0x8 => self.enable_connect_protocol = Some(value),
                 _ => {}
             }
         }

@@ -33,6 +33,13 @@ impl Stream {
         broken.rule.as_str()
     }
 
+    /// Looks at the fields of a PUSH_PROMISE: what a request may be, and a promised one may not.
+    pub(super) fn check_promise(&mut self, block: &HeaderBlock) {
+        if let Some(broken) = fields::of_promise(block) {
+            self.content.malformed(Endpoint::Server, broken);
+        }
+    }
+
     /// DATA where there may be none.
     pub(crate) fn check_data(&mut self) {
         if self.response.half.data_bytes > 0 && self.content.response_has_no_content() {

@@ -253,6 +253,7 @@ impl Stream {
     pub(super) fn promised(&mut self, block: &HeaderBlock, env: Env<'_>) {
         self.pushed = true;
         self.request_headers(block, true, env);
+        self.check_promise(block);
     }
 
     /// A request that came as HTTP/1.1 and was upgraded to h2c (RFC 7540 section 3.2).

@@ -16,12 +16,13 @@ use std::sync::Arc;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::{Timestamp, earliest};
 pub use crate::field::Shown;
-use crate::field::{Entry, Facts};
+use crate::field::{Entry, Facts, Known};
 use crate::frame::{
     DataHead, DataPiece, ErrorCode, Fault, Frame, FrameKind, HeaderBlock, Settings, Step, StreamId,
 };
 use crate::limits::Limit;
 use crate::stream::content;
+use crate::stream::fields;
 use crate::stream::flow::Flow;
 use crate::stream::go_away::GoAwayReason;
 use crate::stream::header_list::HeaderLists;
@@ -471,6 +472,7 @@ impl StreamTable {
         block.read(&self.shown, &mut self.spare_facts);
         let view = self.view(sender, id);
         let (mut malformed, mut begun) = ((false, false), (false, false));
+        let unannounced = sender == Endpoint::Client && self.extends_unannounced(block);
         match sender {
             Endpoint::Client => {
                 self.on(id, context, |stream, env| {
@@ -478,6 +480,10 @@ impl StreamTable {
                     malformed.0 = stream.content.malformed.is_some();
                     stream.check_frame_allowed(sender, FrameKind::Headers, view, context.at);
                     stream.request_headers(block, end_stream, env);
+                    if unannounced {
+                        let broken = fields::PROTOCOL_NOT_ANNOUNCED;
+                        stream.content.malformed(sender, broken);
+                    }
                     stream.request.half.place_headers(nth);
                     begun.1 = stream.beginning_seen;
                     malformed.1 = stream.content.malformed.is_some();
@@ -510,6 +516,14 @@ impl StreamTable {
             let ledger = &mut self.watch.ledger;
             ledger.note_other(sender, ErrorCode::PROTOCOL_ERROR, context.at);
         }
+    }
+
+    /// An extended CONNECT, and the server has not said that it knows such.
+    fn extends_unannounced(&self, block: &HeaderBlock) -> bool {
+        self.watch.is_certain(Endpoint::Server)
+            && self.watch.sees_both()
+            && self.settings.server.enable_connect_protocol != Some(1)
+            && block.facts(&self.shown).names & Known::Protocol.bit() != 0
     }
 
     fn on_settings(&mut self, sender: Endpoint, settings: &Settings, at: Timestamp) {

@@ -307,7 +307,15 @@ fn settings_are_told_as_announced() {
     assert_eq!(script.table.settings(C), PeerSettings::default());
     script.settings(
         C,
-        &[(1, 0), (3, 100), (4, 10), (5, 20_000), (2, 0), (99, 1)],
+        &[
+            (1, 0),
+            (3, 100),
+            (4, 10),
+            (5, 20_000),
+            (2, 0),
+            (8, 1),
+            (99, 1),
+        ],
     );
     script.settings(C, &[(3, 200)]);
     let want = PeerSettings {
@@ -316,6 +324,7 @@ fn settings_are_told_as_announced() {
         max_frame_size: Some(20_000),
         max_concurrent_streams: Some(200),
         max_header_list_size: None,
+        enable_connect_protocol: Some(1),
     };
     assert_eq!(script.table.settings(C), want);
     assert_eq!(script.table.settings(S), PeerSettings::default());
