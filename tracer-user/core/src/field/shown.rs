@@ -117,7 +117,8 @@ impl Shown {
         }
     }
 
-    /// The values of all fields, credentials included: for files that belong to who reads them.
+    /// The values of all fields, credentials included, and what stands in place of a gRPC message: for files that belong
+    /// to who reads them.
     #[must_use]
     pub fn everything() -> Self {
         Shown {
@@ -133,6 +134,12 @@ impl Shown {
             stories: false,
             ..Shown::of(BTreeSet::new())
         }
+    }
+
+    /// Whether bytes of bodies may be kept.
+    #[must_use]
+    pub const fn bodies(&self) -> bool {
+        self.all
     }
 
     /// Whether stories of streams are kept.

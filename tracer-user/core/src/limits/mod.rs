@@ -309,6 +309,10 @@ limits! {
     [MessageSizes, Count]
     pub const MESSAGE_SIZES: usize = 16;
 
+    /// First bytes of what stands in place of a gRPC message that are kept where bytes of bodies may be.
+    [StrayBytes, Bytes]
+    pub const STRAY_BYTES: usize = 16;
+
     /// Steps of one connection kept until its role is proven and it is taken for HTTP/2.
     [UndecidedSteps, Count, "undecided_steps", hides_traffic]
     pub const UNDECIDED_STEPS: usize = 1_024;

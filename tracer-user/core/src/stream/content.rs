@@ -149,6 +149,7 @@ impl Content {
                 sender,
                 rule: broken.rule,
                 grave: broken.grave,
+                stray: None,
             });
         }
     }

@@ -16,6 +16,7 @@ use crate::limits::Limit;
 use crate::stream::condition::{ConditionReport, FlowNotes};
 use crate::stream::control::{Pings, UnansweredPing};
 use crate::stream::go_away::GoAwayReason;
+use crate::stream::grpc::length_prefix::Stray;
 use crate::stream::rate::Flood;
 
 pub use crate::stream::story::Story;
@@ -199,6 +200,8 @@ pub struct Malformed {
     pub rule: Rule,
     /// False for what many receivers bear.
     pub grave: bool,
+    /// What stands where a message prefix had to be, if it was that.
+    pub stray: Option<Stray>,
 }
 
 /// A header list that is larger than its receiver takes.

@@ -177,7 +177,6 @@ fn settings(text: &str) -> Vec<u8> {
         let (name, value) = setting.split_once('=').unwrap_or_else(|| panic!("{text}"));
         let id: u16 = match name {
             "ENABLE_PUSH" => 0x2,
-            "ENABLE_CONNECT_PROTOCOL" => 0x8,
             "MAX_CONCURRENT_STREAMS" => 0x3,
             "INITIAL_WINDOW_SIZE" => 0x4,
             "MAX_FRAME_SIZE" => 0x5,

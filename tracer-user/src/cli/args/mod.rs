@@ -307,7 +307,7 @@ pub enum Headers {
     /// Those on the allow-list, and those that --header adds
     #[default]
     Allowed,
-    /// All of them, credentials included
+    /// All of them, credentials included, and the first 16 bytes of what stands in place of a gRPC message
     All,
 }
 

@@ -30,6 +30,16 @@ fn informational_end(record: &StreamRecord) -> Option<Finding> {
     Some(found)
 }
 
+/// Text, or else hexadecimal digits.
+fn words(bytes: &[u8]) -> String {
+    let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\r' | b'\n' | b'\t');
+    if bytes.iter().all(is_text) {
+        return format!("{:?}", String::from_utf8_lossy(bytes));
+    }
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    digits.collect::<Vec<_>>().join(" ")
+}
+
 fn malformed(record: &StreamRecord) -> Option<Finding> {
     let malformed = record.malformed?;
     let verdict = if malformed.grave {
@@ -37,7 +47,11 @@ fn malformed(record: &StreamRecord) -> Option<Finding> {
     } else {
         Verdict::Suspicious
     };
-    let summary = format!("the {} sent {}", malformed.sender, malformed.rule);
+    let mut summary = format!("the {} sent {}", malformed.sender, malformed.rule);
+    if let Some(stray) = malformed.stray.filter(|stray| stray.bytes().len() > 1) {
+        summary.push_str("; it begins with ");
+        summary.push_str(&words(stray.bytes()));
+    }
     let mut found = finding(record, Kind::MalformedFields, verdict, summary);
     found.sender = Some(malformed.sender);
     Some(found)

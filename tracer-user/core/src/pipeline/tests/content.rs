@@ -292,3 +292,39 @@ fn malformed_fields_and_prefixes_are_found_in_the_bytes() {
         assert_eq!(driver.loud_findings(), ["malformed_fields"]);
     }
 }
+
+#[test]
+fn what_stands_in_place_of_a_message_is_told_where_all_values_are() {
+    let sent = |data: &[u8]| {
+        let data = frame(frame_type::DATA, 0, 1, data);
+        [response_headers(1), data, trailers(1, "0")].concat()
+    };
+    let summary = |shown: Shown, response: &[u8]| {
+        let mut driver = Driver::showing(shown);
+        hello(&mut driver);
+        driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+        driver.send(Direction::Rx, response);
+        driver.pass(STREAM_LINGER_NS * 2);
+        let findings = driver.out.0.iter().find_map(|output| match output {
+            Output::Stream { findings, .. } => findings.first().map(|f| f.summary.clone()),
+            _ => None,
+        });
+        findings.unwrap().to_string()
+    };
+    let page = sent(b"<html>\r\n<p>account 12345678</p>");
+    let told = summary(Shown::everything(), &page);
+    assert!(
+        told.ends_with(r#"; it begins with "<html>\r\n<p>accou""#),
+        "{told}"
+    );
+    let bytes = summary(Shown::everything(), &sent(b"\x1f\x8b\x08\x00\xff"));
+    assert!(
+        bytes.ends_with("; it begins with 1f 8b 08 00 ff"),
+        "{bytes}"
+    );
+    let quiet = summary(Shown::default(), &page);
+    assert!(
+        !quiet.contains("html") && !quiet.contains("begins"),
+        "{quiet}"
+    );
+}

@@ -9,7 +9,7 @@ mod witness;
 
 use std::sync::Arc;
 
-use super::{Live, NoNames, Output, Pipeline, PipelineSettings, Protocol, Sink};
+use super::{Live, Output, Pipeline, PipelineSettings, Protocol, Sink};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::event::{
     Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OtherProtocol,
@@ -58,7 +58,14 @@ const RIGHT_HERE: Boundary = Boundary::At {
 
 impl Driver {
     fn new() -> Driver {
-        let settings = PipelineSettings::default();
+        Driver::showing(Shown::default())
+    }
+
+    fn showing(shown: Shown) -> Driver {
+        let settings = PipelineSettings {
+            shown: Arc::new(shown),
+            ..PipelineSettings::default()
+        };
         Driver {
             pipeline: Pipeline::new(settings),
             out: Collected::default(),
@@ -554,13 +561,7 @@ fn a_reset_that_answers_the_peers_end_is_not_taken_for_the_cause() {
 
 #[test]
 fn where_streams_are_only_counted_no_value_and_no_story_is_kept() {
-    let settings = PipelineSettings {
-        shown: Arc::new(Shown::nothing()),
-        names: Box::new(NoNames),
-        ..PipelineSettings::default()
-    };
-    let mut driver = Driver::new();
-    driver.pipeline = Pipeline::new(settings);
+    let mut driver = Driver::showing(Shown::nothing());
     hello(&mut driver);
     driver.send(Direction::Tx, &[request(1), message(1, 3, false)].concat());
     let cut = message(1, 5, false);

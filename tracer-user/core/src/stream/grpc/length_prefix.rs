@@ -23,6 +23,44 @@ enum MessagePosition {
     Lost,
 }
 
+/// The first bytes of what stands where a message prefix had to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Stray {
+    bytes: [u8; limits::STRAY_BYTES],
+    n: u8,
+}
+
+impl Stray {
+    const fn new(first: u8) -> Stray {
+        let mut bytes = [0; limits::STRAY_BYTES];
+        bytes[0] = first;
+        Stray { bytes, n: 1 }
+    }
+
+    /// They.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.n)).unwrap_or_default()
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let Some(slot) = self.bytes.get_mut(usize::from(self.n)) else {
+                return;
+            };
+            *slot = *byte;
+            self.n += 1;
+        }
+    }
+}
+
+/// They are payload.
+impl std::fmt::Debug for Stray {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.n)
+    }
+}
+
 const BOUNDARY: MessagePosition = MessagePosition::Prefix {
     bytes: [0; PREFIX],
     have: 0,
@@ -35,7 +73,9 @@ pub(crate) struct MessageReader {
     n_complete: u64,
     n_begun: u64,
     sizes: Sizes,
-    odd_flag: Option<u8>,
+    stray: Option<Stray>,
+    /// More of it than its first byte may be kept.
+    keeps_stray: bool,
     compressed: bool,
 }
 
@@ -47,7 +87,8 @@ impl MessageReader {
             n_complete: 0,
             n_begun: 0,
             sizes: SmallVec::new(),
-            odd_flag: None,
+            stray: None,
+            keeps_stray: false,
             compressed: false,
         }
     }
@@ -59,23 +100,26 @@ impl MessageReader {
             n_complete,
             n_begun,
             sizes,
-            odd_flag,
+            stray,
+            keeps_stray,
             compressed,
         } = self;
         *position = MessagePosition::Lost;
         (*n_complete, *n_begun) = (0, 0);
         sizes.clear();
-        (*odd_flag, *compressed) = (None, false);
+        (*stray, *keeps_stray, *compressed) = (None, false, false);
     }
 
-    /// The next byte is the first one of the direction.
-    pub(crate) const fn begin(&mut self) {
+    /// The next byte is the first one of the direction. `keeps_stray`: bytes of bodies may be kept.
+    pub(crate) const fn begin(&mut self, keeps_stray: bool) {
         self.position = BOUNDARY;
+        self.keeps_stray = keeps_stray;
     }
 
     /// Boundaries are unknown from here on.
     pub(crate) const fn lose(&mut self) {
         self.position = MessagePosition::Lost;
+        self.keeps_stray = false;
     }
 
     /// Messages begun (their prefix is whole).
@@ -96,9 +140,10 @@ impl MessageReader {
         !matches!(self.position, MessagePosition::Lost)
     }
 
-    /// What stood where a Compressed-Flag had to be, if that was neither 0 nor 1.
-    pub(crate) const fn odd_flag(&self) -> Option<u8> {
-        self.odd_flag
+    /// What stood where a Compressed-Flag had to be, if that was neither 0 nor 1: the first byte, and more where bytes
+    /// of bodies may be kept.
+    pub(crate) const fn stray(&self) -> Option<Stray> {
+        self.stray
     }
 
     /// A message had Compressed-Flag 1.
@@ -134,7 +179,12 @@ impl MessageReader {
                 continue;
             }
             match self.position {
-                MessagePosition::Lost => return,
+                MessagePosition::Lost => {
+                    if let Some(stray) = self.stray.as_mut().filter(|_| self.keeps_stray) {
+                        stray.add(bytes);
+                    }
+                    return;
+                }
                 MessagePosition::Message { .. } => {
                     let n = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                     let took = self.message_bytes(n);
@@ -151,9 +201,9 @@ impl MessageReader {
                     // The only flags are 0 and 1 (G "Compressed-Flag"). Anything else is no prefix, or one
                     // of another protocol: boundaries can't be trusted.
                     if have == 0 && byte > 1 {
-                        self.odd_flag = Some(byte);
+                        self.stray = Some(Stray::new(byte));
                         self.position = MessagePosition::Lost;
-                        return;
+                        continue;
                     }
                     if let Some(slot) = prefix.get_mut(have) {
                         *slot = byte;
@@ -176,7 +226,10 @@ impl MessageReader {
     pub(crate) fn hole(&mut self, mut n: u32) {
         while n > 0 {
             match self.position {
-                MessagePosition::Lost => return,
+                MessagePosition::Lost => {
+                    self.keeps_stray = false;
+                    return;
+                }
                 MessagePosition::Message { .. } => n -= self.message_bytes(n),
                 MessagePosition::Prefix { .. } => {
                     self.position = MessagePosition::Lost;
@@ -248,7 +301,7 @@ mod tests {
 
     fn reader() -> MessageReader {
         let mut reader = MessageReader::new();
-        reader.begin();
+        reader.begin(false);
         reader
     }
 
@@ -313,11 +366,35 @@ mod tests {
     #[test]
     fn a_flag_that_is_none_makes_messages_unknown() {
         let mut reader = reader();
-        assert_eq!(reader.odd_flag(), None);
+        assert_eq!(reader.stray(), None);
         reader.bytes(b"<html>");
         assert!(!reader.known() && !reader.inside());
-        assert_eq!(reader.odd_flag(), Some(b'<'));
+        assert_eq!(reader.stray().unwrap().bytes(), b"<");
         assert!(!reader.compressed());
+    }
+
+    #[test]
+    fn what_stands_in_place_of_a_prefix_is_kept_where_it_may_be() {
+        let page = b"<html><head><title>502</title>";
+        for chunk in 1..=page.len() {
+            let mut reader = MessageReader::new();
+            reader.begin(true);
+            for piece in page.chunks(chunk) {
+                reader.bytes(piece);
+            }
+            let stray = reader.stray().unwrap();
+            assert_eq!(stray.bytes(), &page[..limits::STRAY_BYTES]);
+            assert_eq!(format!("{stray:?}"), "16 bytes");
+        }
+        // Not what comes behind bytes that were not copied.
+        let mut reader = MessageReader::new();
+        reader.begin(true);
+        reader.bytes(b"<html");
+        reader.hole(10);
+        reader.bytes(b"later");
+        assert_eq!(reader.stray().unwrap().bytes(), b"<html");
+        reader.renew();
+        assert_eq!(reader.stray(), None);
     }
 
     #[test]

@@ -63,13 +63,13 @@ impl StreamDirection {
         *frame = None;
     }
 
-    /// The next byte of DATA is the first.
-    pub(super) fn begin(&mut self, context: Context) {
+    /// The next byte of DATA is the first. `keeps_stray`: bytes of bodies may be kept.
+    pub(super) fn begin(&mut self, context: Context, keeps_stray: bool) {
         self.half.headers_at = Some(context.at);
         self.half.tid = context.tid;
         if self.half.data_frames == 0 {
             self.half.data_known = true;
-            self.messages.begin();
+            self.messages.begin(keeps_stray);
         }
     }
 

@@ -52,13 +52,19 @@ impl Stream {
     pub(crate) fn check_prefixes(&mut self) {
         for sender in [Endpoint::Client, Endpoint::Server] {
             let messages = &self.direction_mut(sender).messages;
-            let (odd_flag, compressed) = (messages.odd_flag(), messages.compressed());
+            let (stray, compressed) = (messages.stray(), messages.compressed());
             if !self.content.is_grpc(sender) {
                 continue;
             }
-            if let Some(first) = odd_flag {
-                self.content
-                    .malformed(sender, fields::no_compressed_flag(first));
+            if let Some(stray) = stray {
+                let first = stray.bytes().first().copied().unwrap_or_default();
+                let broken = fields::no_compressed_flag(first);
+                self.content.malformed(sender, broken);
+                if let Some(told) = &mut self.content.malformed
+                    && (told.sender, told.rule) == (sender, broken.rule)
+                {
+                    told.stray = Some(stray);
+                }
             } else if compressed && let Some(broken) = self.content.rule_against_compression(sender)
             {
                 self.content.malformed(sender, broken);

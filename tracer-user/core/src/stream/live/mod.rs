@@ -164,7 +164,7 @@ impl Stream {
             let (state, broken) = self.request.state.on_headers(at, end_stream, on);
             self.request.state = state;
             if opening {
-                self.request.begin(env.context);
+                self.request.begin(env.context, env.shown.bodies());
                 self.content.request(block.facts(env.shown));
                 self.beginning_seen = true;
                 self.request_after_reset = !self.resets.is_empty();
@@ -221,7 +221,7 @@ impl Stream {
             self.response.state = state;
             if broken.is_none() {
                 if is_response {
-                    self.response.begin(env.context);
+                    self.response.begin(env.context, env.shown.bodies());
                     self.content.response(block.facts(env.shown));
                     if self.content.response_is_coded {
                         self.response.messages.lose();
@@ -259,7 +259,7 @@ impl Stream {
     /// A request that came as HTTP/1.1 and was upgraded to h2c (RFC 7540 section 3.2).
     pub(super) fn upgraded(&mut self, path: &str, headers: &[(String, String)], env: Env<'_>) {
         let at = env.context.at;
-        self.request.begin(env.context);
+        self.request.begin(env.context, env.shown.bodies());
         self.content.upgraded(path, headers, env.shown);
         self.beginning_seen = true;
         // The fields came in clear text: they were all seen.
