@@ -127,9 +127,13 @@ impl Trace {
     /// With what was lost.
     #[track_caller]
     pub fn assert_lossless(&self) {
-        if let Some(first) = self.losses.first() {
-            panic!("{} losses, the first: {first}", self.losses.len());
-        }
+        let losses: Vec<String> = self.losses.iter().map(ToString::to_string).collect();
+        assert!(
+            losses.is_empty(),
+            "{} losses:\n{}",
+            losses.len(),
+            losses.join("\n")
+        );
         assert!(self.summary.is_some(), "the tracer printed no summary");
     }
 }
