@@ -2,6 +2,7 @@
 //! that whoever only builds h2trace needs stable Rust and nothing else.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -79,6 +80,14 @@ pub(crate) fn run(options: &BuildEbpfOptions, root: &Path) -> anyhow::Result<Exi
         "{OBJECT} differs from its source (first at line {} of the disassembly): {why}; run \"cargo xtask build-ebpf\" and commit it",
         line.map_or_else(|| "the end".to_owned(), |n| (n + 1).to_string())
     )
+}
+
+/// The bytes of stack that each program of the checked-in object takes at most, by its name.
+///
+/// # Errors
+/// `llvm-objdump` is not there, or its text cannot be read.
+pub(crate) fn stacks(root: &Path) -> anyhow::Result<BTreeMap<String, u32>> {
+    stack::by_program(&llvm("objdump")?, &root.join(OBJECT))
 }
 
 /// A Rust compiler that can build for BPF.

@@ -56,9 +56,7 @@ pub(super) struct Chain {
 /// # Errors
 /// A chain needs more stack than every supported kernel gives, or is too long.
 pub(super) fn check(objdump: &Path, object: &Path) -> anyhow::Result<()> {
-    let text = crate::command::output(Command::new(objdump).args(["-d", "-r"]).arg(object))?;
-    let chains = chains(&text)?;
-    for chain in chains {
+    for chain in chains_of(objdump, object)? {
         let (program, _) = chain.frames.first().cloned().unwrap_or_default();
         let shown: Vec<_> = chain
             .frames
@@ -84,6 +82,24 @@ pub(super) fn check(objdump: &Path, object: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The bytes of the deepest chain of each program of the object.
+///
+/// # Errors
+/// The disassembly cannot be made or read.
+pub(super) fn by_program(objdump: &Path, object: &Path) -> anyhow::Result<BTreeMap<String, u32>> {
+    let chains = chains_of(objdump, object)?.into_iter();
+    let named = chains.filter_map(|chain| {
+        let (program, _) = chain.frames.into_iter().next()?;
+        Some((program, chain.bytes))
+    });
+    Ok(named.collect())
+}
+
+fn chains_of(objdump: &Path, object: &Path) -> anyhow::Result<Vec<Chain>> {
+    let text = crate::command::output(Command::new(objdump).args(["-d", "-r"]).arg(object))?;
+    chains(&text)
 }
 
 /// The deepest chain of each program, by name.

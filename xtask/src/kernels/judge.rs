@@ -1,59 +1,16 @@
 //! Holds what a guest showed against what its kernel has to show.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::console::Ran;
 use super::guest::Boot;
 use super::steps::{ABSENT, DEMO, DOCTOR, Extent, INCIDENT, LOG, TESTS, UNITS, core};
+use super::verdict::{BOOT, Check, Verdict, programs};
 use super::{Hooks, Kernel};
 use crate::test::count::Count;
 
-/// The check that is no step: that the guest came up, and went down by itself.
-const BOOT: &str = "boot";
-
-/// How many lines of a failed step are shown.
-const TAIL: usize = 40;
-
 /// What h2trace says with its exit status: all is well.
-const WELL: u32 = 0;
-
-/// What came of a guest.
-pub(super) struct Verdict {
-    name: &'static str,
-    release: String,
-    took: Duration,
-    checks: Vec<Check>,
-    /// What was not run, and why.
-    skipped: Vec<String>,
-    /// What doctor says of each kernel program.
-    programs: Vec<String>,
-}
-
-/// One thing that a guest had to show.
-struct Check {
-    name: &'static str,
-    /// Why not, when it did not.
-    failure: Option<String>,
-    took: Duration,
-    /// This check, or the tests that it is made of.
-    count: Count,
-}
-
-impl Check {
-    fn new(name: &'static str, took: Duration, outcome: Result<(), String>) -> Self {
-        let count = Count {
-            passed: u64::from(outcome.is_ok()),
-            failed: u64::from(outcome.is_err()),
-        };
-        Check {
-            name,
-            failure: outcome.err(),
-            took,
-            count,
-        }
-    }
-}
+pub(super) const WELL: u32 = 0;
 
 /// Judges a guest that had to run so much.
 pub(super) fn judge(kernel: &Kernel, extent: Extent<'_>, boot: &Boot) -> Verdict {
@@ -96,7 +53,6 @@ pub(super) fn judge(kernel: &Kernel, extent: Extent<'_>, boot: &Boot) -> Verdict
     }
     let log = of(LOG).and_then(|ran| ended_with(WELL, ran));
     checks.push(Check::new(LOG, took(LOG), log));
-    let of_doctor = console.step(DOCTOR).map_or(&[][..], |step| &step.lines);
     Verdict {
         name: kernel.name,
         release: console.release.clone().unwrap_or_default(),
@@ -106,11 +62,7 @@ pub(super) fn judge(kernel: &Kernel, extent: Extent<'_>, boot: &Boot) -> Verdict
             .into_iter()
             .chain(incident.err().map(|why| format!("the incident ({why})")))
             .collect(),
-        programs: of_doctor
-            .iter()
-            .filter(|line| line.contains("program ") && line.contains("instructions"))
-            .map(|line| line.trim().to_owned())
-            .collect(),
+        programs: programs(console),
     }
 }
 
@@ -136,7 +88,7 @@ fn booted(kernel: &Kernel, boot: &Boot) -> Result<(), String> {
 }
 
 /// It can trace, with the hooks that it has to choose.
-fn doctor(hooks: Hooks, ran: &Ran) -> Result<(), String> {
+pub(super) fn doctor(hooks: Hooks, ran: &Ran) -> Result<(), String> {
     ended_with(WELL, ran)?;
     let name = hooks.name();
     let says = ran.says(&["hooks on socket calls", name]);
@@ -144,7 +96,7 @@ fn doctor(hooks: Hooks, ran: &Ran) -> Result<(), String> {
     says.then_some(()).ok_or_else(error)
 }
 
-fn ended_with(wanted: u32, ran: &Ran) -> Result<(), String> {
+pub(super) fn ended_with(wanted: u32, ran: &Ran) -> Result<(), String> {
     match ran.status {
         Some(status) if status == wanted => Ok(()),
         Some(status) => {
@@ -166,15 +118,17 @@ fn ended_with(wanted: u32, ran: &Ran) -> Result<(), String> {
 
 /// How many tests have to run.
 #[derive(Clone, Copy)]
-enum Wanted {
+pub(super) enum Wanted {
     /// So many.
     Just(usize),
     /// All but so many, which are left out.
     AllBut(usize),
+    /// At least one: who runs them tells those that are left out.
+    Any,
 }
 
 /// Tests pass when all that were asked for ran, none skipped itself, and none failed.
-fn tests(name: &'static str, wanted: Wanted, ran: &Ran) -> Check {
+pub(super) fn tests(name: &'static str, wanted: Wanted, ran: &Ran) -> Check {
     let result = ran.lines.iter().find_map(|line| {
         let filtered = number_before(line, " filtered out")?;
         Some((Count::of_line(line)?, filtered))
@@ -187,6 +141,8 @@ fn tests(name: &'static str, wanted: Wanted, ran: &Ran) -> Check {
         let (is, should, what) = match wanted {
             Wanted::Just(n) => (count.passed, n, "ran"),
             Wanted::AllBut(n) => (filtered, n, "were left out"),
+            Wanted::Any if count.passed > 0 => return Ok(()),
+            Wanted::Any => return Err("no test ran".to_owned()),
         };
         if usize::try_from(is) == Ok(should) {
             Ok(())
@@ -225,102 +181,11 @@ fn not_run(all: bool) -> Vec<String> {
     vec!["the kernel tests outside the core (--full runs them)".to_owned()]
 }
 
-impl Verdict {
-    /// All checks and tests of it.
-    pub(super) fn count(&self) -> Count {
-        let mut total = Count::default();
-        for check in &self.checks {
-            total += check.count;
-        }
-        total
-    }
-
-    /// What it did, as a test runner would say it; of a failed check also the end of its output.
-    pub(super) fn print(&self, boot: &Boot, log: &Path) {
-        for check in &self.checks {
-            let how = check.failure.as_ref().map_or("ok", |_| "FAILED");
-            println!(
-                "test {}::{} ... {how} ({:.1} s)",
-                self.name,
-                check.name,
-                check.took.as_secs_f64()
-            );
-        }
-        for check in self.checks.iter().filter(|check| check.failure.is_some()) {
-            println!(
-                "\n---- {}::{}: {}",
-                self.name,
-                check.name,
-                check.failure.as_deref().unwrap_or_default()
-            );
-            let lines = match boot.console.step(check.name) {
-                Some(step) => step.lines.clone(),
-                None if check.name == BOOT => lines_of(log),
-                None => continue,
-            };
-            for line in &lines[lines.len().saturating_sub(TAIL)..] {
-                println!("    | {line}");
-            }
-        }
-        let count = self.count();
-        let word = if count.failed > 0 { "FAILED" } else { "ok" };
-        println!(
-            "\ntest result: {word}. {} passed; {} failed; its console is in {}\n",
-            count.passed,
-            count.failed,
-            log.display()
-        );
-    }
-
-    /// For the end of the step: a line of the kernel, and one of each of its programs.
-    pub(super) fn closing(&self) -> Vec<String> {
-        let said = |check: &Check| match &check.failure {
-            Some(why) => format!("{} FAILED ({})", check.name, shortened(why)),
-            None if check.count.passed > 1 => {
-                format!("{} {} passed", check.count.passed, check.name)
-            }
-            None => format!("{} as it has to be", check.name),
-        };
-        let checks: Vec<_> = self.checks.iter().map(said).collect();
-        let mut line = format!(
-            "{}: {}, {} s: {}",
-            self.name,
-            match self.release.as_str() {
-                "" => "not booted",
-                release => release,
-            },
-            self.took.as_secs(),
-            checks.join(", ")
-        );
-        for what in &self.skipped {
-            line += &format!("; skipped: {what}");
-        }
-        let programs = self.programs.iter().map(|line| format!("    {line}"));
-        std::iter::once(line).chain(programs).collect()
-    }
-}
-
-/// A reason that is not longer than a line or two: all of it stands above.
-fn shortened(why: &str) -> String {
-    const MOST: usize = 240;
-    match why.char_indices().nth(MOST) {
-        Some((at, _)) => format!("{} ...", &why[..at]),
-        None => why.to_owned(),
-    }
-}
-
-fn lines_of(log: &Path) -> Vec<String> {
-    let bytes = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    text.lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::console::Console;
     use super::super::steps::AT_LARGER_PAGES;
+    use super::super::verdict::Stacks;
     use super::*;
 
     const NEW: Kernel = Kernel {
@@ -380,7 +245,7 @@ mod tests {
     #[test]
     fn kernel_that_traces_passes_with_its_programs_told() {
         let core = result(n_core(), 0);
-        let program = "ok  program sock_recv_length: loaded, 42355 instructions verified";
+        let program = "ok program sock_recv_length: loaded, 42355 instructions verified";
         let doctor = format!("{HOOKS}\n{program}");
         let boot = boot(
             "6.12.117+deb12",
@@ -395,7 +260,7 @@ mod tests {
         let verdict = judge(&NEW, CORE_ALONE, &boot);
         let passed = 4 + n_core() as u64;
         assert_eq!(verdict.count(), Count { passed, failed: 0 });
-        let closing = verdict.closing();
+        let closing = verdict.closing(&Stacks::default());
         assert!(closing[0].starts_with("6.12: 6.12.117+deb12-cloud-amd64, 40 s: boot as it"));
         assert!(closing[0].contains("; skipped: the kernel tests outside the core"));
         assert_eq!(closing[1], format!("    {program}"));

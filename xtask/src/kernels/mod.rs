@@ -15,16 +15,18 @@
 //! Each kernel of the table [`KERNELS`] has to show all of it, with the hooks on socket calls that it has. A guest that
 //! hangs is ended after the limits of its steps. Everything that a guest prints is in `target/kernels/NAME.log`.
 //!
-//! The running kernel is tested by the step `live`.
+//! The running kernel is tested by the step `live`, and by `--kernels` in the same terms as the others ([`host`]).
 
 mod console;
 mod guest;
-pub(crate) mod incident;
+mod host;
+mod incident;
 mod initramfs;
 mod judge;
 mod programs;
 mod steps;
 mod table;
+mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,11 +35,13 @@ use anyhow::{Context as _, bail};
 
 use crate::architecture::Architecture;
 use crate::test::count::Count;
-use crate::{demo, image, setup};
+use crate::test::report::Skip;
+use crate::{build_ebpf, demo, image, setup};
 use guest::Guest;
+use host::{HOSTS, Host};
 use initramfs::Entry;
-use judge::Verdict;
 use steps::Extent;
+use verdict::{Stacks, Verdict};
 
 pub(crate) use table::tables;
 
@@ -132,15 +136,37 @@ impl Kernel {
 pub(crate) enum Which {
     /// Those of this machine's architecture, whose programs are built anyway.
     OfThisMachine,
-    /// All.
+    /// All, and this machine's own.
     All,
     /// These, by their names.
     Named(Vec<String>),
 }
 
-/// The names of all kernels.
-pub(crate) fn names() -> [&'static str; KERNELS.len()] {
-    KERNELS.each_ref().map(|kernel| kernel.name)
+/// The names of all kernels, this machine's own among them.
+pub(crate) fn names() -> Vec<&'static str> {
+    let hosts = HOSTS.iter().map(|host| host.name);
+    KERNELS
+        .iter()
+        .map(|kernel| kernel.name)
+        .chain(hosts)
+        .collect()
+}
+
+/// The ways to run this machine's kernel that are meant.
+fn chosen_hosts(which: &Which) -> Vec<&'static Host> {
+    HOSTS
+        .iter()
+        .filter(|host| match which {
+            Which::OfThisMachine => false,
+            Which::All => true,
+            Which::Named(names) => names.iter().any(|name| name == host.name),
+        })
+        .collect()
+}
+
+/// This machine's kernel is tested, which takes privileges. Guests need none.
+pub(crate) fn is_this_one_tested(which: &Which) -> bool {
+    !chosen_hosts(which).is_empty()
 }
 
 /// The kernels that are meant.
@@ -174,7 +200,7 @@ pub(crate) fn pieces(which: &Which) -> anyhow::Result<Vec<String>> {
 pub(crate) fn need_own_binary(which: &Which) -> anyhow::Result<bool> {
     let own = Architecture::of_this_machine()?;
     let mut kernels = chosen(which, own).into_iter();
-    Ok(kernels.any(|kernel| kernel.architecture == own))
+    Ok(is_this_one_tested(which) || kernels.any(|kernel| kernel.architecture == own))
 }
 
 /// What the setup need not install for the gate, as it is for kernels of another architecture.
@@ -188,7 +214,8 @@ pub(crate) fn pieces_beyond_the_gate() -> anyhow::Result<Vec<String>> {
 
 fn pieces_beyond(own: Architecture) -> Vec<String> {
     let gate = pieces_of(&Which::OfThisMachine, own);
-    let mut others = pieces_of(&Which::All, own);
+    let guests = KERNELS.iter().map(|kernel| kernel.name.to_owned());
+    let mut others = pieces_of(&Which::Named(guests.collect()), own);
     others.retain(|piece| !gate.contains(piece) && !incident::PIECES.contains(&piece.as_str()));
     others
 }
@@ -202,7 +229,12 @@ fn pieces_of(which: &Which, own: Architecture) -> Vec<String> {
         }
         pieces.push(kernel.piece());
     }
-    if *which != Which::OfThisMachine && pieces.iter().any(|piece| piece == guest::piece(own)) {
+    let has_host = is_this_one_tested(which);
+    if has_host {
+        pieces.push(host::PIECE.to_owned());
+    }
+    let boots_own = pieces.iter().any(|piece| piece == guest::piece(own));
+    if has_host || (*which != Which::OfThisMachine && boots_own) {
         pieces.extend(incident::PIECES.map(str::to_owned));
     }
     pieces.sort();
@@ -217,12 +249,12 @@ pub(crate) struct KernelsReport {
     pub(crate) count: Count,
     /// Kernels that are not installed.
     pub(crate) absent: Vec<&'static str>,
-    /// Kernels that were booted.
-    pub(crate) booted: usize,
+    /// Tests that skipped themselves on this machine's kernel.
+    pub(crate) skips: Vec<Skip>,
 }
 
-/// Boots every kernel that is meant and installed, one after the other, and prints what each of them showed. `all`:
-/// every kernel test that can run in a guest, not the core alone.
+/// Boots every kernel that is meant and installed, one after the other, and runs this machine's own where it is meant;
+/// prints what each of them showed. `all`: every kernel test that can run in a guest, not the core alone.
 ///
 /// # Errors
 /// When the guests' programs cannot be built, or QEMU cannot be run. A guest that does not show what it should is no
@@ -239,7 +271,7 @@ pub(crate) fn run(root: &Path, which: &Which, all: bool) -> anyhow::Result<Kerne
     }
     let folder = demo::target(root).join("kernels");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut closing = Vec::new();
+    let mut verdicts = Vec::new();
     for architecture in Architecture::ALL {
         let mut kernels = installed
             .iter()
@@ -300,14 +332,24 @@ pub(crate) fn run(root: &Path, which: &Which, all: bool) -> anyhow::Result<Kerne
         };
         for (kernel, unpacked) in kernels {
             let verdict = boot(kernel, unpacked, &entries, extent, &folder)?;
-            report.count += verdict.count();
-            report.booted += 1;
-            closing.extend(verdict.closing());
+            verdicts.push(verdict);
         }
     }
+    for host in chosen_hosts(which) {
+        let shown = host.run(root, all, &folder)?;
+        verdicts.push(shown.verdict);
+        report.skips.extend(shown.skips);
+    }
     println!();
-    for line in closing {
-        println!("    {line}");
+    let stacks = build_ebpf::stacks(root).unwrap_or_else(|error| {
+        println!("    the stack of the programs is not told: {error:#}");
+        Stacks::default()
+    });
+    for verdict in verdicts {
+        report.count += verdict.count();
+        for line in verdict.closing(&stacks) {
+            println!("    {line}");
+        }
     }
     for name in &report.absent {
         println!(
@@ -343,7 +385,7 @@ fn boot(
     let ran = guest.run()?;
     fs::remove_file(&archive).ok();
     let verdict = judge::judge(kernel, extent, &ran);
-    verdict.print(&ran, guest.log);
+    verdict.print(&ran.console, guest.log);
     Ok(verdict)
 }
 
@@ -358,6 +400,29 @@ mod tests {
                 assert!(setup::has_piece(&piece), "{piece}");
             }
         }
+    }
+
+    #[test]
+    fn this_machines_kernel_runs_when_it_is_meant() {
+        let named = |name: &str| Which::Named(vec![name.to_owned()]);
+        for (which, n) in [
+            (Which::OfThisMachine, 0),
+            (Which::All, HOSTS.len()),
+            (named("host-older-hooks"), 1),
+            (named("6.1-arm64"), 0),
+        ] {
+            assert_eq!(chosen_hosts(&which).len(), n);
+            assert_eq!(is_this_one_tested(&which), n > 0);
+        }
+        let own = Architecture::Amd64;
+        assert!(chosen(&named("host"), own).is_empty());
+        let pieces = pieces_of(&named("host"), own);
+        assert!(pieces.contains(&host::PIECE.to_owned()), "{pieces:?}");
+        assert!(
+            pieces.contains(&incident::PIECES[0].to_owned()),
+            "{pieces:?}"
+        );
+        assert_eq!(names().len(), KERNELS.len() + HOSTS.len());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use report::{Skip, shown_time};
 
 pub(crate) mod count;
 pub(crate) mod older;
-mod report;
+pub(crate) mod report;
 
 /// What `cargo xtask test` takes.
 #[derive(Args)]
@@ -32,8 +32,8 @@ pub(crate) struct TestOptions {
     cluster: bool,
 
     /// Only the tests by kernel, also those that are not in the gate: kernels for another architecture, the incident
-    /// in each that can run it, and this machine's kernel with both kinds of hooks. Installs what they need. With
-    /// names: only these kernels
+    /// in each that can run it, and this machine's kernel (host) with both kinds of hooks. Installs what they need.
+    /// With names: only these
     #[arg(long, num_args = 0.., value_name = "KERNEL", value_parser = kernels::names(), conflicts_with_all = ["only", "cluster"])]
     kernels: Option<Vec<String>>,
 
@@ -136,7 +136,7 @@ pub(crate) fn run(options: &TestOptions, root: &Path) -> anyhow::Result<ExitCode
     let steps = options.steps();
     if (steps.contains(&Step::Live)
         || steps.contains(&Step::Cluster)
-        || options.tests_this_kernel())
+        || kernels::is_this_one_tested(&options.kernels()))
         && let Some(refusal) =
             privilege::refuse("test", "runs live tests, which load kernel programs")
     {
@@ -152,11 +152,7 @@ pub(crate) fn run(options: &TestOptions, root: &Path) -> anyhow::Result<ExitCode
         root,
         full: options.full,
         fast: options.fast,
-        kernels: match &options.kernels {
-            None => kernels::Which::OfThisMachine,
-            Some(names) if names.is_empty() => kernels::Which::All,
-            Some(names) => kernels::Which::Named(names.clone()),
-        },
+        kernels: options.kernels(),
         skipped: report::fresh_file(root)?,
         total: Count::default(),
     };
@@ -201,9 +197,13 @@ pub(crate) fn run(options: &TestOptions, root: &Path) -> anyhow::Result<ExitCode
 }
 
 impl TestOptions {
-    /// Besides guests, which need no privileges.
-    fn tests_this_kernel(&self) -> bool {
-        self.kernels.as_ref().is_some_and(Vec::is_empty)
+    /// Which kernels are meant.
+    fn kernels(&self) -> kernels::Which {
+        match &self.kernels {
+            None => kernels::Which::OfThisMachine,
+            Some(names) if names.is_empty() => kernels::Which::All,
+            Some(names) => kernels::Which::Named(names.clone()),
+        }
     }
 
     /// The steps that are asked for, in their order.
@@ -225,6 +225,10 @@ impl TestOptions {
     fn repeats(&self, step: Step) -> String {
         if self.fast {
             return "cargo xtask test --fast".to_owned();
+        }
+        if let Some(names) = &self.kernels {
+            let words = [&["cargo xtask test --kernels".to_owned()], &names[..]].concat();
+            return words.join(" ");
         }
         format!("cargo xtask test --only {}", step.name())
     }
@@ -392,7 +396,7 @@ impl Gate<'_> {
         Ok(())
     }
 
-    /// Guests with other kernels. They need no privileges here.
+    /// Guests with other kernels, which need no privileges here; and this machine's kernel, where it is asked for.
     fn kernels(&mut self) -> anyhow::Result<Vec<Skip>> {
         let pieces = kernels::pieces(&self.kernels)?;
         let pieces = pieces.iter().map(String::as_str);
@@ -404,44 +408,14 @@ impl Gate<'_> {
         )?;
         let report = kernels::run(self.root, &self.kernels, self.full)?;
         self.total += report.count;
-        if self.kernels == kernels::Which::All {
-            self.this_kernel()?;
-        }
         if report.count.failed > 0 {
-            bail!("{} failed on other kernels", report.count.failed);
+            bail!("{} failed", report.count.failed);
         }
         let absent = report.absent.iter().map(|name| Skip {
             what: format!("kernel {name}"),
             why: format!("it is not installed: cargo xtask setup --only kernel-{name}"),
         });
-        Ok(absent.collect())
-    }
-
-    /// This machine's kernel, with its own hooks and with those of an older one.
-    fn this_kernel(&mut self) -> anyhow::Result<()> {
-        let binary = image::static_binary(self.root)?;
-        let test = |name: &str| {
-            let mut tests = command::cargo(self.root);
-            tests.args(["test", "--locked", "--no-fail-fast"]).args([
-                "--package",
-                "tracer-tests",
-                "--test",
-                name,
-                "--",
-            ]);
-            tests
-        };
-        let (mut kernel, mut incident) = (test("kernel"), test("incident"));
-        kernel.arg("--test-threads=1");
-        incident.args(["--exact", kernels::incident::TEST]);
-        let older = [older::kernel_tests(self.root), older::incident(self.root)];
-        let mut first = Ok(());
-        for mut tests in [kernel, incident].into_iter().chain(older) {
-            tests.env("H2TRACE_BINARY", &binary);
-            let outcome = self.tests(&mut tests).map(|_| ());
-            first = first.and(outcome);
-        }
-        first
+        Ok(absent.chain(report.skips).collect())
     }
 
     /// A real cluster, with the image as users build it.
@@ -563,13 +537,17 @@ mod tests {
     }
 
     fn steps(words: &[&str]) -> Vec<Step> {
+        options(words).steps()
+    }
+
+    fn options(words: &[&str]) -> TestOptions {
         #[derive(clap::Parser)]
         struct Line {
             #[command(flatten)]
             options: TestOptions,
         }
         let words = ["test"].iter().chain(words);
-        <Line as clap::Parser>::parse_from(words).options.steps()
+        <Line as clap::Parser>::parse_from(words).options
     }
 
     #[test]
@@ -588,6 +566,15 @@ mod tests {
             assert_eq!(steps(kernels), [Step::Release, Step::Kernels]);
         }
         assert_eq!(steps(&["--only", "tidy", "fmt"]), [Step::Fmt, Step::Tidy]);
+    }
+
+    #[test]
+    fn a_step_is_repeated_as_it_was_asked_for() {
+        let repeats = |words: &[&str]| options(words).repeats(Step::Kernels);
+        assert_eq!(repeats(&[]), "cargo xtask test --only kernels");
+        let named = repeats(&["--kernels", "6.1", "host"]);
+        assert_eq!(named, "cargo xtask test --kernels 6.1 host");
+        assert_eq!(repeats(&["--kernels"]), "cargo xtask test --kernels");
     }
 
     #[test]

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::command;
-use crate::kernels::incident;
+
+/// What makes h2trace use the hooks of an older kernel.
+pub(crate) const HOOKS: [(&str, &str); 2] =
+    [("H2TRACE_HOOKS", "sys_exit"), ("H2TRACE_LOOP", "for_each")];
 
 /// What of `tests/kernel` cannot pass at the exit of system calls, by the beginning of its name, and why.
-const NOT_SEEN: [(&str, &str); 7] = [
+pub(crate) const NOT_SEEN: [(&str, &str); 7] = [
     ("foreign::compat::", "32-bit calls pass unseen"),
     (
         "foreign::ring",
@@ -41,19 +44,8 @@ pub(crate) fn is_left_out(test: &str) -> bool {
     NOT_SEEN.iter().any(|(name, _)| test.starts_with(name))
 }
 
-/// The reference incident, with the hooks of an older kernel.
-pub(super) fn incident(root: &Path) -> Command {
-    let mut tests = command::cargo(root);
-    tests
-        .args(["test", "--locked", "--package", "tracer-tests"])
-        .args(["--test", "incident", "--", "--exact", incident::TEST])
-        .env("H2TRACE_HOOKS", "sys_exit")
-        .env("H2TRACE_LOOP", "for_each");
-    tests
-}
-
 /// The tests, with the hooks of an older kernel.
-pub(super) fn kernel_tests(root: &Path) -> Command {
+pub(crate) fn kernel_tests(root: &Path) -> Command {
     for (name, why) in NOT_SEEN {
         println!("    not run with the system call exit: {name} ({why})");
     }
@@ -63,8 +55,7 @@ pub(super) fn kernel_tests(root: &Path) -> Command {
         .args(["--package", "tracer-tests", "--test", "kernel"])
         .args(["--", "--test-threads=1"])
         .args(NOT_SEEN.iter().flat_map(|(name, _)| ["--skip", name]))
-        .env("H2TRACE_HOOKS", "sys_exit")
-        .env("H2TRACE_LOOP", "for_each");
+        .envs(HOOKS);
     tests
 }
 
