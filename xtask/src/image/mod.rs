@@ -12,6 +12,8 @@ use clap::Args;
 use crate::architecture::Architecture;
 use crate::{bill, command, demo, notices, test};
 
+mod look;
+
 /// What `cargo xtask image` takes.
 #[derive(Args)]
 pub(crate) struct ImageOptions {
@@ -207,6 +209,7 @@ pub(crate) fn archive(
         .arg(format!("docker-archive:{}:{tagged}", archive.display()));
     run_buildah(&mut push)?;
     println!("made {tagged}");
+    look::look(&archive, architecture, binary)?;
     // The archive holds it all.
     std::fs::remove_dir_all(&storage).ok();
     std::fs::remove_dir_all(&context).ok();
