@@ -13,7 +13,7 @@ use anyhow::Context as _;
 
 use super::console::{Console, Ran};
 use super::judge::{self, WELL, Wanted};
-use super::steps::{DEMO, DOCTOR, INCIDENT, TESTS};
+use super::steps::{DEMO, DEMO_ARGUMENTS, DOCTOR, INCIDENT, TESTS};
 use super::verdict::{Check, Verdict, programs};
 use super::{Hooks, incident};
 use crate::test::older;
@@ -110,7 +110,7 @@ impl Host {
         reference.args(["--exact", incident::TEST]);
         let mut steps = vec![
             (DOCTOR, own(&["doctor"])),
-            (DEMO, own(&["demo", "--calls", "20"])),
+            (DEMO, own(&DEMO_ARGUMENTS)),
             (TESTS, tests),
             (INCIDENT, reference),
         ];
@@ -149,7 +149,7 @@ impl Host {
                     // Which hooks it chooses is this machine's affair.
                     judge::ended_with(WELL, ran)
                 }),
-                check(DEMO, &|ran| judge::ended_with(WELL, ran)),
+                check(DEMO, &judge::demo),
                 tests(TESTS, Wanted::Any),
                 tests(INCIDENT, Wanted::Just(1)),
             ],
@@ -241,7 +241,7 @@ mod tests {
     fn what_is_shown_here_is_told_as_a_guests() {
         let steps = [
             (DOCTOR, DOCTORS),
-            (DEMO, "20 calls"),
+            (DEMO, "  the client says  22 of 100 failed"),
             (TESTS, PASSED),
             (INCIDENT, ONE),
         ];
@@ -264,14 +264,14 @@ mod tests {
         let none = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 81 filtered out";
         let steps = [
             (DOCTOR, "  ok  hooks on socket calls  socket tracepoints"),
-            (DEMO, ""),
+            (DEMO, "  the client says  0 of 100 failed"),
             (TESTS, none),
         ];
         let [own, older] = HOSTS;
         let failed = |host: Host| host.judge(&console(&steps)).count().failed;
-        assert_eq!(failed(own), 2);
+        assert_eq!(failed(own), 3);
         // The hooks that were asked for were not used.
-        assert_eq!(failed(older), 3);
+        assert_eq!(failed(older), 4);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::console::MARKER;
-use super::steps::GuestStep;
+use super::steps::{DEMO_PROGRAM, GuestStep, demo_script};
 
 /// A file of the archive.
 pub(super) struct Entry {
@@ -76,6 +76,8 @@ pub(super) fn write<'a>(
     }
     let look = format!("#!/bin/sh\n! dmesg | grep -E '{TROUBLE}'\n");
     out.program("bin/look-into-the-kernels-log", look.as_bytes())?;
+    let demo = format!("bin/{DEMO_PROGRAM}");
+    out.program(&demo, demo_script().as_bytes())?;
     out.program("init", init(steps).as_bytes())?;
     out.finish()
         .with_context(|| format!("cannot write {}", archive.display()))

@@ -29,7 +29,7 @@ pub(super) fn judge(kernel: &Kernel, extent: Extent<'_>, boot: &Boot) -> Verdict
     let mut checks = vec![Check::new(BOOT, console.booted, booted(kernel, boot))];
     let doctor = of(DOCTOR).and_then(|ran| doctor(kernel.hooks, ran));
     checks.push(Check::new(DOCTOR, took(DOCTOR), doctor));
-    let demo = of(DEMO).and_then(|ran| ended_with(WELL, ran));
+    let demo = of(DEMO).and_then(demo);
     checks.push(Check::new(DEMO, took(DEMO), demo));
     checks.push(match of(TESTS) {
         Ok(ran) if all => tests(TESTS, Wanted::AllBut(ABSENT.len()), ran),
@@ -94,6 +94,22 @@ pub(super) fn doctor(hooks: Hooks, ran: &Ran) -> Result<(), String> {
     let says = ran.says(&["hooks on socket calls", name]);
     let error = || format!("it does not say that the hooks are: {name}");
     says.then_some(()).ok_or_else(error)
+}
+
+/// Its findings are the calls that its client saw fail, and there were some.
+pub(super) fn demo(ran: &Ran) -> Result<(), String> {
+    ended_with(WELL, ran)?;
+    let said = ran.lines.iter().filter_map(|line| {
+        let (failed, _) = line
+            .trim()
+            .strip_prefix("the client says")?
+            .split_once(" of ")?;
+        failed.trim().parse::<u32>().ok()
+    });
+    if said.max().unwrap_or_default() > 0 {
+        return Ok(());
+    }
+    Err("its client saw no call fail: it has shown nothing".to_owned())
 }
 
 pub(super) fn ended_with(wanted: u32, ran: &Ran) -> Result<(), String> {
@@ -205,6 +221,7 @@ mod tests {
         incident: Err("not asked for"),
         units: false,
     };
+    const SAID: &str = "  the client says       22 of 100 failed";
     const HOOKS: &str = "ok  hooks on socket calls  socket tracepoints";
 
     /// A guest that printed this, of flavour `cloud-amd64`; each step is (name, output, status).
@@ -251,7 +268,7 @@ mod tests {
             "6.12.117+deb12",
             &[
                 (DOCTOR, &doctor, 0),
-                (DEMO, "the same 5 calls", 0),
+                (DEMO, SAID, 0),
                 (TESTS, &core, 0),
                 (LOG, "", 0),
             ],
@@ -319,11 +336,31 @@ mod tests {
     }
 
     #[test]
+    fn a_demo_whose_client_saw_no_call_fail_has_shown_nothing() {
+        let core = result(n_core(), 0);
+        let with = |said: &str| {
+            let steps = [
+                (DOCTOR, HOOKS, 0),
+                (DEMO, said, 0),
+                (TESTS, &*core, 0),
+                (LOG, "", 0),
+            ];
+            failures(&NEW, &boot("6.12.1", &steps))
+        };
+        let none = "  the client says        0 of 20 failed";
+        let why = "demo: its client saw no call fail: it has shown nothing";
+        assert_eq!(with(none), [why]);
+        assert_eq!(with(""), [why]);
+        // It is tried more than once.
+        assert!(with(&format!("{none}\n{SAID}")).is_empty());
+    }
+
+    #[test]
     fn tests_that_skip_themselves_or_are_too_few_fail() {
         let with = |output: &str, status| {
             let steps = [
                 (DOCTOR, HOOKS, 0),
-                (DEMO, "", 0),
+                (DEMO, SAID, 0),
                 (TESTS, output, status),
                 (LOG, "", 0),
             ];
@@ -362,7 +399,7 @@ mod tests {
         let core = result(n_core(), 0);
         let mut steps = vec![
             (DOCTOR, HOOKS, 0),
-            (DEMO, "", 0),
+            (DEMO, SAID, 0),
             (TESTS, &*core, 0),
             (LOG, "", 0),
         ];
@@ -391,7 +428,7 @@ mod tests {
             ..CORE_ALONE
         };
         let failed = |units: &[&str]| {
-            let mut steps = vec![(DOCTOR, HOOKS, 0), (DEMO, "", 0), (TESTS, &*core, 0)];
+            let mut steps = vec![(DOCTOR, HOOKS, 0), (DEMO, SAID, 0), (TESTS, &*core, 0)];
             for ((name, _), said) in UNITS.iter().zip(units) {
                 steps.push((name, said, 0));
             }
@@ -407,7 +444,7 @@ mod tests {
 
     #[test]
     fn guest_that_stopped_or_was_ended_failed() {
-        let steps = [(DOCTOR, HOOKS, 0), (DEMO, "", 0)];
+        let steps = [(DOCTOR, HOOKS, 0), (DEMO, SAID, 0)];
         let mut stopped = boot("6.12.1", &steps);
         stopped.console.is_complete = false;
         assert_eq!(
