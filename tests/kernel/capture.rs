@@ -202,7 +202,7 @@ fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
         .find(|s| s.key == event.socket)
         .unwrap_or_else(|| panic!("OPEN comes first: {event:?}"));
     match &event.what {
-        What::Open(_) | What::Tls(_) => {}
+        What::Open(_) | What::Tls(_) | What::Opaque(..) => {}
         What::End(end) => socket.ends.push(end.cause),
         What::Unrecognised(u) => {
             socket

@@ -8,7 +8,7 @@ pub mod decode;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::tls::TlsInfo;
+use crate::tls::{Opaque, TlsInfo};
 
 /// Nanoseconds of CLOCK_MONOTONIC (`bpf_ktime_get_ns`). The only notion of time in the pure stages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -334,6 +334,8 @@ pub enum What<'a> {
     Unrecognised(Unrecognised<'a>),
     /// The connection is TLS, and this is known of it now. Its bytes are plain text.
     Tls(Arc<TlsInfo>),
+    /// Application data of a TLS connection went one way, and stays closed.
+    Opaque(Direction, Opaque),
 }
 
 /// One record.

@@ -212,6 +212,7 @@ impl Pipeline {
                     conn.learn_tls(tls);
                 }
             }
+            What::Opaque(..) => {}
             What::End(end) => {
                 let peer = self
                     .table

@@ -112,9 +112,24 @@ impl Why {
     }
 }
 
+impl TlsInfo {
+    /// Nothing that was said in clear rules out that HTTP/2 is spoken in it (RFC 7301; proxies of a mesh have names of
+    /// their own for it).
+    #[must_use]
+    pub fn may_be_http2(&self) -> bool {
+        let is_such = |name: &String| name.contains("h2") || name.contains("istio");
+        match &self.alpn {
+            Some(chosen) => is_such(chosen),
+            None => self.alpn_offered.is_empty() || self.alpn_offered.iter().any(is_such),
+        }
+    }
+}
+
 /// What is known of a TLS connection. Of its handshake nothing but this is kept; certificates are not read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsInfo {
+    /// The random of its ClientHello, which goes in clear and is the same at both ends, through NAT too: its name.
+    pub client_random: Option<[u8; 32]>,
     /// The version that the server chose.
     pub version: Option<Version>,
     /// The cipher suite that it chose.

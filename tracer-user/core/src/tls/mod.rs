@@ -18,6 +18,7 @@ mod keys;
 #[cfg(not(feature = "tls"))]
 #[path = "keyless.rs"]
 mod keys;
+mod opaque;
 mod record;
 mod session;
 mod suite;
@@ -26,5 +27,6 @@ mod tests;
 
 pub use info::{KeySource, TlsInfo, Version, Why};
 pub use keys::{KeyLog, KeyLogReader};
+pub use opaque::Opaque;
 pub use session::{Context, Plain, Scratch, Session};
 pub use suite::Suite;

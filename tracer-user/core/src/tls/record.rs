@@ -37,13 +37,13 @@ impl Record {
     }
 }
 
-const fn len([_, _, _, high, low]: [u8; HEADER]) -> usize {
+pub(super) const fn len([_, _, _, high, low]: [u8; HEADER]) -> usize {
     u16::from_be_bytes([high, low]) as usize
 }
 
 /// A header that may stand anywhere; behind lost bytes only one of protected records is looked for, which have all the
 /// same version.
-fn is_header(header: [u8; HEADER], certain: bool) -> bool {
+pub(super) fn is_header(header: [u8; HEADER], certain: bool) -> bool {
     let [kind, major, minor, ..] = header;
     let kinds = content::CHANGE_CIPHER_SPEC..=content::APPLICATION_DATA;
     let version = major == 3 && (certain || minor == 3);

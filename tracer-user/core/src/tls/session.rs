@@ -7,6 +7,7 @@ use super::handshake::{Message, message};
 use super::hello::{ClientHello, EncryptedExtensions, Random, ServerHello};
 use super::info::{KeySource, TlsInfo, Version, Why};
 use super::keys::{KeyLog, Randoms};
+use super::opaque::{Opaque, Walker};
 use super::record::{Record, content};
 use super::suite::{Cipher, Hash};
 use crate::endpoint::Endpoint;
@@ -81,6 +82,8 @@ pub struct Session {
     held: VecDeque<HeldPiece>,
     n_held: usize,
     is_over: bool,
+    /// What goes by of both directions, opened or not.
+    walkers: [Walker; 2],
 }
 
 impl Default for Session {
@@ -97,6 +100,7 @@ impl Default for Session {
             held: VecDeque::new(),
             n_held: 0,
             is_over: false,
+            walkers: [Walker::default(); 2],
         }
     }
 }
@@ -150,6 +154,21 @@ impl Session {
         self.info.key != KeySource::None
     }
 
+    /// None of it will be opened.
+    #[must_use]
+    pub fn is_opaque(&self) -> bool {
+        self.is_over && !self.is_open()
+    }
+
+    /// Application data of a direction that went by since this was asked last and will not be opened.
+    pub fn take_opaque(&mut self, sender: Endpoint) -> Opaque {
+        let is_opaque = self.is_opaque();
+        let walker = self.walkers.get_mut(sender.index());
+        walker
+            .filter(|_| is_opaque)
+            .map_or_else(Opaque::default, Walker::take)
+    }
+
     /// Where the plain text of a direction ends, with what was lost of it.
     #[must_use]
     pub fn end(&self, sender: Endpoint) -> u64 {
@@ -192,6 +211,13 @@ impl Session {
         self.piece(sender, at, (bytes, u64::from(cut)), context);
         if sender == Endpoint::Server {
             self.release(context);
+        }
+        // After what it says of the version has been read.
+        if self.info.key == KeySource::None
+            && let Some(walker) = self.walkers.get_mut(sender.index())
+        {
+            walker.pass(&[], before, &self.info);
+            walker.pass(bytes, u64::from(cut), &self.info);
         }
     }
 
@@ -472,6 +498,7 @@ impl Session {
 
     fn client_hello(&mut self, hello: ClientHello) {
         self.client_random = Some(hello.random);
+        self.info.client_random.get_or_insert(hello.random);
         self.info.sni = hello.sni;
         self.info.alpn_offered = hello.alpn;
         if hello.early_data && self.info.version.is_none() {

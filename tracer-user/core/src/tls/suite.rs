@@ -114,6 +114,21 @@ impl Suite {
     }
 }
 
+impl Suite {
+    /// What a record of TLS 1.2 has besides its data, in bytes: at least, and at most.
+    pub(super) fn overhead_tls12(self) -> (u64, u64) {
+        match self.known() {
+            Some((_, _, Kind::Aead(Cipher::ChaCha20Poly1305, _))) => (16, 16),
+            Some((_, name, Kind::Other)) if name.ends_with("CCM_8") => (16, 16),
+            // The nonce's explicit part, and the tag.
+            Some((_, _, Kind::Aead(..) | Kind::Other)) => (24, 24),
+            // A block for the initialisation vector, a hash, and a block of padding.
+            Some((_, _, Kind::Cbc)) => (29, 80),
+            None => (0, 80),
+        }
+    }
+}
+
 impl std::fmt::Display for Suite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.known() {

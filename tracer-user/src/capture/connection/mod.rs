@@ -413,7 +413,8 @@ impl Connection {
 
     fn end(&mut self, cause: EndCause, at: Timestamp, out: &mut Out<'_>) {
         self.last_at = self.last_at.max(at);
-        if !self.opened || matches!(self.speech, Speech::Other) {
+        let is_told = !matches!(self.speech, Speech::Other) || self.is_opaque();
+        if !self.opened || !is_told {
             return;
         }
         self.tell_tls(self.last_at, out);

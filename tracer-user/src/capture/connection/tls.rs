@@ -1,4 +1,4 @@
-//! TLS: what a key log opens goes on as if it had been captured in clear.
+//! TLS: what a key log opens goes on as if it had been captured in clear. Of what stays closed it is told how much it is.
 
 use std::sync::Arc;
 
@@ -89,10 +89,11 @@ impl Connection {
         };
         tls.session
             .take(sender(direction), piece.at.0, bytes, &mut context);
-        let is_opaque = tls.session.is_over() && !tls.session.is_open();
+        let is_opaque = tls.session.is_opaque();
         self.speak_plain(opened, out);
         if is_opaque {
             self.opaque(piece.at, out);
+            self.tell_opaque(piece.at, out);
         }
     }
 
@@ -111,6 +112,7 @@ impl Connection {
         self.decide(true, out);
         if self.tls.is_some() && !self.opened {
             self.opaque(self.last_at, out);
+            self.tell_opaque(self.last_at, out);
         }
     }
 
@@ -118,18 +120,51 @@ impl Connection {
         for (direction, run) in opened {
             self.speak(direction, Piece::from(&run), out);
         }
-        if matches!(self.speech, Speech::Other | Speech::Refused) {
+        let is_opaque = self.tls.as_ref().is_some_and(|tls| tls.session.is_opaque());
+        if matches!(self.speech, Speech::Other | Speech::Refused) && !is_opaque {
             // Its keys are not needed any more.
             self.tls = None;
         }
     }
 
-    /// It stays encrypted, or says nothing: its facts are told, and nothing more.
+    /// It stays encrypted, or says nothing: its facts are told, and from then on how much goes by.
     fn opaque(&mut self, at: Timestamp, out: &mut Out<'_>) {
+        if matches!(self.speech, Speech::Other) {
+            return;
+        }
         self.open(out);
         self.unrecognised(Direction::Tx, OtherProtocol::Tls, &[], at, out);
         self.speech = Speech::Other;
-        self.tls = None;
+        let is_counted = self
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.session.is_opaque() && tls.session.info().may_be_http2());
+        if !is_counted {
+            self.tls = None;
+        }
+    }
+
+    /// Tells how much went by of what stays closed.
+    fn tell_opaque(&mut self, at: Timestamp, out: &mut Out<'_>) {
+        for direction in [Direction::Tx, Direction::Rx] {
+            let Some(tls) = &mut self.tls else {
+                return;
+            };
+            let opaque = tls.session.take_opaque(sender(direction));
+            if opaque.is_empty() {
+                continue;
+            }
+            self.event(at, What::Opaque(direction, opaque), out);
+            if opaque.is_lost {
+                // Nothing more can be told of it.
+                self.tls = None;
+            }
+        }
+    }
+
+    /// It stays closed, and how much goes by is told.
+    pub(super) fn is_opaque(&self) -> bool {
+        matches!(self.speech, Speech::Other) && self.tls.is_some()
     }
 
     /// Tells what is known of its TLS, if that is more than was told.

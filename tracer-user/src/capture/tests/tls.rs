@@ -11,6 +11,8 @@ use tokio_rustls::rustls::{
     SupportedCipherSuite,
 };
 
+use h2trace_core::event::What;
+
 use super::*;
 use crate::capture::build::block;
 use crate::certificate;
@@ -178,6 +180,64 @@ fn without_a_key_the_handshake_is_told() {
         };
         assert_eq!((told.version, told.alpn.as_deref()), (Some(version), alpn));
     }
+}
+
+/// What went by on a connection that stays closed, and its name.
+fn closed(talk: &Talk) -> ([u64; 2], bool, Option<[u8; 32]>) {
+    let mut reassembly = Reassembly::new(None);
+    let (mut sums, mut is_lost, mut name) = ([0; 2], false, None);
+    let file = talk.pcap();
+    let mut capture = Capture::open(&file[..]).unwrap();
+    while let Some(packet) = capture.packet_and_keys(reassembly.keys()).unwrap() {
+        reassembly.packet(&packet, &mut |event| match &event.what {
+            What::Opaque(direction, opaque) => {
+                assert_eq!(opaque.least, opaque.most);
+                sums[direction.index()] += opaque.most;
+                is_lost |= opaque.is_lost;
+            }
+            What::Tls(tls) => name = tls.client_random,
+            _ => {}
+        });
+    }
+    (sums, is_lost, name)
+}
+
+#[test]
+fn of_what_stays_closed_it_is_told_how_much_goes_by() {
+    for suite in suites() {
+        for len in [1, 7, 1_400, 100_000] {
+            let mut pair = Pair::new(Some(suite));
+            // The handshake's end goes as application data does.
+            let before = closed(&pair.captured(1_400));
+            pair.say(CLIENT, &[7; 300]);
+            pair.say(SERVER, &[7; 40_000]);
+            pair.say(CLIENT, &[7; 5]);
+            let (sums, is_lost, name) = closed(&pair.captured(len));
+            let said = [0, 1].map(|side| sums[side] - before.0[side]);
+            assert_eq!(said, [305, 40_000], "{suite:?}, {len}");
+            assert!(!is_lost && name.is_some(), "{suite:?}, {len}");
+        }
+    }
+}
+
+#[test]
+fn where_the_headers_of_records_are_missing_nothing_more_is_counted() {
+    let mut pair = Pair::new(None);
+    pair.say(SERVER, &[7; 100]);
+    let mut talk = Talk::new();
+    talk.handshake();
+    for (side, bytes) in &pair.sent {
+        talk.send(*side, bytes);
+    }
+    talk.lose(SERVER, 10);
+    talk.ack(CLIENT);
+    talk.pass(200 * MS);
+    pair.sent.clear();
+    pair.say(SERVER, &[7; 100]);
+    talk.send(SERVER, &pair.sent[0].1);
+    talk.pass(200 * MS);
+    talk.send(SERVER, b"more");
+    assert!(closed(&talk).1);
 }
 
 #[test]

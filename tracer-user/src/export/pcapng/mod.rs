@@ -203,7 +203,7 @@ impl Recorder {
             }
             What::Unrecognised(unrecognised) => self.unrecognised(key, at, unrecognised),
             // Live, TLS is not opened.
-            What::Tls(_) => {}
+            What::Tls(_) | What::Opaque(..) => {}
             What::End(end) => self.end(key, at, end),
         }
     }

@@ -75,6 +75,7 @@ fn the_handshake_of_rfc_8448_is_opened() {
     let info = TlsInfo {
         version: Some(Version::TLS1_3),
         suite: Some(super::Suite(0x1301)),
+        client_random: heard.info.client_random,
         sni: Some("server".into()),
         key: KeySource::KeyLog,
         ..TlsInfo::default()
