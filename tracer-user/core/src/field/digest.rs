@@ -93,7 +93,12 @@ impl FieldsDigest {
             match known {
                 Known::Path => digest.path = of_this,
                 Known::Method => digest.connect = field.value() == Some(b"CONNECT"),
-                Known::XRequestId => digest.request_id = of_this,
+                Known::XRequestId => {
+                    of_this = field
+                        .value()
+                        .map_or(of_this, |value| Some(request_id(value)));
+                    digest.request_id = of_this;
+                }
                 // version "-" trace-id "-" parent-id "-" flags
                 Known::Traceparent => {
                     let value = field.value().unwrap_or_default();
@@ -146,6 +151,29 @@ pub(super) fn of_field(of_name: u64, value: &[u8]) -> u64 {
 #[must_use]
 pub const fn same_name(a: u64, b: u64) -> bool {
     (a ^ b) & NAME == 0
+}
+
+/// The hash of `x-request-id`. In one that is a UUID, Envoy says by the digit of its version whether the request is
+/// traced, and changes it where that is decided anew ("x-request-id" in its documentation): it does not count.
+fn request_id(value: &[u8]) -> u64 {
+    const DASHES: [usize; 4] = [8, 13, 18, 23];
+    const VERSION: usize = 14;
+    let mut id = [0; 36];
+    let name = of_name(b"x-request-id");
+    if value.len() != id.len() {
+        return of_field(name, value);
+    }
+    id.copy_from_slice(value);
+    let is_digit = |(at, byte): (usize, &u8)| match DASHES.contains(&at) {
+        true => *byte == b'-',
+        false => byte.is_ascii_hexdigit(),
+    };
+    if id.iter().enumerate().all(is_digit)
+        && let Some(version) = id.get_mut(VERSION)
+    {
+        *version = b'-';
+    }
+    of_field(name, &id)
 }
 
 /// The hash of a `:path`, as [`FieldsDigest`] has it.
@@ -281,6 +309,28 @@ mod tests {
         assert!(one.trace_id.is_some());
         assert_eq!(one, two);
         assert_eq!(digest(&[("traceparent", "00-short")]).trace_id, None);
+    }
+
+    #[test]
+    fn what_envoy_changes_of_a_request_id_does_not_count() {
+        let of = |id: &str| digest(&[("x-request-id", id)]);
+        let plain = of("5a3b2c1d-0e9f-4a8b-9c7d-6e5f4a3b2c1d");
+        let traced = of("5a3b2c1d-0e9f-9a8b-9c7d-6e5f4a3b2c1d");
+        assert!(plain.request_id.is_some());
+        assert_eq!(plain, traced);
+        for other in [
+            "5a3b2c1d-0e9f-4a8b-9c7d-6e5f4a3b2c1e",
+            "5a3b2c1d-0e9f-4b8b-9c7d-6e5f4a3b2c1d",
+        ] {
+            assert_ne!(plain.request_id, of(other).request_id, "{other}");
+        }
+        // No UUID: all of it counts.
+        let (a, b) = (
+            "abcdefghijklmnopqrstuvwxyzabcdefghij",
+            "abcdefghijklmnXpqrstuvwxyzabcdefghij",
+        );
+        assert_ne!(of(a).request_id, of(b).request_id);
+        assert_ne!(of("1").request_id, of("2").request_id);
     }
 
     #[test]
