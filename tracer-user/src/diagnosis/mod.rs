@@ -12,7 +12,7 @@ mod report;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::connection::{ConnectionId, Endpoint};
@@ -26,11 +26,12 @@ use h2trace_core::stream::record::{Outcome, StreamRecord};
 use self::case::{Broken, Case, CaseEnd, CaseKey};
 use self::proxy::ProxyCase;
 pub use self::report::{
-    Advice, AdviceAt, Agent, CaseReport, Codes, Cut, Directly, Example, Process, ProxyReport,
-    Report,
+    Advice, AdviceAt, Agent, CaseReport, Codes, Cut, Directly, Example, Process, ProxyEnd,
+    ProxyReport, Report,
 };
 
 type StreamKey = (ConnectionId, StreamId);
+type ProxyCaseKey = (ProxyKey, Option<ProxyKey>);
 
 /// A connection end, and what became of its streams.
 #[derive(Debug)]
@@ -53,7 +54,8 @@ pub struct Diagnosis {
     n_anomalies: u64,
     /// Responses that were complete before their request, at clients' ends and at servers'.
     n_early: [u64; 2],
-    proxies: BTreeMap<ProxyKey, ProxyCase>,
+    /// By what broke requests; of two where it is not known which it was, both.
+    proxies: BTreeMap<ProxyCaseKey, ProxyCase>,
     connections: BTreeMap<ConnectionId, Conn>,
     /// Broken streams that nothing explains yet.
     waiting: BTreeMap<StreamKey, Broken>,
@@ -62,6 +64,8 @@ pub struct Diagnosis {
     cases: BTreeMap<CaseKey, Case>,
     /// What processes speak towards servers that is not followed.
     unfollowed: BTreeMap<u32, OtherProtocol>,
+    /// The same of hosts, in a file that knows no processes.
+    unfollowed_hosts: BTreeMap<IpAddr, OtherProtocol>,
     /// Connections whose beginning was not seen, and of which it stayed unknown what they speak.
     n_undecided: u64,
     /// Times that something was not captured or could not be read.
@@ -91,13 +95,16 @@ impl Diagnosis {
         for case in &mut cases {
             case.server_is_proxy = self.is_proxy(&case.server_address);
             let pid = case.server.as_ref().and_then(|server| server.pid);
-            case.server_speaks = pid.and_then(|pid| self.unfollowed.get(&pid)).copied();
+            let host = case.server_address.parse::<SocketAddr>().ok();
+            let of_host = host.and_then(|host| self.unfollowed_hosts.get(&host.ip()));
+            let of_process = pid.and_then(|pid| self.unfollowed.get(&pid));
+            case.server_speaks = of_process.or(of_host.filter(|_| pid.is_none())).copied();
         }
         cases.sort_by_key(|case| std::cmp::Reverse((case.rank(), case.streams())));
         let mut proxies: Vec<ProxyReport> = self
             .proxies
             .iter()
-            .map(|(key, case)| case.report(self.directly(*key, case)))
+            .map(|((key, _), case)| case.report(self.directly(*key, case)))
             .collect();
         proxies.sort_by_key(|proxy| std::cmp::Reverse(proxy.cut.responses));
         Report {
@@ -120,8 +127,10 @@ impl Diagnosis {
     fn is_proxy(&self, address: &str) -> bool {
         let address = address.parse::<SocketAddr>();
         address.is_ok_and(|address| {
-            let is_host =
-                |key: &ProxyKey| matches!(key, ProxyKey::Host(ip, _) if *ip == address.ip());
+            let is_host = |(key, other): &ProxyCaseKey| {
+                let mut keys = [Some(*key), *other].into_iter().flatten();
+                keys.any(|key| matches!(key, ProxyKey::Host(ip, _) if ip == address.ip()))
+            };
             self.proxies.keys().any(is_host)
         })
     }
@@ -203,6 +212,16 @@ impl Diagnosis {
             Protocol::Http2 | Protocol::Unseen(_) => return,
             Protocol::Other(protocol) => protocol,
         };
+        if info.role == Some(Endpoint::Client)
+            && info.pid == 0
+            && let Address::Inet(address) = &info.local
+        {
+            if self.unfollowed_hosts.len() < limits::DIAGNOSIS_CONNECTIONS {
+                self.unfollowed_hosts.insert(address.ip(), protocol);
+            } else {
+                hit(&mut self.hits, Limit::DiagnosisConnections);
+            }
+        }
         if info.role == Some(Endpoint::Client) && info.pid != 0 {
             if self.unfollowed.len() < limits::DIAGNOSIS_CONNECTIONS {
                 self.unfollowed.insert(info.pid, protocol);
@@ -272,7 +291,8 @@ impl Diagnosis {
                 }
             }
         }
-        let is_known = self.proxies.contains_key(&request.proxy);
+        let key = proxy::key(request);
+        let is_known = self.proxies.contains_key(&key);
         if !is_known && request.upstream.is_empty() && !request.passes_on {
             // Whether it passes anything on is not known.
             return;
@@ -283,7 +303,7 @@ impl Diagnosis {
         }
         let case = self
             .proxies
-            .entry(request.proxy)
+            .entry(key)
             .or_insert_with(|| ProxyCase::new(request));
         case.count(request, findings, &mut self.hits);
     }

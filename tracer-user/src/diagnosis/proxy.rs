@@ -8,13 +8,13 @@ use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Address;
 use h2trace_core::frame::ErrorCode;
-use h2trace_core::hop::{Confidence, Ended, Hop, ProxyKey, ended};
+use h2trace_core::hop::{Confidence, DroppedBy, Ended, Hop, ProxyKey, ended};
 use h2trace_core::limits::{self, Limit};
-use h2trace_core::pipeline::HopEnd;
+use h2trace_core::pipeline::{ConnectionInfo, HopEnd};
 use h2trace_core::stream::record::{RequestPhase, ResponsePhase, Seen, StreamRecord};
 
-use super::report::{Agent, Codes, Cut, Directly, Example, Process, ProxyReport};
-use super::{advice, hit};
+use super::report::{Agent, Codes, Cut, Directly, Example, Process, ProxyEnd, ProxyReport};
+use super::{ProxyCaseKey, advice, hit};
 
 /// The server's response was complete, and the client did not get all of it.
 const CUT: [Kind; 3] = [
@@ -31,11 +31,39 @@ struct OfAgent {
     cut_not_ended: u64,
 }
 
+/// The proxy that a request is counted at: of two with an opaque leg between them the one that dropped what is missing;
+/// both where it is not known which it was.
+pub(super) fn key(request: &Hop<HopEnd>) -> ProxyCaseKey {
+    let client_side = request.proxy;
+    match (request.dropped_by(), request.mesh) {
+        (Some(DroppedBy::Server), Some(mesh)) => (mesh.server_side, None),
+        (Some(DroppedBy::Both | DroppedBy::Either), Some(mesh)) => {
+            (client_side, Some(mesh.server_side))
+        }
+        _ => (client_side, None),
+    }
+}
+
+impl ProxyEnd {
+    /// Its process, and the address that it is known by.
+    fn of(info: &ConnectionInfo, key: ProxyKey) -> ProxyEnd {
+        ProxyEnd {
+            process: Process::of(info),
+            address: match key {
+                ProxyKey::Process(_) => info.local.to_string(),
+                ProxyKey::Host(address, _) => address.to_string(),
+            },
+        }
+    }
+}
+
 /// A proxy, and the sums over its requests.
 #[derive(Debug)]
 pub(super) struct ProxyCase {
     process: Option<Process>,
     address: String,
+    /// It may have been this one instead.
+    or: Option<ProxyEnd>,
     server_header: Option<String>,
     requests: u64,
     joined: BTreeMap<&'static str, u64>,
@@ -55,14 +83,20 @@ pub(super) struct ProxyCase {
 
 impl ProxyCase {
     pub(super) fn new(request: &Hop<HopEnd>) -> Self {
-        let info = &request.downstream.tag.info;
-        let address = match request.proxy {
-            ProxyKey::Process(_) => info.local.to_string(),
-            ProxyKey::Host(address, _) => address.to_string(),
+        let client_side = ProxyEnd::of(&request.downstream.tag.info, request.proxy);
+        let serving = request.serving().and_then(|up| up.stream.as_ref());
+        let server_side = request.mesh.zip(serving);
+        let server_side =
+            server_side.map(|(mesh, up)| ProxyEnd::of(&up.tag.info, mesh.server_side));
+        let (of, or) = match (key(request), server_side) {
+            ((_, Some(_)), server_side) => (client_side, server_side),
+            ((key, None), Some(server_side)) if key != request.proxy => (server_side, None),
+            _ => (client_side, None),
         };
         ProxyCase {
-            process: Process::of(info),
-            address,
+            process: of.process,
+            address: of.address,
+            or,
             server_header: None,
             requests: 0,
             joined: BTreeMap::new(),
@@ -254,6 +288,7 @@ impl ProxyCase {
         let mut report = ProxyReport {
             process: self.process.clone(),
             address: self.address.clone(),
+            or: self.or.clone(),
             server_header: self.server_header.clone(),
             requests: self.requests,
             joined: self.joined.clone(),

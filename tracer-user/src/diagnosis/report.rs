@@ -70,12 +70,23 @@ impl Process {
     }
 }
 
+/// A proxy that it may have been.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProxyEnd {
+    /// Its process; of a file None.
+    pub process: Option<Process>,
+    /// Its end of a connection.
+    pub address: String,
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct ProxyReport {
     /// Its process; of a file None.
     pub process: Option<Process>,
     /// Its end of a client's connection.
     pub address: String,
+    /// The proxy at the other end of an opaque leg, where it is not known which of the two dropped what is missing.
+    pub or: Option<ProxyEnd>,
     /// `server` of the responses that left it, if that is not what came to it.
     pub server_header: Option<String>,
     /// Requests that came to it.

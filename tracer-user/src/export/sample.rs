@@ -404,6 +404,7 @@ pub(crate) fn hop(stream_id: u32) -> Output {
         others: Vec::new(),
         others_known: true,
         other_side: None,
+        mesh: None,
         passes_on: true,
         at: at(5_000),
     };

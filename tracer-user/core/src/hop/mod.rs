@@ -7,6 +7,7 @@
 //! A request is looked for when the upstream stream opens, and judged when both sides have ended. A
 //! process that has streams of one role only is no proxy and costs nothing.
 
+mod across;
 mod alone;
 mod deadline;
 mod doubt;
@@ -16,6 +17,9 @@ pub(crate) mod fast;
 mod find;
 mod ids;
 mod index;
+mod ledger;
+mod leg;
+mod mesh;
 mod opening;
 mod order;
 mod period;
@@ -37,6 +41,9 @@ use crate::frame::StreamId;
 use crate::stream::record::StreamRecord;
 pub use deadline::{DeadlineUse, Part};
 pub use facts::{EndStreamLag, Ended, early_response, ended, reset_by};
+pub use ledger::Carried;
+pub use leg::LegEnd;
+pub use mesh::{DroppedBy, Mesh};
 pub use table::Hops;
 
 /// What may be a proxy.
@@ -260,6 +267,8 @@ pub struct Hop<T> {
     /// It stands alone, and the process has connections towards servers that are not followed: it may have gone
     /// on there.
     pub other_side: Option<OtherSide>,
+    /// It went on over an opaque leg, and the streams are those of the proxy at its other end.
+    pub mesh: Option<Mesh>,
     /// Requests of this path are known to be passed on here.
     pub passes_on: bool,
     /// When it was decided.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ids::RequestIds;
+use super::proxy_state::stream_of;
 use crate::event::Timestamp;
 use crate::field::digest::FieldsDigest;
 use crate::stream::record::Opening;
@@ -37,6 +38,19 @@ impl DownstreamOpening {
             tid: opening.tid,
             connect: digest.connect,
         }
+    }
+
+    /// As it was told; None when that is not kept any more.
+    pub(super) fn again(&self, key: u64) -> Option<Opening> {
+        let (connection, stream_id) = stream_of(key);
+        Some(Opening {
+            connection,
+            stream_id,
+            at: self.at,
+            tid: self.tid,
+            pid: 0,
+            digest: Arc::clone(self.digest.as_ref()?),
+        })
     }
 
     /// Hashes of its single fields.

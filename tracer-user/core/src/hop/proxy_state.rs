@@ -31,11 +31,20 @@ pub(super) fn key_of<T>(attempt: &Attempt<T>) -> u64 {
     key(attempt.connection.0, attempt.stream_id.0)
 }
 
+/// The stream that has this key.
+pub(super) const fn stream_of(key: u64) -> (ConnectionId, StreamId) {
+    (
+        ConnectionId(key >> 31),
+        StreamId((key & 0x7fff_ffff) as u32),
+    )
+}
+
 /// An upstream stream that was opened for a request.
 pub(super) fn attempt<T>(key: u64, began_at: Timestamp, join: Join) -> Attempt<T> {
+    let (connection, stream_id) = stream_of(key);
     Attempt {
-        connection: ConnectionId(key >> 31),
-        stream_id: StreamId((key & 0x7fff_ffff) as u32),
+        connection,
+        stream_id,
         began_at,
         join,
         stream: None,
@@ -48,7 +57,7 @@ pub(super) struct UpstreamRequest {
     pub(super) at: Timestamp,
     pub(super) whole: Option<u64>,
     pub(super) path: Option<u64>,
-    request_id: Option<u64>,
+    pub(super) request_id: Option<u64>,
     /// A tunnel, or one of a request that was found.
     pub(super) is_told: bool,
     /// What it was opened for.

@@ -4,8 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use super::across::Across;
 use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::fast::Map;
+use super::leg::Legs;
 use super::proxy_state::{Consequence, ProxyState, key};
 use super::undecided::Undecided;
 use super::{Attempt, Confidence, Hop, HopStream, Join, Lone, OtherSide, Over, ProxyKey, Side};
@@ -33,9 +35,15 @@ pub struct Hops<T> {
     unfollowed: Map<ProxyKey, [Option<OtherSide>; 2]>,
     /// Their connections of which it is not known what they speak.
     undecided: Undecided,
+    /// What stays closed between them.
+    pub(super) legs: Legs,
+    /// What goes on over it.
+    pub(super) across: Option<Box<Across<T>>>,
+    /// Places of which connections were seen in clear, by side.
+    pub(super) in_clear: Map<ProxyKey, [bool; 2]>,
     lone: VecDeque<Lone<T>>,
-    out: VecDeque<Box<Hop<T>>>,
-    hits: LimitHits,
+    pub(super) out: VecDeque<Box<Hop<T>>>,
+    pub(super) hits: LimitHits,
 }
 
 impl<T> Default for Hops<T> {
@@ -49,6 +57,9 @@ impl<T> Default for Hops<T> {
             max_streams: limits::HOP_WAITING,
             unfollowed: Map::default(),
             undecided: Undecided::default(),
+            legs: Legs::default(),
+            across: None,
+            in_clear: Map::default(),
             lone: VecDeque::new(),
             out: VecDeque::new(),
             hits: LimitHits::default(),
@@ -56,7 +67,7 @@ impl<T> Default for Hops<T> {
     }
 }
 
-impl<T> Hops<T> {
+impl<T: Clone> Hops<T> {
     /// With so many bytes of memory for all connections: a quarter of that may wait here, where it is less than the
     /// bound.
     pub fn within(&mut self, memory: usize) {
@@ -75,6 +86,13 @@ impl<T> Hops<T> {
         let known = self.proxies.entry(proxy).or_insert_with(ProxyState::new);
         known.unfollowed = unfollowed;
         known.connected(side);
+        if self.in_clear.len() >= limits::HOP_PLACES {
+            self.in_clear.clear();
+        }
+        let sides = self.in_clear.entry(proxy).or_default();
+        if let Some(seen) = sides.get_mut(side.index()) {
+            *seen = true;
+        }
     }
 
     /// A connection of this process speaks what is not followed.
@@ -140,6 +158,7 @@ impl<T> Hops<T> {
         if self.n_streams > self.max_streams {
             self.make_room();
         }
+        self.requested_across(proxy, side, opening);
     }
 
     /// A request that this process received is over; its stream lingers.
@@ -147,6 +166,7 @@ impl<T> Hops<T> {
         if let Some(known) = self.proxies.get_mut(&proxy) {
             known.down_over(key(of.0.0, of.1.0), over);
         }
+        self.finished_across(of, over);
     }
 
     /// A stream of this process ended.
@@ -158,14 +178,19 @@ impl<T> Hops<T> {
         record: Arc<StreamRecord>,
         tag: T,
     ) {
+        let key = key(record.connection.0, record.stream_id.0);
+        let stream = HopStream { tag, record };
+        let is_across = side == Side::Upstream && self.up_ended_across(proxy, &stream, at);
         let Some(known) = self.proxies.get_mut(&proxy) else {
             return;
         };
-        let key = key(record.connection.0, record.stream_id.0);
         let before = known.len();
-        let stream = HopStream { tag, record };
+        let mut is_forgotten = false;
         let consequence = match side {
-            Side::Downstream => known.down_ended(key, stream),
+            Side::Downstream => {
+                is_forgotten = !known.downs.contains_key(&key);
+                known.down_ended(key, stream)
+            }
             Side::Upstream => {
                 let ended_well = is_well(&stream.record);
                 if known.is_proxy() || known.ups.contains_key(&key) {
@@ -179,6 +204,7 @@ impl<T> Hops<T> {
         let is_gone = known.connections == [0; 2];
         match consequence {
             Consequence::Request(key) => self.consider(proxy, side, key, at),
+            Consequence::Lone(_) if is_across => {}
             Consequence::Lone(upstream) => {
                 let other_side = known.unfollowed(Side::Downstream);
                 let life = (upstream.record.first_at, upstream.record.last_at);
@@ -198,6 +224,10 @@ impl<T> Hops<T> {
         if is_gone {
             self.forget_if_empty(proxy);
         }
+        if is_forgotten {
+            self.forgotten_across(key);
+        }
+        self.tell_across();
     }
 
     /// A request's stream to the client has ended, and perhaps all that were opened for it: is it to be decided?
@@ -303,6 +333,7 @@ impl<T> Hops<T> {
                 self.forget_if_empty(proxy);
             }
         }
+        self.advance_across(now);
     }
 
     /// The trace ends: nothing more is to come.
@@ -317,6 +348,9 @@ impl<T> Hops<T> {
         self.proxies.clear();
         self.unfollowed.clear();
         self.undecided.clear();
+        self.finish_across(now);
+        self.legs.clear();
+        self.in_clear.clear();
         self.n_streams = 0;
     }
 
@@ -335,13 +369,18 @@ impl<T> Hops<T> {
         for state in self.proxies.values_mut() {
             self.hits.take_from(&mut state.hits);
         }
+        if let Some(across) = &mut self.across {
+            self.hits.take_from(&mut across.take_limit_hits());
+        }
         std::mem::take(&mut self.hits)
     }
 
     fn forget_if_empty(&mut self, proxy: ProxyKey) {
         if self.proxies.get(&proxy).is_some_and(ProxyState::is_empty) {
             self.proxies.remove(&proxy);
-            self.unfollowed.remove(&proxy);
+            if !self.legs.is_open_at(proxy) {
+                self.unfollowed.remove(&proxy);
+            }
         }
     }
 
@@ -390,7 +429,12 @@ impl<T> Hops<T> {
         if state.shared.is_some() {
             self.out.extend(stage.on_shared_host(state, &mut down));
         } else if down.attempts.is_empty() {
-            self.out.extend(stage.alone(state, &down));
+            let stream = self.across.is_some().then(|| stage.downstream.clone());
+            let mut told = stage.alone(state, &down);
+            if let Some(stream) = stream {
+                told = Self::alone_across(&mut self.across, key, told, (proxy, stream, at));
+            }
+            self.out.extend(told);
         } else {
             self.out.push_back(stage.joined(state, &mut down));
         }
@@ -418,6 +462,7 @@ impl<T> Deciding<'_, T> {
             others: Vec::new(),
             others_known: true,
             other_side: None,
+            mesh: None,
             passes_on: true,
             at: self.at,
         }

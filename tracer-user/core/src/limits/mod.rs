@@ -284,6 +284,24 @@ limits! {
     [HopPaths, Count, "hop_paths"]
     pub const HOP_PATHS: usize = 512;
 
+    /// TLS connections that stay closed of which it is kept how many bytes they carried. For a further one the idlest
+    /// goes; requests that go by on it are not joined across it.
+    [HopLegs, Count, "hop_legs"]
+    pub const HOP_LEGS: usize = 1_024;
+
+    /// Moments of one direction of such a connection for which its bytes are kept. Beyond it older ones become coarser:
+    /// fewer responses are told apart by them.
+    [HopLegEntries, Count]
+    pub const HOP_LEG_ENTRIES: usize = 512;
+
+    /// Responses that went by on such connections of which it is kept when, to tell how much of each the connection carried.
+    [HopTransits, Count]
+    pub const HOP_TRANSITS: usize = 4_096;
+
+    /// How long these bytes are kept, in event time.
+    [HopLegKept, Nanoseconds]
+    pub const HOP_LEG_KEPT_NS: u64 = 30_000_000_000;
+
     /// Proxies that the diagnosis of a run distinguishes. Its counter, and those of the four below, are the
     /// diagnosis' own.
     [DiagnosisProxies, Count, "proxies"]

@@ -12,13 +12,14 @@ use super::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Sink, say};
 use crate::anomaly::Rules;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::connection::{ConnectionId, Endpoint};
-use crate::event::{Address, OtherProtocol, Timestamp};
+use crate::event::{Address, Direction, OtherProtocol, SocketKey, Timestamp};
 use crate::frame::StreamId;
 use crate::hop::fast::Map;
-use crate::hop::{Hops, OtherSide, Over, ProxyKey, Side};
+use crate::hop::{Hops, LegEnd, OtherSide, Over, ProxyKey, Side};
 use crate::stream::condition::ConditionReport;
 use crate::stream::record::{Opening, StreamEvent, StreamRecord};
 use crate::stream::violation::Offence;
+use crate::tls::Opaque;
 
 /// A connection as one of its two ends names it; the network namespace where the address alone is not enough.
 type EndKey = (SocketAddr, SocketAddr, u32);
@@ -93,6 +94,45 @@ impl Analysis {
         for (place, side, _) in places(info).into_iter().flatten() {
             self.hops.speaks_other(place, side, other);
         }
+    }
+
+    /// A connection is TLS, which stays closed.
+    pub(super) fn leg_opened(&mut self, socket: SocketKey, info: &ConnectionInfo) {
+        let Some(role) = info.role.filter(|_| !self.hops_off) else {
+            return;
+        };
+        let in_order = |[own, other]: [Option<ProxyKey>; 2]| match role {
+            Endpoint::Client => [own, other],
+            Endpoint::Server => [other, own],
+        };
+        let addresses = addresses(info).map(|(own, other, netns)| match role {
+            Endpoint::Client => (own, other, netns),
+            Endpoint::Server => (other, own, netns),
+        });
+        let end = LegEnd {
+            role,
+            places: in_order(hosts(info)),
+            name: info.tls.as_ref().and_then(|tls| tls.client_random),
+            addresses,
+            at: info.first_at,
+        };
+        self.hops.leg_opened(socket, end);
+    }
+
+    /// Application data went by on it.
+    pub(super) fn leg_passed(
+        &mut self,
+        socket: SocketKey,
+        direction: Direction,
+        at: Timestamp,
+        opaque: Opaque,
+    ) {
+        self.hops.leg_passed(socket, direction, at, opaque);
+    }
+
+    /// It is over.
+    pub(super) fn leg_closed(&mut self, socket: SocketKey) {
+        self.hops.leg_closed(socket);
     }
 
     /// Bytes passed on a connection, and it is not known yet what it speaks. Its own end's role, if that is.
@@ -452,6 +492,11 @@ fn hosts(info: &ConnectionInfo) -> [Option<ProxyKey>; 2] {
 }
 
 fn end_key(info: &ConnectionInfo) -> Option<EndKey> {
+    addresses(info).filter(|_| info.pid != 0)
+}
+
+/// Its addresses, the own end's first.
+fn addresses(info: &ConnectionInfo) -> Option<EndKey> {
     let (Address::Inet(local), Address::Inet(peer)) = (&info.local, &info.peer) else {
         return None;
     };
@@ -461,5 +506,5 @@ fn end_key(info: &ConnectionInfo) -> Option<EndKey> {
     } else {
         0
     };
-    (info.pid != 0).then_some((*local, *peer, netns))
+    Some((*local, *peer, netns))
 }

@@ -202,6 +202,9 @@ impl Pipeline {
                 let mut over = false;
                 self.with(event, sink, |conn, analysis, sink| {
                     over = conn.unrecognised(event.at, unrecognised, analysis, sink);
+                    if over && unrecognised.protocol == OtherProtocol::Tls {
+                        analysis.leg_opened(event.socket, conn.info());
+                    }
                 });
                 if over {
                     self.remove(&event.socket);
@@ -212,8 +215,12 @@ impl Pipeline {
                     conn.learn_tls(tls);
                 }
             }
-            What::Opaque(..) => {}
+            What::Opaque(direction, opaque) => {
+                self.analysis
+                    .leg_passed(event.socket, *direction, event.at, *opaque);
+            }
             What::End(end) => {
+                self.analysis.leg_closed(event.socket);
                 let peer = self
                     .table
                     .peek_mut(&event.socket)

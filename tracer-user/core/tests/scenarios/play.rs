@@ -11,6 +11,7 @@ use h2trace_core::event::{
 use h2trace_core::limits;
 use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
+use h2trace_core::tls::{Opaque, TlsInfo};
 
 use crate::parse::{Names, Node, fill, number};
 use crate::wire::{self, Run};
@@ -19,6 +20,8 @@ const MS: u64 = 1_000_000;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The process that is watched.
 const PID: u32 = 10;
+/// In a mesh, the proxy at the server's end of the leg.
+const SERVER_SIDE: u32 = 20;
 
 /// What the pipeline said since it was last asked.
 #[derive(Default)]
@@ -36,6 +39,7 @@ struct Watched {
     role: Endpoint,
     offsets: [u64; 2],
     from_start: bool,
+    pid: u32,
 }
 
 impl Watched {
@@ -62,6 +66,8 @@ enum Watch {
         /// Attached in the middle of the connections: of the client's, of the server's.
         late: [bool; 2],
     },
+    /// Two proxies with a leg in TLS between them: a connection of a client to the one, and one of the other to a server.
+    Mesh,
 }
 
 impl Watch {
@@ -79,6 +85,7 @@ impl Watch {
             "{text}"
         );
         match what {
+            "mesh" => Watch::Mesh,
             "proxy" => Watch::Proxy {
                 is_host: how == "as a host",
                 late: [how == "late", how.ends_with("late")],
@@ -115,6 +122,8 @@ pub(crate) struct Player {
     n_later: u64,
     /// Runs that go in one call, while it is put together.
     together: Option<Vec<(usize, Endpoint, Run)>>,
+    /// Ends of legs in TLS, by the leg's name.
+    legs: Vec<(u8, usize)>,
     /// What was said until each line that asks.
     pub(crate) told: Vec<(usize, Vec<Output>, usize)>,
 }
@@ -143,6 +152,7 @@ impl Player {
             later: BTreeMap::new(),
             n_later: 0,
             together: None,
+            legs: Vec::new(),
             told: Vec::new(),
         };
         player.connect();
@@ -153,6 +163,12 @@ impl Player {
 
     fn connect(&mut self) {
         match self.watch {
+            Watch::Mesh => {
+                self.open(Endpoint::Server, true, false);
+                self.open_at(SERVER_SIDE, Endpoint::Client, true, false);
+                self.greet(0, true);
+                self.greet(1, true);
+            }
             Watch::Proxy { is_host, late } => {
                 let [down_late, up_late] = late;
                 self.open(Endpoint::Server, !down_late, is_host);
@@ -177,6 +193,10 @@ impl Player {
     }
 
     fn open(&mut self, role: Endpoint, from_start: bool, is_host: bool) {
+        self.open_at(PID, role, from_start, is_host);
+    }
+
+    fn open_at(&mut self, pid: u32, role: Endpoint, from_start: bool, is_host: bool) {
         self.sockets += 1;
         let key = SocketKey {
             sk: self.sockets,
@@ -187,6 +207,7 @@ impl Player {
             role,
             offsets: [0; 2],
             from_start,
+            pid,
         });
         let (opened, peer) = match role {
             Endpoint::Client => (Opened::Active, "10.0.0.3:50051"),
@@ -234,7 +255,7 @@ impl Player {
 
     fn event(&mut self, end: usize, what: What<'_>) {
         let is_host = matches!(self.watch, Watch::Proxy { is_host: true, .. });
-        let pid = if is_host { 0 } else { PID };
+        let pid = if is_host { 0 } else { self.ends[end].pid };
         let event = Event {
             at: Timestamp(self.now),
             socket: self.ends[end].key,
@@ -330,6 +351,13 @@ impl Player {
             Some(("thread", number)) => self.thread = number.parse().unwrap(),
             Some(("down", text)) => self.at_end(0, text),
             Some(("up", text)) => self.at_end(1, text),
+            Some(("leg", text)) => self.leg(
+                text,
+                7,
+                &[(Endpoint::Client, PID), (Endpoint::Server, SERVER_SIDE)],
+            ),
+            // Of a client that nobody watches.
+            Some(("stranger", text)) => self.leg(text, 8, &[(Endpoint::Server, SERVER_SIDE)]),
             _ if text == "new connection" => {
                 self.ends.clear();
                 self.connect();
@@ -339,6 +367,42 @@ impl Player {
                 assert_eq!(self.ends.len(), 1, "down or up? {text}");
                 self.at_end(0, text);
             }
+        }
+    }
+
+    /// What happens on a leg in TLS, at the ends that are watched.
+    fn leg(&mut self, text: &str, name: u8, ends: &[(Endpoint, u32)]) {
+        if text == "opens" {
+            for (role, pid) in ends {
+                self.open_at(*pid, *role, true, false);
+                let end = self.ends.len() - 1;
+                let tls = TlsInfo {
+                    client_random: Some([name; 32]),
+                    ..TlsInfo::default()
+                };
+                self.event(end, What::Tls(Arc::new(tls)));
+                self.at_end(end, "client speaks TLS");
+                self.legs.push((name, end));
+            }
+            return;
+        }
+        self.now += MS / 10;
+        let of_leg = |(of, end): &(u8, usize)| (*of == name).then_some(*end);
+        let ends: Vec<usize> = self.legs.iter().filter_map(of_leg).collect();
+        let (sender, text) = text.split_once(' ').unwrap();
+        let sender = endpoint(sender).unwrap_or_else(|| panic!("who is {sender:?}?"));
+        let bytes = match text {
+            "loses its place" => 0,
+            _ => number(text.strip_suffix(" bytes").unwrap()),
+        };
+        let opaque = Opaque {
+            least: bytes,
+            most: bytes,
+            is_lost: bytes == 0,
+        };
+        for end in ends {
+            let direction = self.ends[end].direction(sender);
+            self.event(end, What::Opaque(direction, opaque));
         }
     }
 
@@ -456,7 +520,7 @@ impl Player {
 
     /// Whether a proxy is watched.
     pub(crate) fn is_proxy(&self) -> bool {
-        matches!(self.watch, Watch::Proxy { .. })
+        matches!(self.watch, Watch::Proxy { .. } | Watch::Mesh)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use h2trace_core::anomaly::kind::Finding;
 use h2trace_core::connection::Endpoint;
 use h2trace_core::frame::ErrorCode;
-use h2trace_core::hop::{EndStreamLag, Hop, Part, ProxyKey};
+use h2trace_core::hop::{DroppedBy, EndStreamLag, Hop, Part, ProxyKey};
 use h2trace_core::pipeline::{HopEnd, Output};
 use h2trace_core::stream::record::{
     Half, Moment, RequestPhase, ResponsePhase, Seen, StreamEnd, StreamRecord, Windows,
@@ -415,10 +415,19 @@ fn request(hop: &Hop<HopEnd>, details: &Details) -> Statement {
     .unwrap();
     let mut more = Vec::new();
     if details.joins {
-        more.push(match hop.proxy {
-            ProxyKey::Process(pid) => format!("at process {pid}"),
-            ProxyKey::Host(address, _) => format!("at host {address}"),
-        });
+        let place = |proxy| match proxy {
+            ProxyKey::Process(pid) => format!("process {pid}"),
+            ProxyKey::Host(address, _) => format!("host {address}"),
+        };
+        more.push(format!("at {}", place(hop.proxy)));
+        if let Some(mesh) = &hop.mesh {
+            let dropped = hop.dropped_by().map_or("none", DroppedBy::as_str);
+            more.push(format!(
+                "over a leg in TLS to {}, dropped by {dropped}, of {} that went by",
+                place(mesh.server_side),
+                mesh.together
+            ));
+        }
         let missing = hop
             .missing_bytes()
             .map_or("unknown".to_owned(), |bytes| bytes.to_string());

@@ -206,6 +206,7 @@ fn hop(number: u32, cut_at: Option<u64>) -> Output {
         others: Vec::new(),
         others_known: true,
         other_side: None,
+        mesh: None,
         passes_on: true,
         at: Timestamp(0),
     };

@@ -5,8 +5,8 @@ use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Address;
 use h2trace_core::frame::ErrorCode;
 use h2trace_core::hop::{
-    Alone, Attempt, DeadlineUse, EndStreamLag, Hop, HopStream, Join, Lone, Part, early_response,
-    reset_by,
+    Alone, Attempt, DeadlineUse, DroppedBy, EndStreamLag, Hop, HopStream, Join, Lone, Part,
+    early_response, reset_by,
 };
 use h2trace_core::pipeline::{ConnectionInfo, HopEnd};
 use h2trace_core::stream::record::Seen;
@@ -40,6 +40,7 @@ pub(super) struct HopFacts<'a> {
     /// Why it stands alone.
     alone: Option<&'static str>,
     others: usize,
+    mesh: Option<MeshFields<'a>>,
     attempts: usize,
     /// Bytes of the response's DATA: what came to the proxy, what left it.
     received_bytes: Option<u64>,
@@ -66,6 +67,37 @@ struct Proxy<'a> {
     address: &'a Address,
     #[serde(flatten)]
     pod: PodFields,
+}
+
+/// The other one of two proxies, with an opaque leg between them, and which of them dropped what is missing.
+#[derive(Serialize)]
+struct MeshFields<'a> {
+    server_side: Option<Proxy<'a>>,
+    dropped_by: Option<&'static str>,
+    /// DATA of the response on the leg.
+    carried_least: Option<u64>,
+    carried_most: Option<u64>,
+    /// Bytes that were certainly dropped.
+    dropped_client_side: Option<u64>,
+    dropped_server_side: Option<u64>,
+    together: usize,
+}
+
+impl<'a> MeshFields<'a> {
+    fn of(hop: &'a Hop<HopEnd>) -> Option<Self> {
+        let mesh = hop.mesh?;
+        let serving = hop.serving().and_then(|attempt| attempt.stream.as_ref());
+        let dropped = hop.dropped();
+        Some(Self {
+            server_side: serving.map(|stream| Proxy::of(&stream.tag.info)),
+            dropped_by: hop.dropped_by().map(DroppedBy::as_str),
+            carried_least: mesh.carried.map(|carried| carried.least),
+            carried_most: mesh.carried.map(|carried| carried.most),
+            dropped_client_side: dropped.map(|[client, _]| client),
+            dropped_server_side: dropped.map(|[_, server]| server),
+            together: mesh.together,
+        })
+    }
 }
 
 #[derive(Serialize)]
@@ -217,6 +249,7 @@ impl<'a> HopFacts<'a> {
             join: hop.join.map(join),
             alone: hop.why_alone().map(Alone::as_str),
             others: hop.others.len(),
+            mesh: MeshFields::of(hop),
             attempts: hop.upstream.len(),
             received_bytes: hop.received_bytes(),
             forwarded_bytes: Some(down.record.response.data_bytes),
@@ -254,6 +287,7 @@ impl<'a> HopFacts<'a> {
             join: None,
             alone: Some(lone.why().as_str()),
             others: 0,
+            mesh: None,
             attempts: 1,
             received_bytes: Some(up.record.response.data_bytes),
             forwarded_bytes: None,

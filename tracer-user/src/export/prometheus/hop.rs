@@ -2,7 +2,7 @@
 
 use h2trace_core::anomaly::kind::{Finding, Kind};
 use h2trace_core::frame::ErrorCode;
-use h2trace_core::hop::{Hop, Lone};
+use h2trace_core::hop::{DroppedBy, Hop, Lone};
 use h2trace_core::pipeline::HopEnd;
 
 use super::Exporter;
@@ -19,9 +19,20 @@ impl Exporter {
         });
     }
 
-    /// Counts a request at a proxy, and what was found about it, under the proxy's name.
+    /// Counts a request at a proxy, and what was found about it, under the proxy's name. Of two with an opaque leg
+    /// between them: of the one that dropped what is missing; under no name where it is not known which it was.
     pub(super) fn count_hop(&mut self, hop: &Hop<HopEnd>, findings: &[Finding]) {
-        self.at_end(&hop.downstream.tag.info, |end, room| {
+        let serving = hop.serving().and_then(|attempt| attempt.stream.as_ref());
+        let info = match (hop.dropped_by(), serving) {
+            (Some(DroppedBy::Server), Some(serving)) => &serving.tag.info,
+            (Some(DroppedBy::Both | DroppedBy::Either), _) => {
+                let other = self.ends.other(true);
+                count(&mut other.counts(), hop, findings, &mut self.room_of_other);
+                return;
+            }
+            (Some(DroppedBy::Client | DroppedBy::Server) | None, _) => &hop.downstream.tag.info,
+        };
+        self.at_end(info, |end, room| {
             count(end, hop, findings, room);
         });
     }

@@ -140,7 +140,11 @@ fn of_proxy(out: &mut Vec<String>, proxy: &ProxyReport, paint: Paint) {
     if !broke(proxy) {
         return;
     }
-    let name = process(proxy.process.as_ref(), &proxy.address);
+    let mut name = process(proxy.process.as_ref(), &proxy.address);
+    if let Some(or) = &proxy.or {
+        let other = process(or.process.as_ref(), &or.address);
+        name = format!("{name} or {other}");
+    }
     let cut = proxy.cut.responses;
     let requests = counted(proxy.requests, "request", "requests");
     let heading = match cut {

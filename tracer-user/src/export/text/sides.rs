@@ -39,6 +39,11 @@ pub(super) fn who(request: &Hop<HopEnd>) -> Vec<String> {
             }
         };
         let server = match &attempt.stream {
+            Some(stream) if request.mesh.is_some() => format!(
+                "{} behind {}, over a leg in TLS",
+                end(&stream.tag),
+                name::end(&stream.tag.info, stream.record.pid)
+            ),
             Some(stream) => end(&stream.tag),
             None => "still open".to_owned(),
         };
@@ -73,6 +78,11 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
             attempt.stream_id,
             attempt.join.by.as_str().replace('_', " ")
         ));
+    }
+    let serving = request.serving().and_then(|up| up.stream.as_ref());
+    if let Some(beyond) = serving.filter(|_| request.mesh.is_some()) {
+        let name = name::end(&beyond.tag.info, beyond.record.pid);
+        line.push_str(&format!(" of {name}, over a leg in TLS"));
     }
     if let Some(missing) = request.missing_bytes().filter(|missing| *missing > 0) {
         line.push_str(&format!(", {} bytes missing", grouped(missing)));

@@ -153,6 +153,10 @@ impl Conn {
         self.streams.without_openings();
     }
 
+    pub(crate) fn info(&self) -> &ConnectionInfo {
+        &self.info
+    }
+
     pub(crate) fn id(&self) -> ConnectionId {
         self.info.id
     }

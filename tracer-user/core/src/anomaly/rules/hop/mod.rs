@@ -6,6 +6,7 @@
 //! have different kinds, so that nobody who counts one counts the other.
 
 mod gave_up;
+mod mesh;
 mod request;
 mod response;
 mod words;
@@ -75,6 +76,11 @@ pub(super) fn judge<T>(hop: &Hop<T>) -> Vec<Finding> {
         .is_some_and(|join| join.confidence == crate::hop::Confidence::Ambiguous)
     {
         whichever(&mut found, hop);
+    }
+    if let Some(up) = serving {
+        mesh::of_two(&mut found, hop, up);
+    } else if hop.mesh.is_some() {
+        found.clear();
     }
     let whole = down.whole && upstream.ended.iter().all(|up| up.whole);
     found

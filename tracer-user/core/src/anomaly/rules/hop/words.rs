@@ -31,6 +31,12 @@ pub(super) fn cut(
             text.push_str(", and the trailers");
         }
     }
+    how_it_ended(&mut text, down, up);
+    text
+}
+
+/// How the proxy ended the client's stream, what was in the way, and what it was not.
+pub(super) fn how_it_ended(text: &mut String, down: &StreamRecord, up: &StreamRecord) {
     match (reset_by(down, Endpoint::Server), down.end) {
         (Some(reset), _) => {
             text.push_str(&format!(
@@ -69,7 +75,6 @@ pub(super) fn cut(
     if matches!(down.end, StreamEnd::Reset | StreamEnd::Complete) {
         text.push_str(", and the connection stayed open");
     }
-    text
 }
 
 /// What happened whichever of several streams was this request's. `same_words`: all say the same of it, their bytes too.
@@ -107,7 +112,7 @@ pub(super) fn perhaps(kind: Kind, summary: &str) -> String {
     )
 }
 
-fn came(up: &StreamRecord) -> String {
+pub(super) fn came(up: &StreamRecord) -> String {
     let grpc = up.grpc == Seen::Value(());
     let mut text = format!("{} bytes of DATA", up.response.data_bytes);
     if grpc && up.response.messages.known {
@@ -123,7 +128,7 @@ fn came(up: &StreamRecord) -> String {
     text
 }
 
-fn passed(down: &StreamRecord) -> String {
+pub(super) fn passed(down: &StreamRecord) -> String {
     match down.response_phase {
         Some(ResponsePhase::R0) => "nothing".to_owned(),
         Some(ResponsePhase::R1) => "its HEADERS alone".to_owned(),
