@@ -164,9 +164,12 @@ fn request_id(value: &[u8]) -> u64 {
         return of_field(name, value);
     }
     id.copy_from_slice(value);
-    let is_digit = |(at, byte): (usize, &u8)| match DASHES.contains(&at) {
-        true => *byte == b'-',
-        false => byte.is_ascii_hexdigit(),
+    let is_digit = |(at, byte): (usize, &u8)| {
+        if DASHES.contains(&at) {
+            *byte == b'-'
+        } else {
+            byte.is_ascii_hexdigit()
+        }
     };
     if id.iter().enumerate().all(is_digit)
         && let Some(version) = id.get_mut(VERSION)

@@ -189,9 +189,10 @@ fn around(down: &StreamRecord, up: &StreamRecord) -> Carried {
     let most = 2 * FRAME + 2 * blocks(up) + ADDED + FRAME * frames + windows;
     let is_whole =
         down.response.data_bytes == up.response.data_bytes && down.trailers == up.trailers;
-    let least = match is_whole {
-        true => 2 * (FRAME + 1) + FRAME * u64::from(up.response.data_bytes > 0),
-        false => 0,
+    let least = if is_whole {
+        2 * (FRAME + 1) + FRAME * u64::from(up.response.data_bytes > 0)
+    } else {
+        0
     };
     Carried { least, most }
 }
