@@ -15,9 +15,6 @@ use std::{
 
 use super::{Foreign, PIECE};
 
-/// Room of the pipes here.
-const PIPE: usize = 4_096;
-
 /// A call that can wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
@@ -95,6 +92,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// With `foreign` in its buffer.
     pub(super) fn new(call: Call, foreign: Foreign) -> Waiting {
+        let mut len = PIECE;
         let (near, far): (OwnedFd, OwnedFd) = match call {
             Call::Read | Call::Readv | Call::Preadv2 => {
                 let (reader, writer) = io::pipe().expect("pipe");
@@ -102,10 +100,9 @@ impl Waiting {
             }
             Call::Write | Call::Writev => {
                 let (reader, writer) = io::pipe().expect("pipe");
-                let size = unsafe {
-                    libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, PIPE as libc::c_int)
-                };
-                assert_eq!(size, PIPE as libc::c_int, "a pipe of one page");
+                // One page, whatever its size: each call fills it.
+                let size = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 1) };
+                len = usize::try_from(size).expect("a pipe of one page");
                 (writer.into(), reader.into())
             }
             _ => {
@@ -113,10 +110,6 @@ impl Waiting {
                 small(a.as_raw_fd(), libc::SO_SNDBUF);
                 (a.into(), b.into())
             }
-        };
-        let len = match call {
-            Call::Write | Call::Writev => PIPE,
-            _ => PIECE,
         };
         let waiting = Waiting {
             call,
@@ -212,12 +205,13 @@ impl Waiting {
             assert_eq!(sent, PIECE as isize);
             return;
         }
-        let mut taken = vec![0u8; 65_536];
         if matches!(self.call, Call::Write | Call::Writev) {
-            let got = unsafe { libc::read(far, taken.as_mut_ptr().cast(), PIPE) };
-            assert_eq!(got, PIPE as isize);
+            let mut taken = vec![0u8; self.memory.len()];
+            let got = unsafe { libc::read(far, taken.as_mut_ptr().cast(), taken.len()) };
+            assert_eq!(got, taken.len() as isize);
             return;
         }
+        let mut taken = vec![0u8; 65_536];
         until("the call returns", || {
             unsafe {
                 libc::recv(
