@@ -11,6 +11,7 @@ pub mod envoy;
 pub mod faulty_proxy;
 pub mod flood;
 pub mod heap;
+pub mod identity;
 pub mod measure;
 pub mod peer;
 pub mod process;

@@ -137,6 +137,19 @@ impl Tracer {
         Self::with("trace", pids, &["--http2".as_ref(), port.as_ref()])
     }
 
+    /// As [`Tracer::showing`], with TLS opened by this key log.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn opening(pids: &[u32], keylog: &Path, fields: &[&str]) -> Self {
+        let fields = fields.iter().flat_map(|field| ["--header", field]);
+        let mut arguments: Vec<&OsStr> = fields.map(OsStr::new).collect();
+        arguments.extend([OsStr::new("--keylog"), keylog.as_os_str()]);
+        Self::with("trace", pids, &arguments)
+    }
+
     #[track_caller]
     fn with(what: &str, pids: &[u32], arguments: &[&OsStr]) -> Self {
         Self::run(Command::new(binary()), what, pids, arguments)

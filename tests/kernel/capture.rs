@@ -40,6 +40,8 @@ pub(crate) struct Seen {
     pub(crate) unrecognised: Vec<(Direction, OtherProtocol, Vec<u8>)>,
     /// Of records with bytes whose buffer was known.
     pub(crate) confidence: Option<ProtocolConfidence>,
+    /// Some of these were TLS.
+    pub(crate) is_tls: bool,
     /// Why the buffers of the others were not known.
     pub(crate) unseen: Vec<Unseen>,
 }
@@ -193,6 +195,7 @@ fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
             ends: Vec::new(),
             unrecognised: Vec::new(),
             confidence: None,
+            is_tls: false,
             unseen: Vec::new(),
         });
         return;
@@ -209,9 +212,11 @@ fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
                 .unrecognised
                 .push((u.direction, u.protocol, u.first.to_vec()));
         }
-        What::Bytes(bytes) => {
+        What::Bytes(bytes) | What::TlsBytes(bytes) => {
+            let is_tls = matches!(event.what, What::TlsBytes(_));
             match bytes.unseen {
                 Some(reason) => socket.unseen.push(reason),
+                None if is_tls => socket.is_tls = true,
                 None => socket.confidence = socket.confidence.max(Some(bytes.confidence)),
             }
             let stream = &mut socket.streams[bytes.direction.index()];

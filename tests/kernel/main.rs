@@ -13,4 +13,5 @@ mod losses;
 mod other;
 mod pods;
 mod pods_later;
+mod tls;
 mod ways;

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use h2trace::kernel::{Filter, Hooks, Options, Tracer};
+use h2trace::kernel::{Filter, Hooks, Options, Tls, Tracer};
 use h2trace_core::event::{Direction, OtherProtocol, ProtocolConfidence};
 use tracer_ebpf::counter::Counter;
 use tracer_ebpf::http2::frame_type;
@@ -20,7 +20,10 @@ use super::{
 #[test]
 fn other_protocols_are_named_once_and_never_copied() {
     require!(Tracing);
-    let mut capture = Capture::start();
+    let mut capture = Capture::with(&Options {
+        tls: Tls::Off,
+        ..own()
+    });
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03secret secret secret";
     for (first, protocol) in [
         (&hello[..], OtherProtocol::Tls),

@@ -14,6 +14,7 @@ mod memory_limit;
 mod not_http2;
 mod rights_given_up;
 mod shape;
+mod tls;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracer_tests::call::{Calls, Mode};
 use tracer_tests::capture::Tcpdump;
 use tracer_tests::envoy::{Envoy, EnvoyOptions, Version};
+use tracer_tests::identity::Identity;
 use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::process::Process;
 use tracer_tests::program::Etcd;
@@ -14,7 +15,6 @@ use tracer_tests::skip::{Need, Program};
 use tracer_tests::{eventually, free_port, scaled};
 
 use crate::Recording;
-use crate::tls::Identity;
 
 pub(crate) type Record = fn(&Path) -> Result<Recording, String>;
 

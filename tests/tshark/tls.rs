@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tracer_tests::capture::Tcpdump;
+use tracer_tests::identity::Identity;
 use tracer_tests::process::Process;
 use tracer_tests::skip::Program;
 use tracer_tests::tracer::replay;
@@ -32,35 +33,6 @@ const TLS12: [&str; 3] = [
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-ECDSA-CHACHA20-POLY1305",
 ];
-
-/// A key and its certificate for `localhost`.
-pub(crate) struct Identity {
-    key: PathBuf,
-    certificate: PathBuf,
-}
-
-impl Identity {
-    fn new(to: &Path) -> Identity {
-        let identity = Identity {
-            key: to.join("key.pem"),
-            certificate: to.join("certificate.pem"),
-        };
-        let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
-        let mut command = Command::new("openssl");
-        command.args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=test"]);
-        command.args(curve);
-        command.args(["-addext", "subjectAltName=DNS:localhost"]);
-        command.arg("-keyout").arg(&identity.key);
-        command.arg("-out").arg(&identity.certificate);
-        let status = Process::start("openssl req", &mut command).wait(RUN);
-        assert!(status.success(), "openssl makes no certificate");
-        identity
-    }
-
-    pub(crate) fn files(&self) -> [&Path; 2] {
-        [&self.key, &self.certificate]
-    }
-}
 
 /// A recording, and the key log that opens it.
 fn recorded(

@@ -279,12 +279,20 @@ fn unrecognised(s: &mut Scratch, socket: &mut Socket) {
 #[inline(never)]
 fn desynchronised(s: &mut Scratch, socket: &mut Socket) {
     let towards = s.direction as u8;
-    count::bump(Counter::Desync);
-    debug!(
-        (),
-        "socket {:x}: lost its place at offset {} of direction {}", s.sk, s.walk.offset, towards
-    );
-    record::end(s.sk, socket, cause::DESYNC, towards, s.task);
+    if s.walk.mode >= mode::RECORD && socket.verdict != verdict::TLS {
+        // It only looked like TLS: there is nothing to lose, and whatever it is, it is announced anew.
+        socket.told &= !told::OPEN;
+    } else {
+        count::bump(Counter::Desync);
+        debug!(
+            (),
+            "socket {:x}: lost its place at offset {} of direction {}",
+            s.sk,
+            s.walk.offset,
+            towards
+        );
+        record::end(s.sk, socket, cause::DESYNC, towards, s.task);
+    }
     frames::lose(&mut s.walk);
     // The last one is for `recognise`, which tells of it.
     if socket.verdict == verdict::UNDECIDED && socket.calls < CALLS_MAX - 1 {

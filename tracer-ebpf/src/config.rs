@@ -34,6 +34,16 @@ pub mod hooks {
     pub const SYSCALL_EXIT: u32 = 1;
 }
 
+/// Values of [`Config::tls`].
+pub mod tls {
+    /// A socket that speaks TLS is given up.
+    pub const OFF: u32 = 0;
+    /// Its records are followed: what is not application data is copied, the rest is counted.
+    pub const FACTS: u32 = 1;
+    /// All of it is copied, for who can open it.
+    pub const FULL: u32 = 2;
+}
+
 /// What a system call does with the user's memory; values of [`Config::syscalls`].
 pub mod access {
     /// Not a call whose buffer is known: its bytes are a hole.
@@ -241,12 +251,14 @@ pub struct Config {
     pub hooks: u32,
     /// 1: the kernel has the helper `bpf_loop`. 0: `bpf_for_each_map_elem` takes its place.
     pub has_loop: u32,
+    /// How TLS is followed: one of [`tls`].
+    pub tls: u32,
     /// Kernel field offsets.
     pub offsets: Offsets,
     /// What each system call does with memory, by number: values of [`access`].
     pub syscalls: [u8; SYSCALL_MAX],
 }
-const _: () = assert!(size_of::<Config>() == 36 + size_of::<Offsets>() + SYSCALL_MAX);
+const _: () = assert!(size_of::<Config>() == 40 + size_of::<Offsets>() + SYSCALL_MAX);
 
 impl Config {
     /// Before user space has written it: nothing is known, nothing is traced.
@@ -260,6 +272,7 @@ impl Config {
         result_is_enosys: 0,
         hooks: hooks::SOCKET_TRACEPOINTS,
         has_loop: 1,
+        tls: tls::OFF,
         offsets: Offsets::NONE,
         syscalls: [access::NONE; SYSCALL_MAX],
     };

@@ -10,6 +10,12 @@ pub const RECORD_MAX: usize = 16 * 1024;
 /// frame may have by default: who allows more (Go: 1 MiB) gets header lists in one frame.
 pub const FRAME_COPY_MAX: u32 = 64 * 1024;
 
+/// Bytes of TLS handshake records that are copied of one direction at most; what exceeds it becomes a hole.
+pub const HANDSHAKE_COPY_MAX: u32 = 32 * 1024;
+
+/// Bytes that are copied of each other TLS record that is no application data: an alert has 2, or some 40 if encrypted.
+pub const ALERT_COPY_MAX: u32 = 64;
+
 /// DATA frames with at most this many payload bytes are copied whole.
 /// Of longer ones only the gRPC message prefixes (and the pad length) are copied.
 pub const DATA_COPY_WHOLE_MAX: u32 = 16;
@@ -176,6 +182,9 @@ pub mod confidence {
     pub const PLAUSIBLE: u8 = 1;
     /// Late attach: what is here looks like frames, but too few were seen yet.
     pub const TENTATIVE: u8 = 0;
+    /// Not HTTP/2, but TLS: records were followed, of which application data may be a hole. Of
+    /// [`to_boundary`](super::Bytes::to_boundary) read "record" for "frame", and 5 bytes of header for 9.
+    pub const TLS: u8 = 3;
 }
 
 /// Values of [`Bytes::unseen`]: why the user's buffer of a call is not known, so that all its bytes are a hole.
@@ -231,7 +240,7 @@ const _: () = assert!(size_of::<End>() == 24);
 
 /// Values of [`Unrecognised::class`].
 pub mod class {
-    /// TLS records (first byte 0x16, version 3.x): encrypted.
+    /// TLS records (first byte 0x16, version 3.x): encrypted. After BYTES of TLS: nothing more is told of them.
     pub const TLS: u8 = 1;
     /// HTTP/1.x text. May still become HTTP/2 by `Upgrade: h2c`; then BYTES records follow.
     pub const HTTP1: u8 = 2;

@@ -51,6 +51,11 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn tls(self) -> u32 {
+        config!(tls)
+    }
+
+    #[inline(always)]
     fn message(self, key: &MessageKey) -> Option<Message> {
         // SAFETY: only this direction's walker, which holds the busy flag, uses the entry; if LRU gives it
         // to another stream in this instant, message boundaries of one stream are lost, which user space

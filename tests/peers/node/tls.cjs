@@ -1,13 +1,18 @@
-// HTTP/2 over TLS, both ends in one process: tls.cjs PORT KEY CERTIFICATE CALLS. Run it with --tls-keylog.
+// HTTP/2 over TLS, both ends in one process: tls.cjs PORT KEY CERTIFICATE CALLS. Run it with --tls-keylog. With - for
+// key and certificate the same in clear.
 'use strict';
 
 const fs = require('node:fs');
 const http2 = require('node:http2');
 
 const [port, key, cert, calls] = process.argv.slice(2);
-const certificate = fs.readFileSync(cert);
+const isClear = key === '-';
+const certificate = isClear ? undefined : fs.readFileSync(cert);
+const scheme = isClear ? 'http' : 'https';
 
-const server = http2.createSecureServer({ key: fs.readFileSync(key), cert: certificate });
+const server = isClear
+  ? http2.createServer()
+  : http2.createSecureServer({ key: fs.readFileSync(key), cert: certificate });
 server.on('stream', (stream, headers) => {
   const n = Number(headers['x-n']);
   stream.on('error', () => {});
@@ -36,7 +41,7 @@ async function run() {
   for (const maxVersion of ['TLSv1.3', 'TLSv1.2']) {
     let session;
     for (let connection = 0; connection < 2; connection += 1) {
-      const client = http2.connect(`https://localhost:${port}`, { ca: certificate, maxVersion, session });
+      const client = http2.connect(`${scheme}://localhost:${port}`, { ca: certificate, maxVersion, session });
       client.on('connect', (_, socket) => socket.on('session', (ticket) => { session = ticket; }));
       for (let n = 0; n < Number(calls); n += 10) {
         await Promise.all(Array.from({ length: 10 }, (_, k) => call(client, n + k)));

@@ -5,6 +5,7 @@ use super::{
     recognise::{Recognised, recognise},
     record,
     state::{CALLS_MAX, Scratch, Socket, mode, told, verdict},
+    tls,
 };
 use crate::{
     counter::Counter,
@@ -38,7 +39,10 @@ pub fn located<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) {
             }
         }
     }
-    m.count(Counter::BytesSeen, s.returned as u64);
+    let is_tls = s.walk.mode >= mode::RECORD;
+    if !is_tls {
+        m.count(Counter::BytesSeen, s.returned as u64);
+    }
     record::begin(s);
     m.run(s, Part::Walk);
     if s.class != 0 {
@@ -64,6 +68,9 @@ pub fn located<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) {
         return;
     }
     record::flush(m, s);
+    if is_tls {
+        tls::judge(s, socket);
+    }
 }
 
 /// The call's buffers are not known, or hold nothing of it.
@@ -92,7 +99,9 @@ pub fn unlocated<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) {
         }
         return;
     }
-    m.count(Counter::BytesSeen, s.returned as u64);
+    if s.walk.mode < mode::RECORD {
+        m.count(Counter::BytesSeen, s.returned as u64);
+    }
     record::begin(s);
     rest(m, s);
     if s.desync != 0 {

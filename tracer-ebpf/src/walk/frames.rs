@@ -10,6 +10,7 @@ use core::mem::offset_of;
 use super::{
     Machine, Step, TURNS_MAX, record,
     state::{CHUNK, Message, MessageKey, POSITION_MASK, Scratch, Walk, mode, trusted},
+    tls,
 };
 use crate::{
     counter::Counter,
@@ -21,6 +22,7 @@ use crate::{
     },
     instruction::{bound, mask_below},
     proxy_header::ProxyHeader,
+    tls::Offer,
 };
 
 /// Length of a frame header.
@@ -95,18 +97,20 @@ pub fn step<M: Machine>(m: M, s: &mut Scratch) -> bool {
         mode::PAYLOAD => payload(m, s, available),
         mode::PREFACE => preface(m, s, available),
         mode::SKIP => skip(s, available),
+        mode::RECORD => tls::header(m, s, available),
+        mode::FRAGMENT => tls::fragment(m, s, available),
         _ => false,
     }
 }
 
 #[inline(always)]
-fn least(a: u32, b: u32) -> u32 {
+pub(super) fn least(a: u32, b: u32) -> u32 {
     if a < b { a } else { b }
 }
 
 /// Copies or counts up to `n` bytes; how many went by, or None when memory could not be read.
 #[inline(always)]
-fn take<M: Machine>(m: M, s: &mut Scratch, n: u32, copied: bool) -> Option<u32> {
+pub(super) fn take<M: Machine>(m: M, s: &mut Scratch, n: u32, copied: bool) -> Option<u32> {
     if copied {
         let n = least(n, CHUNK);
         record::copy(m, s, n)?;
@@ -120,7 +124,14 @@ fn take<M: Machine>(m: M, s: &mut Scratch, n: u32, copied: bool) -> Option<u32> 
 /// Adds `n` bytes that were copied to `at` to those gathered in a field of the walk. A helper does it,
 /// because the verifier would follow each number of turns of a loop on its own.
 #[inline(always)]
-fn gather<M: Machine>(m: M, s: &mut Scratch, at: u64, field: usize, have: u32, n: u32) -> bool {
+pub(super) fn gather<M: Machine>(
+    m: M,
+    s: &mut Scratch,
+    at: u64,
+    field: usize,
+    have: u32,
+    n: u32,
+) -> bool {
     let from = bound::<POSITION_MASK>(at);
     let have = bound::<15>(have as u64);
     let n = bound::<15>(n as u64);
@@ -135,7 +146,7 @@ fn gather<M: Machine>(m: M, s: &mut Scratch, at: u64, field: usize, have: u32, n
 
 /// What was copied to `at`.
 #[inline(always)]
-fn copied<T: Copy>(s: &Scratch, at: u64) -> T {
+pub(super) fn copied<T: Copy>(s: &Scratch, at: u64) -> T {
     const { assert!(size_of::<T>() <= CHUNK as usize) };
     let at = bound::<POSITION_MASK>(at);
     // SAFETY: within `out`, all of it initialised; the callers' types are arrays of bytes.
@@ -468,6 +479,10 @@ pub fn pass<M: Machine>(m: M, s: &mut Scratch, n: u32) -> bool {
             walk.copy_left = walk.copy_left.saturating_sub(n);
             walk.left -= n;
         }
+        mode::FRAGMENT if n <= walk.left => {
+            walk.offer = Offer::UNTOLD;
+            tls::pass(walk, n);
+        }
         mode::DATA if n <= walk.left => {
             if walk.pad_pending != 0 || walk.pad != 0 || n > walk.message_left {
                 walk.no_messages = 1;
@@ -480,7 +495,7 @@ pub fn pass<M: Machine>(m: M, s: &mut Scratch, n: u32) -> bool {
         }
         _ => return n == 0,
     }
-    if walk.left == 0 {
+    if walk.left == 0 && walk.mode < mode::RECORD {
         end_frame(m, s);
     }
     true
@@ -497,4 +512,5 @@ pub fn lose(walk: &mut Walk) {
     walk.left = 0;
     walk.opening = Opening::NEW;
     walk.proxy = ProxyHeader::NEW;
+    walk.offer = Offer::UNTOLD;
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! call  one call's bytes       recognise, search  is this HTTP/2, and where
-//! frames  follow its frames    record  what is copied    state  what is remembered
+//! frames  follow its frames    tls  follow its records, if it is TLS
+//! record  what is copied       state  what is remembered
 //! ```
 //!
 //! Everything that only the kernel has stands behind [`Machine`], so that tests run the same code over ordinary memory.
@@ -18,6 +19,7 @@ pub mod recognise;
 pub mod record;
 pub mod search;
 pub mod state;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,9 @@ pub trait Machine: Copy {
 
     /// Whether DATA is copied too.
     fn full_payload(self) -> bool;
+
+    /// How TLS is followed: one of `config::tls`.
+    fn tls(self) -> u32;
 
     /// The stream's place within its message, if it is in one.
     fn message(self, key: &MessageKey) -> Option<Message>;

@@ -6,6 +6,7 @@ use super::{
     frames::PADDED_PREFACE,
     search::{self, proxied},
     state::{CALLS_MAX, Scratch, Socket, mode, told, trusted, verdict},
+    tls,
 };
 use crate::{
     event::{class, direction, family::UNIX},
@@ -166,6 +167,12 @@ pub fn recognise<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) -> Reco
     }
     let starting = s.walk.mode == mode::START;
     if s.walk.opening.is_new() {
+        if tls::begins(m, s, socket, n) {
+            return Recognised::Frames;
+        }
+        if socket.verdict == verdict::TLS && !starting {
+            return nothing(s);
+        }
         let told = http2(m, s, socket, n, starting);
         if !matches!(told, Recognised::Other) {
             return told;

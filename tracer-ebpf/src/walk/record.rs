@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     counter::Counter,
-    event::{BOUNDARY_UNKNOWN, Bytes, Header, SEGMENT_HOLE, kind},
+    event::{BOUNDARY_UNKNOWN, Bytes, Header, SEGMENT_HOLE, confidence, kind},
     instruction::bound,
 };
 
@@ -42,9 +42,9 @@ pub fn header(s: &Scratch, kind: u8, len: u32) -> Header {
 pub fn begin(s: &mut Scratch) {
     let walk = &s.walk;
     let (to_boundary, partial_len, in_frame) = match walk.mode {
-        mode::HEADER => (0, walk.partial_len, false),
+        mode::HEADER | mode::RECORD => (0, walk.partial_len, false),
         mode::PAYLOAD | mode::DATA => (walk.left, 0, true),
-        mode::PREFACE | mode::SKIP => (walk.left, 0, false),
+        mode::PREFACE | mode::SKIP | mode::FRAGMENT => (walk.left, 0, false),
         _ => (BOUNDARY_UNKNOWN, 0, false),
     };
     let body = Bytes {
@@ -81,7 +81,7 @@ pub fn begin(s: &mut Scratch) {
     s.begun = 1;
 }
 
-/// [`Bytes::in_frame_type`] of the preface and of skipped bytes: type 0xff is not assigned.
+/// [`Bytes::in_frame_type`] of the preface, of skipped bytes and of TLS: type 0xff is not assigned.
 const NOT_A_FRAME: u8 = 0xff;
 
 /// Writes the record that was begun, unless it is empty.
@@ -102,7 +102,11 @@ pub fn flush<M: Machine>(m: M, s: &mut Scratch) {
             .cast::<u32>()
             .write_unaligned(s.total);
         // What these bytes proved counts for them too: the preface itself is PREFACE.
-        *out.add(HEADER as usize + offset_of!(Bytes, confidence)) = s.confidence;
+        *out.add(HEADER as usize + offset_of!(Bytes, confidence)) = if s.walk.mode >= mode::RECORD {
+            confidence::TLS
+        } else {
+            s.confidence
+        };
     }
     m.write(out, len);
 }

@@ -1,6 +1,6 @@
 //! What the kernel programs remember: of a socket, of a direction, of a message, of the call at hand.
 
-use crate::{event::RECORD_MAX, http2::Opening, proxy_header::ProxyHeader};
+use crate::{event::RECORD_MAX, http2::Opening, proxy_header::ProxyHeader, tls::Offer};
 
 /// Values of [`Socket::verdict`].
 pub mod verdict {
@@ -12,6 +12,8 @@ pub mod verdict {
     pub const HTTP1: u8 = 4;
     /// HTTP/2.
     pub const HTTP2: u8 = 5;
+    /// TLS, whose records are followed.
+    pub const TLS: u8 = 6;
 }
 
 /// Bits of [`Socket::told`].
@@ -46,6 +48,10 @@ pub mod mode {
     pub const DATA: u8 = 5;
     /// In bytes that are not frames (the head of `101 Switching Protocols`).
     pub const SKIP: u8 = 6;
+    /// At the header of a TLS record, or within one. This and what follows is TLS.
+    pub const RECORD: u8 = 7;
+    /// Behind the header of a TLS record.
+    pub const FRAGMENT: u8 = 8;
 }
 
 /// Values of [`Walk::trusted`].
@@ -70,9 +76,9 @@ pub struct Walk {
     pub left: u32,
     /// The frame's stream id.
     pub stream: u32,
-    /// Bytes of the current gRPC message still to come.
+    /// Bytes of the current gRPC message still to come. TLS: bytes of handshake records that may still be copied.
     pub message_left: u32,
-    /// Bytes of the current frame that may still be copied.
+    /// Bytes of the current frame or TLS record that may still be copied.
     pub copy_left: u32,
     /// Entries of this direction in `MESSAGES` (at most: LRU may have dropped some).
     pub tracked: u32,
@@ -80,7 +86,7 @@ pub struct Walk {
     pub prefixes: u16,
     /// One of [`mode`].
     pub mode: u8,
-    /// The frame's type.
+    /// The frame's type, or the TLS record's.
     pub frame_type: u8,
     /// The frame's flags.
     pub flags: u8,
@@ -98,7 +104,7 @@ pub struct Walk {
     pub prefix_len: u8,
     /// 1: the stream has an entry in `MESSAGES`.
     pub had_entry: u8,
-    /// Plausible headers seen in a row.
+    /// Plausible headers seen in a row. TLS: records that went by whole.
     pub plausible: u8,
     /// One of [`trusted`].
     pub trusted: u8,
@@ -106,7 +112,7 @@ pub struct Walk {
     pub first: u8,
     /// 1: `seq` is not known: this direction's next call places it.
     pub unplaced: u8,
-    /// The frame header as far as it was read.
+    /// The header of the frame or the TLS record as far as it was read.
     pub partial: [u8; 9],
     /// The message prefix as far as it was read.
     pub prefix: [u8; 5],
@@ -114,8 +120,8 @@ pub struct Walk {
     pub opening: Opening,
     /// Mode START: what was read of a PROXY header.
     pub proxy: ProxyHeader,
-    /// Padding.
-    pub _pad: [u8; 4],
+    /// TLS: what was read of the protocols that the client offers.
+    pub offer: Offer,
 }
 const _: () = assert!(size_of::<Walk>() == 72);
 
@@ -158,8 +164,8 @@ pub struct Socket {
     pub multi: u8,
     /// 1: its first bytes showed that it is HTTP/1.
     pub proven: u8,
-    /// Padding.
-    pub _pad: u8,
+    /// 1: TLS, of which the client offers other protocols than HTTP/2.
+    pub offers_others: u8,
     /// While it rests: when that direction was last looked at, in [`LOOK_SHIFT`].
     pub looked: [u32; 2],
     /// 1 while a task is at work on that direction.

@@ -13,7 +13,7 @@ const FURTHEST: u64 = 1 << 30;
 const RUN_OVERHEAD: usize = 128;
 
 /// A run of bytes. `cut` more bytes follow that were on the wire and not captured.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Run {
     pub(super) at: Timestamp,
     pub(super) offset: u64,

@@ -29,6 +29,7 @@ mod pcapng;
 mod process;
 mod reassembly;
 mod recognise;
+mod sockets;
 mod tcp;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use file::{Capture, CaptureError, Packet};
 pub use link::LinkType;
 pub use process::{EndNote, PacketOptions, whose};
 pub use reassembly::{CaptureCounts, Reassembly};
+pub use sockets::{Downstream, TlsSockets};
 
 /// Byte order of a file's own numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,6 @@ use anyhow::Context as _;
 use h2trace_core::field::Shown;
 use h2trace_core::pipeline::Frames;
 use h2trace_core::tls::KeyLog;
-#[cfg(feature = "tls")]
-use h2trace_core::tls::KeyLogReader;
 
 use super::args::{Format, Headers, ReplayArgs};
 use crate::capture::Capture;
@@ -21,11 +19,11 @@ use crate::export::clock::WallClock;
 use crate::export::json::Json;
 use crate::export::text::Text;
 use crate::session::front::Front;
+#[cfg(feature = "tls")]
+use crate::session::key_file::KeyFile;
 use crate::session::output;
 use crate::session::replay::{self, ReplayPlan};
 use crate::session::show::{Show, Wanted};
-#[cfg(feature = "tls")]
-use crate::unit::count;
 
 /// Runs it.
 ///
@@ -67,37 +65,13 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 /// The secrets of the key log that is named.
 #[cfg(feature = "tls")]
 fn keys(args: &ReplayArgs) -> anyhow::Result<KeyLog> {
-    /// A common size of a pipe, too.
-    const AT_ONCE: usize = 65_536;
     let mut keys = KeyLog::default();
-    let Some(path) = &args.keylog else {
-        return Ok(keys);
-    };
-    // From here on there are secrets in it.
-    confine::keep_memory_private();
-    let name = path.display();
-    let mut file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-    let mut reader = KeyLogReader::default();
-    let mut buffer = vec![0; AT_ONCE];
-    loop {
-        let n = file.read(&mut buffer);
-        let n = n.with_context(|| format!("cannot read {name}"))?;
-        if n == 0 {
-            break;
-        }
-        reader.push(buffer.get(..n).unwrap_or_default(), &mut keys);
-    }
-    buffer.fill(0);
-    reader.finish(&mut keys);
-    let (lines, n) = reader.bad();
-    if n > 0 {
-        let mut named: Vec<String> = lines.iter().map(ToString::to_string).collect();
-        if n > lines.len() as u64 {
-            named.push("...".to_owned());
-        }
-        let what = count(n, "line is", "lines are");
-        let named = named.join(", ");
-        output::say(&format!("{name}: {what} none of a key log: {named}"));
+    if let Some(path) = &args.keylog {
+        // From here on there are secrets in it.
+        confine::keep_memory_private();
+        let mut file = KeyFile::open(path)?;
+        file.read_on(&mut keys)?;
+        file.finish(&mut keys);
     }
     Ok(keys)
 }

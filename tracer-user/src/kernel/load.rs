@@ -8,7 +8,7 @@ use aya::{
     programs::{ProgramError, ProgramType},
     sys::{BpfHelper, is_helper_supported},
 };
-use tracer_ebpf::config::{Config, SYSCALL_MAX, filter};
+use tracer_ebpf::config::{Config, SYSCALL_MAX, filter, tls};
 
 use crate::workload::process;
 
@@ -74,6 +74,28 @@ impl Filter {
     }
 }
 
+/// How TLS is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// Not at all: it is recognised.
+    Off,
+    /// By its records, of which handshakes and alerts are copied.
+    #[default]
+    Facts,
+    /// All of it is copied.
+    Full,
+}
+
+impl Tls {
+    const fn number(self) -> u32 {
+        match self {
+            Tls::Off => tls::OFF,
+            Tls::Facts => tls::FACTS,
+            Tls::Full => tls::FULL,
+        }
+    }
+}
+
 /// How to trace.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -81,6 +103,8 @@ pub struct Options {
     pub filter: Filter,
     /// Copy every byte instead of counting DATA.
     pub full_payload: bool,
+    /// What is told of TLS.
+    pub tls: Tls,
     /// Size of the ring, rounded up to a power of two pages.
     pub ring_bytes: u32,
     /// Print the kernel programs' own debug messages (through `log`, level debug).
@@ -97,6 +121,7 @@ impl Default for Options {
         Options {
             filter: Filter::default(),
             full_payload: false,
+            tls: Tls::default(),
             ring_bytes: RING_BYTES,
             kernel_log: false,
             exclude_self: true,
@@ -302,6 +327,7 @@ fn config(options: &Options, btf: &Btf, hooks: Hooks) -> Result<Config, StartErr
         result_is_enosys: syscall::RESULT_IS_ENOSYS,
         hooks: hooks.number(),
         has_loop: u32::from(has_loop()),
+        tls: options.tls.number(),
         offsets,
         syscalls,
     })

@@ -14,5 +14,5 @@ mod syscall;
 
 pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loaded};
 pub use hooks::Hooks;
-pub use load::{Filter, Options, PIDS_MAX, RING_BYTES, StartError, check_privileges};
+pub use load::{Filter, Options, PIDS_MAX, RING_BYTES, StartError, Tls, check_privileges};
 pub use members::LiveCgroups;

@@ -1,25 +1,34 @@
 //! Where the kernel programs, the pipeline and the exporters are joined for a live run.
 
+#[cfg(feature = "tls")]
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use h2trace_core::connection::ConnectionId;
-use h2trace_core::event::{Event, SocketKey, Timestamp};
+use h2trace_core::event::{Event, Opened, SocketKey, Timestamp};
 use h2trace_core::field::Shown;
 use h2trace_core::pipeline::{self, Loss, LossCause, Output, Pipeline, Sink};
+#[cfg(feature = "tls")]
+use h2trace_core::tls::KeyLog;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracer_ebpf::counter::COUNTERS;
 
+#[cfg(feature = "tls")]
+use super::key_file::KeyFile;
 use super::memory::Shares;
 use super::run::{self, Ended, Plan, Source, Stop};
 use super::{Keeper, Selected};
+use crate::capture::{Downstream, TlsSockets};
 use crate::export::clock::monotonic_now;
 use crate::export::http::Site;
 use crate::export::prometheus::ProgramRuns;
 use crate::export::tally::StoppedBy;
+#[cfg(feature = "tls")]
+use crate::kernel::Tls;
 use crate::kernel::{DRAIN_MAX, Options, Tracer};
 use crate::workload::attribution::Attribution;
 use crate::workload::select::{CgroupKind, Membership};
@@ -38,6 +47,9 @@ pub struct TraceSettings {
     pub memory: Shares,
     /// Ports that are known to speak HTTP/2.
     pub http2_ports: Vec<u16>,
+    /// The key log that opens TLS.
+    #[cfg(feature = "tls")]
+    pub keylog: Option<PathBuf>,
 }
 
 impl TraceSettings {
@@ -99,9 +111,44 @@ impl Sink for TappedSink<'_> {
     }
 }
 
+/// Hands events to the pipeline, and to who listens beside it.
+struct Hands<'a> {
+    pipeline: &'a mut Pipeline,
+    tap: Option<&'a mut (dyn Tap + 'static)>,
+    sink: &'a mut dyn Sink,
+}
+
+impl Downstream for Hands<'_> {
+    fn opening(&mut self, socket: &SocketKey) -> Option<(Opened, bool)> {
+        self.pipeline.opening_of(socket)
+    }
+
+    #[inline]
+    fn event(&mut self, event: &Event<'_>) {
+        let Some(tap) = self.tap.as_deref_mut() else {
+            return self.pipeline.handle(event, self.sink);
+        };
+        tap.event(event);
+        let mut both = TappedSink {
+            tap: Some(&mut *tap),
+            sink: self.sink,
+        };
+        self.pipeline.handle(event, &mut both);
+        if tap.wants_id(&event.socket)
+            && let Some(id) = self.pipeline.id_of(&event.socket)
+        {
+            tap.name(&event.socket, id);
+        }
+    }
+}
+
 /// The kernel programs at work, and the pipeline behind them.
 struct Live {
     tracer: Tracer,
+    tls: TlsSockets,
+    /// The key log that opens TLS.
+    #[cfg(feature = "tls")]
+    key_file: Option<KeyFile>,
     pipeline: Pipeline,
     tap: Option<Box<dyn Tap>>,
     /// Keeps the members of a filter by pods up to date for as long as this lives.
@@ -129,6 +176,18 @@ pub fn start(
         }
         chosen
     });
+    #[cfg(feature = "tls")]
+    let (key_file, keys) = match &settings.keylog {
+        Some(path) => {
+            let (mut file, mut keys) = (KeyFile::open(path)?, KeyLog::default());
+            file.read_on(&mut keys)?;
+            options.tls = Tls::Full;
+            (Some(file), Some(keys))
+        }
+        None => (None, None),
+    };
+    #[cfg(not(feature = "tls"))]
+    let keys = None;
     let mut tracer = Tracer::start(&options)?;
     if !process::sees_host_processes() {
         tracing::warn!(
@@ -151,33 +210,54 @@ pub fn start(
     });
     Ok(Box::new(Live {
         tracer,
+        tls: TlsSockets::new(keys),
+        #[cfg(feature = "tls")]
+        key_file,
         pipeline,
         tap,
         _keeper: keeper,
     }))
 }
 
+impl Live {
+    /// What of TLS waits for secrets, and has them now.
+    fn open_what_waits(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        if !self.tls.is_waiting() {
+            return;
+        }
+        #[cfg(feature = "tls")]
+        if let (Some(file), Some(keys)) = (&mut self.key_file, self.tls.keys()) {
+            file.follow(keys);
+        }
+        let mut hands = Hands {
+            pipeline: &mut self.pipeline,
+            tap: self.tap.as_deref_mut(),
+            sink,
+        };
+        self.tls.settle(now, &mut hands);
+    }
+}
+
 impl Source for Live {
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64> {
         // What the ring holds was written before now, so nothing older is still to come afterwards.
         let now = monotonic_now();
-        let (pipeline, tap) = (&mut self.pipeline, &mut self.tap);
+        let (tls, mut hands) = (
+            &mut self.tls,
+            Hands {
+                pipeline: &mut self.pipeline,
+                tap: self.tap.as_deref_mut(),
+                sink: &mut *sink,
+            },
+        );
         let drained = self.tracer.drain(&mut |event| {
-            let Some(tap) = tap.as_deref_mut() else {
-                return pipeline.handle(&event, sink);
-            };
-            tap.event(&event);
-            let mut both = TappedSink {
-                tap: Some(&mut *tap),
-                sink,
-            };
-            pipeline.handle(&event, &mut both);
-            if tap.wants_id(&event.socket)
-                && let Some(id) = pipeline.id_of(&event.socket)
-            {
-                tap.name(&event.socket, id);
+            if tls.wants(&event) {
+                tls.take(&event, &mut hands);
+            } else {
+                hands.event(&event);
             }
         });
+        self.open_what_waits(now, sink);
         // With more still waiting, nobody knows that nothing older is to come.
         if drained.records + drained.bad < DRAIN_MAX {
             let tap = self.tap.as_deref_mut();
@@ -203,6 +283,12 @@ impl Source for Live {
 
     fn finish(&mut self, sink: &mut dyn Sink) {
         let now = monotonic_now();
+        self.open_what_waits(now, sink);
+        self.tls.finish(&mut Hands {
+            pipeline: &mut self.pipeline,
+            tap: self.tap.as_deref_mut(),
+            sink,
+        });
         let tap = self.tap.as_deref_mut();
         self.pipeline.finish(now, &mut TappedSink { tap, sink });
         let counters = self.tracer.counters().unwrap_or_default();

@@ -4,6 +4,8 @@ pub mod chosen;
 pub mod front;
 pub mod held;
 pub mod keeper;
+#[cfg(feature = "tls")]
+pub mod key_file;
 pub mod live;
 pub mod memory;
 pub mod output;

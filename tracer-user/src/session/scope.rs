@@ -29,6 +29,13 @@ impl Scope {
         self.filter.bits() & !filter::EXCLUDED == 0
     }
 
+    /// It says whose connections: of which processes, cgroups, namespaces or pods.
+    #[must_use]
+    pub fn is_by_owner(&self) -> bool {
+        let owners = filter::PID | filter::CGROUP | filter::NETNS | filter::POD;
+        self.filter.bits() & owners != 0
+    }
+
     /// Pods are selected or excluded.
     #[must_use]
     pub fn is_by_pods(&self) -> bool {

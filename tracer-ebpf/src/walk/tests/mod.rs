@@ -3,7 +3,7 @@
 use std::{boxed::Box, cell::RefCell, collections::BTreeMap, vec, vec::Vec};
 
 use h2trace_core::{
-    event::{Boundary, Segment, What, decode},
+    event::{Boundary, Direction, Segment, What, decode},
     frame::{DataPiece, FrameReader, Start, Step as Read},
 };
 
@@ -21,6 +21,7 @@ mod opening;
 mod properties;
 mod proxied;
 mod rest;
+mod tls;
 
 /// Address of the first byte of the user's memory.
 const USER: u64 = 0x1_0000;
@@ -33,6 +34,7 @@ struct World {
     messages: BTreeMap<(u32, u32), Message>,
     counters: Vec<u64>,
     told: Vec<u8>,
+    tls: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -65,6 +67,10 @@ impl Machine for Host<'_> {
 
     fn full_payload(self) -> bool {
         false
+    }
+
+    fn tls(self) -> u32 {
+        self.0.borrow().tls
     }
 
     fn message(self, key: &MessageKey) -> Option<Message> {
@@ -104,6 +110,8 @@ struct Walked {
     world: RefCell<World>,
     scratch: Box<Scratch>,
     socket: Socket,
+    /// Which way the calls go that are made.
+    way: u8,
 }
 
 impl Walked {
@@ -137,10 +145,11 @@ impl Walked {
             world: RefCell::new(world),
             scratch,
             socket,
+            way: direction::TX,
         }
     }
 
-    /// A call that sent these buffers.
+    /// A call that sent these buffers, or received them.
     fn call(&mut self, buffers: &[&[u8]]) {
         let mut memory = Vec::new();
         let mut at = USER + 16 * buffers.len() as u64;
@@ -181,9 +190,9 @@ impl Walked {
 
     /// As the kernel programs do around a call.
     fn walk(&mut self, returned: u32, how: impl FnOnce(Host<'_>, &mut Scratch, &mut Socket)) {
-        let way = direction::TX as usize;
+        let way = usize::from(self.way);
         let (s, socket) = (&mut *self.scratch, &mut self.socket);
-        s.direction = direction::TX.into();
+        s.direction = self.way.into();
         s.returned = returned;
         s.remaining = returned;
         s.confidence = socket.confidence;
@@ -235,7 +244,9 @@ impl Walked {
     fn each(&self, mut take: impl FnMut(usize, Boundary, &[Segment<'_>])) {
         for record in &self.world.borrow().records {
             let event = decode::decode(record).expect("a record");
-            if let What::Bytes(bytes) = event.what {
+            if let What::Bytes(bytes) | What::TlsBytes(bytes) = event.what
+                && bytes.direction == Direction::Tx
+            {
                 let segments: Vec<_> = bytes.segments().collect();
                 take(bytes.offset as usize, bytes.boundary, &segments);
             }

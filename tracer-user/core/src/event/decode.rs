@@ -97,6 +97,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         _ => return Err(DecodeError::Value("direction")),
     };
     let what = match record_kind {
+        kind::BYTES if is_tls(body.0) => What::TlsBytes(bytes(&body, towards)?),
         kind::BYTES => What::Bytes(bytes(&body, towards)?),
         kind::OPEN => What::Open(Box::new(open(&mut body)?)),
         kind::END => What::End(end(&mut body, towards)?),
@@ -182,6 +183,13 @@ fn unix_address(path: &[u8]) -> Address {
     })
 }
 
+/// Whether the body of bytes says that they are TLS.
+#[inline(always)]
+fn is_tls(body: &[u8]) -> bool {
+    let confidence = body.get(std::mem::offset_of!(wire::Bytes, confidence));
+    confidence == Some(&confidence::TLS)
+}
+
 #[inline(always)]
 fn bytes<'a>(body: &Reader<'a>, direction: Direction) -> Result<Bytes<'a>, DecodeError> {
     let (head, encoded) = body
@@ -192,7 +200,7 @@ fn bytes<'a>(body: &Reader<'a>, direction: Direction) -> Result<Bytes<'a>, Decod
     let (offset, total, to_boundary) = (r.u64()?, r.u32()?, r.u32()?);
     let (partial_len, partial) = (r.u8()?, r.take::<9>()?);
     let confidence = match r.u8()? {
-        confidence::TENTATIVE => ProtocolConfidence::Tentative,
+        confidence::TENTATIVE | confidence::TLS => ProtocolConfidence::Tentative,
         confidence::PLAUSIBLE => ProtocolConfidence::Plausible,
         confidence::PREFACE => ProtocolConfidence::Preface,
         _ => return Err(DecodeError::Value("confidence")),

@@ -329,6 +329,8 @@ pub enum What<'a> {
     Open(Box<Open>),
     /// Bytes went one way.
     Bytes(Bytes<'a>),
+    /// Bytes of a TLS connection went one way, as they are on the wire. Nothing in the pipeline reads them.
+    TlsBytes(Bytes<'a>),
     End(End),
     /// Not HTTP/2.
     Unrecognised(Unrecognised<'a>),

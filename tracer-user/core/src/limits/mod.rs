@@ -449,6 +449,22 @@ limits! {
     [TlsConnections, Count]
     pub const TLS_CONNECTIONS: usize = 262_144;
 
+    /// Bytes of a live TLS connection that wait until a key log has its secrets. What comes beyond them is a gap.
+    [TlsKeyless, Bytes]
+    pub const TLS_KEYLESS: usize = 524_288;
+
+    /// The same in pieces, a few a call.
+    [TlsKeylessPieces, Count]
+    pub const TLS_KEYLESS_PIECES: usize = 4_096;
+
+    /// The same of all live TLS connections, in bytes.
+    [TlsKeylessAll, Bytes]
+    pub const TLS_KEYLESS_ALL: usize = 33_554_432;
+
+    /// How long they wait for it, in event time; then the connection stays encrypted.
+    [TlsKeyWait, Nanoseconds]
+    pub const TLS_KEY_WAIT_NS: u64 = 3_000_000_000;
+
     /// Longest line of a key log, in bytes.
     [TlsLine, Bytes]
     pub const TLS_LINE: usize = 1_024;

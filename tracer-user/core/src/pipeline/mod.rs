@@ -210,6 +210,8 @@ impl Pipeline {
                     self.remove(&event.socket);
                 }
             }
+            // Opened before they come here, or not at all.
+            What::TlsBytes(_) => {}
             What::Tls(tls) => {
                 if let Some(conn) = self.table.peek_mut(&event.socket) {
                     conn.learn_tls(tls);
@@ -313,6 +315,12 @@ impl Pipeline {
     #[must_use]
     pub fn id_of(&mut self, socket: &SocketKey) -> Option<ConnectionId> {
         self.table.peek_mut(socket).map(|conn| conn.id())
+    }
+
+    /// How the connection came to be that `socket` is, and whether its beginning was seen; None when it is not followed.
+    #[must_use]
+    pub fn opening_of(&mut self, socket: &SocketKey) -> Option<(Opened, bool)> {
+        self.table.peek_mut(socket).map(|conn| conn.opening())
     }
 
     /// What is alive right now.

@@ -5,7 +5,7 @@ use super::suite::Suite;
 use crate::limits;
 
 /// Names the client's part of a connection in key logs.
-pub(super) type Random = [u8; 32];
+pub type Random = [u8; 32];
 
 /// A ServerHello with this random is a HelloRetryRequest (RFC 8446 section 4.1.3).
 const RETRY: Random = [

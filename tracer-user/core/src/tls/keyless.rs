@@ -28,6 +28,13 @@ impl KeyLog {
         true
     }
 
+    /// It has none.
+    #[must_use]
+    #[expect(clippy::unused_self, reason = "the other one has secrets")]
+    pub const fn opens(&self, _random: &Random) -> bool {
+        false
+    }
+
     #[expect(clippy::unused_self, reason = "the other one has secrets")]
     pub(super) const fn secrets(&self, _random: &Random) -> Option<&Secrets> {
         None

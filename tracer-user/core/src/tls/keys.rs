@@ -110,6 +110,14 @@ impl KeyLog {
         self.secrets.is_empty()
     }
 
+    /// It has the secrets that open what the application says, of both sides.
+    #[must_use]
+    pub fn opens(&self, random: &Random) -> bool {
+        self.secrets.get(random).is_some_and(|secrets| {
+            secrets.master.is_some() || secrets.application.iter().all(Option::is_some)
+        })
+    }
+
     pub(super) fn secrets(&self, random: &Random) -> Option<&Secrets> {
         self.secrets.get(random)
     }

@@ -25,6 +25,7 @@ mod suite;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
 
+pub use hello::Random as ClientRandom;
 pub use info::{KeySource, TlsInfo, Version, Why};
 pub use keys::{KeyLog, KeyLogReader};
 pub use opaque::Opaque;

@@ -109,6 +109,12 @@ impl Records {
         self.lost
     }
 
+    /// A record of this kind has begun, and is not whole.
+    pub(super) fn are_at(&self, kind: u8) -> bool {
+        let header = self.header().filter(|_| self.synchronised);
+        header.is_some_and(|[first, ..]| first == kind)
+    }
+
     pub(super) fn push(&mut self, at: u64, bytes: &[u8]) {
         self.now = at;
         let skipped = usize::try_from(self.skip).map_or(bytes.len(), |n| n.min(bytes.len()));

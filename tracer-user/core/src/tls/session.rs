@@ -129,6 +129,18 @@ impl Session {
         bytes.first() == Some(&content::HANDSHAKE) && bytes.get(5) == Some(&message::CLIENT_HELLO)
     }
 
+    /// Bytes of a direction that [`Session::client_random`] needs.
+    pub const HELLO_LOOKED_AT: usize = 43;
+
+    /// What names the connection in key logs, from the first bytes of its client.
+    #[must_use]
+    pub fn client_random(bytes: &[u8]) -> Option<Random> {
+        // Behind the headers of record and message, and the version.
+        let random = bytes.get(11..Session::HELLO_LOOKED_AT)?;
+        let random = Random::try_from(random).ok();
+        random.filter(|_| Session::is_client(bytes))
+    }
+
     /// What is known of the connection so far.
     #[must_use]
     pub fn info(&self) -> TlsInfo {
@@ -240,12 +252,36 @@ impl Session {
             if sender == Endpoint::Client && self.holds_client() {
                 return self.hold(at, &[], missing);
             }
+            if let Some(why) = self.sealed_for_good(sender, context) {
+                return self.fail(why);
+            }
             self.half(sender).records.hole(missing);
             let early = self.early == EarlyData::Offered && self.info.version.is_some();
             if sender == Endpoint::Server && early {
                 // What it says to early data may be among what was lost.
                 self.early = EarlyData::Untold;
             }
+        }
+    }
+
+    /// Bytes of a record were not captured. Why nothing of the connection will be opened, if that record shows it.
+    fn sealed_for_good(&self, sender: Endpoint, context: &Context<'_>) -> Option<Why> {
+        let records = match sender {
+            Endpoint::Client => &self.client.records,
+            Endpoint::Server => &self.server.records,
+        };
+        if self.is_open() || !records.are_at(content::APPLICATION_DATA) {
+            return None;
+        }
+        let random = self.client_random.filter(|_| self.suite.is_some());
+        match random {
+            Some(random) => context
+                .keys
+                .secrets(&random)
+                .is_none()
+                .then_some(Why::NoKey),
+            None if records.lost().any() => Some(Why::LostBytes),
+            None => Some(Why::HandshakeUnseen),
         }
     }
 

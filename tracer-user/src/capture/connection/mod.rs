@@ -1,5 +1,6 @@
 //! One TCP connection of a capture: two flows, and what they speak.
 
+mod socket;
 mod speech;
 mod tls;
 mod verdict;
@@ -61,6 +62,9 @@ pub(in crate::capture) struct Connection {
     last_at: Timestamp,
     /// When it ended: FIN both ways, or RST.
     over: Option<Timestamp>,
+    /// It is not of a capture but a socket, whose owner is `ends[0]`: who made the call at hand. What is told is told as
+    /// the owner sees it.
+    caller: Option<Task>,
 }
 
 impl Connection {
@@ -105,6 +109,7 @@ impl Connection {
             first_at: at,
             last_at: at,
             over: None,
+            caller: None,
         }
     }
 
@@ -139,6 +144,9 @@ impl Connection {
 
     /// The process of the observed end, the client's, as the one that makes its calls.
     fn task(&self) -> Task {
+        if let Some(task) = self.caller {
+            return task;
+        }
         let process = self.processes.get(self.client).and_then(Option::as_ref);
         process.map_or_else(Task::default, |process| Task {
             pid: process.pid,
@@ -369,6 +377,10 @@ impl Connection {
             return;
         }
         self.opened = true;
+        if self.caller.is_some() {
+            // Of a socket that is told by the kernel programs.
+            return self.tell_tls(self.last_at, out);
+        }
         out.counts.connections += 1;
         let ([a, b], [of_a, of_b]) = (self.ends, self.processes.clone());
         let ((local, process), (peer, peer_process)) = match self.client {
@@ -404,7 +416,7 @@ impl Connection {
         out: &mut Out<'_>,
     ) {
         let what = What::Unrecognised(Unrecognised {
-            direction,
+            direction: self.told_direction(direction),
             protocol,
             first,
         });

@@ -355,7 +355,7 @@ impl Connection {
             out.encoded.extend_from_slice(&hole.to_le_bytes());
         }
         let what = What::Bytes(Bytes {
-            direction,
+            direction: self.told_direction(direction),
             offset: self.told_offset(direction, piece.offset),
             total: captured.saturating_add(piece.cut),
             boundary,

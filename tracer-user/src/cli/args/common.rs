@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+#[cfg(feature = "tls")]
+use anyhow::bail;
 use clap::Args;
 use h2trace_core::field::Shown;
 
@@ -27,6 +29,12 @@ pub struct CommonArgs {
 
     #[command(flatten)]
     pub http2: Http2Args,
+
+    /// Open TLS of what is traced with the secrets of this key log, which may grow meanwhile (SSLKEYLOGFILE): needs --pid,
+    /// --cgroup, --netns or pods
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE")]
+    pub keylog: Option<PathBuf>,
 
     /// Create this file once tracing is active
     #[arg(long, value_name = "PATH")]
@@ -58,6 +66,13 @@ impl CommonArgs {
     /// # Errors
     /// A header name is none, or carries a credential.
     pub fn settings(&self, scope: &Scope, purpose: Purpose) -> anyhow::Result<TraceSettings> {
+        #[cfg(feature = "tls")]
+        if self.keylog.is_some() && !scope.is_by_owner() {
+            bail!(
+                "--keylog copies all that passes on the TLS connections of what is traced, so say whose they are: --pid, \
+                 --cgroup, --netns, --pod, --namespace or --selector"
+            );
+        }
         let ring = match purpose {
             Purpose::Serve | Purpose::Trace => self.ring_mib * MIB,
             Purpose::Record => RECORD_RING_BYTES.max(self.ring_mib * MIB),
@@ -74,6 +89,8 @@ impl CommonArgs {
             pods: None,
             memory,
             http2_ports: self.http2.http2.clone(),
+            #[cfg(feature = "tls")]
+            keylog: self.keylog.clone(),
         })
     }
 }

@@ -202,8 +202,8 @@ impl Recorder {
                 self.bytes(key, at, bytes);
             }
             What::Unrecognised(unrecognised) => self.unrecognised(key, at, unrecognised),
-            // Live, TLS is not opened.
-            What::Tls(_) | What::Opaque(..) => {}
+            // What was opened of it is recorded as if it had been in clear.
+            What::Tls(_) | What::TlsBytes(_) | What::Opaque(..) => {}
             What::End(end) => self.end(key, at, end),
         }
     }

@@ -17,8 +17,8 @@ use crate::connection::role::Role;
 use crate::connection::upgrade::UpgradeRequest;
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
-    Address, Bytes, Direction, End, EndCause, Open, ProtocolConfidence, SocketKey, Task, Timestamp,
-    Unseen, UnseenBytes, earliest,
+    Address, Bytes, Direction, End, EndCause, Open, Opened, ProtocolConfidence, SocketKey, Task,
+    Timestamp, Unseen, UnseenBytes, earliest,
 };
 use crate::frame::{Fault, Frame, FrameReader, Step};
 use crate::hop::Over;
@@ -159,6 +159,10 @@ impl Conn {
 
     pub(crate) fn id(&self) -> ConnectionId {
         self.info.id
+    }
+
+    pub(crate) fn opening(&self) -> (Opened, bool) {
+        (self.info.opened, self.info.beginning_seen)
     }
 
     pub(crate) fn live(&self) -> Live {

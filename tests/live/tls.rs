@@ -1,0 +1,255 @@
+//! TLS: what a handshake says in clear, and what a key log opens while it is written.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tracer_tests::identity::Identity;
+use tracer_tests::process::Process;
+use tracer_tests::skip::{Privileges, Program};
+use tracer_tests::trace::Trace;
+use tracer_tests::tracer::Tracer;
+use tracer_tests::{eventually, free_port, require, scaled, workspace};
+
+use crate::{RUN, SETTLE};
+
+/// nghttpd in TLS, with a page; it listens.
+fn nghttpd(folder: &Path) -> (Process, u16) {
+    let identity = Identity::new(folder);
+    std::fs::write(folder.join("page"), vec![b'x'; 10_000]).expect("cannot write a page");
+    let port = free_port();
+    let mut command = Command::new("nghttpd");
+    command
+        .args(["--address", "127.0.0.1", "--htdocs"])
+        .arg(folder);
+    command.arg(port.to_string()).args(identity.files());
+    let process = Process::start("nghttpd", &mut command);
+    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    assert!(eventually(SETTLE, listens), "nghttpd does not listen");
+    (process, port)
+}
+
+/// What is said of connections, once each.
+fn seen(trace: &Trace) -> Vec<&Value> {
+    let connections = trace.connections.iter();
+    connections.filter(|line| line["event"] == "seen").collect()
+}
+
+/// A version, a suite, curl's options for them, and what curl offers.
+type Handshake = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const HANDSHAKES: [Handshake; 4] = [
+    (
+        "1.3",
+        "TLS_AES_128_GCM_SHA256",
+        &["--http2", "--tls13-ciphers", "TLS_AES_128_GCM_SHA256"],
+        &["h2", "http/1.1"],
+    ),
+    (
+        "1.3",
+        "TLS_CHACHA20_POLY1305_SHA256",
+        &["--http2", "--tls13-ciphers", "TLS_CHACHA20_POLY1305_SHA256"],
+        &["h2", "http/1.1"],
+    ),
+    (
+        "1.2",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        &[
+            "--http2",
+            "--tls-max",
+            "1.2",
+            "--ciphers",
+            "ECDHE-ECDSA-AES256-GCM-SHA384",
+        ],
+        &["h2", "http/1.1"],
+    ),
+    (
+        "1.3",
+        "TLS_AES_128_GCM_SHA256",
+        &["--http1.1", "--tls13-ciphers", "TLS_AES_128_GCM_SHA256"],
+        &["http/1.1"],
+    ),
+];
+
+#[test]
+fn what_a_handshake_says_in_clear_is_told_at_both_ends() {
+    require!(
+        Privileges,
+        Program("nghttpd"),
+        Program("curl"),
+        Program("openssl")
+    );
+    for (version, suite, options, offers) in HANDSHAKES {
+        let folder = TempDir::new().expect("cannot make a folder");
+        let (server, port) = nghttpd(folder.path());
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--insecure", "--output", "/dev/null"]);
+        command.args(options);
+        command.arg(format!("https://localhost:{port}/page"));
+        let mut client = Process::start_held("curl", &command);
+        let (at_client, at_server) = (client.pid(), server.pid());
+        let tracer = Tracer::start(&[at_server, at_client]);
+        client.write_line("go");
+        let status = client.wait(RUN);
+        // nghttpd speaks HTTP/2 alone.
+        assert_eq!(status.success(), offers.contains(&"h2"), "curl: {status}");
+        let is_told = || seen(&Trace::read(&tracer.process.lines())).len() >= 2;
+        eventually(SETTLE, is_told);
+        let trace = tracer.finish();
+        let mut ends = Vec::new();
+        for line in seen(&trace) {
+            let tls = &line["tls"];
+            assert_eq!(line["protocol"], "tls", "{line}");
+            assert_eq!(tls["alpn_offered"], serde_json::json!(offers), "{line}");
+            assert_eq!(tls["sni"], "localhost", "{line}");
+            assert_eq!(tls["key"], "none", "{line}");
+            if offers.contains(&"h2") {
+                assert_eq!(tls["version"], version, "{line}");
+                assert_eq!(tls["suite"], suite, "{line}");
+                assert_eq!(tls["alpn"] == "h2", version == "1.2", "{line}");
+                assert_eq!(tls["why"], "no_key", "{line}");
+            }
+            ends.push((line["role"].as_str(), line["pid"].as_u64()));
+        }
+        ends.sort_unstable();
+        let want = [
+            (Some("client"), Some(at_client.into())),
+            (Some("server"), Some(at_server.into())),
+        ];
+        assert_eq!(ends, want, "{options:?}");
+        assert!(trace.streams.is_empty());
+        trace.assert_healthy();
+    }
+}
+
+/// What is told of each stream, but for where and when it was.
+fn told(trace: &Trace) -> Vec<String> {
+    let mut told: Vec<_> = trace
+        .streams
+        .iter()
+        .map(|stream| {
+            let findings = trace.findings.iter();
+            let mut findings: Vec<_> = findings
+                .filter(|finding| finding.is_about(stream))
+                .map(tracer_tests::trace::Finding::kind)
+                .collect();
+            findings.sort_unstable();
+            format!(
+                "{:?} {} {}: {:?} {:?} {:?} trailers {:?} {:?} {:?} {} {} {:?} {findings:?}",
+                stream.role(),
+                stream.0["headers"]["x-n"],
+                stream.0["status"],
+                stream.outcome(),
+                stream.request_phase(),
+                stream.response_phase(),
+                stream.trailers(),
+                stream.grpc_status(),
+                stream.tier(),
+                stream.request_bytes(),
+                stream.response_bytes(),
+                stream.resets(),
+            )
+        })
+        .collect();
+    told.sort_unstable();
+    told
+}
+
+/// Node's calls, over TLS with a key log or in clear.
+fn calls_of_node(keys: Option<&Path>, folder: &Path, calls: usize) -> Trace {
+    let mut command = Command::new("node");
+    if let Some(keys) = keys {
+        command.arg(format!("--tls-keylog={}", keys.display()));
+    }
+    command.arg(workspace().join("tests/peers/node/tls.cjs"));
+    command.arg(free_port().to_string());
+    match keys {
+        Some(_) => command.args(Identity::new(folder).files()),
+        None => command.args(["-", "-"]),
+    };
+    let mut node = Process::start_held("node", command.arg(calls.to_string()));
+    let pid = node.pid();
+    let tracer = match keys {
+        Some(keys) => Tracer::opening(&[pid], keys, &["x-n"]),
+        None => Tracer::showing(&[pid], &["x-n"]),
+    };
+    node.write_line("go");
+    let status = node.wait(RUN);
+    assert!(status.success(), "node: {status}{}", node.complaint());
+    for role in ["client", "server"] {
+        tracer.wait_for_streams(pid, role, 4 * calls, SETTLE);
+    }
+    tracer.finish()
+}
+
+#[test]
+fn what_a_key_log_opens_is_told_as_in_clear() {
+    require!(Privileges, Program("node"), Program("openssl"));
+    let calls = scaled(30, 300);
+    let folder = TempDir::new().expect("cannot make a folder");
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "").expect("cannot make the key log");
+    let opened = calls_of_node(Some(&keys), folder.path(), calls);
+    let in_clear = calls_of_node(None, folder.path(), calls);
+    assert_eq!(told(&in_clear).len(), 8 * calls);
+    assert_eq!(told(&opened), told(&in_clear));
+    let findings = |trace: &Trace| {
+        let mut kinds: Vec<_> = trace
+            .findings
+            .iter()
+            .map(|it| it.kind().to_owned())
+            .collect();
+        kinds.sort_unstable();
+        kinds
+    };
+    assert_eq!(findings(&opened), findings(&in_clear));
+    let connections = seen(&opened);
+    assert_eq!(connections.len(), 8);
+    for line in connections {
+        assert_eq!(line["protocol"], "http2", "{line}");
+        assert_eq!(line["tls"]["key"], "keylog", "{line}");
+        assert_eq!(line["tls"]["why"], Value::Null, "{line}");
+        assert_eq!(line["tls"]["alpn"], "h2", "{line}");
+    }
+    opened.assert_lossless();
+}
+
+#[test]
+fn without_its_secrets_a_connection_stays_encrypted() {
+    require!(
+        Privileges,
+        Program("nghttpd"),
+        Program("curl"),
+        Program("openssl")
+    );
+    let folder = TempDir::new().expect("cannot make a folder");
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "# nothing\n").expect("cannot make the key log");
+    let (server, port) = nghttpd(folder.path());
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--insecure", "--http2", "--output", "/dev/null"]);
+    command.arg(format!("https://localhost:{port}/page"));
+    let mut client = Process::start_held("curl", &command);
+    let tracer = Tracer::opening(&[server.pid(), client.pid()], &keys, &[]);
+    client.write_line("go");
+    assert!(client.wait(RUN).success(), "curl failed");
+    let is_told = || seen(&Trace::read(&tracer.process.lines())).len() >= 2;
+    assert!(
+        eventually(SETTLE + Duration::from_secs(5), is_told),
+        "not told"
+    );
+    let trace = tracer.finish();
+    for line in seen(&trace) {
+        assert_eq!(line["protocol"], "tls", "{line}");
+        assert_eq!(line["tls"]["why"], "no_key", "{line}");
+    }
+    assert!(trace.streams.is_empty());
+    trace.assert_healthy();
+}

@@ -1,0 +1,336 @@
+//! TLS of live sockets: what it says in clear, and what a key log opens, as in a capture.
+//!
+//! The kernel programs tell the bytes of each end in order, application data perhaps as a hole. Behind a key log's back
+//! ciphertext waits until the log has the connection's secrets: a program writes them when it has derived them, which may
+//! be after its peer has used them.
+
+use std::collections::VecDeque;
+
+use h2trace_core::connection::table::Table;
+use h2trace_core::event::{
+    Bytes, Direction, EndCause, Event, Opened, OtherProtocol, ProtocolConfidence, Segment,
+    SocketKey, Task, Timestamp, What,
+};
+use h2trace_core::limits;
+use h2trace_core::tls::{ClientRandom, KeyLog, Scratch, Session};
+
+use super::connection::{Connection, Out};
+use super::flow::Run;
+use super::reassembly::CaptureCounts;
+
+/// Who takes the events.
+pub trait Downstream {
+    /// How a socket was opened, and whether its beginning was seen, as far as it is known.
+    fn opening(&mut self, socket: &SocketKey) -> Option<(Opened, bool)>;
+
+    fn event(&mut self, event: &Event<'_>);
+}
+
+/// What waits for a connection's secrets.
+enum Item {
+    Bytes(Direction, Run),
+    End(EndCause, Timestamp),
+}
+
+struct TlsSocket {
+    connection: Connection,
+    /// Offset of the first byte that was told of each direction.
+    base: [Option<u64>; 2],
+    hello: Hello,
+    waiting: VecDeque<(Task, Item)>,
+    n_waiting: usize,
+    /// Since when something waits; None: nothing does any more.
+    since: Option<Timestamp>,
+}
+
+/// The first bytes of both directions, until they show the client's random.
+#[derive(Default)]
+struct Hello {
+    first: [Vec<u8>; 2],
+    random: Option<ClientRandom>,
+}
+
+impl Hello {
+    fn read(&mut self, direction: Direction, bytes: &[u8]) {
+        let Some(first) = self.first.get_mut(direction.index()) else {
+            return;
+        };
+        if self.random.is_none() && first.len() < Session::HELLO_LOOKED_AT {
+            let more = Session::HELLO_LOOKED_AT - first.len();
+            first.extend(bytes.iter().take(more));
+            self.random = Session::client_random(first);
+        }
+    }
+
+    /// Both directions have begun, and neither with a ClientHello.
+    fn is_absent(&self) -> bool {
+        let is_known = |first: &Vec<u8>| first.len() == Session::HELLO_LOOKED_AT;
+        self.random.is_none() && self.first.iter().all(is_known)
+    }
+}
+
+/// TLS connections of sockets.
+pub struct TlsSockets {
+    sockets: Table<TlsSocket>,
+    /// Those that wait for secrets.
+    waiting: Vec<SocketKey>,
+    /// Bytes of all of them.
+    n_waiting: usize,
+    /// None: there is nothing to wait for.
+    keys: Option<KeyLog>,
+    none: KeyLog,
+    scratch: Scratch,
+    encoded: Vec<u8>,
+    counts: CaptureCounts,
+}
+
+impl TlsSockets {
+    /// Opened by what `keys` will have.
+    #[must_use]
+    pub fn new(keys: Option<KeyLog>) -> TlsSockets {
+        TlsSockets {
+            sockets: Table::new(limits::CONNECTIONS),
+            waiting: Vec::new(),
+            n_waiting: 0,
+            keys,
+            none: KeyLog::default(),
+            scratch: Scratch::default(),
+            encoded: Vec::new(),
+            counts: CaptureCounts::default(),
+        }
+    }
+
+    /// The secrets, if some may come.
+    pub fn keys(&mut self) -> Option<&mut KeyLog> {
+        self.keys.as_mut()
+    }
+
+    /// Something waits for secrets.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The event is of TLS, so that [`TlsSockets::take`] makes of it what is told.
+    #[inline]
+    #[must_use]
+    pub fn wants(&mut self, event: &Event<'_>) -> bool {
+        let may_be = match &event.what {
+            What::TlsBytes(_) => return true,
+            What::Open(_) | What::Tls(_) | What::Opaque(..) => false,
+            What::Bytes(bytes) => bytes.confidence == ProtocolConfidence::Tentative,
+            What::Unrecognised(_) | What::End(_) => true,
+        };
+        may_be && !self.sockets.is_empty() && self.sockets.peek_mut(&event.socket).is_some()
+    }
+
+    /// Takes an event of TLS, oldest first.
+    pub fn take(&mut self, event: &Event<'_>, to: &mut dyn Downstream) {
+        match &event.what {
+            What::TlsBytes(bytes) | What::Bytes(bytes) => self.bytes(event, bytes, to),
+            What::Unrecognised(said) if said.protocol == OtherProtocol::Tls => {
+                self.release(&event.socket, to);
+                self.conclude(&event.socket, to);
+            }
+            What::Unrecognised(said) => {
+                // Its direction begins with what the other side says in clear.
+                let run = Run {
+                    at: event.at,
+                    offset: 0,
+                    bytes: said.first.to_vec(),
+                    cut: 0,
+                };
+                self.item(event, Item::Bytes(said.direction, run), to);
+                self.release(&event.socket, to);
+                self.conclude(&event.socket, to);
+            }
+            What::End(end) => {
+                self.item(event, Item::End(end.cause, event.at), to);
+            }
+            What::Open(_) | What::Tls(_) | What::Opaque(..) => to.event(event),
+        }
+    }
+
+    /// What waits goes on, where there are secrets now, or where it has waited for long enough.
+    pub fn settle(&mut self, now: Timestamp, to: &mut dyn Downstream) {
+        for key in std::mem::take(&mut self.waiting) {
+            let keys = self.keys.as_ref();
+            let Some(socket) = self.sockets.peek_mut(&key) else {
+                continue;
+            };
+            let Some(since) = socket.since else { continue };
+            let opens = |random: &ClientRandom| keys.is_some_and(|keys| keys.opens(random));
+            let is_over = now.since(since) >= limits::TLS_KEY_WAIT_NS;
+            if is_over || socket.hello.random.as_ref().is_some_and(opens) {
+                self.release(&key, to);
+            } else {
+                self.waiting.push(key);
+            }
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn finish(&mut self, to: &mut dyn Downstream) {
+        let mut keys: Vec<SocketKey> = self.sockets.iter().map(|(key, _)| key).collect();
+        // The same input, the same output.
+        keys.sort_unstable_by_key(|key| (key.born_ns, key.sk));
+        for key in keys {
+            self.release(&key, to);
+            self.conclude(&key, to);
+        }
+        self.waiting.clear();
+    }
+
+    fn bytes(&mut self, event: &Event<'_>, bytes: &Bytes<'_>, to: &mut dyn Downstream) {
+        if self.sockets.touch(&event.socket, event.at).is_none() {
+            let opening = to.opening(&event.socket);
+            let opening = opening.unwrap_or((Opened::Unseen, false));
+            let from_start = opening.1;
+            let socket = TlsSocket {
+                connection: Connection::of_socket(event.socket, opening, event.at),
+                base: [from_start.then_some(0); 2],
+                hello: Hello::default(),
+                waiting: VecDeque::new(),
+                n_waiting: 0,
+                since: self.keys.is_some().then_some(event.at),
+            };
+            if let Some((key, _)) = self.sockets.insert(event.socket, event.at, socket) {
+                self.waiting.retain(|waiting| *waiting != key);
+            }
+            if self.keys.is_some() {
+                self.waiting.push(event.socket);
+            }
+        }
+        let Some(socket) = self.sockets.peek_mut(&event.socket) else {
+            return;
+        };
+        if socket.connection.is_other() {
+            return;
+        }
+        let base = socket.base.get_mut(bytes.direction.index());
+        let base = base.map_or(0, |base| *base.get_or_insert(bytes.offset));
+        let mut offset = bytes.offset.saturating_sub(base);
+        let mut run: Option<Run> = None;
+        for segment in bytes.segments() {
+            match (segment, &mut run) {
+                (Segment::Hole(n), Some(run)) => {
+                    run.cut = run.cut.saturating_add(n);
+                    offset = offset.saturating_add(u64::from(n));
+                }
+                (segment, _) => {
+                    let (copied, cut) = match segment {
+                        Segment::Bytes(copied) => (copied, 0),
+                        Segment::Hole(n) => (&[][..], n),
+                    };
+                    let next = Run {
+                        at: event.at,
+                        offset,
+                        bytes: copied.to_vec(),
+                        cut,
+                    };
+                    offset = offset.saturating_add(copied.len() as u64 + u64::from(cut));
+                    if let Some(run) = run.replace(next) {
+                        self.item(event, Item::Bytes(bytes.direction, run), to);
+                    }
+                }
+            }
+        }
+        if let Some(run) = run {
+            self.item(event, Item::Bytes(bytes.direction, run), to);
+        }
+    }
+
+    /// Takes what may have to wait.
+    fn item(&mut self, event: &Event<'_>, mut item: Item, to: &mut dyn Downstream) {
+        let Some(socket) = self.sockets.peek_mut(&event.socket) else {
+            return;
+        };
+        if let Item::Bytes(direction, run) = &item {
+            socket.hello.read(*direction, &run.bytes);
+        }
+        let random = socket.hello.random.as_ref();
+        let keys = self.keys.as_ref();
+        let opens = random.is_some_and(|random| keys.is_some_and(|keys| keys.opens(random)));
+        if socket.since.is_none() || opens || socket.hello.is_absent() {
+            self.release(&event.socket, to);
+            return self.pass(&event.socket, event.task, item, to);
+        }
+        if let Item::Bytes(_, run) = &mut item {
+            let n = run.bytes.len();
+            let is_full = socket.n_waiting + n > limits::TLS_KEYLESS
+                || self.n_waiting + n > limits::TLS_KEYLESS_ALL
+                || socket.waiting.len() >= limits::TLS_KEYLESS_PIECES;
+            if is_full {
+                run.cut = run.cut.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+                run.bytes = Vec::new();
+            } else {
+                socket.n_waiting += n;
+                self.n_waiting += n;
+            }
+        }
+        // Of what is not kept the place is, in the offset of what comes next.
+        let is_empty = matches!(&item, Item::Bytes(_, run) if run.bytes.is_empty());
+        if !is_empty || socket.waiting.len() < limits::TLS_KEYLESS_PIECES {
+            socket.waiting.push_back((event.task, item));
+        }
+    }
+
+    /// What waits of a connection waits no longer.
+    fn release(&mut self, key: &SocketKey, to: &mut dyn Downstream) {
+        let Some(socket) = self.sockets.peek_mut(key) else {
+            return;
+        };
+        socket.since = None;
+        self.n_waiting = self.n_waiting.saturating_sub(socket.n_waiting);
+        socket.n_waiting = 0;
+        for (task, item) in std::mem::take(&mut socket.waiting) {
+            self.pass(key, task, item, to);
+        }
+    }
+
+    fn pass(&mut self, key: &SocketKey, task: Task, item: Item, to: &mut dyn Downstream) {
+        match item {
+            Item::Bytes(direction, run) => self.with(key, to, |connection, out| {
+                connection.passed(direction, &run, task, out);
+            }),
+            Item::End(cause, at) => {
+                self.with(key, to, |connection, out| {
+                    connection.ended((cause, at, task), out);
+                });
+                if cause == EndCause::Closed {
+                    self.forget(key);
+                }
+            }
+        }
+    }
+
+    /// Nothing more is told of a connection.
+    fn conclude(&mut self, key: &SocketKey, to: &mut dyn Downstream) {
+        self.with(key, to, Connection::conclude);
+        self.forget(key);
+    }
+
+    fn with(
+        &mut self,
+        key: &SocketKey,
+        to: &mut dyn Downstream,
+        act: impl FnOnce(&mut Connection, &mut Out<'_>),
+    ) {
+        if let Some(socket) = self.sockets.peek_mut(key) {
+            let mut out = Out {
+                take: &mut |event| to.event(event),
+                counts: &mut self.counts,
+                encoded: &mut self.encoded,
+                keys: self.keys.as_ref().unwrap_or(&self.none),
+                scratch: &mut self.scratch,
+            };
+            act(&mut socket.connection, &mut out);
+        }
+    }
+
+    fn forget(&mut self, key: &SocketKey) {
+        if let Some(socket) = self.sockets.remove(key) {
+            self.n_waiting = self.n_waiting.saturating_sub(socket.n_waiting);
+        }
+    }
+}
