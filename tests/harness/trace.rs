@@ -127,11 +127,15 @@ impl Trace {
     /// With what was lost.
     #[track_caller]
     pub fn assert_lossless(&self) {
-        let losses: Vec<String> = self.losses.iter().map(ToString::to_string).collect();
+        let unseen = self.connections.iter().filter(|line| {
+            line["event"] == "bytes_unseen" || line["unseen_bytes"].is_object()
+        });
+        let all = self.losses.iter().chain(unseen);
+        let losses: Vec<String> = all.map(ToString::to_string).collect();
         assert!(
-            losses.is_empty(),
-            "{} losses:\n{}",
-            losses.len(),
+            self.losses.is_empty(),
+            "{} losses, and what they are of:\n{}",
+            self.losses.len(),
             losses.join("\n")
         );
         assert!(self.summary.is_some(), "the tracer printed no summary");
