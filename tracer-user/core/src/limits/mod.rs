@@ -445,6 +445,38 @@ limits! {
     [TlsRefused, Count]
     pub const TLS_REFUSED: u32 = 256;
 
+    /// Records of one direction of a TLS connection one after another that a key found in memory may fail to open, before
+    /// the key is taken for an old one and looked for again.
+    [TlsRefusedRun, Count]
+    pub const TLS_REFUSED_RUN: u32 = 8;
+
+    /// Bytes of records of one TLS connection that wait for its keys to be found. Of those beyond it the newest few are
+    /// kept, and the others are lost.
+    [TlsWaiting, Bytes]
+    pub const TLS_WAITING: usize = 262_144;
+
+    /// Sequence numbers that one search of memory tries for TLS 1.2 connections older than the tracer whose records say
+    /// a nonce that is not counted from zero. They are divided among the connections.
+    [TlsSequences, Count]
+    pub const TLS_SEQUENCES: u64 = 4_194_304;
+
+    /// AES key schedules in 64 KiB of a process's memory that are tried. The others are passed over.
+    [TlsSchedules, Count]
+    pub const TLS_SCHEDULES: usize = 256;
+
+    /// Keys that wait to be looked for in memory. A connection asks again later.
+    [TlsWishes, Count]
+    pub const TLS_WISHES: usize = 4_096;
+
+    /// Keys found in memory that are kept at once. Connections beyond it stay closed.
+    [TlsKeysFound, Count]
+    pub const TLS_KEYS_FOUND: usize = 8_192;
+
+    /// Processes of which it is remembered where keys were found. Beyond it all are forgotten, and searched in another
+    /// order.
+    [TlsProcesses, Count]
+    pub const TLS_PROCESSES: usize = 1_024;
+
     /// TLS connections of which key logs may bring secrets. Those of further ones are not read, and that is told.
     [TlsConnections, Count]
     pub const TLS_CONNECTIONS: usize = 262_144;

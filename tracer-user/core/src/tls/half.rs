@@ -1,8 +1,8 @@
 //! One direction: its records, the keys that open them, and where its plain text stands.
 
-use super::handshake::Messages;
+use super::handshake::{Message, Messages};
 use super::info::{Version, Why};
-use super::keys::{Keys, Randoms, Secrets};
+use super::keys::{FoundKey, Keys, Randoms, Secrets};
 use super::record::{Lost, Record, Records, content};
 use super::session::Epoch;
 use super::suite::{Cipher, Hash};
@@ -47,8 +47,8 @@ enum Missing {
 }
 
 /// Bytes of plain text in what was lost, if it was `records` records.
-fn plain_in(lost: Lost, records: u64, keys: &Keys) -> u64 {
-    let overhead = keys.overhead() as u64;
+fn plain_in(lost: Lost, records: u64, overhead: usize) -> u64 {
+    let overhead = overhead as u64;
     lost.bytes.saturating_sub(records.saturating_mul(overhead))
 }
 
@@ -60,10 +60,16 @@ pub(super) struct Half {
     pub(super) is_protected: bool,
     pub(super) epoch: Epoch,
     keys: Option<Keys>,
+    /// A key that was found opens it.
+    pub(super) found: Option<FoundKey>,
     /// Sequence number of the next record.
-    number: u64,
-    has_opened: bool,
+    pub(super) number: u64,
+    /// No record was missed since it counts from zero.
+    pub(super) is_numbered: bool,
+    pub(super) has_opened: bool,
     n_refused: u32,
+    /// What the key that was found did not open since the last record that it did.
+    unopened: Lost,
     /// Bytes that may still be deciphered in search of what opens a record.
     budget: u64,
     /// Records of this direction are padded: how much plain text a lost one carried cannot be told.
@@ -85,9 +91,12 @@ impl Half {
             is_protected: false,
             epoch: Epoch::Handshake,
             keys: None,
+            found: None,
             number: 0,
+            is_numbered: true,
             has_opened: false,
             n_refused: 0,
+            unopened: Lost::default(),
             budget: limits::TLS_SEARCH,
             is_padded: false,
             next: 0,
@@ -101,11 +110,18 @@ impl Half {
     pub(super) fn enter(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.keys = None;
+        self.found = None;
         self.number = 0;
+        self.is_numbered = true;
     }
 
     /// A KeyUpdate went by.
     pub(super) fn update(&mut self) {
+        if self.found.take().is_some() {
+            // The next one is not made from it: it has to be found, too.
+            self.number = 0;
+            return;
+        }
         self.keys = self.keys.as_ref().and_then(Keys::next);
         self.number = 0;
         if self.keys.is_none() {
@@ -144,8 +160,8 @@ impl Half {
             Missing::Unknown => 1,
         };
         let lost = self.records.lost();
-        let lost = match &self.keys {
-            Some(keys) if self.epoch == Epoch::Application => plain_in(lost, lost.range().0, keys),
+        let lost = match self.overhead() {
+            Some(n) if self.epoch == Epoch::Application => plain_in(lost, lost.range().0, n),
             _ => 0,
         };
         self.next.saturating_add(missing).saturating_add(lost)
@@ -266,10 +282,18 @@ impl Half {
             Some(skipped) if self.has_opened && !self.is_padded => skipped,
             _ => return self.miss(),
         };
-        let n = self
-            .keys
-            .as_ref()
-            .map_or(0, |keys| plain_in(lost, skipped, keys));
+        let n = self.overhead();
+        self.lacks_bytes(n.map_or(0, |overhead| plain_in(lost, skipped, overhead)));
+    }
+
+    /// Bytes of a record that are no plain text.
+    fn overhead(&self) -> Option<usize> {
+        let found = self.found.as_ref().map(FoundKey::overhead);
+        found.or_else(|| self.keys.as_ref().map(Keys::overhead))
+    }
+
+    /// So many bytes are missing; of none it is not known how many.
+    fn lacks_bytes(&mut self, n: u64) {
         let before = match self.missing {
             Missing::Nothing => 0,
             Missing::Bytes(n) => n,
@@ -295,8 +319,13 @@ impl Half {
         self.number = number.saturating_add(1);
         self.has_opened = true;
         self.is_protected = true;
-        if source.version != Version::TLS1_3 {
-            return RecordOutcome::Opened(record.kind());
+        RecordOutcome::Opened(self.content(source.version, record.kind(), plain))
+    }
+
+    /// What an opened record carries; that alone is then in `plain`.
+    fn content(&mut self, version: Version, kind: u8, plain: &mut Vec<u8>) -> u8 {
+        if version != Version::TLS1_3 {
+            return kind;
         }
         // RFC 8446 section 5.2: the content, its type, and zeros.
         let sealed = plain.len();
@@ -304,6 +333,65 @@ impl Half {
         self.is_padded |= end.is_some_and(|end| end + 1 < sealed);
         let kind = end.and_then(|end| plain.get(end)).copied();
         plain.truncate(end.unwrap_or(0));
-        RecordOutcome::Opened(kind.unwrap_or(content::ALERT))
+        kind.unwrap_or(content::ALERT)
+    }
+
+    /// A record of that many bytes is not opened by the key that was found.
+    pub(super) fn not_opened(&mut self, lost: Lost, len: usize) {
+        self.n_refused += 1;
+        if !self.has_opened {
+            return;
+        }
+        self.unopened = self.unopened.and(lost).and(Lost::of_record(len));
+        if self.n_refused == limits::TLS_REFUSED_RUN {
+            // It was changed, and nobody saw it.
+            self.n_refused = 0;
+            self.found = None;
+        }
+    }
+
+    /// Opens a record with the key that was found; what it carries, if it is open. `is_late`: what was before the first
+    /// one is missed by nobody.
+    pub(super) fn open_found(
+        &mut self,
+        record: &Record,
+        (lost, is_late): (Lost, bool),
+        fragment: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Option<u8> {
+        let key = self.found.as_ref()?;
+        let (version, overhead) = (key.version(), key.overhead());
+        if key.open(record.header, fragment, plain).is_none() {
+            if record.certain {
+                self.not_opened(lost, fragment.len());
+            }
+            return None;
+        }
+        // Before the first one, keys of the handshake were in use. They seal a few records.
+        let has_skipped = !self.has_opened && self.n_refused > limits::TLS_REFUSED_RUN;
+        self.n_refused = 0;
+        if has_skipped && !is_late {
+            self.miss();
+        }
+        let lost = std::mem::take(&mut self.unopened).and(lost);
+        if lost.any() {
+            self.messages.lose();
+            match lost.exactly() {
+                _ if !self.has_opened && is_late => {}
+                Some(n) if self.has_opened && !self.is_padded => {
+                    self.lacks_bytes(plain_in(lost, n, overhead));
+                }
+                _ => self.miss(),
+            }
+        }
+        self.has_opened = true;
+        self.is_protected = true;
+        let kind = self.content(version, record.kind(), plain);
+        let is_after = kind == content::APPLICATION_DATA
+            || (kind == content::HANDSHAKE && Message::is_after_handshake(plain));
+        if version == Version::TLS1_2 || is_after {
+            self.epoch = Epoch::Application;
+        }
+        Some(kind)
     }
 }

@@ -6,6 +6,7 @@ use crate::limits;
 pub(super) mod message {
     pub(in crate::tls) const CLIENT_HELLO: u8 = 1;
     pub(in crate::tls) const SERVER_HELLO: u8 = 2;
+    pub(in crate::tls) const NEW_SESSION_TICKET: u8 = 4;
     pub(in crate::tls) const END_OF_EARLY_DATA: u8 = 5;
     pub(in crate::tls) const ENCRYPTED_EXTENSIONS: u8 = 8;
     pub(in crate::tls) const FINISHED: u8 = 20;
@@ -21,6 +22,16 @@ pub(super) struct Message {
     pub(super) kind: u8,
     /// Empty where nobody reads it, or where it is longer than is kept.
     pub(super) body: Vec<u8>,
+}
+
+impl Message {
+    /// Begins one that is sent after the handshake alone (RFC 8446 section 4.6).
+    pub(super) fn is_after_handshake(bytes: &[u8]) -> bool {
+        matches!(
+            bytes.first(),
+            Some(&(message::NEW_SESSION_TICKET | message::KEY_UPDATE))
+        )
+    }
 }
 
 /// Whether anything is read of a message's body. Certificates and tickets are passed over.

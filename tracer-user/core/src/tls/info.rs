@@ -34,6 +34,8 @@ pub enum KeySource {
     None,
     /// A key log opened its records.
     KeyLog,
+    /// Keys that were found in the memory of one of its ends.
+    Scan,
 }
 
 impl KeySource {
@@ -43,6 +45,17 @@ impl KeySource {
         match self {
             KeySource::None => "none",
             KeySource::KeyLog => "keylog",
+            KeySource::Scan => "scan",
+        }
+    }
+
+    /// For people: what opened it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            KeySource::None => "nothing",
+            KeySource::KeyLog => "a key log",
+            KeySource::Scan => "keys found in memory",
         }
     }
 }
@@ -66,11 +79,19 @@ pub enum Why {
     UnknownVersion,
     /// Bytes of it were not captured.
     LostBytes,
+    /// Its keys were looked for in memory, and were not there.
+    KeyNotFound,
+    /// Keys of its suite cannot be found in memory: they have no schedule.
+    KeyNotFindable,
+    /// The memory of its process could not be read.
+    MemoryUnreadable,
+    /// It ended before its keys were found.
+    EndedBeforeKey,
 }
 
 impl Why {
     /// All, in the order of the enumeration.
-    pub const ALL: [Why; 8] = [
+    pub const ALL: [Why; 12] = [
         Why::HandshakeUnseen,
         Why::HandshakeUnfinished,
         Why::NoKey,
@@ -79,6 +100,10 @@ impl Why {
         Why::UnknownSuite,
         Why::UnknownVersion,
         Why::LostBytes,
+        Why::KeyNotFound,
+        Why::KeyNotFindable,
+        Why::MemoryUnreadable,
+        Why::EndedBeforeKey,
     ];
 
     /// JSON.
@@ -93,6 +118,10 @@ impl Why {
             Why::UnknownSuite => "unknown_suite",
             Why::UnknownVersion => "unknown_version",
             Why::LostBytes => "lost_bytes",
+            Why::KeyNotFound => "key_not_found",
+            Why::KeyNotFindable => "key_not_findable",
+            Why::MemoryUnreadable => "memory_unreadable",
+            Why::EndedBeforeKey => "ended_before_key",
         }
     }
 
@@ -108,6 +137,10 @@ impl Why {
             Why::UnknownSuite => "its cipher suite is not decoded",
             Why::UnknownVersion => "its version is not decoded",
             Why::LostBytes => "bytes of it were not captured",
+            Why::KeyNotFound => "its key was not found in memory",
+            Why::KeyNotFindable => "keys of its cipher suite cannot be found in memory",
+            Why::MemoryUnreadable => "its process's memory could not be read",
+            Why::EndedBeforeKey => "it ended before its key was found",
         }
     }
 }

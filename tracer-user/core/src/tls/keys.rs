@@ -10,6 +10,7 @@ use ring::{aead, hkdf, hmac};
 use smallvec::SmallVec;
 use zeroize::{Zeroize as _, Zeroizing};
 
+pub use super::found::FoundKey;
 use super::hello::Random;
 use super::record::HEADER;
 use super::session::Epoch;
@@ -20,11 +21,11 @@ use crate::limits;
 /// Length of TLS 1.2's master secret (RFC 5246 section 8.1).
 const MASTER: usize = 48;
 /// Length of a nonce of every cipher that is decoded.
-const NONCE: usize = 12;
+pub(super) const NONCE: usize = 12;
 /// Bytes that sealing adds at the end.
-const TAG: usize = 16;
+pub(super) const TAG: usize = 16;
 /// Bytes of the part of the nonce that TLS 1.2's AES-GCM sends in each record (RFC 5288 section 3).
-const EXPLICIT: usize = 8;
+pub(super) const EXPLICIT: usize = 8;
 
 impl Cipher {
     const fn algorithm(self) -> &'static aead::Algorithm {
@@ -335,12 +336,9 @@ impl Keys {
         let (explicit, sealed) = fragment.split_at_checked(self.explicit())?;
         let len = sealed.len().checked_sub(TAG)?;
         for number in numbers {
-            plain.clear();
-            plain.extend_from_slice(sealed);
-            let nonce = aead::Nonce::assume_unique_for_key(self.nonce(number, explicit)?);
-            let said = aead::Aad::from(self.said(number, header, len)?);
-            if key.open_in_place(nonce, said, plain).is_ok() {
-                plain.truncate(len);
+            let nonce = self.nonce(number, explicit)?;
+            let said = self.said(number, header, len)?;
+            if open(&key, nonce, &said, sealed, plain) {
                 return Some(number);
             }
         }
@@ -349,20 +347,15 @@ impl Keys {
 
     /// Its key in `ring`'s form.
     fn ready(&self) -> Option<aead::LessSafeKey> {
-        let key = self.key.get(..self.cipher.key_len())?;
-        let key = aead::UnboundKey::new(self.cipher.algorithm(), key).ok()?;
-        Some(aead::LessSafeKey::new(key))
+        ready(self.cipher, self.key.get(..self.cipher.key_len())?)
     }
 
-    /// What is authenticated beside the content, which is `len` bytes: RFC 5246 section 6.2.3.3, RFC 8446 section 5.2.
     fn said(&self, number: u64, header: [u8; HEADER], len: usize) -> Option<SmallVec<[u8; 13]>> {
-        if !self.is_tls12() {
-            return Some(header.iter().copied().collect());
+        if self.is_tls12() {
+            said(number, header, len)
+        } else {
+            Some(header.iter().copied().collect())
         }
-        let [kind, major, minor, ..] = header;
-        let [high, low] = u16::try_from(len).ok()?.to_be_bytes();
-        let number = number.to_be_bytes().into_iter();
-        Some(number.chain([kind, major, minor, high, low]).collect())
     }
 
     /// RFC 5288 section 3 with an explicit part; else RFC 8446 section 5.3 and RFC 7905 section 2.
@@ -376,6 +369,41 @@ impl Keys {
         *tail = mixed;
         Some(nonce)
     }
+}
+
+/// A key in `ring`'s form.
+pub(super) fn ready(cipher: Cipher, key: &[u8]) -> Option<aead::LessSafeKey> {
+    let key = aead::UnboundKey::new(cipher.algorithm(), key).ok()?;
+    Some(aead::LessSafeKey::new(key))
+}
+
+/// What TLS 1.2 authenticates beside the content, which is `len` bytes: RFC 5246 section 6.2.3.3. TLS 1.3 takes the
+/// header as it is (RFC 8446 section 5.2).
+pub(super) fn said(
+    number: u64,
+    [kind, major, minor, ..]: [u8; HEADER],
+    len: usize,
+) -> Option<SmallVec<[u8; 13]>> {
+    let [high, low] = u16::try_from(len).ok()?.to_be_bytes();
+    let number = number.to_be_bytes().into_iter();
+    Some(number.chain([kind, major, minor, high, low]).collect())
+}
+
+/// Opens what was sealed; its content is then in `plain`.
+pub(super) fn open(
+    key: &aead::LessSafeKey,
+    nonce: [u8; NONCE],
+    said: &[u8],
+    sealed: &[u8],
+    plain: &mut Vec<u8>,
+) -> bool {
+    plain.clear();
+    plain.extend_from_slice(sealed);
+    let nonce = aead::Nonce::assume_unique_for_key(nonce);
+    let opened = key.open_in_place(nonce, aead::Aad::from(said), plain);
+    let len = opened.map(|content| content.len());
+    plain.truncate(len.unwrap_or(0));
+    len.is_ok()
 }
 
 struct Len(usize);

@@ -5,6 +5,11 @@ use crate::tls::suite::Suite;
 use crate::tls::tests::rfc8448;
 
 impl Keys {
+    /// As the memory of its owner has it.
+    pub(in crate::tls) fn traffic_key(&self) -> Vec<u8> {
+        self.key[..self.cipher.key_len()].to_vec()
+    }
+
     /// Seals a record as its sender does.
     pub(in crate::tls) fn seal(&self, number: u64, kind: u8, content: &[u8]) -> Vec<u8> {
         let len = self.explicit() + content.len() + TAG;

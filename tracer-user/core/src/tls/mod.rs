@@ -9,6 +9,8 @@
 //! authenticates: after lost bytes, reading goes on with the next record that a key opens. Cryptography is `ring`'s, and
 //! all of it stands in `keys`; without the feature `tls` that module has no key for anything, and the facts remain.
 
+#[cfg(feature = "tls")]
+mod found;
 mod half;
 mod handshake;
 mod hello;
@@ -20,14 +22,23 @@ mod keys;
 mod keys;
 mod opaque;
 mod record;
+mod scan;
+#[cfg(feature = "tls")]
+mod schedule;
 mod session;
 mod suite;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
+mod waiting;
 
+#[cfg(feature = "tls")]
+pub use found::{Proof, Trial, Tries};
 pub use hello::Random as ClientRandom;
 pub use info::{KeySource, TlsInfo, Version, Why};
-pub use keys::{KeyLog, KeyLogReader};
+pub use keys::{FoundKey, KeyLog, KeyLogReader};
 pub use opaque::Opaque;
+#[cfg(feature = "tls")]
+pub use schedule::{LONGEST_SCHEDULE, Searched, schedules};
 pub use session::{Context, Plain, Scratch, Session};
 pub use suite::Suite;
+pub use waiting::Sample;

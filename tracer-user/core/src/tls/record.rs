@@ -66,6 +66,33 @@ impl Lost {
         self.bytes > 0
     }
 
+    /// A record whose content has that length.
+    pub(super) const fn of_record(len: usize) -> Lost {
+        Lost {
+            bytes: (HEADER + len) as u64,
+            records: 1,
+            loose: 0,
+        }
+    }
+
+    /// Both.
+    pub(super) const fn and(self, other: Lost) -> Lost {
+        Lost {
+            bytes: self.bytes.saturating_add(other.bytes),
+            records: self.records.saturating_add(other.records),
+            loose: self.loose.saturating_add(other.loose),
+        }
+    }
+
+    /// How many records it was, if that is certain.
+    pub(super) const fn exactly(&self) -> Option<u64> {
+        if self.loose == 0 {
+            Some(self.records)
+        } else {
+            None
+        }
+    }
+
     /// How many records it was, at least and at most.
     pub(super) const fn range(&self) -> (u64, u64) {
         let least = self.loose / (HEADER + LONGEST) as u64;
@@ -196,6 +223,22 @@ impl Records {
             self.done += 1;
             self.pass_over(1);
         }
+    }
+
+    /// Whether behind a record that is not certain another one begins. None: that is still to come.
+    pub(super) fn is_chained(&self, record: &Record) -> Option<bool> {
+        let behind = self.rest().get(HEADER + record.len()..)?;
+        Some(is_header(*behind.first_chunk()?, false))
+    }
+
+    /// How much has been taken of what was pushed last.
+    pub(super) const fn taken(&self) -> usize {
+        self.done
+    }
+
+    /// What comes first may be the rest of a record.
+    pub(super) const fn begins_inside(&mut self) {
+        self.synchronised = false;
     }
 
     fn pass_over(&mut self, n: u64) {

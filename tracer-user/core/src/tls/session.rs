@@ -9,6 +9,7 @@ use super::info::{KeySource, TlsInfo, Version, Why};
 use super::keys::{KeyLog, Randoms};
 use super::opaque::{Opaque, Walker};
 use super::record::{Record, content};
+use super::scan::Scan;
 use super::suite::{Cipher, Hash};
 use crate::endpoint::Endpoint;
 use crate::limits;
@@ -69,13 +70,15 @@ struct HeldPiece {
 
 /// Follows one TLS connection from its first byte.
 pub struct Session {
-    info: TlsInfo,
+    pub(super) info: TlsInfo,
     client_random: Option<Random>,
     server_random: Random,
     suite: Option<(Cipher, Hash)>,
     early: EarlyData,
-    client: Half,
-    server: Half,
+    pub(super) client: Half,
+    pub(super) server: Half,
+    /// Its keys are looked for.
+    pub(super) scan: Option<Box<Scan>>,
     /// The next offset of each direction.
     expected: [u64; 2],
     /// What of the client waits for what the server says.
@@ -96,6 +99,7 @@ impl Default for Session {
             early: EarlyData::Absent,
             client: Half::new(Endpoint::Client),
             server: Half::new(Endpoint::Server),
+            scan: None,
             expected: [0; 2],
             held: VecDeque::new(),
             n_held: 0,
@@ -109,7 +113,7 @@ impl Default for Session {
 #[derive(Default)]
 pub struct Scratch {
     fragment: Vec<u8>,
-    plain: Vec<u8>,
+    pub(super) plain: Vec<u8>,
 }
 
 /// The secrets that open records, and where plain text goes.
@@ -196,9 +200,15 @@ impl Session {
             self.early = EarlyData::Untold;
             self.release(context);
         }
+        self.finish_scan(context);
         if !self.is_open() && self.info.why.is_none() {
             let over = self.client.over.or(self.server.over);
-            self.fail(over.unwrap_or(Why::HandshakeUnfinished));
+            let unopened = if self.is_late() {
+                Why::HandshakeUnseen
+            } else {
+                Why::HandshakeUnfinished
+            };
+            self.fail(over.unwrap_or(unopened));
         }
     }
 
@@ -289,7 +299,17 @@ impl Session {
     /// behind its hello can be read.
     fn holds_client(&self) -> bool {
         let early = self.early == EarlyData::Offered;
-        self.client_random.is_some() && (self.info.version.is_none() || early)
+        let waits = self.info.version.is_none() && !self.is_late();
+        self.client_random.is_some() && (waits || early)
+    }
+
+    /// What the client sent before the server had answered cannot be told.
+    pub(super) fn pass_over_early(&mut self, context: &mut Context<'_>) {
+        if self.early == EarlyData::Offered {
+            self.early = EarlyData::Untold;
+            self.client.enter(Epoch::Handshake);
+            self.release(context);
+        }
     }
 
     fn hold(&mut self, at: u64, bytes: &[u8], missing: u64) {
@@ -309,7 +329,7 @@ impl Session {
         }
     }
 
-    fn release(&mut self, context: &mut Context<'_>) {
+    pub(super) fn release(&mut self, context: &mut Context<'_>) {
         if self.holds_client() {
             return;
         }
@@ -323,7 +343,7 @@ impl Session {
         }
     }
 
-    const fn half(&mut self, sender: Endpoint) -> &mut Half {
+    pub(super) const fn half(&mut self, sender: Endpoint) -> &mut Half {
         match sender {
             Endpoint::Client => &mut self.client,
             Endpoint::Server => &mut self.server,
@@ -331,10 +351,11 @@ impl Session {
     }
 
     /// Nothing of it will be opened.
-    fn fail(&mut self, why: Why) {
+    pub(super) fn fail(&mut self, why: Why) {
         self.info.why.get_or_insert(why);
         self.is_over = true;
         self.held = VecDeque::new();
+        self.scan = None;
         for half in [&mut self.client, &mut self.server] {
             // Its keys and buffers go.
             let next = Half::new(Endpoint::Client);
@@ -358,7 +379,21 @@ impl Session {
                 self.half(sender).records.refused(&record);
                 continue;
             }
+            if !record.certain && self.cannot_open_yet(sender) {
+                match self.half(sender).records.is_chained(&record) {
+                    None => break,
+                    Some(true) => {}
+                    Some(false) => {
+                        self.half(sender).records.refused(&record);
+                        continue;
+                    }
+                }
+            }
+            let before = self.half(sender).records.taken();
             self.record(sender, record, &fragment, context);
+            if !record.certain && self.half(sender).records.taken() == before {
+                break;
+            }
             if sender == Endpoint::Server && !self.holds_client() {
                 // Before what the server says next.
                 self.release(context);
@@ -376,6 +411,11 @@ impl Session {
     ) {
         let version = self.info.version;
         let lost = self.half(sender).records.lost().any();
+        let in_doubt = lost || !record.certain || record.kind() == content::APPLICATION_DATA;
+        let begins_late = version.is_none() && in_doubt && self.begin_late(sender, context);
+        if begins_late || self.is_late() {
+            return self.sealed(sender, record, fragment, context);
+        }
         let half = self.half(sender);
         let is_protected = match version {
             Some(Version::TLS1_3) => record.kind() == content::APPLICATION_DATA,
@@ -408,6 +448,11 @@ impl Session {
         fragment: &[u8],
         context: &mut Context<'_>,
     ) {
+        let random = self.client_random.as_ref();
+        let is_told = random.is_some_and(|random| context.keys.secrets(random).is_some());
+        if self.scan.is_some() && !is_told {
+            return self.sealed(sender, record, fragment, context);
+        }
         let (Some(version), Some(suite), Some(client)) =
             (self.info.version, self.suite, self.client_random)
         else {
@@ -433,7 +478,10 @@ impl Session {
             .half(sender)
             .open(&record, fragment, &source, &mut plain);
         match outcome {
-            RecordOutcome::Opened(kind) => self.opened(sender, &record, kind, &plain, context),
+            RecordOutcome::Opened(kind) => {
+                self.info.key = KeySource::KeyLog;
+                self.opened(sender, &record, kind, &plain, context);
+            }
             RecordOutcome::Refused => {}
             RecordOutcome::Over(why) => {
                 if self.client.over.is_some() && self.server.over.is_some() && !self.is_open() {
@@ -446,7 +494,7 @@ impl Session {
         context.scratch.plain = plain;
     }
 
-    fn opened(
+    pub(super) fn opened(
         &mut self,
         sender: Endpoint,
         record: &Record,
@@ -454,7 +502,6 @@ impl Session {
         plain: &[u8],
         context: &mut Context<'_>,
     ) {
-        self.info.key = KeySource::KeyLog;
         let answers = sender == Endpoint::Server && self.server.epoch == Epoch::Application;
         if answers && self.early == EarlyData::Offered {
             // What it said to early data was not opened.
@@ -548,7 +595,7 @@ impl Session {
     }
 
     fn server_hello(&mut self, hello: ServerHello) {
-        if self.client_random.is_none() {
+        if self.client_random.is_none() && self.scan.is_none() {
             return self.fail(Why::HandshakeUnseen);
         }
         if hello.is_retry() {

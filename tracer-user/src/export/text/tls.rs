@@ -4,13 +4,13 @@ use h2trace_core::tls::{KeySource, TlsInfo, Version, Why};
 
 use crate::plain::plain;
 
-/// The version, and whether a key log opened it: behind "HTTP/2".
+/// The version, and what opened it: behind "HTTP/2".
 pub(super) fn within(info: &TlsInfo) -> String {
     let why = match info.why {
         Some(why) => format!(", in part: {}", why.text()),
         None => String::new(),
     };
-    format!(" in {}, opened by a key log{why}", version(info))
+    format!(" in {}, opened by {}{why}", version(info), info.key.text())
 }
 
 /// A connection of which nothing was opened.
@@ -22,8 +22,8 @@ pub(super) fn opaque(info: &TlsInfo) -> String {
         (None, offered) => format!(", offers {}", plain(&offered.join(" and "))),
     };
     let what = match info.key {
-        KeySource::None => "encrypted, not decoded",
-        KeySource::KeyLog => "opened by a key log, no application data",
+        KeySource::None => "encrypted, not decoded".to_owned(),
+        key => format!("opened by {}, no application data", key.text()),
     };
     let why = info.why.map(Why::text);
     format!(

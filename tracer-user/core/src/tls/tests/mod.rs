@@ -2,6 +2,7 @@
 
 mod lost;
 pub(in crate::tls) mod rfc8448;
+mod scan;
 mod talk;
 
 use proptest::prelude::*;

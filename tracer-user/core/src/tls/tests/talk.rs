@@ -200,6 +200,12 @@ impl Talk {
         self.ends[side.index()] = End { keys, number: 0 };
     }
 
+    /// The key that a side seals with now.
+    pub(super) fn key(&self, side: Endpoint) -> Vec<u8> {
+        let keys = self.ends[side.index()].keys.as_ref();
+        keys.unwrap().traffic_key()
+    }
+
     /// Seals and sends.
     fn seal(&mut self, side: Endpoint, kind: u8, said: &[u8]) {
         let tls13 = self.version == Version::TLS1_3;
@@ -268,7 +274,7 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    fn take(&mut self, plain: Plain<'_>) {
+    pub(super) fn take(&mut self, plain: Plain<'_>) {
         let said = match plain.sender {
             Endpoint::Client => &mut self.client,
             Endpoint::Server => &mut self.server,
