@@ -23,6 +23,9 @@ pub mod workload;
 
 pub mod kernel;
 
+#[cfg(feature = "tls")]
+pub mod key_scan;
+
 pub mod capture;
 
 pub mod diagnosis;

@@ -16,6 +16,8 @@ use caps::{CapSet, Capability, CapsHashSet};
 pub struct Needs {
     /// Credentials of another user are read anew: CAP_DAC_READ_SEARCH stays, where it is there.
     pub others_files: bool,
+    /// The memory of others is read: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH stay, where they are there.
+    pub others_memory: bool,
     /// Programs are started, such as those that kubeconfig names for credentials: there is no filter of system calls,
     /// and files may be written.
     pub programs: bool,
@@ -27,6 +29,7 @@ impl Needs {
     /// What may still be done is as little as there is.
     pub const NOTHING: Needs = Needs {
         others_files: false,
+        others_memory: false,
         programs: false,
         seccomp: true,
     };
@@ -36,6 +39,7 @@ impl Needs {
     pub const fn and(self, other: Needs) -> Needs {
         Needs {
             others_files: self.others_files || other.others_files,
+            others_memory: self.others_memory || other.others_memory,
             programs: self.programs || other.programs,
             seccomp: self.seccomp && other.seccomp,
         }
@@ -44,8 +48,11 @@ impl Needs {
     /// Kept, and what for.
     fn capabilities(self) -> CapsHashSet {
         let mut kept = HashSet::new();
-        if self.others_files {
+        if self.others_files || self.others_memory {
             kept.insert(Capability::CAP_DAC_READ_SEARCH);
+        }
+        if self.others_memory {
+            kept.insert(Capability::CAP_SYS_PTRACE);
         }
         // Names of processes and their cgroups are then told to those alone that could trace them.
         if hides_processes(&read("/proc/self/mountinfo")) {
@@ -178,7 +185,8 @@ pub fn give_up(needs: Needs) -> bool {
         tracing::warn!(%error, "no_new_privs cannot be set");
         return false;
     }
-    // Landlock hides what is outside of it from ptrace's questions, of which hidepid= asks one.
+    // Landlock hides what is outside of it from ptrace's questions, of which hidepid= asks one, and who reads memory
+    // another.
     if needs.programs || kept.contains(&Capability::CAP_SYS_PTRACE) {
         return false;
     }

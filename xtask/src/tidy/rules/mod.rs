@@ -35,6 +35,7 @@ const ORDERS: [(&str, &[&str]); 2] = [
             "confine",
             "workload",
             "kernel",
+            "key_scan",
             "capture",
             "diagnosis",
             "export",

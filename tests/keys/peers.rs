@@ -1,0 +1,222 @@
+//! TLS servers of every sort, and the client of all of them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tracer_tests::envoy::Version;
+use tracer_tests::peer::installed;
+use tracer_tests::process::Process;
+use tracer_tests::skip::Need;
+use tracer_tests::{eventually, free_port, workspace};
+
+use crate::{PING, PONG};
+
+/// How long a program may take to come up.
+const START: Duration = Duration::from_secs(60);
+
+pub(crate) const ENVOY: Version = Version("1.40.0");
+
+/// etcd, which is written in Go.
+pub(crate) struct Etcd;
+
+impl Etcd {
+    fn file() -> PathBuf {
+        installed("etcd").join("etcd")
+    }
+}
+
+impl Need for Etcd {
+    fn missing(&self) -> Option<String> {
+        (!Etcd::file().is_file())
+            .then(|| "etcd is not installed: cargo xtask setup --only etcd".to_owned())
+    }
+}
+
+/// A key and its certificate for `localhost`.
+pub(crate) struct Identity {
+    folder: TempDir,
+}
+
+impl Identity {
+    pub(crate) fn new() -> Identity {
+        let folder = TempDir::new().expect("a folder for a certificate");
+        let identity = Identity { folder };
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=test"]);
+        command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+        command.args(["-addext", "subjectAltName=DNS:localhost"]);
+        command.arg("-keyout").arg(identity.key());
+        command.arg("-out").arg(identity.certificate());
+        run("openssl req", &mut command);
+        identity
+    }
+
+    fn key(&self) -> PathBuf {
+        self.folder.path().join("key.pem")
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
+    }
+
+    /// Both in one file, as Java wants them; the password is `secret`.
+    fn store(&self) -> PathBuf {
+        let store = self.folder.path().join("store.p12");
+        let mut command = Command::new("openssl");
+        command.args(["pkcs12", "-export", "-passout", "pass:secret"]);
+        command.arg("-inkey").arg(self.key());
+        command.arg("-in").arg(self.certificate());
+        run("openssl pkcs12", command.arg("-out").arg(&store));
+        store
+    }
+}
+
+fn run(name: &str, command: &mut Command) {
+    let mut process = Process::start(name, command);
+    let status = process.wait(START);
+    assert!(status.success(), "{name}: {status}{}", process.complaint());
+}
+
+fn script(name: &str) -> PathBuf {
+    workspace().join("tests/keys").join(name)
+}
+
+/// A server that listens.
+pub(crate) struct Server {
+    process: Process,
+    pub(crate) port: u16,
+    /// Header of the frames in which a client's PINGs come back.
+    pub(crate) answer: [u8; 9],
+    _folder: Option<TempDir>,
+}
+
+impl Server {
+    fn started(name: &str, port: u16, command: &mut Command, answer: [u8; 9]) -> Server {
+        let mut process = Process::start(name, command);
+        let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        let is_up = eventually(START, || listens() || !process.is_running());
+        assert!(
+            is_up && process.is_running(),
+            "{name} does not listen{}",
+            process.complaint()
+        );
+        Server {
+            process,
+            port,
+            answer,
+            _folder: None,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+/// Sends back what it gets.
+pub(crate) fn node(identity: &Identity) -> Server {
+    let port = free_port();
+    let mut command = Command::new("node");
+    command.arg(script("echo.cjs")).arg(port.to_string());
+    command.arg(identity.key()).arg(identity.certificate());
+    Server::started("node", port, &mut command, PING)
+}
+
+/// Sends back what it gets, by JSSE.
+pub(crate) fn jvm(identity: &Identity) -> Server {
+    let port = free_port();
+    let mut command = Command::new("java");
+    command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m"]);
+    command.arg(script("Echo.java")).arg(port.to_string());
+    command.arg(identity.store());
+    Server::started("java", port, &mut command, PING)
+}
+
+pub(crate) fn nghttpd(identity: &Identity) -> Server {
+    let port = free_port();
+    let mut command = Command::new("nghttpd");
+    command.arg("--address=127.0.0.1");
+    command.arg(port.to_string());
+    command.arg(identity.key()).arg(identity.certificate());
+    Server::started("nghttpd", port, &mut command, PONG)
+}
+
+pub(crate) fn etcd(identity: &Identity) -> Server {
+    let folder = TempDir::new().expect("a folder for etcd");
+    let (port, peer) = (free_port(), free_port());
+    let url = format!("https://127.0.0.1:{port}");
+    let peer = format!("http://127.0.0.1:{peer}");
+    let mut command = Command::new(Etcd::file());
+    command.arg("--data-dir").arg(folder.path());
+    command.args([
+        "--listen-client-urls",
+        &url,
+        "--advertise-client-urls",
+        &url,
+    ]);
+    command.args([
+        "--listen-peer-urls",
+        &peer,
+        "--initial-advertise-peer-urls",
+        &peer,
+    ]);
+    command.args([
+        "--initial-cluster",
+        &format!("default={peer}"),
+        "--log-level",
+        "error",
+    ]);
+    command.arg("--cert-file").arg(identity.certificate());
+    command.arg("--key-file").arg(identity.key());
+    let server = Server::started("etcd", port, &mut command, PONG);
+    Server {
+        _folder: Some(folder),
+        ..server
+    }
+}
+
+/// A listener that answers everything by itself.
+pub(crate) fn envoy(identity: &Identity) -> Server {
+    let folder = TempDir::new().expect("a folder for Envoy");
+    let port = free_port();
+    let text = std::fs::read_to_string(script("envoy.yaml")).expect("the test's own file");
+    let path = |path: &Path| path.display().to_string();
+    let text = text
+        .replace("@PORT@", &port.to_string())
+        .replace("@KEY@", &path(&identity.key()))
+        .replace("@CERTIFICATE@", &path(&identity.certificate()));
+    let file = folder.path().join("envoy.yaml");
+    std::fs::write(&file, text).expect("a file of the test's own");
+    let mut command = Command::new(installed("envoy-1.40.0").join("envoy/_bin/envoy"));
+    command.arg("--config-path").arg(&file);
+    command.args([
+        "--log-level",
+        "warn",
+        "--concurrency",
+        "1",
+        "--use-dynamic-base-id",
+    ]);
+    let server = Server::started("Envoy", port, &mut command, PONG);
+    Server {
+        _folder: Some(folder),
+        ..server
+    }
+}
+
+/// Many connections of one process, which send PINGs.
+pub(crate) struct Pinger(Process);
+
+impl Pinger {
+    pub(crate) fn start(port: u16, n: usize, version: &str, ciphers: &str) -> Pinger {
+        let mut command = Command::new("node");
+        command.arg(script("pings.cjs")).arg(port.to_string());
+        command.arg(n.to_string()).args([version, ciphers]);
+        Pinger(Process::start("node, client", &mut command))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+}
