@@ -127,9 +127,10 @@ impl Trace {
     /// With what was lost.
     #[track_caller]
     pub fn assert_lossless(&self) {
-        let unseen = self.connections.iter().filter(|line| {
-            line["event"] == "bytes_unseen" || line["unseen_bytes"].is_object()
-        });
+        let unseen = self
+            .connections
+            .iter()
+            .filter(|line| line["event"] == "bytes_unseen" || line["unseen_bytes"].is_object());
         let all = self.losses.iter().chain(unseen);
         let losses: Vec<String> = all.map(ToString::to_string).collect();
         assert!(

@@ -29,6 +29,8 @@ mod pcapng;
 mod process;
 mod reassembly;
 mod recognise;
+#[cfg(feature = "tls")]
+mod search;
 mod sockets;
 mod tcp;
 

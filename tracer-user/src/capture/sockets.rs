@@ -17,6 +17,10 @@ use h2trace_core::tls::{ClientRandom, KeyLog, Scratch, Session};
 use super::connection::{Connection, Out};
 use super::flow::Run;
 use super::reassembly::CaptureCounts;
+#[cfg(feature = "tls")]
+use super::search::{Outcome, Search};
+#[cfg(feature = "tls")]
+use crate::key_scan::KeyScanner;
 
 /// Who takes the events.
 pub trait Downstream {
@@ -34,6 +38,9 @@ enum Item {
 
 struct TlsSocket {
     connection: Connection,
+    /// The process that used it last.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "no memory is read"))]
+    pid: u32,
     /// Offset of the first byte that was told of each direction.
     base: [Option<u64>; 2],
     hello: Hello,
@@ -82,6 +89,9 @@ pub struct TlsSockets {
     scratch: Scratch,
     encoded: Vec<u8>,
     counts: CaptureCounts,
+    /// Keys are looked for in memory.
+    #[cfg(feature = "tls")]
+    search: Option<Search>,
 }
 
 impl TlsSockets {
@@ -97,6 +107,18 @@ impl TlsSockets {
             scratch: Scratch::default(),
             encoded: Vec::new(),
             counts: CaptureCounts::default(),
+            #[cfg(feature = "tls")]
+            search: None,
+        }
+    }
+
+    /// Opened by keys that `scanner` finds.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn searched_by(self, scanner: Option<KeyScanner>) -> TlsSockets {
+        TlsSockets {
+            search: scanner.map(Search::new),
+            ..self
         }
     }
 
@@ -108,6 +130,10 @@ impl TlsSockets {
     /// Something waits for secrets.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.search.is_some() {
+            return true;
+        }
         !self.waiting.is_empty()
     }
 
@@ -153,6 +179,8 @@ impl TlsSockets {
 
     /// What waits goes on, where there are secrets now, or where it has waited for long enough.
     pub fn settle(&mut self, now: Timestamp, to: &mut dyn Downstream) {
+        #[cfg(feature = "tls")]
+        self.search(now, to);
         for key in std::mem::take(&mut self.waiting) {
             let keys = self.keys.as_ref();
             let Some(socket) = self.sockets.peek_mut(&key) else {
@@ -181,13 +209,46 @@ impl TlsSockets {
         self.waiting.clear();
     }
 
+    /// Keys that were found are given to their connections, and those that are wanted are asked for.
+    #[cfg(feature = "tls")]
+    fn search(&mut self, now: Timestamp, to: &mut dyn Downstream) {
+        let Some(mut search) = self.search.take_if(|search| search.is_due(now)) else {
+            return;
+        };
+        for (key, sender, outcome) in search.outcomes(now) {
+            self.with(&key, to, |connection, out| match outcome {
+                Outcome::Key(key) => connection.give_key(sender, key, now, out),
+                Outcome::GivenUp(why) => connection.give_no_key(sender, why, now, out),
+            });
+        }
+        let sockets = &mut self.sockets;
+        search.ask(now, |key, sender| {
+            let socket = sockets.peek_mut(key)?;
+            let sample = socket.connection.wanted(sender)?;
+            Some(sample.map(|sample| (socket.pid, sample)))
+        });
+        self.search = Some(search);
+    }
+
     fn bytes(&mut self, event: &Event<'_>, bytes: &Bytes<'_>, to: &mut dyn Downstream) {
         if self.sockets.touch(&event.socket, event.at).is_none() {
             let opening = to.opening(&event.socket);
             let opening = opening.unwrap_or((Opened::Unseen, false));
             let from_start = opening.1;
+            #[cfg_attr(
+                not(feature = "tls"),
+                expect(unused_mut, reason = "keys are looked for")
+            )]
+            let mut connection = Connection::of_socket(event.socket, opening, event.at);
+            #[cfg(feature = "tls")]
+            if let Some(search) = &mut self.search
+                && search.begin(event.socket)
+            {
+                connection.await_keys();
+            }
             let socket = TlsSocket {
-                connection: Connection::of_socket(event.socket, opening, event.at),
+                connection,
+                pid: event.task.pid,
                 base: [from_start.then_some(0); 2],
                 hello: Hello::default(),
                 waiting: VecDeque::new(),
@@ -207,6 +268,7 @@ impl TlsSockets {
         if socket.connection.is_other() {
             return;
         }
+        socket.pid = event.task.pid;
         let base = socket.base.get_mut(bytes.direction.index());
         let base = base.map_or(0, |base| *base.get_or_insert(bytes.offset));
         let mut offset = bytes.offset.saturating_sub(base);

@@ -30,6 +30,8 @@ use crate::export::tally::StoppedBy;
 #[cfg(feature = "tls")]
 use crate::kernel::Tls;
 use crate::kernel::{DRAIN_MAX, Options, Tracer};
+#[cfg(feature = "tls")]
+use crate::key_scan::{self, KeyScanner};
 use crate::workload::attribution::Attribution;
 use crate::workload::select::{CgroupKind, Membership};
 use crate::workload::{kubernetes, process};
@@ -50,6 +52,9 @@ pub struct TraceSettings {
     /// The key log that opens TLS.
     #[cfg(feature = "tls")]
     pub keylog: Option<PathBuf>,
+    /// How keys of TLS are looked for in memory, if they are.
+    #[cfg(feature = "tls")]
+    pub key_scan: Option<key_scan::Settings>,
 }
 
 impl TraceSettings {
@@ -186,6 +191,12 @@ pub fn start(
         }
         None => (None, None),
     };
+    #[cfg(feature = "tls")]
+    let scanner = settings.key_scan.map(look_for_keys).transpose()?;
+    #[cfg(feature = "tls")]
+    if scanner.is_some() {
+        options.tls = Tls::Full;
+    }
     #[cfg(not(feature = "tls"))]
     let keys = None;
     let mut tracer = Tracer::start(&options)?;
@@ -208,15 +219,32 @@ pub fn start(
         memory: settings.memory.connections,
         http2_ports: settings.http2_ports.clone(),
     });
+    let tls = TlsSockets::new(keys);
+    #[cfg(feature = "tls")]
+    let tls = tls.searched_by(scanner);
     Ok(Box::new(Live {
         tracer,
-        tls: TlsSockets::new(keys),
+        tls,
         #[cfg(feature = "tls")]
         key_file,
         pipeline,
         tap,
         _keeper: keeper,
     }))
+}
+
+/// Starts who reads memory; says what is in its way.
+#[cfg(feature = "tls")]
+fn look_for_keys(settings: key_scan::Settings) -> anyhow::Result<KeyScanner> {
+    key_scan::rights::make_effective();
+    for missing in key_scan::rights::missing() {
+        tracing::warn!(
+            "keys of TLS may not be found: {} ({})",
+            missing.found,
+            missing.remedy
+        );
+    }
+    KeyScanner::start(settings).context("cannot start the thread that looks for keys of TLS")
 }
 
 impl Live {

@@ -460,6 +460,10 @@ limits! {
     [TlsSequences, Count]
     pub const TLS_SEQUENCES: u64 = 4_194_304;
 
+    /// TLS connections whose keys are looked for in memory, or may have to be again. Those beyond it stay closed.
+    [TlsSearched, Count]
+    pub const TLS_SEARCHED: usize = 1_024;
+
     /// AES key schedules in 64 KiB of a process's memory that are tried. The others are passed over.
     [TlsSchedules, Count]
     pub const TLS_SCHEDULES: usize = 256;

@@ -44,6 +44,12 @@ impl Session {
         session
     }
 
+    /// No key opens a direction yet, and it is not given up.
+    #[must_use]
+    pub fn wants_key(&self, sender: Endpoint) -> bool {
+        self.scan.is_some() && self.of(sender).wants_key()
+    }
+
     /// Something of a direction waits for its key, and enough of it is there to tell it by.
     #[must_use]
     pub fn wanted(&self, sender: Endpoint) -> Option<Sample> {

@@ -280,7 +280,7 @@ impl Session {
             Endpoint::Client => &self.client.records,
             Endpoint::Server => &self.server.records,
         };
-        if self.is_open() || !records.are_at(content::APPLICATION_DATA) {
+        if self.is_open() || self.scan.is_some() || !records.are_at(content::APPLICATION_DATA) {
             return None;
         }
         let random = self.client_random.filter(|_| self.suite.is_some());

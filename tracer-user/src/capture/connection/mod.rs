@@ -1,5 +1,7 @@
 //! One TCP connection of a capture: two flows, and what they speak.
 
+#[cfg(feature = "tls")]
+mod found;
 mod socket;
 mod speech;
 mod tls;
@@ -48,6 +50,8 @@ pub(in crate::capture) struct Connection {
     speech: Speech,
     /// It began as TLS, which is opened as far as there are keys.
     tls: Option<Tls>,
+    /// Its keys are looked for while it goes on.
+    awaits_keys: bool,
     opened: bool,
     /// Added to offsets, by direction.
     shift: [u64; 2],
@@ -101,6 +105,7 @@ impl Connection {
             fin_told: [false; 2],
             speech: Speech::undecided(),
             tls: None,
+            awaits_keys: false,
             opened: false,
             shift: [0; 2],
             told: false,

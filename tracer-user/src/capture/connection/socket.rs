@@ -30,6 +30,7 @@ impl Connection {
             fin_told: [false; 2],
             speech: Speech::undecided(),
             tls: None,
+            awaits_keys: false,
             opened: false,
             shift: [0; 2],
             told: false,

@@ -12,7 +12,7 @@ use crate::capture::flow::Run;
 
 /// A connection that began as TLS.
 pub(super) struct Tls {
-    session: Session,
+    pub(super) session: Session,
     /// Bytes before the client's hello, of the PROXY protocol.
     skip: u64,
     /// What was told of it last.
@@ -52,8 +52,13 @@ impl Connection {
             // A client that says hello has just connected.
             self.from_syn = says_hello;
         }
+        let session = match (self.awaits_keys, self.from_syn) {
+            (false, _) => Session::default(),
+            (true, true) => Session::awaiting_keys(),
+            (true, false) => Session::late(),
+        };
         self.tls = Some(Tls {
-            session: Session::default(),
+            session,
             skip: skip as u64,
             told: None,
         });
@@ -72,7 +77,6 @@ impl Connection {
 
     /// Bytes of a TLS connection, or (later) of one that was.
     pub(super) fn open_tls(&mut self, direction: Direction, piece: Piece<'_>, out: &mut Out<'_>) {
-        let mut opened = Vec::new();
         let Some(tls) = &mut self.tls else {
             return self.speak(direction, piece, out);
         };
@@ -82,18 +86,33 @@ impl Connection {
         };
         let offset = piece.offset.saturating_sub(skipped);
         let bytes = (offset, piece.bytes, piece.cut);
+        self.with_session(piece.at, out, |session, context| {
+            session.take(sender(direction), piece.at.0, bytes, context);
+        });
+    }
+
+    /// Tells what comes of `act`.
+    pub(super) fn with_session(
+        &mut self,
+        at: Timestamp,
+        out: &mut Out<'_>,
+        act: impl FnOnce(&mut Session, &mut Context<'_>),
+    ) {
+        let mut opened = Vec::new();
+        let Some(tls) = &mut self.tls else {
+            return;
+        };
         let mut context = Context {
             keys: out.keys,
             scratch: out.scratch,
             out: &mut |plain| opened.push(run(&plain)),
         };
-        tls.session
-            .take(sender(direction), piece.at.0, bytes, &mut context);
+        act(&mut tls.session, &mut context);
         let is_opaque = tls.session.is_opaque();
         self.speak_plain(opened, out);
         if is_opaque {
-            self.opaque(piece.at, out);
-            self.tell_opaque(piece.at, out);
+            self.opaque(at, out);
+            self.tell_opaque(at, out);
         }
     }
 

@@ -11,6 +11,8 @@ use h2trace_core::field::Shown;
 use super::{HeaderArgs, Http2Args, KubernetesArgs};
 use crate::confine::{self, Confined, Needs};
 use crate::kernel::{Options, RING_BYTES};
+#[cfg(feature = "tls")]
+use crate::key_scan;
 use crate::session::live::TraceSettings;
 use crate::session::memory::{Purpose, Shares};
 use crate::session::scope::Scope;
@@ -35,6 +37,16 @@ pub struct CommonArgs {
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE")]
     pub keylog: Option<PathBuf>,
+
+    /// Open TLS of what is traced with keys found in its processes' memory: needs --pid, --cgroup, --netns or pods
+    #[cfg(feature = "tls")]
+    #[arg(long, conflicts_with = "keylog")]
+    pub tls: bool,
+
+    /// Share of one processor that looking for keys may take, in percent
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "PERCENT", default_value_t = 1, requires = "tls", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub tls_share: u8,
 
     /// Create this file once tracing is active
     #[arg(long, value_name = "PATH")]
@@ -73,6 +85,13 @@ impl CommonArgs {
                  --cgroup, --netns, --pod, --namespace or --selector"
             );
         }
+        #[cfg(feature = "tls")]
+        if self.tls && !scope.is_by_owner() {
+            bail!(
+                "--tls reads the memory of the processes that are traced, so say which: --pid, --cgroup, --netns, --pod, \
+                 --namespace or --selector"
+            );
+        }
         let ring = match purpose {
             Purpose::Serve | Purpose::Trace => self.ring_mib * MIB,
             Purpose::Record => RECORD_RING_BYTES.max(self.ring_mib * MIB),
@@ -91,6 +110,11 @@ impl CommonArgs {
             http2_ports: self.http2.http2.clone(),
             #[cfg(feature = "tls")]
             keylog: self.keylog.clone(),
+            #[cfg(feature = "tls")]
+            key_scan: self.tls.then(|| key_scan::Settings {
+                share: f64::from(self.tls_share) / 100.0,
+                ..key_scan::Settings::default()
+            }),
         })
     }
 }

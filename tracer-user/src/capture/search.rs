@@ -1,0 +1,157 @@
+//! Keys of live TLS connections, looked for in the memory of the processes that own the sockets.
+
+use std::collections::HashMap;
+
+use h2trace_core::connection::Endpoint;
+use h2trace_core::event::{SocketKey, Timestamp};
+use h2trace_core::limits;
+use h2trace_core::tls::{FoundKey, Sample, Why};
+
+use crate::key_scan::{Answer, KeyScanner, Wanted};
+
+pub(super) const BOTH: [Endpoint; 2] = [Endpoint::Client, Endpoint::Server];
+
+/// How often it is looked what is wanted.
+const EVERY_NS: u64 = 10_000_000;
+
+/// Searches in vain before a direction is given up. The time between two of them doubles, from this on.
+const MISSES: u32 = 5;
+const AGAIN_NS: u64 = 1_000_000_000;
+
+/// One direction.
+#[derive(Clone, Copy, Default)]
+struct Wish {
+    is_asked: bool,
+    misses: u32,
+    not_before: Timestamp,
+}
+
+struct Searched {
+    socket: SocketKey,
+    wishes: [Wish; 2],
+}
+
+/// What an answer means for a connection.
+pub(super) enum Outcome {
+    Key(FoundKey),
+    GivenUp(Why),
+}
+
+/// The searches of all connections.
+pub(super) struct Search {
+    scanner: KeyScanner,
+    connections: HashMap<u64, Searched>,
+    next: u64,
+    swept: Timestamp,
+    is_stuck: bool,
+}
+
+impl Search {
+    pub(super) fn new(scanner: KeyScanner) -> Search {
+        Search {
+            scanner,
+            connections: HashMap::new(),
+            next: 0,
+            swept: Timestamp(0),
+            is_stuck: false,
+        }
+    }
+
+    /// The keys of a connection will be looked for. False: there are too many already.
+    pub(super) fn begin(&mut self, socket: SocketKey) -> bool {
+        if self.is_stuck || self.connections.len() >= limits::TLS_SEARCHED {
+            return false;
+        }
+        let wishes = [Wish::default(); 2];
+        self.connections
+            .insert(self.next, Searched { socket, wishes });
+        self.next += 1;
+        true
+    }
+
+    /// It is time to look what is wanted.
+    pub(super) fn is_due(&mut self, now: Timestamp) -> bool {
+        let is_due = now.since(self.swept) >= EVERY_NS;
+        if is_due {
+            self.swept = now;
+        }
+        is_due
+    }
+
+    /// Asks for what connections want. `wanted` says what that is, or (None) that the connection is gone.
+    pub(super) fn ask(
+        &mut self,
+        now: Timestamp,
+        mut wanted: impl FnMut(&SocketKey, Endpoint) -> Option<Option<(u32, Sample)>>,
+    ) {
+        let scanner = &self.scanner;
+        self.connections.retain(|id, searched| {
+            for sender in BOTH {
+                let Some(wish) = searched.wishes.get_mut(sender.index()) else {
+                    continue;
+                };
+                if wish.is_asked || now < wish.not_before {
+                    continue;
+                }
+                match wanted(&searched.socket, sender) {
+                    None => return false,
+                    Some(None) => {}
+                    Some(Some((pid, sample))) => {
+                        let id = *id;
+                        wish.is_asked = scanner.ask(pid, Wanted { id, sender, sample });
+                    }
+                }
+            }
+            true
+        });
+    }
+
+    /// What came of it since the last time.
+    pub(super) fn outcomes(&mut self, now: Timestamp) -> Vec<(SocketKey, Endpoint, Outcome)> {
+        let mut outcomes = Vec::new();
+        for answer in self.scanner.answers() {
+            let (id, sender) = match &answer {
+                Answer::Found(found) => (found.id, found.sender),
+                Answer::Missed { id, sender, .. } => (*id, *sender),
+                Answer::Searched { .. } => continue,
+            };
+            let Some(searched) = self.connections.get_mut(&id) else {
+                continue;
+            };
+            let Some(wish) = searched.wishes.get_mut(sender.index()) else {
+                continue;
+            };
+            wish.is_asked = false;
+            let outcome = match answer {
+                Answer::Found(found) => {
+                    *wish = Wish::default();
+                    Outcome::Key(found.key)
+                }
+                Answer::Missed {
+                    why: Why::KeyNotFound,
+                    ..
+                } if wish.misses < MISSES => {
+                    wish.not_before = Timestamp(now.0.saturating_add(AGAIN_NS << wish.misses));
+                    wish.misses += 1;
+                    continue;
+                }
+                Answer::Missed { why, .. } => Outcome::GivenUp(why),
+                Answer::Searched { .. } => continue,
+            };
+            outcomes.push((searched.socket, sender, outcome));
+        }
+        if self.scanner.is_stuck() && !std::mem::replace(&mut self.is_stuck, true) {
+            tracing::error!(
+                "a process holds up who reads its memory: no more keys are looked for (start h2trace anew, without \
+                 that process)"
+            );
+            for (_, searched) in self.connections.drain() {
+                for sender in BOTH {
+                    let outcome = Outcome::GivenUp(Why::MemoryUnreadable);
+                    outcomes.push((searched.socket, sender, outcome));
+                }
+            }
+        }
+        outcomes
+    }
+}
