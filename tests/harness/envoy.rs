@@ -56,6 +56,22 @@ pub struct More {
     pub route: &'static str,
     /// A comma, and `retry_policy`.
     pub retry: &'static str,
+    /// The loopback address that it listens on, if it is not the usual one.
+    pub host: &'static str,
+    /// The server's, if that is not the usual one.
+    pub upstream_host: &'static str,
+    /// More of the listener's filter chain, such as its TLS.
+    pub listener: String,
+    /// More of the cluster.
+    pub cluster: String,
+    /// Options of HTTP/2 towards the server.
+    pub http2: String,
+}
+
+impl More {
+    fn or_usual(host: &'static str) -> &'static str {
+        if host.is_empty() { "127.0.0.1" } else { host }
+    }
 }
 
 /// A running Envoy in front of one server.
@@ -98,7 +114,11 @@ impl Envoy {
         for (hole, value) in [
             ("@ADMIN_PORT@", "0"),
             ("@LISTEN_PORT@", "0"),
-            ("@UPSTREAM_HOST@", "127.0.0.1"),
+            ("@LISTEN_HOST@", More::or_usual(more.host)),
+            ("@UPSTREAM_HOST@", More::or_usual(more.upstream_host)),
+            ("@LISTENER@", &more.listener),
+            ("@CLUSTER@", &more.cluster),
+            ("@HTTP2@", &more.http2),
             ("@UPSTREAM_PORT@", &upstream.to_string()),
             ("@ACCESS_LOG@", &access_log),
             ("@HIDDEN@", hidden),
@@ -138,7 +158,7 @@ impl Envoy {
                         &listeners["listener_statuses"][0]["local_address"]["socket_address"];
                     let live = http_get(&admin, "/ready")?.contains("LIVE");
                     let port = socket["port_value"].as_u64()?;
-                    live.then(|| (format!("127.0.0.1:{port}"), admin))
+                    live.then(|| (format!("{}:{port}", More::or_usual(more.host)), admin))
                 });
             found.is_some() || !process.is_running()
         });

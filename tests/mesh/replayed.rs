@@ -1,0 +1,189 @@
+//! A tcpdump of all three legs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use tracer_tests::call::failed_ids;
+use tracer_tests::peer::Peer;
+use tracer_tests::require;
+use tracer_tests::skip::{Privileges, Program, note_that_it_runs};
+use tracer_tests::trace::{Hop, Stream, Trace};
+use tracer_tests::tracer::replay;
+
+use crate::parts::{ENVOY, Mesh, Recorded, SIDECARS, Setting};
+
+/// A stream of the client.
+type Key = (u64, u64);
+
+/// Bytes of DATA that each sidecar dropped of a response, and whether it passed the trailers on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Truth {
+    dropped: [u64; 2],
+    trailers_dropped: [bool; 2],
+}
+
+fn key(stream: &Stream) -> Key {
+    (stream.connection(), stream.stream_id())
+}
+
+fn number(value: &Value) -> u64 {
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// What each sidecar did, seen with the leg between them open.
+fn truth(recorded: &Recorded) -> BTreeMap<Key, (String, Truth)> {
+    let keys = recorded.keys.display().to_string();
+    let trace = Trace::read(&replay(
+        &recorded.capture,
+        &["--show", "hops,streams", "--keylog", &keys],
+    ));
+    trace.assert_lossless();
+    let at = |host: &str| {
+        let hops = trace.hops.iter();
+        hops.filter(|hop| {
+            let address = hop.0["proxy"]["address"].as_str().unwrap_or_default();
+            address.starts_with(&format!("{host}:"))
+        })
+        .collect::<Vec<&Hop>>()
+    };
+    let [of_client, of_server] = SIDECARS.map(at);
+    let beyond: BTreeMap<Key, &Hop> = of_server
+        .iter()
+        .map(|hop| (key(&hop.downstream()), *hop))
+        .collect();
+    assert_eq!(
+        beyond.len(),
+        recorded.calls.len(),
+        "requests at the server's sidecar"
+    );
+    let of = |hop: &Hop| {
+        let came = number(&hop.0["received_bytes"]);
+        let passed = number(&hop.0["forwarded_bytes"]);
+        let trailers = hop.0["received_trailers"] == true && hop.0["forwarded_trailers"] == false;
+        (came - passed, trailers)
+    };
+    let told = of_client.iter().map(|hop| {
+        let down = hop.downstream();
+        let up = hop.upstream();
+        let [up] = up.as_slice() else {
+            panic!("not one stream on the leg: {}", hop.0)
+        };
+        let (client, server) = (of(hop), of(beyond[&key(up)]));
+        let truth = Truth {
+            dropped: [client.0, server.0],
+            trailers_dropped: [client.1, server.1],
+        };
+        let id = down.call_id().unwrap_or_else(|| panic!("{}", down.0));
+        (key(&down), (id.to_owned(), truth))
+    });
+    told.collect()
+}
+
+/// How many calls were named with which sidecar.
+type Named = BTreeMap<String, usize>;
+
+/// What is said without a key is held against the truth: of all calls.
+fn check(setting: Setting) -> Named {
+    let recorded = Mesh::start(setting).recorded();
+    let failed = failed_ids(&recorded.calls);
+    let truth = truth(&recorded);
+    let ids: BTreeMap<Key, &str> = truth
+        .iter()
+        .map(|(key, (id, _))| (*key, id.as_str()))
+        .collect();
+    assert_eq!(ids.len(), recorded.calls.len());
+    // The oracle: with the leg open, each failed call and no other was broken by a sidecar.
+    let is_broken = |truth: &Truth| truth.dropped != [0; 2] || truth.trailers_dropped != [false; 2];
+    let broken: BTreeSet<String> = truth
+        .values()
+        .filter(|(_, truth)| is_broken(truth))
+        .map(|(id, _)| id.clone())
+        .collect();
+    assert_eq!(broken, failed, "{setting:?}: broken with the leg open");
+
+    let trace = Trace::read(&replay(
+        &recorded.capture,
+        &["--show", "hops,streams,findings"],
+    ));
+    trace.assert_lossless();
+    let mut named = Named::new();
+    let mut told = BTreeSet::new();
+    let truth_of_all: Vec<Truth> = truth.values().map(|(_, truth)| *truth).collect();
+    for finding in &trace.findings {
+        let line = &finding.0;
+        if finding.verdict() != "anomaly" || line["hop"].is_null() {
+            continue;
+        }
+        let key = (number(&line["conn"]), number(&line["stream_id"]));
+        let (id, truth) = &truth[&key];
+        assert!(told.insert(id.clone()), "{setting:?}: told twice: {line}");
+        let mesh = &line["hop"]["mesh"];
+        let by = mesh["dropped_by"].as_str();
+        let by = by.unwrap_or_else(|| panic!("{setting:?}: nobody dropped it: {line}"));
+        *named.entry(by.to_owned()).or_default() += 1;
+        let [client, server] = truth.dropped;
+        let of_client = mesh["dropped_client_side"].as_u64().unwrap_or(0);
+        let of_server = mesh["dropped_server_side"].as_u64().unwrap_or(0);
+        assert!(
+            of_client <= client && of_server <= server,
+            "{setting:?}: call {id}: {truth:?}, and said {mesh}"
+        );
+        if mesh["together"] == recorded.calls.len() && !mesh["together_missing"].is_null() {
+            let of_server: u64 = truth_of_all.iter().map(|truth| truth.dropped[1]).sum();
+            let said = number(&mesh["together_server_side_least"])
+                ..=number(&mesh["together_server_side_most"]);
+            assert!(
+                said.contains(&of_server),
+                "{setting:?}: {of_server} and not {said:?}"
+            );
+        }
+        let is_named = [
+            ["client_side", "both"].contains(&by),
+            ["server_side", "both"].contains(&by),
+        ];
+        for (is_named, dropped) in is_named.into_iter().zip(truth.dropped) {
+            assert!(
+                !is_named || dropped > 0,
+                "{setting:?}: call {id}: {truth:?}, and said {mesh}"
+            );
+        }
+    }
+    assert_eq!(told, failed, "{setting:?}: calls told to be cut");
+    // The server is not blamed, and no other process.
+    let diagnosis = trace.diagnosis.unwrap_or_default();
+    println!(
+        "{setting:?}: {} of {} calls failed, {named:?}; cut by both: {}, by the server's sidecar: {}",
+        failed.len(),
+        recorded.calls.len(),
+        truth
+            .values()
+            .filter(|(_, t)| t.dropped.iter().all(|n| *n > 0))
+            .count(),
+        truth.values().filter(|(_, t)| t.dropped[1] > 0).count(),
+    );
+    assert_eq!(diagnosis["cases"], Value::Array(Vec::new()), "{setting:?}");
+    named
+}
+
+#[test]
+fn each_failed_call_is_named_with_its_sidecar_or_left_open() {
+    require!(
+        Privileges,
+        Program("tcpdump"),
+        Program("openssl"),
+        Peer::GrpcGo1_70,
+        Peer::GrpcJs1_12,
+        ENVOY
+    );
+    note_that_it_runs();
+    for hide_ids in [false, true] {
+        for window in [65_535, 256 << 20] {
+            let named = check(Setting { window, hide_ids });
+            // With the wide window nothing of it was dropped at the server's end.
+            let wrong = named.keys().any(|by| by.contains("server"));
+            assert!(!wrong || window == 65_535, "{named:?}");
+        }
+    }
+}
