@@ -49,6 +49,8 @@ pub(super) struct Across<T> {
     transits: VecDeque<Transit>,
     /// Cut responses that wait for those that went by with them.
     pending: VecDeque<Pending<T>>,
+    /// When the first of those was received that were open when the trace ended.
+    left_open: Option<Timestamp>,
 }
 
 impl<T: Clone> Default for Across<T> {
@@ -64,6 +66,7 @@ impl<T: Clone> Default for Across<T> {
             orders: Map::default(),
             transits: VecDeque::new(),
             pending: VecDeque::new(),
+            left_open: None,
         }
     }
 }
@@ -152,6 +155,7 @@ struct Between<'a, T> {
     legs: &'a Legs,
     places: [ProxyKey; 2],
     inner: &'a Hops<T>,
+    left_open: Option<Timestamp>,
 }
 
 impl<T: Clone> Leg for Between<'_, T> {
@@ -165,7 +169,8 @@ impl<T: Clone> Leg for Between<'_, T> {
 
     fn may_have_others(&self, until: Timestamp) -> bool {
         let state = self.inner.proxies.get(&PLACE);
-        state.is_none_or(|state| state.downs.values().any(|down| down.opening.at <= until))
+        let mut downs = state.into_iter().flat_map(|state| state.downs.values());
+        self.left_open.is_some_and(|at| at <= until) || downs.any(|down| down.opening.at <= until)
     }
 }
 
@@ -315,6 +320,10 @@ impl<T: Clone> Hops<T> {
         let Some(across) = &mut self.across else {
             return;
         };
+        let state = across.inner.proxies.get(&PLACE);
+        let downs = state.into_iter().flat_map(|state| state.downs.values());
+        let open = downs.filter(|down| down.progress.ended().is_none());
+        across.left_open = open.map(|down| down.opening.at).min();
         across.inner.finish(now);
         self.tell_across();
         self.give_up_across(Timestamp(u64::MAX));
@@ -363,6 +372,7 @@ impl<T: Clone> Hops<T> {
                 server_side: places[1],
                 carried: None,
                 together: 1,
+                all: None,
             });
             let life = (
                 down.request.headers_at.unwrap_or(down.first_at),
@@ -412,14 +422,16 @@ impl<T: Clone> Hops<T> {
                 legs: &self.legs,
                 places,
                 inner: &across.inner,
+                left_open: across.left_open,
             };
             let down = &*hop.downstream.record;
             let key = key(down.connection.0, down.stream_id.0);
-            let (carried, together) = mesh::carried(key, places, transits, &leg);
+            let balance = mesh::balance(key, places, transits, &leg);
             let is_certain = mesh::is_certain(&hop);
             if let Some(mesh) = &mut hop.mesh {
-                mesh.carried = carried.filter(|_| is_certain);
-                mesh.together = together;
+                mesh.carried = balance.carried.filter(|_| is_certain);
+                mesh.together = balance.together;
+                mesh.all = balance.all;
             }
             self.out.push_back(hop);
         }

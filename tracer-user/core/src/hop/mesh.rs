@@ -10,7 +10,7 @@ use crate::connection::Endpoint;
 use crate::event::Timestamp;
 use crate::frame::FrameKind;
 use crate::hop::facts::cut_at;
-use crate::stream::record::StreamRecord;
+use crate::stream::record::{Moment, StreamRecord};
 
 /// The way of a request beyond the proxy at the client's end of an opaque leg, which is [`Hop::proxy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,24 @@ pub struct Mesh {
     pub carried: Option<Carried>,
     /// So many responses went by on the leg at the same time, this one among them.
     pub together: usize,
+    /// What is missing of all of them. None: not known.
+    pub all: Option<AllMissing>,
+}
+
+/// What is missing of the responses that went by on a leg at the same time, in bytes of DATA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllMissing {
+    /// So much came to the proxy at the server's end and did not leave the one at the client's.
+    pub bytes: u64,
+    /// So much of it did not go by on the leg: the proxy at the server's end dropped it.
+    pub server_side: Carried,
+}
+
+/// What the leg says of a response that was cut.
+pub(super) struct Balance {
+    pub(super) carried: Option<Carried>,
+    pub(super) together: usize,
+    pub(super) all: Option<AllMissing>,
 }
 
 /// Which of the two proxies dropped what is missing of a response.
@@ -87,6 +105,8 @@ pub(super) struct Transit {
     pub(super) places: [Option<ProxyKey>; 2],
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
+    /// When the server had done with it.
+    is_over_at: Timestamp,
     /// None: it is not known how much of it the leg carried.
     sizes: Option<Sizes>,
 }
@@ -122,6 +142,7 @@ impl Transit {
             places: places.map(Some),
             from: up.response.headers_at.unwrap_or(asked_at),
             to: over_at(down),
+            is_over_at: up.resets.last().map_or(up.last_at, |reset| reset.at),
             sizes: is_known.then_some(sizes),
         }
     }
@@ -137,6 +158,7 @@ impl Transit {
             places,
             from: record.request.headers_at.unwrap_or(record.first_at),
             to: over_at(record).max(record.first_at),
+            is_over_at: record.last_at,
             sizes: None,
         }
     }
@@ -162,39 +184,48 @@ fn over_at(record: &StreamRecord) -> Timestamp {
 }
 
 /// Frame headers, header fields and windows of a response: at least, and at most.
+///
+/// Proxies of a mesh write the same fields on the leg as towards the client, in frames divided alike. One is allowed for
+/// that is divided once more, and for fields that are not in a table yet.
 fn around(down: &StreamRecord, up: &StreamRecord) -> Carried {
     const FRAME: u64 = 9;
-    /// Fields that a proxy adds: the date, its name, how long the server took.
-    const ADDED: u64 = 40;
-    /// WINDOW_UPDATE for a part of the request.
-    const WINDOW: u64 = 13;
-    let blocks = |record: &StreamRecord| {
-        let moments = record.story.moments();
-        let headers = moments.iter().filter(|moment| {
-            moment.sender == Endpoint::Server && moment.frame == FrameKind::Headers
-        });
-        let seen: u64 = headers.map(|moment| moment.bytes).sum();
-        if seen > 0 {
-            seen
-        } else {
-            2 * record.response.header_list
-        }
-    };
-    let frames = up
-        .response
-        .data_frames
-        .saturating_add(up.response.data_bytes / 16_384 + 1);
-    let windows = WINDOW * up.request.data_frames.saturating_add(1);
-    // What is short here for being in a table may be written out there, and the other way round.
-    let most = 2 * FRAME + 2 * blocks(up) + ADDED + FRAME * frames + windows;
-    let is_whole =
-        down.response.data_bytes == up.response.data_bytes && down.trailers == up.trailers;
+    const FIELDS: u64 = 4;
+    /// WINDOW_UPDATE, and how much of a request calls for one.
+    const WINDOW: (u64, u64) = (13, 4_096);
+    let (came, passed) = (&up.response, &down.response);
+    let is_whole = passed.data_bytes == came.data_bytes && down.trailers == up.trailers;
+    let frames = came.data_frames.max(passed.data_frames.saturating_add(1));
+    let frames = frames.saturating_add(came.data_bytes / 16_384);
+    // Of a response that was cut the trailers were not written towards the client.
+    let fields = blocks(up).max(blocks(down)) + if is_whole { FIELDS } else { 2 * FIELDS };
+    let windows = WINDOW.0 * (up.request.data_bytes / WINDOW.1);
     let least = if is_whole {
-        2 * (FRAME + 1) + FRAME * u64::from(up.response.data_bytes > 0)
+        2 * (FRAME + 1) + FRAME * u64::from(came.data_bytes > 0)
     } else {
         0
     };
-    Carried { least, most }
+    Carried {
+        least,
+        most: FRAME.saturating_mul(frames + 2) + fields + windows,
+    }
+}
+
+/// Bytes of the header blocks that the server's end sent.
+fn blocks(record: &StreamRecord) -> u64 {
+    let moments = record.story.moments();
+    let is_block =
+        |moment: &&Moment| moment.sender == Endpoint::Server && moment.frame == FrameKind::Headers;
+    let seen: u64 = moments
+        .iter()
+        .filter(is_block)
+        .map(|moment| moment.bytes)
+        .sum();
+    // Without a story only their lists are known, which are longer.
+    if seen > 0 {
+        seen
+    } else {
+        2 * record.response.header_list
+    }
 }
 
 /// What a leg says within some time.
@@ -207,34 +238,41 @@ pub(super) trait Leg {
     fn may_have_others(&self, until: Timestamp) -> bool;
 }
 
-/// How long what a proxy has sent may be on its way.
-const ON_ITS_WAY: u64 = 250_000_000;
+/// So much later than it was cut a response's last bytes may be told.
+const LATE: u64 = 5_000_000;
 
-/// So long after what its peer sent a proxy answers that with a reset of the client's stream.
-const AT_ONCE: u64 = 20_000_000;
+/// So long after a response was complete, or its stream reset, a proxy has dropped what it drops for that, and the proxy
+/// before it has answered. One that gives up later does so by itself.
+const AT_ONCE: u64 = 250_000_000;
 
-/// What is not a response's: SETTINGS, PING, GOAWAY.
-const OF_CONNECTION: u64 = 64;
+/// What is not a response's, in each second: SETTINGS, PING, a date that is new.
+const OF_CONNECTION: u64 = 128;
 
-/// Tickets and the end of a handshake.
+/// The end of a handshake, and tickets. Where it was over when the first response came, they had gone by: the server's
+/// SETTINGS come behind them.
 const OF_HANDSHAKE: u64 = 6_144;
 
 /// What was carried of a response that was cut, and with how many it went by.
-pub(super) fn carried(
+pub(super) fn balance(
     key: u64,
     places: [ProxyKey; 2],
     transits: &[Transit],
     leg: &impl Leg,
-) -> (Option<Carried>, usize) {
+) -> Balance {
+    let nothing = |together| Balance {
+        carried: None,
+        together,
+        all: None,
+    };
     let here: Vec<&Transit> = transits
         .iter()
         .filter(|it| it.may_be_between(places))
         .collect();
     let Some(own) = here.iter().find(|transit| transit.key == key) else {
-        return (None, 1);
+        return nothing(1);
     };
     let Some(sizes) = own.sizes else {
-        return (None, 1);
+        return nothing(1);
     };
     let within = together(own, &here);
     let n = here
@@ -244,13 +282,53 @@ pub(super) fn carried(
     let least = at_least(own, &here, within, leg);
     let most = at_most(own, &here, within, leg);
     let (Some(least), Some(most)) = (least, most) else {
-        return (None, n);
+        return nothing(n);
     };
     let least = least.clamp(sizes.passed, sizes.came);
     let most = most.clamp(sizes.passed, sizes.came);
     // They contradict each other: something went by that is not understood.
     let carried = (least <= most).then_some(Carried { least, most });
-    (carried, n)
+    Balance {
+        carried,
+        together: n,
+        all: all_missing(&here, within, leg),
+    }
+}
+
+/// What is missing of all that went by in this time.
+fn all_missing(
+    here: &[&Transit],
+    (from, to): (Timestamp, Timestamp),
+    leg: &impl Leg,
+) -> Option<AllMissing> {
+    let (mut came, mut passed, mut around) = (0_u64, 0_u64, Carried::default());
+    for transit in here.iter().filter(|transit| transit.overlaps((from, to))) {
+        let sizes = transit.sizes?;
+        came = came.saturating_add(sizes.came);
+        passed = passed.saturating_add(sizes.passed);
+        around = around.and(sizes.around);
+    }
+    let carried = leg.carried(from, to)?;
+    let late = leg.carried(from, Timestamp(to.0.saturating_add(LATE)))?;
+    let besides = around.most.saturating_add(of_connection((from, to), leg));
+    let bytes = came - passed.min(came);
+    let server_side = Carried {
+        least: (came + around.least).saturating_sub(late.most).min(bytes),
+        most: (came + besides).saturating_sub(carried.least).min(bytes),
+    };
+    let is_understood = server_side.least <= server_side.most && !leg.may_have_others(to);
+    is_understood.then_some(AllMissing { bytes, server_side })
+}
+
+/// What is no response's, at most.
+fn of_connection((from, to): (Timestamp, Timestamp), leg: &impl Leg) -> u64 {
+    let seconds = to.since(from) / 1_000_000_000 + 1;
+    let of_handshake = if leg.began_within(from, to) {
+        OF_HANDSHAKE
+    } else {
+        0
+    };
+    OF_CONNECTION.saturating_mul(seconds) + of_handshake
 }
 
 /// From when to when responses went by without a pause, this one among them.
@@ -278,10 +356,7 @@ fn at_least(
     if leg.may_have_others(to) {
         return None;
     }
-    let mut others = OF_CONNECTION;
-    if leg.began_within(Timestamp(from.0.saturating_sub(ON_ITS_WAY)), to) {
-        others += OF_HANDSHAKE;
-    }
+    let mut others = of_connection((from, to), leg);
     for transit in here.iter().filter(|transit| transit.overlaps((from, to))) {
         let sizes = transit.sizes?;
         let data = if transit.key == own.key {
@@ -296,33 +371,36 @@ fn at_least(
     Some(leg.carried(from, to)?.least.saturating_sub(others))
 }
 
-/// The leg carried so much of it at most: all that it carried, less what others were at least.
+/// The leg carried so much of it at most: all that it carried while this one was on its way, or all of them together, less
+/// what others were at least.
 fn at_most(
     own: &Transit,
     here: &[&Transit],
-    (from, to): (Timestamp, Timestamp),
+    together: (Timestamp, Timestamp),
     leg: &impl Leg,
 ) -> Option<u64> {
     let sizes = own.sizes?;
-    let came_just_before = leg.carried(Timestamp(own.to.0.saturating_sub(AT_ONCE)), own.to)?;
-    if came_just_before.most == 0 {
+    if own.to.since(own.is_over_at) > AT_ONCE {
         // The proxy at the client's end gave up by itself: what the other one did not send then is its doing.
         return Some(sizes.came);
     }
-    let to = Timestamp(to.0.saturating_add(ON_ITS_WAY));
-    let mut others = 0_u64;
-    for transit in here.iter().filter(|it| from <= it.from && it.to <= to) {
-        let Some(sizes) = transit.sizes else { continue };
-        let data = if transit.key == own.key {
-            0
-        } else {
-            sizes.passed
-        };
-        others = others
-            .saturating_add(data)
-            .saturating_add(sizes.around.least);
-    }
-    Some(leg.carried(from, to)?.most.saturating_sub(others))
+    let within = |(from, to): (Timestamp, Timestamp)| {
+        let to = Timestamp(to.0.saturating_add(LATE));
+        let mut others = 0_u64;
+        for transit in here.iter().filter(|it| from <= it.from && it.to <= to) {
+            let Some(sizes) = transit.sizes else { continue };
+            let data = if transit.key == own.key {
+                0
+            } else {
+                sizes.passed
+            };
+            others = others
+                .saturating_add(data)
+                .saturating_add(sizes.around.least);
+        }
+        Some(leg.carried(from, to)?.most.saturating_sub(others))
+    };
+    Some(within((own.from, own.to))?.min(within(together)?))
 }
 
 /// Where several streams may be the one that belongs to a request, what was carried of it is known if they all say the

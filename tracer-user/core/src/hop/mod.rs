@@ -43,7 +43,7 @@ pub use deadline::{DeadlineUse, Part};
 pub use facts::{EndStreamLag, Ended, early_response, ended, reset_by};
 pub use ledger::Carried;
 pub use leg::LegEnd;
-pub use mesh::{DroppedBy, Mesh};
+pub use mesh::{AllMissing, DroppedBy, Mesh};
 pub use table::Hops;
 
 /// What may be a proxy.

@@ -81,6 +81,10 @@ struct MeshFields<'a> {
     dropped_client_side: Option<u64>,
     dropped_server_side: Option<u64>,
     together: usize,
+    /// Of all of these.
+    together_missing: Option<u64>,
+    together_server_side_least: Option<u64>,
+    together_server_side_most: Option<u64>,
 }
 
 impl<'a> MeshFields<'a> {
@@ -96,6 +100,9 @@ impl<'a> MeshFields<'a> {
             dropped_client_side: dropped.map(|[client, _]| client),
             dropped_server_side: dropped.map(|[_, server]| server),
             together: mesh.together,
+            together_missing: mesh.all.map(|all| all.bytes),
+            together_server_side_least: mesh.all.map(|all| all.server_side.least),
+            together_server_side_most: mesh.all.map(|all| all.server_side.most),
         })
     }
 }

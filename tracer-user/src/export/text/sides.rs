@@ -5,7 +5,7 @@ use std::time::Duration;
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::Timestamp;
 use h2trace_core::frame::FrameKind;
-use h2trace_core::hop::{Confidence, DeadlineUse, Hop, Lone, OtherSide, Part};
+use h2trace_core::hop::{Confidence, DeadlineUse, Hop, HopStream, Lone, OtherSide, Part};
 use h2trace_core::pipeline::HopEnd;
 use h2trace_core::stream::record::{Moment, StreamRecord};
 
@@ -42,7 +42,7 @@ pub(super) fn who(request: &Hop<HopEnd>) -> Vec<String> {
             Some(stream) if request.mesh.is_some() => format!(
                 "{} behind {}, over a leg in TLS",
                 end(&stream.tag),
-                name::end(&stream.tag.info, stream.record.pid)
+                beyond(stream)
             ),
             Some(stream) => end(&stream.tag),
             None => "still open".to_owned(),
@@ -81,8 +81,7 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
     }
     let serving = request.serving().and_then(|up| up.stream.as_ref());
     if let Some(beyond) = serving.filter(|_| request.mesh.is_some()) {
-        let name = name::end(&beyond.tag.info, beyond.record.pid);
-        line.push_str(&format!(" of {name}, over a leg in TLS"));
+        line.push_str(&format!(" of {}, over a leg in TLS", self::beyond(beyond)));
     }
     if let Some(missing) = request.missing_bytes().filter(|missing| *missing > 0) {
         line.push_str(&format!(", {} bytes missing", grouped(missing)));
@@ -91,6 +90,14 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
         line.push_str(&deadline(&spent));
     }
     line
+}
+
+/// The proxy at the other end of a leg in TLS.
+fn beyond(stream: &HopStream<HopEnd>) -> String {
+    match stream.record.pid {
+        0 => format!("the proxy at {}", name::address(&stream.tag.info.local)),
+        pid => name::end(&stream.tag.info, pid),
+    }
 }
 
 /// `, its deadline of 1s was used up by the server (980ms)`.

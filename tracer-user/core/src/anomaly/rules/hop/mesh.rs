@@ -2,7 +2,7 @@
 
 use super::{HopFinding, words};
 use crate::anomaly::kind::{Kind, Verdict};
-use crate::hop::{Confidence, DroppedBy, Hop, Mesh};
+use crate::hop::{AllMissing, Confidence, DroppedBy, Hop, Mesh};
 use crate::stream::record::{Seen, StreamRecord};
 
 /// What holds of the two together stays, and is told of the two.
@@ -93,5 +93,21 @@ fn leg<T>(hop: &Hop<T>, mesh: &Mesh) -> String {
             "one of the two dropped the rest, and that does not say which".to_owned()
         }
     };
-    format!("{text}: {by}")
+    format!("{text}: {by}{}", of_all(mesh))
+}
+
+/// What is missing of all that went by with it, where there are others.
+fn of_all(mesh: &Mesh) -> String {
+    let Some(AllMissing { bytes, server_side }) = mesh.all.filter(|_| mesh.together > 1) else {
+        return String::new();
+    };
+    let range = |least: u64, most: u64| match (least, most) {
+        (least, most) if least == most => least.to_string(),
+        (least, most) => format!("{least} to {most}"),
+    };
+    let client = range(bytes - server_side.most, bytes - server_side.least);
+    let server = range(server_side.least, server_side.most);
+    format!(
+        ". Of the {bytes} bytes that are missing of all these, the client's dropped {client} and the server's {server}"
+    )
 }
