@@ -430,8 +430,7 @@ impl Connection {
 
     fn end(&mut self, cause: EndCause, at: Timestamp, out: &mut Out<'_>) {
         self.last_at = self.last_at.max(at);
-        let is_told = !matches!(self.speech, Speech::Other) || self.is_opaque();
-        if !self.opened || !is_told {
+        if !self.opened || self.is_other() {
             return;
         }
         self.tell_tls(self.last_at, out);

@@ -81,7 +81,7 @@ impl Connection {
                 self.decide_at_the_end(out);
             }
         }
-        if !self.opened || matches!(self.speech, Speech::Other) {
+        if !self.opened || self.is_other() {
             return;
         }
         self.tell_tls(self.last_at, out);
@@ -103,9 +103,9 @@ impl Connection {
         self.decide_at_the_end(out);
     }
 
-    /// Nothing of it is decoded.
+    /// Nothing more of it is told.
     pub(in crate::capture) const fn is_other(&self) -> bool {
-        matches!(self.speech, Speech::Other)
+        matches!(self.speech, Speech::Other) && self.tls.is_none()
     }
 
     /// A direction as it is told: of a capture the client is the one that is observed, of a socket its owner.

@@ -173,17 +173,13 @@ impl Connection {
             if opaque.is_empty() {
                 continue;
             }
-            self.event(at, What::Opaque(direction, opaque), out);
+            let told = self.told_direction(direction);
+            self.event(at, What::Opaque(told, opaque), out);
             if opaque.is_lost {
                 // Nothing more can be told of it.
                 self.tls = None;
             }
         }
-    }
-
-    /// It stays closed, and how much goes by is told.
-    pub(super) fn is_opaque(&self) -> bool {
-        matches!(self.speech, Speech::Other) && self.tls.is_some()
     }
 
     /// Tells what is known of its TLS, if that is more than was told.
