@@ -22,6 +22,9 @@ const SERVER: &str = "127.0.0.4";
 /// How long a run may take.
 const RUN: Duration = Duration::from_secs(180);
 
+/// How long the tracer may take to tell of streams that have ended.
+pub(crate) const SETTLE: Duration = Duration::from_secs(10);
+
 /// How the parts are set up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {

@@ -1,4 +1,4 @@
-//! A tcpdump of all three legs.
+//! A tcpdump of all three legs, and the tracer at the sidecars and the server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +8,9 @@ use tracer_tests::peer::Peer;
 use tracer_tests::require;
 use tracer_tests::skip::{Privileges, Program, note_that_it_runs};
 use tracer_tests::trace::{Hop, Stream, Trace};
-use tracer_tests::tracer::replay;
+use tracer_tests::tracer::{Tracer, replay};
 
-use crate::parts::{ENVOY, Mesh, Recorded, SIDECARS, Setting};
+use crate::parts::{ENVOY, Mesh, Recorded, SETTLE, SIDECARS, Setting};
 
 /// A stream of the client.
 type Key = (u64, u64);
@@ -33,7 +33,7 @@ fn number(value: &Value) -> u64 {
 }
 
 /// What each sidecar did, seen with the leg between them open.
-fn truth(recorded: &Recorded) -> BTreeMap<Key, (String, Truth)> {
+fn truth(recorded: &Recorded) -> BTreeMap<String, Truth> {
     let keys = recorded.keys.display().to_string();
     let trace = Trace::read(&replay(
         &recorded.capture,
@@ -76,7 +76,7 @@ fn truth(recorded: &Recorded) -> BTreeMap<Key, (String, Truth)> {
             trailers_dropped: [client.1, server.1],
         };
         let id = down.call_id().unwrap_or_else(|| panic!("{}", down.0));
-        (key(&down), (id.to_owned(), truth))
+        (id.to_owned(), truth)
     });
     told.collect()
 }
@@ -85,53 +85,45 @@ fn truth(recorded: &Recorded) -> BTreeMap<Key, (String, Truth)> {
 type Named = BTreeMap<String, usize>;
 
 /// What is said without a key is held against the truth: of all calls.
-fn check(setting: Setting) -> Named {
-    let recorded = Mesh::start(setting).recorded();
+fn check(
+    setting: Setting,
+    recorded: &Recorded,
+    truth: &BTreeMap<String, Truth>,
+    trace: &Trace,
+) -> Named {
     let failed = failed_ids(&recorded.calls);
-    let truth = truth(&recorded);
-    let ids: BTreeMap<Key, &str> = truth
-        .iter()
-        .map(|(key, (id, _))| (*key, id.as_str()))
-        .collect();
-    assert_eq!(ids.len(), recorded.calls.len());
-    // The oracle: with the leg open, each failed call and no other was broken by a sidecar.
-    let is_broken = |truth: &Truth| truth.dropped != [0; 2] || truth.trailers_dropped != [false; 2];
-    let broken: BTreeSet<String> = truth
-        .values()
-        .filter(|(_, truth)| is_broken(truth))
-        .map(|(id, _)| id.clone())
-        .collect();
-    assert_eq!(broken, failed, "{setting:?}: broken with the leg open");
-
-    let trace = Trace::read(&replay(
-        &recorded.capture,
-        &["--show", "hops,streams,findings"],
-    ));
     trace.assert_lossless();
+    let ids: BTreeMap<Key, &str> = trace
+        .streams
+        .iter()
+        .filter_map(|stream| Some((key(stream), stream.call_id()?)))
+        .collect();
     let mut named = Named::new();
     let mut told = BTreeSet::new();
-    let truth_of_all: Vec<Truth> = truth.values().map(|(_, truth)| *truth).collect();
     for finding in &trace.findings {
         let line = &finding.0;
         if finding.verdict() != "anomaly" || line["hop"].is_null() {
             continue;
         }
-        let key = (number(&line["conn"]), number(&line["stream_id"]));
-        let (id, truth) = &truth[&key];
-        assert!(told.insert(id.clone()), "{setting:?}: told twice: {line}");
+        let id = ids[&(number(&line["conn"]), number(&line["stream_id"]))];
+        let of_call = truth[id];
+        assert!(
+            told.insert(id.to_owned()),
+            "{setting:?}: told twice: {line}"
+        );
         let mesh = &line["hop"]["mesh"];
         let by = mesh["dropped_by"].as_str();
         let by = by.unwrap_or_else(|| panic!("{setting:?}: nobody dropped it: {line}"));
         *named.entry(by.to_owned()).or_default() += 1;
-        let [client, server] = truth.dropped;
+        let [client, server] = of_call.dropped;
         let of_client = mesh["dropped_client_side"].as_u64().unwrap_or(0);
         let of_server = mesh["dropped_server_side"].as_u64().unwrap_or(0);
         assert!(
             of_client <= client && of_server <= server,
-            "{setting:?}: call {id}: {truth:?}, and said {mesh}"
+            "{setting:?}: call {id}: {of_call:?}, and said {mesh}"
         );
         if mesh["together"] == recorded.calls.len() && !mesh["together_missing"].is_null() {
-            let of_server: u64 = truth_of_all.iter().map(|truth| truth.dropped[1]).sum();
+            let of_server: u64 = truth.values().map(|truth| truth.dropped[1]).sum();
             let said = number(&mesh["together_server_side_least"])
                 ..=number(&mesh["together_server_side_most"]);
             assert!(
@@ -143,32 +135,58 @@ fn check(setting: Setting) -> Named {
             ["client_side", "both"].contains(&by),
             ["server_side", "both"].contains(&by),
         ];
-        for (is_named, dropped) in is_named.into_iter().zip(truth.dropped) {
+        for (is_named, dropped) in is_named.into_iter().zip(of_call.dropped) {
             assert!(
                 !is_named || dropped > 0,
-                "{setting:?}: call {id}: {truth:?}, and said {mesh}"
+                "{setting:?}: call {id}: {of_call:?}, and said {mesh}"
             );
         }
     }
     assert_eq!(told, failed, "{setting:?}: calls told to be cut");
-    // The server is not blamed, and no other process.
-    let diagnosis = trace.diagnosis.unwrap_or_default();
     println!(
-        "{setting:?}: {} of {} calls failed, {named:?}; cut by both: {}, by the server's sidecar: {}",
+        "{setting:?}: {} of {} calls failed, {named:?}; in truth cut at the server's sidecar: {}",
         failed.len(),
         recorded.calls.len(),
-        truth
-            .values()
-            .filter(|(_, t)| t.dropped.iter().all(|n| *n > 0))
-            .count(),
-        truth.values().filter(|(_, t)| t.dropped[1] > 0).count(),
+        truth.values().filter(|truth| truth.dropped[1] > 0).count(),
     );
-    assert_eq!(diagnosis["cases"], Value::Array(Vec::new()), "{setting:?}");
+    // The server is not blamed, and no other process.
+    let diagnosis = trace
+        .diagnosis
+        .as_ref()
+        .map(|diagnosis| &diagnosis["cases"]);
+    assert_eq!(diagnosis, Some(&Value::Array(Vec::new())), "{setting:?}");
+    // With the wide window nothing was dropped at the server's end.
+    let blames = |by: &String| by == "server_side" || by == "both";
+    assert!(
+        setting.window == 65_535 || !named.keys().any(blames),
+        "{named:?}"
+    );
     named
 }
 
+/// The truth of a run, in which each failed call and no other was broken by a sidecar.
+fn broken(setting: Setting, recorded: &Recorded) -> BTreeMap<String, Truth> {
+    let truth = truth(recorded);
+    assert_eq!(truth.len(), recorded.calls.len());
+    let is_broken = |truth: &Truth| truth.dropped != [0; 2] || truth.trailers_dropped != [false; 2];
+    let broken: BTreeSet<String> = truth
+        .iter()
+        .filter(|(_, truth)| is_broken(truth))
+        .map(|(id, _)| id.clone())
+        .collect();
+    let failed = failed_ids(&recorded.calls);
+    assert!(
+        !failed.is_empty(),
+        "{setting:?}: the incident did not happen"
+    );
+    assert_eq!(broken, failed, "{setting:?}: broken with the leg open");
+    truth
+}
+
+const SHOWN: [&str; 2] = ["--show", "hops,streams,findings"];
+
 #[test]
-fn each_failed_call_is_named_with_its_sidecar_or_left_open() {
+fn each_failed_call_of_a_capture_is_named_with_its_sidecar_or_left_open() {
     require!(
         Privileges,
         Program("tcpdump"),
@@ -180,10 +198,46 @@ fn each_failed_call_is_named_with_its_sidecar_or_left_open() {
     note_that_it_runs();
     for hide_ids in [false, true] {
         for window in [65_535, 256 << 20] {
-            let named = check(Setting { window, hide_ids });
-            // With the wide window nothing of it was dropped at the server's end.
-            let wrong = named.keys().any(|by| by.contains("server"));
-            assert!(!wrong || window == 65_535, "{named:?}");
+            let setting = Setting { window, hide_ids };
+            let recorded = Mesh::start(setting).recorded();
+            let truth = broken(setting, &recorded);
+            let trace = Trace::read(&replay(&recorded.capture, &SHOWN));
+            check(setting, &recorded, &truth, &trace);
         }
+    }
+}
+
+#[test]
+fn each_failed_call_is_named_live_with_its_sidecar_or_left_open() {
+    require!(
+        Privileges,
+        Program("tcpdump"),
+        Program("openssl"),
+        Peer::GrpcGo1_70,
+        Peer::GrpcJs1_12,
+        ENVOY
+    );
+    for window in [65_535, 256 << 20] {
+        let setting = Setting {
+            window,
+            hide_ids: true,
+        };
+        let mesh = Mesh::start(setting);
+        let [client_side, server_side] = mesh.sidecars.each_ref().map(|envoy| envoy.pid());
+        let tracer = Tracer::start(&[client_side, server_side, mesh.server.pid()]);
+        let recorded = mesh.recorded();
+        let n_calls = recorded.calls.len();
+        tracer.wait_for_streams(client_side, "server", n_calls, SETTLE);
+        tracer.wait_for_streams(server_side, "client", n_calls, SETTLE);
+        let truth = broken(setting, &recorded);
+        let trace = tracer.finish();
+        let at: BTreeSet<Option<u64>> = trace
+            .findings
+            .iter()
+            .filter(|finding| finding.verdict() == "anomaly" && !finding.0["hop"].is_null())
+            .map(|finding| finding.0["hop"]["mesh"]["server_side"]["pid"].as_u64())
+            .collect();
+        assert_eq!(at, [Some(u64::from(server_side))].into(), "{setting:?}");
+        check(setting, &recorded, &truth, &trace);
     }
 }
