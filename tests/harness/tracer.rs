@@ -137,6 +137,19 @@ impl Tracer {
         Self::with("trace", pids, &["--http2".as_ref(), port.as_ref()])
     }
 
+    /// As [`Tracer::showing`], with TLS opened by keys from the memory of the processes.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn finding_keys(pids: &[u32], fields: &[&str]) -> Self {
+        let fields = fields.iter().flat_map(|field| ["--header", field]);
+        let arguments = fields.chain(["--tls", "--tls-share", "100"]);
+        let arguments: Vec<&OsStr> = arguments.map(OsStr::new).collect();
+        Self::with("trace", pids, &arguments)
+    }
+
     /// As [`Tracer::showing`], with TLS opened by this key log.
     ///
     /// # Panics

@@ -15,6 +15,7 @@ mod not_http2;
 mod rights_given_up;
 mod shape;
 mod tls;
+mod tls_keys;
 
 use std::time::Duration;
 

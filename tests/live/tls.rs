@@ -16,7 +16,7 @@ use tracer_tests::{eventually, free_port, require, scaled, workspace};
 use crate::{RUN, SETTLE};
 
 /// nghttpd in TLS, with a page; it listens.
-fn nghttpd(folder: &Path) -> (Process, u16) {
+pub(crate) fn nghttpd(folder: &Path) -> (Process, u16) {
     let identity = Identity::new(folder);
     std::fs::write(folder.join("page"), vec![b'x'; 10_000]).expect("cannot write a page");
     let port = free_port();
@@ -32,7 +32,7 @@ fn nghttpd(folder: &Path) -> (Process, u16) {
 }
 
 /// What is said of connections, once each.
-fn seen(trace: &Trace) -> Vec<&Value> {
+pub(crate) fn seen(trace: &Trace) -> Vec<&Value> {
     let connections = trace.connections.iter();
     connections.filter(|line| line["event"] == "seen").collect()
 }
@@ -130,7 +130,7 @@ fn what_a_handshake_says_in_clear_is_told_at_both_ends() {
 }
 
 /// What is told of each stream, but for where and when it was.
-fn told(trace: &Trace) -> Vec<String> {
+pub(crate) fn told(trace: &Trace) -> Vec<String> {
     let mut told: Vec<_> = trace
         .streams
         .iter()

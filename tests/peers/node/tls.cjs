@@ -1,11 +1,11 @@
-// HTTP/2 over TLS, both ends in one process: tls.cjs PORT KEY CERTIFICATE CALLS. Run it with --tls-keylog. With - for
-// key and certificate the same in clear.
+// HTTP/2 over TLS, both ends in one process: tls.cjs PORT KEY CERTIFICATE CALLS [PAUSE]. Run it with --tls-keylog. With - for
+// key and certificate the same in clear. Each connection pauses for so many ms behind its first calls.
 'use strict';
 
 const fs = require('node:fs');
 const http2 = require('node:http2');
 
-const [port, key, cert, calls] = process.argv.slice(2);
+const [port, key, cert, calls, pause] = process.argv.slice(2);
 const isClear = key === '-';
 const certificate = isClear ? undefined : fs.readFileSync(cert);
 const scheme = isClear ? 'http' : 'https';
@@ -45,6 +45,7 @@ async function run() {
       client.on('connect', (_, socket) => socket.on('session', (ticket) => { session = ticket; }));
       for (let n = 0; n < Number(calls); n += 10) {
         await Promise.all(Array.from({ length: 10 }, (_, k) => call(client, n + k)));
+        if (pause && n === 0) await new Promise((done) => setTimeout(done, Number(pause)));
       }
       await new Promise((done) => client.close(done));
     }

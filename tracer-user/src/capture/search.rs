@@ -18,9 +18,14 @@ const EVERY_NS: u64 = 10_000_000;
 const MISSES: u32 = 5;
 const AGAIN_NS: u64 = 1_000_000_000;
 
+/// Time from the first records of a key to the search: by then those of the handshake are behind.
+const SETTLED_NS: u64 = 50_000_000;
+
 /// One direction.
 #[derive(Clone, Copy, Default)]
 struct Wish {
+    /// Something was wanted.
+    is_seen: bool,
     is_asked: bool,
     misses: u32,
     not_before: Timestamp,
@@ -96,6 +101,10 @@ impl Search {
                 match wanted(&searched.socket, sender) {
                     None => return false,
                     Some(None) => {}
+                    Some(Some(_)) if !wish.is_seen => {
+                        wish.is_seen = true;
+                        wish.not_before = Timestamp(now.0.saturating_add(SETTLED_NS));
+                    }
                     Some(Some((pid, sample))) => {
                         let id = *id;
                         wish.is_asked = scanner.ask(pid, Wanted { id, sender, sample });

@@ -20,7 +20,7 @@ use crate::confine::{self, Needs};
 use crate::workload::process;
 
 /// Time from a wish to the search, in which others come that are answered by the same one.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Least time between two searches of a process.
 const BETWEEN: Duration = Duration::from_secs(1);

@@ -1,0 +1,205 @@
+//! TLS opened by keys that the tracer finds in the memory of the processes that it traces.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tracer_tests::identity::Identity;
+use tracer_tests::process::Process;
+use tracer_tests::skip::{Privileges, Program};
+use tracer_tests::trace::Trace;
+use tracer_tests::tracer::Tracer;
+use tracer_tests::{eventually, free_port, require, scaled, workspace};
+
+use crate::tls::{nghttpd, seen, told};
+use crate::{RUN, SETTLE};
+
+/// Connections of Node pause for so many ms, in which their keys are looked for.
+const PAUSE: &str = "6000";
+
+/// Each of them has a call in flight at a time, over TLS or in clear.
+fn node(port: u16, calls: usize, identity: Option<&Identity>, pause: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(workspace().join("tests/peers/node/tls.cjs"));
+    command.arg(port.to_string());
+    match identity {
+        Some(identity) => command.args(identity.files()),
+        None => command.args(["-", "-"]),
+    };
+    command.arg(calls.to_string()).arg(pause);
+    command
+}
+
+fn calls_of_node(is_tls: bool, folder: &Path, calls: usize) -> Trace {
+    let identity = is_tls.then(|| Identity::new(folder));
+    let pause = if is_tls { PAUSE } else { "0" };
+    let command = node(free_port(), calls, identity.as_ref(), pause);
+    let mut node = Process::start_held("node", &command);
+    let pid = node.pid();
+    let tracer = if is_tls {
+        Tracer::finding_keys(&[pid], &["x-n"])
+    } else {
+        Tracer::showing(&[pid], &["x-n"])
+    };
+    node.write_line("go");
+    let status = node.wait(RUN);
+    assert!(status.success(), "node: {status}{}", node.complaint());
+    for role in ["client", "server"] {
+        tracer.wait_for_streams(pid, role, 4 * calls, SETTLE);
+    }
+    tracer.finish()
+}
+
+#[test]
+fn what_found_keys_open_is_told_as_in_clear() {
+    require!(Privileges, Program("node"), Program("openssl"));
+    let calls = scaled(30, 300);
+    let folder = TempDir::new().expect("cannot make a folder");
+    let opened = calls_of_node(true, folder.path(), calls);
+    let in_clear = calls_of_node(false, folder.path(), calls);
+    let connections = seen(&opened);
+    assert_eq!(connections.len(), 8);
+    for line in connections {
+        assert_eq!(line["protocol"], "http2", "{line}");
+        assert_eq!(line["tls"]["key"], "scan", "{line}");
+        assert_eq!(line["tls"]["why"], Value::Null, "{line}");
+    }
+    assert_eq!(told(&in_clear).len(), 8 * calls);
+    assert_eq!(told(&opened), told(&in_clear));
+    opened.assert_lossless();
+}
+
+/// Asks for a page ten times a second, on one connection: PORT.
+const CLIENT: &str = "
+const client = require('http2').connect('https://localhost:' + process.argv[1], { rejectUnauthorized: false });
+client.on('connect', () => console.log('connected'));
+setInterval(() => client.request({ ':path': '/page' }).resume().end(), 100);
+";
+
+#[test]
+fn connections_older_than_the_tracer_are_opened_by_found_keys() {
+    require!(
+        Privileges,
+        Program("nghttpd"),
+        Program("node"),
+        Program("openssl")
+    );
+    let folder = TempDir::new().expect("cannot make a folder");
+    let (server, port) = nghttpd(folder.path());
+    let mut command = Command::new("node");
+    command.args(["-e", CLIENT, &port.to_string()]);
+    let client = Process::start("node", &mut command);
+    client.wait_for_line(0, RUN, |line| (line == "connected").then_some(()));
+    std::thread::sleep(Duration::from_secs(1));
+    let tracer = Tracer::finding_keys(&[server.pid(), client.pid()], &[]);
+    for (pid, role) in [(server.pid(), "server"), (client.pid(), "client")] {
+        tracer.wait_for_streams(pid, role, 20, RUN);
+    }
+    let trace = tracer.finish();
+    let connections = seen(&trace);
+    assert_eq!(connections.len(), 2);
+    for line in connections {
+        assert_eq!(line["beginning_seen"], false, "{line}");
+        assert_eq!(line["protocol"], "http2", "{line}");
+        assert_eq!(line["tls"]["key"], "scan", "{line}");
+        assert_eq!(line["tls"]["version"], "1.3", "{line}");
+    }
+    trace.assert_healthy();
+}
+
+#[test]
+fn keys_are_gone_when_their_connections_are() {
+    require!(
+        Privileges,
+        Program("nghttpd"),
+        Program("node"),
+        Program("openssl")
+    );
+    let folder = TempDir::new().expect("cannot make a folder");
+    let (server, port) = nghttpd(folder.path());
+    let mut command = Command::new("node");
+    command.arg(workspace().join("tests/keys/pings.cjs"));
+    command.args([&port.to_string(), "3", "TLSv1.3", "TLS_AES_128_GCM_SHA256"]);
+    let tracer = Tracer::finding_keys(&[server.pid()], &[]);
+    let mut client = Process::start("node", &mut command);
+    let lines = |wanted: &dyn Fn(&Value) -> bool| {
+        let trace = Trace::read(&tracer.process.lines());
+        trace.connections.iter().filter(|line| wanted(line)).count()
+    };
+    let opened = || lines(&|line| line["event"] == "seen" && line["tls"]["key"] == "scan") == 3;
+    assert!(eventually(RUN, opened), "not opened");
+    let keys = keys_of(server.pid());
+    assert!(keys.len() >= 6, "{}", keys.len());
+    // Where they are while they are needed, this finds them.
+    let n = n_present(tracer.process.pid(), &keys);
+    assert!(n >= 6, "{n} of {}", keys.len());
+    client.end(libc::SIGTERM);
+    assert!(eventually(SETTLE, || lines(
+        &|line| line["event"] == "ended"
+    ) == 3));
+    let is_gone = || n_present(tracer.process.pid(), &keys) == 0;
+    assert!(eventually(SETTLE, is_gone), "keys are still there");
+    let trace = tracer.finish();
+    trace.assert_healthy();
+}
+
+/// Memory that a process may write to.
+fn writable(pid: u32) -> Vec<Range<u64>> {
+    let maps = File::open(format!("/proc/{pid}/maps")).expect("it lives");
+    let lines = BufReader::new(maps).lines().map_while(Result::ok);
+    lines
+        .filter(|line| {
+            line.split(' ')
+                .nth(1)
+                .is_some_and(|may| may.starts_with("rw"))
+        })
+        .filter_map(|line| {
+            let (from, to) = line.split(' ').next()?.split_once('-')?;
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            Some(number(from)?..number(to)?)
+        })
+        .collect()
+}
+
+/// What is in it, mapping by mapping.
+fn contents(pid: u32) -> impl Iterator<Item = Vec<u8>> {
+    let memory = File::open(format!("/proc/{pid}/mem")).expect("it lives");
+    writable(pid).into_iter().filter_map(move |range| {
+        let len = usize::try_from(range.end - range.start).ok()?;
+        let mut bytes = vec![0; len];
+        memory.read_exact_at(&mut bytes, range.start).ok()?;
+        Some(bytes)
+    })
+}
+
+/// AES keys whose schedules a process has.
+fn keys_of(pid: u32) -> Vec<Vec<u8>> {
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    for bytes in contents(pid) {
+        h2trace_core::tls::schedules(&bytes, usize::MAX, &mut |_, key| {
+            if !keys.iter().any(|known| known == key) {
+                keys.push(key.to_vec());
+            }
+        });
+    }
+    keys
+}
+
+/// How many of the keys are somewhere in a process's memory.
+fn n_present(pid: u32, keys: &[Vec<u8>]) -> usize {
+    let mut present = vec![false; keys.len()];
+    for bytes in contents(pid) {
+        for (words, at) in bytes.windows(16).zip(0..) {
+            for (key, present) in keys.iter().zip(&mut present) {
+                *present |= words[0] == key[0] && bytes[at..].starts_with(key);
+            }
+        }
+    }
+    present.into_iter().filter(|is_present| *is_present).count()
+}
