@@ -98,6 +98,8 @@ fn other_protocols_and_peeks_are_told_alike() {
             &other,
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         );
+        let (ssh, shell) = pair("ipv4");
+        pass(&ssh, &shell, b"SSH-2.0-OpenSSH_9\r\n");
         let (from, to) = pair("ipv4");
         let opening = [PREFACE.to_vec(), settings()].concat();
         send(from.as_raw_fd(), "write", &opening);
@@ -107,7 +109,7 @@ fn other_protocols_and_peeks_are_told_alike() {
         assert_eq!(unsafe { libc::recv(to.as_raw_fd(), at, 20, flags) }, 20);
         assert_eq!(receive(to.as_raw_fd(), "recv", opening.len()), opening);
         assert_eq!(capture.count(Counter::SocketsOther), 2);
-        [&client, &server, &tls, &other, &from, &to]
+        [&client, &server, &tls, &other, &ssh, &shell, &from, &to]
             .map(|end| told(capture, end))
             .into()
     });

@@ -154,7 +154,7 @@ fn a_connection_of_another_protocol_is_only_looked_at_now_and_then() {
     require!(Tracing);
     for filler in [
         &b"\xff\x00binary chatter that is no HTTP/2"[..],
-        b"\x17\x03\x03\x00\x20application data",
+        b"\x18\x03\x03\x00\x20no application data",
     ] {
         let (mut capture, client, server) = attached_late("ipv4", &[]);
         let began = std::time::Instant::now();

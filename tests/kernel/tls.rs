@@ -144,6 +144,30 @@ fn a_connection_that_is_older_than_the_tracer_is_followed_from_the_next_record_o
 }
 
 #[test]
+fn what_only_looks_like_records_soon_rests() {
+    require!(Tracing);
+    let guard = Capture::lock();
+    let (client, server) = tcp_pair("127.0.0.1:0");
+    let (client, server) = (client.into(), server.into());
+    pass(&client, &server, b"older than the tracer");
+    let mut capture = Capture::under(guard, &own());
+    let before = std::time::Instant::now();
+    // The next call begins in the middle of what the header says, and with another one.
+    for _ in 0..4_000 {
+        pass(&client, &server, b"\x17\x03\x03\x00\x20application data");
+    }
+    let looks = 2 * before.elapsed().as_millis() as u64;
+    capture.drain();
+    let records = capture.count(Counter::Records);
+    assert!(
+        records < 100 + 4 * looks,
+        "{records} records, {looks} looks"
+    );
+    assert_eq!(capture.count(Counter::Desync), 0);
+    capture.assert_no_loss(&[]);
+}
+
+#[test]
 fn http2_is_none_of_it() {
     require!(Tracing);
     let mut capture = Capture::start();

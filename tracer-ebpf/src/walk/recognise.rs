@@ -186,6 +186,10 @@ pub fn recognise<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) -> Reco
     if class == class::TLS || class == class::HTTP1 {
         return other(s, class);
     }
+    if socket.verdict == verdict::TLS && !tls::may_begin(s.peek[0]) {
+        // Whatever it is, it is no answer to what the other side said.
+        return other(s, class::OTHER);
+    }
     if starting {
         let gone_by = s.walk.offset + s.remaining as u64;
         if class == class::OTHER || gone_by > Opening::LINE_MAX as u64 {

@@ -9,7 +9,7 @@ use super::{
     Machine,
     frames::{copied, gather, least, take},
     record,
-    state::{CHUNK, Scratch, Socket, Walk, mode, trusted, verdict},
+    state::{CALLS_MAX, CHUNK, Scratch, Socket, Walk, mode, trusted, verdict},
 };
 use crate::{
     config,
@@ -23,6 +23,9 @@ const HEAD: u32 = RecordHead::LEN as u32;
 /// Records in a row after which a connection that is older than the tracer counts as TLS.
 const PLAUSIBLE: u8 = 3;
 
+/// Calls of an undecided socket that may begin with a record, at most, before it rests.
+const TRIES_MAX: u8 = 8;
+
 /// Does the call begin with a record? If so, the walker stands at its header. `n` bytes were looked at.
 #[inline(always)]
 pub fn begins<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket, n: u32) -> bool {
@@ -30,6 +33,9 @@ pub fn begins<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket, n: u32) ->
         return false;
     }
     let starting = s.walk.mode == mode::START;
+    if !starting && socket.verdict != verdict::TLS && has_often_failed(socket) {
+        return false;
+    }
     let may_be = socket.verdict == verdict::TLS
         || (socket.verdict == verdict::UNDECIDED && !speaks_frames(s, socket));
     let [h0, h1, h2, h3, h4, ..] = s.peek;
@@ -50,6 +56,19 @@ pub fn begins<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket, n: u32) ->
         socket.verdict = verdict::TLS;
     }
     true
+}
+
+/// A record may begin with this byte.
+#[inline(always)]
+pub fn may_begin(byte: u8) -> bool {
+    byte >= content::CHANGE_CIPHER_SPEC && byte <= content::APPLICATION_DATA
+}
+
+/// Of a connection that is older than the tracer: what looked like records was none again and again. One that rests is
+/// looked at now and then, so it may be tried there for ever.
+#[inline(always)]
+fn has_often_failed(socket: &Socket) -> bool {
+    socket.calls >= TRIES_MAX && socket.calls < CALLS_MAX
 }
 
 /// The other direction speaks HTTP/2.
