@@ -1,5 +1,7 @@
 //! TLS: what a handshake says in clear, and what a key log opens while it is written.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -26,7 +28,7 @@ pub(crate) fn nghttpd(folder: &Path) -> (Process, u16) {
         .arg(folder);
     command.arg(port.to_string()).args(identity.files());
     let process = Process::start("nghttpd", &mut command);
-    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
     assert!(eventually(SETTLE, listens), "nghttpd does not listen");
     (process, port)
 }
@@ -252,4 +254,111 @@ fn without_its_secrets_a_connection_stays_encrypted() {
     }
     assert!(trace.streams.is_empty());
     trace.assert_healthy();
+}
+
+/// A server of the test itself, which answers one client with this.
+fn answering(said: &'static [u8]) -> (u16, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("cannot listen");
+    let port = listener.local_addr().expect("no address").port();
+    let serve = move || {
+        let (mut connection, _) = listener.accept().expect("cannot accept");
+        let mut hello = [0; 4_096];
+        let n = connection
+            .read(&mut hello)
+            .expect("the client says nothing");
+        assert_eq!(hello.first(), Some(&22), "{n} bytes that are no hello");
+        connection.write_all(said).expect("cannot answer");
+    };
+    (port, std::thread::spawn(serve))
+}
+
+/// What is found of a handshake that curl and a server try, at the ends of these processes.
+fn found(server: u32, port: u16, options: &[&str]) -> Vec<(String, String, String)> {
+    let mut command = Command::new("curl");
+    command
+        .args(["--silent", "--http2", "--max-time", "10"])
+        .args(options);
+    command.arg(format!("https://localhost:{port}/"));
+    let mut client = Process::start_held("curl", &command);
+    let tracer = Tracer::start(&[server, client.pid()]);
+    client.write_line("go");
+    assert!(!client.wait(RUN).success(), "curl succeeded: {options:?}");
+    let is_told = || Trace::read(&tracer.process.lines()).findings.len() >= 2;
+    eventually(SETTLE, is_told);
+    let trace = tracer.finish();
+    trace.assert_lossless();
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or("-").to_owned();
+    let findings = trace.findings.iter().map(|finding| {
+        let summary = text(&finding.0, "summary");
+        let how = summary.split(';').next().unwrap_or_default().to_owned();
+        assert_eq!(finding.kind(), "tls_handshake_failed", "{summary}");
+        (text(&finding.0, "role"), text(&finding.0, "sender"), how)
+    });
+    let mut findings: Vec<_> = findings.collect();
+    findings.sort_unstable();
+    findings
+}
+
+/// The same at both ends.
+fn at_both(sender: &str, how: &str) -> Vec<(String, String, String)> {
+    let end = |role: &str| (role.to_owned(), sender.to_owned(), how.to_owned());
+    vec![end("client"), end("server")]
+}
+
+#[test]
+fn a_handshake_that_fails_in_clear_is_found_at_both_ends() {
+    require!(Privileges, Program("curl"), Program("openssl"));
+    let folder = TempDir::new().expect("cannot make a folder");
+    let identity = Identity::new(folder.path());
+    let port = free_port();
+    let mut command = Command::new("openssl");
+    command.args([
+        "s_server",
+        "-quiet",
+        "-tls1_2",
+        "-accept",
+        &port.to_string(),
+    ]);
+    command
+        .arg("-key")
+        .arg(&identity.key)
+        .arg("-cert")
+        .arg(&identity.certificate);
+    let server = Process::start("openssl s_server", &mut command);
+    let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+    assert!(eventually(SETTLE, listens), "openssl does not listen");
+    assert_eq!(
+        found(server.pid(), port, &["--insecure", "--tlsv1.3"]),
+        at_both(
+            "server",
+            "the server ended the TLS handshake with protocol_version (no version of TLS that both have)"
+        )
+    );
+    assert_eq!(
+        found(server.pid(), port, &["--tls-max", "1.2"]),
+        at_both(
+            "client",
+            "the client ended the TLS handshake with unknown_ca (it does not know who signed the other side's \
+             certificate)"
+        )
+    );
+    let own = std::process::id();
+    let (port, serving) = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    assert_eq!(
+        found(own, port, &["--insecure"]),
+        at_both(
+            "server",
+            "the client began TLS, and the server answered in something else"
+        )
+    );
+    serving.join().expect("the server failed");
+    let (port, serving) = answering(b"");
+    assert_eq!(
+        found(own, port, &["--insecure"]),
+        at_both(
+            "-",
+            "the client began TLS, and the connection ended without an answer"
+        )
+    );
+    serving.join().expect("the server failed");
 }

@@ -158,17 +158,10 @@ impl TlsSockets {
                 self.release(&event.socket, to);
                 self.conclude(&event.socket, to);
             }
-            What::Unrecognised(said) => {
-                // Its direction begins with what the other side says in clear.
-                let run = Run {
-                    at: event.at,
-                    offset: 0,
-                    bytes: said.first.to_vec(),
-                    cut: 0,
-                };
-                self.item(event, Item::Bytes(said.direction, run), to);
+            What::Unrecognised(_) => {
                 self.release(&event.socket, to);
-                self.conclude(&event.socket, to);
+                self.with(&event.socket, to, Connection::answered_in_clear);
+                self.forget(&event.socket);
             }
             What::End(end) => {
                 self.item(event, Item::End(end.cause, event.at), to);

@@ -73,6 +73,7 @@ pages! {
     PingTimeout "ping_timeout",
     SettingsTimeout "settings_timeout",
     NotHttp2 "not_http2",
+    TlsHandshakeFailed "tls_handshake_failed",
     HeaderListTooLarge "header_list_too_large",
     HpackFailure "hpack_failure",
     FramingViolation "framing_violation",

@@ -203,6 +203,8 @@ kinds! {
     SettingsTimeout = "settings_timeout", [Suspicious], T0;
     /// HTTP/2 was spoken to an end that speaks HTTP/1.1 or TLS (RFC 9113 3.4).
     NotHttp2 = "not_http2", [Anomaly], T0;
+    /// A TLS handshake failed, as far as that is in clear (RFC 8446 6.2).
+    TlsHandshakeFailed = "tls_handshake_failed", [Anomaly, Suspicious], T0;
     /// A header list larger than the peer takes (RFC 9113 6.5.2 and 10.5.1).
     HeaderListTooLarge = "header_list_too_large", [Anomaly], T1;
     /// A header block that the receiver could not decode: the connection ended with COMPRESSION_ERROR (RFC 9113 4.3).

@@ -1,5 +1,6 @@
 //! What is told of a TLS connection.
 
+use super::failure::Failure;
 use super::suite::Suite;
 
 /// A version of TLS, as negotiated.
@@ -177,4 +178,6 @@ pub struct TlsInfo {
     pub key: KeySource,
     /// Why something of it was not opened.
     pub why: Option<Why>,
+    /// How its handshake failed, as far as that is in clear.
+    pub failure: Option<Failure>,
 }

@@ -9,6 +9,7 @@
 //! authenticates: after lost bytes, reading goes on with the next record that a key opens. Cryptography is `ring`'s, and
 //! all of it stands in `keys`; without the feature `tls` that module has no key for anything, and the facts remain.
 
+mod failure;
 #[cfg(feature = "tls")]
 mod found;
 mod half;
@@ -31,6 +32,7 @@ mod suite;
 mod tests;
 mod waiting;
 
+pub use failure::{Alert, Failure};
 #[cfg(feature = "tls")]
 pub use found::{Proof, Trial, Tries};
 pub use hello::Random as ClientRandom;

@@ -13,6 +13,9 @@ pub(super) mod content {
     pub(in crate::tls) const ALERT: u8 = 21;
     pub(in crate::tls) const HANDSHAKE: u8 = 22;
     pub(in crate::tls) const APPLICATION_DATA: u8 = 23;
+    /// All of them.
+    pub(in crate::tls) const ALL: std::ops::RangeInclusive<u8> =
+        CHANGE_CIPHER_SPEC..=APPLICATION_DATA;
 }
 
 /// A record that is whole.
@@ -45,9 +48,8 @@ pub(super) const fn len([_, _, _, high, low]: [u8; HEADER]) -> usize {
 /// same version.
 pub(super) fn is_header(header: [u8; HEADER], certain: bool) -> bool {
     let [kind, major, minor, ..] = header;
-    let kinds = content::CHANGE_CIPHER_SPEC..=content::APPLICATION_DATA;
     let version = major == 3 && (certain || minor == 3);
-    kinds.contains(&kind) && version && len(header) <= LONGEST
+    content::ALL.contains(&kind) && version && len(header) <= LONGEST
 }
 
 /// What was lost since the last record that was opened.

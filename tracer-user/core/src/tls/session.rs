@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::failure::{Alert, Failure};
 use super::half::{Half, RecordOutcome, Source};
 use super::handshake::{Message, message};
 use super::hello::{ClientHello, EncryptedExtensions, Random, ServerHello};
@@ -224,11 +225,18 @@ impl Session {
             return;
         };
         let before = offset.saturating_sub(*expected);
+        let begins = *expected == 0 && before == 0;
         *expected = offset
             .saturating_add(bytes.len() as u64)
             .saturating_add(u64::from(cut));
         if before > 0 {
             self.piece(sender, at, (&[], before), context);
+        }
+        let kind = bytes
+            .first()
+            .filter(|_| begins && sender == Endpoint::Server);
+        if kind.is_some_and(|kind| !content::ALL.contains(kind)) {
+            self.answered_otherwise();
         }
         self.piece(sender, at, (bytes, u64::from(cut)), context);
         if sender == Endpoint::Server {
@@ -435,8 +443,32 @@ impl Session {
             content::CHANGE_CIPHER_SPEC if version != Some(Version::TLS1_3) => {
                 half.is_protected = version.is_some();
             }
-            content::CHANGE_CIPHER_SPEC | content::ALERT => {}
+            content::CHANGE_CIPHER_SPEC => {}
+            content::ALERT => self.alert(sender, fragment),
             _ => self.fail(Why::HandshakeUnseen),
+        }
+    }
+
+    /// An alert in clear.
+    fn alert(&mut self, sender: Endpoint, fragment: &[u8]) {
+        if let Some(alert) = Alert::fatal(fragment).filter(|_| self.client_random.is_some()) {
+            let failure = Failure::Alert { sender, alert };
+            self.info.failure.get_or_insert(failure);
+        }
+    }
+
+    /// The server answered in something that is no TLS.
+    pub fn answered_otherwise(&mut self) {
+        if self.client_random.is_some() {
+            self.info.failure.get_or_insert(Failure::Foreign);
+        }
+    }
+
+    /// The connection has ended, and [`Session::finish`] comes next.
+    pub fn ended(&mut self) {
+        let is_unanswered = self.client_random.is_some() && self.expected == [self.expected[0], 0];
+        if is_unanswered {
+            self.info.failure.get_or_insert(Failure::Unanswered);
         }
     }
 

@@ -11,7 +11,7 @@ use h2trace_core::event::{
 use h2trace_core::limits;
 use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
-use h2trace_core::tls::{Opaque, TlsInfo};
+use h2trace_core::tls::{Alert, Failure, Opaque, TlsInfo};
 
 use crate::parse::{Names, Node, fill, number};
 use crate::wire::{self, Run};
@@ -406,6 +406,28 @@ impl Player {
         }
     }
 
+    /// What is in clear of a TLS handshake that failed, on a connection of its own.
+    fn tls_failed(&mut self, end: usize, failure: Failure) {
+        self.open_at(PID, self.ends[end].role, true, false);
+        let end = self.ends.len() - 1;
+        let tls = TlsInfo {
+            sni: Some("shop.example".to_owned()),
+            alpn_offered: vec!["h2".to_owned()],
+            failure: Some(failure),
+            ..TlsInfo::default()
+        };
+        self.event(end, What::Tls(Arc::new(tls)));
+        let direction = self.ends[end].direction(Endpoint::Client);
+        self.event(
+            end,
+            What::Unrecognised(Unrecognised {
+                direction,
+                protocol: OtherProtocol::Tls,
+                first: &[],
+            }),
+        );
+    }
+
     /// What happens on a connection.
     fn at_end(&mut self, end: usize, text: &str) {
         if let Some(why) = text.strip_prefix("connection ends: ") {
@@ -413,6 +435,24 @@ impl Player {
         }
         let (sender, text) = text.split_once(' ').unwrap_or((text, ""));
         let sender = endpoint(sender).unwrap_or_else(|| panic!("who is {sender:?}? {text}"));
+        if let Some(how) = text.strip_prefix("fails the TLS handshake: ") {
+            let alert = match how {
+                "unknown_ca" => 48,
+                "no_application_protocol" => 120,
+                _ => panic!("what alert is {how}?"),
+            };
+            let failure = Failure::Alert {
+                sender,
+                alert: Alert(alert),
+            };
+            return self.tls_failed(end, failure);
+        }
+        if text == "answers TLS in clear" {
+            return self.tls_failed(end, Failure::Foreign);
+        }
+        if text == "does not answer TLS" {
+            return self.tls_failed(end, Failure::Unanswered);
+        }
         if let Some(protocol) = text.strip_prefix("speaks ") {
             let protocol = match protocol {
                 "HTTP/1.1" => OtherProtocol::Http1,

@@ -66,6 +66,10 @@ pub(in crate::capture) struct Connection {
     last_at: Timestamp,
     /// When it ended: FIN both ways, or RST.
     over: Option<Timestamp>,
+    /// It is ending: what comes next is the last of it.
+    is_ending: bool,
+    /// TLS was answered by something else, of which nothing more is known.
+    is_foreign: bool,
     /// It is not of a capture but a socket, whose owner is `ends[0]`: who made the call at hand. What is told is told as
     /// the owner sees it.
     caller: Option<Task>,
@@ -114,6 +118,8 @@ impl Connection {
             first_at: at,
             last_at: at,
             over: None,
+            is_ending: false,
+            is_foreign: false,
             caller: None,
         }
     }
@@ -303,6 +309,7 @@ impl Connection {
     }
 
     fn reset(&mut self, side: usize, at: Timestamp, out: &mut Out<'_>) {
+        self.is_ending = true;
         self.finish(at, out);
         let cause = match self.direction(side) {
             Direction::Tx => EndCause::LocalReset,
@@ -358,6 +365,7 @@ impl Connection {
             };
             let fin_at = self.flow(side).fin_at().unwrap_or(at);
             if self.fin_told == [true, true] {
+                self.is_ending = true;
                 self.decide_at_the_end(out);
             }
             self.end(cause, fin_at, out);

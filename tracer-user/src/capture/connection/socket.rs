@@ -39,6 +39,8 @@ impl Connection {
             first_at: at,
             last_at: at,
             over: None,
+            is_ending: false,
+            is_foreign: false,
             caller: Some(Task::default()),
         }
     }
@@ -78,6 +80,7 @@ impl Connection {
             EndCause::Desync(_) => return,
             EndCause::LocalClose | EndCause::PeerFin | EndCause::Eof => {}
             EndCause::PeerReset | EndCause::LocalReset | EndCause::Closed | EndCause::Broken => {
+                self.is_ending = true;
                 self.decide_at_the_end(out);
             }
         }
@@ -96,6 +99,12 @@ impl Connection {
             rx_offset: offset(Direction::Rx),
         };
         self.event(self.last_at, What::End(end), out);
+    }
+
+    /// What the client began was answered by something that is no TLS.
+    pub(in crate::capture) fn answered_in_clear(&mut self, out: &mut Out<'_>) {
+        self.is_foreign = true;
+        self.decide_at_the_end(out);
     }
 
     /// Nothing more comes of it.

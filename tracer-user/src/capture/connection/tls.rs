@@ -122,6 +122,12 @@ impl Connection {
         let Some(tls) = &mut self.tls else {
             return;
         };
+        if self.is_foreign {
+            tls.session.answered_otherwise();
+        }
+        if self.is_ending {
+            tls.session.ended();
+        }
         tls.session.finish(&mut Context {
             keys: out.keys,
             scratch: out.scratch,

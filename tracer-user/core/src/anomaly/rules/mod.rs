@@ -20,6 +20,7 @@ mod protocol;
 mod receivers;
 mod reset;
 mod shape;
+pub(crate) mod tls;
 mod words;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};

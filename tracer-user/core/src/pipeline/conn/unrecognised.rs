@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Conn;
 use super::protocol::Spoken;
 use super::waiting::Waiting;
+use crate::anomaly::rules;
 use crate::connection::Endpoint;
 use crate::connection::upgrade;
 use crate::event::{Direction, OtherProtocol, Timestamp, Unrecognised};
@@ -62,6 +63,10 @@ impl Conn {
         sink.accept(&Output::Connection(Arc::clone(&self.info)));
         analysis.speaks_other(&self.info, unrecognised.protocol);
         analysis.decided(&self.info, None);
+        let tls = self.info.tls.as_deref();
+        let connection = (self.info.id, self.info.role);
+        let failed = tls.and_then(|tls| rules::tls::handshake(connection, at, tls));
+        self.say(failed, sink);
         if greeted {
             self.streams.set_role(self.role.get());
             let spoke = unrecognised.protocol;
