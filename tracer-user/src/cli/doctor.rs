@@ -6,6 +6,8 @@ use super::args::{DoctorArgs, Format};
 use crate::export::text::Paint;
 use crate::kernel::Hooks;
 use crate::kernel::doctor::{Check, DoctorReport, examine};
+#[cfg(feature = "tls")]
+use crate::key_scan;
 use crate::plain;
 use crate::session::{ERROR, output};
 use crate::workload::kubernetes;
@@ -17,6 +19,8 @@ use crate::workload::kubernetes::state::Trouble;
 /// The report cannot be printed.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut report = examine();
+    #[cfg(feature = "tls")]
+    report.checks.extend(memory());
     report.checks.extend(names_of_pods());
     let printed = match args.output {
         Format::Text => text(&report, output::terminal().0),
@@ -28,6 +32,26 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(ERROR)
     })
+}
+
+/// What `--tls` wants.
+#[cfg(feature = "tls")]
+fn memory() -> Vec<Check> {
+    let check = |found: String, remedy: &str| Check {
+        name: "reading memory for keys of TLS (--tls)".to_owned(),
+        ok: remedy.is_empty(),
+        needed: false,
+        found,
+        remedy: remedy.to_owned(),
+    };
+    let missing = key_scan::rights::missing();
+    if missing.is_empty() {
+        return vec![check("allowed".to_owned(), "")];
+    }
+    let missing = missing.into_iter();
+    missing
+        .map(|missing| check(missing.found, missing.remedy))
+        .collect()
 }
 
 /// In a pod: whether the API server tells the names of pods.

@@ -131,7 +131,11 @@ pub fn spawn<T: Send + 'static>(
 /// The calling thread, and those that it starts, have nothing from now on but what is needed; all threads have a filter
 /// of their system calls. Says what all of them have given up.
 pub fn enter(needs: Needs) -> Confined {
-    let files = give_up(needs);
+    // Who reads memory is a thread of its own, which has been started.
+    let files = give_up(Needs {
+        others_memory: false,
+        ..needs
+    });
     let mut seccomp = false;
     if needs.seccomp && !needs.programs {
         match syscalls::filter() {

@@ -63,14 +63,13 @@ fn of(facts: &Facts<'_>) -> Vec<Missing> {
     if !facts.has_ptrace {
         lacks(
             "CAP_SYS_PTRACE is missing".to_owned(),
-            "run as root; in Kubernetes add SYS_PTRACE to securityContext.capabilities.add (the chart's tls.enabled does)",
+            "run as root; in Kubernetes add SYS_PTRACE to securityContext.capabilities.add",
         );
     }
     if !facts.has_read {
         lacks(
             "CAP_DAC_READ_SEARCH is missing".to_owned(),
-            "run as root; in Kubernetes add DAC_READ_SEARCH to securityContext.capabilities.add (the chart's tls.enabled \
-             does)",
+            "run as root; in Kubernetes add DAC_READ_SEARCH to securityContext.capabilities.add",
         );
     }
     if facts.yama.trim() == "3" {

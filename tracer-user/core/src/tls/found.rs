@@ -19,6 +19,9 @@ use super::waiting::{Sample, Sealed};
 /// The four bytes behind the nonce in the block that encrypts the tag.
 const FIRST: [u8; 4] = [0, 0, 0, 1];
 
+/// So far at most is one nonce of TLS 1.2 from the one before it, records that were lost among them.
+const COUNTED: u64 = 1 << 16;
+
 /// Bytes at the beginning of a TLS 1.3 nonce that the sequence number leaves as they are: nobody counts to 2^48.
 const STEADY: usize = 6;
 
@@ -175,7 +178,15 @@ impl Trial {
             self.numbered(record, numbers.into_iter())
         });
         likely.or_else(|| {
-            // A sender whose nonces do not begin where its numbers do, and is older than the tracer.
+            // A sender whose nonces do not begin where its numbers do, and is older than the tracer. It counts, which
+            // what is encrypted does not.
+            let counted = records.iter().map(|record| explicit(&record.fragment));
+            let counted: Option<Vec<u64>> = counted.collect();
+            let is_next = |pair: &[u64; 2]| (1..COUNTED).contains(&pair[1].wrapping_sub(pair[0]));
+            let counted = counted.filter(|counted| counted.len() > 1)?;
+            if !counted.array_windows::<2>().all(is_next) {
+                return None;
+            }
             let of_unknown = records.iter().filter(|record| record.number.is_none());
             let record = of_unknown.min_by_key(|record| record.fragment.len())?;
             let n = tries.each.min(tries.left);

@@ -127,7 +127,12 @@ impl CommonArgs {
             .pods
             .as_ref()
             .map_or(Needs::NOTHING, PodSource::needs);
+        #[cfg(feature = "tls")]
+        let others_memory = settings.key_scan.is_some();
+        #[cfg(not(feature = "tls"))]
+        let others_memory = false;
         confine::enter(Needs {
+            others_memory,
             seccomp: !self.no_seccomp,
             ..of_pods.and(more)
         })
