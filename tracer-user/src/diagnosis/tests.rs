@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use h2trace_core::anomaly::Rules;
+use h2trace_core::hop::Carried;
 use h2trace_core::pipeline::Output;
 use h2trace_core::stream::record::{Reset, StreamEnd};
 
@@ -228,6 +229,49 @@ fn a_server_whose_other_side_is_not_followed_is_not_called_the_cause() {
         text.contains("not known: the server's process speaks TLS"),
         "{text}"
     );
+}
+
+#[test]
+fn a_host_of_a_file_that_speaks_tls_behind_is_not_called_the_cause_either() {
+    let (record, findings) = sample::cut(17);
+    let at = |address: &str| Address::Inet(address.parse().unwrap());
+    let mut in_file = sample::connection();
+    (in_file.role, in_file.pid) = (Some(Endpoint::Client), 0);
+    in_file.peer = at("10.1.2.3:8080");
+    let broken = stream(&in_file, record, findings);
+    assert!(text(&gathered(std::slice::from_ref(&broken))).contains("Caused by the server"));
+    let mut behind = in_file.clone();
+    behind.protocol = Protocol::Other(OtherProtocol::Tls);
+    (behind.local, behind.peer) = (at("10.1.2.3:40000"), at("10.1.2.4:15006"));
+    let text = text(&gathered(&[Output::Connection(Arc::new(behind)), broken]));
+    assert!(!text.contains("Caused by the server"), "{text}");
+}
+
+#[test]
+fn of_two_proxies_the_one_that_dropped_is_named_or_both_are() {
+    let of = |least, most| Some(Carried { least, most });
+    for (carried, broke) in [
+        (
+            of(11_011, 11_011),
+            "diagnosis: envoy in shop/gateway-5c (pid 77) broke 1 of 1 request",
+        ),
+        (
+            of(10_480, 10_480),
+            "diagnosis: envoy (pid 78) broke 1 of 1 request",
+        ),
+        (
+            of(10_480, 11_011),
+            "diagnosis: envoy in shop/gateway-5c (pid 77) or envoy (pid 78) broke 1 of 1 request",
+        ),
+        (
+            None,
+            "diagnosis: envoy in shop/gateway-5c (pid 77) or envoy (pid 78) broke 1 of 1 request",
+        ),
+    ] {
+        let whole = stream(&sample::connection(), sample::complete(1), Vec::new());
+        let text = text(&gathered(&[whole, sample::mesh(17, carried)]));
+        assert!(text.starts_with(broke), "{carried:?}: {text}");
+    }
 }
 
 #[test]

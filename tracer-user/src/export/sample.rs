@@ -10,7 +10,9 @@ use h2trace_core::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use h2trace_core::event::{Address, Opened, OtherProtocol, Timestamp, Unseen, UnseenBytes};
 use h2trace_core::field::user_agent::UserAgent;
 use h2trace_core::frame::{ErrorCode, FrameKind, StreamId};
-use h2trace_core::hop::{Attempt, By, Confidence, Hop, HopStream, Join, Lone, OtherSide, ProxyKey};
+use h2trace_core::hop::{
+    Attempt, By, Carried, Confidence, Hop, HopStream, Join, Lone, Mesh, OtherSide, ProxyKey,
+};
 use h2trace_core::limits::Limit;
 use h2trace_core::pipeline::{
     ConnectionInfo, FirstBytes, HopEnd, Loss, LossCause, Output, Protocol, Undecided,
@@ -413,6 +415,28 @@ pub(crate) fn hop(stream_id: u32) -> Output {
         request: Box::new(request),
         findings,
     }
+}
+
+/// The same where another proxy (pid 78, on the host) is behind it, with an opaque leg between them that carried so much
+/// of the response.
+pub(crate) fn mesh(stream_id: u32, carried: Option<Carried>) -> Output {
+    let Output::Hop { mut request, .. } = hop(stream_id) else {
+        unreachable!("a hop is one");
+    };
+    request.upstream.truncate(1);
+    if let Some(stream) = &mut request.upstream[0].stream {
+        let info = Arc::make_mut(&mut stream.tag.info);
+        (info.pid, info.workload) = (78, WorkloadHandle::to_host());
+        Arc::make_mut(&mut stream.record).pid = 78;
+    }
+    request.mesh = Some(Mesh {
+        server_side: ProxyKey::Process(78),
+        carried,
+        together: 1,
+        all: None,
+    });
+    let findings = Rules::new().judge_hop(&request);
+    Output::Hop { request, findings }
 }
 
 /// A stream of a proxy that is asked over HTTP/1.x.

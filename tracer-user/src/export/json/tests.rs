@@ -255,7 +255,8 @@ fn every_line_is_valid_by_the_schema() {
         .unwrap();
     let mut schemas = boon::Schemas::new();
     let schema = compiler.compile("schema.json", &mut schemas).unwrap();
-    let lines = lines(Verdict::Benign);
+    let mut lines = lines(Verdict::Benign);
+    lines.extend(mesh_lines());
     for line_type in [
         "connection",
         "stream",
@@ -286,6 +287,50 @@ fn every_line_is_valid_by_the_schema() {
         }
         assert!(schemas.validate(&wrong, schema).is_err(), "{key}");
     }
+}
+
+/// A request at two proxies, its finding and the diagnosis: known and not known who dropped what is missing.
+fn mesh_lines() -> Vec<Value> {
+    let mut json = Json::new(WallClock::with_boot(0), Verdict::Benign);
+    let carried = h2trace_core::hop::Carried {
+        least: 10_480,
+        most: 10_480,
+    };
+    let mut diagnosis = Diagnosis::default();
+    for output in [sample::mesh(17, Some(carried)), sample::mesh(19, None)] {
+        json.accept(&output);
+        diagnosis.accept(&output);
+    }
+    json.diagnosis(&diagnosis.report(), Timestamp(7), true);
+    let text = String::from_utf8(json.take()).unwrap();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn of_two_proxies_the_line_says_which_dropped_what_is_missing() {
+    let lines = mesh_lines();
+    let [known, unknown] = &of_type(&lines, "hop")[..] else {
+        panic!("{lines:?}");
+    };
+    assert_eq!(known["mesh"]["server_side"]["pid"], 78);
+    assert_eq!(known["mesh"]["dropped_by"], "server_side");
+    assert_eq!(known["mesh"]["dropped_server_side"], 531);
+    assert_eq!(unknown["mesh"]["dropped_by"], "either");
+    assert_eq!(unknown["mesh"]["carried_least"], Value::Null);
+    let proxies = &of_type(&lines, "diagnosis")[0]["proxies"];
+    let ors: Vec<_> = proxies
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|proxy| &proxy["or"]["process"]["pid"])
+        .collect();
+    assert!(
+        ors.contains(&&json!(78)) && ors.contains(&&Value::Null),
+        "{proxies}"
+    );
 }
 
 #[test]

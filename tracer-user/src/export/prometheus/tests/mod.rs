@@ -70,6 +70,33 @@ fn assert_series(text: &str, series: &str) {
 }
 
 #[test]
+fn of_two_proxies_the_one_that_dropped_is_counted_or_none_by_name() {
+    let found = |carried: Option<u64>| {
+        let carried = carried.map(|n| h2trace_core::hop::Carried { least: n, most: n });
+        let mut exporter = Exporter::new().unwrap();
+        exporter.accept(&sample::mesh(17, carried));
+        let text = exported(&exporter);
+        let of_kind = |line: &&str| {
+            line.starts_with("h2trace_findings_total{") && line.contains("proxy_truncated")
+        };
+        let lines: Vec<String> = text.lines().filter(of_kind).map(str::to_owned).collect();
+        assert_eq!(lines.len(), 1, "{text}");
+        lines[0].clone()
+    };
+    assert!(found(Some(11_011)).contains("pod=\"gateway-5c\""));
+    let of_server = found(Some(10_480));
+    assert!(
+        of_server.contains("comm=\"envoy\"") && !of_server.contains("gateway"),
+        "{of_server}"
+    );
+    let unknown = found(None);
+    assert!(
+        !unknown.contains("envoy") && !unknown.contains("gateway"),
+        "{unknown}"
+    );
+}
+
+#[test]
 fn every_kind_of_output_is_counted() {
     let mut exporter = after_sample();
     let mut kernel = [0; COUNTERS as usize];
