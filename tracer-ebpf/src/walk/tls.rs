@@ -61,7 +61,10 @@ pub fn begins<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket, n: u32) ->
 /// A record may begin with this byte.
 #[inline(always)]
 pub fn may_begin(byte: u8) -> bool {
-    byte >= content::CHANGE_CIPHER_SPEC && byte <= content::APPLICATION_DATA
+    matches!(
+        byte,
+        content::CHANGE_CIPHER_SPEC..=content::APPLICATION_DATA
+    )
 }
 
 /// Of a connection that is older than the tracer: what looked like records was none again and again. One that rests is
@@ -75,8 +78,7 @@ fn has_often_failed(socket: &Socket) -> bool {
 #[inline(always)]
 fn speaks_frames(s: &Scratch, socket: &Socket) -> bool {
     let other = (s.direction & 1 ^ 1) as usize;
-    let mode = socket.walks[other].mode;
-    mode >= mode::PREFACE && mode <= mode::SKIP
+    matches!(socket.walks[other].mode, mode::PREFACE..=mode::SKIP)
 }
 
 /// Of an unknown place: another record follows where the first one of `len` bytes ends, if that can be seen.
