@@ -40,7 +40,8 @@ use crate::{build_ebpf, demo, image, setup};
 use guest::Guest;
 use host::{HOSTS, Host};
 use initramfs::Entry;
-use steps::Extent;
+use programs::Program;
+use steps::{Extent, INCIDENT_TESTS, KERNEL_TESTS};
 use verdict::{Stacks, Verdict};
 
 pub(crate) use table::tables;
@@ -292,13 +293,8 @@ pub(crate) fn run(root: &Path, which: &Which, all: bool) -> anyhow::Result<Kerne
                 binary.display()
             );
         }
-        let mut entries = vec![
-            Entry::new("bin/h2trace", binary),
-            Entry::new(
-                "bin/kernel-tests",
-                programs::tests(root, architecture, "kernel")?,
-            ),
-        ];
+        let mut entries = vec![Entry::new("bin/h2trace", binary)];
+        let mut wanted = vec![(KERNEL_TESTS, Program::Tests("kernel"))];
         let mut incident = Err(NOT_IN_THE_GATE.to_owned());
         if *which != Which::OfThisMachine {
             incident = if architecture != own {
@@ -309,22 +305,22 @@ pub(crate) fn run(root: &Path, which: &Which, all: bool) -> anyhow::Result<Kerne
                 })
             };
         }
-        let incident = match incident {
-            Ok(files) => {
-                let tests = programs::tests(root, architecture, "incident")?;
-                entries.push(Entry::new("bin/incident-tests", tests));
-                entries.extend(files);
-                Ok(())
-            }
-            Err(why) => Err(why),
-        };
+        let incident = incident.map(|files| {
+            wanted.push((INCIDENT_TESTS, Program::Tests("incident")));
+            entries.extend(files);
+        });
         let units = architecture != own;
         if units {
-            for (name, package) in steps::UNITS {
-                let tests = programs::unit_tests(root, architecture, package)?;
-                entries.push(Entry::new(format!("bin/{name}"), tests));
-            }
+            wanted.extend(steps::UNITS.map(|(name, package)| (name, Program::Units(package))));
         }
+        let (names, programs): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
+        let built = programs::build(root, architecture, &programs)?;
+        entries.extend(
+            names
+                .iter()
+                .zip(built)
+                .map(|(name, program)| Entry::new(format!("bin/{name}"), program)),
+        );
         let extent = Extent {
             all,
             incident: incident.as_ref().copied().map_err(String::as_str),

@@ -127,6 +127,10 @@ pub(super) struct GuestStep {
     pub(super) depends: bool,
 }
 
+/// Programs of tests in a guest; those of unit tests are called as their steps.
+pub(super) const KERNEL_TESTS: &str = "kernel-tests";
+pub(super) const INCIDENT_TESTS: &str = "incident-tests";
+
 /// Names of steps.
 pub(super) const DOCTOR: &str = "doctor";
 pub(super) const DEMO: &str = "demo";
@@ -179,7 +183,7 @@ pub(super) fn of(kernel: &Kernel, extent: Extent<'_>) -> Vec<GuestStep> {
         steps.extend(UNITS.map(|(name, _)| step(name, vec![name], 900)));
     }
     if extent.incident.is_ok() {
-        let command = vec!["incident-tests", "--show-output", "--exact", incident::TEST];
+        let command = vec![INCIDENT_TESTS, "--show-output", "--exact", incident::TEST];
         steps.push(step(INCIDENT, command, 900));
     }
     steps.push(step(LOG, vec!["look-into-the-kernels-log"], 30));
@@ -188,7 +192,7 @@ pub(super) fn of(kernel: &Kernel, extent: Extent<'_>) -> Vec<GuestStep> {
 
 /// The test program and its arguments.
 fn tests(kernel: &Kernel, all: bool) -> Vec<&'static str> {
-    let mut command = vec!["kernel-tests"];
+    let mut command = vec![KERNEL_TESTS];
     // What a test that passes has printed tells whether it skipped itself.
     command.extend(["--test-threads=1", "--show-output", "--exact"]);
     if all {
