@@ -21,6 +21,7 @@ mod keys;
 #[cfg(not(feature = "tls"))]
 #[path = "keyless.rs"]
 mod keys;
+mod negotiation;
 mod opaque;
 mod record;
 mod scan;
