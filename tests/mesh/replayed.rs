@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use tracer_tests::call::failed_ids;
+use tracer_tests::envoy::Envoy;
 use tracer_tests::peer::Peer;
 use tracer_tests::require;
 use tracer_tests::skip::{Privileges, Program, note_that_it_runs};
@@ -183,18 +184,25 @@ fn broken(setting: Setting, recorded: &Recorded) -> BTreeMap<String, Truth> {
     truth
 }
 
+/// What a mesh is made of.
+macro_rules! require_parts {
+    () => {
+        require!(
+            Privileges,
+            Program("tcpdump"),
+            Program("openssl"),
+            Peer::GrpcGo1_70,
+            Peer::GrpcJs1_12,
+            ENVOY
+        );
+    };
+}
+
 const SHOWN: [&str; 2] = ["--show", "hops,streams,findings"];
 
 #[test]
 fn each_failed_call_of_a_capture_is_named_with_its_sidecar_or_left_open() {
-    require!(
-        Privileges,
-        Program("tcpdump"),
-        Program("openssl"),
-        Peer::GrpcGo1_70,
-        Peer::GrpcJs1_12,
-        ENVOY
-    );
+    require_parts!();
     note_that_it_runs();
     for hide_ids in [false, true] {
         for window in [65_535, 256 << 20] {
@@ -209,21 +217,14 @@ fn each_failed_call_of_a_capture_is_named_with_its_sidecar_or_left_open() {
 
 #[test]
 fn each_failed_call_is_named_live_with_its_sidecar_or_left_open() {
-    require!(
-        Privileges,
-        Program("tcpdump"),
-        Program("openssl"),
-        Peer::GrpcGo1_70,
-        Peer::GrpcJs1_12,
-        ENVOY
-    );
+    require_parts!();
     for window in [65_535, 256 << 20] {
         let setting = Setting {
             window,
             hide_ids: true,
         };
         let mesh = Mesh::start(setting);
-        let [client_side, server_side] = mesh.sidecars.each_ref().map(|envoy| envoy.pid());
+        let [client_side, server_side] = mesh.sidecars.each_ref().map(Envoy::pid);
         let tracer = Tracer::start(&[client_side, server_side, mesh.server.pid()]);
         let recorded = mesh.recorded();
         let n_calls = recorded.calls.len();
