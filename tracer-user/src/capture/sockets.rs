@@ -39,7 +39,6 @@ enum Item {
 struct TlsSocket {
     connection: Connection,
     /// The process that used it last.
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "no memory is read"))]
     pid: u32,
     /// Offset of the first byte that was told of each direction.
     base: [Option<u64>; 2],

@@ -31,7 +31,6 @@ impl KeyLog {
 
     /// It has none.
     #[must_use]
-    #[expect(clippy::unused_self, reason = "the other one has secrets")]
     pub const fn opens(&self, _random: &Random) -> bool {
         false
     }
