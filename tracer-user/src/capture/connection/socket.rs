@@ -78,11 +78,17 @@ impl Connection {
         self.last_at = self.last_at.max(at);
         match cause {
             EndCause::Desync(_) => return,
-            EndCause::LocalClose | EndCause::PeerFin | EndCause::Eof => {}
-            EndCause::PeerReset | EndCause::LocalReset | EndCause::Closed | EndCause::Broken => {
+            EndCause::Closed => {
                 self.is_ending = true;
                 self.decide_at_the_end(out);
             }
+            // After a reset too the owner may still read what had arrived: an alert.
+            EndCause::PeerReset
+            | EndCause::LocalReset
+            | EndCause::Broken
+            | EndCause::LocalClose
+            | EndCause::PeerFin
+            | EndCause::Eof => {}
         }
         if !self.opened || self.is_other() {
             return;
