@@ -52,6 +52,14 @@ fn tracing_everything_must_be_asked_for() {
 }
 
 #[test]
+fn a_key_log_wants_to_know_whose_connections_it_opens() {
+    for whose in [&["--all"][..], &["--port", "443"], &["--comm", "curl"]] {
+        let arguments = [&["trace", "--keylog", "/nowhere.keys"], whose].concat();
+        h2trace(&arguments).assert_refused(&["--keylog", "--pid", "--cgroup", "--netns", "--pod"]);
+    }
+}
+
+#[test]
 fn keeping_payload_must_be_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("out.pcapng");
