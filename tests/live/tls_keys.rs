@@ -1,9 +1,5 @@
 //! TLS opened by keys that the tracer finds in the memory of the processes that it traces.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -15,7 +11,7 @@ use tracer_tests::process::Process;
 use tracer_tests::skip::{Privileges, Program};
 use tracer_tests::trace::Trace;
 use tracer_tests::tracer::Tracer;
-use tracer_tests::{eventually, free_port, require, scaled, workspace};
+use tracer_tests::{free_port, require, scaled, workspace};
 
 use crate::tls::{nghttpd, seen, told};
 use crate::{RUN, SETTLE};
@@ -111,93 +107,4 @@ fn connections_older_than_the_tracer_are_opened_by_found_keys() {
         assert_eq!(line["tls"]["version"], "1.3", "{line}");
     }
     trace.assert_healthy();
-}
-
-#[test]
-fn keys_are_gone_when_their_connections_are() {
-    require!(
-        Privileges,
-        Program("nghttpd"),
-        Program("node"),
-        Program("openssl")
-    );
-    let folder = TempDir::new().expect("cannot make a folder");
-    let (server, port) = nghttpd(folder.path());
-    let mut command = Command::new("node");
-    command.arg(workspace().join("tests/keys/pings.cjs"));
-    command.args([&port.to_string(), "3", "TLSv1.3", "TLS_AES_128_GCM_SHA256"]);
-    let tracer = Tracer::finding_keys(&[server.pid()], &[]);
-    let mut client = Process::start("node", &mut command);
-    let lines = |wanted: &dyn Fn(&Value) -> bool| {
-        let trace = Trace::read(&tracer.process.lines());
-        trace.connections.iter().filter(|line| wanted(line)).count()
-    };
-    let opened = || lines(&|line| line["event"] == "seen" && line["tls"]["key"] == "scan") == 3;
-    assert!(eventually(RUN, opened), "not opened");
-    let keys = keys_of(server.pid());
-    // Where they are while they are needed, this finds them.
-    assert!(n_present(tracer.process.pid(), &keys) > 0);
-    client.end(libc::SIGTERM);
-    assert!(eventually(SETTLE, || lines(
-        &|line| line["event"] == "ended"
-    ) == 3));
-    let is_gone = || n_present(tracer.process.pid(), &keys) == 0;
-    assert!(eventually(SETTLE, is_gone), "keys are still there");
-    let trace = tracer.finish();
-    trace.assert_healthy();
-}
-
-/// Memory that a process may write to.
-fn writable(pid: u32) -> Vec<Range<u64>> {
-    let maps = File::open(format!("/proc/{pid}/maps")).expect("it lives");
-    let lines = BufReader::new(maps).lines().map_while(Result::ok);
-    lines
-        .filter(|line| {
-            line.split(' ')
-                .nth(1)
-                .is_some_and(|may| may.starts_with("rw"))
-        })
-        .filter_map(|line| {
-            let (from, to) = line.split(' ').next()?.split_once('-')?;
-            let number = |text| u64::from_str_radix(text, 16).ok();
-            Some(number(from)?..number(to)?)
-        })
-        .collect()
-}
-
-/// What is in it, mapping by mapping.
-fn contents(pid: u32) -> impl Iterator<Item = Vec<u8>> {
-    let memory = File::open(format!("/proc/{pid}/mem")).expect("it lives");
-    writable(pid).into_iter().filter_map(move |range| {
-        let len = usize::try_from(range.end - range.start).ok()?;
-        let mut bytes = vec![0; len];
-        memory.read_exact_at(&mut bytes, range.start).ok()?;
-        Some(bytes)
-    })
-}
-
-/// AES keys whose schedules a process has.
-fn keys_of(pid: u32) -> Vec<Vec<u8>> {
-    let mut keys: Vec<Vec<u8>> = Vec::new();
-    for bytes in contents(pid) {
-        h2trace_core::tls::schedules(&bytes, usize::MAX, &mut |_, key| {
-            if !keys.iter().any(|known| known == key) {
-                keys.push(key.to_vec());
-            }
-        });
-    }
-    keys
-}
-
-/// How many of the keys are somewhere in a process's memory.
-fn n_present(pid: u32, keys: &[Vec<u8>]) -> usize {
-    let mut present = vec![false; keys.len()];
-    for bytes in contents(pid) {
-        for (words, at) in bytes.windows(16).zip(0..) {
-            for (key, present) in keys.iter().zip(&mut present) {
-                *present |= words[0] == key[0] && bytes[at..].starts_with(key);
-            }
-        }
-    }
-    present.into_iter().filter(|is_present| *is_present).count()
 }

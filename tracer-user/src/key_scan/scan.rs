@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use h2trace_core::connection::Endpoint;
 use h2trace_core::limits;
-use h2trace_core::tls::{FoundKey, LONGEST_SCHEDULE, Sample, Trial, Tries, schedules};
+use h2trace_core::tls::{FoundKey, LONGEST_SCHEDULE, Sample, Trial, Tries, schedules, wipe_stack};
 
 use super::memory::Memory;
 use super::vault::{Pages, Vault};
@@ -99,6 +99,7 @@ pub(super) fn scan(
     }
     // Nothing that was read stays.
     zeroize::Zeroize::zeroize(buffer);
+    wipe_stack();
     search.summary
 }
 

@@ -217,6 +217,20 @@ pub struct FoundKey {
     nonces: Nonces,
 }
 
+impl Drop for FoundKey {
+    fn drop(&mut self) {
+        wipe_stack();
+    }
+}
+
+/// Overwrites what calls that have returned left of keys behind: ciphers are made on the stack, and moved.
+#[inline(never)]
+pub fn wipe_stack() {
+    let mut space = [0_u8; 32_768];
+    space.zeroize();
+    std::hint::black_box(&mut space);
+}
+
 impl FoundKey {
     /// The key of the direction that `proof` is about.
     #[must_use]

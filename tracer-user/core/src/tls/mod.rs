@@ -35,7 +35,7 @@ mod waiting;
 
 pub use failure::{Alert, Failure};
 #[cfg(feature = "tls")]
-pub use found::{Proof, Trial, Tries};
+pub use found::{Proof, Trial, Tries, wipe_stack};
 pub use hello::Random as ClientRandom;
 pub use info::{KeySource, TlsInfo, Version, Why};
 pub use keys::{FoundKey, KeyLog, KeyLogReader};
