@@ -362,7 +362,7 @@ impl Gate<'_> {
         let ran = demo::target(self.root).join("live-tests-that-ran");
         std::fs::remove_file(&ran).ok();
         let mut first = Ok(());
-        for name in "kernel live incident proxies conformance tshark rules".split(' ') {
+        for name in "kernel live keys incident mesh proxies conformance tshark rules".split(' ') {
             if !self.has_tests(name) {
                 bail!("the live tests in tests/{name} are missing");
             }
