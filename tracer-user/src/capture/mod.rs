@@ -43,7 +43,7 @@ pub use file::{Capture, CaptureError, Packet};
 pub use link::LinkType;
 pub use process::{EndNote, PacketOptions, whose};
 pub use reassembly::{CaptureCounts, Reassembly};
-pub use sockets::{Downstream, TlsSockets};
+pub use sockets::{Downstream, MemoryRead, TlsSockets};
 
 /// Byte order of a file's own numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

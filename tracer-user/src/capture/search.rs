@@ -7,6 +7,7 @@ use h2trace_core::event::{SocketKey, Timestamp};
 use h2trace_core::limits;
 use h2trace_core::tls::{FoundKey, Sample, Why};
 
+use super::sockets::MemoryRead;
 use crate::key_scan::{Answer, KeyScanner, Wanted};
 
 pub(super) const BOTH: [Endpoint; 2] = [Endpoint::Client, Endpoint::Server];
@@ -49,6 +50,8 @@ pub(super) struct Search {
     next: u64,
     swept: Timestamp,
     is_stuck: bool,
+    /// What was read of memory so far.
+    pub(super) read: MemoryRead,
 }
 
 impl Search {
@@ -59,6 +62,7 @@ impl Search {
             next: 0,
             swept: Timestamp(0),
             is_stuck: false,
+            read: MemoryRead::default(),
         }
     }
 
@@ -122,7 +126,13 @@ impl Search {
             let (id, sender) = match &answer {
                 Answer::Found(found) => (found.id, found.sender),
                 Answer::Missed { id, sender, .. } => (*id, *sender),
-                Answer::Searched { .. } => continue,
+                Answer::Searched {
+                    bytes, is_first, ..
+                } => {
+                    self.read.processes += u64::from(*is_first);
+                    self.read.bytes += bytes;
+                    continue;
+                }
             };
             let Some(searched) = self.connections.get_mut(&id) else {
                 continue;

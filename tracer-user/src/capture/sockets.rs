@@ -36,6 +36,15 @@ enum Item {
     End(EndCause, Timestamp),
 }
 
+/// What was read of other processes' memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryRead {
+    /// How many processes it was.
+    pub processes: u64,
+    /// Bytes, each time that they were read.
+    pub bytes: u64,
+}
+
 struct TlsSocket {
     connection: Connection,
     /// The process that used it last.
@@ -119,6 +128,16 @@ impl TlsSockets {
             search: scanner.map(Search::new),
             ..self
         }
+    }
+
+    /// What was read of other processes' memory so far.
+    #[must_use]
+    pub fn memory_read(&self) -> MemoryRead {
+        #[cfg(feature = "tls")]
+        if let Some(search) = &self.search {
+            return search.read;
+        }
+        MemoryRead::default()
     }
 
     /// The secrets, if some may come.

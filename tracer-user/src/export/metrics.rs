@@ -174,6 +174,10 @@ metrics! {
         "Times something was counted under other because a limit was reached: end, grpc_method, reset, series; or left out of a page that is too long: page";
     SELF_OUTPUT_DROPPED = Counter "h2trace_self_output_dropped_total" []
         "Lines of output that were dropped because their reader was too slow";
+    SELF_MEMORY_READ_PROCESSES = Counter "h2trace_self_memory_read_processes_total" []
+        "Processes whose memory was read for the keys of their TLS connections (--tls)";
+    SELF_MEMORY_READ_BYTES = Counter "h2trace_self_memory_read_bytes_total" []
+        "Bytes of their memory that were read, each time that they were";
     SELF_CALLS = Counter "h2trace_self_calls_total" ["kind"]
         "Socket calls that the kernel programs saw: followed, skipped (filtered out or not HTTP/2), peek";
     SELF_SOCKETS = Counter "h2trace_self_sockets_total" ["kind"]

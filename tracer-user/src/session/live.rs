@@ -22,7 +22,7 @@ use super::key_file::KeyFile;
 use super::memory::Shares;
 use super::run::{self, Ended, Plan, Source, Stop};
 use super::{Keeper, Selected};
-use crate::capture::{Downstream, TlsSockets};
+use crate::capture::{Downstream, MemoryRead, TlsSockets};
 use crate::export::clock::monotonic_now;
 use crate::export::http::Site;
 use crate::export::prometheus::ProgramRuns;
@@ -345,6 +345,10 @@ impl Source for Live {
             tracing::debug!(%error, "cannot read how many runs of kernel programs were missed");
             0
         })
+    }
+
+    fn memory_read(&self) -> MemoryRead {
+        self.tls.memory_read()
     }
 
     fn attached(&self) -> Vec<String> {

@@ -351,6 +351,16 @@ impl Exporter {
         lost.inc_by(n.saturating_sub(lost.get()));
     }
 
+    /// Takes how many processes' memory was read so far, and how many bytes.
+    pub fn set_memory_read(&mut self, processes: u64, bytes: u64) {
+        for (counter, n) in [
+            (&self.vectors.memory_read_processes, processes),
+            (&self.vectors.memory_read_bytes, bytes),
+        ] {
+            counter.inc_by(n.saturating_sub(counter.get()));
+        }
+    }
+
     /// Takes the number of lines of output thrown away so far.
     pub fn set_output_dropped(&mut self, lines: u64) {
         self.vectors

@@ -14,6 +14,7 @@ use super::output;
 use super::paper::Paper;
 use super::scope::Scope;
 use super::show::Wanted;
+use crate::capture::MemoryRead;
 use crate::diagnosis::Diagnosis;
 use crate::export::clock::monotonic_now;
 use crate::export::http::Heartbeat;
@@ -67,6 +68,11 @@ pub trait Source: Send {
     /// Runs of kernel programs that the kernel left out.
     fn missed_runs(&self) -> u64 {
         0
+    }
+
+    /// What was read of other processes' memory so far.
+    fn memory_read(&self) -> MemoryRead {
+        MemoryRead::default()
     }
 
     /// Names of the attached kernel programs.
@@ -335,6 +341,8 @@ impl Session {
             exporter.advance(monotonic_now());
             exporter.set_kernel(&counters);
             exporter.set_missed_runs(self.kernel.missed_runs());
+            let MemoryRead { processes, bytes } = self.source.memory_read();
+            exporter.set_memory_read(processes, bytes);
             exporter.set_programs(&self.source.programs());
             exporter.set_output_dropped(self.plan.paper.dropped_lines());
         }
