@@ -105,7 +105,7 @@ rules! {
     EmptyPath = "an empty :path (RFC 9113 8.3.1)";
     PathCharacter = "a blank, a control character or a fragment in :path (RFC 9113 8.3.1, RFC 3986 3.3)";
     MethodValue = "a :method that is no token (RFC 9110 9.1)";
-    NoAuthority = "neither :authority nor host, and no request for http or https may lack both (RFC 9113 8.3.1)";
+    NoAuthority = "neither :authority nor host, and no request for http or https may lack both (RFC 9113 8.3.1, RFC 9110 7.2)";
     EmptyAuthority = "an empty :authority or host (RFC 9113 8.3.1)";
     ProtocolWithoutConnect = "the pseudo-header field :protocol in a request that is no CONNECT (RFC 8441 4)";
     ProtocolNotAnnounced = "the pseudo-header field :protocol to a server that has not announced SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 3)";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::Timestamp;
-use crate::frame::ErrorCode;
+use crate::frame::{ErrorCode, Rule};
 use crate::stream::live::{Phases, Stream};
 use crate::stream::pair::Pair;
 use crate::stream::phase;
@@ -97,6 +97,12 @@ pub(super) fn record(
     record.timeout = stream.content.timeout;
     record.shown = std::mem::take(&mut stream.content.shown);
     record.resets = std::mem::take(&mut stream.resets);
+    // Many a server takes a request without an authority: that is worth a word where one did not.
+    if let Some(Rule::NoAuthority | Rule::EmptyAuthority) = record.malformed.map(|told| told.rule)
+        && !was_refused(record)
+    {
+        record.malformed = None;
+    }
     record.flow = stream.flow;
     record.end = end;
     record.tier = tier;
@@ -108,6 +114,13 @@ pub(super) fn record(
     std::mem::swap(&mut record.story, &mut stream.story);
     record.story.end(grpc != Seen::Absent);
     record.outcome = outcome(record);
+}
+
+/// The server did not do what the client asked for.
+fn was_refused(record: &StreamRecord) -> bool {
+    let by_server =
+        |reset: &Reset| reset.sender == Endpoint::Server && reset.code != ErrorCode::NO_ERROR;
+    matches!(record.http_status, Seen::Value(400..)) || record.resets.iter().any(by_server)
 }
 
 /// What the client and the server sent, with what is only known at the end.
