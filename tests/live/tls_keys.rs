@@ -97,7 +97,9 @@ fn connections_older_than_the_tracer_are_opened_by_found_keys() {
     for (pid, role) in [(server.pid(), "server"), (client.pid(), "client")] {
         tracer.wait_for_streams(pid, role, 20, RUN);
     }
-    let trace = tracer.finish();
+    let (trace, said) = tracer.finish_with_errors();
+    let is_told = |line: &String| line.contains("the memory of ") && line.contains(" is read");
+    assert!(said.iter().any(is_told), "whose memory is read: {said:?}");
     let connections = seen(&trace);
     assert_eq!(connections.len(), 2);
     for line in connections {

@@ -225,7 +225,8 @@ impl Scanner {
         let is_first = before.is_none();
         if is_first {
             let name = process::comm(process.pid).unwrap_or_default();
-            tracing::info!(
+            // Whoever runs the process may ask who read it: the line is there at the level that is the default.
+            tracing::warn!(
                 "the memory of {} (pid {}) is read, for the keys of its TLS connections",
                 crate::plain::plain(&name),
                 process.pid
