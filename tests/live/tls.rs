@@ -176,12 +176,17 @@ fn calls_of_node(keys: Option<&Path>, folder: &Path, calls: usize) -> Trace {
         Some(_) => command.args(Identity::new(folder).files()),
         None => command.args(["-", "-"]),
     };
-    let mut node = Process::start_held("node", command.arg(calls.to_string()));
-    let pid = node.pid();
-    let tracer = match keys {
+    traced(command.arg(calls.to_string()), calls, |pid| match keys {
         Some(keys) => Tracer::opening(&[pid], keys, &["x-n"]),
         None => Tracer::showing(&[pid], &["x-n"]),
-    };
+    })
+}
+
+/// What is told of Node, which makes so many calls over each of four connections to itself.
+pub(crate) fn traced(node: &Command, calls: usize, tracer: impl FnOnce(u32) -> Tracer) -> Trace {
+    let mut node = Process::start_held("node", node);
+    let pid = node.pid();
+    let tracer = tracer(pid);
     node.write_line("go");
     let status = node.wait(RUN);
     assert!(status.success(), "node: {status}{}", node.complaint());

@@ -13,8 +13,8 @@ use tracer_tests::trace::Trace;
 use tracer_tests::tracer::Tracer;
 use tracer_tests::{free_port, require, scaled, workspace};
 
-use crate::tls::{nghttpd, seen, told};
-use crate::{RUN, SETTLE};
+use crate::RUN;
+use crate::tls::{nghttpd, seen, told, traced};
 
 /// Connections of Node pause for so many ms, in which their keys are looked for.
 const PAUSE: &str = "6000";
@@ -36,20 +36,13 @@ fn calls_of_node(is_tls: bool, folder: &Path, calls: usize) -> Trace {
     let identity = is_tls.then(|| Identity::new(folder));
     let pause = if is_tls { PAUSE } else { "0" };
     let command = node(free_port(), calls, identity.as_ref(), pause);
-    let mut node = Process::start_held("node", &command);
-    let pid = node.pid();
-    let tracer = if is_tls {
-        Tracer::finding_keys(&[pid], &["x-n"])
-    } else {
-        Tracer::showing(&[pid], &["x-n"])
-    };
-    node.write_line("go");
-    let status = node.wait(RUN);
-    assert!(status.success(), "node: {status}{}", node.complaint());
-    for role in ["client", "server"] {
-        tracer.wait_for_streams(pid, role, 4 * calls, SETTLE);
-    }
-    tracer.finish()
+    traced(&command, calls, |pid| {
+        if is_tls {
+            Tracer::finding_keys(&[pid], &["x-n"])
+        } else {
+            Tracer::showing(&[pid], &["x-n"])
+        }
+    })
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod speech;
 mod tls;
 mod verdict;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use h2trace_core::event::{
     Address, Direction, End, EndCause, Event, Open, Opened, OtherProtocol, Process, SocketKey,
@@ -96,15 +96,27 @@ impl Connection {
             let [a, b] = ends;
             usize::from(a.port() < b.port())
         };
+        let key = SocketKey {
+            sk: number,
+            born_ns: at.0,
+        };
         Connection {
-            key: SocketKey {
-                sk: number,
-                born_ns: at.0,
-            },
             ends,
             client,
-            processes: [None, None],
             from_syn: segment.syn,
+            ..Connection::blank(key, at)
+        }
+    }
+
+    /// One of which nothing is known yet but when it was first seen.
+    fn blank(key: SocketKey, at: Timestamp) -> Connection {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Connection {
+            key,
+            ends: [nowhere; 2],
+            client: 0,
+            processes: [None, None],
+            from_syn: false,
             flows: [Flow::default(), Flow::default()],
             fin_told: [false; 2],
             speech: Speech::undecided(),

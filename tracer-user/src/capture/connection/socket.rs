@@ -1,12 +1,10 @@
 //! A connection of which the kernel programs tell at one of its ends, in order: no segments, only bytes.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use h2trace_core::event::{Direction, End, EndCause, Opened, SocketKey, Task, Timestamp, What};
 
 use super::speech::{Piece, Speech};
 use super::{Connection, Out};
-use crate::capture::flow::{Flow, Run};
+use crate::capture::flow::Run;
 
 /// The owner's place in [`Connection::ends`].
 const OWNER: usize = 0;
@@ -19,29 +17,11 @@ impl Connection {
         at: Timestamp,
     ) -> Connection {
         // The pipeline knows where the ends are.
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         Connection {
-            key,
-            ends: [nowhere; 2],
             client: usize::from(opened == Opened::Passive),
-            processes: [None, None],
             from_syn: from_start && opened != Opened::Unseen,
-            flows: [Flow::default(), Flow::default()],
-            fin_told: [false; 2],
-            speech: Speech::undecided(),
-            tls: None,
-            awaits_keys: false,
-            opened: false,
-            shift: [0; 2],
-            told: false,
-            answer: 0,
-            check_server: false,
-            first_at: at,
-            last_at: at,
-            over: None,
-            is_ending: false,
-            is_foreign: false,
             caller: Some(Task::default()),
+            ..Connection::blank(key, at)
         }
     }
 
