@@ -15,7 +15,7 @@ use h2trace_core::tls::{Context, KeyLog, KeySource, Scratch, Session, Version};
 use tracer_tests::require;
 use tracer_tests::skip::{Privileges, Program};
 
-use peers::{Identity, Pinger, Server};
+use peers::{Files, Pinger, Server};
 use relay::{Passed, Relay};
 
 const BOTH: [Endpoint; 2] = [Endpoint::Client, Endpoint::Server];
@@ -258,8 +258,8 @@ const TLS12_LONG: (&str, &str) = ("TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384");
 #[test]
 fn a_hundred_connections_of_node_find_two_hundred_keys() {
     require!(Privileges, Program("node"), Program("openssl"));
-    let identity = Identity::new();
-    let server = peers::node(&identity);
+    let files = Files::new();
+    let server = peers::node(&files);
     for options in [TLS13, TLS13_LONG, TLS12, TLS12_LONG] {
         all_are_opened(&server, 100, options);
     }
@@ -273,8 +273,8 @@ fn openssl_is_opened() {
         Program("openssl"),
         Program("nghttpd")
     );
-    let identity = Identity::new();
-    let server = peers::nghttpd(&identity);
+    let files = Files::new();
+    let server = peers::nghttpd(&files);
     for options in [TLS13, TLS13_LONG, TLS12, TLS12_LONG] {
         all_are_opened(&server, 5, options);
     }
@@ -283,8 +283,8 @@ fn openssl_is_opened() {
 #[test]
 fn go_is_opened() {
     require!(Privileges, Program("node"), Program("openssl"), peers::Etcd);
-    let identity = Identity::new();
-    let server = peers::etcd(&identity);
+    let files = Files::new();
+    let server = peers::etcd(&files);
     for options in [TLS13, TLS12] {
         all_are_opened(&server, 5, options);
     }
@@ -298,8 +298,8 @@ fn envoy_is_opened() {
         Program("openssl"),
         peers::ENVOY
     );
-    let identity = Identity::new();
-    let server = peers::envoy(&identity);
+    let files = Files::new();
+    let server = peers::envoy(&files);
     for options in [TLS13, TLS13_LONG, TLS12] {
         all_are_opened(&server, 5, options);
     }
@@ -313,8 +313,8 @@ fn a_jvm_is_opened() {
         Program("openssl"),
         Program("java")
     );
-    let identity = Identity::new();
-    let server = peers::jvm(&identity);
+    let files = Files::new();
+    let server = peers::jvm(&files);
     for options in [TLS13, TLS13_LONG, TLS12] {
         all_are_opened(&server, 3, options);
     }
@@ -325,8 +325,8 @@ fn a_jvm_is_opened() {
 fn connections_older_than_the_search_are_opened() {
     const N: usize = 3;
     require!(Privileges, Program("node"), Program("openssl"));
-    let identity = Identity::new();
-    let server = peers::node(&identity);
+    let files = Files::new();
+    let server = peers::node(&files);
     for options in [TLS13, TLS12] {
         let scanner = scanner();
         let relay = Relay::to(server.port);
@@ -350,8 +350,8 @@ fn connections_older_than_the_search_are_opened() {
 #[test]
 fn the_other_end_has_them_too() {
     require!(Privileges, Program("node"), Program("openssl"));
-    let identity = Identity::new();
-    let server = peers::node(&identity);
+    let files = Files::new();
+    let server = peers::node(&files);
     let scanner = scanner();
     let relay = Relay::to(server.port);
     let client = Pinger::start(relay.port, 5, TLS13.0, TLS13.1);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tracer_tests::envoy::Version;
+use tracer_tests::identity::Identity;
 use tracer_tests::peer::installed;
 use tracer_tests::process::Process;
 use tracer_tests::skip::Need;
@@ -34,31 +35,17 @@ impl Need for Etcd {
     }
 }
 
-/// A key and its certificate for `localhost`.
-pub(crate) struct Identity {
+/// A key and its certificate, in a folder of the test's own.
+pub(crate) struct Files {
     folder: TempDir,
+    identity: Identity,
 }
 
-impl Identity {
-    pub(crate) fn new() -> Identity {
+impl Files {
+    pub(crate) fn new() -> Files {
         let folder = TempDir::new().expect("a folder for a certificate");
-        let identity = Identity { folder };
-        let mut command = Command::new("openssl");
-        command.args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=test"]);
-        command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
-        command.args(["-addext", "subjectAltName=DNS:localhost"]);
-        command.arg("-keyout").arg(identity.key());
-        command.arg("-out").arg(identity.certificate());
-        run("openssl req", &mut command);
-        identity
-    }
-
-    fn key(&self) -> PathBuf {
-        self.folder.path().join("key.pem")
-    }
-
-    fn certificate(&self) -> PathBuf {
-        self.folder.path().join("certificate.pem")
+        let identity = Identity::new(folder.path());
+        Files { folder, identity }
     }
 
     /// Both in one file, as Java wants them; the password is `secret`.
@@ -66,17 +53,14 @@ impl Identity {
         let store = self.folder.path().join("store.p12");
         let mut command = Command::new("openssl");
         command.args(["pkcs12", "-export", "-passout", "pass:secret"]);
-        command.arg("-inkey").arg(self.key());
-        command.arg("-in").arg(self.certificate());
-        run("openssl pkcs12", command.arg("-out").arg(&store));
+        command.arg("-inkey").arg(&self.identity.key);
+        command.arg("-in").arg(&self.identity.certificate);
+        let name = "openssl pkcs12";
+        let mut process = Process::start(name, command.arg("-out").arg(&store));
+        let status = process.wait(START);
+        assert!(status.success(), "{name}: {status}{}", process.complaint());
         store
     }
-}
-
-fn run(name: &str, command: &mut Command) {
-    let mut process = Process::start(name, command);
-    let status = process.wait(START);
-    assert!(status.success(), "{name}: {status}{}", process.complaint());
 }
 
 fn script(name: &str) -> PathBuf {
@@ -116,34 +100,34 @@ impl Server {
 }
 
 /// Sends back what it gets.
-pub(crate) fn node(identity: &Identity) -> Server {
+pub(crate) fn node(files: &Files) -> Server {
     let port = free_port();
     let mut command = Command::new("node");
     command.arg(script("echo.cjs")).arg(port.to_string());
-    command.arg(identity.key()).arg(identity.certificate());
+    command.args(files.identity.files());
     Server::started("node", port, &mut command, PING)
 }
 
 /// Sends back what it gets, by JSSE.
-pub(crate) fn jvm(identity: &Identity) -> Server {
+pub(crate) fn jvm(files: &Files) -> Server {
     let port = free_port();
     let mut command = Command::new("java");
     command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m"]);
     command.arg(script("Echo.java")).arg(port.to_string());
-    command.arg(identity.store());
+    command.arg(files.store());
     Server::started("java", port, &mut command, PING)
 }
 
-pub(crate) fn nghttpd(identity: &Identity) -> Server {
+pub(crate) fn nghttpd(files: &Files) -> Server {
     let port = free_port();
     let mut command = Command::new("nghttpd");
     command.arg("--address=127.0.0.1");
     command.arg(port.to_string());
-    command.arg(identity.key()).arg(identity.certificate());
+    command.args(files.identity.files());
     Server::started("nghttpd", port, &mut command, PONG)
 }
 
-pub(crate) fn etcd(identity: &Identity) -> Server {
+pub(crate) fn etcd(files: &Files) -> Server {
     let folder = TempDir::new().expect("a folder for etcd");
     let (port, peer) = (free_port(), free_port());
     let url = format!("https://127.0.0.1:{port}");
@@ -168,8 +152,8 @@ pub(crate) fn etcd(identity: &Identity) -> Server {
         "--log-level",
         "error",
     ]);
-    command.arg("--cert-file").arg(identity.certificate());
-    command.arg("--key-file").arg(identity.key());
+    command.arg("--cert-file").arg(&files.identity.certificate);
+    command.arg("--key-file").arg(&files.identity.key);
     let server = Server::started("etcd", port, &mut command, PONG);
     Server {
         _folder: Some(folder),
@@ -178,15 +162,15 @@ pub(crate) fn etcd(identity: &Identity) -> Server {
 }
 
 /// A listener that answers everything by itself.
-pub(crate) fn envoy(identity: &Identity) -> Server {
+pub(crate) fn envoy(files: &Files) -> Server {
     let folder = TempDir::new().expect("a folder for Envoy");
     let port = free_port();
     let text = std::fs::read_to_string(script("envoy.yaml")).expect("the test's own file");
     let path = |path: &Path| path.display().to_string();
     let text = text
         .replace("@PORT@", &port.to_string())
-        .replace("@KEY@", &path(&identity.key()))
-        .replace("@CERTIFICATE@", &path(&identity.certificate()));
+        .replace("@KEY@", &path(&files.identity.key))
+        .replace("@CERTIFICATE@", &path(&files.identity.certificate));
     let file = folder.path().join("envoy.yaml");
     std::fs::write(&file, text).expect("a file of the test's own");
     let mut command = Command::new(installed("envoy-1.40.0").join("envoy/_bin/envoy"));

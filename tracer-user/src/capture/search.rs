@@ -123,13 +123,13 @@ impl Search {
     pub(super) fn outcomes(&mut self, now: Timestamp) -> Vec<(SocketKey, Endpoint, Outcome)> {
         let mut outcomes = Vec::new();
         for answer in self.scanner.answers() {
-            let (id, sender) = match &answer {
-                Answer::Found(found) => (found.id, found.sender),
-                Answer::Missed { id, sender, .. } => (*id, *sender),
+            let (id, sender, key) = match answer {
+                Answer::Found(found) => (found.id, found.sender, Ok(found.key)),
+                Answer::Missed { id, sender, why } => (id, sender, Err(why)),
                 Answer::Searched {
                     bytes, is_first, ..
                 } => {
-                    self.read.processes += u64::from(*is_first);
+                    self.read.processes += u64::from(is_first);
                     self.read.bytes += bytes;
                     continue;
                 }
@@ -141,21 +141,17 @@ impl Search {
                 continue;
             };
             wish.is_asked = false;
-            let outcome = match answer {
-                Answer::Found(found) => {
+            let outcome = match key {
+                Ok(key) => {
                     *wish = Wish::default();
-                    Outcome::Key(found.key)
+                    Outcome::Key(key)
                 }
-                Answer::Missed {
-                    why: Why::KeyNotFound,
-                    ..
-                } if wish.misses < MISSES => {
+                Err(Why::KeyNotFound) if wish.misses < MISSES => {
                     wish.not_before = Timestamp(now.0.saturating_add(AGAIN_NS << wish.misses));
                     wish.misses += 1;
                     continue;
                 }
-                Answer::Missed { why, .. } => Outcome::GivenUp(why),
-                Answer::Searched { .. } => continue,
+                Err(why) => Outcome::GivenUp(why),
             };
             outcomes.push((searched.socket, sender, outcome));
         }

@@ -346,6 +346,21 @@ fn together(own: &Transit, here: &[&Transit]) -> (Timestamp, Timestamp) {
     group.unwrap_or((own.from, own.to))
 }
 
+/// What of these is not DATA of `own`. `of`: how much DATA one was, and what went by besides. None: it is not known of one.
+fn others<'a>(
+    own: &Transit,
+    transits: impl Iterator<Item = &'a &'a Transit>,
+    of: impl Fn(Sizes) -> (u64, u64),
+) -> Option<u64> {
+    let mut others = 0_u64;
+    for transit in transits {
+        let (data, around) = of(transit.sizes?);
+        let data = if transit.key == own.key { 0 } else { data };
+        others = others.saturating_add(data).saturating_add(around);
+    }
+    Some(others)
+}
+
 /// The leg carried so much of it at least: all that it carried, less the most that others may have been.
 fn at_least(
     own: &Transit,
@@ -356,18 +371,9 @@ fn at_least(
     if leg.may_have_others(to) {
         return None;
     }
-    let mut others = of_connection((from, to), leg);
-    for transit in here.iter().filter(|transit| transit.overlaps((from, to))) {
-        let sizes = transit.sizes?;
-        let data = if transit.key == own.key {
-            0
-        } else {
-            sizes.came
-        };
-        others = others
-            .saturating_add(data)
-            .saturating_add(sizes.around.most);
-    }
+    let here = here.iter().filter(|transit| transit.overlaps((from, to)));
+    let others = others(own, here, |sizes| (sizes.came, sizes.around.most))?
+        .saturating_add(of_connection((from, to), leg));
     Some(leg.carried(from, to)?.least.saturating_sub(others))
 }
 
@@ -386,18 +392,9 @@ fn at_most(
     }
     let within = |(from, to): (Timestamp, Timestamp)| {
         let to = Timestamp(to.0.saturating_add(LATE));
-        let mut others = 0_u64;
-        for transit in here.iter().filter(|it| from <= it.from && it.to <= to) {
-            let Some(sizes) = transit.sizes else { continue };
-            let data = if transit.key == own.key {
-                0
-            } else {
-                sizes.passed
-            };
-            others = others
-                .saturating_add(data)
-                .saturating_add(sizes.around.least);
-        }
+        let is_within = |it: &&&Transit| from <= it.from && it.to <= to && it.sizes.is_some();
+        let here = here.iter().filter(is_within);
+        let others = others(own, here, |sizes| (sizes.passed, sizes.around.least))?;
         Some(leg.carried(from, to)?.most.saturating_sub(others))
     };
     Some(within((own.from, own.to))?.min(within(together)?))

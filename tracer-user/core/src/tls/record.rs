@@ -1,18 +1,20 @@
 //! Records from the bytes of one direction (RFC 8446 section 5.1), and what is left of them when bytes are lost.
 
+use tracer_ebpf::tls::RecordHead;
+
 /// Type, version and length before each record.
-pub(super) const HEADER: usize = 5;
+pub(super) const HEADER: usize = RecordHead::LEN;
 /// What a record may carry at most: 2^14 bytes, and what TLS 1.2 allows a cipher to add.
-const LONGEST: usize = (1 << 14) + 2_048;
+const LONGEST: usize = RecordHead::LONGEST_EVER as usize;
 /// The shortest that a key protects: its header and its tag.
 const SHORTEST: u64 = 21;
 
 /// What a record carries.
 pub(super) mod content {
-    pub(in crate::tls) const CHANGE_CIPHER_SPEC: u8 = 20;
-    pub(in crate::tls) const ALERT: u8 = 21;
-    pub(in crate::tls) const HANDSHAKE: u8 = 22;
-    pub(in crate::tls) const APPLICATION_DATA: u8 = 23;
+    pub(in crate::tls) use tracer_ebpf::tls::content::{
+        ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE,
+    };
+
     /// All of them.
     pub(in crate::tls) const ALL: std::ops::RangeInclusive<u8> =
         CHANGE_CIPHER_SPEC..=APPLICATION_DATA;

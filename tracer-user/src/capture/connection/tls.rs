@@ -98,18 +98,9 @@ impl Connection {
         out: &mut Out<'_>,
         act: impl FnOnce(&mut Session, &mut Context<'_>),
     ) {
-        let mut opened = Vec::new();
-        let Some(tls) = &mut self.tls else {
+        let Some(is_opaque) = self.speak_of_session(out, act) else {
             return;
         };
-        let mut context = Context {
-            keys: out.keys,
-            scratch: out.scratch,
-            out: &mut |plain| opened.push(run(&plain)),
-        };
-        act(&mut tls.session, &mut context);
-        let is_opaque = tls.session.is_opaque();
-        self.speak_plain(opened, out);
         if is_opaque {
             self.opaque(at, out);
             self.tell_opaque(at, out);
@@ -118,27 +109,43 @@ impl Connection {
 
     /// Nothing more will come of a TLS connection.
     pub(super) fn finish_tls(&mut self, out: &mut Out<'_>) {
-        let mut opened = Vec::new();
-        let Some(tls) = &mut self.tls else {
-            return;
-        };
-        if self.is_foreign {
-            tls.session.answered_otherwise();
-        }
-        if self.is_ending {
-            tls.session.ended();
-        }
-        tls.session.finish(&mut Context {
-            keys: out.keys,
-            scratch: out.scratch,
-            out: &mut |plain| opened.push(run(&plain)),
+        let (is_foreign, is_ending) = (self.is_foreign, self.is_ending);
+        let finished = self.speak_of_session(out, |session, context| {
+            if is_foreign {
+                session.answered_otherwise();
+            }
+            if is_ending {
+                session.ended();
+            }
+            session.finish(context);
         });
-        self.speak_plain(opened, out);
+        if finished.is_none() {
+            return;
+        }
         self.decide(true, out);
         if self.tls.is_some() && !self.opened {
             self.opaque(self.last_at, out);
             self.tell_opaque(self.last_at, out);
         }
+    }
+
+    /// Plain text that comes of `act` is spoken. Whether the session stays closed; None: there is none.
+    fn speak_of_session(
+        &mut self,
+        out: &mut Out<'_>,
+        act: impl FnOnce(&mut Session, &mut Context<'_>),
+    ) -> Option<bool> {
+        let mut opened = Vec::new();
+        let tls = self.tls.as_mut()?;
+        let mut context = Context {
+            keys: out.keys,
+            scratch: out.scratch,
+            out: &mut |plain| opened.push(run(&plain)),
+        };
+        act(&mut tls.session, &mut context);
+        let is_opaque = tls.session.is_opaque();
+        self.speak_plain(opened, out);
+        Some(is_opaque)
     }
 
     fn speak_plain(&mut self, opened: Vec<(Direction, Run)>, out: &mut Out<'_>) {
