@@ -66,7 +66,31 @@ struct Work {
     name: &'static str,
     /// The tracer is filtered to the worker.
     is_followed: bool,
+    /// What its times are shown in.
+    unit: Unit,
     run: fn() -> anyhow::Result<f64>,
+}
+
+#[derive(Clone, Copy)]
+enum Unit {
+    Nanoseconds,
+    Milliseconds,
+}
+
+impl Unit {
+    const fn word(self) -> &'static str {
+        match self {
+            Unit::Nanoseconds => "ns",
+            Unit::Milliseconds => "ms",
+        }
+    }
+
+    const fn nanoseconds(self) -> f64 {
+        match self {
+            Unit::Nanoseconds => 1.0,
+            Unit::Milliseconds => 1e6,
+        }
+    }
 }
 
 const WORKS: [Work; 5] = [
@@ -74,30 +98,35 @@ const WORKS: [Work; 5] = [
         word: "frames",
         name: "a send and a receive of one small frame, followed",
         is_followed: true,
+        unit: Unit::Nanoseconds,
         run: frames,
     },
     Work {
         word: "frames",
         name: "the same, of a process that is not",
         is_followed: false,
+        unit: Unit::Nanoseconds,
         run: frames,
     },
     Work {
         word: "files",
         name: "a write and a read of a file",
         is_followed: false,
+        unit: Unit::Nanoseconds,
         run: files,
     },
     Work {
         word: "nothing",
         name: "`getppid`",
         is_followed: false,
+        unit: Unit::Nanoseconds,
         run: nothing,
     },
     Work {
         word: "compile",
         name: "a compile, by its processor time",
         is_followed: false,
+        unit: Unit::Milliseconds,
         run: compile,
     },
 ];
@@ -166,8 +195,20 @@ fn nothing() -> anyhow::Result<f64> {
     })
 }
 
-/// The compiler on functions enough for a second of work.
+/// How often the compiler runs for one time: the kernel counts processor time by hundredths of a second.
+const COMPILES: u32 = 5;
+
+/// The compiler's processor time.
 fn compile() -> anyhow::Result<f64> {
+    let before = super::processor_time_of_children()?;
+    for _ in 0..COMPILES {
+        compile_once()?;
+    }
+    Ok((super::processor_time_of_children()? - before) * 1e9 / f64::from(COMPILES))
+}
+
+/// The compiler on functions enough for some tenths of a second of work.
+fn compile_once() -> anyhow::Result<()> {
     let mut source = String::new();
     for n in 0..400 {
         writeln!(
@@ -175,7 +216,6 @@ fn compile() -> anyhow::Result<f64> {
             "pub fn f{n}(x: &[u64]) -> Vec<String> {{ x.iter().map(|y| format!(\"{{}}\", y * {n})).collect() }}"
         )?;
     }
-    let before = super::processor_time_of_children()?;
     // Never a device: the compiler puts a file of its own in the place of what it writes.
     let to = std::env::temp_dir().join(format!("h2trace-bench-{}.rmeta", std::process::id()));
     let mut compiler = Command::new("rustc")
@@ -193,7 +233,7 @@ fn compile() -> anyhow::Result<f64> {
         bail!("rustc failed ({status})");
     }
     std::fs::remove_file(&to).with_context(|| format!("cannot remove {}", to.display()))?;
-    Ok((super::processor_time_of_children()? - before) * 1e9)
+    Ok(())
 }
 
 /// The worker's part: a word in, its nanoseconds out.
@@ -297,15 +337,31 @@ pub(super) fn run(
 
 fn table(times: &[[Vec<f64>; 3]]) -> anyhow::Result<String> {
     let mut text = String::from(
-        "Both sets of hooks in one run, medians of its rounds: what h2trace adds to a call, in nanoseconds, and the \
-         ratio of the whole to the call without.\n\n\
-         | call | without, ns | socket tracepoints | system call exit |\n| --- | --- | --- | --- |\n",
+        "Both sets of hooks in one run: what h2trace adds to a call (median of the rounds), and the ratio of the whole \
+         to the call without (median, and the least and most of a round).\n\n\
+         | call | without | socket tracepoints | system call exit |\n| --- | --- | --- | --- |\n",
     );
-    for (work, times) in WORKS.iter().zip(times) {
-        let [without, with @ ..] = times.each_ref().map(|times| median(times.iter().copied()));
-        write!(text, "| {} | {without:.0} |", work.name)?;
+    for (work, [without, with @ ..]) in WORKS.iter().zip(times) {
+        let usual = median(without.iter().copied());
+        let unit = work.unit.nanoseconds();
+        write!(
+            text,
+            "| {} | {:.0} {} |",
+            work.name,
+            usual / unit,
+            work.unit.word()
+        )?;
         for with in with {
-            write!(text, " {:+.0} ({:.3}) |", with - without, with / without)?;
+            let added = (median(with.iter().copied()) - usual) / unit;
+            let ratios = || {
+                with.iter()
+                    .zip(without)
+                    .map(|(with, without)| with / without)
+            };
+            let least = ratios().fold(f64::INFINITY, f64::min);
+            let most = ratios().fold(f64::NEG_INFINITY, f64::max);
+            let ratio = median(ratios());
+            write!(text, " {added:+.0} ({ratio:.2}; {least:.2} to {most:.2}) |")?;
         }
         text.push('\n');
     }
@@ -327,11 +383,11 @@ mod tests {
     fn what_is_added_stands_beside_the_ratio() {
         let times: Vec<_> = WORKS
             .iter()
-            .map(|_| [vec![100.0], vec![150.0], vec![90.0]])
+            .map(|_| [vec![100.0, 200.0], vec![150.0, 200.0], vec![90.0, 190.0]])
             .collect();
         let text = table(&times).unwrap();
         assert!(
-            text.contains("| 100 | +50 (1.500) | -10 (0.900) |"),
+            text.contains("| 150 ns | +25 (1.25; 1.00 to 1.50) | -10 (0.93; 0.90 to 0.95) |"),
             "{text}"
         );
     }
