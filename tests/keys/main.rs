@@ -282,7 +282,12 @@ fn openssl_is_opened() {
 
 #[test]
 fn go_is_opened() {
-    require!(Privileges, Program("node"), Program("openssl"), peers::Etcd);
+    require!(
+        Privileges,
+        Program("node"),
+        Program("openssl"),
+        Program("etcd")
+    );
     let files = Files::new();
     let server = peers::etcd(&files);
     for options in [TLS13, TLS12] {

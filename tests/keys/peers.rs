@@ -9,7 +9,6 @@ use tracer_tests::envoy::Version;
 use tracer_tests::identity::Identity;
 use tracer_tests::peer::installed;
 use tracer_tests::process::Process;
-use tracer_tests::skip::Need;
 use tracer_tests::{eventually, free_port, workspace};
 
 use crate::{PING, PONG};
@@ -18,22 +17,6 @@ use crate::{PING, PONG};
 const START: Duration = Duration::from_secs(60);
 
 pub(crate) const ENVOY: Version = Version("1.40.0");
-
-/// etcd, which is written in Go.
-pub(crate) struct Etcd;
-
-impl Etcd {
-    fn file() -> PathBuf {
-        installed("etcd").join("etcd")
-    }
-}
-
-impl Need for Etcd {
-    fn missing(&self) -> Option<String> {
-        (!Etcd::file().is_file())
-            .then(|| "etcd is not installed: cargo xtask setup --only etcd".to_owned())
-    }
-}
 
 /// A key and its certificate, in a folder of the test's own.
 pub(crate) struct Files {
@@ -127,12 +110,13 @@ pub(crate) fn nghttpd(files: &Files) -> Server {
     Server::started("nghttpd", port, &mut command, PONG)
 }
 
+/// A program in Go.
 pub(crate) fn etcd(files: &Files) -> Server {
     let folder = TempDir::new().expect("a folder for etcd");
     let (port, peer) = (free_port(), free_port());
     let url = format!("https://127.0.0.1:{port}");
     let peer = format!("http://127.0.0.1:{peer}");
-    let mut command = Command::new(Etcd::file());
+    let mut command = Command::new("etcd");
     command.arg("--data-dir").arg(folder.path());
     command.args([
         "--listen-client-urls",

@@ -32,7 +32,8 @@ pub(crate) struct SetupOptions {
     /// Only these pieces (names as `--list` shows them), and what they are built with.
     #[arg(long, num_args = 1.., value_name = "NAME")]
     pub(crate) only: Vec<String>,
-    /// All pieces but these, if nothing else is built with them.
+    /// All pieces but these, if nothing else is built with them. What an earlier run installed of these stays in the
+    /// cache, and the tests do not see it.
     #[arg(long, num_args = 1.., value_name = "NAME", conflicts_with = "only")]
     pub(crate) without: Vec<String>,
 }
@@ -120,6 +121,13 @@ pub(crate) fn run(options: &SetupOptions, root: &Path) -> Result<ExitCode> {
             }
         }
         piece.link(&places)?;
+    }
+    for piece in piece::all() {
+        if options.without.iter().any(|name| name == piece.name)
+            && pieces.iter().all(|chosen| chosen.name != piece.name)
+        {
+            piece.unlink(&places)?;
+        }
     }
     for (piece, why) in &skipped {
         println!(
@@ -262,6 +270,26 @@ mod tests {
         let without_etcd = names(&[], &["etcd", "languages"]);
         assert!(!without_etcd.contains(&"etcd"));
         assert!(without_etcd.contains(&"languages"));
+    }
+
+    #[test]
+    fn what_is_left_out_no_test_sees() {
+        let root = std::env::temp_dir().join(format!("h2trace-links-{}", std::process::id()));
+        let places = Places {
+            links: root.join("links"),
+            cache: root.join("cache"),
+            root: root.clone(),
+        };
+        let link = places.links.join("etcd");
+        fs::create_dir_all(&places.links).unwrap();
+        std::os::unix::fs::symlink(&root, &link).unwrap();
+        let all = piece::all();
+        let etcd = all.iter().find(|piece| piece.name == "etcd").unwrap();
+        for _ in 0..2 {
+            etcd.unlink(&places).unwrap();
+            assert!(!link.is_symlink());
+        }
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

@@ -512,11 +512,18 @@ impl Piece {
         if fs::read_link(&link).is_ok_and(|to| to == folder) {
             return Ok(());
         }
-        if link.symlink_metadata().is_ok() {
-            fs::remove_file(&link).with_context(|| format!("cannot replace {}", link.display()))?;
-        }
+        self.unlink(places)?;
         if folder.join(".complete").exists() {
             symlink(&folder, &link).with_context(|| format!("cannot make {}", link.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The tests do not see it any more; it stays in the cache.
+    pub(super) fn unlink(&self, places: &Places) -> Result<()> {
+        let link = places.links.join(self.name);
+        if link.is_symlink() {
+            fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))?;
         }
         Ok(())
     }
