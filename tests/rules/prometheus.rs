@@ -1,40 +1,13 @@
 //! A Prometheus of our own, on loopback.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tracer_tests::peer::installed;
 use tracer_tests::process::Process;
 use tracer_tests::program::http_get;
-use tracer_tests::skip::{Need, Program};
 use tracer_tests::{eventually, free_port};
-
-/// `prometheus` or `promtool`: the one of the set-up, else the system's.
-pub(crate) struct Tool(pub(crate) &'static str);
-
-impl Tool {
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        let own = installed("prometheus").join(self.0);
-        if own.is_file() {
-            return Some(own);
-        }
-        Program(self.0).path()
-    }
-}
-
-impl Need for Tool {
-    fn missing(&self) -> Option<String> {
-        self.path().is_none().then(|| {
-            format!(
-                "{} is not installed: cargo xtask setup --only prometheus, or the package prometheus",
-                self.0
-            )
-        })
-    }
-}
 
 pub(crate) struct Prometheus {
     process: Process,
@@ -59,7 +32,7 @@ impl Prometheus {
         );
         std::fs::write(&config, text).expect("cannot write Prometheus' configuration");
         let address = format!("127.0.0.1:{}", free_port());
-        let mut command = Command::new(Tool("prometheus").path().expect("it was there"));
+        let mut command = Command::new("prometheus");
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!(
             "--storage.tsdb.path={}",

@@ -2,14 +2,12 @@
 
 use std::process::Command;
 
+use tracer_tests::skip::Program;
 use tracer_tests::{require, workspace};
-
-use crate::prometheus::Tool;
 
 #[track_caller]
 fn promtool(arguments: &[&str], file: &std::path::Path) -> String {
-    let tool = Tool("promtool").path().expect("promtool was there");
-    let output = Command::new(tool).args(arguments).arg(file).output();
+    let output = Command::new("promtool").args(arguments).arg(file).output();
     let output = output.expect("cannot run promtool");
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
@@ -19,14 +17,14 @@ fn promtool(arguments: &[&str], file: &std::path::Path) -> String {
 
 #[test]
 fn rules_are_valid() {
-    require!(Tool("promtool"));
+    require!(Program("promtool"));
     let said = promtool(&["check", "rules"], &crate::rules());
     assert!(said.contains("rules found"), "{said}");
 }
 
 #[test]
 fn every_alert_fires_and_is_silent_as_it_should() {
-    require!(Tool("promtool"));
+    require!(Program("promtool"));
     let tests = workspace().join("tests/rules/h2trace.rules-test.yaml");
     promtool(&["test", "rules"], &tests);
     // None is without a test of both.

@@ -9,11 +9,11 @@ use tempfile::TempDir;
 use tracer_tests::faulty_proxy::FaultyProxy;
 use tracer_tests::peer::Peer;
 use tracer_tests::process::Process;
-use tracer_tests::skip::{self, Privileges};
+use tracer_tests::skip::{self, Privileges, Program};
 use tracer_tests::tracer::binary;
 use tracer_tests::{eventually, free_port, require};
 
-use crate::prometheus::{Prometheus, Tool, encoded};
+use crate::prometheus::{Prometheus, encoded};
 use crate::traffic::{ENVOY, Traffic};
 
 /// How long Prometheus may take until its rules know what happened.
@@ -132,7 +132,7 @@ fn rules(prometheus: &Prometheus) -> BTreeMap<String, Value> {
 fn every_query_of_dashboard_and_rules_gives_data() {
     require!(
         Privileges,
-        Tool("prometheus"),
+        Program("prometheus"),
         FaultyProxy,
         ENVOY,
         Peer::GrpcGo1_70,

@@ -65,6 +65,8 @@ const PROGRAMS: &[Package] = &[
     package("containerd", "containerd"),
     package("containerd", "ctr"),
     package("runc", "runc"),
+    package("prometheus", "prometheus"),
+    package("prometheus", "promtool"),
     package("iproute2", "ip"),
     package("tcpdump", "tcpdump"),
     package("tshark", "tshark"),
@@ -152,7 +154,7 @@ pub(super) fn all() -> Vec<Piece> {
     vec![
         Piece {
             name: "programs",
-            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, ip, tcpdump, tshark, valgrind, setcap, shellcheck (system packages)",
+            what: "nghttp2's programs, curl, etcd and etcdctl, containerd and ctr, Prometheus and promtool, ip, tcpdump, tshark, valgrind, setcap, shellcheck (system packages)",
             without: "the live tests of these programs skip",
             built_with: &[],
             kind: Kind::Packages(PROGRAMS),
@@ -323,7 +325,7 @@ pub(super) fn all() -> Vec<Piece> {
         folder(
             "prometheus",
             "Prometheus 3.9.1 and promtool, with Kubernetes discovery (a Go module; Debian's has none)",
-            "the tests of rules, and of scraping, skip",
+            "the test of scraping in a cluster skips",
             LANG,
             &["prometheus"],
             "3.9.1",

@@ -67,8 +67,14 @@ const CLUSTER_PIECES: &[&str] = &[
 ];
 
 /// What only the tests in the cluster need: the gate does not install it. Kubernetes alone takes 20 minutes to
-/// compile.
-const CLUSTER_ONLY: &[&str] = &["node-programs", "kubernetes", "etcd", "kubeconform"];
+/// compile, and Prometheus with discovery 5; the gate has Debian's.
+const CLUSTER_ONLY: &[&str] = &[
+    "node-programs",
+    "kubernetes",
+    "etcd",
+    "kubeconform",
+    "prometheus",
+];
 
 /// A step, in the order they run. All are in the gate but the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
