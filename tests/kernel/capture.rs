@@ -1,8 +1,10 @@
 //! Runs the kernel programs over this process' own sockets and puts their records together.
 
 use std::{
+    collections::HashSet,
+    ops::{Deref, DerefMut},
     os::fd::{AsRawFd, BorrowedFd},
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,6 +18,80 @@ use tracer_tests::skip::Need;
 
 /// One test at a time: each traces the whole process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Programs that a test has done with, for the next that wants the same: loading them takes longer than most tests.
+static AT_REST: Mutex<Option<Programs>> = Mutex::new(None);
+
+/// Loaded kernel programs, and what they told of before the test.
+pub(crate) struct Programs {
+    tracer: Tracer,
+    /// Sockets of earlier tests, which may still end.
+    of_others: HashSet<SocketKey>,
+    /// What the counters said when the test began.
+    counted: [u64; Counter::ALL.len()],
+}
+
+impl Programs {
+    fn load(options: &Options) -> Programs {
+        AT_REST
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        Programs {
+            tracer: Tracer::start(options).unwrap_or_else(|error| panic!("{error}")),
+            of_others: HashSet::new(),
+            counted: [0; Counter::ALL.len()],
+        }
+    }
+
+    /// Those of an earlier test, which trace this process and copy all payload.
+    fn of_full_payload() -> Programs {
+        let at_rest = AT_REST
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(mut programs) = at_rest else {
+            return Programs::load(&Options {
+                full_payload: true,
+                ..own()
+            });
+        };
+        let of_others = &mut programs.of_others;
+        programs.tracer.drain(&mut |event| {
+            of_others.insert(event.socket);
+        });
+        programs.counted = programs.tracer.counters().expect("counters");
+        programs
+    }
+}
+
+/// Programs that are kept for the next test when they are dropped.
+pub(crate) struct Held {
+    programs: Option<Programs>,
+    is_kept: bool,
+}
+
+impl Deref for Held {
+    type Target = Tracer;
+
+    fn deref(&self) -> &Tracer {
+        &self.programs.as_ref().expect("until it is dropped").tracer
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Tracer {
+        &mut self.programs.as_mut().expect("until it is dropped").tracer
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.is_kept && !std::thread::panicking() {
+            *AT_REST.lock().unwrap_or_else(PoisonError::into_inner) = self.programs.take();
+        }
+    }
+}
 
 /// One direction of a socket.
 #[derive(Debug, Default)]
@@ -54,7 +130,7 @@ impl Seen {
 
 /// Running kernel programs.
 pub(crate) struct Capture {
-    pub(crate) tracer: Tracer,
+    pub(crate) tracer: Held,
     /// What was seen, oldest socket first.
     pub(crate) seen: Vec<Seen>,
     _guard: MutexGuard<'static, ()>,
@@ -90,39 +166,56 @@ impl Capture {
 
     /// Traces with these options.
     pub(crate) fn with(options: &Options) -> Capture {
-        let guard = ONE_AT_A_TIME
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let tracer = Tracer::start(options).unwrap_or_else(|error| panic!("{error}"));
-        Capture {
-            tracer,
-            seen: Vec::new(),
-            _guard: guard,
-        }
+        Capture::under(Capture::lock(), options)
+    }
+
+    /// Traces this process and copies all payload, by programs that an earlier test may have loaded.
+    pub(crate) fn of_full_payload() -> Capture {
+        let guard = Capture::lock();
+        Capture::by(guard, Programs::of_full_payload(), true)
     }
 
     /// Waits until nobody else's test runs, and until this one's sockets were made.
     pub(crate) fn lock() -> MutexGuard<'static, ()> {
-        ONE_AT_A_TIME
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`Capture::with`], for a test that already holds the lock.
     pub(crate) fn under(guard: MutexGuard<'static, ()>, options: &Options) -> Capture {
-        let tracer = Tracer::start(options).unwrap_or_else(|error| panic!("{error}"));
+        Capture::by(guard, Programs::load(options), false)
+    }
+
+    fn by(guard: MutexGuard<'static, ()>, programs: Programs, is_kept: bool) -> Capture {
         Capture {
-            tracer,
+            tracer: Held {
+                programs: Some(programs),
+                is_kept,
+            },
             seen: Vec::new(),
             _guard: guard,
         }
+    }
+
+    fn counters(&self) -> [u64; Counter::ALL.len()] {
+        let mut counters = self.tracer.counters().expect("counters");
+        let programs = self.tracer.programs.as_ref().expect("until it is dropped");
+        for (counter, before) in counters.iter_mut().zip(programs.counted) {
+            *counter -= before;
+        }
+        counters
     }
 
     /// Takes in all records that were written so far. A socket call's records are in the ring when the
     /// call returns, so nothing has to be waited for.
     pub(crate) fn drain(&mut self) {
         let seen = &mut self.seen;
-        let drained = self.tracer.drain(&mut |event| take(seen, &event));
+        let programs = self.tracer.programs.as_mut().expect("until it is dropped");
+        let of_others = &programs.of_others;
+        let drained = programs.tracer.drain(&mut |event| {
+            if !of_others.contains(&event.socket) {
+                take(seen, &event);
+            }
+        });
         assert_eq!(drained.bad, 0);
     }
 
@@ -145,12 +238,12 @@ impl Capture {
     }
 
     pub(crate) fn count(&self, counter: Counter) -> u64 {
-        self.tracer.counters().expect("counters")[counter as usize]
+        self.counters()[counter as usize]
     }
 
     /// No counter of a loss is above zero, those named apart.
     pub(crate) fn assert_no_loss(&self, but: &[Counter]) {
-        let counters = self.tracer.counters().expect("counters");
+        let counters = self.counters();
         for counter in Counter::ALL {
             if counter.name().1 && !but.contains(&counter) {
                 assert_eq!(counters[counter as usize], 0, "{}", counter.name().0);
@@ -239,6 +332,16 @@ fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if let Some(programs) = &mut self.tracer.programs {
+            programs
+                .of_others
+                .extend(self.seen.iter().map(|seen| seen.key));
         }
     }
 }

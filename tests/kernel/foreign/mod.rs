@@ -22,13 +22,13 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use h2trace::kernel::{Hooks, Options};
+use h2trace::kernel::Hooks;
 use h2trace_core::event::{Direction, EndCause};
 use tracer_ebpf::counter::Counter;
 use tracer_ebpf::http2::frame_type;
 
 use super::{
-    capture::{Capture, Stream, inode, own},
+    capture::{Capture, Stream, inode},
     io::{pair, pass},
     wire::{PREFACE, call, frame, settings},
 };
@@ -106,10 +106,7 @@ pub(super) struct Judged {
 impl Connection {
     /// Before its first byte.
     pub(super) fn fresh(kind: &str, odd: Direction) -> Connection {
-        let capture = Capture::with(&Options {
-            full_payload: true,
-            ..own()
-        });
+        let capture = Capture::of_full_payload();
         let (client, server) = pair(kind);
         Connection {
             capture,
