@@ -11,7 +11,7 @@ fn main() {
     let calls = arguments.next().and_then(|calls| calls.parse().ok());
     let records = load::records(&name, calls.unwrap_or(2_000));
     let (first, second) = records.split_at(records.len() / 2);
-    let mut run = load::Run::new();
+    let mut run = load::Run::new(&name);
     run.take(first);
     let before = run.count.streams;
     measured(&mut run, second);

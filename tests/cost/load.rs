@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use h2trace_core::event::Timestamp;
 use h2trace_core::event::decode::decode;
+use h2trace_core::field::Shown;
 use h2trace_core::pipeline::{NoNames, Pipeline, PipelineSettings};
 use tracer_tests::conversation::records::{self, Observed, Record};
-use tracer_tests::conversation::{Conversation, Plan, Side};
+use tracer_tests::conversation::{Conversation, Plan, Side, Write};
 use tracer_tests::measure::StreamCount;
 
 /// Records that are read from the ring at once.
 const RECORDS_AT_ONCE: usize = 16;
 /// Bytes of a message.
 const MESSAGE: usize = 100;
+/// Frames that one call of a busy program reads or writes.
+const FRAMES_AT_ONCE: usize = 24;
 /// Where the process stands in a record.
 const PID: std::ops::Range<usize> = 32..36;
 
-/// The records of so many calls: `unary` ones of 100 bytes at their server's end, the same at `both_ends`, or `mixed`.
+/// The records of so many calls: `unary` ones of 100 bytes at their server's end, the same at `both_ends`, as `serve`
+/// meets them between two busy programs, or `mixed`.
 ///
 /// # Panics
 /// When there is no such load.
@@ -26,8 +30,11 @@ pub(crate) fn records(load: &str, calls: u32) -> Vec<Record> {
     match load {
         "unary" => records::of(&Conversation::of(&plan), &server),
         // Two processes of one host: a client and its server.
-        "both_ends" => {
-            let talk = Conversation::of(&plan);
+        "both_ends" | "serve" => {
+            let mut talk = Conversation::of(&plan);
+            if load == "serve" {
+                talk = together(&talk);
+            }
             let client = Observed {
                 socket: 2,
                 ..Observed::from_start(Side::Client)
@@ -54,6 +61,25 @@ pub(crate) fn records(load: &str, calls: u32) -> Vec<Record> {
     }
 }
 
+/// The same conversation where each side writes many frames at once.
+fn together(talk: &Conversation) -> Conversation {
+    let mut writes = Vec::new();
+    for some in talk.writes.chunks(FRAMES_AT_ONCE) {
+        for by in [Side::Client, Side::Server] {
+            let own = some.iter().filter(|write| write.by == by);
+            let bytes: Vec<u8> = own.flat_map(|write| write.bytes.clone()).collect();
+            if let (Some(last), false) = (some.last(), bytes.is_empty()) {
+                let at_ns = last.at_ns;
+                writes.push(Write { by, at_ns, bytes });
+            }
+        }
+    }
+    Conversation {
+        writes,
+        closes: talk.closes,
+    }
+}
+
 /// A pipeline that records go through.
 pub(crate) struct Run {
     pipeline: Pipeline,
@@ -64,10 +90,15 @@ pub(crate) struct Run {
 
 impl Run {
     /// With nothing seen yet.
-    pub(crate) fn new() -> Run {
+    pub(crate) fn new(load: &str) -> Run {
+        let shown = if load == "serve" {
+            Shown::nothing()
+        } else {
+            Shown::default()
+        };
         Run {
             pipeline: Pipeline::new(PipelineSettings {
-                shown: Arc::default(),
+                shown: Arc::new(shown),
                 names: Box::new(NoNames),
                 ..PipelineSettings::default()
             }),

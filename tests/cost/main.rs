@@ -15,7 +15,8 @@ use tracer_tests::skip::Program;
 static HEAP: Heap = Heap;
 
 /// Loads, and allocations a stream that each may take, in hundredths.
-const ALLOCATIONS: [(&str, usize); 3] = [("unary", 5), ("both_ends", 5), ("mixed", 720)];
+const ALLOCATIONS: [(&str, usize); 4] =
+    [("unary", 5), ("both_ends", 5), ("serve", 5), ("mixed", 720)];
 /// Findings of a load: so many cancellations at once are a flood.
 const LOUD: u32 = 8;
 /// Calls of a load.
@@ -31,7 +32,7 @@ fn a_healthy_stream_takes_few_allocations() {
     for (name, bound) in ALLOCATIONS {
         let records = load::records(name, CALLS);
         let (first, second) = records.split_at(records.len() / 2);
-        let mut run = load::Run::new();
+        let mut run = load::Run::new(name);
         run.take(first);
         let (streams, before) = (run.count.streams, made());
         run.take(second);
