@@ -45,12 +45,16 @@ pub(crate) struct BenchOptions {
     #[arg(long, conflicts_with_all = ["calls", "hops"])]
     pipeline: bool,
 
-    /// Measure what the labels of pods and methods cost instead: series, bytes and memory, without root
+    /// Measure how fast header blocks are decoded instead, and the decoder of loona-hpack on the same blocks: without root
     #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline"])]
+    hpack: bool,
+
+    /// Measure what the labels of pods and methods cost instead: series, bytes and memory, without root
+    #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline", "hpack"])]
     cardinality: bool,
 
     /// Measure what serve takes on a node of 250 pods instead: processor time and memory
-    #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline", "cardinality"])]
+    #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline", "hpack", "cardinality"])]
     serve_pods: bool,
 }
 
@@ -78,6 +82,9 @@ pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCod
     if options.pipeline {
         build_release(root)?;
         return in_memory("pipeline", options.pairs, root);
+    }
+    if options.hpack {
+        return in_memory("hpack", options.pairs, root);
     }
     if options.cardinality {
         return in_memory("cardinality", options.pairs, root);
