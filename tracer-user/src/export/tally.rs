@@ -6,6 +6,7 @@ use std::time::Duration;
 use h2trace_core::anomaly::kind::{Finding, Kind, Verdict};
 use h2trace_core::event::Timestamp;
 use h2trace_core::pipeline::{Output, Protocol, Sink};
+use h2trace_core::stream::record::Outcome;
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 /// Counts outputs by their closed sets.
@@ -14,7 +15,8 @@ pub struct Tally {
     connections: BTreeMap<Protocol, u64>,
     opened: u64,
     ended: u64,
-    outcomes: BTreeMap<&'static str, u64>,
+    /// By [`Outcome`]; with its name once it came.
+    outcomes: [(&'static str, u64); Outcome::Unknown as usize + 1],
     findings: BTreeMap<(Kind, Verdict), u64>,
     worst: Option<Verdict>,
     losses: BTreeMap<&'static str, u64>,
@@ -44,8 +46,9 @@ impl Tally {
 
     /// Streams ended, by outcome.
     #[must_use]
-    pub fn outcomes(&self) -> &BTreeMap<&'static str, u64> {
-        &self.outcomes
+    pub fn outcomes(&self) -> BTreeMap<&'static str, u64> {
+        let came = self.outcomes.iter().filter(|(_, n)| *n > 0);
+        came.copied().collect()
     }
 
     /// Findings by kind and verdict.
@@ -84,7 +87,9 @@ impl Sink for Tally {
                 record, findings, ..
             } => {
                 self.ended += 1;
-                *self.outcomes.entry(record.outcome.as_str()).or_default() += 1;
+                if let Some(outcome) = self.outcomes.get_mut(record.outcome as usize) {
+                    *outcome = (record.outcome.as_str(), outcome.1 + 1);
+                }
                 for finding in findings {
                     self.count_finding(finding);
                 }

@@ -19,7 +19,7 @@ pub(super) struct SummaryLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pods: Option<PodsFields<'a>>,
     connections: BTreeMap<&'static str, u64>,
-    streams: StreamsFields<'a>,
+    streams: StreamsFields,
     findings: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
     losses: &'a BTreeMap<&'static str, u64>,
     kernel: KernelFields<'a>,
@@ -34,10 +34,10 @@ struct PodsFields<'a> {
 }
 
 #[derive(Serialize)]
-struct StreamsFields<'a> {
+struct StreamsFields {
     opened: u64,
     ended: u64,
-    outcomes: &'a BTreeMap<&'static str, u64>,
+    outcomes: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize)]

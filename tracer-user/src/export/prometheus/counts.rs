@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use h2trace_core::anomaly::kind::{Finding, Verdict};
 use h2trace_core::connection::Endpoint;
 use h2trace_core::hop::early_response;
@@ -44,7 +45,7 @@ pub(super) struct RoleCounts {
     outcomes: [(&'static str, u64); OUTCOMES],
     rare: BTreeMap<Series, u64>,
     resets: usize,
-    methods: HashMap<Arc<str>, MethodCounts>,
+    methods: HashMap<Arc<str>, MethodCounts, RandomState>,
     /// Methods of which no server has said yet that there is one.
     unproven: usize,
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
 use h2trace_core::connection::ConnectionId;
 use h2trace_core::event::Timestamp;
 use h2trace_core::limits;
@@ -103,15 +104,21 @@ struct Link {
     end: Arc<EndSeries>,
 }
 
+impl Link {
+    fn is_of(&self, info: &Arc<ConnectionInfo>) -> bool {
+        Arc::ptr_eq(&self.info, info) || self.info.comm == info.comm
+    }
+}
+
 pub(super) struct Ends {
     shared: SharedSeries,
-    places: HashMap<u64, KeptSeries>,
+    places: HashMap<u64, KeptSeries, RandomState>,
     by_key: HashMap<Key, u64>,
     /// How many there are of each tenant.
     of_tenants: HashMap<Box<str>, usize>,
     /// How many with open connections have given way in this second.
     gave_way: usize,
-    links: HashMap<ConnectionId, Link>,
+    links: HashMap<ConnectionId, Link, RandomState>,
     /// Connections in pods whose names are not known.
     unsettled: HashSet<ConnectionId>,
     /// By owner, with how many ends there are of it.
@@ -131,11 +138,11 @@ impl Ends {
         });
         Ends {
             shared,
-            places: HashMap::new(),
+            places: HashMap::default(),
             by_key: HashMap::new(),
             of_tenants: HashMap::new(),
             gave_way: 0,
-            links: HashMap::new(),
+            links: HashMap::default(),
             unsettled: HashSet::new(),
             times: HashMap::new(),
             other,
@@ -209,10 +216,19 @@ impl Ends {
         }
     }
 
+    /// The end of a connection that is open, as nearly all are that something is counted of.
+    pub(super) fn linked(&mut self, info: &Arc<ConnectionInfo>) -> Option<&EndSeries> {
+        let link = self.links.get(&info.id)?;
+        if !link.is_of(info) {
+            return None;
+        }
+        self.places.get_mut(&link.place)?.used_at = self.now;
+        Some(&link.end)
+    }
+
     /// The end of a connection, open or not.
     pub(super) fn of(&mut self, info: &Arc<ConnectionInfo>, room: &mut Room) -> Arc<EndSeries> {
-        let link = self.links.get(&info.id);
-        let link = link.filter(|link| Arc::ptr_eq(&link.info, info) || link.info.comm == info.comm);
+        let link = self.links.get(&info.id).filter(|link| link.is_of(info));
         let linked = link.is_some();
         if let Some(link) = link
             && let Some(place) = self.places.get_mut(&link.place)

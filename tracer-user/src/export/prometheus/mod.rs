@@ -390,25 +390,25 @@ impl Exporter {
 
     /// Counts at a role of a connection's end, or at what stands for all others when there is no room.
     fn at_role(&mut self, info: &Arc<ConnectionInfo>, count: impl Fn(&mut RoleCounts, &mut Room)) {
-        let end = self.ends.of(info, &mut self.room);
-        self.at_role_of(&end, info, count);
+        let room = &mut self.room;
+        let is_counted = match self.ends.linked(info) {
+            Some(end) => counted(end, info, room, &count),
+            None => counted(&self.ends.of(info, room), info, room, &count),
+        };
+        self.count_at_other(is_counted, info, count);
     }
 
-    fn at_role_of(
+    /// Counts what found no room at its role at what stands for all others.
+    fn count_at_other(
         &mut self,
-        end: &EndSeries,
+        is_counted: bool,
         info: &ConnectionInfo,
         count: impl Fn(&mut RoleCounts, &mut Room),
     ) {
-        if let Some(role) = end.counts().role(info.role, &mut self.room) {
-            count(role, &mut self.room);
-        } else {
+        if !is_counted {
             self.room.full();
             let other = self.ends.other(info.workload.in_pod());
-            let room = &mut self.room_of_other;
-            if let Some(role) = other.counts().role(info.role, room) {
-                count(role, room);
-            }
+            counted(&other, info, &mut self.room_of_other, count);
         }
         self.spill();
     }
@@ -438,10 +438,18 @@ impl Exporter {
         record: &StreamRecord,
         findings: &[Finding],
     ) {
-        let end = self.ends.of(info, &mut self.room);
-        self.at_role_of(&end, info, |role, room| role.count(record, findings, room));
-        let role = role_index(info.role);
-        if !end.times.count(role, record, &mut self.room) {
+        let count = |role: &mut RoleCounts, room: &mut Room| role.count(record, findings, room);
+        let (role, room) = (role_index(info.role), &mut self.room);
+        let at_end = |end: &EndSeries, room: &mut Room| {
+            let is_counted = counted(end, info, room, count);
+            (is_counted, end.times.count(role, record, room))
+        };
+        let (is_counted, is_timed) = match self.ends.linked(info) {
+            Some(end) => at_end(end, room),
+            None => at_end(&self.ends.of(info, room), room),
+        };
+        self.count_at_other(is_counted, info, count);
+        if !is_timed {
             self.room.full();
             let other = self.ends.other(info.workload.in_pod());
             other.times.count(role, record, &mut self.room_of_other);
@@ -474,6 +482,18 @@ impl Exporter {
         }
         vectors.undecoded_bytes.inc_by(loss.bytes.unwrap_or(0));
     }
+}
+
+/// Counts at a role of an end. False when there is no room for it.
+fn counted(
+    end: &EndSeries,
+    info: &ConnectionInfo,
+    room: &mut Room,
+    count: impl Fn(&mut RoleCounts, &mut Room),
+) -> bool {
+    let mut counts = end.counts();
+    let role = counts.role(info.role, room);
+    role.map(|role| count(role, room)).is_some()
 }
 
 impl Sink for Exporter {

@@ -59,7 +59,7 @@ pub fn summary(of: &Summary<'_>, paint: Paint) -> Vec<String> {
         ended => format!(
             "{} opened, {ended} ended: {}",
             tally.opened(),
-            by_name(counts(tally.outcomes()))
+            by_name(counts(&tally.outcomes()))
         ),
     };
     let unprinted = if open > 0 {
