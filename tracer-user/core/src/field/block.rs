@@ -109,15 +109,20 @@ impl HeaderBlock {
         self.facts.get_or_init(|| facts);
     }
 
-    /// Takes another block, of which nothing is decoded yet, into the memory of this one.
-    pub(crate) fn renew(&mut self, encoded_len: u32) {
-        self.fields.clear();
+    /// Takes another block, of which nothing is decoded yet but what it begins with, into the memory of this one.
+    pub(crate) fn renew(&mut self, encoded_len: u32, stem: Option<&Arc<Stem>>) {
         self.complete = true;
         self.encoded_len = encoded_len;
         self.n_frames = 1;
         self.list_size = 0;
         self.facts = OnceLock::new();
-        self.stem = None;
+        match stem {
+            Some(stem) => Stem::begin(stem, self),
+            None => {
+                self.fields.clear();
+                self.stem = None;
+            }
+        }
     }
 }
 

@@ -131,7 +131,9 @@ pub(crate) struct Facts {
     pub(crate) names: u64,
     /// A field breaks a rule, or may break one where it stands, or the fields are in no good order.
     pub(crate) is_odd: bool,
-    /// The fields whose values may be shown; nothing of an entry that may not be.
+    /// What the block begins with, if other blocks do too: the first of the fields whose values may be shown.
+    stem: Option<Arc<Facts>>,
+    /// The others; nothing of an entry that may not be shown.
     shown: SmallVec<[Arc<Entry>; KEPT]>,
     digest: OnceLock<Arc<FieldsDigest>>,
 }
@@ -169,8 +171,11 @@ impl Facts {
 
     /// Takes the entries that nobody else needs any more.
     pub(crate) fn spare_entries(&mut self, spare: &mut Vec<Arc<Entry>>, room: usize) {
+        self.stem = None;
         for mut entry in self.shown.drain(..) {
-            if spare.len() < room && Arc::get_mut(&mut entry).is_some() {
+            // To look before asking is cheap: most are somebody else's too.
+            let is_own = Arc::strong_count(&entry) == 1;
+            if is_own && spare.len() < room && Arc::get_mut(&mut entry).is_some() {
                 spare.push(entry);
             }
         }
@@ -188,10 +193,10 @@ impl Facts {
     }
 
     /// Begins with what other facts say. Nothing was read before.
-    fn begin(&mut self, facts: &Facts) {
+    fn begin(&mut self, facts: &Arc<Facts>) {
         self.path.clone_from(&facts.path);
         self.content_type.clone_from(&facts.content_type);
-        self.shown.extend(facts.shown.iter().map(Arc::clone));
+        self.stem = (!facts.shown.is_empty()).then(|| Arc::clone(facts));
         self.method = facts.method;
         self.status = facts.status;
         self.media = facts.media;
@@ -267,6 +272,7 @@ impl Facts {
             user_agent: None,
             names: 0,
             is_odd: false,
+            stem: None,
             shown: SmallVec::new(),
             digest: OnceLock::new(),
         }
@@ -315,7 +321,8 @@ impl Facts {
 
     /// The fields whose values may be shown, as text.
     pub(super) fn shown(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
-        self.shown.iter().filter_map(|entry| {
+        let first = self.stem.iter().flat_map(|stem| &stem.shown);
+        first.chain(&self.shown).filter_map(|entry| {
             let name = std::str::from_utf8(entry.name.get()?).ok()?;
             Some((name, entry.as_text()?))
         })

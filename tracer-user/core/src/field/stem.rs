@@ -14,7 +14,7 @@ pub(crate) struct Stem {
     complete: bool,
     list_size: u64,
     /// What they say, and how far that was read.
-    facts: OnceLock<(Facts, Reading)>,
+    facts: OnceLock<(Arc<Facts>, Reading)>,
     digest: OnceLock<(FieldsDigest, u64)>,
 }
 
@@ -39,12 +39,18 @@ impl Stem {
             .saturating_add(size_of::<Stem>())
     }
 
-    /// A block that is empty begins with these fields.
-    pub(crate) fn begin(stem: &Arc<Stem>, block: &mut HeaderBlock) {
-        block.fields.extend_from_slice(&stem.fields);
+    /// A block begins with these fields, and has no other: if the last one in its memory began so too, they stay.
+    pub(super) fn begin(stem: &Arc<Stem>, block: &mut HeaderBlock) {
+        let is_same = |last: &Arc<Stem>| Arc::ptr_eq(last, stem);
+        if block.stem.as_ref().is_some_and(is_same) {
+            block.fields.truncate(stem.fields.len());
+        } else {
+            block.fields.clear();
+            block.fields.extend_from_slice(&stem.fields);
+            block.stem = Some(Arc::clone(stem));
+        }
         block.complete &= stem.complete;
         block.list_size = stem.list_size;
-        block.stem = Some(Arc::clone(stem));
     }
 
     /// How many there are.
@@ -53,12 +59,12 @@ impl Stem {
     }
 
     /// What they say of a block that was seen whole.
-    pub(super) fn facts(&self, shown: &Shown) -> &(Facts, Reading) {
+    pub(super) fn facts(&self, shown: &Shown) -> &(Arc<Facts>, Reading) {
         self.facts.get_or_init(|| {
             let mut facts = Facts::none(true);
             let mut reading = Reading::default();
             facts.add(&self.fields, &mut reading, shown);
-            (facts, reading)
+            (Arc::new(facts), reading)
         })
     }
 

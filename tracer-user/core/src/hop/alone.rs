@@ -1,10 +1,12 @@
 //! Streams whose other side was not seen, and whether that is worth telling.
 
 use super::downstream::DownstreamRequest;
-use super::proxy_state::{Consequence, ProxyState};
-use super::{HopStream, OtherSide, Side};
+use super::proxy_state::{Consequence, ProxyState, key};
+use super::table::Hops;
+use super::{HopStream, OtherSide, ProxyKey, Side};
 use crate::field::digest::path;
 use crate::limits;
+use crate::stream::record::StreamRecord;
 
 impl<T> ProxyState<T> {
     /// A request without an upstream stream may have gone on over what is not followed. Whether that is to be
@@ -42,5 +44,49 @@ impl<T> ProxyState<T> {
         } else {
             Consequence::Nothing
         }
+    }
+
+    /// A stream to the client ended. True when no upstream side was seen, so that there is nothing to wait for.
+    pub(super) fn down_ended_alone(&mut self, key: u64) -> bool {
+        if self.is_proxy() || self.unfollowed(Side::Upstream).is_some() {
+            return false;
+        }
+        let down = self.downs.get(&key);
+        if down.is_some_and(|down| !down.attempts.is_empty()) {
+            return false;
+        }
+        if let Some(down) = self.take(key) {
+            self.spare(down);
+        }
+        true
+    }
+
+    /// A stream to a server ended, and nobody asks whether it stands alone.
+    pub(super) fn asks_for_no_lone(&self, key: u64) -> bool {
+        let may_be_joined = self.is_proxy() || self.ups.contains_key(&key);
+        !may_be_joined && self.unfollowed(Side::Downstream).is_none()
+    }
+}
+
+impl<T: Clone> Hops<T> {
+    /// A stream of this process ended, and no other is waited for or looked for: true when that is all.
+    pub fn ended_alone(&mut self, proxy: ProxyKey, side: Side, record: &StreamRecord) -> bool {
+        if self.across.is_some() {
+            return false;
+        }
+        let Some(known) = self.proxies.get_mut(&proxy) else {
+            return true;
+        };
+        let key = key(record.connection.0, record.stream_id.0);
+        let before = known.len();
+        let is_alone = match side {
+            Side::Downstream => known.down_ended_alone(key),
+            Side::Upstream => known.asks_for_no_lone(key),
+        };
+        self.n_streams = (self.n_streams + known.len()).saturating_sub(before);
+        if is_alone && known.connections == [0; 2] {
+            self.forget_if_empty(proxy);
+        }
+        is_alone
     }
 }

@@ -516,17 +516,12 @@ impl<T> ProxyState<T> {
 
     /// A stream to the client ended.
     pub(super) fn down_ended(&mut self, key: u64, stream: HopStream<T>) -> Consequence<T> {
-        let waits = self.is_proxy() || self.unfollowed(Side::Upstream).is_some();
+        if self.down_ended_alone(key) {
+            return Consequence::Nothing;
+        }
         let Some(down) = self.downs.get_mut(&key) else {
             return Consequence::Nothing;
         };
-        if !waits && down.attempts.is_empty() {
-            // No upstream side was seen, so that there is nothing to wait for.
-            if let Some(down) = self.take(key) {
-                self.spare(down);
-            }
-            return Consequence::Nothing;
-        }
         let at = stream.record.last_at;
         let is_new = down.over.is_none();
         down.progress = Progress::Ended(stream);

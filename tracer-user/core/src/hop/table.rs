@@ -28,7 +28,7 @@ pub struct Hops<T> {
     /// that wait a little, and those whose company is not over.
     settling: [VecDeque<(Timestamp, ProxyKey, u64)>; 2],
     settled: Vec<u64>,
-    n_streams: usize,
+    pub(super) n_streams: usize,
     /// How many may wait: see [`limits::HOP_WAITING`].
     max_streams: usize,
     /// What processes speak at either side that is not followed, whether or not they are known as proxies yet.
@@ -375,7 +375,7 @@ impl<T: Clone> Hops<T> {
         std::mem::take(&mut self.hits)
     }
 
-    fn forget_if_empty(&mut self, proxy: ProxyKey) {
+    pub(super) fn forget_if_empty(&mut self, proxy: ProxyKey) {
         if self.proxies.get(&proxy).is_some_and(ProxyState::is_empty) {
             self.proxies.remove(&proxy);
             if !self.legs.is_open_at(proxy) {

@@ -17,7 +17,7 @@ use crate::frame::StreamId;
 use crate::hop::fast::Map;
 use crate::hop::{Hops, LegEnd, OtherSide, Over, ProxyKey, Side};
 use crate::stream::condition::ConditionReport;
-use crate::stream::record::{Opening, StreamEvent, StreamRecord};
+use crate::stream::record::{Opening, StreamRecord};
 use crate::stream::violation::Offence;
 use crate::tls::Opaque;
 
@@ -304,16 +304,20 @@ impl Analysis {
         record: Arc<StreamRecord>,
         sink: &mut dyn Sink,
     ) -> Arc<StreamRecord> {
-        let ended = StreamEvent::Ended(Arc::clone(&record));
-        let findings = self.rules.judge(&ended);
-        drop(ended);
+        let findings = self.rules.judge_stream(&record);
         let kinds: Vec<Kind> = findings.iter().map(|finding| finding.kind).collect();
-        sink.accept(&Output::Stream {
-            info: Arc::clone(info),
-            record: Arc::clone(&record),
+        let info_of_stream = Arc::clone(info);
+        let told = Output::Stream {
+            info: info_of_stream,
+            record,
             findings,
-        });
-        self.ended_at_hops(info, Arc::clone(&record), &kinds, sink);
+        };
+        sink.accept(&told);
+        // The record is lent, not shared: counting its owners costs more than telling of it.
+        let Output::Stream { record, .. } = told else {
+            return Arc::default();
+        };
+        self.ended_at_hops(info, &record, &kinds, sink);
         record
     }
 
@@ -321,7 +325,7 @@ impl Analysis {
     fn ended_at_hops(
         &mut self,
         info: &Arc<ConnectionInfo>,
-        record: Arc<StreamRecord>,
+        record: &Arc<StreamRecord>,
         findings: &[Kind],
         sink: &mut dyn Sink,
     ) {
@@ -330,6 +334,10 @@ impl Analysis {
         }
         let at = record.last_at;
         if let Some((place, side)) = only_place(info) {
+            if self.hops.ended_alone(place, side, record) {
+                return self.tell(sink);
+            }
+            let record = Arc::clone(record);
             let end = HopEnd {
                 info: Arc::clone(info),
                 findings: findings.to_vec(),
@@ -338,14 +346,8 @@ impl Analysis {
             self.hops.ended(place, side, at, record, end);
             return self.tell(sink);
         }
-        let mut places = places(info).into_iter().flatten().peekable();
-        let mut record = Some(record);
-        while let Some((place, side, is_others)) = places.next() {
-            let of_this = match places.peek() {
-                Some(_) => record.clone(),
-                None => record.take(),
-            };
-            let Some(mut of_this) = of_this else { return };
+        for (place, side, is_others) in places(info).into_iter().flatten() {
+            let mut of_this = Arc::clone(record);
             let mut end = HopEnd {
                 info: Arc::clone(info),
                 findings: findings.to_vec(),
@@ -354,7 +356,7 @@ impl Analysis {
             if is_others {
                 end.peer = (info.pid != 0).then(|| Arc::clone(info));
                 end.info = Arc::new(info.turned());
-                let mut turned = StreamRecord::clone(&of_this);
+                let mut turned = StreamRecord::clone(record);
                 turned.pid = end.info.pid;
                 of_this = Arc::new(turned);
             }

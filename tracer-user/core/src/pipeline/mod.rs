@@ -499,6 +499,8 @@ impl Pipeline {
             return false;
         };
         let (before, waiting) = (conn.live(), conn.n_waiting_bytes());
+        // Bytes say otherwise where they are ordinary frames.
+        conn.is_accounted = false;
         act(conn, &mut self.analysis, sink);
         self.n_waiting = (self.n_waiting + conn.n_waiting_bytes()).saturating_sub(waiting);
         if self.n_waiting > limits::UNDECIDED_BYTES_ALL {
@@ -516,8 +518,11 @@ impl Pipeline {
         let next = conn
             .next_due()
             .filter(|next| conn.scheduled.is_none_or(|scheduled| *next < scheduled));
-        conn.account(&mut self.budget, event.socket);
-        if before != after {
+        let is_changed = before != after;
+        if is_changed || !conn.is_accounted {
+            conn.account(&mut self.budget, event.socket);
+        }
+        if is_changed {
             self.count(before, after);
         }
         if let Some(next) = next {

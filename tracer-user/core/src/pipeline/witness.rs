@@ -110,12 +110,13 @@ impl Witnesses {
     /// What the end at `other` says of the stream `record`.
     pub(super) fn ask(&mut self, other: u64, record: &StreamRecord) -> Other {
         let at = (other, record.stream_id);
-        let own = Account::of(record);
         let contradicted = |other: Option<Account>| {
-            own.zip(other)
-                .is_some_and(|(own, other)| own.contradicts(&other))
+            let own = || Account::of(record);
+            other.is_some_and(|other| own().is_some_and(|own| own.contradicts(&other)))
         };
-        if let Some(held) = self.held.remove(&at) {
+        if !self.held.is_empty()
+            && let Some(held) = self.held.remove(&at)
+        {
             let contradicted = contradicted(Account::of(&held.record));
             return Other::Waited(held, contradicted);
         }
@@ -132,7 +133,9 @@ impl Witnesses {
             self.told_order.push_back(at);
         }
         while self.told_order.len() > limits::WITNESSED_STREAMS {
-            if let Some(oldest) = self.told_order.pop_front() {
+            if let Some(oldest) = self.told_order.pop_front()
+                && !self.told.is_empty()
+            {
                 self.told.remove(&oldest);
             }
         }

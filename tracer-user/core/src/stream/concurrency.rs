@@ -35,6 +35,9 @@ impl Concurrency {
         at: Timestamp,
     ) -> Option<OverCap> {
         let opened = n_open > std::mem::replace(&mut self.n_open, n_open);
+        if n_open < cap && self.is_calm() {
+            return None;
+        }
         if self.full.is_some_and(|full| full.cap != cap) {
             self.full = None;
         }
@@ -74,6 +77,12 @@ impl Concurrency {
             self.over.get_or_insert(over);
         }
         opened.then_some(over)
+    }
+
+    /// There is nothing that stands against a limit, or did lately.
+    #[inline]
+    pub(super) const fn is_calm(&self) -> bool {
+        self.full.is_none() && self.over.is_none() && !self.over_told
     }
 
     /// Nothing can be said any more.

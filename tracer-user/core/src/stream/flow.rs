@@ -106,6 +106,7 @@ impl Window {
     }
 
     /// What stands against the rules and was not told yet.
+    #[inline]
     pub(super) fn breach(&self) -> Option<Breach> {
         self.breach.filter(|breach| !breach.told)
     }

@@ -224,15 +224,20 @@ impl Rates {
     }
 
     /// Begins a new window when the last one is over.
+    #[inline]
     fn roll(&mut self, at: Timestamp) {
+        if self.began.is_none_or(|began| at.since(began) >= WINDOW_NS) {
+            self.begin_window(at);
+        }
+    }
+
+    #[cold]
+    fn begin_window(&mut self, at: Timestamp) {
         let Some(began) = self.began else {
             self.began = Some(at);
             return;
         };
         let past = at.since(began);
-        if past < WINDOW_NS {
-            return;
-        }
         for sender in [Endpoint::Client, Endpoint::Server] {
             // A flood has calmed down when a whole window shows next to nothing of it.
             for (n, count) in self.now.of(sender).iter().enumerate() {

@@ -1,15 +1,22 @@
 //! What rules remember of methods: by process, so that nobody can teach them what another one's calls look like.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
 use crate::limits;
 
+/// Methods that are found without their names being compared: as many as are mostly called at a time.
+const AT_HAND: usize = 8;
+
+/// Where the value of a method stands.
+type Place = usize;
+
 /// The methods of one process.
 #[derive(Debug)]
-struct OfProcess<V> {
-    by_path: HashMap<String, V, RandomState>,
+struct OfProcess {
+    by_path: HashMap<String, Place, RandomState>,
     /// Oldest first.
     order: VecDeque<String>,
 }
@@ -18,7 +25,13 @@ struct OfProcess<V> {
 /// it has too many, else of the process that has the most.
 #[derive(Debug)]
 pub(super) struct Methods<V> {
-    of_process: HashMap<u32, OfProcess<V>, RandomState>,
+    of_process: HashMap<u32, OfProcess, RandomState>,
+    values: Vec<V>,
+    /// Places of which the method was forgotten.
+    free: Vec<Place>,
+    /// The last ones that were asked for by names that many streams share.
+    at_hand: [Option<(u32, Arc<str>, Place)>; AT_HAND],
+    next_at_hand: usize,
     len: usize,
     most: usize,
 }
@@ -28,6 +41,10 @@ impl<V> Methods<V> {
     pub(super) fn new(most: usize) -> Methods<V> {
         Methods {
             of_process: HashMap::default(),
+            values: Vec::new(),
+            free: Vec::new(),
+            at_hand: Default::default(),
+            next_at_hand: 0,
             len: 0,
             most,
         }
@@ -35,12 +52,31 @@ impl<V> Methods<V> {
 
     /// What is known of a method.
     pub(super) fn get(&self, pid: u32, path: &str) -> Option<&V> {
-        self.of_process.get(&pid)?.by_path.get(path)
+        self.values.get(self.place(pid, path)?)
     }
 
     /// The same, to change it.
     pub(super) fn get_mut(&mut self, pid: u32, path: &str) -> Option<&mut V> {
-        self.of_process.get_mut(&pid)?.by_path.get_mut(path)
+        let place = self.place(pid, path)?;
+        self.values.get_mut(place)
+    }
+
+    /// The same for a name that many streams share: it is found by where it lies.
+    pub(super) fn get_shared(&mut self, pid: u32, path: &Arc<str>) -> Option<&mut V> {
+        let is_it = |(of, name, _): &&(u32, Arc<str>, Place)| *of == pid && Arc::ptr_eq(name, path);
+        if let Some((_, _, place)) = self.at_hand.iter().flatten().find(is_it) {
+            return self.values.get_mut(*place);
+        }
+        let place = self.place(pid, path)?;
+        if let Some(oldest) = self.at_hand.get_mut(self.next_at_hand) {
+            *oldest = Some((pid, Arc::clone(path), place));
+        }
+        self.next_at_hand = (self.next_at_hand + 1) % AT_HAND;
+        self.values.get_mut(place)
+    }
+
+    fn place(&self, pid: u32, path: &str) -> Option<Place> {
+        self.of_process.get(&pid)?.by_path.get(path).copied()
     }
 
     /// Remembers a method that is not known. True when another one had to go for it.
@@ -49,7 +85,7 @@ impl<V> Methods<V> {
         let from = if own >= limits::METHODS_OF_PROCESS {
             Some(pid)
         } else if self.len >= self.most {
-            let most = |(_, of): &(&u32, &OfProcess<V>)| of.order.len();
+            let most = |(_, of): &(&u32, &OfProcess)| of.order.len();
             self.of_process.iter().max_by_key(most).map(|(pid, _)| *pid)
         } else {
             None
@@ -61,7 +97,15 @@ impl<V> Methods<V> {
             by_path: HashMap::default(),
             order: VecDeque::new(),
         });
-        own.by_path.insert(path.to_owned(), value);
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None => self.values.len(),
+        };
+        match self.values.get_mut(place) {
+            Some(free) => *free = value,
+            None => self.values.push(value),
+        }
+        own.by_path.insert(path.to_owned(), place);
         own.order.push_back(path.to_owned());
         self.len += 1;
         from.is_some()
@@ -72,7 +116,8 @@ impl<V> Methods<V> {
             return;
         };
         if let Some(oldest) = of.order.pop_front() {
-            of.by_path.remove(&oldest);
+            self.free.extend(of.by_path.remove(&oldest));
+            self.at_hand = Default::default();
             self.len = self.len.saturating_sub(1);
         }
         if of.order.is_empty() {
@@ -96,6 +141,24 @@ mod tests {
         assert_eq!(methods.get(1, "/a"), Some(&1));
         assert_eq!(methods.get(2, "/a"), None);
         assert_eq!(methods.get(2, "/made/9999"), Some(&0));
+    }
+
+    #[test]
+    fn a_shared_name_is_found_where_it_lies_and_forgotten_with_its_method() {
+        let mut methods = Methods::new(2);
+        let path: Arc<str> = "/a".into();
+        methods.insert(1, &path, 7);
+        for _ in 0..2 {
+            assert_eq!(methods.get_shared(1, &path), Some(&mut 7));
+        }
+        assert_eq!(methods.get_shared(2, &path), None);
+        let again: Arc<str> = "/a".into();
+        assert_eq!(methods.get_shared(1, &again), Some(&mut 7));
+        methods.insert(1, "/b", 8);
+        methods.insert(1, "/c", 9);
+        assert_eq!(methods.get_shared(1, &path), None);
+        assert_eq!(methods.get(1, "/c"), Some(&9));
+        assert_eq!(methods.get(1, "/b"), Some(&8));
     }
 
     #[test]

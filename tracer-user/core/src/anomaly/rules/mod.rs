@@ -66,6 +66,13 @@ impl Rules {
         findings
     }
 
+    /// The same of a stream that ended.
+    pub(crate) fn judge_stream(&mut self, record: &StreamRecord) -> Vec<Finding> {
+        let mut findings = self.stream(record);
+        self.foreign.silence(&mut findings);
+        findings
+    }
+
     fn event(&mut self, event: &StreamEvent) -> Vec<Finding> {
         match event {
             StreamEvent::Ended(record) => self.stream(record),

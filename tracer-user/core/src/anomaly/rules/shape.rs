@@ -59,7 +59,7 @@ impl Shapes {
             && !record.trailers_only
             && request.known
             && response.known;
-        let Some(path) = record.path.as_deref().filter(|_| fit) else {
+        let Some(path) = record.path.as_ref().filter(|_| fit) else {
             return;
         };
         let one = |messages: &Messages| messages.complete == 1 && messages.open.is_none();
@@ -68,7 +68,7 @@ impl Shapes {
             one_response: one(response),
             sure: false,
         };
-        if let Some((shape, n_calls)) = self.known.get_mut(record.pid, path) {
+        if let Some((shape, n_calls)) = self.known.get_shared(record.pid, path) {
             shape.one_request &= call.one_request;
             shape.one_response &= call.one_response;
             *n_calls = n_calls.saturating_add(1);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::field::{Entry, Field, HeaderBlock, Stem};
+use crate::field::{Entry, Field, HeaderBlock};
 use crate::limits;
 
 use super::dynamic_table::DynamicTable;
@@ -44,6 +44,8 @@ pub struct Decoder {
     spare_blocks: Vec<Arc<HeaderBlock>>,
     /// Entries that nobody needs any more.
     spare_entries: Vec<Arc<Entry>>,
+    /// The block that was decoded last has a field that its sender marked as sensitive.
+    is_sensitive: bool,
     /// Bytes of memory that all this takes, about.
     memory: usize,
     /// Memory for the name and the value of a literal.
@@ -98,6 +100,7 @@ impl Decoder {
             literals: Literals::default(),
             spare_blocks: Vec::new(),
             spare_entries: Vec::new(),
+            is_sensitive: false,
             memory: 0,
             name: Vec::new(),
             value: Vec::new(),
@@ -132,6 +135,7 @@ impl Decoder {
     /// unknown and the table is unseen afterwards.
     pub fn decode(&mut self, block: &[u8], cut: bool) -> Decoded {
         if !cut && let Some(block) = self.recent.find(block, self.table.n_changes()) {
+            self.is_sensitive = false;
             // Not the default with another block: that would allocate one.
             return Decoded {
                 block,
@@ -141,7 +145,8 @@ impl Decoder {
             };
         }
         let n_changes = self.table.n_changes();
-        let mut header_block = self.new_block(block);
+        let stem = self.stems.find(block, n_changes).filter(|_| !cut);
+        let mut header_block = new_block(&mut self.spare_blocks, block.len());
         let mut list = List {
             block: Arc::make_mut(&mut header_block),
             limited: false,
@@ -151,10 +156,10 @@ impl Decoder {
         let mut input = block;
         let mut fields_begun = false;
         let mut ends = Ends::new();
-        let stem = self.stems.find(block, n_changes).filter(|_| !cut);
         let has_stem = stem.is_some();
-        if let Some((stem, rest)) = stem {
-            Stem::begin(stem, list.block);
+        let encoded_len = u32::try_from(block.len()).unwrap_or(u32::MAX);
+        list.block.renew(encoded_len, stem.map(|(stem, _)| stem));
+        if let Some((_, rest)) = stem {
             (input, fields_begun) = (rest, true);
         }
         while let Some((&first, rest)) = input.split_first() {
@@ -187,6 +192,7 @@ impl Decoder {
         let table_limited = self.table.was_bitten() && !self.table_limit_told;
         self.table_limit_told |= table_limited;
         let (limited, is_sensitive) = (list.limited, list.is_sensitive);
+        self.is_sensitive = is_sensitive;
         if n_changes == self.table.n_changes() && !limited && !is_sensitive {
             self.recent.keep(block, n_changes, &header_block);
             if !has_stem {
@@ -202,38 +208,16 @@ impl Decoder {
         }
     }
 
-    /// A block was handed out, and its memory may be used again when nobody holds it any more.
+    /// The block that was decoded last was handed out, and its memory may be used again when nobody holds it any more.
     pub(crate) fn handed_out(&mut self, block: &Arc<HeaderBlock>) {
         let is_kept_elsewhere = Arc::strong_count(block) > 1;
-        let is_sensitive = || block.fields.iter().any(|field| field.never_indexed);
         if self.spare_blocks.len() < SPARE_BLOCKS
             && !is_kept_elsewhere
             && block.list_size <= SPARE_BLOCK as u64
-            && !is_sensitive()
+            && !self.is_sensitive
         {
             self.spare_blocks.push(Arc::clone(block));
         }
-    }
-
-    /// A block of which nothing is decoded yet.
-    fn new_block(&mut self, encoded: &[u8]) -> Arc<HeaderBlock> {
-        let len = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
-        for nth in 0..self.spare_blocks.len() {
-            if self
-                .spare_blocks
-                .get_mut(nth)
-                .and_then(Arc::get_mut)
-                .is_some()
-            {
-                let mut spare = self.spare_blocks.swap_remove(nth);
-                if let Some(block) = Arc::get_mut(&mut spare) {
-                    block.renew(len);
-                }
-                return spare;
-            }
-        }
-        let room = Vec::with_capacity(encoded.len().min(FIELDS));
-        Arc::new(HeaderBlock::new(room, true, len))
     }
 
     /// Takes entries that nobody needs any more: their memory is used for the next ones.
@@ -363,6 +347,16 @@ impl Decoder {
         self.table.set_max_size(size);
         Ok(())
     }
+}
+
+/// Memory for a block of so many bytes: that of an earlier one, if nobody holds it any more.
+fn new_block(spare: &mut Vec<Arc<HeaderBlock>>, encoded_len: usize) -> Arc<HeaderBlock> {
+    let is_free = |block: &Arc<HeaderBlock>| Arc::strong_count(block) == 1;
+    if let Some(nth) = spare.iter().position(is_free) {
+        return spare.swap_remove(nth);
+    }
+    let room = Vec::with_capacity(encoded_len.min(FIELDS));
+    Arc::new(HeaderBlock::new(room, true, 0))
 }
 
 /// The fields of a block, as they are decoded.

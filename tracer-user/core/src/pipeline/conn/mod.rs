@@ -67,12 +67,17 @@ pub(crate) struct Conn {
     /// The stage that joins hops knows that requests may go by here which it is not told of.
     is_doubted: bool,
     last_bytes: Timestamp,
+    /// What was last said of a stream that was opened.
+    opened: Option<Box<Output>>,
     /// The process that used it last.
     last_pid: u32,
     /// The earliest wake-up of this connection that stands in the pipeline's heap.
     pub(crate) scheduled: Option<Timestamp>,
     /// What is accounted to it.
     pub(crate) share: Share,
+    /// Since then nothing went by but ordinary frames. The memory that these take is that of streams, and of the fields
+    /// that open and end them.
+    pub(crate) is_accounted: bool,
 }
 
 impl Conn {
@@ -109,8 +114,10 @@ impl Conn {
             unseen_untold: Vec::new(),
             requests_from: None,
             is_doubted: false,
+            opened: None,
             scheduled: None,
             share: Share::default(),
+            is_accounted: false,
         }
     }
 
@@ -436,9 +443,7 @@ impl Conn {
                     cancelled,
                     ..
                 } => analysis.finished(&self.info, stream_id, Over { at, cancelled }),
-                StreamEvent::Opened { .. } => sink.accept(&Output::StreamOpened {
-                    info: Arc::clone(&self.info),
-                }),
+                StreamEvent::Opened { .. } => self.tell_opened(sink),
                 StreamEvent::Ended(record) => {
                     if let Some(record) = analysis.ended(&self.info, record, sink) {
                         self.streams.give_back(record);
@@ -449,6 +454,19 @@ impl Conn {
             }
         }
         self.settle_requests(analysis);
+    }
+
+    /// A stream was opened. It is said in the same words for all streams of a connection.
+    fn tell_opened(&mut self, sink: &mut dyn Sink) {
+        let is_said = |opened: &Output| matches!(opened, Output::StreamOpened { info } if Arc::ptr_eq(info, &self.info));
+        let opened = match self.opened.take().filter(|opened| is_said(opened)) {
+            Some(opened) => opened,
+            None => Box::new(Output::StreamOpened {
+                info: Arc::clone(&self.info),
+            }),
+        };
+        sink.accept(&opened);
+        self.opened = Some(opened);
     }
 
     /// What few connections have.
@@ -511,6 +529,9 @@ impl Conn {
     /// What fields of streams that are told of took is used again, mostly for those of the next requests.
     fn reuse_entries(&mut self) {
         let spare = self.streams.spare_entries();
+        if spare.is_empty() {
+            return;
+        }
         let client = self.role.direction_of(Endpoint::Client);
         let lane = client.and_then(|direction| self.lanes.get_mut(direction.index()));
         match lane.and_then(|lane| lane.reader.as_mut()) {

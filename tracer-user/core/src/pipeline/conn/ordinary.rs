@@ -114,6 +114,7 @@ impl Conn {
         if !was_ordinary {
             self.settle_bytes(direction, context, sink);
         }
+        self.is_accounted = was_ordinary;
         true
     }
 

@@ -168,7 +168,9 @@ impl Stream {
                 self.content.request(block.facts(env.shown));
                 self.beginning_seen = true;
                 self.request_after_reset = !self.resets.is_empty();
-                self.story.set_path(self.content.path.clone());
+                if env.shown.stories() {
+                    self.story.set_path(self.content.path.clone());
+                }
                 note = Note::Path;
             }
             let section = if opening {

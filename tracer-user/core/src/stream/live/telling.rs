@@ -40,6 +40,9 @@ impl Stream {
         (note, remark): (Note, &'static str),
         env: Env<'_>,
     ) {
+        if !env.shown.stories() {
+            return;
+        }
         let after = if self.resets.is_empty() {
             ""
         } else {

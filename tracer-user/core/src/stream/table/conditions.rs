@@ -62,7 +62,10 @@ impl StreamTable {
                 self.look_by(breach.due());
             }
         }
-        if let Some(due) = self.condition_timers.concurrency.next_due() {
+        let concurrency = &self.condition_timers.concurrency;
+        if !concurrency.is_calm()
+            && let Some(due) = concurrency.next_due()
+        {
             self.look_by(due.max(at));
         }
     }

@@ -221,9 +221,9 @@ impl StreamTable {
             Some(Endpoint::Server) | None => GO_AWAY_SENT_NS,
         };
         let control = &self.watch.control;
-        self.ids.is_idle(id)
+        control.has_processed_go_away(Endpoint::Client, at, long_enough_ns)
+            && self.ids.is_idle(id)
             && !self.streams.contains(id)
-            && control.has_processed_go_away(Endpoint::Client, at, long_enough_ns)
     }
 
     /// A frame that may not come on an idle stream. What opens the stream of the other end may have been recorded

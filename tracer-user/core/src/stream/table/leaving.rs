@@ -187,14 +187,20 @@ impl StreamTable {
         };
         self.lingering.n = self.lingering.n.saturating_sub(1);
         self.ids.on_end(id);
-        let mut record = self.spare_records.pop().unwrap_or_default();
-        if Arc::get_mut(&mut record).is_none() {
-            record = Arc::default();
-        }
-        if let Some(record) = Arc::get_mut(&mut record) {
-            let of = (self.connection, self.role);
-            end::record(record, &mut stream, of, &self.settings, forced);
-        }
+        let of = (self.connection, self.role);
+        let mut spare = self.spare_records.pop();
+        // To ask whether nobody else holds it is not free: once.
+        let record = match spare.as_mut().and_then(Arc::get_mut) {
+            Some(record) => {
+                end::record(record, &mut stream, of, &self.settings, forced);
+                spare.unwrap_or_default()
+            }
+            None => {
+                let mut record = StreamRecord::default();
+                end::record(&mut record, &mut stream, of, &self.settings, forced);
+                Arc::new(record)
+            }
+        };
         self.streams.spare(stream);
         self.out.push_back(StreamEvent::Ended(record));
     }
@@ -213,6 +219,7 @@ impl StreamTable {
             .flatten()
         {
             if self.spare_facts.len() < SPARE
+                && Arc::strong_count(&facts) == 1
                 && let Some(spare) = Arc::get_mut(&mut facts)
             {
                 spare.spare_entries(&mut self.spare_entries, SPARE);

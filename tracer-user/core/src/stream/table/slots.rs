@@ -40,6 +40,7 @@ impl Slots {
         self.len() == 0
     }
 
+    #[inline]
     pub(super) fn get(&self, id: StreamId) -> Option<Slot> {
         if let Some(place) = self.place(id)
             && let Some(slot) = self.row.get(place).and_then(|slot| slot.checked_sub(1))
