@@ -16,6 +16,7 @@ mod rights_given_up;
 mod shape;
 mod tls;
 mod tls_keys;
+mod tunnels;
 
 use std::time::Duration;
 

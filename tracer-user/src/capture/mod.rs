@@ -33,6 +33,7 @@ mod recognise;
 mod search;
 mod sockets;
 mod tcp;
+mod tunnels;
 
 #[cfg(test)]
 mod build;
@@ -44,6 +45,7 @@ pub use link::LinkType;
 pub use process::{EndNote, PacketOptions, whose};
 pub use reassembly::{CaptureCounts, Reassembly};
 pub use sockets::{Downstream, MemoryRead, TlsSockets};
+pub use tunnels::Feed;
 
 /// Byte order of a file's own numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use h2trace_core::event::{
     SocketKey, Task, Timestamp, What,
 };
 use h2trace_core::limits;
+use h2trace_core::pipeline::Tunnelled;
 use h2trace_core::tls::{ClientRandom, KeyLog, Scratch, Session};
 
 use super::connection::{Connection, Out};
@@ -19,6 +20,7 @@ use super::flow::Run;
 use super::reassembly::CaptureCounts;
 #[cfg(feature = "tls")]
 use super::search::{Outcome, Search};
+use super::tunnels::Tunnel;
 #[cfg(feature = "tls")]
 use crate::key_scan::KeyScanner;
 
@@ -28,10 +30,13 @@ pub trait Downstream {
     fn opening(&mut self, socket: &SocketKey) -> Option<(Opened, bool)>;
 
     fn event(&mut self, event: &Event<'_>);
+
+    /// What went by in a tunnel by the events so far, oldest first.
+    fn next_tunnelled(&mut self) -> Option<Tunnelled>;
 }
 
 /// What waits for a connection's secrets.
-enum Item {
+pub(super) enum Item {
     Bytes(Direction, Run),
     End(EndCause, Timestamp),
 }
@@ -45,10 +50,12 @@ pub struct MemoryRead {
     pub bytes: u64,
 }
 
-struct TlsSocket {
-    connection: Connection,
+pub(super) struct TlsSocket {
+    pub(super) connection: Connection,
     /// The process that used it last.
     pid: u32,
+    /// It is the content of a stream.
+    pub(super) tunnel: Option<Tunnel>,
     /// Offset of the first byte that was told of each direction.
     base: [Option<u64>; 2],
     hello: Hello,
@@ -56,6 +63,22 @@ struct TlsSocket {
     n_waiting: usize,
     /// Since when something waits; None: nothing does any more.
     since: Option<Timestamp>,
+}
+
+impl TlsSocket {
+    /// A socket that was opened like this; true: both directions are seen from their first byte.
+    pub(super) fn new(key: SocketKey, opening: (Opened, bool), at: Timestamp) -> TlsSocket {
+        TlsSocket {
+            connection: Connection::of_socket(key, opening, at),
+            pid: 0,
+            tunnel: None,
+            base: [opening.1.then_some(0); 2],
+            hello: Hello::default(),
+            waiting: VecDeque::new(),
+            n_waiting: 0,
+            since: None,
+        }
+    }
 }
 
 /// The first bytes of both directions, until they show the client's random.
@@ -84,7 +107,7 @@ impl Hello {
     }
 }
 
-/// TLS connections of sockets.
+/// TLS connections of sockets, and what goes by in tunnels.
 pub struct TlsSockets {
     sockets: Table<TlsSocket>,
     /// Those that wait for secrets.
@@ -182,7 +205,8 @@ impl TlsSockets {
                 self.forget(&event.socket);
             }
             What::End(end) => {
-                self.item(event, Item::End(end.cause, event.at), to);
+                let place = (event.socket, event.task);
+                self.item(place, Item::End(end.cause, event.at), to);
             }
             What::Open(_) | What::Tls(_) | What::Opaque(..) => to.event(event),
         }
@@ -209,11 +233,12 @@ impl TlsSockets {
     }
 
     /// Nothing more comes.
-    pub fn finish(&mut self, to: &mut dyn Downstream) {
+    pub(super) fn finish(&mut self, to: &mut dyn Downstream) {
         let mut keys: Vec<SocketKey> = self.sockets.iter().map(|(key, _)| key).collect();
         // The same input, the same output.
         keys.sort_unstable_by_key(|key| (key.born_ns, key.sk));
         for key in keys {
+            self.begin_tunnel(key, Timestamp(key.born_ns), to);
             self.release(&key, to);
             self.conclude(&key, to);
         }
@@ -245,33 +270,9 @@ impl TlsSockets {
         if self.sockets.touch(&event.socket, event.at).is_none() {
             let opening = to.opening(&event.socket);
             let opening = opening.unwrap_or((Opened::Unseen, false));
-            let from_start = opening.1;
-            #[cfg_attr(
-                not(feature = "tls"),
-                expect(unused_mut, reason = "keys are looked for")
-            )]
-            let mut connection = Connection::of_socket(event.socket, opening, event.at);
-            #[cfg(feature = "tls")]
-            if let Some(search) = &mut self.search
-                && search.begin(event.socket)
-            {
-                connection.await_keys();
-            }
-            let socket = TlsSocket {
-                connection,
-                pid: event.task.pid,
-                base: [from_start.then_some(0); 2],
-                hello: Hello::default(),
-                waiting: VecDeque::new(),
-                n_waiting: 0,
-                since: self.keys.is_some().then_some(event.at),
-            };
-            if let Some((key, _)) = self.sockets.insert(event.socket, event.at, socket) {
-                self.waiting.retain(|waiting| *waiting != key);
-            }
-            if self.keys.is_some() {
-                self.waiting.push(event.socket);
-            }
+            let socket = TlsSocket::new(event.socket, opening, event.at);
+            self.insert(event.socket, event.at, socket);
+            self.await_secrets(event.socket, event.at);
         }
         let Some(socket) = self.sockets.peek_mut(&event.socket) else {
             return;
@@ -279,10 +280,10 @@ impl TlsSockets {
         if socket.connection.is_other() {
             return;
         }
-        socket.pid = event.task.pid;
         let base = socket.base.get_mut(bytes.direction.index());
         let base = base.map_or(0, |base| *base.get_or_insert(bytes.offset));
         let mut offset = bytes.offset.saturating_sub(base);
+        let place = (event.socket, event.task);
         let mut run: Option<Run> = None;
         for segment in bytes.segments() {
             match (segment, &mut run) {
@@ -303,21 +304,61 @@ impl TlsSockets {
                     };
                     offset = offset.saturating_add(copied.len() as u64 + u64::from(cut));
                     if let Some(run) = run.replace(next) {
-                        self.item(event, Item::Bytes(bytes.direction, run), to);
+                        self.item(place, Item::Bytes(bytes.direction, run), to);
                     }
                 }
             }
         }
         if let Some(run) = run {
-            self.item(event, Item::Bytes(bytes.direction, run), to);
+            self.item(place, Item::Bytes(bytes.direction, run), to);
         }
     }
 
-    /// Takes what may have to wait.
-    fn item(&mut self, event: &Event<'_>, mut item: Item, to: &mut dyn Downstream) {
-        let Some(socket) = self.sockets.peek_mut(&event.socket) else {
+    /// What was followed for longest without a word goes for it.
+    pub(super) fn insert(&mut self, key: SocketKey, at: Timestamp, socket: TlsSocket) {
+        if let Some((key, _)) = self.sockets.insert(key, at, socket) {
+            self.waiting.retain(|waiting| *waiting != key);
+        }
+    }
+
+    /// One that is followed, and used now.
+    pub(super) fn followed(&mut self, key: &SocketKey, at: Timestamp) -> Option<&mut TlsSocket> {
+        self.sockets.touch(key, at)
+    }
+
+    /// It is TLS: its secrets may come, or its keys be found.
+    pub(super) fn await_secrets(&mut self, key: SocketKey, at: Timestamp) {
+        let Some(socket) = self.sockets.peek_mut(&key) else {
             return;
         };
+        #[cfg(feature = "tls")]
+        if let Some(search) = &mut self.search
+            && search.begin(key)
+        {
+            socket.connection.await_keys();
+        }
+        if self.keys.is_some() {
+            socket.since = Some(at);
+            self.waiting.push(key);
+        }
+    }
+
+    /// Secrets of which no more come while something waits.
+    pub(super) fn lent(&mut self) -> &mut KeyLog {
+        &mut self.none
+    }
+
+    /// Takes what may have to wait.
+    pub(super) fn item(
+        &mut self,
+        (key, task): (SocketKey, Task),
+        mut item: Item,
+        to: &mut dyn Downstream,
+    ) {
+        let Some(socket) = self.sockets.peek_mut(&key) else {
+            return;
+        };
+        socket.pid = task.pid;
         if let Item::Bytes(direction, run) = &item {
             socket.hello.read(*direction, &run.bytes);
         }
@@ -325,8 +366,8 @@ impl TlsSockets {
         let keys = self.keys.as_ref();
         let opens = random.is_some_and(|random| keys.is_some_and(|keys| keys.opens(random)));
         if socket.since.is_none() || opens || socket.hello.is_absent() {
-            self.release(&event.socket, to);
-            return self.pass(&event.socket, event.task, item, to);
+            self.release(&key, to);
+            return self.pass(&key, task, item, to);
         }
         if let Item::Bytes(_, run) = &mut item {
             let n = run.bytes.len();
@@ -344,7 +385,7 @@ impl TlsSockets {
         // Of what is not kept the place is, in the offset of what comes next.
         let is_empty = matches!(&item, Item::Bytes(_, run) if run.bytes.is_empty());
         if !is_empty || socket.waiting.len() < limits::TLS_KEYLESS_PIECES {
-            socket.waiting.push_back((event.task, item));
+            socket.waiting.push_back((task, item));
         }
     }
 

@@ -50,6 +50,7 @@ pub(crate) fn connection() -> ConnectionInfo {
         upgraded: false,
         protocol: Protocol::Http2,
         tls: None,
+        tunnel: None,
         first_at: at(0),
     }
 }

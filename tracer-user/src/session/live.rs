@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use h2trace_core::connection::ConnectionId;
 use h2trace_core::event::{Event, Opened, SocketKey, Timestamp};
 use h2trace_core::field::Shown;
-use h2trace_core::pipeline::{self, Loss, LossCause, Output, Pipeline, Sink};
+use h2trace_core::pipeline::{self, Loss, LossCause, Output, Pipeline, Sink, Tunnelled};
 #[cfg(feature = "tls")]
 use h2trace_core::tls::KeyLog;
 use tokio::signal::unix::{SignalKind, signal};
@@ -129,17 +129,27 @@ impl Downstream for Hands<'_> {
     }
 
     #[inline]
+    fn next_tunnelled(&mut self) -> Option<Tunnelled> {
+        self.pipeline.next_tunnelled()
+    }
+
+    #[inline]
     fn event(&mut self, event: &Event<'_>) {
         let Some(tap) = self.tap.as_deref_mut() else {
             return self.pipeline.handle(event, self.sink);
         };
-        tap.event(event);
+        // What goes by in a tunnel went by as DATA before.
+        let is_tapped = !event.socket.is_of_tunnel();
+        if is_tapped {
+            tap.event(event);
+        }
         let mut both = TappedSink {
             tap: Some(&mut *tap),
             sink: self.sink,
         };
         self.pipeline.handle(event, &mut both);
-        if tap.wants_id(&event.socket)
+        if is_tapped
+            && tap.wants_id(&event.socket)
             && let Some(id) = self.pipeline.id_of(&event.socket)
         {
             tap.name(&event.socket, id);
@@ -218,7 +228,8 @@ pub fn start(
         names: Box::new(Attribution::new(settings.pods.clone())),
         memory: settings.memory.connections,
         http2_ports: settings.http2_ports.clone(),
-    });
+    })
+    .following_tunnels();
     let tls = TlsSockets::new(keys);
     #[cfg(feature = "tls")]
     let tls = tls.searched_by(scanner);
@@ -263,6 +274,7 @@ impl Live {
             sink,
         };
         self.tls.settle(now, &mut hands);
+        self.tls.tunnels(&mut hands);
     }
 }
 
@@ -284,12 +296,18 @@ impl Source for Live {
             } else {
                 hands.event(&event);
             }
+            tls.tunnels(&mut hands);
         });
         self.open_what_waits(now, sink);
         // With more still waiting, nobody knows that nothing older is to come.
         if drained.records + drained.bad < DRAIN_MAX {
             let tap = self.tap.as_deref_mut();
             self.pipeline.advance(now, &mut TappedSink { tap, sink });
+            self.tls.tunnels(&mut Hands {
+                pipeline: &mut self.pipeline,
+                tap: self.tap.as_deref_mut(),
+                sink,
+            });
             if let Some(tap) = &mut self.tap {
                 tap.advance(now);
             }
@@ -312,11 +330,12 @@ impl Source for Live {
     fn finish(&mut self, sink: &mut dyn Sink) {
         let now = monotonic_now();
         self.open_what_waits(now, sink);
-        self.tls.finish(&mut Hands {
+        let mut hands = Hands {
             pipeline: &mut self.pipeline,
             tap: self.tap.as_deref_mut(),
             sink,
-        });
+        };
+        self.tls.finish_all(&mut hands);
         let tap = self.tap.as_deref_mut();
         self.pipeline.finish(now, &mut TappedSink { tap, sink });
         let counters = self.tracer.counters().unwrap_or_default();

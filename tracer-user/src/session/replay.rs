@@ -12,7 +12,9 @@ use h2trace_core::tls::KeyLog;
 use super::front::Front;
 use super::output::say;
 use super::show::Wanted;
-use crate::capture::{Capture, CaptureCounts, CaptureError, Reassembly};
+use crate::capture::{
+    Capture, CaptureCounts, CaptureError, Downstream as _, Feed, Reassembly, TlsSockets,
+};
 use crate::diagnosis::Diagnosis;
 use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
 use crate::unit::count;
@@ -59,7 +61,9 @@ pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
         http2_ports: plan.http2_ports.clone(),
         ..PipelineSettings::default()
     };
-    let mut pipeline = Pipeline::new(settings).telling(plan.frames);
+    let mut pipeline = Pipeline::new(settings)
+        .telling(plan.frames)
+        .following_tunnels();
     let mut out = Printed {
         front: plan.front,
         wanted: plan.wanted,
@@ -117,6 +121,7 @@ fn replay(
         error: None,
         bad_secrets: 0,
     };
+    let mut tunnels = TlsSockets::new(None);
     while out.written.is_ok() {
         let packet = match capture.packet_and_keys(reassembly.keys()) {
             Ok(Some(packet)) => packet,
@@ -128,13 +133,29 @@ fn replay(
         };
         read.first_at.get_or_insert(packet.at);
         read.last_at = read.last_at.max(packet.at);
-        reassembly.packet(&packet, &mut |event| pipeline.handle(event, out));
+        let mut feed = Feed {
+            pipeline,
+            sink: out,
+        };
+        reassembly.packet(&packet, &mut |event| feed.event(event));
+        tunnels.tunnels_with(reassembly.keys(), &mut feed);
         if packet.number % ADVANCE_EVERY == 0 {
             pipeline.advance(reassembly.settled(), out);
+            let mut feed = Feed {
+                pipeline,
+                sink: out,
+            };
+            tunnels.tunnels_with(reassembly.keys(), &mut feed);
         }
     }
     read.bad_secrets = capture.bad_secrets();
-    reassembly.finish(&mut |event| pipeline.handle(event, out));
+    let mut feed = Feed {
+        pipeline,
+        sink: out,
+    };
+    reassembly.finish(&mut |event| feed.event(event));
+    tunnels.tunnels_with(reassembly.keys(), &mut feed);
+    tunnels.finish_with(reassembly.keys(), &mut feed);
     pipeline.finish(read.last_at, out);
     read
 }

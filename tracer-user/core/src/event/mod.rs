@@ -42,6 +42,26 @@ pub struct SocketKey {
     pub born_ns: u64,
 }
 
+impl SocketKey {
+    /// No address of a kernel and no number of a capture's connection has this bit without the one above it.
+    const TUNNEL: u64 = 1 << 62;
+
+    /// The content of a stream, as if it had a socket of its own.
+    pub(crate) const fn of_tunnel(connection: u64, stream: u32, at: Timestamp) -> SocketKey {
+        let connection = connection & 0x7fff_ffff;
+        SocketKey {
+            sk: SocketKey::TUNNEL | connection << 31 | stream as u64,
+            born_ns: at.0,
+        }
+    }
+
+    /// It names the content of a stream.
+    #[must_use]
+    pub const fn is_of_tunnel(&self) -> bool {
+        self.sk >> 62 == 1
+    }
+}
+
 /// Which way bytes went, from the view of the socket's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {

@@ -6,19 +6,10 @@ mod declare;
 mod hits;
 #[cfg(test)]
 mod tests;
+mod unit;
 
 pub use hits::LimitHits;
-
-/// What a bound counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Things.
-    Count,
-    /// Bytes.
-    Bytes,
-    /// Time, in ns.
-    Nanoseconds,
-}
+pub use unit::Unit;
 
 limits! {
     /// Connections followed at once. Beyond it the longest idle one is evicted.
@@ -126,6 +117,19 @@ limits! {
     /// Ended streams of which it is remembered what their end said, until the other one says it too.
     [WitnessedStreams, Count]
     pub const WITNESSED_STREAMS: usize = 8_192;
+
+    /// CONNECT streams of one connection whose content is followed at once; that of further ones is only counted. And
+    /// connections of HTTP/1.1 that asked for a tunnel in which HTTP/2 may follow.
+    [Tunnels, Count, "tunnels", hides_traffic]
+    pub const TUNNELS: usize = 1_024;
+
+    /// How many tunnels within each other are followed.
+    [TunnelDepth, Count, "tunnels", hides_traffic]
+    pub const TUNNEL_DEPTH: usize = 2;
+
+    /// Memory of what the client of one connection sends into tunnels before the server agrees. What is beyond is a gap.
+    [TunnelEarly, Bytes]
+    pub const TUNNEL_EARLY: usize = 65_536;
 
     /// Payload bytes of one frame other than DATA, kept until the frame is complete.
     [FramePayload, Bytes, "frame_payload", hides_traffic]

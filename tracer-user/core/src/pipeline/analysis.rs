@@ -16,13 +16,17 @@ use crate::event::{Address, Direction, OtherProtocol, SocketKey, Timestamp};
 use crate::frame::StreamId;
 use crate::hop::fast::Map;
 use crate::hop::{Hops, LegEnd, OtherSide, Over, ProxyKey, Side};
+use crate::limits;
 use crate::stream::condition::ConditionReport;
 use crate::stream::record::{Opening, StreamRecord};
 use crate::stream::violation::Offence;
 use crate::tls::Opaque;
 
-/// A connection as one of its two ends names it; the network namespace where the address alone is not enough.
-type EndKey = (SocketAddr, SocketAddr, u32);
+/// The two ends of a connection; the network namespace where the addresses alone are not enough.
+type Addresses = (SocketAddr, SocketAddr, u32);
+
+/// A connection as one of its two ends names it, with the streams whose content it is.
+type EndKey = (Addresses, [u32; limits::TUNNEL_DEPTH]);
 
 /// The stages after the streams: hops and rules.
 #[derive(Default)]
@@ -65,8 +69,8 @@ impl Analysis {
             self.hops.connected(place, side);
         }
         if let Some(key) = end_key(info) {
-            let (local, peer, netns) = key;
-            if let Some(other) = self.ends.get(&(peer, local, netns)) {
+            let ((local, peer, netns), path) = key;
+            if let Some(other) = self.ends.get(&((peer, local, netns), path)) {
                 self.peers.insert(info.id.0, Arc::clone(other));
                 self.peers.insert(other.id.0, Arc::clone(info));
             }
@@ -494,11 +498,16 @@ fn hosts(info: &ConnectionInfo) -> [Option<ProxyKey>; 2] {
 }
 
 fn end_key(info: &ConnectionInfo) -> Option<EndKey> {
-    addresses(info).filter(|_| info.pid != 0)
+    let addresses = addresses(info).filter(|_| info.pid != 0)?;
+    let path = info
+        .tunnel
+        .as_deref()
+        .map_or_else(Default::default, |tunnel| tunnel.path);
+    Some((addresses, path))
 }
 
 /// Its addresses, the own end's first.
-fn addresses(info: &ConnectionInfo) -> Option<EndKey> {
+fn addresses(info: &ConnectionInfo) -> Option<Addresses> {
     let (Address::Inet(local), Address::Inet(peer)) = (&info.local, &info.peer) else {
         return None;
     };

@@ -15,10 +15,11 @@ mod memory;
 mod output;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod witness;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -28,6 +29,7 @@ pub use output::{
     ConnectionInfo, FieldSeen, FirstBytes, FrameSeen, HopEnd, Loss, LossCause, Output, Protocol,
     Sink, Undecided,
 };
+pub use tunnel::{Passed, Tunnel, Tunnelled};
 
 use crate::attribution::WorkloadHandle;
 use crate::connection::table::Table;
@@ -41,6 +43,7 @@ use analysis::Analysis;
 use conn::Conn;
 use memory::Budget;
 use output::say;
+use tunnel::{BehindConnect, gather};
 
 /// Names processes and pods. The live tracer asks `/proc` and Kubernetes; files and tests bring their own
 /// names.
@@ -141,6 +144,11 @@ pub struct Pipeline {
     budget: Budget,
     /// When ends without a process are looked for next.
     sweep_at: Timestamp,
+    follows_tunnels: bool,
+    tunnelled: VecDeque<Tunnelled>,
+    /// Tunnels whose connections are to be opened.
+    opening: HashMap<SocketKey, Arc<Tunnel>, RandomState>,
+    behind_connect: BehindConnect,
 }
 
 impl Pipeline {
@@ -160,6 +168,10 @@ impl Pipeline {
             max_streams: limits::STREAMS,
             n_waiting: 0,
             sweep_at: Timestamp(0),
+            follows_tunnels: false,
+            tunnelled: VecDeque::new(),
+            opening: HashMap::default(),
+            behind_connect: BehindConnect::default(),
         }
     }
 
@@ -193,8 +205,11 @@ impl Pipeline {
                     conn.bytes(event.at, event.task, bytes, analysis, sink);
                 };
                 if !self.with(event, sink, take) {
-                    // Its Open record was lost: follow it all the same, without its addresses.
-                    self.open(event, &nameless(), sink);
+                    match self.behind_connect.take(&event.socket) {
+                        Some(open) => self.open_behind_connect(event, &open, sink),
+                        // Its Open record was lost: follow it all the same, without its addresses.
+                        None => self.open(event, &nameless(), sink),
+                    }
                     self.with(event, sink, take);
                 }
             }
@@ -207,6 +222,7 @@ impl Pipeline {
                     }
                 });
                 if over {
+                    self.remember_connect(event.socket, unrecognised);
                     self.remove(&event.socket);
                 }
             }
@@ -256,6 +272,7 @@ impl Pipeline {
             let over = conn.advance(now, &mut self.analysis, sink);
             let after = if over { Live::default() } else { conn.live() };
             let next = conn.next_due();
+            gather(conn, &mut self.tunnelled);
             conn.account(&mut self.budget, key);
             self.count(before, after);
             if over {
@@ -368,12 +385,16 @@ impl Pipeline {
             upgraded: false,
             protocol: Protocol::Other(OtherProtocol::Other),
             tls: None,
+            tunnel: self.opening.remove(&event.socket),
             first_at: event.at,
         };
         let shown = Arc::clone(&self.settings.shown);
         let mut conn = Box::new(Conn::new(info, open, shown, self.frames));
         if !self.analysis.joins() {
             conn.without_openings();
+        }
+        if self.follows_tunnels {
+            conn.follow_tunnels();
         }
         if let Some(role) = self.settings.told_role(open).filter(|_| !open.from_start) {
             conn.told_http2(role);
@@ -400,6 +421,7 @@ impl Pipeline {
         self.n_waiting = self.n_waiting.saturating_sub(conn.n_waiting_bytes());
         self.budget.account(key, &mut conn.share, 0);
         conn.evict(limit, at, &mut self.analysis, sink);
+        gather(&mut conn, &mut self.tunnelled);
         self.count(before, Live::default());
     }
 
@@ -425,6 +447,7 @@ impl Pipeline {
             };
             let (before, waiting, had) = (conn.live(), conn.n_waiting_bytes(), conn.memory());
             conn.shed(at, &mut self.analysis, sink);
+            gather(conn, &mut self.tunnelled);
             let (after, has) = (conn.live(), conn.memory());
             conn.account(&mut self.budget, key);
             self.n_waiting = self.n_waiting.saturating_sub(waiting);
@@ -502,6 +525,7 @@ impl Pipeline {
         // Bytes say otherwise where they are ordinary frames.
         conn.is_accounted = false;
         act(conn, &mut self.analysis, sink);
+        gather(conn, &mut self.tunnelled);
         self.n_waiting = (self.n_waiting + conn.n_waiting_bytes()).saturating_sub(waiting);
         if self.n_waiting > limits::UNDECIDED_BYTES_ALL {
             self.n_waiting -= conn.n_waiting_bytes();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::tunnel::Tunnel;
 use crate::anomaly::kind::{Finding, Kind};
 use crate::attribution::WorkloadHandle;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
@@ -96,6 +97,8 @@ pub struct ConnectionInfo {
     pub protocol: Protocol,
     /// What is known of its TLS; None: it has none, or nothing is known of it.
     pub tls: Option<Arc<TlsInfo>>,
+    /// The stream of another connection whose content it is.
+    pub tunnel: Option<Arc<Tunnel>>,
     /// When it was first seen.
     pub first_at: Timestamp,
 }

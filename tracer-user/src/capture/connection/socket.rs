@@ -103,6 +103,11 @@ impl Connection {
         matches!(self.speech, Speech::Other) && self.tls.is_none()
     }
 
+    /// It speaks TLS, which may be opened.
+    pub(in crate::capture) const fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// A direction as it is told: of a capture the client is the one that is observed, of a socket its owner.
     pub(super) const fn told_direction(&self, direction: Direction) -> Direction {
         if self.caller.is_some() && self.client != OWNER {

@@ -6,6 +6,7 @@ mod speech;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
+mod tunnels;
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use super::build::{
     CLIENT, Frame, MS, SERVER, START_NS, Talk, enhanced_packet, interface, outer_ipv4, pcap,
     pcap_modified, pcap_of_nanoseconds, section, udp,
 };
-use super::{Capture, CaptureCounts, CaptureError, Reassembly};
+use super::{Capture, CaptureCounts, CaptureError, Downstream as _, Feed, Reassembly, TlsSockets};
 
 #[derive(Default)]
 struct Collected(Vec<Output>);
@@ -63,7 +64,14 @@ fn replayed(file: &[u8], keys: &str, http2_ports: &[u16]) -> ReplayedFile {
         http2_ports: http2_ports.to_vec(),
         ..PipelineSettings::default()
     };
-    let mut pipeline = Pipeline::new(settings).telling(Frames::Redacted);
+    let mut pipeline = Pipeline::new(settings)
+        .telling(Frames::Redacted)
+        .following_tunnels();
+    let mut tunnels = TlsSockets::new(None);
+    let mut feed = Feed {
+        pipeline: &mut pipeline,
+        sink: &mut out,
+    };
     let mut last_at = Timestamp(0);
     let mut error = None;
     match Capture::open(file) {
@@ -72,8 +80,10 @@ fn replayed(file: &[u8], keys: &str, http2_ports: &[u16]) -> ReplayedFile {
             match capture.packet_and_keys(reassembly.keys()) {
                 Ok(Some(packet)) => {
                     last_at = last_at.max(packet.at);
-                    reassembly.packet(&packet, &mut |event| pipeline.handle(event, &mut out));
-                    pipeline.advance(reassembly.settled(), &mut out);
+                    reassembly.packet(&packet, &mut |event| feed.event(event));
+                    tunnels.tunnels_with(reassembly.keys(), &mut feed);
+                    feed.pipeline.advance(reassembly.settled(), feed.sink);
+                    tunnels.tunnels_with(reassembly.keys(), &mut feed);
                 }
                 Ok(None) => break,
                 Err(corrupt) => {
@@ -83,8 +93,10 @@ fn replayed(file: &[u8], keys: &str, http2_ports: &[u16]) -> ReplayedFile {
             }
         },
     }
-    reassembly.finish(&mut |event| pipeline.handle(event, &mut out));
-    pipeline.finish(last_at, &mut out);
+    reassembly.finish(&mut |event| feed.event(event));
+    tunnels.tunnels_with(reassembly.keys(), &mut feed);
+    tunnels.finish_with(reassembly.keys(), &mut feed);
+    feed.pipeline.finish(last_at, feed.sink);
     ReplayedFile {
         out: out.0,
         counts: *reassembly.counts(),

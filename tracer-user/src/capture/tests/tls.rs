@@ -30,15 +30,15 @@ impl KeyLog for Log {
 }
 
 /// A client and a server, and what they sent each other.
-struct Pair {
+pub(super) struct Pair {
     ends: [Connection; 2],
-    sent: Vec<(usize, Vec<u8>)>,
+    pub(super) sent: Vec<(usize, Vec<u8>)>,
     log: Arc<Log>,
 }
 
 impl Pair {
     /// Connected, with one suite or any.
-    fn new(suite: Option<SupportedCipherSuite>) -> Pair {
+    pub(super) fn new(suite: Option<SupportedCipherSuite>) -> Pair {
         let folder = tempfile::tempdir().unwrap();
         let roots = certificate::made_in(folder.path());
         let mut provider = CryptoProvider::clone(&certificate::provider());
@@ -95,17 +95,17 @@ impl Pair {
         }
     }
 
-    fn say(&mut self, side: usize, text: &[u8]) {
+    pub(super) fn say(&mut self, side: usize, text: &[u8]) {
         std::io::Write::write_all(&mut self.ends[side].writer(), text).unwrap();
         self.flow(side);
     }
 
-    fn keys(&self) -> String {
+    pub(super) fn keys(&self) -> String {
         self.log.0.lock().unwrap().clone()
     }
 
     /// The call of the other tests.
-    fn call(suite: Option<SupportedCipherSuite>) -> Pair {
+    pub(super) fn call(suite: Option<SupportedCipherSuite>) -> Pair {
         let mut pair = Pair::new(suite);
         pair.say(CLIENT, &client_bytes());
         pair.say(SERVER, &server_bytes());
@@ -113,7 +113,7 @@ impl Pair {
     }
 
     /// As a capture has it, in segments of that length.
-    fn captured(&self, len: usize) -> Talk {
+    pub(super) fn captured(&self, len: usize) -> Talk {
         let mut talk = Talk::new();
         talk.handshake();
         for (side, bytes) in &self.sent {

@@ -17,6 +17,7 @@ use serde::{Serialize, Serializer};
 
 use super::hop::{DeadlineFields, FindingHop};
 use super::tls::TlsFields;
+use super::tunnel::TunnelFields;
 use super::undecided::UndecidedFields;
 use crate::export::clock::{WallClock, WallTime, monotonic_now};
 use crate::export::{duration_ns, first_byte_ns, labels};
@@ -126,6 +127,7 @@ pub(super) struct ConnectionLine<'a> {
     beginning_seen: bool,
     upgraded: bool,
     tls: Option<TlsFields<'a>>,
+    tunnel: Option<TunnelFields<'a>>,
     /// Why it ended; event `ended`.
     cause: Option<&'static str>,
     open_streams: Option<u32>,
@@ -162,6 +164,7 @@ impl<'a> ConnectionLine<'a> {
             beginning_seen: info.beginning_seen,
             upgraded: info.upgraded,
             tls: info.tls.as_deref().map(TlsFields::new),
+            tunnel: info.tunnel.as_deref().map(TunnelFields::new),
             cause: None,
             open_streams: None,
             duration_ms: None,

@@ -8,6 +8,7 @@ mod line;
 mod plain;
 mod summary;
 mod tls;
+mod tunnel;
 mod undecided;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};

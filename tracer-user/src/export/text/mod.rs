@@ -181,6 +181,10 @@ impl Text {
             },
             Protocol::Other(OtherProtocol::Http1) => "HTTP/1: not decoded",
             Protocol::Other(OtherProtocol::Other) => "neither HTTP/2, HTTP/1 nor TLS: not decoded",
+            Protocol::Undecided(undecided) if info.tunnel.is_some() => &format!(
+                "not decoded: of the content of a tunnel nothing is copied here, {} so far",
+                bytes(undecided.bytes)
+            ),
             Protocol::Undecided(undecided) => &format!(
                 "not decoded: its beginning was not seen, and {} ({}) do not prove what it speaks \
                  (--http2 PORT tells it)",
@@ -195,12 +199,16 @@ impl Text {
             (Protocol::Http2, Some(tls)) => tls::within(tls),
             _ => String::new(),
         };
+        let tunnel = info
+            .tunnel
+            .as_deref()
+            .map_or_else(String::new, name::tunnel);
         let joined = match (info.protocol, info.beginning_seen) {
             (Protocol::Http2, false) => ", joined in the middle",
             _ => "",
         };
         let line = format!(
-            "{time} connection {}: {}, {} {} {}, {what}{within}{joined}",
+            "{time} connection {}: {}, {} {} {}, {what}{within}{joined}{tunnel}",
             info.id,
             name::end(info, info.pid),
             name::address(&info.local),

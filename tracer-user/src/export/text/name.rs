@@ -2,7 +2,7 @@
 
 use h2trace_core::attribution::WorkloadHandle;
 use h2trace_core::event::Address;
-use h2trace_core::pipeline::ConnectionInfo;
+use h2trace_core::pipeline::{ConnectionInfo, Tunnel};
 
 use crate::plain::plain;
 
@@ -54,6 +54,14 @@ pub(super) fn peer(info: &ConnectionInfo) -> String {
         Some(pod) => format!("{} ({pod})", address(&info.peer)),
         None => address(&info.peer),
     }
+}
+
+/// `, in the tunnel to 10.0.0.7:80 of connection 2 stream 1`.
+pub(super) fn tunnel(tunnel: &Tunnel) -> String {
+    let to = tunnel.to.as_deref();
+    let to = to.map_or_else(String::new, |to| format!(" to {}", plain(to)));
+    let (connection, stream) = (tunnel.connection, tunnel.stream_id);
+    format!(", in the tunnel{to} of connection {connection} stream {stream}")
 }
 
 /// `shop/cart-7d9f`; while the names are not known, the pod's uid. None where there is no pod.

@@ -4,6 +4,7 @@ mod ordinary;
 mod over;
 mod protocol;
 mod steps;
+mod tunnels;
 mod undecided;
 mod unrecognised;
 mod unseen;
@@ -32,6 +33,7 @@ use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
 use crate::tls::TlsInfo;
 use protocol::Spoken;
+use tunnels::Tunnels;
 use waiting::Waiting;
 
 pub(crate) struct Conn {
@@ -55,6 +57,11 @@ pub(crate) struct Conn {
     /// Not every frame was seen, and the later stages do not know it yet.
     is_blinded: bool,
     upgrade: Option<UpgradeRequest>,
+    /// HTTP/1.1 led to a tunnel before.
+    is_behind_http1: bool,
+    /// Its CONNECT streams, once there was one whose content is followed.
+    tunnels: Option<Box<Tunnels>>,
+    follows_tunnels: bool,
     ending: Ending,
     /// Bytes whose buffer was not known.
     unseen: UnseenBytes,
@@ -108,6 +115,9 @@ impl Conn {
             frames: FrameTeller::new(frames),
             lost_place: [false; 2],
             upgrade: None,
+            is_behind_http1: false,
+            tunnels: None,
+            follows_tunnels: false,
             ending: Ending::default(),
             unseen: UnseenBytes::default(),
             undecided: undecided::Before::default(),
@@ -144,7 +154,8 @@ impl Conn {
         const AROUND: usize = 1_024;
         let [tx, rx] = &self.lanes;
         let of = |lane: &Lane| lane.reader.as_ref().map_or(0, FrameReader::memory);
-        let around = size_of::<Conn>() + AROUND + self.n_waiting_bytes;
+        let tunnels = self.tunnels.as_deref().map_or(0, Tunnels::memory);
+        let around = size_of::<Conn>() + AROUND + self.n_waiting_bytes + tunnels;
         around + self.streams.memory() + of(tx) + of(rx)
     }
 
@@ -242,7 +253,8 @@ impl Conn {
             self.spoken.believe();
         }
         let direction = bytes.direction;
-        let (from_start, upgraded) = (self.info.beginning_seen, self.upgrade.is_some());
+        let from_start = self.info.beginning_seen;
+        let upgraded = self.upgrade.is_some() || self.is_behind_http1;
         if self.lane(direction).reader.is_none() && !from_start && !upgraded && bytes.offset > 0 {
             // Bytes of this direction went by since the connection was first seen, and were not told. That is
             // no loss of a connection that was joined late, but it may have ended streams of the other side.
@@ -328,6 +340,7 @@ impl Conn {
             self.let_go(sink);
             self.miss_the_end(at, sink);
             self.streams.connection_ended(why, at);
+            self.end_tunnels(Some(why), at);
         }
         self.events(analysis, sink);
         if over.is_some() {
@@ -383,6 +396,7 @@ impl Conn {
             self.streams.lost(sender, context.at);
         }
         self.streams.step(sender, step, context);
+        self.tunnel_step(sender, step, context, sink);
         if matches!(
             step,
             Step::DataBegin(_) | Step::DataBody { .. } | Step::DataEnd(_)

@@ -23,6 +23,7 @@ impl Conn {
         let is_known = matches!(self.spoken, Spoken::Http2 { .. })
             && self.waiting.is_empty()
             && !self.frames.is_on()
+            && self.tunnels.is_none()
             && self.lost_place == [false; 2]
             && this.is_some_and(FrameReader::is_between_frames)
             && other.is_none_or(FrameReader::is_synchronised);
@@ -102,6 +103,10 @@ impl Conn {
                         }
                         let streams = &mut self.streams;
                         streams.headers_frame(by, stream_id, end_stream, &block, context);
+                        if by == Endpoint::Client {
+                            self.ask_for_tunnel(stream_id, &block, context, sink);
+                            sender = sender.filter(|_| self.tunnels.is_none());
+                        }
                     }
                     Ordinary::Steps => {
                         self.steps(direction, context, sink);

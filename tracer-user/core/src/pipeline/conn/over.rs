@@ -173,6 +173,7 @@ impl Conn {
         self.waiting = Vec::new();
         self.n_waiting_bytes = 0;
         self.streams.give_up_all(at);
+        self.end_tunnels(None, at);
         let context = Context {
             at,
             tid: 0,
@@ -196,6 +197,7 @@ impl Conn {
     ) {
         self.loss(now, LossCause::Limit(limit), None, sink);
         self.finish(now, analysis, sink);
+        self.end_tunnels(None, now);
     }
 
     /// The trace ends.

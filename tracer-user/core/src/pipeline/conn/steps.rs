@@ -100,7 +100,10 @@ impl Conn {
 
     /// Who sends DATA in this direction, if nothing is made of its steps but what the streams make of them.
     fn data_sender(&self, direction: Direction) -> Option<Endpoint> {
-        let is_at_once = self.spoken.is_announced() && !self.frames.is_on() && self.tells_at_once();
+        let is_at_once = self.spoken.is_announced()
+            && !self.frames.is_on()
+            && self.tunnels.is_none()
+            && self.tells_at_once();
         self.role.sender(direction).filter(|_| is_at_once)
     }
 

@@ -4,6 +4,7 @@ mod hops;
 mod hostile;
 mod loss;
 mod stalls;
+mod tunnels;
 mod unseen;
 mod witness;
 
