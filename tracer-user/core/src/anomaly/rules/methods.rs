@@ -11,12 +11,12 @@ use crate::limits;
 const AT_HAND: usize = 8;
 
 /// Where the value of a method stands.
-type Place = usize;
+type MethodIndex = usize;
 
 /// The methods of one process.
 #[derive(Debug)]
 struct OfProcess {
-    by_path: HashMap<String, Place, RandomState>,
+    by_path: HashMap<String, MethodIndex, RandomState>,
     /// Oldest first.
     order: VecDeque<String>,
 }
@@ -27,10 +27,10 @@ struct OfProcess {
 pub(super) struct Methods<V> {
     of_process: HashMap<u32, OfProcess, RandomState>,
     values: Vec<V>,
-    /// Places of which the method was forgotten.
-    free: Vec<Place>,
+    /// Indices of which the method was forgotten.
+    free: Vec<MethodIndex>,
     /// The last ones that were asked for by names that many streams share.
-    at_hand: [Option<(u32, Arc<str>, Place)>; AT_HAND],
+    at_hand: [Option<(u32, Arc<str>, MethodIndex)>; AT_HAND],
     next_at_hand: usize,
     len: usize,
     most: usize,
@@ -63,7 +63,8 @@ impl<V> Methods<V> {
 
     /// The same for a name that many streams share: it is found by where it lies.
     pub(super) fn get_shared(&mut self, pid: u32, path: &Arc<str>) -> Option<&mut V> {
-        let is_it = |(of, name, _): &&(u32, Arc<str>, Place)| *of == pid && Arc::ptr_eq(name, path);
+        let is_it =
+            |(of, name, _): &&(u32, Arc<str>, MethodIndex)| *of == pid && Arc::ptr_eq(name, path);
         if let Some((_, _, place)) = self.at_hand.iter().flatten().find(is_it) {
             return self.values.get_mut(*place);
         }
@@ -75,7 +76,7 @@ impl<V> Methods<V> {
         self.values.get_mut(place)
     }
 
-    fn place(&self, pid: u32, path: &str) -> Option<Place> {
+    fn place(&self, pid: u32, path: &str) -> Option<MethodIndex> {
         self.of_process.get(&pid)?.by_path.get(path).copied()
     }
 
