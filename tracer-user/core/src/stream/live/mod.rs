@@ -95,6 +95,8 @@ pub(super) struct Stream {
     /// The request's HEADERS were recorded after the server's reset.
     request_after_reset: bool,
     story_limit_told: bool,
+    /// Changes of all streams' windows that it has caught up with.
+    pub(super) n_changes: u32,
     /// Rules that were broken on it.
     pub(super) conduct: Option<Box<Conduct>>,
 }
@@ -132,6 +134,7 @@ impl Stream {
             stopped_at: None,
             request_after_reset: false,
             story_limit_told: false,
+            n_changes: 0,
             conduct: None,
         }
     }

@@ -39,6 +39,7 @@ impl Stream {
             stopped_at,
             request_after_reset,
             story_limit_told,
+            n_changes,
             conduct,
         } = self;
         let window = |state: HalfState, sender| match state {
@@ -68,6 +69,7 @@ impl Stream {
         resets.clear();
         story.clear();
         (*lost_at, *finished_at) = (None, None);
+        *n_changes = 0;
         *stopped_at = None;
         *conduct = None;
     }

@@ -1,5 +1,6 @@
 //! The streams of one connection: steps of both directions go in, [`StreamEvent`]s come out.
 
+mod changes;
 mod conditions;
 mod conduct;
 mod ending;
@@ -537,12 +538,9 @@ impl StreamTable {
                 highest = highest.max(change);
             }
         }
-        for delta in [highest, change.saturating_sub(highest)] {
-            if delta != 0 {
-                for stream in self.streams.iter_mut() {
-                    stream.add_window(sender.peer(), delta, at);
-                }
-            }
+        let deltas = [highest, change.saturating_sub(highest)];
+        if deltas != [0, 0] {
+            self.streams.change_windows(sender.peer(), deltas, at);
         }
     }
 

@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 
+use crate::connection::Endpoint;
+use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::stream::live::{Env, Stream};
 use crate::stream::state::HalfState;
+use crate::stream::table::changes::Changes;
 use crate::stream::table::slots::Slots;
 
 /// Where a stream lies.
@@ -27,6 +30,8 @@ pub(super) struct Streams {
     free: Vec<Slot>,
     /// Ids in the order of their opening; some of them are not followed any more.
     opened: VecDeque<StreamId>,
+    /// What all their windows change by.
+    changes: Changes,
     /// Memory for the next ones: of fewer streams than are followed.
     #[expect(clippy::vec_box, reason = "the boxes themselves go back into a slot")]
     spare: Vec<Box<Stream>>,
@@ -48,13 +53,33 @@ impl Streams {
         self.slot(id).is_some()
     }
 
+    /// A stream. Its windows may not be those of now.
     pub(super) fn get(&self, id: StreamId) -> Option<&Stream> {
         self.slots.get(self.slot(id)?)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
         let slot = self.slot(id)?;
-        self.slots.get_mut(slot)?.as_deref_mut()
+        let stream = self.slots.get_mut(slot)?.as_deref_mut()?;
+        self.changes.bring(stream);
+        Some(stream)
+    }
+
+    /// The windows of what `sender` sends change by one of `deltas`, and then by the other.
+    pub(super) fn change_windows(&mut self, sender: Endpoint, deltas: [i64; 2], at: Timestamp) {
+        if !self.by_id.is_empty() && self.changes.add(sender, deltas, at) {
+            self.catch_up();
+        }
+    }
+
+    /// The windows of all are those of now.
+    pub(super) fn catch_up(&mut self) {
+        if self.changes.are_kept() {
+            for stream in self.slots.iter_mut().flatten() {
+                self.changes.bring(stream);
+            }
+            self.changes.forget();
+        }
     }
 
     #[inline]
@@ -72,13 +97,14 @@ impl Streams {
 
     /// Follows a new stream, whose halves are in these states.
     pub(super) fn insert(&mut self, id: StreamId, states: (HalfState, HalfState), env: Env<'_>) {
-        let stream = match self.spare.pop() {
+        let mut stream = match self.spare.pop() {
             Some(mut spare) => {
                 spare.renew(id, states, env);
                 spare
             }
             None => Box::new(Stream::new(id, states.0, states.1, env)),
         };
+        stream.n_changes = self.changes.n();
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -100,12 +126,14 @@ impl Streams {
 
     pub(super) fn remove(&mut self, id: StreamId) -> Option<Box<Stream>> {
         let slot = self.by_id.remove(id)?;
-        let stream = self.slots.get_mut(slot)?.take();
+        let mut stream = self.slots.get_mut(slot)?.take()?;
+        self.changes.bring(&mut stream);
         if self.by_id.is_empty() {
             self.slots.clear();
             self.free.clear();
             self.opened.clear();
             self.spare.clear();
+            self.changes.forget();
             if self.slots.capacity() > KEPT {
                 // What a burst of streams took is given back.
                 *self = Streams::default();
@@ -113,7 +141,7 @@ impl Streams {
         } else {
             self.free.push(slot);
         }
-        stream
+        Some(stream)
     }
 
     /// A stream that was taken out is not needed any more.
@@ -141,13 +169,14 @@ impl Streams {
         ids
     }
 
-    /// All of them, in no order.
+    /// All of them, in no order. Their windows may not be those of now.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.slots.iter().flatten().map(|stream| &**stream)
     }
 
     /// The same, to change them.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.catch_up();
         self.slots.iter_mut().flatten().map(|stream| &mut **stream)
     }
 }
@@ -155,7 +184,6 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::Endpoint;
     use crate::stream::flow::Flow;
 
     fn insert(streams: &mut Streams, id: u32) {
@@ -166,7 +194,7 @@ mod tests {
             shown: &shown,
             role: Some(Endpoint::Server),
             context: crate::stream::table::Context {
-                at: crate::event::Timestamp(1),
+                at: Timestamp(1),
                 tid: 1,
                 pid: 1,
             },
@@ -187,6 +215,44 @@ mod tests {
         insert(&mut streams, 7);
         assert_eq!(streams.get(StreamId(7)).map(|s| s.id), Some(StreamId(7)));
         assert_eq!(streams.len(), 3);
+    }
+
+    fn left(stream: &Stream) -> Option<i64> {
+        stream.response.window.left()
+    }
+
+    #[test]
+    fn changes_of_all_windows_are_made_when_a_stream_is_looked_at() {
+        let mut streams = Streams::default();
+        let (mut now, mut at) = (65_535, 0);
+        for id in [1, 3, 5, 7] {
+            insert(&mut streams, id);
+        }
+        for round in 0..300_u32 {
+            at += 1;
+            let (up, down) = (i64::from(round * 7), -i64::from(round * 5 + 3));
+            now += up + down;
+            streams.change_windows(Endpoint::Server, [up, down], Timestamp(at));
+            if round == 10 {
+                // Nobody has looked at it: no walk was made for it.
+                assert_eq!(streams.get(StreamId(1)).and_then(left), Some(65_535));
+            }
+            if round % 3 == 0 {
+                assert_eq!(
+                    streams.get_mut(StreamId(3)).map(|s| left(s)),
+                    Some(Some(now))
+                );
+            }
+            assert!(streams.changes.n() == round + 1);
+        }
+        let five = streams.remove(StreamId(5)).unwrap();
+        assert_eq!(left(&five), Some(now));
+        assert!(streams.iter_mut().all(|stream| left(stream) == Some(now)));
+        insert(&mut streams, 9);
+        assert_eq!(
+            streams.get_mut(StreamId(9)).map(|s| left(s)),
+            Some(Some(65_535))
+        );
     }
 
     #[test]
