@@ -56,6 +56,8 @@ fn a_key_log_wants_to_know_whose_connections_it_opens() {
     for whose in [&["--all"][..], &["--port", "443"], &["--comm", "curl"]] {
         let arguments = [&["trace", "--keylog", "/nowhere.keys"], whose].concat();
         h2trace(&arguments).assert_refused(&["--keylog", "--pid", "--cgroup", "--netns", "--pod"]);
+        let arguments = [&["trace", "--tls"], whose].concat();
+        h2trace(&arguments).assert_refused(&["--tls", "--pid", "--cgroup", "--netns", "--pod"]);
     }
 }
 

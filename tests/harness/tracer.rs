@@ -1,6 +1,8 @@
 //! Starts h2trace and stops it.
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -150,6 +152,17 @@ impl Tracer {
         Self::with("trace", pids, &arguments)
     }
 
+    /// As [`Tracer::finding_keys`], by this command, which runs h2trace as another user.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn finding_keys_by(command: Command, pids: &[u32]) -> Self {
+        let arguments = ["--tls", "--tls-share", "100"].map(OsStr::new);
+        Self::run(command, "trace", pids, &arguments)
+    }
+
     /// As [`Tracer::showing`], with TLS opened by this key log.
     ///
     /// # Panics
@@ -163,6 +176,19 @@ impl Tracer {
         Self::with("trace", pids, &arguments)
     }
 
+    /// As [`Tracer::opening`], and what this key log says nothing of as by [`Tracer::finding_keys`].
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn opening_or_finding_keys(pids: &[u32], keylog: &Path) -> Self {
+        let [keylog_option, tls, share, all] =
+            ["--keylog", "--tls", "--tls-share", "100"].map(OsStr::new);
+        let arguments = [keylog_option, keylog.as_os_str(), tls, share, all];
+        Self::with("trace", pids, &arguments)
+    }
+
     #[track_caller]
     fn with(what: &str, pids: &[u32], arguments: &[&OsStr]) -> Self {
         Self::run(Command::new(binary()), what, pids, arguments)
@@ -172,6 +198,9 @@ impl Tracer {
     fn run(mut command: Command, what: &str, pids: &[u32], arguments: &[&OsStr]) -> Self {
         assert!(!pids.is_empty(), "a test traces only its own processes");
         let folder = TempDir::new().expect("cannot make a folder for the ready file");
+        // The tracer may be another user.
+        let all = Permissions::from_mode(0o777);
+        std::fs::set_permissions(folder.path(), all).expect("a folder of the test's own");
         let ready = folder.path().join("ready");
         command.args([what, "--output", "json", "--for", LONGEST]);
         command.args(arguments);

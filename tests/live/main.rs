@@ -7,6 +7,7 @@ mod etcd_and_containerd;
 mod every_call_is_counted;
 mod http2_port;
 mod http2_programs;
+mod keys_gone;
 mod killed_tracer;
 mod late_attach;
 mod log;

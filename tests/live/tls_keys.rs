@@ -11,9 +11,10 @@ use tracer_tests::process::Process;
 use tracer_tests::skip::{Privileges, Program};
 use tracer_tests::trace::Trace;
 use tracer_tests::tracer::Tracer;
-use tracer_tests::{free_port, require, scaled, workspace};
+use tracer_tests::{eventually, free_port, require, scaled, workspace};
 
 use crate::RUN;
+use crate::keys_gone::{CONNECTIONS, FINDABLE, Talker};
 use crate::tls::{nghttpd, seen, told, traced};
 
 /// Connections of Node pause for so many ms, in which their keys are looked for.
@@ -101,5 +102,34 @@ fn connections_older_than_the_tracer_are_opened_by_found_keys() {
         assert_eq!(line["tls"]["key"], "scan", "{line}");
         assert_eq!(line["tls"]["version"], "1.3", "{line}");
     }
+    trace.assert_healthy();
+}
+
+/// Two programs, and the key log of one of them.
+#[test]
+fn keys_are_looked_for_where_a_key_log_says_nothing() {
+    require!(Privileges, Program("node"), Program("openssl"));
+    let mut talkers = [Talker::held(), Talker::held()];
+    let [told, untold] = talkers.each_ref().map(Talker::pid);
+    let tracer = Tracer::opening_or_finding_keys(&[told, untold], &talkers[0].keys);
+    for talker in &mut talkers {
+        talker.go();
+    }
+    let n_told = || seen(&Trace::read(&tracer.process.lines())).len();
+    let is_told = || n_told() >= 4 * CONNECTIONS;
+    assert!(eventually(RUN, is_told), "{} are told", n_told());
+    for talker in &mut talkers {
+        talker.end();
+    }
+    let trace = tracer.finish();
+    let connections = seen(&trace);
+    let of = |pid: u32, key: &str| {
+        let all = connections.iter();
+        all.filter(|line| line["pid"] == pid && line["tls"]["key"] == key)
+            .count()
+    };
+    assert_eq!(of(told, "keylog"), 2 * CONNECTIONS);
+    assert_eq!(of(untold, "scan"), 2 * FINDABLE);
+    assert_eq!(of(untold, "none"), 2 * (CONNECTIONS - FINDABLE));
     trace.assert_healthy();
 }

@@ -155,18 +155,35 @@ impl Search {
             };
             outcomes.push((searched.socket, sender, outcome));
         }
-        if self.scanner.is_stuck() && !std::mem::replace(&mut self.is_stuck, true) {
-            tracing::error!(
-                "a process holds up who reads its memory: no more keys are looked for (start h2trace anew, without \
-                 that process)"
-            );
-            for (_, searched) in self.connections.drain() {
-                for sender in BOTH {
-                    let outcome = Outcome::GivenUp(Why::MemoryUnreadable);
-                    outcomes.push((searched.socket, sender, outcome));
-                }
-            }
+        if self.scanner.is_stuck() && !self.is_stuck {
+            self.recover(&mut outcomes);
         }
         outcomes
+    }
+
+    /// A process holds up who reads it: another thread goes on without that process, or none is left.
+    fn recover(&mut self, outcomes: &mut Vec<(SocketKey, Endpoint, Outcome)>) {
+        if let Some(pid) = self.scanner.renew() {
+            tracing::warn!(
+                "process {pid} holds up who reads its memory: its keys are not looked for any more"
+            );
+            for searched in self.connections.values_mut() {
+                for wish in &mut searched.wishes {
+                    wish.is_asked = false;
+                }
+            }
+            return;
+        }
+        self.is_stuck = true;
+        tracing::error!(
+            "a process holds up who reads its memory, as others did before: no more keys are looked for (start h2trace \
+             anew, without that process)"
+        );
+        for (_, searched) in self.connections.drain() {
+            for sender in BOTH {
+                let outcome = Outcome::GivenUp(Why::MemoryUnreadable);
+                outcomes.push((searched.socket, sender, outcome));
+            }
+        }
     }
 }

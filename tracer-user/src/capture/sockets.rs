@@ -4,7 +4,7 @@
 //! ciphertext waits until the log has the connection's secrets: a program writes them when it has derived them, which may
 //! be after its peer has used them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use h2trace_core::connection::table::Table;
 use h2trace_core::event::{
@@ -23,6 +23,9 @@ use super::search::{Outcome, Search};
 use super::tunnels::Tunnel;
 #[cfg(feature = "tls")]
 use crate::key_scan::KeyScanner;
+
+/// How often it is looked which secrets are used.
+const LOOK_EVERY_NS: u64 = 1_000_000_000;
 
 /// Who takes the events.
 pub trait Downstream {
@@ -117,6 +120,8 @@ pub struct TlsSockets {
     /// None: there is nothing to wait for.
     keys: Option<KeyLog>,
     none: KeyLog,
+    /// When it was looked which of them are used.
+    looked_at: Timestamp,
     scratch: Scratch,
     encoded: Vec<u8>,
     counts: CaptureCounts,
@@ -135,6 +140,7 @@ impl TlsSockets {
             n_waiting: 0,
             keys,
             none: KeyLog::default(),
+            looked_at: Timestamp(0),
             scratch: Scratch::default(),
             encoded: Vec::new(),
             counts: CaptureCounts::default(),
@@ -168,14 +174,36 @@ impl TlsSockets {
         self.keys.as_mut()
     }
 
-    /// Something waits for secrets.
+    /// Something waits for a key log's secrets.
+    #[must_use]
+    pub fn awaits_secrets(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Something may have become of what waits.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         #[cfg(feature = "tls")]
         if self.search.is_some() {
             return true;
         }
-        !self.waiting.is_empty()
+        self.awaits_secrets()
+    }
+
+    /// Secrets go when no connection that is there has them. To be called as time passes.
+    pub fn drop_secrets(&mut self, now: Timestamp) {
+        let Some(keys) = self.keys.as_mut().filter(|keys| !keys.is_empty()) else {
+            return;
+        };
+        if now.since(self.looked_at) < LOOK_EVERY_NS {
+            return;
+        }
+        self.looked_at = now;
+        let sockets = self.sockets.iter();
+        let used: HashSet<ClientRandom> = sockets
+            .filter_map(|(_, socket)| socket.hello.random.or(socket.connection.client_random()))
+            .collect();
+        keys.drop_unused(now.0, |random| used.contains(random));
     }
 
     /// The event is of TLS, so that [`TlsSockets::take`] makes of it what is told.

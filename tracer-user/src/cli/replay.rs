@@ -18,6 +18,8 @@ use crate::confine;
 use crate::export::clock::WallClock;
 use crate::export::json::Json;
 use crate::export::text::Text;
+#[cfg(feature = "tls")]
+use crate::key_scan::vault::Vault;
 use crate::session::front::Front;
 #[cfg(feature = "tls")]
 use crate::session::key_file::KeyFile;
@@ -65,7 +67,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 /// The secrets of the key log that is named.
 #[cfg(feature = "tls")]
 fn keys(args: &ReplayArgs) -> anyhow::Result<KeyLog> {
-    let mut keys = KeyLog::default();
+    let mut keys = KeyLog::with_place(Arc::new(Vault::for_all()));
     if let Some(path) = &args.keylog {
         // From here on there are secrets in it.
         confine::keep_memory_private();

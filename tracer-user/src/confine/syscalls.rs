@@ -22,8 +22,8 @@ const ALLOWED: &[Calls] = &[
     (
         "memory and threads",
         calls![
-            SYS_brk SYS_madvise SYS_mmap SYS_mprotect SYS_mremap SYS_munmap SYS_clone SYS_clone3
-            SYS_exit SYS_exit_group SYS_futex SYS_get_robust_list SYS_membarrier SYS_prctl SYS_rseq
+            SYS_brk SYS_madvise SYS_mlock SYS_mmap SYS_mprotect SYS_mremap SYS_munmap SYS_clone
+            SYS_clone3 SYS_exit SYS_exit_group SYS_futex SYS_get_robust_list SYS_membarrier SYS_prctl SYS_rseq
             SYS_sched_getaffinity SYS_sched_yield SYS_set_robust_list SYS_set_tid_address
         ],
     ),

@@ -1,11 +1,11 @@
 //! The memory of another process, as far as it is there.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::mappings;
@@ -62,11 +62,12 @@ pub(super) enum Unread {
     },
 }
 
-/// Says whether a read is held up.
+/// Says whether a read is held up. One goes on at a time.
 pub(super) struct Beat {
     begun: Instant,
     /// Milliseconds after `begun` at which the read began that goes on; 0: none does.
     since: AtomicU64,
+    process: Mutex<Option<ProcessId>>,
 }
 
 impl Default for Beat {
@@ -74,6 +75,7 @@ impl Default for Beat {
         Beat {
             begun: Instant::now(),
             since: AtomicU64::new(0),
+            process: Mutex::new(None),
         }
     }
 }
@@ -91,11 +93,28 @@ impl Beat {
         since != 0 && u128::from(passed) > limit.as_millis()
     }
 
+    /// The process that is read now, or was the last.
+    pub(super) fn process(&self) -> Option<ProcessId> {
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn around<T>(&self, read: impl FnOnce() -> T) -> T {
         self.since.store(self.now(), Ordering::Relaxed);
         let done = read();
         self.since.store(0, Ordering::Relaxed);
         done
+    }
+}
+
+/// A file whose reads are timed.
+struct Timed<'a> {
+    file: File,
+    beat: &'a Beat,
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.beat.around(|| self.file.read(bytes))
     }
 }
 
@@ -112,12 +131,17 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn open(process: ProcessId, beat: &Arc<Beat>) -> Result<Memory, Unread> {
         let pid = process.pid;
+        *beat.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
         let refused = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => Unread::Gone(pid),
             _ if error.raw_os_error() == Some(libc::ESRCH) => Unread::Gone(pid),
             _ => Unread::Refused { pid, error },
         };
-        let open = |name: &str| File::open(format!("/proc/{pid}/{name}")).map_err(refused);
+        // A process in the middle of an execve(2) holds up who opens its memory, too.
+        let open = |name: &str| {
+            let file = beat.around(|| File::open(format!("/proc/{pid}/{name}")));
+            file.map_err(refused)
+        };
         let (mem, pagemap) = (open("mem")?, open("pagemap")?);
         // SAFETY: sysconf takes a number alone.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
@@ -138,8 +162,12 @@ impl Memory {
     /// Its mappings that may hold keys, by address.
     pub(super) fn mappings(&self) -> Result<Vec<Range<u64>>, Unread> {
         let pid = self.process.pid;
-        let read = File::open(format!("/proc/{pid}/smaps"))
-            .and_then(|smaps| mappings::read(BufReader::with_capacity(65_536, smaps)));
+        let beat = self.beat.as_ref();
+        let open = beat.around(|| File::open(format!("/proc/{pid}/smaps")));
+        let read = open.and_then(|file| {
+            let smaps = Timed { file, beat };
+            mappings::read(BufReader::with_capacity(65_536, smaps))
+        });
         // A process that ends has none left.
         match read {
             Ok(mappings) if !mappings.is_empty() && self.process.lives() => Ok(mappings),
@@ -156,11 +184,8 @@ impl Memory {
             let left = (range.end - at).div_ceil(self.page);
             let n = usize::try_from(left).unwrap_or(PAGES).min(PAGES);
             let entries = entries.get_mut(..8 * n).unwrap_or_default();
-            if self
-                .pagemap
-                .read_exact_at(entries, at / self.page * 8)
-                .is_err()
-            {
+            let read = || self.pagemap.read_exact_at(entries, at / self.page * 8);
+            if self.beat.around(read).is_err() {
                 return;
             }
             let (entries, _) = entries.as_chunks::<8>();
@@ -178,8 +203,11 @@ impl Memory {
 
     /// Reads what is at `at`; fewer bytes when the rest is not there any more.
     pub(super) fn read(&self, at: u64, bytes: &mut [u8]) -> usize {
-        self.beat
-            .around(|| self.mem.read_at(bytes, at).unwrap_or(0))
+        self.beat.around(|| {
+            #[cfg(test)]
+            super::tests::hold_up(self.process);
+            self.mem.read_at(bytes, at).unwrap_or(0)
+        })
     }
 
     /// Whether the process goes on as the program that it was.

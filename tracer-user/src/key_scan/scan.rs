@@ -1,11 +1,14 @@
 //! One search of one process.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use h2trace_core::connection::Endpoint;
 use h2trace_core::limits;
-use h2trace_core::tls::{FoundKey, LONGEST_SCHEDULE, Sample, Trial, Tries, schedules, wipe_stack};
+use h2trace_core::tls::{
+    FoundKey, KeyPlace as _, LONGEST_SCHEDULE, Opener, Sample, Trial, Tries, schedules, wipe_stack,
+};
+
+use zeroize::Zeroize as _;
 
 use super::memory::Memory;
 use super::vault::{Pages, Vault};
@@ -63,7 +66,25 @@ pub(super) fn scan(
     memory: &Memory,
     mappings: &[Range<u64>],
     wanted: &mut Vec<Wanted>,
-    (buffer, vault): (&mut Pages, &Arc<Vault>),
+    (buffer, vault): (&mut Pages, &Vault),
+    goes_on: &mut dyn FnMut() -> bool,
+    found: &mut dyn FnMut(Found),
+) -> Summary {
+    let buffer = buffer.bytes();
+    let summary = search(memory, mappings, wanted, (buffer, vault), goes_on, found);
+    // Nothing that was read stays.
+    buffer.zeroize();
+    wipe_stack();
+    summary
+}
+
+/// Not inlined: what it leaves on the stack is to be overwritten by who calls it.
+#[inline(never)]
+fn search(
+    memory: &Memory,
+    mappings: &[Range<u64>],
+    wanted: &mut Vec<Wanted>,
+    (buffer, vault): (&mut [u8], &Vault),
     goes_on: &mut dyn FnMut() -> bool,
     found: &mut dyn FnMut(Found),
 ) -> Summary {
@@ -78,7 +99,6 @@ pub(super) fn scan(
         },
         summary: Summary::default(),
     };
-    let buffer = buffer.bytes();
     let mut tail = Tail::default();
     for mapping in mappings {
         memory.present(mapping, |run| {
@@ -97,9 +117,6 @@ pub(super) fn scan(
             break;
         }
     }
-    // Nothing that was read stays.
-    zeroize::Zeroize::zeroize(buffer);
-    wipe_stack();
     search.summary
 }
 
@@ -112,7 +129,7 @@ struct Tail {
 
 struct Search<'a> {
     wanted: &'a mut Vec<Wanted>,
-    vault: &'a Arc<Vault>,
+    vault: &'a Vault,
     found: &'a mut dyn FnMut(Found),
     tries: Tries,
     summary: Summary,
@@ -159,7 +176,7 @@ impl Search<'_> {
                 let Some(proof) = trial.fits(&wanted.sample, tries) else {
                     return true;
                 };
-                let Some(key) = vault.keep(key) else {
+                let Some(key) = vault.keep(&mut || Opener::found(key)) else {
                     tracing::warn!("there is no place for one key more");
                     return true;
                 };
@@ -167,7 +184,7 @@ impl Search<'_> {
                 found(Found {
                     id: wanted.id,
                     sender: wanted.sender,
-                    key: FoundKey::new(Box::new(key), proof),
+                    key: FoundKey::new(key, proof),
                 });
                 false
             });

@@ -25,8 +25,8 @@ const GATHER: Duration = Duration::from_millis(20);
 /// Least time between two searches of a process.
 const BETWEEN: Duration = Duration::from_secs(1);
 
-/// A read that takes longer is held up.
-const STUCK: Duration = Duration::from_secs(5);
+/// Threads that wait to take over from one that is held up. They are started at once, since rights are given up later.
+const SPARE: usize = 2;
 
 /// Places of earlier finds that are remembered of a process.
 const FINDS: usize = 1_024;
@@ -38,6 +38,8 @@ pub struct Settings {
     pub share: f64,
     /// Longest time of one search of a process.
     pub deadline: Duration,
+    /// A read that takes longer is held up.
+    pub patience: Duration,
 }
 
 impl Default for Settings {
@@ -45,6 +47,7 @@ impl Default for Settings {
         Settings {
             share: 0.01,
             deadline: Duration::from_secs(60),
+            patience: Duration::from_secs(5),
         }
     }
 }
@@ -75,8 +78,19 @@ pub enum Answer {
 
 /// Looks for keys in a thread of its own.
 pub struct KeyScanner {
+    settings: Settings,
+    vault: Vault,
+    line: Line,
+    spare: Vec<SyncSender<Scanner>>,
+    /// Processes that held up who read them, which are not read any more.
+    refused: Vec<ProcessId>,
+}
+
+/// To the thread that looks, and back.
+struct Line {
     to: SyncSender<(ProcessId, Wanted)>,
     from: Receiver<Answer>,
+    answers: Sender<Answer>,
     shared: Arc<Shared>,
 }
 
@@ -87,31 +101,43 @@ struct Shared {
 }
 
 impl KeyScanner {
-    /// Starts the thread, which has nothing but what it needs. To be called before rights are given up.
+    /// Starts the threads, which have nothing but what they need. To be called before rights are given up.
     ///
     /// # Errors
     /// There is no memory, or no thread.
     pub fn start(settings: Settings) -> io::Result<KeyScanner> {
-        let (to, wishes) = sync_channel(limits::TLS_WISHES);
-        let (answers, from) = channel();
-        let shared = Arc::<Shared>::default();
-        let scanner = Scanner {
+        let vault = Vault::new(limits::TLS_KEYS_FOUND);
+        let (line, scanner) = Scanner::new(settings, &vault)?;
+        let mut spare = Vec::new();
+        for _ in 0..=SPARE {
+            let (seat, next) = sync_channel::<Scanner>(1);
+            let needs = Needs {
+                others_memory: true,
+                ..Needs::NOTHING
+            };
+            let work = move || {
+                if let Ok(scanner) = next.recv() {
+                    scanner.run();
+                }
+            };
+            // It ends when the wishes do. Nobody waits for it: it may be held up by the process that it reads.
+            drop(confine::spawn("h2trace-keys", needs, work)?);
+            spare.push(seat);
+        }
+        let mut started = KeyScanner {
             settings,
-            wishes,
-            answers,
-            shared: Arc::clone(&shared),
-            vault: Vault::new(limits::TLS_KEYS_FOUND)?,
-            buffer: Pages::new(BUFFER)?,
-            known: HashMap::new(),
-            waiting: HashMap::new(),
+            vault,
+            line,
+            spare,
+            refused: Vec::new(),
         };
-        let needs = Needs {
-            others_memory: true,
-            ..Needs::NOTHING
-        };
-        // It ends when the wishes do. Nobody waits for it: it may be held up by the process that it reads.
-        drop(confine::spawn("h2trace-keys", needs, || scanner.run())?);
-        Ok(KeyScanner { to, from, shared })
+        started.hand_over(scanner);
+        Ok(started)
+    }
+
+    fn hand_over(&mut self, scanner: Scanner) -> bool {
+        let seat = self.spare.pop();
+        seat.is_some_and(|seat| seat.try_send(scanner).is_ok())
     }
 
     /// Looks for a key in the memory of a process. False: too many wait already, or the process is gone.
@@ -120,24 +146,45 @@ impl KeyScanner {
         let Some(process) = ProcessId::of(pid) else {
             return false;
         };
-        self.to.try_send((process, wanted)).is_ok()
+        if self.refused.contains(&process) {
+            let Wanted { id, sender, .. } = wanted;
+            let why = Why::MemoryUnreadable;
+            let answer = Answer::Missed { id, sender, why };
+            return self.line.answers.send(answer).is_ok();
+        }
+        self.line.to.try_send((process, wanted)).is_ok()
     }
 
     /// What became of wishes since the last call. Each has one answer in the end, unless the search is stuck.
     pub fn answers(&self) -> impl Iterator<Item = Answer> {
-        self.from.try_iter()
+        self.line.from.try_iter()
     }
 
-    /// A process holds up the one who reads it: nothing will come any more.
+    /// A process holds up the one who reads it: nothing will come any more, unless it is [`renewed`](Self::renew).
     #[must_use]
     pub fn is_stuck(&self) -> bool {
-        self.shared.beat.is_held_up(STUCK)
+        self.line.shared.beat.is_held_up(self.settings.patience)
+    }
+
+    /// Another thread goes on, without the process that held up the one before, whose number this says. What was asked
+    /// for has to be asked for again. None: no thread is left.
+    pub fn renew(&mut self) -> Option<u32> {
+        let process = self.line.shared.beat.process()?;
+        let (line, scanner) = Scanner::new(self.settings, &self.vault).ok()?;
+        if !self.hand_over(scanner) {
+            return None;
+        }
+        // Should its read end after all, the thread ends.
+        let old = std::mem::replace(&mut self.line, line);
+        old.shared.is_over.store(true, Ordering::Relaxed);
+        self.refused.push(process);
+        Some(process.pid)
     }
 }
 
 impl Drop for KeyScanner {
     fn drop(&mut self) {
-        self.shared.is_over.store(true, Ordering::Relaxed);
+        self.line.shared.is_over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -153,7 +200,7 @@ struct Scanner {
     wishes: Receiver<(ProcessId, Wanted)>,
     answers: Sender<Answer>,
     shared: Arc<Shared>,
-    vault: Arc<Vault>,
+    vault: Vault,
     buffer: Pages,
     known: HashMap<ProcessId, Remembered>,
     /// When each process may be searched, and for what.
@@ -161,6 +208,29 @@ struct Scanner {
 }
 
 impl Scanner {
+    fn new(settings: Settings, vault: &Vault) -> io::Result<(Line, Scanner)> {
+        let (to, wishes) = sync_channel(limits::TLS_WISHES);
+        let (answers, from) = channel();
+        let shared = Arc::<Shared>::default();
+        let scanner = Scanner {
+            settings,
+            wishes,
+            answers: answers.clone(),
+            shared: Arc::clone(&shared),
+            vault: vault.clone(),
+            buffer: Pages::new(BUFFER)?,
+            known: HashMap::new(),
+            waiting: HashMap::new(),
+        };
+        let line = Line {
+            to,
+            from,
+            answers,
+            shared,
+        };
+        Ok((line, scanner))
+    }
+
     fn run(mut self) {
         let mut pace = Pace::new(self.settings.share.clamp(0.001, 1.0));
         while !self.shared.is_over.load(Ordering::Relaxed) {

@@ -2,6 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::memory::{Memory, ProcessId};
@@ -59,6 +60,16 @@ const SCHEDULE: [u32; 44] = [
     0xb663_0ca6,
 ];
 
+/// The process whose reads are held up.
+static HELD: AtomicU32 = AtomicU32::new(0);
+
+/// Called before each read.
+pub(super) fn hold_up(process: ProcessId) {
+    while HELD.load(Ordering::Relaxed) == process.pid {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Records of which no key is anywhere.
 fn sample() -> Sample {
     let mut session = Session::late();
@@ -87,7 +98,7 @@ fn search(process: ProcessId, mut goes_on: impl FnMut() -> bool) -> (Summary, us
     let memory = Memory::open(process, &Arc::default()).unwrap();
     let mappings = memory.mappings().unwrap();
     let mut wanted = vec![wanted(1)];
-    let (mut buffer, vault) = (Pages::new(BUFFER).unwrap(), Vault::new(4).unwrap());
+    let (mut buffer, vault) = (Pages::new(BUFFER).unwrap(), Vault::new(4));
     let summary = scan(
         &memory,
         &mappings,
@@ -231,4 +242,58 @@ fn every_wish_is_answered() {
     assert_eq!(searched, [(pid, true)]);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// Wishes that were answered, when so many are.
+fn missed(scanner: &KeyScanner, n: usize) -> Vec<(u64, Why)> {
+    let mut missed = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while missed.len() < n && Instant::now() < deadline {
+        for answer in scanner.answers() {
+            if let Answer::Missed { id, why, .. } = answer {
+                missed.push((id, why));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    missed
+}
+
+#[test]
+fn a_process_that_holds_up_its_reader_is_not_read_again_and_others_are() {
+    let mut scanner = KeyScanner::start(Settings {
+        share: 1.0,
+        patience: Duration::from_millis(100),
+        ..Settings::default()
+    })
+    .unwrap();
+    let (mut other, mut holders) = (idle(), [idle(), idle(), idle()]);
+    for (nth, holder) in holders.iter().enumerate() {
+        HELD.store(holder.id(), Ordering::Relaxed);
+        assert!(scanner.ask(holder.id(), wanted(1)));
+        assert!(scanner.ask(other.id(), wanted(2)));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !scanner.is_stuck() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let renewed = scanner.renew();
+        if nth == 2 {
+            assert_eq!(renewed, None, "threads are bounded");
+            break;
+        }
+        assert_eq!(renewed, Some(holder.id()));
+        assert!(!scanner.is_stuck());
+        scanner.answers().for_each(drop);
+        for (pid, id) in [(holder.id(), 1), (other.id(), 2)] {
+            assert!(scanner.ask(pid, wanted(id)));
+        }
+        let missed = missed(&scanner, 2);
+        assert!(missed.contains(&(1, Why::MemoryUnreadable)), "{missed:?}");
+        assert!(missed.contains(&(2, Why::KeyNotFound)), "{missed:?}");
+    }
+    HELD.store(0, Ordering::Relaxed);
+    for child in holders.iter_mut().chain([&mut other]) {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

@@ -4,10 +4,15 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use h2trace_core::limits;
+use h2trace_core::tls::{Kept, KeyPlace, Opener, wipe_stack};
 use zeroize::Zeroize as _;
 
-/// Bytes of the longest key.
-const SLOT: usize = 32;
+/// Bytes of a key in its place.
+const SLOT: usize = size_of::<Opener>();
+
+/// Bytes that are locked at once: keys take their place as they come.
+const AT_ONCE: usize = 65_536;
 
 /// Pages of their own.
 pub struct Pages {
@@ -78,76 +83,124 @@ impl Drop for Pages {
     }
 }
 
-/// A place for keys.
-pub struct Vault {
-    pages: Pages,
-    free: Mutex<Vec<usize>>,
+/// A place for keys, which grows up to a number of them.
+#[derive(Clone)]
+pub struct Vault(Arc<Mutex<Slots>>);
+
+struct Slots {
+    pages: Vec<Pages>,
+    free: Vec<NonNull<Opener>>,
+    n_more: usize,
+    is_told: bool,
 }
 
-impl Vault {
-    /// For so many keys.
-    ///
-    /// # Errors
-    /// There is no memory.
-    pub fn new(keys: usize) -> io::Result<Arc<Vault>> {
-        let pages = Pages::new(keys * SLOT)?;
-        if !pages.is_locked() {
+// SAFETY: what `free` points to is in `pages`, and is used by nobody.
+unsafe impl Send for Slots {}
+
+impl Slots {
+    fn take(&mut self) -> Option<NonNull<Opener>> {
+        if self.free.is_empty() {
+            self.grow();
+        }
+        self.free.pop()
+    }
+
+    fn grow(&mut self) {
+        let n = (AT_ONCE / SLOT).min(self.n_more);
+        if n == 0 {
+            return;
+        }
+        let mut pages = match Pages::new(AT_ONCE) {
+            Ok(pages) => pages,
+            Err(error) => return tracing::warn!(%error, "there is no memory for keys"),
+        };
+        if !pages.is_locked() && !std::mem::replace(&mut self.is_told, true) {
             tracing::warn!(
                 "keys may be swapped: their pages cannot be locked (raise RLIMIT_MEMLOCK, or turn swap off)"
             );
         }
-        let free = Mutex::new((0..keys).rev().collect());
-        Ok(Arc::new(Vault { pages, free }))
+        self.n_more -= n;
+        // Pages begin where everything may, and a key's size is a multiple of what it is aligned to.
+        let slots = pages.bytes().chunks_exact_mut(SLOT).take(n);
+        let slots = slots.map(|slot| NonNull::from(slot).cast::<Opener>());
+        self.free.extend(slots);
+        self.pages.push(pages);
+    }
+}
+
+impl Vault {
+    /// For the keys of all connections: two for each direction, while they change.
+    #[must_use]
+    pub fn for_all() -> Vault {
+        Vault::new(4 * limits::CONNECTIONS)
     }
 
-    /// Keeps a key until the value is dropped. None: the vault is full, or it is longer than keys are.
+    /// For so many keys.
     #[must_use]
-    pub fn keep(self: &Arc<Vault>, key: &[u8]) -> Option<Kept> {
-        if key.len() > SLOT {
+    pub fn new(keys: usize) -> Vault {
+        Vault(Arc::new(Mutex::new(Slots {
+            pages: Vec::new(),
+            free: Vec::new(),
+            n_more: keys,
+            is_told: false,
+        })))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeyPlace for Vault {
+    fn keep(&self, make: &mut dyn FnMut() -> Option<Opener>) -> Option<Kept> {
+        let at = self.lock().take()?;
+        let is_made = fill(at, make);
+        wipe_stack();
+        if !is_made {
+            self.lock().free.push(at);
             return None;
         }
-        let slot = self.lock().pop()?;
-        let kept = Kept {
-            vault: Arc::clone(self),
-            slot,
-            len: key.len(),
-        };
-        // SAFETY: the slot lies in the pages, is `SLOT` bytes, and is nobody else's until `kept` is dropped.
-        unsafe { std::ptr::copy_nonoverlapping(key.as_ptr(), kept.at(), key.len()) };
-        Some(kept)
+        let vault = self.clone();
+        Some(Box::new(InVault { vault, at }))
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<usize>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+/// Not inlined: what it leaves on the stack is to be overwritten by who calls it.
+#[inline(never)]
+fn fill(at: NonNull<Opener>, make: &mut dyn FnMut() -> Option<Opener>) -> bool {
+    let made = make();
+    let is_made = made.is_some();
+    if let Some(opener) = made {
+        // SAFETY: the slot is large enough, aligned, and nobody else's.
+        unsafe { at.write(opener) };
     }
+    is_made
 }
 
 /// A key in a vault. It has no `Debug`.
-pub struct Kept {
-    vault: Arc<Vault>,
-    slot: usize,
-    len: usize,
+struct InVault {
+    vault: Vault,
+    at: NonNull<Opener>,
 }
 
-impl Kept {
-    fn at(&self) -> *mut u8 {
-        // SAFETY: slots are numbered below what the pages have room for.
-        unsafe { self.vault.pages.at.as_ptr().add(self.slot * SLOT) }
+// SAFETY: the slot belongs to this value alone, as what is in a `Box<Opener>` would, and `Opener` may be sent.
+unsafe impl Send for InVault where Opener: Send {}
+
+impl AsRef<Opener> for InVault {
+    fn as_ref(&self) -> &Opener {
+        // SAFETY: the slot was filled, and is written to by nobody until this is dropped.
+        unsafe { self.at.as_ref() }
     }
 }
 
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        // SAFETY: the slot was filled with `len` bytes, and is written to by nobody until this is dropped.
-        unsafe { std::slice::from_raw_parts(self.at(), self.len) }
-    }
-}
-
-impl Drop for Kept {
+impl Drop for InVault {
     fn drop(&mut self) {
-        // SAFETY: the slot is `SLOT` bytes of this value alone.
-        unsafe { std::slice::from_raw_parts_mut(self.at(), SLOT) }.zeroize();
-        self.vault.lock().push(self.slot);
+        // SAFETY: the slot was filled, and is not used any more.
+        unsafe { self.at.drop_in_place() };
+        // Not all that a key is made of overwrites itself.
+        // SAFETY: the slot is `SLOT` bytes of this value alone, and what was in it is gone.
+        unsafe { std::slice::from_raw_parts_mut(self.at.as_ptr().cast::<u8>(), SLOT) }.zeroize();
+        self.vault.lock().free.push(self.at);
     }
 }
 
@@ -155,25 +208,47 @@ impl Drop for Kept {
 mod tests {
     use super::*;
 
-    fn slots(vault: &Vault) -> Vec<u8> {
-        // SAFETY: nobody writes meanwhile.
-        unsafe { std::slice::from_raw_parts(vault.pages.at.as_ptr(), vault.pages.len) }.to_vec()
+    /// Bytes of the vault's pages that are not zero.
+    fn used(vault: &Vault) -> usize {
+        let mut slots = vault.lock();
+        let pages = slots.pages.iter_mut();
+        let bytes = pages.flat_map(|pages| pages.bytes().iter());
+        bytes.filter(|byte| **byte != 0).count()
+    }
+
+    fn keep(vault: &Vault, byte: u8, len: usize) -> Option<Kept> {
+        vault.keep(&mut || Opener::found(&vec![byte; len]))
     }
 
     #[test]
     fn keys_are_gone_when_they_are_given_back() {
-        let vault = Vault::new(2).unwrap();
-        let (one, two) = (vault.keep(&[1; 16]).unwrap(), vault.keep(&[2; 32]).unwrap());
-        assert_eq!((one.as_ref(), two.as_ref()), (&[1; 16][..], &[2; 32][..]));
-        assert!(vault.keep(&[3; 16]).is_none());
+        let vault = Vault::new(2);
+        assert_eq!(used(&vault), 0);
+        let (one, two) = (keep(&vault, 1, 16).unwrap(), keep(&vault, 2, 32).unwrap());
+        assert!(keep(&vault, 3, 16).is_none(), "it is full");
+        let both = used(&vault);
+        assert!(both > 0);
         drop(one);
-        assert_eq!(slots(&vault), [[0; 32], [2; 32]].concat());
-        let three = vault.keep(&[3; 16]).unwrap();
+        let one = used(&vault);
+        assert!(one > 0 && one < both);
+        let three = keep(&vault, 3, 16).unwrap();
         drop(two);
-        assert_eq!(three.as_ref(), [3; 16]);
-        assert!(vault.keep(&[4; 33]).is_none());
+        assert!(vault.keep(&mut || None).is_none());
+        assert!(keep(&vault, 4, 33).is_none(), "it is no key");
         drop(three);
-        assert_eq!(slots(&vault), [0; 64]);
+        assert_eq!(used(&vault), 0);
+    }
+
+    #[test]
+    fn a_vault_grows() {
+        let vault = Vault::new(3 * AT_ONCE / SLOT);
+        let keys: Vec<Kept> = (0..AT_ONCE / SLOT + 1)
+            .filter_map(|_| keep(&vault, 7, 16))
+            .collect();
+        assert_eq!(keys.len(), AT_ONCE / SLOT + 1);
+        assert_eq!(vault.lock().pages.len(), 2);
+        drop(keys);
+        assert_eq!(used(&vault), 0);
     }
 
     #[test]

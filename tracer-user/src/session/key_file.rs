@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use h2trace_core::tls::{KeyLog, KeyLogReader};
+use zeroize::Zeroize as _;
 
 use super::output::say;
 use crate::unit::count;
@@ -67,7 +68,7 @@ impl KeyFile {
             };
             self.read += n as u64;
             self.reader.push(read, keys);
-            read.fill(0);
+            read.zeroize();
         }
     }
 

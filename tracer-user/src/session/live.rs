@@ -31,6 +31,8 @@ use crate::export::tally::StoppedBy;
 use crate::kernel::Tls;
 use crate::kernel::{DRAIN_MAX, Options, Tracer};
 #[cfg(feature = "tls")]
+use crate::key_scan::vault::Vault;
+#[cfg(feature = "tls")]
 use crate::key_scan::{self, KeyScanner};
 use crate::workload::attribution::Attribution;
 use crate::workload::select::{CgroupKind, Membership};
@@ -194,7 +196,8 @@ pub fn start(
     #[cfg(feature = "tls")]
     let (key_file, keys) = match &settings.keylog {
         Some(path) => {
-            let (mut file, mut keys) = (KeyFile::open(path)?, KeyLog::default());
+            let place = Arc::new(Vault::for_all());
+            let (mut file, mut keys) = (KeyFile::open(path)?, KeyLog::with_place(place));
             file.read_on(&mut keys)?;
             options.tls = Tls::Full;
             (Some(file), Some(keys))
@@ -261,11 +264,14 @@ fn look_for_keys(settings: key_scan::Settings) -> anyhow::Result<KeyScanner> {
 impl Live {
     /// What of TLS waits for secrets, and has them now.
     fn open_what_waits(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        self.tls.drop_secrets(now);
         if !self.tls.is_waiting() {
             return;
         }
         #[cfg(feature = "tls")]
-        if let (Some(file), Some(keys)) = (&mut self.key_file, self.tls.keys()) {
+        if self.tls.awaits_secrets()
+            && let (Some(file), Some(keys)) = (&mut self.key_file, self.tls.keys())
+        {
             file.follow(keys);
         }
         let mut hands = Hands {

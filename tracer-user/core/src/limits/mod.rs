@@ -507,6 +507,10 @@ limits! {
     [TlsKeyWait, Nanoseconds]
     pub const TLS_KEY_WAIT_NS: u64 = 3_000_000_000;
 
+    /// How long the secrets of a key log are kept without a live connection that has them, in event time.
+    [TlsSecretsUnused, Nanoseconds]
+    pub const TLS_SECRETS_UNUSED_NS: u64 = 5_000_000_000;
+
     /// Longest line of a key log, in bytes.
     [TlsLine, Bytes]
     pub const TLS_LINE: usize = 1_024;

@@ -11,7 +11,8 @@ use ghash::universal_hash::UniversalHash as _;
 use zeroize::Zeroize as _;
 
 use super::info::Version;
-use super::keys::{EXPLICIT, NONCE, TAG, open, ready, said};
+use super::keys::{EXPLICIT, NONCE, TAG, said};
+use super::opener::{Kept, Opener, wipe_stack_of_record};
 use super::record::HEADER;
 use super::suite::{Cipher, Suite};
 use super::waiting::{Sample, Sealed};
@@ -213,38 +214,24 @@ fn explicit(fragment: &[u8]) -> Option<u64> {
 /// A key that was found and proven. Nobody sees it: it has no `Debug`. It is kept where the one who found it wants it, and
 /// wiped by what keeps it there.
 pub struct FoundKey {
-    key: Box<dyn AsRef<[u8]> + Send>,
+    key: Kept,
     nonces: Nonces,
-}
-
-impl Drop for FoundKey {
-    fn drop(&mut self) {
-        wipe_stack();
-    }
-}
-
-/// Overwrites what calls that have returned left of keys behind: ciphers are made on the stack, and moved.
-#[inline(never)]
-pub fn wipe_stack() {
-    let mut space = [0_u8; 32_768];
-    space.zeroize();
-    std::hint::black_box(&mut space);
 }
 
 impl FoundKey {
     /// The key of the direction that `proof` is about.
     #[must_use]
-    pub fn new(key: Box<dyn AsRef<[u8]> + Send>, proof: Proof) -> FoundKey {
+    pub fn new(key: Kept, proof: Proof) -> FoundKey {
         let Proof(nonces) = proof;
         FoundKey { key, nonces }
     }
 
-    fn key(&self) -> &[u8] {
+    fn opener(&self) -> &Opener {
         (*self.key).as_ref()
     }
 
     fn cipher(&self) -> Cipher {
-        match self.key().len() {
+        match self.opener().key_len() {
             16 => Cipher::Aes128Gcm,
             _ => Cipher::Aes256Gcm,
         }
@@ -281,11 +268,18 @@ impl FoundKey {
         fragment: &[u8],
         plain: &mut Vec<u8>,
     ) -> Option<()> {
-        let ready = ready(self.cipher(), self.key())?;
+        let opened = self.open_here(header, fragment, plain);
+        wipe_stack_of_record();
+        opened
+    }
+
+    #[inline(never)]
+    fn open_here(&self, header: [u8; HEADER], fragment: &[u8], plain: &mut Vec<u8>) -> Option<()> {
+        let opener = self.opener();
         let is_open = match self.nonces {
             Nonces::Tls13(steady) => {
-                let nonce = Trial::new(self.key())?.nonce(&header, fragment)?;
-                nonce.starts_with(&steady) && open(&ready, nonce, &header, fragment, plain)
+                let nonce = opener.trial()?.nonce(&header, fragment)?;
+                nonce.starts_with(&steady) && opener.open(nonce, &header, fragment, plain)
             }
             Nonces::Tls12 { salt, ahead } => {
                 let (explicit, sealed) = fragment.split_first_chunk::<EXPLICIT>()?;
@@ -295,7 +289,7 @@ impl FoundKey {
                 let (of_salt, rest) = nonce.split_first_chunk_mut()?;
                 *of_salt = salt;
                 rest.copy_from_slice(explicit);
-                open(&ready, nonce, &said, sealed, plain)
+                opener.open(nonce, &said, sealed, plain)
             }
         };
         is_open.then_some(())

@@ -204,8 +204,8 @@ impl Half {
                 return self.accept(record, epoch, number, source, plain);
             }
             // A KeyUpdate may have been among what was lost.
-            let next = keys.next().filter(|_| lost.any());
-            let next = next.filter(|_| epoch == Epoch::Application && self.has_opened);
+            let may_be_next = lost.any() && epoch == Epoch::Application && self.has_opened;
+            let next = may_be_next.then(|| keys.next()).flatten();
             if let Some(next) = next
                 && let Some(number) = self.search((0, 0, most), &next, record, fragment, plain)
             {

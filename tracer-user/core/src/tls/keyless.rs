@@ -23,6 +23,9 @@ impl KeyLog {
         0
     }
 
+    /// It has none.
+    pub fn drop_unused(&mut self, _now: u64, _is_used: impl FnMut(&Random) -> bool) {}
+
     /// There is nothing in it.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -1,17 +1,19 @@
 //! Secrets from key logs, keys from secrets, and records opened with them. Everything that is secret stands here.
 //!
-//! Secrets and keys are wiped when they are dropped. `ring`'s own form of a key, which cannot be wiped, is made for one
-//! record and lives on the stack only.
+//! Secrets and keys are wiped when they are dropped. Keys stand in their place from the moment that they are derived
+//! ([`opener`](super::opener)).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use ring::{aead, hkdf, hmac};
+use ring::{hkdf, hmac};
 use smallvec::SmallVec;
 use zeroize::{Zeroize as _, Zeroizing};
 
 pub use super::found::FoundKey;
 use super::hello::Random;
+use super::opener::{Heap, Kept, KeyPlace, Opener, wipe_stack_of_record};
 use super::record::HEADER;
 use super::session::Epoch;
 use super::suite::{Cipher, Hash};
@@ -28,14 +30,6 @@ pub(super) const TAG: usize = 16;
 pub(super) const EXPLICIT: usize = 8;
 
 impl Cipher {
-    const fn algorithm(self) -> &'static aead::Algorithm {
-        match self {
-            Cipher::Aes128Gcm => &aead::AES_128_GCM,
-            Cipher::Aes256Gcm => &aead::AES_256_GCM,
-            Cipher::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
-        }
-    }
-
     const fn key_len(self) -> usize {
         match self {
             Cipher::Aes128Gcm => 16,
@@ -56,9 +50,25 @@ impl Hash {
 /// Wiped when it is dropped. Never shown: it has no `Debug`.
 struct Secret(Zeroizing<Vec<u8>>);
 
+/// Where the keys that come of secrets are kept.
+#[derive(Clone, Default)]
+struct Home(Option<Arc<dyn KeyPlace>>);
+
+impl Home {
+    fn keep(&self, make: &mut dyn FnMut() -> Option<Opener>) -> Option<Kept> {
+        match &self.0 {
+            Some(place) => place.keep(make),
+            None => Heap.keep(make),
+        }
+    }
+}
+
 /// The secrets of one connection.
 #[derive(Default)]
 pub(super) struct Secrets {
+    place: Home,
+    /// Since when no connection is there that has them, as far as that is asked.
+    unused_since: Option<u64>,
     master: Option<Secret>,
     early: Option<Secret>,
     handshake: [Option<Secret>; 2],
@@ -96,9 +106,31 @@ impl Secrets {
 pub struct KeyLog {
     secrets: HashMap<Random, Secrets, RandomState>,
     n_beyond: u64,
+    place: Home,
 }
 
 impl KeyLog {
+    /// One whose keys are kept there.
+    #[must_use]
+    pub fn with_place(place: Arc<dyn KeyPlace>) -> KeyLog {
+        KeyLog {
+            place: Home(Some(place)),
+            ..KeyLog::default()
+        }
+    }
+
+    /// Drops the secrets of which `is_used` has said no for `limits::TLS_SECRETS_UNUSED_NS`; to be called now and then.
+    pub fn drop_unused(&mut self, now: u64, mut is_used: impl FnMut(&Random) -> bool) {
+        self.secrets.retain(|random, secrets| {
+            if is_used(random) {
+                secrets.unused_since = None;
+                return true;
+            }
+            let since = *secrets.unused_since.get_or_insert(now);
+            now.saturating_sub(since) < limits::TLS_SECRETS_UNUSED_NS
+        });
+    }
+
     /// Connections of which no secret was kept: `limits::TLS_CONNECTIONS` was reached.
     #[must_use]
     pub const fn n_beyond(&self) -> u64 {
@@ -150,7 +182,10 @@ impl KeyLog {
             self.n_beyond += 1;
             return Some(());
         }
-        *self.secrets.entry(random).or_default().named(label)? = Some(secret);
+        let known = self.secrets.entry(random).or_default();
+        known.place.clone_from(&self.place);
+        known.unused_since = None;
+        *known.named(label)? = Some(secret);
         Some(())
     }
 }
@@ -236,8 +271,8 @@ pub(super) struct Randoms {
 pub(super) struct Keys {
     cipher: Cipher,
     hash: Hash,
-    key: Zeroizing<[u8; 32]>,
-    iv: Zeroizing<[u8; NONCE]>,
+    opener: Kept,
+    place: Home,
     /// What the next keys come from; None: TLS 1.2.
     secret: Option<Secret>,
 }
@@ -245,41 +280,46 @@ pub(super) struct Keys {
 impl Keys {
     /// RFC 8446 section 7.3.
     pub(super) fn tls13(
-        (cipher, hash): (Cipher, Hash),
+        suite: (Cipher, Hash),
         secrets: &Secrets,
         sender: Endpoint,
         epoch: Epoch,
     ) -> Option<Keys> {
         let secret = secrets.of(sender, epoch)?;
         let secret = Secret(secret.0.clone());
-        (secret.0.len() == hash.len()).then(|| Keys::derived(cipher, hash, secret))?
+        (secret.0.len() == suite.1.len()).then(|| Keys::derived(suite, &secrets.place, secret))?
     }
 
-    fn blank(cipher: Cipher, hash: Hash) -> Keys {
-        Keys {
+    fn derived((cipher, hash): (Cipher, Hash), place: &Home, secret: Secret) -> Option<Keys> {
+        let opener = place.keep(&mut || {
+            let (mut key, mut iv) = (Zeroizing::new([0; 32]), Zeroizing::new([0; NONCE]));
+            let key = key.get_mut(..cipher.key_len())?;
+            expand_label(hash, &secret.0, "key", key)?;
+            expand_label(hash, &secret.0, "iv", iv.as_mut())?;
+            Opener::derived(cipher, key, &iv)
+        })?;
+        Some(Keys {
             cipher,
             hash,
-            key: Zeroizing::default(),
-            iv: Zeroizing::default(),
-            secret: None,
-        }
-    }
-
-    fn derived(cipher: Cipher, hash: Hash, secret: Secret) -> Option<Keys> {
-        let mut keys = Keys::blank(cipher, hash);
-        let key = keys.key.get_mut(..cipher.key_len())?;
-        expand_label(hash, &secret.0, "key", key)?;
-        expand_label(hash, &secret.0, "iv", keys.iv.as_mut())?;
-        keys.secret = Some(secret);
-        Some(keys)
+            opener,
+            place: place.clone(),
+            secret: Some(secret),
+        })
     }
 
     /// Those after a KeyUpdate (RFC 8446 section 7.2).
     pub(super) fn next(&self) -> Option<Keys> {
+        let secret = self.next_secret();
+        wipe_stack_of_record();
+        Keys::derived((self.cipher, self.hash), &self.place, secret?)
+    }
+
+    #[inline(never)]
+    fn next_secret(&self) -> Option<Secret> {
         let secret = self.secret.as_ref()?;
         let mut next = Zeroizing::new(vec![0; self.hash.len()]);
         expand_label(self.hash, &secret.0, "traffic upd", &mut next)?;
-        Keys::derived(self.cipher, self.hash, Secret(next))
+        Some(Secret(next))
     }
 
     /// RFC 5246 section 6.3: the key block, of suites without a MAC of their own.
@@ -295,15 +335,27 @@ impl Keys {
             Cipher::ChaCha20Poly1305 => NONCE,
         };
         let seed = [&b"key expansion"[..], &randoms.server, &randoms.client].concat();
-        let mut block = Zeroizing::new(vec![0; 2 * (cipher.key_len() + iv_len)]);
-        prf(hash, &master.0, &seed, &mut block);
-        let (of_keys, of_ivs) = block.split_at_checked(2 * cipher.key_len())?;
-        let mut keys = Keys::blank(cipher, hash);
-        let key = of_keys.chunks(cipher.key_len()).nth(sender.index())?;
-        keys.key.get_mut(..key.len())?.copy_from_slice(key);
-        let iv = of_ivs.chunks(iv_len).nth(sender.index())?;
-        keys.iv.get_mut(..iv_len)?.copy_from_slice(iv);
-        Some(keys)
+        let opener = secrets.place.keep(&mut || {
+            let mut block = Zeroizing::new(vec![0; 2 * (cipher.key_len() + iv_len)]);
+            prf(hash, &master.0, &seed, &mut block);
+            let (of_keys, of_ivs) = block.split_at_checked(2 * cipher.key_len())?;
+            let key = of_keys.chunks(cipher.key_len()).nth(sender.index())?;
+            let mut iv = Zeroizing::new([0; NONCE]);
+            let own = of_ivs.chunks(iv_len).nth(sender.index())?;
+            iv.get_mut(..iv_len)?.copy_from_slice(own);
+            Opener::derived(cipher, key, &iv)
+        })?;
+        Some(Keys {
+            cipher,
+            hash,
+            opener,
+            place: secrets.place.clone(),
+            secret: None,
+        })
+    }
+
+    fn opener(&self) -> &Opener {
+        (*self.opener).as_ref()
     }
 
     const fn is_tls12(&self) -> bool {
@@ -332,22 +384,28 @@ impl Keys {
         fragment: &[u8],
         plain: &mut Vec<u8>,
     ) -> Option<u64> {
-        let key = self.ready()?;
-        let (explicit, sealed) = fragment.split_at_checked(self.explicit())?;
-        let len = sealed.len().checked_sub(TAG)?;
-        for number in numbers {
-            let nonce = self.nonce(number, explicit)?;
-            let said = self.said(number, header, len)?;
-            if open(&key, nonce, &said, sealed, plain) {
-                return Some(number);
-            }
-        }
-        None
+        let opened = self.open_here(numbers, header, fragment, plain);
+        wipe_stack_of_record();
+        opened
     }
 
-    /// Its key in `ring`'s form.
-    fn ready(&self) -> Option<aead::LessSafeKey> {
-        ready(self.cipher, self.key.get(..self.cipher.key_len())?)
+    #[inline(never)]
+    fn open_here(
+        &self,
+        mut numbers: impl Iterator<Item = u64>,
+        header: [u8; HEADER],
+        fragment: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Option<u64> {
+        let (explicit, sealed) = fragment.split_at_checked(self.explicit())?;
+        let len = sealed.len().checked_sub(TAG)?;
+        numbers.find(|number| {
+            let nonce = self.nonce(*number, explicit);
+            let said = self.said(*number, header, len);
+            nonce
+                .zip(said)
+                .is_some_and(|(nonce, said)| self.opener().open(nonce, &said, sealed, plain))
+        })
     }
 
     fn said(&self, number: u64, header: [u8; HEADER], len: usize) -> Option<SmallVec<[u8; 13]>> {
@@ -360,7 +418,7 @@ impl Keys {
 
     /// RFC 5288 section 3 with an explicit part; else RFC 8446 section 5.3 and RFC 7905 section 2.
     fn nonce(&self, number: u64, explicit: &[u8]) -> Option<[u8; NONCE]> {
-        let mut nonce = *self.iv;
+        let mut nonce = *self.opener().iv();
         let tail = nonce.last_chunk_mut::<8>()?;
         let mixed = match explicit.first_chunk() {
             Some(explicit) => *explicit,
@@ -369,12 +427,6 @@ impl Keys {
         *tail = mixed;
         Some(nonce)
     }
-}
-
-/// A key in `ring`'s form.
-pub(super) fn ready(cipher: Cipher, key: &[u8]) -> Option<aead::LessSafeKey> {
-    let key = aead::UnboundKey::new(cipher.algorithm(), key).ok()?;
-    Some(aead::LessSafeKey::new(key))
 }
 
 /// What TLS 1.2 authenticates beside the content, which is `len` bytes: RFC 5246 section 6.2.3.3. TLS 1.3 takes the
@@ -387,23 +439,6 @@ pub(super) fn said(
     let [high, low] = u16::try_from(len).ok()?.to_be_bytes();
     let number = number.to_be_bytes().into_iter();
     Some(number.chain([kind, major, minor, high, low]).collect())
-}
-
-/// Opens what was sealed; its content is then in `plain`.
-pub(super) fn open(
-    key: &aead::LessSafeKey,
-    nonce: [u8; NONCE],
-    said: &[u8],
-    sealed: &[u8],
-    plain: &mut Vec<u8>,
-) -> bool {
-    plain.clear();
-    plain.extend_from_slice(sealed);
-    let nonce = aead::Nonce::assume_unique_for_key(nonce);
-    let opened = key.open_in_place(nonce, aead::Aad::from(said), plain);
-    let len = opened.map(|content| content.len());
-    plain.truncate(len.unwrap_or(0));
-    len.is_ok()
 }
 
 struct Len(usize);

@@ -7,7 +7,7 @@ use crate::tls::tests::rfc8448;
 impl Keys {
     /// As the memory of its owner has it.
     pub(in crate::tls) fn traffic_key(&self) -> Vec<u8> {
-        self.key[..self.cipher.key_len()].to_vec()
+        self.opener().key.clone()
     }
 
     /// Seals a record as its sender does.
@@ -18,12 +18,10 @@ impl Keys {
         // A number nobody counts with: only what the record says is to be used.
         let explicit = (number ^ 0x5a5a_0000_0000).to_be_bytes();
         let explicit = &explicit[..self.explicit()];
-        let nonce = aead::Nonce::assume_unique_for_key(self.nonce(number, explicit).unwrap());
-        let said = aead::Aad::from(self.said(number, header, content.len()).unwrap());
+        let nonce = self.nonce(number, explicit).unwrap();
+        let said = self.said(number, header, content.len()).unwrap();
         let mut sealed = content.to_vec();
-        let key = self.ready().unwrap();
-        key.seal_in_place_append_tag(nonce, said, &mut sealed)
-            .unwrap();
+        self.opener().seal(nonce, &said, &mut sealed);
         [&header[..], explicit, &sealed].concat()
     }
 }
@@ -76,8 +74,8 @@ fn keys_are_those_of_rfc_8448() {
         ),
     ] {
         let keys = Keys::tls13(suite, secrets, sender, epoch).unwrap();
-        assert_eq!(keys.key[..16], rfc8448::bytes(key));
-        assert_eq!(keys.iv[..], rfc8448::bytes(iv));
+        assert_eq!(keys.traffic_key(), rfc8448::bytes(key));
+        assert_eq!(keys.opener().iv()[..], rfc8448::bytes(iv));
     }
     assert!(Keys::tls13(suite, secrets, Endpoint::Client, Epoch::Early).is_none());
 }

@@ -7,7 +7,7 @@
 //!
 //! TLS 1.2 (RFC 5246) and 1.3 (RFC 8446) with AES-GCM and ChaCha20-Poly1305. Nothing is trusted until it
 //! authenticates: after lost bytes, reading goes on with the next record that a key opens. Cryptography is `ring`'s, and
-//! all of it stands in `keys`; without the feature `tls` that module has no key for anything, and the facts remain.
+//! all of it stands in `keys`, `found` and `opener`; without the feature `tls` that module has no key for anything, and the facts remain.
 
 mod failure;
 #[cfg(feature = "tls")]
@@ -23,6 +23,8 @@ mod keys;
 mod keys;
 mod negotiation;
 mod opaque;
+#[cfg(feature = "tls")]
+mod opener;
 mod record;
 mod scan;
 #[cfg(feature = "tls")]
@@ -35,11 +37,13 @@ mod waiting;
 
 pub use failure::{Alert, Failure};
 #[cfg(feature = "tls")]
-pub use found::{Proof, Trial, Tries, wipe_stack};
+pub use found::{Proof, Trial, Tries};
 pub use hello::Random as ClientRandom;
 pub use info::{KeySource, TlsInfo, Version, Why};
 pub use keys::{FoundKey, KeyLog, KeyLogReader};
 pub use opaque::Opaque;
+#[cfg(feature = "tls")]
+pub use opener::{Kept, KeyPlace, Opener, wipe_stack};
 #[cfg(feature = "tls")]
 pub use schedule::{LONGEST_SCHEDULE, Searched, schedules};
 pub use session::{Context, Plain, Scratch, Session};

@@ -20,6 +20,8 @@ pub(super) struct Scan {
     waiting: WaitingRecords,
     /// Its hellos were not seen.
     is_late: bool,
+    /// Something was sealed with keys that no key log had: what it brings later is not looked at any more.
+    has_begun: bool,
 }
 
 impl Session {
@@ -42,6 +44,25 @@ impl Session {
             session.half(sender).records.begins_inside();
         }
         session
+    }
+
+    /// A key may be looked for, now or later.
+    #[must_use]
+    pub const fn may_want_key(&self) -> bool {
+        self.scan.is_some()
+    }
+
+    /// Whether a protected record is for a key that is found. Else a key log opens it, and all that follows.
+    pub(super) fn is_scanned(&mut self, is_told: bool) -> bool {
+        let Some(scan) = &mut self.scan else {
+            return false;
+        };
+        scan.has_begun |= !is_told;
+        let has_begun = scan.has_begun;
+        if !has_begun {
+            self.scan = None;
+        }
+        has_begun
     }
 
     /// No key opens a direction yet, and it is not given up.

@@ -146,6 +146,12 @@ impl Session {
         random.filter(|_| Session::is_client(bytes))
     }
 
+    /// What names the connection in key logs, when its client has said it.
+    #[must_use]
+    pub const fn random(&self) -> Option<Random> {
+        self.client_random
+    }
+
     /// What is known of the connection so far.
     #[must_use]
     pub fn info(&self) -> TlsInfo {
@@ -481,8 +487,8 @@ impl Session {
         context: &mut Context<'_>,
     ) {
         let random = self.client_random.as_ref();
-        let is_told = random.is_some_and(|random| context.keys.secrets(random).is_some());
-        if self.scan.is_some() && !is_told {
+        let is_told = random.is_some_and(|random| context.keys.opens(random));
+        if self.is_scanned(is_told) {
             return self.sealed(sender, record, fragment, context);
         }
         let (Some(version), Some(suite), Some(client)) =

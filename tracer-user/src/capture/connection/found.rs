@@ -18,6 +18,9 @@ impl Connection {
             return None;
         }
         let session = self.tls.as_ref().map(|tls| &tls.session);
+        if session.is_some_and(|session| !session.may_want_key()) {
+            return None;
+        }
         Some(session.and_then(|session| session.wanted(sender)))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use h2trace_core::connection::Endpoint;
 use h2trace_core::event::{Direction, OtherProtocol, Timestamp, What};
-use h2trace_core::tls::{Context, Plain, Session, TlsInfo};
+use h2trace_core::tls::{ClientRandom, Context, Plain, Session, TlsInfo};
 
 use super::speech::{Piece, Speech};
 use super::{Connection, Out};
@@ -35,6 +35,12 @@ const fn sender(direction: Direction) -> Endpoint {
 }
 
 impl Connection {
+    /// What names its TLS in key logs.
+    pub(in crate::capture) fn client_random(&self) -> Option<ClientRandom> {
+        let tls = self.tls.as_ref()?;
+        tls.session.random()
+    }
+
     /// The first bytes of `first` are TLS, those that wait among them.
     pub(super) fn begin_tls(
         &mut self,

@@ -38,9 +38,10 @@ pub struct CommonArgs {
     #[arg(long, value_name = "FILE")]
     pub keylog: Option<PathBuf>,
 
-    /// Open TLS of what is traced with keys found in its processes' memory: needs --pid, --cgroup, --netns or pods
+    /// Open TLS of what is traced with keys found in its processes' memory: needs --pid, --cgroup, --netns or pods. With
+    /// --keylog, that of connections of which the log says nothing
     #[cfg(feature = "tls")]
-    #[arg(long, conflicts_with = "keylog")]
+    #[arg(long)]
     pub tls: bool,
 
     /// Share of one processor that looking for keys may take, in percent

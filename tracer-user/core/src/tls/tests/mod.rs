@@ -1,5 +1,6 @@
 //! Whole conversations: those of an RFC, and others that are made here.
 
+mod both;
 mod lost;
 pub(in crate::tls) mod rfc8448;
 mod scan;

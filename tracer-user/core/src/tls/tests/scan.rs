@@ -6,8 +6,8 @@ use super::talk::{Heard, Talk, message};
 use crate::endpoint::Endpoint;
 use crate::limits;
 use crate::tls::{
-    Context, FoundKey, KeyLog, KeySource, Sample, Scratch, Session, Suite, Trial, Tries, Version,
-    Why,
+    Context, FoundKey, KeyLog, KeySource, Opener, Sample, Scratch, Session, Suite, Trial, Tries,
+    Version, Why,
 };
 
 const BOTH: [Endpoint; 2] = [Endpoint::Client, Endpoint::Server];
@@ -101,7 +101,7 @@ fn fits(key: &[u8], sample: &Sample) -> Option<FoundKey> {
     // Few are enough here.
     let mut tries = Tries { each: 64, left: 64 };
     let proof = trial.fits(sample, &mut tries)?;
-    Some(FoundKey::new(Box::new(key.to_vec()), proof))
+    Some(FoundKey::new(Box::new(Opener::found(key)?), proof))
 }
 
 /// What processes have in memory beside the keys of a connection.
