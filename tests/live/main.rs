@@ -17,6 +17,7 @@ mod rights_given_up;
 mod shape;
 mod tls;
 mod tls_keys;
+mod tls_rights;
 mod tunnels;
 
 use std::time::Duration;

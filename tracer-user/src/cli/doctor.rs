@@ -44,6 +44,7 @@ fn memory() -> Vec<Check> {
         found,
         remedy: remedy.to_owned(),
     };
+    key_scan::rights::make_effective();
     let missing = key_scan::rights::missing();
     if missing.is_empty() {
         return vec![check("allowed".to_owned(), "")];

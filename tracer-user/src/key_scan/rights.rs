@@ -63,13 +63,13 @@ fn of(facts: &Facts<'_>) -> Vec<Missing> {
     if !facts.has_ptrace {
         lacks(
             "CAP_SYS_PTRACE is missing".to_owned(),
-            "run as root; in Kubernetes add SYS_PTRACE to securityContext.capabilities.add",
+            "run as root; in Kubernetes set the chart's tls.enabled, which adds SYS_PTRACE to securityContext.capabilities.add",
         );
     }
     if !facts.has_read {
         lacks(
             "CAP_DAC_READ_SEARCH is missing".to_owned(),
-            "run as root; in Kubernetes add DAC_READ_SEARCH to securityContext.capabilities.add",
+            "run as root; in Kubernetes set the chart's tls.enabled, which adds DAC_READ_SEARCH to securityContext.capabilities.add",
         );
     }
     if facts.yama.trim() == "3" {
@@ -82,12 +82,12 @@ fn of(facts: &Facts<'_>) -> Vec<Missing> {
     if label.contains(":container_") {
         lacks(
             format!("SELinux confines h2trace ({label})"),
-            "run on the host; in Kubernetes set securityContext.seLinuxOptions: {type: spc_t}",
+            "run on the host; in Kubernetes set the chart's seLinuxOptions: {type: spc_t}",
         );
     } else if label.ends_with("(enforce)") {
         lacks(
             format!("AppArmor confines h2trace ({label})"),
-            "run on the host; in Kubernetes set securityContext.appArmorProfile: {type: Unconfined}",
+            "run on the host; in Kubernetes set the chart's tls.enabled, or securityContext.appArmorProfile: {type: Unconfined}",
         );
     }
     missing

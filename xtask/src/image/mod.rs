@@ -46,7 +46,7 @@ const NOTICES_IN_BUILD_STAGE: &str = "out/NOTICES";
 const LICENCES: [&str; 3] = ["LICENSE-MIT", "LICENSE-APACHE", "LICENSE-GPL-2.0"];
 
 /// The file's capabilities, as the Dockerfile has them.
-const CAPABILITIES: &str = "cap_bpf,cap_perfmon=p";
+const CAPABILITIES: &str = "cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search=p";
 
 /// Builds both, and says where they are and how large.
 pub(crate) fn run(options: &ImageOptions, root: &Path) -> anyhow::Result<ExitCode> {

@@ -43,12 +43,35 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 {{- end }}
 
+{{- /* The capabilities, those that reading memory takes among them only where that is wanted. */ -}}
+{{- define "h2trace.capabilities" -}}
+{{- if .Values.tls.enabled }}
+{{- concat .Values.capabilities (list "SYS_PTRACE" "DAC_READ_SEARCH") | uniq | toJson }}
+{{- else }}
+{{- .Values.capabilities | toJson }}
+{{- end }}
+{{- end }}
+
+{{- define "h2trace.appArmorProfile" -}}
+{{- if .Values.appArmorProfile }}
+{{- toYaml .Values.appArmorProfile }}
+{{- else if .Values.tls.enabled }}
+{{- toYaml (dict "type" "Unconfined") }}
+{{- end }}
+{{- end }}
+
 {{- /* What a tracer may do, the same for the DaemonSet and for the Job of "kubectl h2trace": of the pod ... */ -}}
 {{- define "h2trace.podRights" -}}
 hostPID: {{ .Values.hostPID }}
 securityContext:
   seccompProfile:
     {{- toYaml .Values.seccompProfile | nindent 4 }}
+  {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}
+  {{- with include "h2trace.appArmorProfile" . }}
+  appArmorProfile:
+    {{- . | nindent 4 }}
+  {{- end }}
+  {{- end }}
   {{- with .Values.seLinuxOptions }}
   seLinuxOptions:
     {{- toYaml . | nindent 4 }}
@@ -70,7 +93,7 @@ securityContext:
   runAsGroup: {{ .Values.user }}
   capabilities:
     drop: [ALL]
-    add: {{ .Values.capabilities | toJson }}
+    add: {{ include "h2trace.capabilities" . }}
 {{- end }}
 
 {{- define "h2trace.volumeMounts" -}}
