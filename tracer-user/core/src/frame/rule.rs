@@ -140,6 +140,12 @@ impl Rule {
     pub const fn is_obsolete(self) -> bool {
         matches!(self, Rule::DependsOnItself)
     }
+
+    /// Many a server takes a request all the same: that is worth a word only where one did not.
+    #[must_use]
+    pub const fn is_borne_unless_refused(self) -> bool {
+        matches!(self, Rule::NoAuthority | Rule::EmptyAuthority)
+    }
 }
 
 impl std::fmt::Display for Rule {

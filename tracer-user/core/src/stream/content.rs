@@ -139,12 +139,12 @@ impl Content {
         }
     }
 
-    /// A rule was broken; a grave one outweighs the others, and else the first counts.
+    /// A rule was broken.
     pub(super) fn malformed(&mut self, sender: Endpoint, broken: BrokenFieldRule) {
-        if self
-            .malformed
-            .is_none_or(|before| broken.grave && !before.grave)
-        {
+        let outweighs = |Malformed { rule, grave, .. }| {
+            broken.weight() > BrokenFieldRule { rule, grave }.weight()
+        };
+        if self.malformed.is_none_or(outweighs) {
             self.malformed = Some(Malformed {
                 sender,
                 rule: broken.rule,

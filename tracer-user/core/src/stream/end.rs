@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::Timestamp;
-use crate::frame::{ErrorCode, Rule};
+use crate::frame::ErrorCode;
 use crate::stream::live::{Phases, Stream};
 use crate::stream::pair::Pair;
 use crate::stream::phase;
 use crate::stream::record::{
-    EndStreamOn, Messages, Outcome, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord, Tier,
+    EndStreamOn, Malformed, Messages, Outcome, Reset, ResponsePhase, Seen, StreamEnd, StreamRecord,
+    Tier,
 };
 use crate::stream::settings::PeerSettings;
 use crate::stream::violation::Conduct;
@@ -97,10 +98,8 @@ pub(super) fn record(
     record.timeout = stream.content.timeout;
     record.shown = std::mem::take(&mut stream.content.shown);
     record.resets = std::mem::take(&mut stream.resets);
-    // Many a server takes a request without an authority: that is worth a word where one did not.
-    if let Some(Rule::NoAuthority | Rule::EmptyAuthority) = record.malformed.map(|told| told.rule)
-        && !was_refused(record)
-    {
+    let is_borne = |told: Malformed| told.rule.is_borne_unless_refused();
+    if record.malformed.is_some_and(is_borne) && !was_refused(record) {
         record.malformed = None;
     }
     record.flow = stream.flow;

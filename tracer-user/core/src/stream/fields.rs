@@ -27,6 +27,28 @@ pub(super) struct BrokenFieldRule {
     pub(super) grave: bool,
 }
 
+impl BrokenFieldRule {
+    /// Of several that were broken the one that weighs most is told, and of equal ones the first.
+    pub(super) const fn weight(self) -> u8 {
+        match (self.grave, self.rule.is_borne_unless_refused()) {
+            (true, _) => 2,
+            (false, false) => 1,
+            (false, true) => 0,
+        }
+    }
+}
+
+/// The one that is told.
+fn heavier(
+    first: Option<BrokenFieldRule>,
+    next: Option<BrokenFieldRule>,
+) -> Option<BrokenFieldRule> {
+    match (first, next) {
+        (Some(first), Some(next)) if next.weight() > first.weight() => Some(next),
+        (first, next) => first.or(next),
+    }
+}
+
 const fn grave(rule: Rule) -> Option<BrokenFieldRule> {
     Some(BrokenFieldRule { rule, grave: true })
 }
@@ -94,12 +116,13 @@ pub(super) fn broken(block: &HeaderBlock, section: Section) -> Option<BrokenFiel
         Section::Trailers { end_stream: false } => grave(Rule::TrailersWithoutEndStream),
         _ => None,
     };
-    let mut light = None;
+    let mut lighter = None;
     trailing
-        .or_else(|| each_field(block, section, &mut light))
-        .or_else(|| missing(block, section))
-        .or(light)
-        .or_else(|| of_grpc(block, section))
+        .or_else(|| each_field(block, section, &mut lighter))
+        .or_else(|| {
+            let missing = missing(block, section);
+            heavier(heavier(missing, lighter), of_grpc(block, section))
+        })
 }
 
 /// The block breaks no rule for certain: what is asked of nearly every block, without looking at its fields.
@@ -169,10 +192,7 @@ fn each_field(
                     return grave(Rule::ProtocolWithoutConnect);
                 }
                 Known::Status if field.value() == Some(b"101") => {
-                    lighter.get_or_insert(BrokenFieldRule {
-                        rule: Rule::SwitchingProtocols,
-                        grave: false,
-                    });
+                    *lighter = heavier(*lighter, light(Rule::SwitchingProtocols));
                 }
                 _ => {}
             }
@@ -190,16 +210,10 @@ fn each_field(
                     return grave(Rule::TeValue);
                 }
                 Known::Host if section == Section::Request && differs(field, block) => {
-                    lighter.get_or_insert(BrokenFieldRule {
-                        rule: Rule::HostDiffers,
-                        grave: false,
-                    });
+                    *lighter = heavier(*lighter, light(Rule::HostDiffers));
                 }
                 Known::ContentLength if forbids_length(block, section, field) => {
-                    lighter.get_or_insert(BrokenFieldRule {
-                        rule: Rule::ContentLengthForbidden,
-                        grave: false,
-                    });
+                    *lighter = heavier(*lighter, light(Rule::ContentLengthForbidden));
                 }
                 Known::ContentLength => match length.and_then(Field::value) {
                     Some(before) if field.value().is_some_and(|value| value != before) => {
@@ -219,7 +233,7 @@ fn each_field(
             if broken.grave {
                 return Some(broken);
             }
-            lighter.get_or_insert(broken);
+            *lighter = heavier(*lighter, Some(broken));
         }
     }
     None
@@ -331,10 +345,11 @@ fn missing(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
                 return grave(Rule::PseudoFieldsOfRequest);
             }
             let is_nameless = absent(Known::Authority) && absent(Known::Host);
-            (is_nameless && names_no_host(block, section)).then_some(BrokenFieldRule {
-                rule: Rule::NoAuthority,
-                grave: false,
-            })
+            if is_nameless && names_no_host(block, section) {
+                light(Rule::NoAuthority)
+            } else {
+                None
+            }
         }
         Section::Response { .. } if absent(Known::Status) => grave(Rule::NoStatus),
         Section::Response { .. } | Section::Informational | Section::Trailers { .. } => None,
@@ -449,6 +464,21 @@ mod tests {
         ] {
             assert_eq!(broken(&block, section), None, "{block:?}");
         }
+    }
+
+    #[test]
+    fn what_is_borne_unless_refused_hides_no_other_rule() {
+        const WANT: Option<BrokenFieldRule> = light(Rule::PathCharacter);
+        let asks = |authority: &[(&str, &str)], path| {
+            let begin = [(":method", "GET"), (":scheme", "http")];
+            broken(
+                &block(&[&begin[..], authority, &[(":path", path)]].concat()),
+                Section::Request,
+            )
+        };
+        assert_eq!(asks(&[(":authority", "")], "/a b"), WANT);
+        assert_eq!(asks(&[], "/a b"), WANT);
+        assert_eq!(asks(&[], "/"), light(Rule::NoAuthority));
     }
 
     #[test]
