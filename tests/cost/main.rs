@@ -15,12 +15,8 @@ use tracer_tests::skip::Program;
 static HEAP: Heap = Heap;
 
 /// Loads, and allocations a stream that each may take, in hundredths.
-const ALLOCATIONS: [(&str, usize); 4] = [
-    ("unary", 5),
-    ("both_ends", 5),
-    ("serve", 300),
-    ("mixed", 720),
-];
+const ALLOCATIONS: [(&str, usize); 4] =
+    [("unary", 5), ("both_ends", 5), ("serve", 5), ("mixed", 720)];
 /// Findings of a load: so many cancellations at once are a flood.
 const LOUD: u32 = 8;
 /// Calls of a load.

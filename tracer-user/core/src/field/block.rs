@@ -2,7 +2,37 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{Facts, Field, Known, Seen, Shown, Stem};
+use super::{Entry, Facts, Field, Known, Seen, Shown, Stem};
+
+/// Entries whose memory is kept for the next ones.
+pub(crate) const SPARE_ENTRIES: usize = 16;
+
+/// What a block says: read when it was decoded, or else when that is asked for first.
+#[derive(Debug, Default)]
+struct BlockFacts {
+    /// When it was decoded. Otherwise what lies here is what an earlier block in this memory said.
+    read: Option<Arc<Facts>>,
+    is_read: bool,
+    late: OnceLock<Arc<Facts>>,
+}
+
+impl BlockFacts {
+    /// Nothing is read of the next block in this memory.
+    fn forget(&mut self) {
+        self.is_read = false;
+        if self.late.get().is_some() {
+            self.late = OnceLock::new();
+        }
+    }
+}
+
+/// What it takes to read what a block says.
+pub(crate) struct BlockReading<'a> {
+    /// What may be kept.
+    pub(crate) shown: &'a Shown,
+    /// Memory that nobody needs any more.
+    pub(crate) spare: &'a mut Vec<Arc<Facts>>,
+}
 
 /// A decoded header block (HEADERS or PUSH_PROMISE with its CONTINUATIONs).
 #[derive(Debug, Default)]
@@ -17,7 +47,7 @@ pub struct HeaderBlock {
     pub n_frames: u32,
     /// Size as RFC 9113 section 6.5.2 counts it; a lower bound when not `complete`.
     pub list_size: u64,
-    facts: OnceLock<Arc<Facts>>,
+    facts: BlockFacts,
     /// What it begins with, if other blocks do too.
     pub(super) stem: Option<Arc<Stem>>,
 }
@@ -39,7 +69,7 @@ impl HeaderBlock {
             complete,
             encoded_len,
             n_frames: 1,
-            facts: OnceLock::new(),
+            facts: BlockFacts::default(),
             stem: None,
         }
     }
@@ -48,7 +78,7 @@ impl HeaderBlock {
     pub(crate) fn without_fields(&self) -> HeaderBlock {
         HeaderBlock {
             fields: Vec::new(),
-            facts: OnceLock::new(),
+            facts: BlockFacts::default(),
             stem: None,
             ..*self
         }
@@ -87,17 +117,34 @@ impl HeaderBlock {
     }
 
     /// What the block says, with what may be shown of it.
+    #[inline]
     pub(crate) fn facts(&self, shown: &Shown) -> &Arc<Facts> {
-        self.facts.get_or_init(|| Arc::new(Facts::of(self, shown)))
+        match &self.facts.read {
+            Some(facts) if self.facts.is_read => facts,
+            _ => {
+                let facts = || Arc::new(Facts::of(self, shown));
+                self.facts.late.get_or_init(facts)
+            }
+        }
     }
 
-    /// The same, in the memory of facts that nobody needs any more.
-    pub(crate) fn read(&self, shown: &Shown, spare: &mut Vec<Arc<Facts>>) {
-        if self.facts.get().is_some() {
-            return;
+    /// Reads what the block says at once, in the memory of facts that nobody needs any more.
+    pub(crate) fn read_now(&mut self, BlockReading { shown, spare }: BlockReading<'_>) {
+        let is_free = |facts: &Arc<Facts>| Arc::strong_count(facts) == 1;
+        let own = self.facts.read.take().filter(is_free);
+        let mut facts = own.or_else(|| spare.pop());
+        match facts.as_mut().and_then(Arc::get_mut) {
+            Some(facts) => facts.renew(self, shown),
+            None => facts = Some(Arc::new(Facts::of(self, shown))),
         }
-        let Some(mut facts) = spare.pop() else {
-            self.facts(shown);
+        self.facts.read = facts;
+        self.facts.is_read = true;
+    }
+
+    /// The same where it was not read at once.
+    pub(crate) fn read(&self, BlockReading { shown, spare }: BlockReading<'_>) {
+        let is_read = self.facts.is_read || self.facts.late.get().is_some();
+        let Some(mut facts) = (!is_read).then(|| spare.pop()).flatten() else {
             return;
         };
         if let Some(facts) = Arc::get_mut(&mut facts) {
@@ -106,22 +153,33 @@ impl HeaderBlock {
             facts = Arc::new(Facts::of(self, shown));
         }
         // Only this thread has the block.
-        self.facts.get_or_init(|| facts);
+        self.facts.late.get_or_init(|| facts);
     }
 
-    /// Takes another block, of which nothing is decoded yet but what it begins with, into the memory of this one.
-    pub(crate) fn renew(&mut self, encoded_len: u32, stem: Option<&Arc<Stem>>) {
+    /// Takes another block, of which nothing is decoded yet but what it begins with, into the memory of this one. Entries
+    /// that nobody else needs go to `spare`.
+    pub(crate) fn renew(
+        &mut self,
+        encoded_len: u32,
+        stem: Option<&Arc<Stem>>,
+        spare: &mut Vec<Arc<Entry>>,
+    ) {
         self.complete = true;
         self.encoded_len = encoded_len;
         self.n_frames = 1;
         self.list_size = 0;
-        self.facts = OnceLock::new();
+        self.facts.forget();
+        let is_same = |last: &Arc<Stem>| stem.is_some_and(|stem| Arc::ptr_eq(last, stem));
+        let stays = self.stem.as_ref().filter(|last| is_same(last));
+        let n_stay = stays.map_or(0, |stem| stem.len());
+        for field in self.fields.drain(n_stay.min(self.fields.len())..) {
+            if spare.len() < SPARE_ENTRIES && Arc::strong_count(&field.entry) == 1 {
+                spare.push(field.entry);
+            }
+        }
         match stem {
             Some(stem) => Stem::begin(stem, self),
-            None => {
-                self.fields.clear();
-                self.stem = None;
-            }
+            None => self.stem = None,
         }
     }
 }
@@ -131,7 +189,7 @@ impl Clone for HeaderBlock {
     fn clone(&self) -> HeaderBlock {
         HeaderBlock {
             fields: self.fields.clone(),
-            facts: OnceLock::new(),
+            facts: BlockFacts::default(),
             stem: None,
             ..*self
         }

@@ -135,7 +135,9 @@ pub(crate) struct Facts {
     stem: Option<Arc<Facts>>,
     /// The others; nothing of an entry that may not be shown.
     shown: SmallVec<[Arc<Entry>; KEPT]>,
-    digest: OnceLock<Arc<FieldsDigest>>,
+    digest: Option<Arc<FieldsDigest>>,
+    /// The same where it is asked for for the first time in this memory.
+    late_digest: OnceLock<Arc<FieldsDigest>>,
 }
 
 impl fmt::Debug for Facts {
@@ -155,17 +157,18 @@ impl Facts {
     pub(super) fn renew(&mut self, block: &HeaderBlock, shown: &Shown) {
         let mut kept = std::mem::take(&mut self.shown);
         kept.clear();
-        let digest = self.digest.take();
+        let digest = self.digest.take().or_else(|| self.late_digest.take());
         *self = Facts {
             shown: kept,
             ..Facts::none(block.complete)
         };
-        if let Some(mut digest) = digest
-            && let Some(known) = Arc::get_mut(&mut digest)
-        {
-            *known = FieldsDigest::of(block);
-            self.digest = OnceLock::from(digest);
-        }
+        self.digest = digest.map(|mut digest| match Arc::get_mut(&mut digest) {
+            Some(known) => {
+                *known = FieldsDigest::of(block);
+                digest
+            }
+            None => Arc::new(FieldsDigest::of(block)),
+        });
         self.fill(block, shown);
     }
 
@@ -274,7 +277,8 @@ impl Facts {
             is_odd: false,
             stem: None,
             shown: SmallVec::new(),
-            digest: OnceLock::new(),
+            digest: None,
+            late_digest: OnceLock::new(),
         }
     }
 
@@ -315,8 +319,19 @@ impl Facts {
 
     /// What tells this request from another one. `block` is what these facts are of.
     pub(crate) fn digest(&self, block: &HeaderBlock) -> &Arc<FieldsDigest> {
-        self.digest
-            .get_or_init(|| Arc::new(FieldsDigest::of(block)))
+        match &self.digest {
+            Some(digest) => digest,
+            None => {
+                let digest = || Arc::new(FieldsDigest::of(block));
+                self.late_digest.get_or_init(digest)
+            }
+        }
+    }
+
+    /// These facts, to be kept with a stream, if they have something to show.
+    pub(crate) fn to_show(self: &Arc<Facts>) -> Option<Arc<Facts>> {
+        let is_empty = self.stem.is_none() && self.shown.is_empty();
+        (!is_empty).then(|| Arc::clone(self))
     }
 
     /// The fields whose values may be shown, as text.

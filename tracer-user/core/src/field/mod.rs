@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 pub use block::HeaderBlock;
+pub(crate) use block::{BlockReading, SPARE_ENTRIES};
 pub(crate) use encoding::Encoding;
 use facts::Says;
 pub use facts::ShownFields;

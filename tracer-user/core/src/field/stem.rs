@@ -39,13 +39,10 @@ impl Stem {
             .saturating_add(size_of::<Stem>())
     }
 
-    /// A block begins with these fields, and has no other: if the last one in its memory began so too, they stay.
+    /// A block begins with these fields. If the last one in its memory began so too, they are there; otherwise it is empty.
     pub(super) fn begin(stem: &Arc<Stem>, block: &mut HeaderBlock) {
         let is_same = |last: &Arc<Stem>| Arc::ptr_eq(last, stem);
-        if block.stem.as_ref().is_some_and(is_same) {
-            block.fields.truncate(stem.fields.len());
-        } else {
-            block.fields.clear();
+        if !block.stem.as_ref().is_some_and(is_same) {
             block.fields.extend_from_slice(&stem.fields);
             block.stem = Some(Arc::clone(stem));
         }

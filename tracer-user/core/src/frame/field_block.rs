@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::field::BlockReading;
 use crate::limits::{self, Limit};
 
 use super::head::{Broken, Head, flag, frame_type};
@@ -276,17 +277,22 @@ impl FrameReader {
             cut: block.cut,
             told: block.told,
         };
-        let header_block = self.decode_block(encoded, fragment);
+        let header_block = self.decode_block(encoded, fragment, None);
         self.tell_block(block, header_block);
     }
 
     /// Decodes a block; what is wrong with it is told.
-    pub(super) fn decode_block(&mut self, block: Encoded, fragment: &[u8]) -> Arc<HeaderBlock> {
+    pub(super) fn decode_block(
+        &mut self,
+        block: Encoded,
+        fragment: &[u8],
+        reading: Option<BlockReading<'_>>,
+    ) -> Arc<HeaderBlock> {
         let history_seen = self.hpack.history_seen();
         if block.cut && !block.told {
             self.push_step(Step::Fault(Fault::HeaderBlockLost));
         }
-        let decoded = self.hpack.decode(fragment, block.cut);
+        let decoded = self.hpack.decode_and_read(fragment, block.cut, reading);
         if let Some(error) = decoded.error
             && !block.cut
         {

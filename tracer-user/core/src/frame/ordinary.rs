@@ -6,6 +6,7 @@ use super::field_block::{Encoded, FieldBlock};
 use super::head::{Head, flag, frame_type};
 use super::reader::{FramePosition, FrameReader};
 use super::{DataHead, HeaderBlock, StreamId};
+use crate::field::BlockReading;
 use crate::limits;
 
 /// A frame that breaks no rule and hides nothing.
@@ -46,6 +47,7 @@ impl FrameReader {
         &mut self,
         bytes: &'a [u8],
         hole: u32,
+        reading: BlockReading<'_>,
     ) -> Option<(Ordinary<'a>, &'a [u8])> {
         let (head, rest) = bytes.split_first_chunk::<{ Head::LEN }>()?;
         let head = Head::parse(head);
@@ -81,7 +83,7 @@ impl FrameReader {
             return None;
         }
         self.pass(head);
-        let block = self.decode_block(Encoded::whole(&head), payload);
+        let block = self.decode_block(Encoded::whole(&head), payload, Some(reading));
         if !self.has_no_steps() {
             self.tell_block(&FieldBlock::whole(&head), block);
             return Some((Ordinary::Steps, rest));

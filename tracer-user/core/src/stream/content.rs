@@ -67,6 +67,7 @@ impl Content {
         self.request_encoding = facts.grpc_encoding;
         self.accepted = facts.accepted;
         self.timeout = facts.timeout;
+        // With the stream its memory comes back for the facts of another one.
         self.shown.request = Some(Arc::clone(facts));
     }
 
@@ -83,7 +84,7 @@ impl Content {
         self.path.clone_from(&facts.path);
         self.request_type = facts.media;
         self.timeout = facts.timeout;
-        self.shown.request = Some(Arc::clone(facts));
+        self.shown.request = facts.to_show();
     }
 
     /// The response's final HEADERS.
@@ -97,7 +98,7 @@ impl Content {
         if facts.content_type.is_some() {
             self.response_content_type.clone_from(&facts.content_type);
         }
-        self.shown.response = Some(Arc::clone(facts));
+        self.shown.response = facts.to_show();
     }
 
     /// The response's trailers, or its Trailers-Only HEADERS.
@@ -113,7 +114,7 @@ impl Content {
                 };
             }
         }
-        self.shown.trailers = Some(Arc::clone(facts));
+        self.shown.trailers = facts.to_show();
     }
 
     /// `content-type: application/grpc*`, of the request or, where that is unseen, as the response shows.

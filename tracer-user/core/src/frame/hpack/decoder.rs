@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::field::{Entry, Field, HeaderBlock};
+use crate::field::{BlockReading, Entry, Field, HeaderBlock, SPARE_ENTRIES};
 use crate::limits;
 
 use super::dynamic_table::DynamicTable;
@@ -20,8 +20,6 @@ const FIELDS: usize = 16;
 const SPARE_BLOCKS: usize = 2;
 /// See [`SPARE_BLOCKS`].
 const SPARE_BLOCK: usize = 2_048;
-/// Entries whose memory is kept for the next ones.
-const SPARE_ENTRIES: usize = 16;
 /// Bytes of memory for literals that are kept between two blocks.
 const SCRATCH_KEPT: usize = 256;
 
@@ -134,6 +132,16 @@ impl Decoder {
     /// Decodes one header block, or with `cut` the captured beginning of one: then what follows is
     /// unknown and the table is unseen afterwards.
     pub fn decode(&mut self, block: &[u8], cut: bool) -> Decoded {
+        self.decode_and_read(block, cut, None)
+    }
+
+    /// The same; what the block says is read at once.
+    pub(crate) fn decode_and_read(
+        &mut self,
+        block: &[u8],
+        cut: bool,
+        reading: Option<BlockReading<'_>>,
+    ) -> Decoded {
         if !cut && let Some(block) = self.recent.find(block, self.table.n_changes()) {
             self.is_sensitive = false;
             // Not the default with another block: that would allocate one.
@@ -158,7 +166,9 @@ impl Decoder {
         let mut ends = Ends::new();
         let has_stem = stem.is_some();
         let encoded_len = u32::try_from(block.len()).unwrap_or(u32::MAX);
-        list.block.renew(encoded_len, stem.map(|(stem, _)| stem));
+        let stem_alone = stem.map(|(stem, _)| stem);
+        list.block
+            .renew(encoded_len, stem_alone, &mut self.spare_entries);
         if let Some((_, rest)) = stem {
             (input, fields_begun) = (rest, true);
         }
@@ -188,6 +198,9 @@ impl Decoder {
         if cut || error.is_some() {
             list.block.complete = false;
             self.forget();
+        }
+        if let Some(reading) = reading {
+            list.block.read_now(reading);
         }
         let table_limited = self.table.was_bitten() && !self.table_limit_told;
         self.table_limit_told |= table_limited;

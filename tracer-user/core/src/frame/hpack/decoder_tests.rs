@@ -358,12 +358,20 @@ fn memory_that_is_used_again_shows_nothing_of_what_was_there() {
         if n % 3 == 0 {
             fields = fewer.to_vec();
         }
-        let decoded = decoder.decode(&literals(&fields), false);
+        let n_spare: usize = facts.len();
+        // At once, or when it is asked for.
+        let at_once = (n % 2 == 0).then_some(BlockReading {
+            shown: &shown,
+            spare: &mut facts,
+        });
+        let decoded = decoder.decode_and_read(&literals(&fields), false, at_once);
         decoder.handed_out(&decoded.block);
         let want: Vec<String> = fields.iter().map(|(n, v)| format!("{n}: {v}")).collect();
         assert_eq!(lines(&decoded), want);
-        let n_spare: usize = facts.len();
-        decoded.block.read(&shown, &mut facts);
+        decoded.block.read(BlockReading {
+            shown: &shown,
+            spare: &mut facts,
+        });
         n_again += n_spare - facts.len();
         // The same of a block and facts that are made anew.
         let copy = HeaderBlock::clone(&decoded.block);

@@ -72,11 +72,18 @@ impl Conn {
                     Some(Segment::Hole(len)) => len,
                     Some(Segment::Bytes(_)) | None => 0,
                 };
-                let reader = self.lane(direction).reader.as_mut();
-                let ordinary = sender.zip(reader).and_then(|(sender, reader)| {
-                    let (frame, rest) = reader.take_ordinary(piece, behind)?;
-                    Some((sender, frame, rest))
-                });
+                let [tx, rx] = &mut self.lanes;
+                let lane = match direction {
+                    Direction::Tx => tx,
+                    Direction::Rx => rx,
+                };
+                let ordinary = sender
+                    .zip(lane.reader.as_mut())
+                    .and_then(|(sender, reader)| {
+                        let reading = self.streams.block_reading();
+                        let (frame, rest) = reader.take_ordinary(piece, behind, reading)?;
+                        Some((sender, frame, rest))
+                    });
                 let Some((by, frame, rest)) = ordinary else {
                     let (first, rest) = first_frame(piece);
                     piece = rest;

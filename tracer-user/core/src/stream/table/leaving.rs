@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Context, DOUBT_LOOK_NS, StreamTable};
 use crate::event::Timestamp;
-use crate::field::Entry;
+use crate::field::{BlockReading, Entry};
 use crate::frame::StreamId;
 use crate::limits::{self, Limit};
 use crate::stream::end;
@@ -227,6 +227,14 @@ impl StreamTable {
             }
         }
         self.spare_records.push(record);
+    }
+
+    /// What it takes to read what a header block of this connection says.
+    pub(crate) fn block_reading(&mut self) -> BlockReading<'_> {
+        BlockReading {
+            shown: &self.shown,
+            spare: &mut self.spare_facts,
+        }
     }
 
     /// Fields of streams that were told of, which nobody needs any more.

@@ -470,7 +470,7 @@ impl StreamTable {
         if !self.follow(id, sender, may_open, context) {
             return;
         }
-        block.read(&self.shown, &mut self.spare_facts);
+        block.read(self.block_reading());
         let view = self.view(sender, id);
         let (mut malformed, mut begun) = ((false, false), (false, false));
         let unannounced = sender == Endpoint::Client && self.extends_unannounced(block);
