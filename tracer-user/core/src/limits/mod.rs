@@ -459,7 +459,7 @@ limits! {
     /// Bytes of records of one TLS connection that wait for its keys to be found. Of those beyond it the newest few are
     /// kept, and the others are lost.
     [TlsWaiting, Bytes]
-    pub const TLS_WAITING: usize = 262_144;
+    pub const TLS_WAITING: usize = 1_048_576;
 
     /// Sequence numbers that one search of memory tries for TLS 1.2 connections older than the tracer whose records say
     /// a nonce that is not counted from zero. They are divided among the connections.
@@ -499,7 +499,7 @@ limits! {
     [TlsKeylessPieces, Count]
     pub const TLS_KEYLESS_PIECES: usize = 4_096;
 
-    /// The same of all live TLS connections, in bytes.
+    /// Bytes of all live TLS connections that wait for a key log, and of all that wait for a search.
     [TlsKeylessAll, Bytes]
     pub const TLS_KEYLESS_ALL: usize = 33_554_432;
 

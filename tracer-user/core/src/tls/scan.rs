@@ -207,10 +207,8 @@ impl Session {
                     number,
                     order: 0,
                 },
+                &context.scratch.waiting,
             );
-            if scan.waiting.is_full() {
-                self.open_waiting(context);
-            }
         }
     }
 
@@ -221,7 +219,8 @@ impl Session {
         };
         let peer = sender.peer();
         let waits = self.of(peer).wants_key() && scan.waiting.has(peer);
-        self.of(sender).found.is_some() && (!waits || scan.waiting.is_full())
+        // What the peer said comes first, however long that takes: told afterwards, its WINDOW_UPDATEs would be too late.
+        self.of(sender).found.is_some() && !waits
     }
 
     /// Opens what waits and has its key by now.
@@ -253,7 +252,7 @@ impl Session {
             };
             for (sender, mut sealed) in waiting {
                 sealed.number = None;
-                scan.waiting.push(sender, sealed);
+                scan.waiting.push(sender, sealed, &context.scratch.waiting);
             }
         }
     }

@@ -12,6 +12,7 @@ use super::opaque::{Opaque, Walker};
 use super::record::{Record, content};
 use super::scan::Scan;
 use super::suite::{Cipher, Hash};
+use super::waiting::AllWaiting;
 use crate::endpoint::Endpoint;
 use crate::limits;
 
@@ -115,6 +116,7 @@ impl Default for Session {
 pub struct Scratch {
     fragment: Vec<u8>,
     pub(super) plain: Vec<u8>,
+    pub(super) waiting: AllWaiting,
 }
 
 /// The secrets that open records, and where plain text goes.

@@ -1,6 +1,8 @@
 //! Records that wait until the key that opens them is found.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::info::Version;
 use super::record::{HEADER, Lost};
@@ -9,6 +11,12 @@ use crate::limits;
 
 /// Records by which a key is known. One may be of another key: two are needed.
 const SAMPLES: usize = 4;
+
+/// Bytes that a connection may keep whatever others do.
+const SURE: usize = 32_768;
+
+/// Bytes that wait, of all connections.
+pub(super) type AllWaiting = Arc<AtomicUsize>;
 
 /// A record as it was sent.
 #[derive(Clone, Debug)]
@@ -47,6 +55,14 @@ pub(super) struct WaitingRecords {
     newest: [VecDeque<Sealed>; 2],
     n_bytes: usize,
     n_records: u64,
+    /// `n_bytes` counts there, too.
+    all: Option<AllWaiting>,
+}
+
+impl Drop for WaitingRecords {
+    fn drop(&mut self) {
+        self.keeps(0);
+    }
 }
 
 impl WaitingRecords {
@@ -60,12 +76,30 @@ impl WaitingRecords {
         self.of(sender).next().is_some()
     }
 
-    pub(super) fn push(&mut self, sender: Endpoint, mut record: Sealed) {
+    /// So many bytes are kept now.
+    fn keeps(&mut self, n: usize) {
+        if let Some(all) = &self.all {
+            all.fetch_add(n, Ordering::Relaxed);
+            all.fetch_sub(self.n_bytes, Ordering::Relaxed);
+        }
+        self.n_bytes = n;
+    }
+
+    /// There is a place for so many bytes more.
+    fn has_place(&self, n: usize) -> bool {
+        let own = self.n_bytes + n;
+        let all = self.all.as_ref().map(|all| all.load(Ordering::Relaxed));
+        let is_place = all.is_none_or(|all| all + n <= limits::TLS_KEYLESS_ALL);
+        !self.is_full() && own <= limits::TLS_WAITING && (own <= SURE || is_place)
+    }
+
+    pub(super) fn push(&mut self, sender: Endpoint, mut record: Sealed, all: &AllWaiting) {
+        self.all.get_or_insert_with(|| Arc::clone(all));
         record.order = self.n_records;
         self.n_records += 1;
         let n = HEADER + record.fragment.len();
-        if !self.is_full() && self.n_bytes + n <= limits::TLS_WAITING {
-            self.n_bytes += n;
+        if self.has_place(n) {
+            self.keeps(self.n_bytes + n);
             return self.first.push_back((sender, record));
         }
         let Some(newest) = self.newest.get_mut(sender.index()) else {
@@ -96,7 +130,7 @@ impl WaitingRecords {
             }
         }
         let held = self.first.iter();
-        self.n_bytes = held.map(|(_, record)| HEADER + record.fragment.len()).sum();
+        self.keeps(held.map(|(_, record)| HEADER + record.fragment.len()).sum());
         taken
             .make_contiguous()
             .sort_by_key(|(_, record)| record.order);
@@ -115,5 +149,46 @@ impl WaitingRecords {
         let mut records: Vec<Sealed> = self.of(sender).take(SAMPLES).cloned().collect();
         records.reverse();
         records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed() -> Sealed {
+        Sealed {
+            header: [23, 3, 3, 0x40, 0],
+            at: 0,
+            lost: Lost::default(),
+            fragment: vec![7; 16_384],
+            number: None,
+            order: 0,
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_for_each_connection_and_for_all() {
+        let all = AllWaiting::default();
+        let kept = || all.load(Ordering::Relaxed);
+        let mut connections: Vec<WaitingRecords> = Vec::new();
+        for _ in 0..100 {
+            let mut waiting = WaitingRecords::default();
+            for _ in 0..100 {
+                waiting.push(Endpoint::Client, sealed(), &all);
+            }
+            let own = kept() - connections.iter().map(|other| other.n_bytes).sum::<usize>();
+            assert_eq!(own, waiting.n_bytes);
+            assert!((16_384..=limits::TLS_WAITING).contains(&own), "{own}");
+            connections.push(waiting);
+        }
+        assert!(connections.iter().all(WaitingRecords::is_full));
+        assert!(kept() > limits::TLS_KEYLESS_ALL * 9 / 10);
+        assert!(kept() <= limits::TLS_KEYLESS_ALL + 100 * SURE);
+        // What goes makes room.
+        let taken = connections[0].take([true; 2]);
+        assert!(taken.len() > 50 && connections[0].n_bytes == 0);
+        connections.clear();
+        assert_eq!(kept(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Keys that are looked for where a key log says nothing.
+//! Keys that are looked for where a key log says nothing, and of one direction before the other.
 
 use super::talk::{Heard, Talk, key_log_without};
 use crate::endpoint::Endpoint;
@@ -16,6 +16,13 @@ fn exchange() -> Talk {
         talk.say(Endpoint::Server, b"answer, ");
     }
     talk
+}
+
+fn found(talk: &Talk, session: &Session, side: Endpoint) -> Option<FoundKey> {
+    let (key, sample) = (talk.key(side), session.wanted(side)?);
+    let mut tries = Tries { each: 0, left: 0 };
+    let proof = Trial::new(&key)?.fits(&sample, &mut tries)?;
+    Some(FoundKey::new(Box::new(Opener::found(&key)?), proof))
 }
 
 /// What is heard of it with a log for each record, and with what is in memory at the end.
@@ -38,16 +45,12 @@ fn heard(talk: &Talk, log_of: impl Fn(usize) -> KeyLog, is_scanned: bool) -> Hea
         *offset += record.len() as u64;
     }
     for side in BOTH {
-        let Some(sample) = session.wanted(side).filter(|_| is_scanned) else {
-            continue;
-        };
-        let key = talk.key(side);
-        let mut tries = Tries { each: 0, left: 0 };
-        let proof = Trial::new(&key).unwrap().fits(&sample, &mut tries).unwrap();
-        let mut found = Some(FoundKey::new(Box::new(Opener::found(&key).unwrap()), proof));
-        with(&KeyLog::default(), &mut |context| {
-            session.give_key(side, found.take().unwrap(), context);
-        });
+        if is_scanned && session.wanted(side).is_some() {
+            let mut key = found(talk, &session, side);
+            with(&KeyLog::default(), &mut |context| {
+                session.give_key(side, key.take().unwrap(), context);
+            });
+        }
     }
     with(&log_of(usize::MAX), &mut |context| session.finish(context));
     heard.info = session.info();
@@ -93,4 +96,35 @@ fn what_a_key_log_brings_when_the_search_has_begun_changes_nothing() {
         assert_eq!(heard.text(Endpoint::Server), b"answer, ".repeat(5), "{at}");
         assert_eq!(heard.info.why, None);
     }
+}
+
+/// Told afterwards, what a peer said before would be too late: a WINDOW_UPDATE, say.
+#[test]
+fn what_was_said_before_is_told_before_however_much_it_is() {
+    let mut talk = Talk::begun(Version::TLS1_3, SUITE);
+    for _ in 0..100 {
+        talk.say(Endpoint::Client, b"more, ");
+        talk.say(Endpoint::Server, &[b'x'; 16_000]);
+    }
+    let (mut session, mut scratch) = (Session::awaiting_keys(), Scratch::default());
+    let (mut sides, log) = (Vec::new(), KeyLog::default());
+    let mut context = Context {
+        keys: &log,
+        scratch: &mut scratch,
+        out: &mut |plain| sides.push(plain.sender),
+    };
+    let mut offsets = [0_u64; 2];
+    for (side, record) in &talk.sent {
+        let offset = &mut offsets[side.index()];
+        session.take(*side, 0, (*offset, record, 0), &mut context);
+        *offset += record.len() as u64;
+    }
+    for side in [Endpoint::Server, Endpoint::Client] {
+        let key = found(&talk, &session, side).unwrap();
+        session.give_key(side, key, &mut context);
+    }
+    // What did not fit is lost of both.
+    assert!(sides.len() > 120, "{}", sides.len());
+    let turns = sides.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(turns > 120, "{turns} of {}", sides.len());
 }
