@@ -17,7 +17,9 @@ use crate::skip::Need;
 pub struct Version(pub &'static str);
 
 impl Version {
-    fn binary(self) -> PathBuf {
+    /// Its program.
+    #[must_use]
+    pub fn binary(self) -> PathBuf {
         installed(&format!("envoy-{}", self.0)).join("envoy/_bin/envoy")
     }
 }

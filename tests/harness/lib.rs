@@ -18,6 +18,7 @@ pub mod process;
 pub mod program;
 pub mod proxy;
 pub mod skip;
+pub mod tls_server;
 pub mod trace;
 pub mod tracer;
 

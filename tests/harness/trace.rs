@@ -69,6 +69,32 @@ impl Trace {
         trace
     }
 
+    /// What is told of a stream, but for where and when it was.
+    #[must_use]
+    pub fn words_of(&self, stream: &Stream) -> String {
+        let findings = self.findings.iter();
+        let mut findings: Vec<_> = findings
+            .filter(|finding| finding.is_about(stream))
+            .map(Finding::kind)
+            .collect();
+        findings.sort_unstable();
+        format!(
+            "{:?} {} {}: {:?} {:?} {:?} trailers {:?} {:?} {:?} {} {} {:?} {findings:?}",
+            stream.role(),
+            stream.0["headers"]["x-n"],
+            stream.0["http_status"],
+            stream.outcome(),
+            stream.request_phase(),
+            stream.response_phase(),
+            stream.trailers(),
+            stream.grpc_status(),
+            stream.tier(),
+            stream.request_bytes(),
+            stream.response_bytes(),
+            stream.resets(),
+        )
+    }
+
     /// Streams that process `pid` saw in a role (`client` or `server`).
     pub fn streams_of(&self, pid: u32, role: &str) -> impl Iterator<Item = &Stream> {
         self.streams

@@ -133,33 +133,8 @@ fn what_a_handshake_says_in_clear_is_told_at_both_ends() {
 
 /// What is told of each stream, but for where and when it was.
 pub(crate) fn told(trace: &Trace) -> Vec<String> {
-    let mut told: Vec<_> = trace
-        .streams
-        .iter()
-        .map(|stream| {
-            let findings = trace.findings.iter();
-            let mut findings: Vec<_> = findings
-                .filter(|finding| finding.is_about(stream))
-                .map(tracer_tests::trace::Finding::kind)
-                .collect();
-            findings.sort_unstable();
-            format!(
-                "{:?} {} {}: {:?} {:?} {:?} trailers {:?} {:?} {:?} {} {} {:?} {findings:?}",
-                stream.role(),
-                stream.0["headers"]["x-n"],
-                stream.0["status"],
-                stream.outcome(),
-                stream.request_phase(),
-                stream.response_phase(),
-                stream.trailers(),
-                stream.grpc_status(),
-                stream.tier(),
-                stream.request_bytes(),
-                stream.response_bytes(),
-                stream.resets(),
-            )
-        })
-        .collect();
+    let streams = trace.streams.iter();
+    let mut told: Vec<_> = streams.map(|stream| trace.words_of(stream)).collect();
     told.sort_unstable();
     told
 }

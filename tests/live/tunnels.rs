@@ -7,19 +7,17 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 use tracer_tests::call::{Calls, Mode};
-use tracer_tests::envoy::Version;
 use tracer_tests::identity::Identity;
-use tracer_tests::peer::{Client, Listen, Peer, Server, installed};
+use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::process::Process;
 use tracer_tests::skip::{Privileges, Program};
+use tracer_tests::tls_server::ENVOY;
 use tracer_tests::trace::Trace;
 use tracer_tests::tracer::Tracer;
 use tracer_tests::{eventually, free_port, require, scaled, workspace};
 
 use crate::tls::seen;
 use crate::{RUN, SETTLE};
-
-const ENVOY: Version = Version("1.40.0");
 
 /// Both ends of the tunnels, each a process.
 struct Tunnels {
@@ -80,7 +78,7 @@ impl Tunnels {
         let start = |name: &str, port: u16, listener: &str| {
             let file = folder.path().join(format!("{name}.yaml"));
             std::fs::write(&file, [begin, listener, end].concat()).expect("a file of the test's");
-            let mut command = Command::new(installed("envoy-1.40.0").join("envoy/_bin/envoy"));
+            let mut command = Command::new(ENVOY.binary());
             command.arg("--config-path").arg(file);
             command.args(["--log-level", "warn", "--concurrency", "1"]);
             command.args(["--use-dynamic-base-id", "--file-flush-interval-msec", "50"]);

@@ -226,6 +226,11 @@ impl FrameReader {
         self.max_frame_size.or(default)
     }
 
+    /// SETTINGS of this direction may have gone by, and no header block.
+    pub(crate) fn may_have_begun(&mut self) {
+        self.first = false;
+    }
+
     /// Takes the steps, oldest first. `memory` is what the next ones are put into; it must be empty.
     pub fn swap_steps(&mut self, memory: &mut Vec<Step>) {
         if memory.capacity() > STEPS_KEPT {

@@ -268,6 +268,12 @@ impl Conn {
             }
         }
         self.lane(direction).place(bytes, from_start, upgraded);
+        if self.is_behind_http1 && self.role.sender(direction) != Some(Endpoint::Client) {
+            // The server may greet before anybody looks for frames.
+            if let Some(reader) = self.lane(direction).reader.as_mut() {
+                reader.may_have_begun();
+            }
+        }
         if let Some(reader) = self.lane(direction).reader.as_mut() {
             reader.set_now(context.at);
         }
