@@ -1,21 +1,14 @@
 //! Servers that speak TLS and HTTP/2, over TLS or in clear: how they are started.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::envoy::Version;
 use crate::free_port;
 use crate::identity::Identity;
-use crate::peer::installed;
 
 /// The Envoy of these tests.
 pub const ENVOY: Version = Version("1.40.0");
-
-/// etcd of the set-up, which is written in Go.
-#[must_use]
-pub fn etcd_program() -> PathBuf {
-    installed("etcd").join("etcd")
-}
 
 /// etcd with its data in a folder.
 #[must_use]
@@ -23,7 +16,7 @@ pub fn etcd(folder: &Path, port: u16, identity: Option<&Identity>) -> Command {
     let scheme = if identity.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://127.0.0.1:{port}");
     let peer = format!("http://127.0.0.1:{}", free_port());
-    let mut command = Command::new(etcd_program());
+    let mut command = Command::new("etcd");
     command.arg("--data-dir").arg(folder.join("data"));
     command.args(["--listen-client-urls", &url]);
     command.args(["--advertise-client-urls", &url]);

@@ -3,6 +3,7 @@
 //! The ciphertext passes through a relay of the test's own, and nothing but the memory of the process tells the keys.
 //! Every client sends HTTP/2 PINGs with a number of its own, so that a key of another connection would be seen.
 
+mod alike;
 mod peers;
 mod relay;
 
@@ -14,6 +15,7 @@ use h2trace_core::connection::Endpoint;
 use h2trace_core::tls::{Context, KeyLog, KeySource, Scratch, Session, Version};
 use tracer_tests::require;
 use tracer_tests::skip::{Privileges, Program};
+use tracer_tests::tls_server::ENVOY;
 
 use peers::{Files, Pinger, Server};
 use relay::{Passed, Relay};
@@ -109,19 +111,26 @@ impl<'a> Watched<'a> {
                 heard(self),
                 told.take(3).collect::<Vec<_>>()
             );
-            if let Ok(passed) = self.relay.passed.recv_timeout(Duration::from_millis(5)) {
-                self.take(passed);
-                while let Ok(passed) = self.relay.passed.try_recv() {
-                    self.take(passed);
-                }
-            }
-            if self.last_sweep.elapsed() > Duration::from_millis(20) {
-                self.ask();
-                self.last_sweep = Instant::now();
-            }
-            self.answers();
-            assert!(!self.scanner.is_stuck());
+            self.listen(|_| {});
         }
+    }
+
+    /// Takes what passes now, and looks for the keys that it wants.
+    fn listen(&mut self, mut passes: impl FnMut(&Passed)) {
+        if let Ok(passed) = self.relay.passed.recv_timeout(Duration::from_millis(5)) {
+            passes(&passed);
+            self.take(passed);
+            while let Ok(passed) = self.relay.passed.try_recv() {
+                passes(&passed);
+                self.take(passed);
+            }
+        }
+        if self.last_sweep.elapsed() > Duration::from_millis(20) {
+            self.ask();
+            self.last_sweep = Instant::now();
+        }
+        self.answers();
+        assert!(!self.scanner.is_stuck());
     }
 
     fn take(&mut self, (id, side, bytes): Passed) {
@@ -297,12 +306,7 @@ fn go_is_opened() {
 
 #[test]
 fn envoy_is_opened() {
-    require!(
-        Privileges,
-        Program("node"),
-        Program("openssl"),
-        peers::ENVOY
-    );
+    require!(Privileges, Program("node"), Program("openssl"), ENVOY);
     let files = Files::new();
     let server = peers::envoy(&files);
     for options in [TLS13, TLS13_LONG, TLS12] {

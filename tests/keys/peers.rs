@@ -5,10 +5,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tracer_tests::envoy::Version;
 use tracer_tests::identity::Identity;
-use tracer_tests::peer::installed;
 use tracer_tests::process::Process;
+use tracer_tests::tls_server;
 use tracer_tests::{eventually, free_port, workspace};
 
 use crate::{PING, PONG};
@@ -16,7 +15,6 @@ use crate::{PING, PONG};
 /// How long a program may take to come up.
 const START: Duration = Duration::from_secs(60);
 
-pub(crate) const ENVOY: Version = Version("1.40.0");
 
 /// A key and its certificate, in a folder of the test's own.
 pub(crate) struct Files {
@@ -112,61 +110,24 @@ pub(crate) fn nghttpd(files: &Files) -> Server {
 
 /// A program in Go.
 pub(crate) fn etcd(files: &Files) -> Server {
-    let folder = TempDir::new().expect("a folder for etcd");
-    let (port, peer) = (free_port(), free_port());
-    let url = format!("https://127.0.0.1:{port}");
-    let peer = format!("http://127.0.0.1:{peer}");
-    let mut command = Command::new("etcd");
-    command.arg("--data-dir").arg(folder.path());
-    command.args([
-        "--listen-client-urls",
-        &url,
-        "--advertise-client-urls",
-        &url,
-    ]);
-    command.args([
-        "--listen-peer-urls",
-        &peer,
-        "--initial-advertise-peer-urls",
-        &peer,
-    ]);
-    command.args([
-        "--initial-cluster",
-        &format!("default={peer}"),
-        "--log-level",
-        "error",
-    ]);
-    command.arg("--cert-file").arg(&files.identity.certificate);
-    command.arg("--key-file").arg(&files.identity.key);
-    let server = Server::started("etcd", port, &mut command, PONG);
-    Server {
-        _folder: Some(folder),
-        ..server
-    }
+    of_files("etcd", files, tls_server::etcd)
 }
 
 /// A listener that answers everything by itself.
 pub(crate) fn envoy(files: &Files) -> Server {
-    let folder = TempDir::new().expect("a folder for Envoy");
+    of_files("Envoy", files, tls_server::envoy)
+}
+
+/// One that has a folder of its own.
+fn of_files(
+    name: &str,
+    files: &Files,
+    command: impl FnOnce(&Path, u16, Option<&Identity>) -> Command,
+) -> Server {
+    let folder = TempDir::new().expect("a folder for a server");
     let port = free_port();
-    let text = std::fs::read_to_string(script("envoy.yaml")).expect("the test's own file");
-    let path = |path: &Path| path.display().to_string();
-    let text = text
-        .replace("@PORT@", &port.to_string())
-        .replace("@KEY@", &path(&files.identity.key))
-        .replace("@CERTIFICATE@", &path(&files.identity.certificate));
-    let file = folder.path().join("envoy.yaml");
-    std::fs::write(&file, text).expect("a file of the test's own");
-    let mut command = Command::new(installed("envoy-1.40.0").join("envoy/_bin/envoy"));
-    command.arg("--config-path").arg(&file);
-    command.args([
-        "--log-level",
-        "warn",
-        "--concurrency",
-        "1",
-        "--use-dynamic-base-id",
-    ]);
-    let server = Server::started("Envoy", port, &mut command, PONG);
+    let mut command = command(folder.path(), port, Some(&files.identity));
+    let server = Server::started(name, port, &mut command, PONG);
     Server {
         _folder: Some(folder),
         ..server
@@ -178,9 +139,23 @@ pub(crate) struct Pinger(Process);
 
 impl Pinger {
     pub(crate) fn start(port: u16, n: usize, version: &str, ciphers: &str) -> Pinger {
+        Pinger::with(port, n, [version, ciphers, ""])
+    }
+
+    /// Each of them sends `count` PINGs and no more.
+    pub(crate) fn counting(
+        port: u16,
+        n: usize,
+        (version, ciphers): (&str, &str),
+        count: usize,
+    ) -> Pinger {
+        Pinger::with(port, n, [version, ciphers, &count.to_string()])
+    }
+
+    fn with(port: u16, n: usize, arguments: [&str; 3]) -> Pinger {
         let mut command = Command::new("node");
         command.arg(script("pings.cjs")).arg(port.to_string());
-        command.arg(n.to_string()).args([version, ciphers]);
+        command.arg(n.to_string()).args(arguments);
         Pinger(Process::start("node, client", &mut command))
     }
 
