@@ -105,6 +105,15 @@ impl Window {
         self.take_answered_breach(breach.what == FlowBreach::TooLarge)
     }
 
+    /// When that is certain which stands against the rules and was not told yet.
+    #[inline]
+    pub(super) const fn breach_due(&self) -> Option<Timestamp> {
+        match &self.breach {
+            Some(breach) if !breach.told => Some(breach.due()),
+            Some(_) | None => None,
+        }
+    }
+
     /// What stands against the rules and was not told yet.
     #[inline]
     pub(super) fn breach(&self) -> Option<Breach> {

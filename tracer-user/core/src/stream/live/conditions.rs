@@ -62,8 +62,8 @@ impl Stream {
 
     /// A window of this stream is against the rules, and when that is certain.
     pub(crate) fn breach_due(&self) -> Option<Timestamp> {
-        let due = |sender| Some(self.direction(sender).window.breach()?.due());
-        match (due(Client), due(Server)) {
+        let (request, response) = (&self.request.window, &self.response.window);
+        match (request.breach_due(), response.breach_due()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }

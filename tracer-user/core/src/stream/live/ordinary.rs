@@ -34,10 +34,11 @@ impl Stream {
             .window
             .spend(head.stream_id, head.flow_len, judged, at);
         let n_begun_before = direction.messages.n_begun();
+        let tells = env.shown.stories();
         direction.messages.bytes(bytes);
         direction.messages.hole(hole);
         let n = (bytes.len() as u64).saturating_add(u64::from(hole));
-        direction.frame = Some(DataProgress {
+        direction.frame = tells.then_some(DataProgress {
             bytes: n,
             n_begun_before,
         });
@@ -48,7 +49,9 @@ impl Stream {
             half.first_data_at.get_or_insert(at);
             half.last_data_at = Some(at);
         }
-        self.data_moment(sender, head.end_stream, "", env);
+        if tells {
+            self.data_moment(sender, head.end_stream, "", env);
+        }
     }
 
     /// Such a frame had END_STREAM.

@@ -58,8 +58,8 @@ impl StreamTable {
             self.condition_timers.next_at = Some(Timestamp(at.0.saturating_add(LOOK_NS)));
         }
         for sender in [Client, Server] {
-            if let Some(breach) = self.flow.window(sender).breach() {
-                self.look_by(breach.due());
+            if let Some(due) = self.flow.window(sender).breach_due() {
+                self.look_by(due);
             }
         }
         let concurrency = &self.condition_timers.concurrency;

@@ -90,6 +90,11 @@ impl Streams {
         {
             return Some(last);
         }
+        self.find(id)
+    }
+
+    /// The same of one that was not asked for last.
+    fn find(&self, id: StreamId) -> Option<Slot> {
         let slot = self.by_id.get(id)?;
         self.last.set(slot);
         Some(slot)
