@@ -1,7 +1,7 @@
 //! `h2trace replay`: a capture file through the same pipeline. No kernel, no privileges.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::session::front::Front;
 #[cfg(feature = "tls")]
 use crate::session::key_file::KeyFile;
 use crate::session::output;
-use crate::session::replay::{self, ReplayPlan};
+use crate::session::replay::{self, ReplayPlan, Replayed};
 use crate::session::show::{Show, Wanted};
 
 /// Runs it.
@@ -33,35 +33,44 @@ use crate::session::show::{Show, Wanted};
 /// The file cannot be opened, is no capture, or is truncated or corrupt; what could be decoded of it is
 /// printed first.
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let replayed = read(args, open(&args.file)?, &mut io::stdout())?;
+    for words in &replayed.unused {
+        output::say(words);
+    }
+    if let Some(error) = replayed.error {
+        let name = args.file.display();
+        return Err(anyhow::Error::new(error).context(format!("cannot replay all of {name}")));
+    }
+    Ok(args.report.exit_code(replayed.tally.worst()))
+}
+
+/// Reads a capture from `file` in place of the one that `args` name, and prints to `to`.
+///
+/// # Errors
+/// It is no capture, or `to` takes nothing any more.
+pub fn read(args: &ReplayArgs, file: impl Read, to: &mut dyn Write) -> anyhow::Result<Replayed> {
     let named = Shown::with(&args.header.header)?;
     let shown = Arc::new(match args.headers {
         Headers::Allowed => named,
         Headers::All => Shown::everything(),
     });
-    let name = args.file.display().to_string();
-    let reader = open(&args.file)?;
-    let capture = Capture::open(reader).with_context(|| format!("cannot replay {name}"))?;
+    let capture =
+        Capture::open(file).with_context(|| format!("cannot replay {}", args.file.display()))?;
     let frames = match args.headers {
         _ if !args.show.contains(&Show::Frames) => Frames::Untold,
         Headers::Allowed => Frames::Redacted,
         Headers::All => Frames::Whole,
     };
-    let replayed = replay::run(
-        capture,
-        ReplayPlan {
-            front: front(args),
-            wanted: Wanted::new(args.show.clone()),
-            shown,
-            frames,
-            port: args.port,
-            http2_ports: args.http2.http2.clone(),
-            keys: keys(args)?,
-        },
-    )?;
-    if let Some(error) = replayed.error {
-        return Err(anyhow::Error::new(error).context(format!("cannot replay all of {name}")));
-    }
-    Ok(args.report.exit_code(replayed.tally.worst()))
+    let plan = ReplayPlan {
+        front: front(args),
+        wanted: Wanted::new(args.show.clone()),
+        shown,
+        frames,
+        port: args.port,
+        http2_ports: args.http2.http2.clone(),
+        keys: keys(args)?,
+    };
+    Ok(replay::run(capture, plan, to)?)
 }
 
 /// The secrets of the key log that is named.

@@ -1,6 +1,6 @@
 //! A run over a capture file: through the same pipeline, as fast as its reader takes what is printed.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use h2trace_core::pipeline::{Frames, NoNames, Output, Pipeline, PipelineSettings
 use h2trace_core::tls::KeyLog;
 
 use super::front::Front;
-use super::output::say;
 use super::show::Wanted;
 use crate::capture::{
     Capture, CaptureCounts, CaptureError, Downstream as _, Feed, Reassembly, TlsSockets,
@@ -47,14 +46,15 @@ pub struct Replayed {
     pub tally: Tally,
     /// Why the file was not read to its end.
     pub error: Option<CaptureError>,
+    /// What of it could not be used, in words.
+    pub unused: Vec<String>,
 }
 
-/// Puts a whole capture through a pipeline; prints what comes out on standard output, and what of the file could not
-/// be used on standard error.
+/// Puts a whole capture through a pipeline, and prints what comes out to `to`.
 ///
 /// # Errors
-/// Standard output takes nothing any more.
-pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
+/// It takes nothing any more.
+pub fn run(capture: Capture<'_>, plan: ReplayPlan, to: &mut dyn io::Write) -> io::Result<Replayed> {
     let settings = PipelineSettings {
         shown: plan.shown,
         names: Box::new(NoNames),
@@ -69,6 +69,7 @@ pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
         wanted: plan.wanted,
         tally: Tally::default(),
         diagnosis: Diagnosis::default(),
+        to,
         written: Ok(()),
     };
     let mut reassembly = Reassembly::new(plan.port).with_http2_on(plan.http2_ports);
@@ -81,21 +82,22 @@ pub fn run(capture: Capture<'_>, plan: ReplayPlan) -> io::Result<Replayed> {
     out.summary(read.last_at, duration, plan.port.is_some());
     out.flush();
     out.written?;
-    warn(reassembly.counts());
+    let mut unused = Vec::from_iter(unused(reassembly.counts()));
     if read.bad_secrets > 0 {
         let lines = count(read.bad_secrets, "line", "lines");
-        say(&format!(
+        unused.push(format!(
             "{lines} of the capture's TLS secrets cannot be read"
         ));
     }
     let beyond = reassembly.keys().n_beyond();
     if beyond > 0 {
         let lines = count(beyond, "TLS secret was", "TLS secrets were");
-        say(&format!("{lines} not kept: too many connections have some"));
+        unused.push(format!("{lines} not kept: too many connections have some"));
     }
     Ok(Replayed {
         tally: out.tally,
         error: read.error,
+        unused,
     })
 }
 
@@ -113,7 +115,7 @@ fn replay(
     mut capture: Capture<'_>,
     reassembly: &mut Reassembly,
     pipeline: &mut Pipeline,
-    out: &mut Printed,
+    out: &mut Printed<'_>,
 ) -> Progress {
     let mut read = Progress {
         first_at: None,
@@ -160,8 +162,8 @@ fn replay(
     read
 }
 
-/// Says what of the file could not be used.
-fn warn(counts: &CaptureCounts) {
+/// What of the packets could not be used.
+fn unused(counts: &CaptureCounts) -> Option<String> {
     let mut parts = Vec::new();
     let mut part = |n: u64, one: &str, many: &str| {
         if n > 0 {
@@ -198,25 +200,20 @@ fn warn(counts: &CaptureCounts) {
         "connection was let go for others",
         "connections were let go for others",
     );
-    if !parts.is_empty() {
-        say(&format!(
-            "of {} packets: {}",
-            counts.packets,
-            parts.join(", ")
-        ));
-    }
+    (!parts.is_empty()).then(|| format!("of {} packets: {}", counts.packets, parts.join(", ")))
 }
 
 /// Prints what is wanted, in order, and waits for a slow reader.
-struct Printed {
+struct Printed<'a> {
     front: Front,
     wanted: Wanted,
     tally: Tally,
     diagnosis: Diagnosis,
+    to: &'a mut dyn io::Write,
     written: io::Result<()>,
 }
 
-impl Printed {
+impl Printed<'_> {
     fn summary(&mut self, at: Timestamp, duration: Duration, filtered: bool) {
         let kernel = Kernel::default();
         let summary = Summary {
@@ -235,13 +232,12 @@ impl Printed {
     fn flush(&mut self) {
         let lines = self.front.take();
         if self.written.is_ok() {
-            let mut stdout = io::stdout().lock();
-            self.written = stdout.write_all(&lines).and_then(|()| stdout.flush());
+            self.written = self.to.write_all(&lines).and_then(|()| self.to.flush());
         }
     }
 }
 
-impl Sink for Printed {
+impl Sink for Printed<'_> {
     fn accept(&mut self, output: &Output) {
         self.tally.accept(output);
         self.diagnosis.accept(output);

@@ -69,6 +69,11 @@ pub(crate) struct FuzzOptions {
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u32>,
 
+    /// Let replay read so many hostile capture files instead, with all its options in turn; --seed is the number of the
+    /// first one
+    #[arg(long, value_name = "N", conflicts_with_all = ["target", "fresh", "minimize", "inputs"])]
+    files: Option<u64>,
+
     /// Keep only the inputs of earlier runs that are needed for their coverage, and do not fuzz
     #[arg(long, conflicts_with = "fresh")]
     minimize: bool,
@@ -80,6 +85,19 @@ pub(crate) struct FuzzOptions {
 
 /// Builds and runs the targets. Exit status 1 when one of them failed.
 pub(crate) fn run(options: &FuzzOptions, root: &Path) -> anyhow::Result<ExitCode> {
+    if let Some(n_files) = options.files {
+        command::run(
+            command::cargo(root)
+                .args(["test", "--release", "--locked", "--package", "tracer-tests"])
+                .args(["--test", "hostile", "files", "--", "--nocapture"])
+                .env("H2TRACE_HOSTILE_FILES", n_files.to_string())
+                .env(
+                    "H2TRACE_HOSTILE_FIRST",
+                    options.seed.unwrap_or(0).to_string(),
+                ),
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let fuzz = Fuzz {
         root,
         target: demo::target(root).join("fuzz"),
