@@ -3,9 +3,11 @@
 //! The heap is counted by the allocator, so that these tests run one at a time.
 
 mod files;
+mod remembered;
 
 use std::sync::{Mutex, PoisonError};
 
+use h2trace::diagnosis::Diagnosis;
 use h2trace_core::event::{
     Address, Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task,
     Timestamp, What,
@@ -23,15 +25,19 @@ const MIB: usize = 1 << 20;
 /// Only one test may allocate while another one counts.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Counts the outputs and keeps none.
+/// Counts the outputs and keeps none, but for what a diagnosis is made of, if one is.
 #[derive(Default)]
 struct Counted {
     streams: u64,
     limits: u64,
+    diagnosis: Option<Diagnosis>,
 }
 
 impl Sink for Counted {
     fn accept(&mut self, output: &Output) {
+        if let Some(diagnosis) = &mut self.diagnosis {
+            diagnosis.accept(output);
+        }
         match output {
             Output::Stream { .. } => self.streams += 1,
             Output::Loss(loss) if matches!(loss.cause, LossCause::Limit(_)) => self.limits += 1,
@@ -60,6 +66,8 @@ struct Attack {
     pipeline: Pipeline,
     said: Counted,
     at: u64,
+    /// Whose events they are.
+    pid: u32,
 }
 
 impl Attack {
@@ -76,6 +84,7 @@ impl Attack {
             }),
             said: Counted::default(),
             at: 1_000_000_000,
+            pid: 0,
         }
     }
 
@@ -87,7 +96,11 @@ impl Attack {
                 sk: socket,
                 born_ns: 1,
             },
-            task: Task::default(),
+            task: Task {
+                pid: self.pid,
+                tid: self.pid,
+                cgroup: 0,
+            },
             what,
         };
         self.pipeline.handle(&event, &mut self.said);

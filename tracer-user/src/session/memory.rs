@@ -13,7 +13,7 @@ pub const KERNEL_MAPS: usize = 36 << 20;
 const PROGRAM: usize = 24 << 20;
 
 /// What rules, joins and the diagnosis remember of connections and streams that have ended.
-const REMEMBERED: usize = 48 << 20;
+pub const REMEMBERED: usize = 48 << 20;
 
 /// Series of connection ends, as they are counted: [`limits::SERIES`] of them.
 const SERIES: usize = 16 << 20;
