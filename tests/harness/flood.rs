@@ -1,6 +1,7 @@
 //! A hostile process: what it sends on sockets of its own, both ends of them in the same thread.
 
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +57,29 @@ impl Wire {
         pass(&mut self.client, &mut self.server, bytes)
     }
 
+    /// The server sends from a file, so that a tracer sees nothing of it there; the client reads it.
+    ///
+    /// # Errors
+    /// As files and sockets have them.
+    pub fn answer_unseen(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(bytes)?;
+        let mut offset = 0;
+        // SAFETY: both descriptors are open, and `offset` outlives the call.
+        let sent = unsafe {
+            libc::sendfile(
+                self.server.as_raw_fd(),
+                file.as_raw_fd(),
+                &raw mut offset,
+                bytes.len(),
+            )
+        };
+        if usize::try_from(sent).ok() != Some(bytes.len()) {
+            return Err(io::Error::last_os_error());
+        }
+        self.client.read_exact(&mut vec![0; bytes.len()])
+    }
+
     /// The server sends, and the client reads it.
     ///
     /// # Errors
@@ -109,10 +133,11 @@ pub fn endless_block(bytes: usize) -> Vec<u8> {
     frames
 }
 
-/// The sorts of floods: a hundred frames, the how manieth of this connection.
-type Batch = fn(u32) -> Vec<u8>;
+/// A hundred frames of a flood, the how manieth of this connection.
+pub type Batch = fn(u32) -> Vec<u8>;
 
-const FLOODS: [(&str, Batch); 8] = [
+/// Floods by their names.
+pub const FLOODS: [(&str, Batch); 9] = [
     ("streams and resets", |n| {
         let ids = 100 * n..100 * (n + 1);
         ids.flat_map(|id| {
@@ -150,6 +175,9 @@ const FLOODS: [(&str, Batch); 8] = [
     }),
     ("GOAWAY", |_| {
         frame(frame_type::GOAWAY, 0, 0, &[0; 8]).repeat(100)
+    }),
+    ("PRIORITY", |_| {
+        frame(frame_type::PRIORITY, 0, 1, &[0, 0, 0, 3, 1]).repeat(100)
     }),
 ];
 

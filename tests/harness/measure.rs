@@ -45,3 +45,29 @@ pub fn processor_time() -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
+
+/// How long all threads of a process have run on a processor.
+#[must_use]
+pub fn used_by(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let stats = tasks.into_iter().flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(stats.sum())
+}
+
+/// Waits until a process has worked off what waits for it.
+///
+/// # Panics
+/// When it never is.
+pub fn until_idle(pid: u32) {
+    /// How much it still does in half a second when nothing is left to do.
+    const IDLE: Duration = Duration::from_millis(20);
+    let idle = crate::eventually(Duration::from_secs(180), || {
+        let before = used_by(pid);
+        std::thread::sleep(Duration::from_millis(500));
+        used_by(pid).saturating_sub(before) <= IDLE
+    });
+    assert!(idle, "process {pid} is not done with it");
+}

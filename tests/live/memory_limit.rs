@@ -11,6 +11,7 @@ use std::time::Duration;
 use h2trace::session::memory::KERNEL_MAPS;
 use h2trace_core::limits;
 use tracer_tests::flood::{Wire, endless_block, full_table, open_streams};
+use tracer_tests::measure::until_idle;
 use tracer_tests::process::Process;
 use tracer_tests::program::http_get;
 use tracer_tests::skip::Privileges;
@@ -104,25 +105,6 @@ fn kernel_memory(pid: u32) -> u64 {
         line.trim().parse::<u64>().ok()
     });
     locked.sum()
-}
-
-/// Waits until it has worked off what waits for it.
-fn until_idle(pid: u32) {
-    let used = || {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // Behind the name, which is in brackets: user and system time, in ticks.
-        let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        ticks
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum::<u64>()
-    };
-    let idle = eventually(Duration::from_secs(120), || {
-        let before = used();
-        std::thread::sleep(Duration::from_millis(500));
-        used() - before <= 2
-    });
-    assert!(idle, "the tracer is not done with it");
 }
 
 /// The largest of what `RssAnon` shows until it is asked.

@@ -4,7 +4,7 @@
 //! alternating pairs. The tracer is always filtered to the bench's own processes. The ratios hold better
 //! than the figures.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
@@ -66,6 +66,17 @@ enum What {
 
     /// What each set of hooks costs a call, also one that h2trace has no interest in; as root
     Hooks(hooks::HooksOptions),
+
+    /// What floods from a hostile peer cost the tracer; five minutes, as root
+    Floods(FloodsOptions),
+}
+
+/// What `cargo xtask bench floods` takes.
+#[derive(Args)]
+struct FloodsOptions {
+    /// Another h2trace that goes through the same, for comparison
+    #[arg(long, value_name = "BINARY")]
+    before: Option<PathBuf>,
 }
 
 /// Bytes of the responses of the throughput runs.
@@ -110,6 +121,14 @@ pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCod
         }
         Some(What::Hooks(options)) => {
             hooks::run(options, root, &binary, &folder)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(What::Floods(options)) => {
+            let mut bench = in_tests("floods", root);
+            if let Some(before) = &options.before {
+                bench.env("H2TRACE_BEFORE", std::path::absolute(before)?);
+            }
+            command::run(&mut bench)?;
             return Ok(ExitCode::SUCCESS);
         }
         None => {}
@@ -231,12 +250,17 @@ fn build_release(root: &Path) -> anyhow::Result<()> {
 
 /// A bench that needs no kernel: those in tests/bench.
 fn in_memory(name: &str, rounds: u32, root: &Path) -> anyhow::Result<ExitCode> {
+    command::run(in_tests(name, root).args(["--", &rounds.to_string()]))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A bench of tests/bench.
+fn in_tests(name: &str, root: &Path) -> Command {
     let mut bench = command::cargo(root);
     bench.args(["bench", "--quiet", "--locked", "--package", "tracer-tests"]);
-    bench.args(["--bench", name, "--", &rounds.to_string()]);
+    bench.args(["--bench", name]);
     bench.env("H2TRACE_BINARY", demo::release_binary(root));
-    command::run(&mut bench)?;
-    Ok(ExitCode::SUCCESS)
+    bench
 }
 
 fn shown(run: &Run) -> String {
