@@ -128,6 +128,16 @@ impl Tracer {
         Self::with("trace", pids, &arguments)
     }
 
+    /// As [`Tracer::start`], with a ring that a flood fills soon.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn with_a_small_ring(pids: &[u32]) -> Self {
+        Self::with("trace", pids, &["--ring-mib".as_ref(), "1".as_ref()])
+    }
+
     /// As [`Tracer::start`], told that servers speak HTTP/2 on this port.
     ///
     /// # Panics

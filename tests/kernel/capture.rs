@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use h2trace::kernel::{Filter, Options, Tracer};
+use h2trace::kernel::{DRAIN_MAX, Filter, Options, Tracer};
 use h2trace_core::event::{
     Boundary, Direction, EndCause, Event, Open, OtherProtocol, ProtocolConfidence, Segment,
     SocketKey, Unseen, What,
@@ -57,7 +57,7 @@ impl Programs {
             });
         };
         let of_others = &mut programs.of_others;
-        programs.tracer.drain(&mut |event| {
+        drain_all(&mut programs.tracer, |event| {
             of_others.insert(event.socket);
         });
         programs.counted = programs.tracer.counters().expect("counters");
@@ -211,12 +211,11 @@ impl Capture {
         let seen = &mut self.seen;
         let programs = self.tracer.programs.as_mut().expect("until it is dropped");
         let of_others = &programs.of_others;
-        let drained = programs.tracer.drain(&mut |event| {
+        drain_all(&mut programs.tracer, |event| {
             if !of_others.contains(&event.socket) {
-                take(seen, &event);
+                take(seen, event);
             }
         });
-        assert_eq!(drained.bad, 0);
     }
 
     /// The latest socket with the inode of `fd`.
@@ -261,6 +260,17 @@ impl Capture {
             }
             assert!(Instant::now() < deadline, "{what}: {:?}", self.seen);
             std::thread::yield_now();
+        }
+    }
+}
+
+/// All records that were written so far.
+fn drain_all(tracer: &mut Tracer, mut of_each: impl FnMut(&Event<'_>)) {
+    loop {
+        let drained = tracer.drain(&mut |event| of_each(&event));
+        assert_eq!(drained.bad, 0);
+        if drained.records < DRAIN_MAX {
+            break;
         }
     }
 }

@@ -60,6 +60,39 @@ fn a_full_ring_is_counted_and_what_follows_is_in_place() {
 }
 
 #[test]
+fn a_socket_that_is_let_go_is_not_looked_at_until_it_is_taken_up() {
+    require!(Tracing);
+    for family in ["ipv4", "unix"] {
+        let mut capture = Capture::start();
+        let (client, server, _) = begun(family);
+        let (key, seen) = {
+            let seen = capture.of(&client);
+            (seen.key, seen.stream(Direction::Tx).bytes.len())
+        };
+        assert!(capture.tracer.let_go(&key), "{family}");
+        assert!(!capture.tracer.let_go(&key), "{family}: it is gone already");
+        pass(&client, &server, &call(1, 100));
+        let gone = capture.of(&client);
+        assert_eq!(gone.key, key);
+        assert_eq!(gone.stream(Direction::Tx).bytes.len(), seen, "{family}");
+        // The other end is another socket.
+        assert!(capture.of(&server).stream(Direction::Rx).bytes.len() > seen);
+        capture.tracer.take_up(&key);
+        let again = [call(3, 100), call(5, 100), call(7, 100)].concat();
+        pass(&client, &server, &again);
+        let back = capture.of(&client);
+        assert_eq!((back.key.sk, back.open.from_start), (key.sk, false));
+        assert!(back.key.born_ns > key.born_ns);
+        let stream = back.stream(Direction::Tx);
+        assert_eq!(stream.bytes.len(), again.len(), "{family}");
+        assert!(stream.bytes[..9].iter().all(Option::is_some), "{family}");
+        // It was of the socket as it was before.
+        assert!(!capture.tracer.let_go(&key), "{family}");
+        capture.assert_no_loss(&[]);
+    }
+}
+
+#[test]
 fn records_tell_where_the_next_frame_begins() {
     require!(Tracing);
     use h2trace_core::event::Boundary;

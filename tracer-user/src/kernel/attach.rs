@@ -9,9 +9,12 @@ use aya::{
     programs::RawTracePoint,
 };
 use aya_log::EbpfLogger;
-use tracer_ebpf::{config::filter, counter::COUNTERS};
+use tracer_ebpf::{
+    config::filter,
+    counter::{COUNTERS, Counter},
+};
 
-use h2trace_core::event::{Event, decode::decode};
+use h2trace_core::event::{Event, SocketKey, decode::decode};
 
 use super::{
     btf::Btf,
@@ -20,6 +23,7 @@ use super::{
     load::{self, Filter, Options, StartError},
     members::{LiveCgroups, Members},
     missed,
+    sockets::Sockets,
 };
 
 /// One program and the tracepoint of the same name that it stands on.
@@ -73,8 +77,8 @@ pub const PROBES: &[Probe] = &[
     of_hooks("sys_exit", Hooks::SyscallExit),
 ];
 
-/// Records that one [`Tracer::drain`] hands on at most.
-pub const DRAIN_MAX: u64 = 65_536;
+/// Records that one [`Tracer::drain`] hands on at most: of a flood they take some hundredths of a second.
+pub const DRAIN_MAX: u64 = 2_048;
 
 /// What one [`Tracer::drain`] read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +108,7 @@ pub struct Tracer {
     ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
     members: Members,
+    sockets: Sockets,
     bits: u32,
     hooks: Hooks,
     attached: Vec<&'static str>,
@@ -145,6 +150,7 @@ impl Tracer {
         let mut members = Members::new(&mut ebpf)?;
         let ring = load::take(&mut ebpf, "EVENTS")?;
         let counters = load::take(&mut ebpf, "COUNTERS")?;
+        let sockets = Sockets::new(&mut ebpf)?;
         let bits = options.filter.bits();
         let mut attached = Vec::new();
         // Forks are followed before the members are looked up, and members are there before the first byte.
@@ -169,6 +175,7 @@ impl Tracer {
             ring,
             counters,
             members,
+            sockets,
             bits,
             hooks,
             attached,
@@ -221,6 +228,23 @@ impl Tracer {
             *sum = self.counters.get(&index, 0)?.iter().sum();
         }
         Ok(sums)
+    }
+
+    /// Records that did not fit into the ring since the programs were loaded; None: the map cannot be read.
+    #[must_use]
+    pub fn n_lost(&self) -> Option<u64> {
+        let of_each = self.counters.get(&(Counter::RingFull as u32), 0).ok()?;
+        Some(of_each.iter().sum())
+    }
+
+    /// From its next call on, nobody looks at a socket. False: it is not there, or the kernel does not allow it.
+    pub fn let_go(&mut self, socket: &SocketKey) -> bool {
+        self.sockets.let_go(socket)
+    }
+
+    /// The next call of a socket that was let go is looked at again: it is opened anew then.
+    pub fn take_up(&mut self, socket: &SocketKey) {
+        self.sockets.take_up(socket);
     }
 
     /// Runs of attached programs that the kernel left out because that program ran on the same processor: what they

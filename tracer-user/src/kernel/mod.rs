@@ -10,6 +10,7 @@ mod missed;
 mod process;
 pub mod rights;
 mod rings;
+mod sockets;
 mod syscall;
 
 pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loaded};

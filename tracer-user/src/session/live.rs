@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use h2trace_core::connection::ConnectionId;
 use h2trace_core::event::{Event, Opened, SocketKey, Timestamp};
 use h2trace_core::field::Shown;
+use h2trace_core::limits::Limit;
 use h2trace_core::pipeline::{self, Loss, LossCause, Output, Pipeline, Sink, Tunnelled};
 #[cfg(feature = "tls")]
 use h2trace_core::tls::KeyLog;
@@ -17,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracer_ebpf::counter::COUNTERS;
 
+use super::fairness::Fairness;
 #[cfg(feature = "tls")]
 use super::key_file::KeyFile;
 use super::memory::Shares;
@@ -162,6 +164,7 @@ impl Downstream for Hands<'_> {
 /// The kernel programs at work, and the pipeline behind them.
 struct Live {
     tracer: Tracer,
+    fairness: Fairness,
     tls: TlsSockets,
     /// The key log that opens TLS.
     #[cfg(feature = "tls")]
@@ -238,6 +241,7 @@ pub fn start(
     let tls = tls.searched_by(scanner);
     Ok(Box::new(Live {
         tracer,
+        fairness: Fairness::default(),
         tls,
         #[cfg(feature = "tls")]
         key_file,
@@ -284,11 +288,44 @@ impl Live {
     }
 }
 
+impl Live {
+    /// Connections that take more than their share while records are lost are let go for a while, and told.
+    fn share_out(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        for socket in self.fairness.returning(now) {
+            self.tracer.take_up(&socket);
+        }
+        let Some(n_lost) = self.tracer.n_lost() else {
+            return;
+        };
+        let n_followed = self.pipeline.n_followed();
+        for socket in self.fairness.look(now, n_lost, n_followed) {
+            if !self.tracer.let_go(&socket) {
+                self.fairness.keep(&socket);
+                continue;
+            }
+            let tap = self.tap.as_deref_mut();
+            let mut both = TappedSink {
+                tap,
+                sink: &mut *sink,
+            };
+            if !self.pipeline.look_away(socket, now, &mut both) {
+                both.accept(&Output::Loss(Loss {
+                    connection: None,
+                    at: now,
+                    cause: LossCause::Limit(Limit::LetGo),
+                    bytes: None,
+                }));
+            }
+        }
+    }
+}
+
 impl Source for Live {
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64> {
         // What the ring holds was written before now, so nothing older is still to come afterwards.
         let now = monotonic_now();
-        let (tls, mut hands) = (
+        let (fairness, tls, mut hands) = (
+            &mut self.fairness,
             &mut self.tls,
             Hands {
                 pipeline: &mut self.pipeline,
@@ -297,13 +334,21 @@ impl Source for Live {
             },
         );
         let drained = self.tracer.drain(&mut |event| {
+            if fairness.is_passed_over(&event) {
+                return;
+            }
+            let measured = fairness.begin(&event);
             if tls.wants(&event) {
                 tls.take(&event, &mut hands);
             } else {
                 hands.event(&event);
             }
             tls.tunnels(&mut hands);
+            fairness.end(measured);
         });
+        if self.fairness.is_due(now) {
+            self.share_out(now, sink);
+        }
         self.open_what_waits(now, sink);
         // With more still waiting, nobody knows that nothing older is to come.
         if drained.records + drained.bad < DRAIN_MAX {

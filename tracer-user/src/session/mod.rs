@@ -1,6 +1,7 @@
 //! What runs a trace: live from the kernel programs, or from a capture file.
 
 pub mod chosen;
+mod fairness;
 pub mod front;
 pub mod held;
 pub mod keeper;

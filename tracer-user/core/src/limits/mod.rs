@@ -100,6 +100,11 @@ limits! {
     [Memory, Bytes, "memory", hides_traffic]
     pub const MEMORY: usize = 512 << 20;
 
+    /// How long a connection is let go that takes more than its share while records are lost: 4 and then 16 times as long
+    /// when its process does so again. Then it is followed on like one that is older than the tracer.
+    [LetGo, Nanoseconds, "share", hides_traffic]
+    pub const LET_GO_NS: u64 = 1_000_000_000;
+
     /// How long the end of a Unix connection is quiet before it is looked whether its process lives, and how often that
     /// is done. An end without a process has ended: nothing else tells of it.
     [UnixQuiet, Nanoseconds]

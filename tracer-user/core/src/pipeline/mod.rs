@@ -35,7 +35,7 @@ use crate::attribution::WorkloadHandle;
 use crate::connection::table::Table;
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::{
-    Address, EndCause, Event, Open, Opened, OtherProtocol, SocketKey, Timestamp, What,
+    Address, EndCause, Event, Open, Opened, OtherProtocol, SocketKey, Task, Timestamp, What,
 };
 use crate::limits::{self, Limit};
 use crate::stream::table::Shown;
@@ -328,6 +328,20 @@ impl Pipeline {
         self.budget.clear();
     }
 
+    /// A connection took more than its share, and is let go for a while: what goes by until its socket is opened anew is not
+    /// known. False: it is not followed.
+    pub fn look_away(&mut self, socket: SocketKey, at: Timestamp, sink: &mut dyn Sink) -> bool {
+        let event = Event {
+            at,
+            socket,
+            task: Task::default(),
+            what: What::Open(Box::new(nameless())),
+        };
+        self.with(&event, sink, |conn, analysis, sink| {
+            conn.look_away(at, analysis, sink);
+        })
+    }
+
     /// The number of the connection that `socket` is, while it is followed.
     #[must_use]
     pub fn id_of(&mut self, socket: &SocketKey) -> Option<ConnectionId> {
@@ -347,6 +361,12 @@ impl Pipeline {
             connections: self.n_http2,
             streams: self.n_streams,
         }
+    }
+
+    /// Connection ends that are followed, also those of which it is not known yet what they speak.
+    #[must_use]
+    pub fn n_followed(&self) -> usize {
+        self.table.len()
     }
 
     /// Bytes of memory that are kept for connections, as they are accounted.

@@ -35,7 +35,7 @@ const BATCH: RangeInclusive<u64> = 128..=512;
 const REST: Duration = Duration::from_millis(200);
 
 /// Drains of at most [`DRAIN_MAX`] records when a run ends: more than the largest ring holds.
-const LAST_DRAINS: u32 = 64;
+const LAST_DRAINS: u32 = 2_048;
 
 /// How often counters are read and gauges set.
 const COUNT_EVERY: Duration = Duration::from_secs(1);

@@ -56,6 +56,8 @@ pub(crate) struct Conn {
     lost_place: [bool; 2],
     /// Not every frame was seen, and the later stages do not know it yet.
     is_blinded: bool,
+    /// Nobody looks at it for a while, which was told.
+    is_let_go: bool,
     upgrade: Option<UpgradeRequest>,
     /// HTTP/1.1 led to a tunnel before.
     is_behind_http1: bool,
@@ -114,6 +116,7 @@ impl Conn {
             shown,
             frames: FrameTeller::new(frames),
             lost_place: [false; 2],
+            is_let_go: false,
             upgrade: None,
             is_behind_http1: false,
             tunnels: None,

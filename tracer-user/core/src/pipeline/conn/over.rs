@@ -112,6 +112,13 @@ impl Conn {
     pub(super) fn desync(&mut self, direction: Direction, at: Timestamp, sink: &mut dyn Sink) {
         if self.spoken.is_announced() {
             self.loss(at, LossCause::Desync, None, sink);
+        }
+        self.lose_place(direction, at);
+    }
+
+    /// From here on nothing is known of this direction.
+    fn lose_place(&mut self, direction: Direction, at: Timestamp) {
+        if self.spoken.is_announced() {
             if let Some(sender) = self.role.sender(direction) {
                 self.streams.lost(sender, at);
             }
@@ -132,6 +139,25 @@ impl Conn {
         }
     }
 
+    /// It took more than its share, and is let go for a while: what goes by until [`Conn::resume`] is not known.
+    pub(crate) fn look_away(
+        &mut self,
+        at: Timestamp,
+        analysis: &mut Analysis,
+        sink: &mut dyn Sink,
+    ) {
+        if self.spoken == Spoken::Foreign {
+            return;
+        }
+        self.let_go(sink);
+        self.loss(at, LossCause::Limit(Limit::LetGo), None, sink);
+        for direction in [Direction::Tx, Direction::Rx] {
+            self.lose_place(direction, at);
+        }
+        (self.is_blinded, self.is_let_go) = (true, true);
+        self.events(analysis, sink);
+    }
+
     /// The socket is gone, and nothing told how.
     pub(crate) fn gone(&mut self, at: Timestamp) {
         self.ending.sign(EndCause::Closed, at);
@@ -143,7 +169,7 @@ impl Conn {
         (self.is_unix() && quiet && !self.ending.begun()).then_some(self.last_pid)
     }
 
-    /// The kernel programs had forgotten this socket, and met it again: what went by meanwhile is not known, and they
+    /// The kernel programs had forgotten this socket, or were told to, and met it again: what went by meanwhile is not known, and they
     /// count its bytes anew.
     pub(crate) fn resume(
         &mut self,
@@ -152,7 +178,9 @@ impl Conn {
         sink: &mut dyn Sink,
     ) {
         let (at, task) = (event.at, event.task);
-        self.loss(at, LossCause::SocketEvicted, None, sink);
+        if !std::mem::take(&mut self.is_let_go) {
+            self.loss(at, LossCause::SocketEvicted, None, sink);
+        }
         let context = Context {
             at,
             tid: task.tid,

@@ -81,6 +81,32 @@ fn a_socket_that_the_kernel_programs_forgot_is_the_same_connection_and_a_loss() 
     assert_eq!(driver.loud_findings(), Vec::<&str>::new());
 }
 
+#[test]
+fn a_connection_that_is_let_go_for_a_while_is_told_and_goes_on() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+    let at = Timestamp(driver.at);
+    assert!(driver.pipeline.look_away(KEY, at, &mut driver.out));
+    // Its answer goes by meanwhile, and then its socket is met anew.
+    driver.pass(STREAM_LINGER_NS * 2);
+    driver.key.born_ns = 2;
+    driver.offsets = [0, 0];
+    driver.open(Opened::Active, false);
+    driver.send(Direction::Tx, &[request(3), message(3, 3, true)].concat());
+    driver.send(
+        Direction::Rx,
+        &[response_headers(3), message(3, 3, false), trailers(3, "0")].concat(),
+    );
+    driver.pass(STREAM_LINGER_NS * 2);
+    assert_eq!(driver.losses(), ["limit_share", "gap", "gap"]);
+    assert_eq!(driver.protocols(), [Protocol::Http2]);
+    assert_eq!(driver.loud_findings(), Vec::<&str>::new());
+    assert_eq!(driver.streams().len(), 2);
+    let unknown = SocketKey { sk: 99, born_ns: 1 };
+    assert!(!driver.pipeline.look_away(unknown, at, &mut driver.out));
+}
+
 /// A client opens a connection and says its first words.
 fn begin(driver: &mut Driver) {
     driver.event(What::Open(Box::new(Open {
