@@ -156,16 +156,24 @@ impl Mesh {
         }
     }
 
-    /// The client of the incident, which waits to begin.
-    pub(crate) fn client(&self) -> Client {
+    /// The client of the incident, which waits to begin. A warm one has made some calls by then.
+    fn client(&self, is_warm: bool) -> Client {
         let mut calls = Calls::new(Mode::Unary, scaled(500, 2_000))
             .at_once(50)
             .bytes(16, 11_000);
         calls.think_ms = 3;
+        if is_warm {
+            calls.warm = 3;
+        }
         Client::start(Peer::GrpcJs1_12, &self.sidecars[0].address, &calls)
     }
 
     pub(crate) fn recorded(self) -> Recorded {
+        self.recorded_with(false, || ())
+    }
+
+    /// As [`Mesh::recorded`]; `then` is called when the client is ready.
+    pub(crate) fn recorded_with(self, is_warm: bool, then: impl FnOnce()) -> Recorded {
         let capture = self.folder.path().join("mesh.pcap");
         let [client, server] = &self.sidecars;
         let ports = [
@@ -174,7 +182,8 @@ impl Mesh {
             self.server.port(),
         ];
         let recorder = Tcpdump::start(&ports, &capture);
-        let mut client = self.client();
+        let mut client = self.client(is_warm);
+        then();
         client.go();
         let calls = client.wait_until_done(RUN);
         client.close();

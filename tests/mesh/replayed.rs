@@ -5,29 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use tracer_tests::call::failed_ids;
 use tracer_tests::envoy::Envoy;
-use tracer_tests::peer::Peer;
-use tracer_tests::require;
-use tracer_tests::skip::{Privileges, Program, note_that_it_runs};
+use tracer_tests::skip::note_that_it_runs;
 use tracer_tests::trace::{Hop, Stream, Trace};
 use tracer_tests::tracer::{Tracer, replay};
 
-use crate::parts::{ENVOY, Mesh, Recorded, SETTLE, SIDECARS, Setting};
+use crate::parts::{Mesh, Recorded, SETTLE, SIDECARS, Setting};
 
 /// A stream of the client.
-type Key = (u64, u64);
+pub(crate) type Key = (u64, u64);
 
 /// Bytes of DATA that each sidecar dropped of a response, and whether it passed the trailers on.
 #[derive(Clone, Copy, Debug, Default)]
-struct Truth {
-    dropped: [u64; 2],
-    trailers_dropped: [bool; 2],
+pub(crate) struct Truth {
+    pub(crate) dropped: [u64; 2],
+    pub(crate) trailers_dropped: [bool; 2],
 }
 
-fn key(stream: &Stream) -> Key {
+pub(crate) fn key(stream: &Stream) -> Key {
     (stream.connection(), stream.stream_id())
 }
 
-fn number(value: &Value) -> u64 {
+pub(crate) fn number(value: &Value) -> u64 {
     value
         .as_u64()
         .unwrap_or_else(|| panic!("{value} is no number"))
@@ -166,7 +164,7 @@ fn check(
 }
 
 /// The truth of a run, in which each failed call and no other was broken by a sidecar.
-fn broken(setting: Setting, recorded: &Recorded) -> BTreeMap<String, Truth> {
+pub(crate) fn broken(setting: Setting, recorded: &Recorded) -> BTreeMap<String, Truth> {
     let truth = truth(recorded);
     assert_eq!(truth.len(), recorded.calls.len());
     let is_broken = |truth: &Truth| truth.dropped != [0; 2] || truth.trailers_dropped != [false; 2];
@@ -187,16 +185,17 @@ fn broken(setting: Setting, recorded: &Recorded) -> BTreeMap<String, Truth> {
 /// What a mesh is made of.
 macro_rules! require_parts {
     () => {
-        require!(
-            Privileges,
-            Program("tcpdump"),
-            Program("openssl"),
-            Peer::GrpcGo1_70,
-            Peer::GrpcJs1_12,
-            ENVOY
+        tracer_tests::require!(
+            tracer_tests::skip::Privileges,
+            tracer_tests::skip::Program("tcpdump"),
+            tracer_tests::skip::Program("openssl"),
+            tracer_tests::peer::Peer::GrpcGo1_70,
+            tracer_tests::peer::Peer::GrpcJs1_12,
+            $crate::parts::ENVOY
         );
     };
 }
+pub(crate) use require_parts;
 
 const SHOWN: [&str; 2] = ["--show", "hops,streams,findings"];
 
