@@ -461,8 +461,7 @@ limits! {
     [TlsRefusedRun, Count]
     pub const TLS_REFUSED_RUN: u32 = 8;
 
-    /// Bytes of records of one TLS connection that wait for its keys to be found. Of those beyond it the newest few are
-    /// kept, and the others are lost.
+    /// Bytes of records of one TLS connection that wait for its keys to be found. Beyond it the newest few are kept.
     [TlsWaiting, Bytes]
     pub const TLS_WAITING: usize = 1_048_576;
 
@@ -487,8 +486,7 @@ limits! {
     [TlsKeysFound, Count]
     pub const TLS_KEYS_FOUND: usize = 8_192;
 
-    /// Processes of which it is remembered where keys were found. Beyond it all are forgotten, and searched in another
-    /// order.
+    /// Processes of which it is remembered where keys were found. Beyond it all are forgotten.
     [TlsProcesses, Count]
     pub const TLS_PROCESSES: usize = 1_024;
 
