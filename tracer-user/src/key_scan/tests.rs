@@ -1,5 +1,6 @@
 //! Searches that are held up, flooded or cut short. (Those of real programs are in `tests/keys`.)
 
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -198,6 +199,70 @@ fn a_process_that_becomes_another_program_is_not_read_any_further() {
     assert!(!reads(&memory));
     shell.kill().unwrap();
     shell.wait().unwrap();
+}
+
+/// Pages whose faults wait for the process itself (userfaultfd(2)), which never serves them.
+struct Withheld {
+    at: *mut libc::c_void,
+    len: usize,
+    _fd: OwnedFd,
+}
+
+impl Withheld {
+    fn new(len: usize) -> Withheld {
+        /// `_IOWR(0xAA, 0x3F, struct uffdio_api)` and `_IOWR(0xAA, 0x00, struct uffdio_register)`.
+        const API: libc::c_ulong = 0xc018_aa3f;
+        const REGISTER: libc::c_ulong = 0xc020_aa00;
+        const MISSING: u64 = 1;
+        // SAFETY: the call takes flags alone.
+        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
+        let fd = i32::try_from(fd).unwrap();
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: the descriptor is new.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let (access, kind) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        // SAFETY: a new mapping.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), len, access, kind, -1, 0) };
+        assert_ne!(at, libc::MAP_FAILED);
+        // Some are there, as those of a heap are.
+        // SAFETY: the mapping was just made.
+        unsafe { std::ptr::write_bytes(at.cast::<u8>(), 7, len / 2) };
+        let mut api = [0xaa_u64, 0, 0];
+        let mut register = [at as u64, len as u64, MISSING, 0];
+        // SAFETY: both are as the kernel has them, and outlive the calls.
+        let done = unsafe {
+            libc::ioctl(fd.as_raw_fd(), API, api.as_mut_ptr())
+                | libc::ioctl(fd.as_raw_fd(), REGISTER, register.as_mut_ptr())
+        };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+        Withheld { at, len, _fd: fd }
+    }
+}
+
+impl Drop for Withheld {
+    fn drop(&mut self) {
+        // SAFETY: nothing uses it any more.
+        unsafe { libc::munmap(self.at, self.len) };
+    }
+}
+
+#[test]
+fn pages_that_another_process_serves_are_not_touched() {
+    let withheld = Withheld::new(1 << 20);
+    let process = ProcessId::of(std::process::id()).unwrap();
+    let memory = Memory::open(process, &Arc::default()).unwrap();
+    let start = withheld.at as u64;
+    let mappings = memory.mappings().unwrap();
+    assert!(!mappings.iter().any(|range| range.contains(&start)));
+    // They may go at any moment: a read of one of these would never end.
+    // SAFETY: the mapping is the test's own, and nobody reads it.
+    let gone = unsafe { libc::madvise(withheld.at, withheld.len, libc::MADV_DONTNEED) };
+    assert_eq!(gone, 0);
+    let (summary, left) = search(process, || true);
+    assert_eq!((left, summary.is_cut), (1, false));
 }
 
 #[test]
