@@ -29,6 +29,7 @@ mod setup;
 mod soak;
 mod test;
 mod tidy;
+mod tls;
 
 #[derive(Parser)]
 #[command(
@@ -81,6 +82,10 @@ enum Task {
     CompareTshark(compare_tshark::CompareTsharkOptions),
     /// Run h2spec and gRPC's interoperability suite with h2trace beside them, and write what it said into the docs
     Conformance(conformance::ConformanceOptions),
+    /// Open a million TLS records of 500 connections that are all alike, and look for one that another one's key opens
+    TlsLinks(tls::TlsLinksOptions),
+    /// Open TLS of real peers by a key log and by keys from memory, and write what came of it into the docs
+    TlsPeers(tls::TlsPeersOptions),
 }
 
 fn main() -> ExitCode {
@@ -105,6 +110,8 @@ fn main() -> ExitCode {
         Task::Docs(options) => docs::run(&options, &root),
         Task::CompareTshark(options) => compare_tshark::run(&options, &root),
         Task::Conformance(options) => conformance::run(&options, &root),
+        Task::TlsLinks(options) => tls::links(&options, &root),
+        Task::TlsPeers(options) => tls::peers(&options, &root),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -18,6 +18,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -165,6 +166,8 @@ func runServer(arguments []string) {
 	flags := flag.NewFlagSet("server", flag.ExitOnError)
 	listen := flags.String("listen", "127.0.0.1:0", "host:port or unix:path")
 	age := flags.Int("max-connection-age-ms", 0, "drain connections with GOAWAY at this age; 0 never")
+	key := flags.String("tls-key", "", "serve over TLS with this key")
+	certificate := flags.String("tls-cert", "", "and this certificate")
 	flags.Parse(arguments)
 
 	network, address := "tcp", *listen
@@ -182,6 +185,13 @@ func runServer(arguments []string) {
 			MaxConnectionAge:      time.Duration(*age) * time.Millisecond,
 			MaxConnectionAgeGrace: 30 * time.Second,
 		}))
+	}
+	if *key != "" {
+		secured, err := credentials.NewServerTLSFromFile(*certificate, *key)
+		if err != nil {
+			fail("cannot serve over TLS: %v", err)
+		}
+		options = append(options, grpc.Creds(secured))
 	}
 	service := &server{handled: map[string]int{}}
 	transport := grpc.NewServer(options...)

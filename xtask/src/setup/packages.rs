@@ -135,6 +135,20 @@ fn privileged(program: &str) -> Command {
     command
 }
 
+pub(super) const QEMU: &[Package] = &[
+    package("qemu-system-x86", "qemu-system-x86_64"),
+    package("dpkg", "dpkg-deb"),
+];
+
+pub(super) const QEMU_ARM64: &[Package] = &[package("qemu-system-arm", "qemu-system-aarch64")];
+
+pub(super) const ARM64_TOOLCHAIN: &[Package] = &[
+    package("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
+    package("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/libc.a"),
+    package("rustc-web", "/usr/share/doc/rustc-web"),
+    package("dpkg", "dpkg-deb"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::Places;
 use super::apt::Apt;
 use super::kernel::{self, Kernel};
-use super::packages::{self, Package, package};
+use super::packages::{self, ARM64_TOOLCHAIN, Package, QEMU, QEMU_ARM64, package};
 use super::recipe::{self, BPF_LINKER, Build, Recipe};
 use super::rust_std;
 use crate::architecture::Architecture;
@@ -107,20 +107,6 @@ const NODE: &[Package] = &[
     package("chromium", "chromium"),
 ];
 
-const QEMU: &[Package] = &[
-    package("qemu-system-x86", "qemu-system-x86_64"),
-    package("dpkg", "dpkg-deb"),
-];
-
-const QEMU_ARM64: &[Package] = &[package("qemu-system-arm", "qemu-system-aarch64")];
-
-const ARM64_TOOLCHAIN: &[Package] = &[
-    package("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
-    package("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/libc.a"),
-    package("rustc-web", "/usr/share/doc/rustc-web"),
-    package("dpkg", "dpkg-deb"),
-];
-
 const BPF: &[Package] = &[
     package("rustc-web", "/usr/share/doc/rustc-web"),
     package("cargo-web", "/usr/share/doc/cargo-web"),
@@ -150,6 +136,7 @@ pub(super) fn all() -> Vec<Piece> {
     const LANG: &[&str] = &["languages"];
     const GRPCIO: &[&str] = &["languages", "grpcio"];
     const NO_CLUSTER: &str = "the tests in a real cluster skip";
+    const NO_TABLE: &str = "the table of TLS peers fails";
     const NO_INCIDENT: &str = "the incident's tests with this Envoy skip";
     vec![
         Piece {
@@ -260,6 +247,24 @@ pub(super) fn all() -> Vec<Piece> {
             &["tonic"],
             "1",
             recipe::tonic,
+        ),
+        folder(
+            "tonic-tls",
+            "tonic 0.14.9 over rustls, with ring and with aws-lc-rs, from crates.io",
+            NO_TABLE,
+            &[],
+            &["tonic-tls"],
+            "1",
+            recipe::tonic_tls,
+        ),
+        folder(
+            "netty-tcnative",
+            "Netty's BoringSSL from Maven Central",
+            NO_TABLE,
+            LANG,
+            &["netty-tcnative"],
+            "1",
+            recipe::netty_tcnative,
         ),
         folder(
             "faulty-proxy",

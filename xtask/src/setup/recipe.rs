@@ -145,6 +145,20 @@ pub(super) fn maven(build: &Build<'_>, folder: &Path, project: &str) -> Result<(
     step(&mut maven, build.log)
 }
 
+pub(super) fn netty_tcnative(build: &Build<'_>) -> Result<()> {
+    maven(build, build.folder, "netty-tcnative/pom.xml")
+}
+
+/// The same server once for each of rustls' two libraries.
+pub(super) fn tonic_tls(build: &Build<'_>) -> Result<()> {
+    for library in ["ring", "aws-lc"] {
+        crate_with(build, "tonic-tls", "tonic-tls-peer", &[library])?;
+        let name = format!("tonic-{library}");
+        fs::rename(build.folder.join("tonic-tls-peer"), build.folder.join(name))?;
+    }
+    Ok(())
+}
+
 pub(super) fn tonic(build: &Build<'_>) -> Result<()> {
     crate_of_its_own(build, "tonic", "tonic-peer")
 }
@@ -155,6 +169,10 @@ pub(super) fn faulty_proxy(build: &Build<'_>) -> Result<()> {
 
 /// Builds a program that is a workspace of its own.
 pub(super) fn crate_of_its_own(build: &Build<'_>, source: &str, program: &str) -> Result<()> {
+    crate_with(build, source, program, &[])
+}
+
+fn crate_with(build: &Build<'_>, source: &str, program: &str, features: &[&str]) -> Result<()> {
     let target = build.folder.join("build");
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--release", "--locked", "--manifest-path"]);
@@ -162,6 +180,9 @@ pub(super) fn crate_of_its_own(build: &Build<'_>, source: &str, program: &str) -
         .arg(build.places.sources().join(source).join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target);
+    for feature in features {
+        cargo.args(["--features", feature]);
+    }
     step(&mut cargo, build.log)?;
     fs::copy(
         target.join("release").join(program),

@@ -76,6 +76,9 @@ const CLUSTER_ONLY: &[&str] = &[
     "prometheus",
 ];
 
+/// What only `cargo xtask tls-peers` needs.
+const TLS_PEERS_ONLY: &[&str] = &["tonic-tls", "netty-tcnative"];
+
 /// A step, in the order they run. All are in the gate but the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
@@ -257,7 +260,7 @@ impl Gate<'_> {
         match step {
             Step::Setup => {
                 let others = kernels::pieces_beyond_the_gate()?;
-                let mut task = [&["setup", "--without"], CLUSTER_ONLY].concat();
+                let mut task = [&["setup", "--without"], CLUSTER_ONLY, TLS_PEERS_ONLY].concat();
                 task.extend(others.iter().map(String::as_str));
                 self.own_task(&task)?;
             }
