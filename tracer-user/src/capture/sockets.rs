@@ -113,6 +113,8 @@ impl Hello {
 /// TLS connections of sockets, and what goes by in tunnels.
 pub struct TlsSockets {
     sockets: Table<TlsSocket>,
+    /// How many of them are in tunnels.
+    n_tunnels: usize,
     /// Those that wait for secrets.
     waiting: Vec<SocketKey>,
     /// Bytes of all of them.
@@ -136,6 +138,7 @@ impl TlsSockets {
     pub fn new(keys: Option<KeyLog>) -> TlsSockets {
         TlsSockets {
             sockets: Table::new(limits::CONNECTIONS),
+            n_tunnels: 0,
             waiting: Vec::new(),
             n_waiting: 0,
             keys,
@@ -344,7 +347,9 @@ impl TlsSockets {
 
     /// What was followed for longest without a word goes for it.
     pub(super) fn insert(&mut self, key: SocketKey, at: Timestamp, socket: TlsSocket) {
-        if let Some((key, _)) = self.sockets.insert(key, at, socket) {
+        self.n_tunnels += usize::from(socket.tunnel.is_some());
+        if let Some((key, gone)) = self.sockets.insert(key, at, socket) {
+            self.count_gone(&gone);
             self.waiting.retain(|waiting| *waiting != key);
         }
     }
@@ -369,6 +374,11 @@ impl TlsSockets {
             socket.since = Some(at);
             self.waiting.push(key);
         }
+    }
+
+    /// There are so many tunnels that of a further one the content is only counted.
+    pub(super) const fn is_full_of_tunnels(&self) -> bool {
+        self.n_tunnels >= 4 * limits::TUNNELS
     }
 
     /// Secrets of which no more come while something waits.
@@ -473,6 +483,12 @@ impl TlsSockets {
     fn forget(&mut self, key: &SocketKey) {
         if let Some(socket) = self.sockets.remove(key) {
             self.n_waiting = self.n_waiting.saturating_sub(socket.n_waiting);
+            self.count_gone(&socket);
         }
+    }
+
+    fn count_gone(&mut self, socket: &TlsSocket) {
+        let n = usize::from(socket.tunnel.is_some());
+        self.n_tunnels = self.n_tunnels.saturating_sub(n);
     }
 }

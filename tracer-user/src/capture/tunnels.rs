@@ -42,8 +42,10 @@ pub(super) enum Tunnel {
     Begins {
         open: Box<Open>,
         held: Vec<(Task, Direction, Run)>,
+        /// There are too many already.
+        is_beyond: bool,
     },
-    /// Its first bytes were not copied: what goes by is only counted.
+    /// Its first bytes were not copied, or there are too many: what goes by is only counted.
     Uncopied,
     /// It goes on like a socket.
     Copied,
@@ -63,8 +65,11 @@ impl TlsSockets {
         match next.what {
             Passed::Opened(open, _) => {
                 let mut socket = TlsSocket::new(key, (open.opened, true), at);
-                let held = Vec::new();
-                socket.tunnel = Some(Tunnel::Begins { open, held });
+                socket.tunnel = Some(Tunnel::Begins {
+                    open,
+                    held: Vec::new(),
+                    is_beyond: self.is_full_of_tunnels(),
+                });
                 self.insert(key, at, socket);
             }
             Passed::Bytes {
@@ -154,14 +159,18 @@ impl TlsSockets {
         let Some(socket) = self.followed(&key, at) else {
             return;
         };
-        let (mut open, held) = match socket.tunnel.take() {
-            Some(Tunnel::Begins { open, held }) if !held.is_empty() => (open, held),
+        let (mut open, held, is_beyond) = match socket.tunnel.take() {
+            Some(Tunnel::Begins {
+                open,
+                held,
+                is_beyond,
+            }) if !held.is_empty() => (open, held, is_beyond),
             other => {
                 socket.tunnel = other;
                 return;
             }
         };
-        let is_copied = held.iter().all(|(.., run)| run.cut == 0);
+        let is_copied = !is_beyond && held.iter().all(|(.., run)| run.cut == 0);
         socket.tunnel = Some(if is_copied {
             Tunnel::Copied
         } else {

@@ -123,8 +123,8 @@ limits! {
     [WitnessedStreams, Count]
     pub const WITNESSED_STREAMS: usize = 8_192;
 
-    /// CONNECT streams of one connection whose content is followed at once; that of further ones is only counted. And
-    /// connections of HTTP/1.1 that asked for a tunnel in which HTTP/2 may follow.
+    /// CONNECT streams of one connection whose content is followed at once, and four times as many of all: that of further
+    /// ones is only counted. And connections of HTTP/1.1 that asked for a tunnel in which HTTP/2 may follow.
     [Tunnels, Count, "tunnels", hides_traffic]
     pub const TUNNELS: usize = 1_024;
 

@@ -83,6 +83,12 @@ impl Connection {
             bytes,
             cut,
         } = piece;
+        // Of live ones there may be as many as an attacker wants.
+        let most = if self.caller.is_some() {
+            limits::CAPTURE_UNDECIDED / 8
+        } else {
+            limits::CAPTURE_UNDECIDED
+        };
         match &mut self.speech {
             Speech::Other | Speech::Refused => {}
             Speech::Followed { .. } => self.follow(direction, piece, out),
@@ -95,8 +101,7 @@ impl Connection {
                     cut,
                 };
                 held.push((direction, run));
-                let full =
-                    *len > limits::CAPTURE_UNDECIDED || held.len() > limits::CAPTURE_UNDECIDED_RUNS;
+                let full = *len > most || held.len() > limits::CAPTURE_UNDECIDED_RUNS;
                 self.decide(full, out);
             }
             Speech::Requested { answer } => {

@@ -220,6 +220,30 @@ fn tunnels_in_tunnels_are_followed_to_a_certain_depth() {
 }
 
 #[test]
+fn of_more_tunnels_than_are_followed_it_is_told_how_much_went_by() {
+    const N: usize = h2trace_core::limits::TUNNELS;
+    let request = b"GET / HTTP/1.1\r\nHost: example\r\n\r\n";
+    let mut all = Talk::new();
+    for n in 0..5 {
+        let mut talk = Talk::between(&format!("10.0.0.1:{}", 40_000 + n), "10.0.0.2:50051");
+        talk.handshake();
+        talk.send(CLIENT, &[PREFACE.to_vec(), settings()].concat());
+        talk.send(SERVER, &settings());
+        for stream in (0..N as u32).map(|nth| 2 * nth + 1) {
+            talk.send(CLIENT, &connect(stream, &[]));
+            talk.send(SERVER, &answer(stream, "200"));
+            talk.send(CLIENT, &data(stream, request, 100));
+        }
+        all.frames.extend(talk.frames);
+    }
+    let protocols = replay(&all.pcap()).protocols();
+    let n = |is: fn(&Protocol) -> bool| protocols.iter().filter(|it| is(it)).count();
+    let http1 = n(|it| *it == Protocol::Other(OtherProtocol::Http1));
+    let undecided = n(|it| matches!(it, Protocol::Undecided(_)));
+    assert_eq!((http1, undecided), (4 * N, N));
+}
+
+#[test]
 fn a_tunnel_that_is_reset_resets_what_is_in_it() {
     let mut turns = tunnelled(&vec![(CLIENT, client_bytes())], 100);
     turns.truncate(turns.len() - 2);

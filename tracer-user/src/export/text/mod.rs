@@ -182,7 +182,7 @@ impl Text {
             Protocol::Other(OtherProtocol::Http1) => "HTTP/1: not decoded",
             Protocol::Other(OtherProtocol::Other) => "neither HTTP/2, HTTP/1 nor TLS: not decoded",
             Protocol::Undecided(undecided) if info.tunnel.is_some() => &format!(
-                "not decoded: of the content of a tunnel nothing is copied here, {} so far",
+                "not decoded: {} in a tunnel whose content is not copied, or not followed",
                 bytes(undecided.bytes)
             ),
             Protocol::Undecided(undecided) => &format!(
