@@ -7,7 +7,7 @@ use super::half::Half;
 use super::info::{KeySource, Version, Why};
 use super::keys::FoundKey;
 use super::record::{Lost, Record};
-use super::session::{Context, Session};
+use super::session::{Context, Plain, Session};
 use super::suite::{Cipher, Suite};
 use super::waiting::{Sample, Sealed, WaitingRecords};
 use crate::endpoint::Endpoint;
@@ -109,10 +109,23 @@ impl Session {
             return;
         };
         let wanted = BOTH.map(|of| of == sender);
-        drop(scan.waiting.take(wanted));
+        let waited = scan.waiting.take(wanted);
+        let is_heard = self.is_open();
         let half = self.half(sender);
         if half.wants_key() {
             half.over = Some(why);
+        }
+        if let Some((_, record)) = waited.back() {
+            // Nobody may think that this direction was silent.
+            half.miss();
+            if is_heard {
+                (context.out)(Plain {
+                    sender,
+                    at: record.at,
+                    offset: half.place(0),
+                    bytes: &[],
+                });
+            }
         }
         if self.client.over.is_some() && self.server.over.is_some() && !self.is_open() {
             return self.fail(why);

@@ -341,6 +341,8 @@ fn no_key_that_fits_is_said() {
     );
     assert_eq!(heard.text(Endpoint::Server), words.said[1]);
     assert_eq!(heard.info.why, Some(Why::KeyNotFound));
+    // Of the other one something is missing: it was not silent.
+    assert!(heard.ends.0 > 0);
 }
 
 #[test]
