@@ -94,7 +94,7 @@ impl Need for TlsServer {
             TlsServer::Haproxy => Program("haproxy").missing(),
             TlsServer::Nghttpd => Program("nghttpd").missing(),
             TlsServer::Envoy => ENVOY.missing(),
-            TlsServer::Etcd => there("etcd", tls_server::etcd_program()),
+            TlsServer::Etcd => Program("etcd").missing(),
         }
     }
 }
@@ -143,14 +143,7 @@ impl TlsServer {
             TlsServer::Haproxy => ("HAProxy", version("haproxy", "-v"), "OpenSSL"),
             TlsServer::Nghttpd => ("nghttpd", version("nghttpd", "--version"), "OpenSSL"),
             TlsServer::Envoy => ("Envoy", "1.40.0".to_owned(), "BoringSSL, static, stripped"),
-            TlsServer::Etcd => {
-                let etcd = tls_server::etcd_program();
-                (
-                    "etcd",
-                    version(etcd, "--version"),
-                    "Go crypto/tls, stripped",
-                )
-            }
+            TlsServer::Etcd => ("etcd", version("etcd", "--version"), "Go crypto/tls"),
         };
         About { name, version, tls }
     }
