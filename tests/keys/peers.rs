@@ -15,7 +15,6 @@ use crate::{PING, PONG};
 /// How long a program may take to come up.
 const START: Duration = Duration::from_secs(60);
 
-
 /// A key and its certificate, in a folder of the test's own.
 pub(crate) struct Files {
     folder: TempDir,
