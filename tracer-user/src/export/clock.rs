@@ -60,15 +60,26 @@ impl Default for WallClock {
 /// CLOCK_MONOTONIC now, the clock that `bpf_ktime_get_ns` reads.
 #[must_use]
 pub fn monotonic_now() -> Timestamp {
+    Timestamp(now(libc::CLOCK_MONOTONIC))
+}
+
+/// How long this thread has run on a processor.
+#[must_use]
+pub fn thread_now() -> Duration {
+    Duration::from_nanos(now(libc::CLOCK_THREAD_CPUTIME_ID))
+}
+
+/// A clock that every Linux has, in ns.
+fn now(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `now` has room for a `struct timespec`; CLOCK_MONOTONIC exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    // SAFETY: `now` has room for a `struct timespec`.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
-    Timestamp(seconds.saturating_mul(NS_PER_S).saturating_add(nanos))
+    seconds.saturating_mul(NS_PER_S).saturating_add(nanos)
 }
 
 /// A wall time. Shown as RFC 3339 in UTC with microseconds.

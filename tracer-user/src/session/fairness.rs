@@ -6,10 +6,12 @@
 //! that was let go comes back after a while, and for longer each time that it is one of the largest again.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use h2trace_core::event::{Event, SocketKey, Timestamp, What};
 use h2trace_core::limits::LET_GO_NS;
+
+use crate::export::clock::thread_now;
 
 /// How long use is summed before it is looked at.
 const WINDOW_NS: u64 = 50_000_000;
@@ -19,6 +21,9 @@ const WINDOWS: u32 = 2;
 
 /// What may be left of all use when the largest have gone.
 const KEPT: f64 = 0.5;
+
+/// Events that are measured before anybody is judged by them.
+const MEASURED: u32 = 64;
 
 /// One event of so many is measured, and stands for all of them.
 const EVERY: u32 = 32;
@@ -52,7 +57,8 @@ struct Conduct {
 
 /// An event that is measured.
 pub(super) struct Measured {
-    began: Instant,
+    /// In the time of this thread: it may be interrupted for long meanwhile.
+    began: Duration,
     socket: SocketKey,
     pid: u32,
     bytes: usize,
@@ -65,6 +71,8 @@ pub(super) struct Fairness {
     used: HashMap<SocketKey, Use>,
     /// Events since the last one that was measured.
     n_unmeasured: u32,
+    /// Events measured of what is in `used`.
+    n_measured: u32,
     window_began: Timestamp,
     n_lost: u64,
     /// Windows in a row in which records were lost.
@@ -100,7 +108,7 @@ impl Fairness {
             EVERY
         };
         Some(Measured {
-            began: Instant::now(),
+            began: thread_now(),
             socket: event.socket,
             pid: event.task.pid,
             bytes: bytes + size_of::<tracer_ebpf::event::Header>(),
@@ -112,11 +120,12 @@ impl Fairness {
     #[inline]
     pub(super) fn end(&mut self, measured: Option<Measured>) {
         if let Some(measured) = measured {
-            self.count(&measured, measured.began.elapsed());
+            self.count(&measured, thread_now().saturating_sub(measured.began));
         }
     }
 
     fn count(&mut self, measured: &Measured, took: Duration) {
+        self.n_measured = self.n_measured.saturating_add(1);
         if self.used.len() >= MOST && !self.used.contains_key(&measured.socket) {
             return;
         }
@@ -150,7 +159,10 @@ impl Fairness {
         self.n_lost = n_lost;
         if !lost {
             self.n_losing = 0;
-            self.used.clear();
+            self.forget();
+            return Vec::new();
+        }
+        if self.n_measured < MEASURED {
             return Vec::new();
         }
         self.n_losing += 1;
@@ -160,7 +172,7 @@ impl Fairness {
             // Whoever did it before gets no second chance.
             gone.retain(|socket| self.is_known(socket.pid, now));
         }
-        self.used.clear();
+        self.forget();
         // Where all have about as much, nobody would gain. (Of those with little, few windows have a measured event.)
         let Some(least) = gone.iter().map(|socket| socket.part).reduce(f64::min) else {
             return Vec::new();
@@ -184,6 +196,12 @@ impl Fairness {
                 .insert(*socket, Timestamp(now.0.saturating_add(time)));
         }
         gone.into_iter().map(|share| share.socket).collect()
+    }
+
+    /// Begins to measure anew.
+    fn forget(&mut self) {
+        self.used.clear();
+        self.n_measured = 0;
     }
 
     /// Those that may come back.
@@ -313,7 +331,7 @@ mod tests {
         fn window(&mut self, took: &[(u32, u64, u64)], lost: u64) -> Vec<SocketKey> {
             for (pid, n, us) in took {
                 let measured = Measured {
-                    began: Instant::now(),
+                    began: Duration::ZERO,
                     socket: socket(*n),
                     pid: *pid,
                     bytes: usize::try_from(*us).unwrap(),
@@ -321,6 +339,7 @@ mod tests {
                 };
                 self.fairness.count(&measured, Duration::from_micros(*us));
             }
+            self.fairness.n_measured += MEASURED;
             self.now = Timestamp(self.now.0 + WINDOW_NS);
             assert!(self.fairness.is_due(self.now));
             self.n_lost += lost;
@@ -371,6 +390,25 @@ mod tests {
         let mut driver = Driver::new();
         for lost in [0, 0, 9, 0, 9, 0] {
             assert_eq!(driver.window(FLOOD, lost), []);
+        }
+    }
+
+    #[test]
+    fn few_events_are_no_ground_to_judge_by() {
+        let mut driver = Driver::new();
+        for n_lost in 1..10 {
+            let (took, now) = (Duration::from_millis(9), Timestamp(n_lost * 2 * WINDOW_NS));
+            driver.fairness.count(
+                &Measured {
+                    began: Duration::ZERO,
+                    socket: socket(1),
+                    pid: 1,
+                    bytes: 9,
+                    stands_for: EVERY,
+                },
+                took,
+            );
+            assert_eq!(driver.fairness.look(now, n_lost, 100), []);
         }
     }
 
