@@ -13,6 +13,7 @@ mod piece;
 mod recipe;
 mod rust_std;
 mod stories;
+mod system;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

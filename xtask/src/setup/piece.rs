@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail};
 use super::Places;
 use super::apt::Apt;
 use super::kernel::{self, Kernel};
-use super::packages::{self, ARM64_TOOLCHAIN, Package, QEMU, QEMU_ARM64, package};
+use super::packages::{self, ARM64_TOOLCHAIN, Package, QEMU, QEMU_ARM64};
 use super::recipe::{self, BPF_LINKER, Build, Recipe};
 use super::rust_std;
+use super::system::{BPF, LANGUAGES, NODE, PROGRAMS, PROXIES};
 use crate::architecture::Architecture;
 
 pub(super) enum State {
@@ -53,72 +54,6 @@ enum Kind {
     /// Rust's standard library for an architecture, of the same version as Debian's compiler here.
     RustStd(Architecture),
 }
-
-const PROGRAMS: &[Package] = &[
-    package("nghttp2-client", "nghttp"),
-    package("nghttp2-client", "h2load"),
-    package("nghttp2-server", "nghttpd"),
-    package("nghttp2-proxy", "nghttpx"),
-    package("curl", "curl"),
-    package("etcd-server", "etcd"),
-    package("etcd-client", "etcdctl"),
-    package("containerd", "containerd"),
-    package("containerd", "ctr"),
-    package("runc", "runc"),
-    package("prometheus", "prometheus"),
-    package("prometheus", "promtool"),
-    package("iproute2", "ip"),
-    package("tcpdump", "tcpdump"),
-    package("tshark", "tshark"),
-    package("valgrind", "valgrind"),
-    package("libcap2-bin", "setcap"),
-    package("shellcheck", "shellcheck"),
-];
-
-const PROXIES: &[Package] = &[
-    package("nginx", "/usr/sbin/nginx"),
-    package("haproxy", "/usr/sbin/haproxy"),
-    package("caddy", "caddy"),
-    // The program and its modules alone: no service, no site.
-    package("apache2-bin", "/usr/sbin/apache2"),
-    package("protobuf-compiler", "protoc"),
-];
-
-const LANGUAGES: &[Package] = &[
-    package("nodejs", "node"),
-    package("npm", "npm"),
-    package("golang-go", "go"),
-    package("python3", "python3"),
-    package("python3-venv", "python3:ensurepip"),
-    package("default-jdk-headless", "javac"),
-    package("maven", "mvn"),
-];
-
-const NODE: &[Package] = &[
-    package("containerd", "containerd"),
-    package("runc", "runc"),
-    package("crun", "crun"),
-    package("containernetworking-plugins", "/usr/lib/cni/bridge"),
-    package("buildah", "buildah"),
-    package("libcap2-bin", "setcap"),
-    package("busybox-static", "/usr/share/doc/busybox-static"),
-    package("iproute2", "ip"),
-    package("openssl", "openssl"),
-    package("chromium", "chromium"),
-];
-
-const BPF: &[Package] = &[
-    package("rustc-web", "/usr/share/doc/rustc-web"),
-    package("cargo-web", "/usr/share/doc/cargo-web"),
-    package(
-        "libstd-rust-web-dev-bpf",
-        "/usr/share/doc/libstd-rust-web-dev-bpf",
-    ),
-    package("llvm-22", "/usr/lib/llvm-22/bin/llvm-objdump"),
-    package("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"),
-    package("zlib1g-dev", "/usr/include/zlib.h"),
-    package("libzstd-dev", "/usr/include/zstd.h"),
-];
 
 /// Every piece, in the order of installation.
 pub(super) fn all() -> Vec<Piece> {

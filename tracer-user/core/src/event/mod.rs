@@ -167,6 +167,23 @@ pub struct Open {
     pub peer_process: Option<Process>,
 }
 
+impl Open {
+    /// What is known of a connection whose opening was not seen.
+    pub(crate) fn unseen() -> Open {
+        Open {
+            opened: Opened::Unseen,
+            from_start: false,
+            local: Address::Unknown,
+            peer: Address::Unknown,
+            netns: 0,
+            inode: 0,
+            unix_peer_sk: 0,
+            comm: String::new(),
+            peer_process: None,
+        }
+    }
+}
+
 /// Where frame boundaries lie at the start of a run of bytes, as the kernel's frame walker knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Boundary {

@@ -208,7 +208,7 @@ impl Pipeline {
                     match self.behind_connect.take(&event.socket) {
                         Some(open) => self.open_behind_connect(event, &open, sink),
                         // Its Open record was lost: follow it all the same, without its addresses.
-                        None => self.open(event, &nameless(), sink),
+                        None => self.open(event, &Open::unseen(), sink),
                     }
                     self.with(event, sink, take);
                 }
@@ -335,7 +335,7 @@ impl Pipeline {
             at,
             socket,
             task: Task::default(),
-            what: What::Open(Box::new(nameless())),
+            what: What::Open(Box::new(Open::unseen())),
         };
         self.with(&event, sink, |conn, analysis, sink| {
             conn.look_away(at, analysis, sink);
@@ -586,20 +586,5 @@ impl Pipeline {
     fn count(&mut self, before: Live, after: Live) {
         self.n_http2 = (self.n_http2 + after.connections).saturating_sub(before.connections);
         self.n_streams = (self.n_streams + after.streams).saturating_sub(before.streams);
-    }
-}
-
-/// What is known of a connection whose Open record was lost.
-fn nameless() -> Open {
-    Open {
-        opened: Opened::Unseen,
-        from_start: false,
-        local: Address::Unknown,
-        peer: Address::Unknown,
-        netns: 0,
-        inode: 0,
-        unix_peer_sk: 0,
-        comm: String::new(),
-        peer_process: None,
     }
 }

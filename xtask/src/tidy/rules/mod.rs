@@ -325,7 +325,7 @@ fn programs_name_their_hook(source: &Source, out: &mut Vec<String>) {
 }
 
 fn every_limit_is_used(sources: &[Source], out: &mut Vec<String>) {
-    const LIMITS: &str = "tracer-user/core/src/limits/mod.rs";
+    const LIMITS: &str = "tracer-user/core/src/limits/table.rs";
     let Some(limits) = sources.iter().find(|source| source.path == LIMITS) else {
         return;
     };

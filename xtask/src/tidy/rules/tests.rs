@@ -22,7 +22,7 @@ fn a_tidy_tree_has_no_breach() {
         ("README.md", "text\n"),
         ("LICENSE-MIT", "text"),
         (
-            "tracer-user/core/src/limits/mod.rs",
+            "tracer-user/core/src/limits/table.rs",
             "pub const STREAMS: usize = 1;\n",
         ),
         (
@@ -112,7 +112,7 @@ fn naming_a_later_stage_is_a_breach() {
 #[test]
 fn an_unused_limit_is_a_breach() {
     let limits = (
-        "tracer-user/core/src/limits/mod.rs",
+        "tracer-user/core/src/limits/table.rs",
         "pub const STREAMS: usize = 1;\n",
     );
     let in_a_comment = (
