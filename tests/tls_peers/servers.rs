@@ -167,7 +167,7 @@ impl TlsServer {
             TlsServer::Envoy => (tls_server::envoy(to, port, identity.as_ref()), "page"),
             TlsServer::Etcd => (
                 tls_server::etcd(to, port, identity.as_ref()),
-                "etcdserverpb.Maintenance/Status",
+                "etcdserverpb.KV/Range",
             ),
             TlsServer::GrpcGo => {
                 let mut command = Peer::GrpcGo1_85.command("server");
