@@ -25,8 +25,9 @@ const KEPT: f64 = 0.5;
 /// Events that are measured before anybody is judged by them.
 const MEASURED: u32 = 64;
 
-/// One event of so many is measured, and stands for all of them.
-const EVERY: u32 = 32;
+/// One event of so many is measured, and stands for all of them. A prime: where the ends of a connection take turns, each of
+/// them is measured.
+const EVERY: u32 = 31;
 
 /// One of so many bytes in the ring is always measured, and stands for itself.
 const LARGE: usize = 4_096;
