@@ -179,7 +179,9 @@ impl Fairness {
             return Vec::new();
         };
         let n_large = shares.iter().filter(|socket| socket.part * 2.0 >= least);
-        if n_large.count() + self.away.len() >= n_followed {
+        // The other end of a connection may have little of what was not lost, and would gain nothing either.
+        let n_large = n_large.count().max(gone.len() + 1);
+        if n_large + self.away.len() >= n_followed {
             return Vec::new();
         }
         self.n_losing = 0;
@@ -433,6 +435,10 @@ mod tests {
             assert_eq!(driver.window(&[(1, 1, 9_000), (2, 2, 9_000)], 9), []);
             // Nor where both are of one process, and one is a little larger.
             assert_eq!(driver.window(&[(1, 1, 9_000), (1, 2, 7_000)], 9), []);
+        }
+        // Nor where they are the ends of one connection, and what was lost was mostly of one of them.
+        for _ in 0..5 {
+            assert_eq!(driver.window(&[(1, 1, 9_000), (1, 2, 1_000)], 9), []);
         }
         driver.n_followed = 3;
         assert_eq!(

@@ -297,7 +297,8 @@ impl Live {
         let Some(n_lost) = self.tracer.n_lost() else {
             return;
         };
-        let n_followed = self.pipeline.n_followed();
+        // Who is not known to speak HTTP/2 would gain nothing.
+        let n_followed = self.pipeline.live().connections;
         for socket in self.fairness.look(now, n_lost, n_followed) {
             if !self.tracer.let_go(&socket) {
                 self.fairness.keep(&socket);

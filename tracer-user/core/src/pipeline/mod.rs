@@ -363,12 +363,6 @@ impl Pipeline {
         }
     }
 
-    /// Connection ends that are followed, also those of which it is not known yet what they speak.
-    #[must_use]
-    pub fn n_followed(&self) -> usize {
-        self.table.len()
-    }
-
     /// Bytes of memory that are kept for connections, as they are accounted.
     #[must_use]
     pub fn memory(&self) -> usize {
