@@ -16,7 +16,8 @@ use crate::export::clock::thread_now;
 /// How long use is summed before it is looked at.
 const WINDOW_NS: u64 = 50_000_000;
 
-/// Windows in a row in which records must be lost: one may be a burst, or a pause of the reader.
+/// Windows in a row in which records must be lost, or more of them with others in between: one may be a burst, or a pause of
+/// the reader.
 const WINDOWS: u32 = 2;
 
 /// What may be left of all use when the largest have gone.
@@ -76,8 +77,8 @@ pub(super) struct Fairness {
     n_measured: u32,
     window_began: Timestamp,
     n_lost: u64,
-    /// Windows in a row in which records were lost.
-    n_losing: u32,
+    /// Two for each window in which records were lost, and one less for each other.
+    losing: u32,
     away: HashMap<SocketKey, Timestamp>,
     conduct: HashMap<u32, Conduct>,
 }
@@ -147,29 +148,32 @@ impl Fairness {
         now.since(self.window_began) >= WINDOW_NS
     }
 
-    /// Looks at what was taken since the last time; `n_lost` records did not fit into the ring so far, and so many sockets
-    /// are followed. Returns who has to go, the largest first.
+    /// Looks at what was taken since the last time; `n_lost` records did not fit into the ring so far, and `n_http2`
+    /// sockets are known to speak HTTP/2, which alone gain by it. Returns who has to go, the largest first.
     pub(super) fn look(
         &mut self,
         now: Timestamp,
         n_lost: u64,
-        n_followed: usize,
+        n_http2: usize,
+        mut is_http2: impl FnMut(&SocketKey) -> bool,
     ) -> Vec<SocketKey> {
         self.window_began = now;
         let lost = n_lost > self.n_lost;
         self.n_lost = n_lost;
         if !lost {
-            self.n_losing = 0;
-            self.forget();
+            self.losing = self.losing.saturating_sub(1);
+            if self.losing == 0 {
+                self.forget();
+            }
             return Vec::new();
         }
+        self.losing = (self.losing + 2).min(2 * WINDOWS);
         if self.n_measured < MEASURED {
             return Vec::new();
         }
-        self.n_losing += 1;
         let shares = self.shares();
         let mut gone = excess(&shares);
-        if self.n_losing < WINDOWS {
+        if self.losing < 2 * WINDOWS {
             // Whoever did it before gets no second chance.
             gone.retain(|socket| self.is_known(socket.pid, now));
         }
@@ -178,13 +182,18 @@ impl Fairness {
         let Some(least) = gone.iter().map(|socket| socket.part).reduce(f64::min) else {
             return Vec::new();
         };
-        let n_large = shares.iter().filter(|socket| socket.part * 2.0 >= least);
+        let large = shares.iter().filter(|socket| socket.part * 2.0 >= least);
+        let n_large = large.filter(|large| is_http2(&large.socket)).count();
         // The other end of a connection may have little of what was not lost, and would gain nothing either.
-        let n_large = n_large.count().max(gone.len() + 1);
-        if n_large + self.away.len() >= n_followed {
+        let n_ends = match gone.iter().filter(|gone| is_http2(&gone.socket)).count() {
+            0 => 0,
+            n => n + 1,
+        };
+        let n_away = self.away.keys().filter(|socket| is_http2(socket)).count();
+        if n_large.max(n_ends) + n_away >= n_http2 {
             return Vec::new();
         }
-        self.n_losing = 0;
+        self.losing = 0;
         let mut pids: Vec<u32> = gone.iter().map(|socket| socket.pid).collect();
         pids.sort_unstable();
         pids.dedup();
@@ -317,7 +326,8 @@ mod tests {
         fairness: Fairness,
         now: Timestamp,
         n_lost: u64,
-        n_followed: usize,
+        n_http2: usize,
+        is_http2: bool,
     }
 
     impl Driver {
@@ -326,7 +336,8 @@ mod tests {
                 fairness: Fairness::default(),
                 now: Timestamp(1_000 * MS),
                 n_lost: 0,
-                n_followed: 100_000,
+                n_http2: 100_000,
+                is_http2: true,
             }
         }
 
@@ -346,7 +357,9 @@ mod tests {
             self.now = Timestamp(self.now.0 + WINDOW_NS);
             assert!(self.fairness.is_due(self.now));
             self.n_lost += lost;
-            let mut gone = self.fairness.look(self.now, self.n_lost, self.n_followed);
+            let mut gone = self
+                .fairness
+                .look(self.now, self.n_lost, self.n_http2, |_| self.is_http2);
             gone.sort_unstable();
             gone
         }
@@ -411,7 +424,7 @@ mod tests {
                 },
                 took,
             );
-            assert_eq!(driver.fairness.look(now, n_lost, 100), []);
+            assert_eq!(driver.fairness.look(now, n_lost, 100, |_| true), []);
         }
     }
 
@@ -430,7 +443,7 @@ mod tests {
     #[test]
     fn where_nobody_would_gain_nobody_goes() {
         let mut driver = Driver::new();
-        driver.n_followed = 2;
+        driver.n_http2 = 2;
         for _ in 0..5 {
             assert_eq!(driver.window(&[(1, 1, 9_000), (2, 2, 9_000)], 9), []);
             // Nor where both are of one process, and one is a little larger.
@@ -440,7 +453,15 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(driver.window(&[(1, 1, 9_000), (1, 2, 1_000)], 9), []);
         }
-        driver.n_followed = 3;
+        // Who goes need not speak HTTP/2.
+        driver.is_http2 = false;
+        assert_eq!(
+            driver.window(&[(1, 1, 9_000), (1, 2, 7_000)], 9),
+            [socket(1)]
+        );
+        let mut driver = Driver::new();
+        driver.n_http2 = 3;
+        driver.window(&[(1, 1, 9_000), (1, 2, 7_000)], 9);
         assert_eq!(
             driver.window(&[(1, 1, 9_000), (1, 2, 7_000)], 9),
             [socket(1)]

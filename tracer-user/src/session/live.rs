@@ -297,9 +297,9 @@ impl Live {
         let Some(n_lost) = self.tracer.n_lost() else {
             return;
         };
-        // Who is not known to speak HTTP/2 would gain nothing.
-        let n_followed = self.pipeline.live().connections;
-        for socket in self.fairness.look(now, n_lost, n_followed) {
+        let n_http2 = self.pipeline.live().connections;
+        let is_http2 = |socket: &SocketKey| self.pipeline.is_http2(socket);
+        for socket in self.fairness.look(now, n_lost, n_http2, is_http2) {
             if !self.tracer.let_go(&socket) {
                 self.fairness.keep(&socket);
                 continue;

@@ -354,6 +354,13 @@ impl Pipeline {
         self.table.peek_mut(socket).map(|conn| conn.opening())
     }
 
+    /// It is followed, and known to speak HTTP/2.
+    #[must_use]
+    pub fn is_http2(&mut self, socket: &SocketKey) -> bool {
+        let conn = self.table.peek_mut(socket);
+        conn.is_some_and(|conn| conn.live().connections > 0)
+    }
+
     /// What is alive right now.
     #[must_use]
     pub fn live(&self) -> Live {
