@@ -212,6 +212,9 @@ fn header_that_carries_a_credential_is_refused() {
         .assert_refused(&["\"authorization\"", "credential"]);
     h2trace(&["trace", "--pid", &own(), "--header", "x y"])
         .assert_refused(&["\"x y\"", "x-request-id"]);
+    // Also when the capture is not there.
+    h2trace(&["replay", "/nonexistent", "--header", "authorization"])
+        .assert_refused(&["\"authorization\"", "credential"]);
 }
 
 #[test]

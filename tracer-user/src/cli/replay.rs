@@ -33,6 +33,8 @@ use crate::session::show::{Show, Wanted};
 /// The file cannot be opened, is no capture, or is truncated or corrupt; what could be decoded of it is
 /// printed first.
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    // What is wrong with the options is told before the file is looked for.
+    shown(args)?;
     let replayed = read(args, open(&args.file)?, &mut io::stdout())?;
     for words in &replayed.unused {
         output::say(words);
@@ -44,16 +46,21 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     Ok(args.report.exit_code(replayed.tally.worst()))
 }
 
+/// The fields whose values are shown.
+fn shown(args: &ReplayArgs) -> anyhow::Result<Shown> {
+    let named = Shown::with(&args.header.header)?;
+    Ok(match args.headers {
+        Headers::Allowed => named,
+        Headers::All => Shown::everything(),
+    })
+}
+
 /// Reads a capture from `file` in place of the one that `args` name, and prints to `to`.
 ///
 /// # Errors
 /// It is no capture, or `to` takes nothing any more.
 pub fn read(args: &ReplayArgs, file: impl Read, to: &mut dyn Write) -> anyhow::Result<Replayed> {
-    let named = Shown::with(&args.header.header)?;
-    let shown = Arc::new(match args.headers {
-        Headers::Allowed => named,
-        Headers::All => Shown::everything(),
-    });
+    let shown = Arc::new(shown(args)?);
     let capture =
         Capture::open(file).with_context(|| format!("cannot replay {}", args.file.display()))?;
     let frames = match args.headers {
