@@ -10,7 +10,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use tracer_ebpf::http2::frame_type;
-use tracer_tests::eventually;
 use tracer_tests::flood::{Batch, FLOODS, REQUEST, Wire, frame, open_streams};
 use tracer_tests::measure::{until_idle, used_by};
 use tracer_tests::process::Process;
@@ -175,10 +174,7 @@ impl Served {
         command.args(["--pid", &std::process::id().to_string()]);
         command.arg("--ready-file").arg(&ready);
         let mut process = Process::start("h2trace serve", &mut command);
-        let came = eventually(Duration::from_secs(60), || {
-            ready.exists() || !process.is_running()
-        });
-        assert!(came && ready.exists(), "not ready{}", process.complaint());
+        process.until_ready(&ready, Duration::from_secs(60));
         Served {
             process,
             _folder: folder,

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tracer_tests::call::Call;
-use tracer_tests::eventually;
 use tracer_tests::process::Process;
 use tracer_tests::tracer::{Tracer, binary};
 
@@ -139,12 +138,7 @@ impl ForPeople {
         // It ends by itself if it is forgotten.
         command.args(["--for", "600s", "--ready-file"]).arg(&ready);
         let mut process = Process::start("h2trace", &mut command);
-        let is_ready = eventually(START, || ready.exists() || !process.is_running());
-        assert!(
-            is_ready && ready.exists(),
-            "h2trace did not become ready{}",
-            process.complaint()
-        );
+        process.until_ready(&ready, START);
         ForPeople {
             process,
             command: shown,

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -207,6 +208,20 @@ impl Process {
             // SAFETY: kill(2) has no memory effects, and the pid is our own child's, not yet waited for.
             unsafe { libc::kill(pid, signal) };
         }
+    }
+
+    /// Waits for `file`, which it makes when it is ready.
+    ///
+    /// # Panics
+    /// When it ends before, or does not make it within `limit`.
+    #[track_caller]
+    pub fn until_ready(&mut self, file: &Path, limit: Duration) {
+        let came = crate::eventually(limit, || file.exists() || !self.is_running());
+        assert!(
+            came && file.exists(),
+            "h2trace did not become ready{}",
+            self.complaint()
+        );
     }
 
     /// It has not ended.

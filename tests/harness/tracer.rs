@@ -220,12 +220,7 @@ impl Tracer {
             command.args(["--pid", &pid.to_string()]);
         }
         let mut process = Process::start("h2trace", &mut command);
-        let is_ready = crate::eventually(START, || ready.exists() || !process.is_running());
-        assert!(
-            is_ready && ready.exists(),
-            "h2trace did not become ready{}",
-            process.complaint()
-        );
+        process.until_ready(&ready, START);
         skip::note_that_it_runs();
         Tracer {
             process,

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use h2trace::diagnosis::Diagnosis;
 use h2trace_core::event::{
-    Address, Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task,
+    Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task,
     Timestamp, What,
 };
 use h2trace_core::limits;
@@ -51,13 +51,7 @@ fn opening() -> Open {
     Open {
         opened: Opened::Passive,
         from_start: true,
-        local: Address::Unknown,
-        peer: Address::Unknown,
-        netns: 0,
-        inode: 0,
-        unix_peer_sk: 0,
-        comm: String::new(),
-        peer_process: None,
+        ..Open::unseen()
     }
 }
 

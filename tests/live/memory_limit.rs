@@ -58,10 +58,7 @@ impl Served {
         command.args(["--pid", &std::process::id().to_string()]);
         command.arg("--ready-file").arg(&ready);
         let mut process = Process::start("h2trace serve", &mut command);
-        let came = eventually(Duration::from_secs(60), || {
-            ready.exists() || !process.is_running()
-        });
-        assert!(came && ready.exists(), "not ready{}", process.complaint());
+        process.until_ready(&ready, Duration::from_secs(60));
         skip::note_that_it_runs();
         let said: serde_json::Value =
             serde_json::from_str(&fs::read_to_string(&ready).unwrap()).unwrap();

@@ -71,12 +71,7 @@ fn serve(pids: &[u32]) -> (Process, String, TempDir) {
         command.args(["--pid", &pid.to_string()]);
     }
     let mut process = Process::start("h2trace serve", &mut command);
-    let is_ready = eventually(SETTLE, || ready.exists() || !process.is_running());
-    assert!(
-        is_ready && ready.exists(),
-        "h2trace did not become ready{}",
-        process.complaint()
-    );
+    process.until_ready(&ready, SETTLE);
     skip::note_that_it_runs();
     (process, address, folder)
 }

@@ -286,9 +286,7 @@ impl Live {
         self.tls.settle(now, &mut hands);
         self.tls.tunnels(&mut hands);
     }
-}
 
-impl Live {
     /// Connections that take more than their share while records are lost are let go for a while, and told.
     fn share_out(&mut self, now: Timestamp, sink: &mut dyn Sink) {
         for socket in self.fairness.returning(now) {

@@ -169,7 +169,8 @@ pub struct Open {
 
 impl Open {
     /// What is known of a connection whose opening was not seen.
-    pub(crate) fn unseen() -> Open {
+    #[must_use]
+    pub const fn unseen() -> Open {
         Open {
             opened: Opened::Unseen,
             from_start: false,

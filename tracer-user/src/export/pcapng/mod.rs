@@ -197,7 +197,7 @@ impl Recorder {
             What::Open(open) => self.open(key, at, open),
             What::Bytes(bytes) => {
                 if self.sockets.touch(&key, at).is_none() {
-                    self.open(key, at, &pairing::nameless());
+                    self.open(key, at, &Open::unseen());
                 }
                 self.bytes(key, at, bytes);
             }

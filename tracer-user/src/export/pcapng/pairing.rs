@@ -175,18 +175,3 @@ pub(super) fn turned(place: SideAddresses) -> SideAddresses {
         made_up @ SideAddresses::MadeUp(_) => made_up,
     }
 }
-
-/// What is known of a connection whose OPEN record was lost.
-pub(super) fn nameless() -> Open {
-    Open {
-        opened: Opened::Unseen,
-        from_start: false,
-        local: Address::Unknown,
-        peer: Address::Unknown,
-        netns: 0,
-        inode: 0,
-        unix_peer_sk: 0,
-        comm: String::new(),
-        peer_process: None,
-    }
-}
