@@ -80,12 +80,12 @@ impl Window {
         *left = left.saturating_add(delta);
         let left = *left;
         self.changed_at = at;
-        match self.breach.map(|breach| breach.what) {
-            Some(FlowBreach::Overrun { .. }) if left >= 0 => self.breach = None,
-            None if left > LARGEST_WINDOW => {
-                self.breach = Some(Breach::new(FlowBreach::TooLarge, id, at));
-            }
-            _ => {}
+        let overrun = |breach: &Breach| matches!(breach.what, FlowBreach::Overrun { .. });
+        if left >= 0 && self.breach.as_ref().is_some_and(overrun) {
+            self.breach = None;
+        }
+        if left > LARGEST_WINDOW && self.breach.is_none() {
+            self.breach = Some(Breach::new(FlowBreach::TooLarge, id, at));
         }
     }
 

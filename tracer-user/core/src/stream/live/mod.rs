@@ -29,7 +29,7 @@ use crate::stream::record::{
 };
 use crate::stream::state::HalfState;
 use crate::stream::story::{Note, Story};
-use crate::stream::table::Context;
+use crate::stream::table::{CaughtUp, Context};
 use crate::stream::violation::Conduct;
 
 /// How long after a client's RST_STREAM the server's own END_STREAM, recorded at the server's end, still
@@ -96,7 +96,7 @@ pub(super) struct Stream {
     request_after_reset: bool,
     story_limit_told: bool,
     /// Changes of all streams' windows that it has caught up with.
-    pub(super) n_changes: u32,
+    pub(super) caught_up: CaughtUp,
     /// Rules that were broken on it.
     pub(super) conduct: Option<Box<Conduct>>,
 }
@@ -134,7 +134,7 @@ impl Stream {
             stopped_at: None,
             request_after_reset: false,
             story_limit_told: false,
-            n_changes: 0,
+            caught_up: CaughtUp::default(),
             conduct: None,
         }
     }

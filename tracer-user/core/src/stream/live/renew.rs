@@ -8,6 +8,7 @@ use crate::stream::condition::FlowNotes;
 use crate::stream::content::Content;
 use crate::stream::pair::Pair;
 use crate::stream::state::HalfState;
+use crate::stream::table::CaughtUp;
 
 impl Stream {
     /// A new stream in the memory of one whose record was made.
@@ -39,7 +40,7 @@ impl Stream {
             stopped_at,
             request_after_reset,
             story_limit_told,
-            n_changes,
+            caught_up,
             conduct,
         } = self;
         let window = |state: HalfState, sender| match state {
@@ -69,7 +70,7 @@ impl Stream {
         resets.clear();
         story.clear();
         (*lost_at, *finished_at) = (None, None);
-        *n_changes = 0;
+        *caught_up = CaughtUp::default();
         *stopped_at = None;
         *conduct = None;
     }

@@ -34,6 +34,7 @@ use crate::stream::record::{GoAway, Opening, StreamEnd, StreamEvent, StreamRecor
 pub use crate::stream::settings::PeerSettings;
 use crate::stream::state::HalfState;
 use crate::stream::watch::Watch;
+pub(in crate::stream) use changes::CaughtUp;
 use conditions::ConditionTimers;
 use go_aways::GoAways;
 use leaving::Lingering;

@@ -42,7 +42,7 @@ impl Streams {
     pub(super) fn memory(&self) -> usize {
         // An open stream has told some moments and fields, which the stage that joins hops keeps too.
         const EACH: usize = size_of::<Stream>() + 1_400;
-        (self.by_id.len() + self.spare.len()) * EACH
+        (self.by_id.len() + self.spare.len()) * EACH + self.changes.memory()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -67,7 +67,7 @@ impl Streams {
 
     /// The windows of what `sender` sends change by one of `deltas`, and then by the other.
     pub(super) fn change_windows(&mut self, sender: Endpoint, deltas: [i64; 2], at: Timestamp) {
-        if !self.by_id.is_empty() && self.changes.add(sender, deltas, at) {
+        if !self.by_id.is_empty() && self.changes.add(sender, deltas, at, self.slots.len()) {
             self.catch_up();
         }
     }
@@ -109,7 +109,7 @@ impl Streams {
             }
             None => Box::new(Stream::new(id, states.0, states.1, env)),
         };
-        stream.n_changes = self.changes.n();
+        stream.caught_up = self.changes.for_new();
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -189,7 +189,9 @@ impl Streams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::condition::FlowBreach;
     use crate::stream::flow::Flow;
+    use proptest::prelude::*;
 
     fn insert(streams: &mut Streams, id: u32) {
         let flow = Flow::new(true);
@@ -248,7 +250,6 @@ mod tests {
                     Some(Some(now))
                 );
             }
-            assert!(streams.changes.n() == round + 1);
         }
         let five = streams.remove(StreamId(5)).unwrap();
         assert_eq!(left(&five), Some(now));
@@ -258,6 +259,104 @@ mod tests {
             streams.get_mut(StreamId(9)).map(|s| left(s)),
             Some(Some(65_535))
         );
+    }
+
+    /// What stands against the rules on its window, and that window.
+    fn stands(stream: &Stream) -> (Option<i64>, Option<FlowBreach>) {
+        let breach = stream.response.window.breach();
+        (left(stream), breach.map(|breach| breach.what))
+    }
+
+    proptest! {
+        /// However late a stream takes the changes: what comes of them is what comes of one after the other.
+        #[test]
+        fn changes_taken_late_come_to_the_same(
+            changes in prop::collection::vec(
+                (any::<bool>(), 0..3_i64, 0..3_i64, 0..6_u32), 0..200
+            ),
+        ) {
+            let (mut late, mut prompt) = (Streams::default(), Streams::default());
+            for id in 0..5 {
+                insert(&mut late, id);
+                insert(&mut prompt, id);
+                // Windows of all sorts: overdrawn, used up, nearly too large.
+                for streams in [&mut late, &mut prompt] {
+                    let window = &mut streams.get_mut(StreamId(id)).unwrap().response.window;
+                    window.spend(StreamId(id), id * 30_000, true, Timestamp(1));
+                    window.add(StreamId(id), i64::from(id % 2) * 0x7fff_0000, Timestamp(1));
+                }
+            }
+            let sizes = [0, 65_535, 0x7fff_ffff];
+            let mut size = 65_535;
+            for (n, (other, peak, next, looked_at)) in changes.into_iter().enumerate() {
+                let at = Timestamp(2 + n as u64);
+                let next = sizes[usize::try_from(next).unwrap()];
+                let peak = sizes[usize::try_from(peak).unwrap()].max(size);
+                let deltas = [peak - size, next - peak];
+                let sender = if other { Endpoint::Client } else { Endpoint::Server };
+                if !other {
+                    size = next;
+                }
+                late.change_windows(sender, deltas, at);
+                for stream in prompt.slots.iter_mut().flatten() {
+                    for delta in deltas {
+                        stream.add_window(sender, delta, at);
+                    }
+                }
+                if let Some(stream) = late.get_mut(StreamId(looked_at)) {
+                    let prompt = prompt.get(StreamId(looked_at)).unwrap();
+                    prop_assert_eq!(stands(stream), stands(prompt));
+                    prop_assert_eq!(stream.request.window.left(), prompt.request.window.left());
+                }
+            }
+            for stream in late.iter_mut() {
+                prop_assert_eq!(stands(stream), stands(prompt.get(stream.id).unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_that_was_too_large_for_one_change_is_told_however_many_follow() {
+        let mut streams = Streams::default();
+        insert(&mut streams, 1);
+        insert(&mut streams, 3);
+        let stream = streams.get_mut(StreamId(1)).unwrap();
+        stream.response.window.add(StreamId(1), 1, Timestamp(1));
+        let largest = 0x7fff_ffff - 65_535;
+        for (n, delta) in [5, largest - 5, -largest]
+            .into_iter()
+            .chain([7, -7].repeat(500))
+            .enumerate()
+        {
+            streams.change_windows(Endpoint::Server, [0, delta], Timestamp(2 + n as u64));
+        }
+        let breach = |stream: &mut Stream| stream.response.window.breach();
+        let one = breach(streams.get_mut(StreamId(1)).unwrap()).unwrap();
+        assert_eq!((one.what, one.since), (FlowBreach::TooLarge, Timestamp(3)));
+        assert_eq!(breach(streams.get_mut(StreamId(3)).unwrap()), None);
+    }
+
+    #[test]
+    fn a_flood_of_changes_costs_no_more_with_more_streams() {
+        let mut streams = Streams::default();
+        for id in 0..4_000 {
+            insert(&mut streams, id);
+        }
+        for (first, sizes) in [(0, [0, 65_535]), (100_000, [65_535, 0]), (200_000, [0, 0])] {
+            let before = streams.changes.steps.get();
+            let mut size = 65_535;
+            for n in 0..20_000 {
+                // Up and down, or always less: none of them says what a later one does.
+                let next = sizes[usize::from(n % 2 == 0)] - i64::from(n);
+                let at = Timestamp(u64::from(first + n));
+                streams.change_windows(Endpoint::Server, [0, next - size], at);
+                size = next;
+                // Each stream is behind by another number of changes.
+                streams.get_mut(StreamId(n * 7 % 4_000)).unwrap();
+            }
+            let steps = streams.changes.steps.get() - before;
+            assert!(steps < 30 * 20_000, "{steps}");
+        }
     }
 
     #[test]
