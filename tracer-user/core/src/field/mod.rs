@@ -33,7 +33,7 @@ pub(crate) use stem::Stem;
 pub(crate) use value_fault::ValueFault;
 
 /// What a field takes beside its name and its value (RFC 7541 section 4.1, RFC 9113 section 6.5.2), in bytes.
-const OVERHEAD: usize = 32;
+pub(crate) const FIELD_OVERHEAD: usize = 32;
 
 /// A field's name.
 #[derive(Clone)]
@@ -275,7 +275,7 @@ impl Entry {
         };
         self.says = Says::of(known, value);
         let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        self.size = len(self.name.get()) + len(value) + OVERHEAD;
+        self.size = len(self.name.get()) + len(value) + FIELD_OVERHEAD;
         self.marks = Marks(self.of_name.marks | Marks::of_value(self));
         self.text = OnceLock::new();
     }
@@ -357,6 +357,11 @@ impl Entry {
     /// Its size as RFC 7541 section 4.1 counts it; a lower bound when a part is unseen.
     pub(crate) fn size(&self) -> usize {
         self.size
+    }
+
+    /// The length of its name, 0 when that is unseen.
+    pub(crate) fn name_len(&self) -> usize {
+        self.name.get().map_or(0, <[u8]>::len)
     }
 
     /// The value as it may be kept, without the query of a `:path`.

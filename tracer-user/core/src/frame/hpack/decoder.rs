@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::field::{BlockReading, Entry, Field, HeaderBlock, SPARE_ENTRIES};
+use crate::field::{BlockReading, Entry, FIELD_OVERHEAD, Field, HeaderBlock, SPARE_ENTRIES};
 use crate::limits;
 
 use super::dynamic_table::DynamicTable;
@@ -49,6 +49,9 @@ pub struct Decoder {
     /// Memory for the name and the value of a literal.
     name: Vec<u8>,
     value: Vec<u8>,
+    /// Entries that were looked up or made.
+    #[cfg(test)]
+    n_entries: std::cell::Cell<usize>,
 }
 
 /// A decoded header block and what happened on the way.
@@ -102,6 +105,8 @@ impl Decoder {
             memory: 0,
             name: Vec::new(),
             value: Vec::new(),
+            #[cfg(test)]
+            n_entries: std::cell::Cell::default(),
         }
     }
 
@@ -175,6 +180,7 @@ impl Decoder {
         while let Some((&first, rest)) = input.split_first() {
             input = rest;
             let taken = match first {
+                0x81..=0xfe if list.limited => self.indexed_again(first, &mut input, &mut list),
                 // An index of one octet: most fields are that.
                 0x81..=0xfe => self.indexed(u32::from(first & 0x7f), &mut list),
                 _ => self.representation(first, &mut input, fields_begun, &mut list),
@@ -243,6 +249,8 @@ impl Decoder {
 
     /// A literal.
     fn new_entry(&mut self, named: Option<Option<&Entry>>) -> Arc<Entry> {
+        #[cfg(test)]
+        self.n_entries.update(|n| n + 1);
         if let Some(mut spare) = self.spare_entries.pop()
             && let Some(entry) = Arc::get_mut(&mut spare)
         {
@@ -299,6 +307,12 @@ impl Decoder {
                 if named.is_none() {
                     name.decode(&mut self.name)?;
                 }
+                if list.limited && !insert {
+                    // Nobody will read it, nor any field that comes after it.
+                    list.is_sensitive |= never_indexed;
+                    list.count(self.size_of_literal(named.as_ref().map(Option::as_deref)));
+                    return Ok(());
+                }
                 let entry = self.new_entry(named.as_ref().map(Option::as_deref));
                 if alone && !never_indexed {
                     self.literals.keep(encoded, &entry);
@@ -324,6 +338,8 @@ impl Decoder {
     /// The entry of either table; None if unseen.
     #[inline]
     fn entry(&self, index: u32) -> Result<Option<&Arc<Entry>>, Error> {
+        #[cfg(test)]
+        self.n_entries.update(|n| n + 1);
         if let Some(entry) = static_table::entry(index) {
             return Ok(Some(entry));
         }
@@ -341,6 +357,31 @@ impl Decoder {
         let entry = self.entry(index)?;
         list.add(entry.map_or_else(Field::unseen, |entry| Field::of(Arc::clone(entry))));
         Ok(())
+    }
+
+    /// The same where fields are only counted: all that the octet `first` says until another one comes.
+    #[cold]
+    fn indexed_again(
+        &self,
+        first: u8,
+        input: &mut &[u8],
+        list: &mut List<'_>,
+    ) -> Result<(), Error> {
+        let entry = self.entry(u32::from(first & 0x7f))?;
+        let n_more = input.iter().take_while(|octet| **octet == first).count();
+        *input = input.split_at_checked(n_more).map_or(&[], |(_, rest)| rest);
+        let size = entry.map_or(FIELD_OVERHEAD, |entry| entry.size());
+        list.count(size.saturating_mul(n_more + 1));
+        Ok(())
+    }
+
+    /// The size of the literal that was decoded last; of a name that is unseen, without it.
+    fn size_of_literal(&self, named: Option<Option<&Entry>>) -> usize {
+        let name = match named {
+            None => self.name.len(),
+            Some(entry) => entry.map_or(0, Entry::name_len),
+        };
+        name + self.value.len() + FIELD_OVERHEAD
     }
 
     fn size_update(&mut self, size: u32, fields_begun: bool) -> Result<(), Error> {
@@ -385,16 +426,25 @@ impl List<'_> {
     /// Adds a field, or only counts it when the list has grown too large.
     #[inline]
     fn add(&mut self, field: Field) {
-        let block = &mut *self.block;
         self.is_sensitive |= field.never_indexed;
-        block.list_size = block.list_size.saturating_add(field.size() as u64);
+        self.count(field.size());
+        if self.limited {
+            return;
+        }
+        let block = &mut *self.block;
+        block.complete &= field.entry().is_whole();
+        block.fields.push(field);
+    }
+
+    /// Counts fields of so many bytes.
+    #[inline]
+    fn count(&mut self, size: usize) {
+        let block = &mut *self.block;
+        block.list_size = block.list_size.saturating_add(size as u64);
         if block.list_size > limits::HEADER_LIST as u64 {
             self.limited = true;
             block.complete = false;
-            return;
         }
-        block.complete &= field.entry().is_whole();
-        block.fields.push(field);
     }
 }
 

@@ -311,6 +311,28 @@ fn a_header_bomb_is_counted_but_not_kept_and_the_table_stays_right() {
 }
 
 #[test]
+fn what_is_only_counted_is_hardly_looked_at() {
+    let mut decoder = Decoder::new(true);
+    let mut block = hex("40 01 61 7f a1 1e");
+    block.extend(std::iter::repeat_n(b'x', 4_000));
+    block.extend(std::iter::repeat_n(0xbe, 100_000));
+    // A new name, and the name of that entry, each with another value every time.
+    for n in 0..10_000_u32 {
+        let value = n.to_be_bytes();
+        block.extend([&hex("00 01 62 04")[..], &value, &hex("0f 2f 04"), &value].concat());
+    }
+    block.push(0xbe);
+    let decoded = decoder.decode(&block, false);
+    assert_eq!((decoded.error, decoded.list_limited), (None, true));
+    let literals = 10_000 * (32 + 1 + 4) * 2;
+    assert_eq!(decoded.block.list_size, 100_002 * 4_033 + literals);
+    let kept = limits::HEADER_LIST / 4_033;
+    // The name that another entry has is looked up.
+    let looked_at = decoder.n_entries.get() - 10_000;
+    assert!(looked_at < kept + 10, "{looked_at}");
+}
+
+#[test]
 fn our_own_bound_on_the_table_is_told_once_and_is_not_the_peers_error() {
     let mut decoder = Decoder::new(true);
     decoder.set_limit(1 << 20);
