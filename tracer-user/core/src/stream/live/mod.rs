@@ -97,6 +97,8 @@ pub(super) struct Stream {
     story_limit_told: bool,
     /// Changes of all streams' windows that it has caught up with.
     pub(super) caught_up: CaughtUp,
+    /// Frames of that end were lost, and nothing happened on the stream since.
+    pub(super) is_calm: Pair<bool>,
     /// Rules that were broken on it.
     pub(super) conduct: Option<Box<Conduct>>,
 }
@@ -135,6 +137,7 @@ impl Stream {
             request_after_reset: false,
             story_limit_told: false,
             caught_up: CaughtUp::default(),
+            is_calm: Pair::default(),
             conduct: None,
         }
     }

@@ -41,6 +41,7 @@ impl Stream {
             request_after_reset,
             story_limit_told,
             caught_up,
+            is_calm,
             conduct,
         } = self;
         let window = |state: HalfState, sender| match state {
@@ -71,6 +72,7 @@ impl Stream {
         story.clear();
         (*lost_at, *finished_at) = (None, None);
         *caught_up = CaughtUp::default();
+        *is_calm = Pair::default();
         *stopped_at = None;
         *conduct = None;
     }

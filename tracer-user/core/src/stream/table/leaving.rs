@@ -80,7 +80,7 @@ impl StreamTable {
 
     /// A stream that is finished begins its linger; one that turns out not to be is open again.
     pub(super) fn settle(&mut self, id: StreamId, at: Timestamp) {
-        if let Some(stream) = self.streams.get_mut(id)
+        if let Some(stream) = self.streams.get_calm(id)
             && self.lingering.settle(stream, at, &self.flow)
         {
             self.finished(id, at);
@@ -91,7 +91,7 @@ impl StreamTable {
     pub(super) fn settle_unseen(&mut self, id: StreamId, at: Timestamp) {
         let last_at = self.streams.get(id).map(|stream| stream.last_at);
         self.settle(id, at);
-        if let (Some(stream), Some(last_at)) = (self.streams.get_mut(id), last_at) {
+        if let (Some(stream), Some(last_at)) = (self.streams.get_calm(id), last_at) {
             stream.last_at = last_at;
         }
     }
@@ -145,6 +145,8 @@ impl StreamTable {
         for stream in self.streams.iter() {
             if let (Some(lost_at), None) = (stream.lost_at, stream.finished_at) {
                 doubtful = true;
+                // What was lost last it was not told again.
+                let lost_at = self.lost_at.map_or(lost_at, |last| last.max(lost_at));
                 if now.since(lost_at) >= limits::STREAM_DOUBT_NS {
                     silent.push(stream.id);
                 }

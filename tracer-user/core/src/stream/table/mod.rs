@@ -1,5 +1,6 @@
 //! The streams of one connection: steps of both directions go in, [`StreamEvent`]s come out.
 
+mod calm;
 mod changes;
 mod conditions;
 mod conduct;
@@ -72,6 +73,8 @@ pub struct StreamTable {
     lingering: Lingering,
     /// A gap touched streams, and when to look next for those that stay silent.
     doubt_at: Option<Timestamp>,
+    /// When that was last: it touched all streams.
+    lost_at: Option<Timestamp>,
     /// The peer of the observed end is gone, and how; the connection itself is not over yet.
     peer_gone: Option<ConnectionEnd>,
     /// Streams that ended by that.
@@ -111,6 +114,7 @@ impl StreamTable {
             header_lists: HeaderLists::default(),
             lingering: Lingering::default(),
             doubt_at: None,
+            lost_at: None,
             peer_gone: None,
             lost_with_peer: 0,
             watch: Watch::new(from_start),
@@ -235,6 +239,12 @@ impl StreamTable {
         }
     }
 
+    /// Streams that were looked at because frames were lost.
+    #[cfg(test)]
+    pub(super) fn n_lost(&self) -> usize {
+        self.streams.n_lost
+    }
+
     /// Of the connection it is not known any more what `sender` did.
     fn on_loss(&mut self, sender: Endpoint) {
         self.flow.on_loss(sender);
@@ -249,13 +259,11 @@ impl StreamTable {
         }
         self.on_loss(sender);
         self.excuse_by_hidden(sender);
-        for stream in self.streams.iter_mut() {
-            stream.lost(sender, at);
-        }
+        self.lost_at = Some(at);
         self.doubt_at
             .get_or_insert(Timestamp(at.0.saturating_add(DOUBT_LOOK_NS)));
         // A request that may have ended in the gap does not hold up a complete response.
-        for id in self.streams.ids() {
+        for id in self.streams.lose(sender, at) {
             self.settle_unseen(id, at);
         }
     }

@@ -8,6 +8,7 @@ use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::stream::live::{Env, Stream};
 use crate::stream::state::HalfState;
+use crate::stream::table::calm::Calm;
 use crate::stream::table::changes::Changes;
 use crate::stream::table::slots::Slots;
 
@@ -32,6 +33,10 @@ pub(super) struct Streams {
     opened: VecDeque<StreamId>,
     /// What all their windows change by.
     changes: Changes,
+    calm: Calm,
+    /// Streams that were looked at because frames were lost.
+    #[cfg(test)]
+    pub(super) n_lost: usize,
     /// Memory for the next ones: of fewer streams than are followed.
     #[expect(clippy::vec_box, reason = "the boxes themselves go back into a slot")]
     spare: Vec<Box<Stream>>,
@@ -42,7 +47,7 @@ impl Streams {
     pub(super) fn memory(&self) -> usize {
         // An open stream has told some moments and fields, which the stage that joins hops keeps too.
         const EACH: usize = size_of::<Stream>() + 1_400;
-        (self.by_id.len() + self.spare.len()) * EACH + self.changes.memory()
+        (self.by_id.len() + self.spare.len()) * EACH + self.changes.memory() + self.calm.memory()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -59,10 +64,36 @@ impl Streams {
     }
 
     pub(super) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        let (slot, n_slots) = (self.slot(id)?, self.slots.len());
+        let stream = self.slots.get_mut(slot)?.as_deref_mut()?;
+        self.changes.bring(stream);
+        self.calm.stir(stream, n_slots);
+        Some(stream)
+    }
+
+    /// The same where nothing happens on it.
+    pub(super) fn get_calm(&mut self, id: StreamId) -> Option<&mut Stream> {
         let slot = self.slot(id)?;
         let stream = self.slots.get_mut(slot)?.as_deref_mut()?;
         self.changes.bring(stream);
         Some(stream)
+    }
+
+    /// Frames of `sender` were lost. Returns the streams that do not know it yet, in order.
+    pub(super) fn lose(&mut self, sender: Endpoint, at: Timestamp) -> Vec<StreamId> {
+        let stirred = self.calm.take(sender);
+        let ids = stirred.unwrap_or_else(|| self.ids());
+        for id in &ids {
+            #[cfg(test)]
+            {
+                self.n_lost += 1;
+            }
+            if let Some(stream) = self.get_calm(*id) {
+                stream.lost(sender, at);
+                *stream.is_calm.of_mut(sender) = true;
+            }
+        }
+        ids
     }
 
     /// The windows of what `sender` sends change by one of `deltas`, and then by the other.
@@ -120,6 +151,7 @@ impl Streams {
         if let Some(free) = self.slots.get_mut(slot) {
             *free = Some(stream);
         }
+        self.calm.begin(id, self.slots.len());
         self.by_id.insert(id, slot);
         self.last.set(slot);
         if self.opened.len() > 2 * self.by_id.len() + 16 {

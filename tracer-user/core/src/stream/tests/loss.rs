@@ -105,6 +105,36 @@ fn after_a_gap_a_silent_stream_is_given_up_and_a_live_one_is_not() {
 }
 
 #[test]
+fn a_place_that_is_lost_again_and_again_costs_no_more_with_more_streams() {
+    let mut script = Script::new();
+    for n in 0..2_000 {
+        script.open_request(2 * n + 1);
+    }
+    let after_one_loss = 2 * 2_000;
+    for n in 0..500 {
+        script
+            .gap(S)
+            .gap(C)
+            .headers(S, 2 * n + 1, grpc_response(), false);
+    }
+    let steps = script.table.n_lost();
+    assert!(steps < after_one_loss + 2 * 500, "{steps}");
+    // Each stream that spoke after a loss was told of the next one, and no other is given up before its time.
+    let record = script
+        .headers(S, 1, trailers("0"), true)
+        .data(C, 1, &[], true)
+        .one();
+    assert!(!record.whole);
+    script
+        .wait_ms(limits::STREAM_DOUBT_NS / MS - 2000)
+        .ping(C, false);
+    assert!(script.ended().is_empty());
+    script.wait_ms(4000).ping(C, false);
+    // All but the one that spoke last.
+    assert_eq!(script.ended().len(), 1_998);
+}
+
+#[test]
 fn a_gap_hides_the_response_that_may_have_come() {
     let mut script = Script::new();
     script.request(1).gap(S).rst(C, 1, ErrorCode::CANCEL);
