@@ -15,20 +15,14 @@ use crate::replayed::{Key, Truth, broken, key, number, require_parts};
 /// Which sidecar, the client's or the server's.
 type Named = BTreeMap<String, BTreeSet<usize>>;
 
-/// By call, the sidecars that are said to have broken it.
-fn named(trace: &Trace, sidecars: [u32; 2]) -> Named {
+/// By call, the sidecars that are said to have broken it. Which call a stream of the leg is of is what the capture says:
+/// the tracer's own joins may be open.
+fn named(trace: &Trace, sidecars: [u32; 2], truth: &BTreeMap<String, Truth>) -> Named {
     let of_client = |pid| sidecars.iter().position(|sidecar| *sidecar == pid);
-    // What the client's sidecar asks, the server's is asked: both see the same stream of the leg.
-    let mut ids: BTreeMap<u64, String> = BTreeMap::new();
-    for hop in &trace.hops {
-        if of_client(hop.proxy()) == Some(0)
-            && let Some(id) = hop.downstream().call_id()
-        {
-            for stream in hop.upstream() {
-                ids.insert(stream.stream_id(), id.to_owned());
-            }
-        }
-    }
+    let ids: BTreeMap<u64, &String> = truth
+        .iter()
+        .map(|(id, truth)| (truth.stream_on_leg, id))
+        .collect();
     let hops: BTreeMap<Key, (usize, String)> = trace
         .hops
         .iter()
@@ -37,7 +31,7 @@ fn named(trace: &Trace, sidecars: [u32; 2]) -> Named {
             let at = of_client(hop.proxy())?;
             let id = match at {
                 0 => down.call_id().map(str::to_owned),
-                _ => ids.get(&down.stream_id()).cloned(),
+                _ => ids.get(&down.stream_id()).copied().cloned(),
             };
             // One that cannot be told is no failed call's.
             let id = id.unwrap_or_else(|| format!("unknown {:?}", key(&down)));
@@ -74,6 +68,8 @@ enum Attached {
     First,
     /// Before all connections, which carry all they can from their first moment on.
     FirstToABurst,
+    /// When each connection has carried some calls.
+    Last,
 }
 
 /// What was said by name of each call, and what is true.
@@ -81,8 +77,11 @@ fn outcome(setting: Setting, attached: Attached) -> (Named, Named) {
     let mesh = Mesh::start(setting);
     let sidecars = mesh.sidecars.each_ref().map(Envoy::pid);
     let pids = [sidecars[0], sidecars[1], mesh.server.pid()];
-    let tracer = Tracer::finding_keys(&pids, &[]);
-    let recorded = mesh.recorded_with(attached == Attached::First, || {
+    let start = || Tracer::finding_keys(&pids, &[]);
+    let mut tracer = (attached != Attached::Last).then(start);
+    let is_warm = attached != Attached::FirstToABurst;
+    let recorded = mesh.recorded_with(is_warm, || {
+        let tracer = tracer.get_or_insert_with(start);
         if attached == Attached::First {
             let is_open = || {
                 let lines = tracer.process.lines();
@@ -95,6 +94,7 @@ fn outcome(setting: Setting, attached: Attached) -> (Named, Named) {
             assert!(eventually(SETTLE, is_open), "the leg is not opened");
         }
     });
+    let tracer = tracer.expect("it was started when the client was ready");
     let n_calls = recorded.calls.len();
     tracer.wait_for_streams(sidecars[0], "server", n_calls, SETTLE);
     tracer.wait_for_streams(sidecars[1], "client", n_calls, SETTLE);
@@ -103,7 +103,7 @@ fn outcome(setting: Setting, attached: Attached) -> (Named, Named) {
     if attached == Attached::First {
         trace.assert_lossless();
     }
-    let (named, truly) = (named(&trace, sidecars), truly(&truth));
+    let (named, truly) = (named(&trace, sidecars, &truth), truly(&truth));
     let by = |named: &Named, at: usize| named.values().filter(|by| by.contains(&at)).count();
     println!(
         "{setting:?} {attached:?}: {} of {n_calls} calls failed; named the client's sidecar {} of {}, the server's {} of {}",
@@ -132,9 +132,12 @@ fn each_failed_call_is_named_with_its_sidecar_by_found_keys() {
             continue;
         }
         // What went by before its key was found may be lost: not all can be told then, and nothing false.
-        let (named, truly) = outcome(setting, Attached::FirstToABurst);
-        for (id, by) in named {
-            assert_eq!(truly.get(&id), Some(&by), "{setting:?}: call {id}");
+        for attached in [Attached::FirstToABurst, Attached::Last] {
+            let (named, truly) = outcome(setting, attached);
+            for (id, by) in named {
+                let truly = truly.get(&id);
+                assert_eq!(truly, Some(&by), "{setting:?} {attached:?}: call {id}");
+            }
         }
     }
 }

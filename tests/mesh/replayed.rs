@@ -17,6 +17,8 @@ pub(crate) type Key = (u64, u64);
 /// Bytes of DATA that each sidecar dropped of a response, and whether it passed the trailers on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Truth {
+    /// Its stream on the leg between the sidecars.
+    pub(crate) stream_on_leg: u64,
     pub(crate) dropped: [u64; 2],
     pub(crate) trailers_dropped: [bool; 2],
 }
@@ -71,6 +73,7 @@ fn truth(recorded: &Recorded) -> BTreeMap<String, Truth> {
         };
         let (client, server) = (of(hop), of(beyond[&key(up)]));
         let truth = Truth {
+            stream_on_leg: up.stream_id(),
             dropped: [client.0, server.0],
             trailers_dropped: [client.1, server.1],
         };
@@ -163,7 +166,7 @@ fn check(
     named
 }
 
-/// The truth of a run, in which each failed call and no other was broken by a sidecar.
+/// The truth of all calls of a run, in which each failed call and no other was broken by a sidecar.
 pub(crate) fn broken(setting: Setting, recorded: &Recorded) -> BTreeMap<String, Truth> {
     let truth = truth(recorded);
     assert_eq!(truth.len(), recorded.calls.len());
