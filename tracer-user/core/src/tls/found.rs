@@ -20,7 +20,8 @@ use super::waiting::{Sample, Sealed};
 /// The four bytes behind the nonce in the block that encrypts the tag.
 const FIRST: [u8; 4] = [0, 0, 0, 1];
 
-/// So far at most is one nonce of TLS 1.2 from the one before it, records that were lost among them.
+/// So far at most is one nonce of TLS 1.2 from the one before it, in number or in the bits below, records that were lost
+/// among them.
 const COUNTED: u64 = 1 << 16;
 
 /// Bytes at the beginning of a TLS 1.3 nonce that the sequence number leaves as they are: nobody counts to 2^48.
@@ -66,8 +67,14 @@ impl Aes {
 enum Nonces {
     /// They begin like this.
     Tls13([u8; STEADY]),
-    /// They begin with the salt; the sequence number is so much ahead of the part that records carry.
-    Tls12 { salt: [u8; 4], ahead: u64 },
+    /// They begin with the salt. The part that records carry is what its sender makes of the sequence number: OpenSSL
+    /// counts from a random number, rustls mixes one in, and from one record both are possible. The sequence number is
+    /// so much `ahead` of that part, or differs from it in the bits of `mixed`.
+    Tls12 {
+        salt: [u8; 4],
+        ahead: u64,
+        mixed: u64,
+    },
 }
 
 /// How many sequence numbers may be tried that nothing speaks for, as a connection of TLS 1.2 older than the tracer may
@@ -183,7 +190,10 @@ impl Trial {
             // what is encrypted does not.
             let counted = records.iter().map(|record| explicit(&record.fragment));
             let counted: Option<Vec<u64>> = counted.collect();
-            let is_next = |pair: &[u64; 2]| (1..COUNTED).contains(&pair[1].wrapping_sub(pair[0]));
+            let is_next = |[one, next]: &[u64; 2]| {
+                let between = [next.wrapping_sub(*one), next ^ one];
+                between.iter().any(|far| (1..COUNTED).contains(far))
+            };
             let counted = counted.filter(|counted| counted.len() > 1)?;
             if !counted.array_windows::<2>().all(is_next) {
                 return None;
@@ -200,8 +210,11 @@ impl Trial {
         let explicit = explicit(&record.fragment)?;
         numbers.find_map(|number| {
             let salt = self.salt(number, record.header, &record.fragment)?;
-            let ahead = number.wrapping_sub(explicit);
-            Some(Nonces::Tls12 { salt, ahead })
+            Some(Nonces::Tls12 {
+                salt,
+                ahead: number.wrapping_sub(explicit),
+                mixed: number ^ explicit,
+            })
         })
     }
 }
@@ -281,15 +294,21 @@ impl FoundKey {
                 let nonce = opener.trial()?.nonce(&header, fragment)?;
                 nonce.starts_with(&steady) && opener.open(nonce, &header, fragment, plain)
             }
-            Nonces::Tls12 { salt, ahead } => {
+            Nonces::Tls12 { salt, ahead, mixed } => {
                 let (explicit, sealed) = fragment.split_first_chunk::<EXPLICIT>()?;
-                let number = u64::from_be_bytes(*explicit).wrapping_add(ahead);
-                let said = said(number, header, sealed.len().checked_sub(TAG)?)?;
                 let mut nonce = [0; NONCE];
                 let (of_salt, rest) = nonce.split_first_chunk_mut()?;
                 *of_salt = salt;
                 rest.copy_from_slice(explicit);
-                opener.open(nonce, &said, sealed, plain)
+                let explicit = u64::from_be_bytes(*explicit);
+                let (counted, mixed) = (explicit.wrapping_add(ahead), explicit ^ mixed);
+                let len = sealed.len().checked_sub(TAG)?;
+                let mut numbered = |number| {
+                    let said = said(number, header, len)?;
+                    Some(opener.open(nonce, &said, sealed, plain))
+                };
+                // A number that is not the record's does not open it.
+                numbered(counted)? || (mixed != counted && numbered(mixed)?)
             }
         };
         is_open.then_some(())

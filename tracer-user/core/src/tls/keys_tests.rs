@@ -5,18 +5,30 @@ use crate::tls::suite::Suite;
 use crate::tls::tests::rfc8448;
 
 impl Keys {
+    /// Where nonces begin. Its low bits are set, so that to add a number and to mix one in differ.
+    pub(in crate::tls) const BEGINNING: u64 = 0x5a5a_0000_0016;
+
     /// As the memory of its owner has it.
     pub(in crate::tls) fn traffic_key(&self) -> Vec<u8> {
         self.opener().key.clone()
     }
 
-    /// Seals a record as its sender does.
+    /// Seals a record as its sender does, with a number that nobody counts with: only what the record says is to be used.
     pub(in crate::tls) fn seal(&self, number: u64, kind: u8, content: &[u8]) -> Vec<u8> {
+        self.seal_as((number, number ^ Keys::BEGINNING), kind, content)
+    }
+
+    /// The same with what the record says of its nonce.
+    pub(in crate::tls) fn seal_as(
+        &self,
+        (number, explicit): (u64, u64),
+        kind: u8,
+        content: &[u8],
+    ) -> Vec<u8> {
         let len = self.explicit() + content.len() + TAG;
         let [high, low] = u16::try_from(len).unwrap().to_be_bytes();
         let header = [kind, 3, 3, high, low];
-        // A number nobody counts with: only what the record says is to be used.
-        let explicit = (number ^ 0x5a5a_0000_0000).to_be_bytes();
+        let explicit = explicit.to_be_bytes();
         let explicit = &explicit[..self.explicit()];
         let nonce = self.nonce(number, explicit).unwrap();
         let said = self.said(number, header, content.len()).unwrap();

@@ -215,7 +215,12 @@ impl Talk {
             let inner = [said, &[kind], &vec![0; self.padding]].concat();
             keys.seal(end.number, content::APPLICATION_DATA, &inner)
         } else {
-            keys.seal(end.number, kind, said)
+            // As OpenSSL and rustls do it.
+            let explicit = match side {
+                Endpoint::Client => Keys::BEGINNING + end.number,
+                Endpoint::Server => Keys::BEGINNING ^ end.number,
+            };
+            keys.seal_as((end.number, explicit), kind, said)
         };
         end.number += 1;
         self.send(side, record);
