@@ -33,6 +33,8 @@ struct Sum {
 #[derive(Clone, Debug, Default)]
 struct Side {
     last: Sum,
+    /// With the change of this number they were not known any more.
+    unknown_at: u64,
     /// The highest sums: each is the highest of all since the one before it, so that they only go down.
     peaks: Vec<Sum>,
 }
@@ -44,6 +46,8 @@ pub(super) struct Changes {
     sides: Pair<Side>,
     /// No stream has caught up with more than so many.
     caught_up: u64,
+    /// All have caught up with so many.
+    all_caught_up: u64,
     /// What was done for it all.
     #[cfg(test)]
     pub(super) steps: std::cell::Cell<u64>,
@@ -84,6 +88,16 @@ impl Changes {
         is_full
     }
 
+    /// A change of what `sender` sends may have gone by unseen.
+    pub(super) fn forget_windows(&mut self, sender: Endpoint) {
+        self.step(1);
+        self.now.n = self.now.n.saturating_add(1);
+        let side = self.sides.of_mut(sender);
+        side.unknown_at = self.now.n;
+        // Nothing comes of these any more.
+        side.peaks.clear();
+    }
+
     /// What a new stream knows of.
     pub(super) const fn for_new(&mut self) -> CaughtUp {
         self.caught_up = self.now.n;
@@ -91,13 +105,13 @@ impl Changes {
     }
 
     /// Some stream may not have caught up.
-    pub(super) fn are_kept(&self) -> bool {
-        let is_kept = |sender| !self.sides.of(sender).peaks.is_empty();
-        is_kept(Endpoint::Client) || is_kept(Endpoint::Server)
+    pub(super) const fn are_kept(&self) -> bool {
+        self.all_caught_up != self.now.n
     }
 
     /// All streams have caught up.
     pub(super) fn forget(&mut self) {
+        self.all_caught_up = self.now.n;
         self.sides.client.peaks.clear();
         self.sides.server.peaks.clear();
     }
@@ -120,6 +134,9 @@ impl Changes {
         let before = std::mem::replace(&mut stream.caught_up, self.for_new());
         for sender in [Endpoint::Client, Endpoint::Server] {
             let side = self.sides.of(sender);
+            if side.unknown_at > before.n {
+                stream.window_unknown(sender);
+            }
             if side.last.n <= before.n {
                 continue;
             }

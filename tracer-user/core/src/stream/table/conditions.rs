@@ -296,7 +296,7 @@ impl StreamTable {
 
     fn report_condition(&mut self, id: StreamId, what: Condition, at: Timestamp) {
         let (connection, role) = (self.connection, self.role);
-        let stream = self.streams.get(id).map(|stream| {
+        let stream = self.streams.get_calm(id).map(|stream| {
             let mut stream = stream.clone();
             stream.finish(at, &self.flow);
             let (mut record, end) = (Box::default(), Some(StreamEnd::Unseen));

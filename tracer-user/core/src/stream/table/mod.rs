@@ -369,9 +369,7 @@ impl StreamTable {
     fn hidden_window(&mut self, sender: Endpoint) {
         self.flow.on_hidden_update(sender);
         self.excuse_by_hidden(sender);
-        for stream in self.streams.iter_mut() {
-            stream.window_unknown(sender.peer());
-        }
+        self.streams.forget_windows(sender.peer());
     }
 
     fn frame(&mut self, sender: Endpoint, frame: &Frame, context: Context) {

@@ -103,6 +103,13 @@ impl Streams {
         }
     }
 
+    /// What changes the windows of what `sender` sends may have gone by unseen.
+    pub(super) fn forget_windows(&mut self, sender: Endpoint) {
+        if !self.by_id.is_empty() {
+            self.changes.forget_windows(sender);
+        }
+    }
+
     /// The windows of all are those of now.
     pub(super) fn catch_up(&mut self) {
         if self.changes.are_kept() {
@@ -389,6 +396,27 @@ mod tests {
             let steps = streams.changes.steps.get() - before;
             assert!(steps < 30 * 20_000, "{steps}");
         }
+    }
+
+    #[test]
+    fn windows_that_are_not_known_any_more_stay_so_and_those_of_new_streams_are_known() {
+        let mut streams = Streams::default();
+        for id in [1, 3] {
+            insert(&mut streams, id);
+        }
+        streams.change_windows(Endpoint::Server, [7, 0], Timestamp(2));
+        streams.forget_windows(Endpoint::Server);
+        insert(&mut streams, 5);
+        streams.change_windows(Endpoint::Server, [9, 0], Timestamp(3));
+        let steps = streams.changes.steps.get();
+        assert!(steps < 5, "nobody was walked over: {steps}");
+        let left_of = |stream: &mut Stream| (left(stream), stream.request.window.left());
+        let one = streams.get_mut(StreamId(1)).map(left_of);
+        assert_eq!(one, Some((None, Some(65_535))));
+        let five = streams.get_mut(StreamId(5)).map(left_of);
+        assert_eq!(five, Some((Some(65_544), Some(65_535))));
+        let left: Vec<_> = streams.iter_mut().map(|stream| left(stream)).collect();
+        assert_eq!(left, [None, None, Some(65_544)]);
     }
 
     #[test]
