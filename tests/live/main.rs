@@ -17,6 +17,7 @@ mod not_http2;
 mod rights_given_up;
 mod shape;
 mod tls;
+mod tls_hostile;
 mod tls_keys;
 mod tls_rights;
 mod tunnels;
