@@ -263,15 +263,17 @@ impl<T> ProxyState<T> {
             && !other_path(other.opening.path, own.path)
     }
 
-    /// Two requests change their streams.
+    /// Two requests change their streams, of which neither is certain: what speaks against a join by order is known of
+    /// the request, and is not to be left behind with it.
     fn swap(&mut self, one: u64, other: u64) {
         let Some(mut down) = self.downs.remove(&one) else {
             return;
         };
         if let Some(beside) = self.downs.get_mut(&other) {
             std::mem::swap(&mut down.attempts, &mut beside.attempts);
-            for (of, attempts) in [(one, &down.attempts), (other, &beside.attempts)] {
+            for (of, attempts) in [(one, &mut down.attempts), (other, &mut beside.attempts)] {
                 for attempt in attempts {
+                    attempt.join.confidence = Confidence::Ambiguous;
                     if let Some(up) = self.ups.get_mut(&key_of(attempt)) {
                         up.of = Some(of);
                     }

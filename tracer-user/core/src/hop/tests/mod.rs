@@ -424,6 +424,23 @@ fn what_order_decided_is_doubted_when_a_thread_takes_over_soon_after() {
 }
 
 #[test]
+fn a_stream_that_order_gave_to_one_request_is_not_certain_with_another_one() {
+    let mut events: Vec<HopEvent> = (0..3).map(|n| HopEvent::Downstream(n, 11)).collect();
+    // Order gives the first stream to the first request. Then work moves from thread to thread.
+    events.extend([HopEvent::Upstream(1, 11), HopEvent::Taken(3, 11, 12)]);
+    events.extend([0, 2].map(|n| HopEvent::Upstream(n, 11)));
+    // All responses are alike, and the one that came first is taken for that of the request that is over first.
+    events.extend([1, 0, 2].map(|n| HopEvent::Ended(Side::Upstream, n, 11)));
+    events.extend([2, 1, 0].map(|n| HopEvent::Ended(Side::Downstream, n, 11)));
+    let hops = joined(&events, false, &record());
+    assert!(hops.iter().any(|hop| !is_right(hop)));
+    for hop in hops {
+        let confidence = hop.join.map(|join| join.confidence);
+        assert_eq!(confidence, Some(Confidence::Ambiguous));
+    }
+}
+
+#[test]
 fn what_order_decided_does_not_wait_longer_than_for_those_that_were_read_with_it() {
     let like = record();
     let n = limits::HOP_STEADY;
