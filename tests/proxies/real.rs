@@ -39,6 +39,15 @@ fn unary() -> Calls {
     calls
 }
 
+#[track_caller]
+fn assert_explained(failed: &BTreeSet<String>, explained: &BTreeSet<String>) {
+    let unexplained: Vec<_> = failed.difference(explained).collect();
+    assert!(
+        unexplained.is_empty(),
+        "failed, and not named: {unexplained:?}"
+    );
+}
+
 /// Responses that no buffer of HAProxy holds.
 fn large() -> Calls {
     let mut calls = unary().bytes(16, 300_000);
@@ -102,11 +111,7 @@ fn early(proxy: Which, workers: u32, ids: Ids, must: Must) {
         "named, and went well: {:?}",
         named.difference(&failed)
     );
-    let unexplained: Vec<_> = failed.difference(&explained).collect();
-    assert!(
-        unexplained.is_empty(),
-        "failed, and not named: {unexplained:?}"
-    );
+    assert_explained(&failed, &explained);
     outcome.trace.assert_lossless();
 }
 
@@ -199,11 +204,7 @@ fn haproxy_with_large_messages() {
         // response, and nobody is blamed by the join.
         let unread = outcome.response_not_seen_whole();
         let explained: BTreeSet<_> = named.union(&after).chain(&unread).cloned().collect();
-        let unexplained: Vec<_> = failed.difference(&explained).collect();
-        assert!(
-            unexplained.is_empty(),
-            "failed, and not named: {unexplained:?}"
-        );
+        assert_explained(&failed, &explained);
         // For the same reason it reads less than was sent to it.
         if failed.is_empty() {
             outcome.trace.assert_lossless();
