@@ -6,6 +6,7 @@
 mod etcd_and_containerd;
 mod every_call_is_counted;
 mod fair_share;
+mod gives_way;
 mod http2_port;
 mod http2_programs;
 mod keys_gone;

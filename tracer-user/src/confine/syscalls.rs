@@ -124,6 +124,8 @@ fn with_arguments() -> Vec<WithArgument> {
         (call!(SYS_prlimit64), 2, vec![0]),
         // Of this process and no other.
         (call!(SYS_getpriority), 1, vec![0, own]),
+        // Of the calling thread, which gives way to others.
+        (call!(SYS_sched_setscheduler), 0, vec![0]),
     ]
 }
 

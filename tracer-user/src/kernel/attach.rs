@@ -1,6 +1,6 @@
 //! Attaches the kernel programs and reads their records.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use aya::{
@@ -204,18 +204,13 @@ impl Tracer {
         drained
     }
 
-    /// Waits until the kernel programs wake the reader, because a connection opened or much waits in the ring; at most
-    /// for `time`. At once when records wait already.
-    pub fn wait(&self, time: Duration) {
-        let mut ring = libc::pollfd {
-            fd: self.ring.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        let time = time.as_millis().try_into().unwrap_or(libc::c_int::MAX);
-        // Whatever it returns, the ring is looked at next: an error (EINTR) only makes the wait shorter.
-        // SAFETY: one valid pollfd, and the descriptor is open.
-        unsafe { libc::poll(&raw mut ring, 1, time) };
+    /// Becomes readable when the kernel programs wake the reader, because a connection opened or much waits in the ring. At
+    /// once when records wait already. None: there are too many descriptors.
+    #[must_use]
+    pub fn bell(&self) -> Option<OwnedFd> {
+        // SAFETY: the ring has its descriptor open for as long as it lives.
+        let own = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
+        own.try_clone_to_owned().ok()
     }
 
     /// What the kernel programs counted since they were loaded, by `Counter`, summed over CPUs.

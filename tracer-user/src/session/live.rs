@@ -1,10 +1,10 @@
 //! Where the kernel programs, the pipeline and the exporters are joined for a live run.
 
+use std::os::fd::OwnedFd;
 #[cfg(feature = "tls")]
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use h2trace_core::connection::ConnectionId;
@@ -15,6 +15,7 @@ use h2trace_core::pipeline::{self, Loss, LossCause, Output, Pipeline, Sink, Tunn
 #[cfg(feature = "tls")]
 use h2trace_core::tls::KeyLog;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracer_ebpf::counter::COUNTERS;
 
@@ -22,7 +23,7 @@ use super::fairness::Fairness;
 #[cfg(feature = "tls")]
 use super::key_file::KeyFile;
 use super::memory::Shares;
-use super::run::{self, Ended, Plan, Source, Stop};
+use super::run::{Drain, Ended, Plan, Share, Source};
 use super::{Keeper, Selected};
 use crate::capture::{Downstream, MemoryRead, TlsSockets};
 use crate::export::clock::monotonic_now;
@@ -373,8 +374,8 @@ impl Source for Live {
         Ok(drained.records + drained.bad)
     }
 
-    fn wait(&self, time: Duration) {
-        self.tracer.wait(time);
+    fn bell(&self) -> Option<OwnedFd> {
+        self.tracer.bell()
     }
 
     fn finish(&mut self, sink: &mut dyn Sink) {
@@ -473,15 +474,23 @@ pub fn until_done(
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         ready()?;
-        let stop = Arc::new(Stop::default());
-        let of_thread = Arc::clone(&stop);
-        let (sender, mut done) = tokio::sync::oneshot::channel();
-        let drain = thread::Builder::new()
-            .name("h2trace-drain".to_owned())
-            .spawn(move || {
-                // The other side waits for this, and only for this.
-                drop(sender.send(run::run(source, plan, &of_thread)));
-            })?;
+        let drain = Arc::new(Drain::new(source, plan));
+        let (sender, mut done) = mpsc::unbounded_channel();
+        for (name, share) in [
+            ("h2trace-drain", Share::Ordinary),
+            ("h2trace-idle", Share::Idle),
+        ] {
+            let (drain, sender) = (Arc::clone(&drain), sender.clone());
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || {
+                    if let Some(ended) = drain.run(share).transpose() {
+                        // The other side waits for this, and only for this.
+                        drop(sender.send(ended));
+                    }
+                })?;
+        }
+        drop(sender);
         let mut servers = JoinSet::new();
         for web in web {
             servers.spawn(web.site.serve(web.listener));
@@ -489,7 +498,7 @@ pub fn until_done(
         let mut asked = false;
         loop {
             tokio::select! {
-                ended = &mut done => {
+                ended = done.recv() => {
                     return ended.context("the drain loop ended without a word")?;
                 }
                 () = signals.next() => {
@@ -497,8 +506,9 @@ pub fn until_done(
                         std::process::exit(super::INTERRUPTED);
                     }
                     asked = true;
-                    stop.ask(drain.thread());
+                    drain.stop();
                 }
+                () = tokio::time::sleep_until(drain.next_look().into()) => drain.look(),
                 Some(served) = servers.join_next() => {
                     let Err(error) = served.context("the web server ended")?;
                     return Err(error.context("the web server ended"));

@@ -1,9 +1,12 @@
-//! One run: the loop that drains the ring and feeds the exporters, on a thread of its own.
+//! One run: what drains the ring and feeds the exporters, on threads of its own.
+
+mod drain;
+mod turns;
 
 use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread::Thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use h2trace_core::pipeline::{Output, Protocol, Sink};
@@ -23,6 +26,8 @@ use crate::export::tally::{Kernel, MISSED_RUNS, StoppedBy, Summary, Tally};
 use crate::kernel::DRAIN_MAX;
 use crate::unit::count;
 use crate::workload::kubernetes;
+pub use drain::Drain;
+pub use turns::Share;
 
 /// How long the loop sleeps between two drains while records come: a timer, because a wake-up for each record would
 /// cost the traced programs more than all else. No longer, so that a burst does not fill the ring meanwhile.
@@ -48,9 +53,9 @@ pub trait Source: Send {
     /// The records cannot be read any more.
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64>;
 
-    /// Waits for records, at most for `time`.
-    fn wait(&self, time: Duration) {
-        std::thread::park_timeout(time);
+    /// What becomes readable when records have come after a while without any.
+    fn bell(&self) -> Option<OwnedFd> {
+        None
     }
 
     /// The trace ends: hands on what is still open.
@@ -85,24 +90,6 @@ pub trait Source: Send {
 
     /// The kernel programs' run statistics; empty while the kernel does not keep them.
     fn programs(&self) -> Vec<ProgramRuns>;
-}
-
-/// Ends a run from another thread.
-#[derive(Debug, Default)]
-pub struct Stop {
-    asked: AtomicU8,
-}
-
-impl Stop {
-    /// Ends the run of the thread `drain`.
-    pub fn ask(&self, drain: &Thread) {
-        self.asked.store(1, Ordering::Relaxed);
-        drain.unpark();
-    }
-
-    fn asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) != 0
-    }
 }
 
 /// What a run does.
@@ -181,38 +168,10 @@ struct Session {
     /// Anomalies of which the last diagnosis knew.
     n_diagnosed: u64,
     counted_at: Option<Instant>,
-}
-
-/// Drains until `stop` is asked, the time is over, the limit is reached or the reader has gone; then prints
-/// the summary. Everything is printed when it returns.
-///
-/// # Errors
-/// The records cannot be read any more.
-pub fn run(source: Box<dyn Source>, plan: Plan, stop: &Stop) -> anyhow::Result<Ended> {
-    let now = Instant::now();
-    let mut session = Session {
-        source,
-        plan,
-        tally: Tally::default(),
-        diagnosis: Diagnosis::default(),
-        kernel: Kernel::default(),
-        started: now,
-        printed_at: now,
-        diagnosed_at: now,
-        n_diagnosed: 0,
-        counted_at: None,
-    };
-    if let Some(exporter) = &session.plan.exporter {
-        for program in session.source.attached() {
-            exporter.set_attached(&program);
-        }
-    }
-    let stopped_by = session.follow(stop)?;
-    session.end(stopped_by)?;
-    Ok(Ended {
-        tally: session.tally,
-        stopped_by,
-    })
+    /// How long it slept before the last turn.
+    nap: Duration,
+    /// Records of the last turn.
+    n_records: u64,
 }
 
 /// How long to sleep after a nap of `nap` that gathered `n_records`.
@@ -230,34 +189,77 @@ fn next_nap(nap: Duration, n_records: u64) -> Duration {
     next.clamp(*NAP.start(), *NAP.end())
 }
 
+/// What comes after a turn.
+enum Next {
+    /// A pause; until the bell if there were no records.
+    Pause {
+        time: Duration,
+        for_bell: bool,
+    },
+    Over(StoppedBy),
+}
+
 impl Session {
-    fn follow(&mut self, stop: &Stop) -> anyhow::Result<StoppedBy> {
-        let mut nap = *NAP.start();
-        loop {
-            self.plan.heartbeat.beat();
-            let n_records = self.drain()?;
-            let now = Instant::now();
-            if self
-                .counted_at
-                .is_none_or(|at| now.duration_since(at) >= COUNT_EVERY)
-            {
-                self.count()?;
-                self.counted_at = Some(now);
-            }
-            self.diagnose(now);
-            self.show_life(now);
-            if let Some(reason) = self.over(stop) {
-                return Ok(reason);
-            }
-            // Reading in batches is what keeps the tracer cheap: a loop without a nap would spend a core.
-            nap = next_nap(nap, n_records);
-            let time = nap.min(self.left());
-            if n_records == 0 {
-                self.source.wait(time);
-            } else if n_records < DRAIN_MAX {
-                std::thread::park_timeout(time);
+    fn new(source: Box<dyn Source>, plan: Plan) -> Session {
+        let now = Instant::now();
+        if let Some(exporter) = &plan.exporter {
+            for program in source.attached() {
+                exporter.set_attached(&program);
             }
         }
+        Session {
+            source,
+            plan,
+            tally: Tally::default(),
+            diagnosis: Diagnosis::default(),
+            kernel: Kernel::default(),
+            started: now,
+            printed_at: now,
+            diagnosed_at: now,
+            n_diagnosed: 0,
+            counted_at: None,
+            nap: *NAP.start(),
+            n_records: 0,
+        }
+    }
+
+    /// Takes what waits, and does all that is due.
+    fn turn(&mut self, is_stopped: &AtomicBool) -> anyhow::Result<Next> {
+        self.plan.heartbeat.beat();
+        self.n_records = self.drain()?;
+        let now = Instant::now();
+        if self
+            .counted_at
+            .is_none_or(|at| now.duration_since(at) >= COUNT_EVERY)
+        {
+            self.count()?;
+            self.counted_at = Some(now);
+        }
+        self.diagnose(now);
+        self.show_life(now);
+        if let Some(reason) = self.over(is_stopped) {
+            return Ok(Next::Over(reason));
+        }
+        // Reading in batches is what keeps the tracer cheap: a loop without a nap would spend a core.
+        self.nap = next_nap(self.nap, self.n_records);
+        let is_behind = self.n_records >= DRAIN_MAX;
+        Ok(Next::Pause {
+            time: if is_behind {
+                Duration::ZERO
+            } else {
+                self.nap.min(self.left())
+            },
+            for_bell: self.n_records == 0,
+        })
+    }
+
+    /// The run is over. Everything is printed when it returns.
+    fn finish(mut self, stopped_by: StoppedBy) -> anyhow::Result<Ended> {
+        self.end(stopped_by)?;
+        Ok(Ended {
+            tally: self.tally,
+            stopped_by,
+        })
     }
 
     /// Until the end of the time.
@@ -267,7 +269,7 @@ impl Session {
         })
     }
 
-    fn over(&self, stop: &Stop) -> Option<StoppedBy> {
+    fn over(&self, is_stopped: &AtomicBool) -> Option<StoppedBy> {
         if self
             .plan
             .limit
@@ -278,7 +280,7 @@ impl Session {
         if let Some(reason) = self.source.over() {
             return Some(reason);
         }
-        if stop.asked() {
+        if is_stopped.load(Ordering::Relaxed) {
             return Some(StoppedBy::Signal);
         }
         if self

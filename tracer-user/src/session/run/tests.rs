@@ -76,11 +76,20 @@ struct Ran {
     scrape: String,
 }
 
+/// Drains with both threads.
+fn ended(drain: &Drain) -> Ended {
+    std::thread::scope(|scope| {
+        let idle = scope.spawn(|| drain.run(Share::Idle).unwrap());
+        let ended = drain.run(Share::Ordinary).unwrap();
+        ended.or(idle.join().unwrap()).unwrap()
+    })
+}
+
 fn ran(
     source: Box<dyn Source>,
     duration: Option<Duration>,
     limit: Option<u64>,
-    stop: &Stop,
+    is_stopped: bool,
 ) -> Ran {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let exporter = Exporter::new().unwrap();
@@ -102,7 +111,11 @@ fn ran(
         reader.read_to_string(&mut text).unwrap();
         text
     });
-    let ended = run(source, plan, stop).unwrap();
+    let drain = Drain::new(source, plan);
+    if is_stopped {
+        drain.stop();
+    }
+    let ended = ended(&drain);
     let lines = read
         .join()
         .unwrap()
@@ -149,7 +162,7 @@ fn time_ends_the_run_and_what_is_open_is_handed_out() {
         recorded(2, open),
         Some(Duration::from_millis(30)),
         None,
-        &Stop::default(),
+        false,
     );
     assert_eq!(ran.ended.stopped_by, StoppedBy::Time);
     assert_eq!(ran.ended.tally.worst(), Some(Verdict::Anomaly));
@@ -176,12 +189,7 @@ fn time_ends_the_run_and_what_is_open_is_handed_out() {
 
 #[test]
 fn limit_gives_exactly_that_many_streams() {
-    let ran = ran(
-        recorded(100, sample::outputs()),
-        None,
-        Some(6),
-        &Stop::default(),
-    );
+    let ran = ran(recorded(100, sample::outputs()), None, Some(6), false);
     assert_eq!(ran.ended.stopped_by, StoppedBy::Limit);
     assert_eq!(n_of(&ran, "stream"), 6);
     assert_eq!(ran.lines.last().unwrap()["streams"]["ended"], 6);
@@ -189,9 +197,7 @@ fn limit_gives_exactly_that_many_streams() {
 
 #[test]
 fn stop_ends_the_run_and_still_prints_the_summary() {
-    let stop = Stop::default();
-    stop.ask(&std::thread::current());
-    let ran = ran(recorded(1, Vec::new()), None, None, &stop);
+    let ran = ran(recorded(1, Vec::new()), None, None, true);
     assert_eq!(ran.ended.stopped_by, StoppedBy::Signal);
     assert_eq!(n_of(&ran, "stream"), 4);
     assert_eq!(ran.lines.last().unwrap()["stopped_by"], "signal");
@@ -213,6 +219,6 @@ fn reader_that_has_gone_ends_the_run() {
         duration: Some(Duration::from_secs(60)),
         limit: None,
     };
-    let ended = run(recorded(1_000, Vec::new()), plan, &Stop::default()).unwrap();
+    let ended = ended(&Drain::new(recorded(1_000, Vec::new()), plan));
     assert_eq!(ended.stopped_by, StoppedBy::OutputClosed);
 }
