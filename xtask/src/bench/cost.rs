@@ -2,6 +2,7 @@
 //!
 //! Every figure with h2trace has its twin without, run in turn, and what counts is the ratio.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -242,7 +243,7 @@ pub(super) fn run(
     let mut text = format!("{}\n\n", machine("cost")?);
     text += &shapes(&stage, options.rounds)?;
     text += &baselines(&stage, options.rounds)?;
-    text += &kernel(&stage.programs()?);
+    text += &kernel(&stage.programs()?, &verified(binary)?);
     let (offered, points) = offered(&stage)?;
     text += &offered;
     text += &start_up(&stage, options.rounds)?;
@@ -333,10 +334,27 @@ fn baselines(stage: &Stage<'_>, rounds: u32) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn kernel(programs: &[Program]) -> String {
+/// What `h2trace doctor` says of each kernel program: the instructions that the verifier went through.
+fn verified(binary: &Path) -> anyhow::Result<BTreeMap<String, u64>> {
+    let said = Command::new(binary)
+        .arg("doctor")
+        .output()
+        .context("cannot run h2trace doctor")?;
+    let of_line = |line: &str| {
+        let (_, program) = line.split_once(" program ")?;
+        let (name, rest) = program.split_once(' ')?;
+        let (_, n) = rest.split_once("loaded, ")?;
+        let n = n.strip_suffix(" instructions verified")?.parse().ok()?;
+        Some((name.to_owned(), n))
+    };
+    let text = String::from_utf8_lossy(&said.stdout);
+    Ok(text.lines().filter_map(of_line).collect())
+}
+
+fn kernel(programs: &[Program], verified: &BTreeMap<String, u64>) -> String {
     let mut text = String::from(
         "\nKernel programs, 100 B, 40 in flight, by the kernel's own statistics (these cost some of it themselves):\n\n\
-         | program | runs a call | ns a run |\n| --- | --- | --- |\n",
+         | program | runs a call | ns a run | instructions verified |\n| --- | --- | --- | --- |\n",
     );
     for program in programs
         .iter()
@@ -345,10 +363,13 @@ fn kernel(programs: &[Program]) -> String {
         // Writing to a String cannot fail.
         writeln!(
             text,
-            "| `{}` | {:.2} | {:.0} |",
+            "| `{}` | {:.2} | {:.0} | {} |",
             program.name,
             super::ratio(program.runs, u64::from(UNARY.calls)),
-            program.nanoseconds_a_run()
+            program.nanoseconds_a_run(),
+            verified
+                .get(&program.name)
+                .map_or("-".to_owned(), u64::to_string)
         )
         .ok();
     }

@@ -53,15 +53,19 @@ pub(crate) struct BenchOptions {
     #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline", "hpack"])]
     cardinality: bool,
 
-    /// Measure what serve takes on a node of 250 pods instead: processor time and memory
+    /// Measure what the pipeline keeps of connections, streams and findings instead: bytes of memory, without root
     #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline", "hpack", "cardinality"])]
+    memory: bool,
+
+    /// Measure what serve takes on a node of 250 pods instead: processor time and memory
+    #[arg(long, conflicts_with_all = ["calls", "hops", "pipeline", "hpack", "cardinality", "memory"])]
     serve_pods: bool,
 }
 
 /// Benches with options of their own.
 #[derive(Subcommand)]
 enum What {
-    /// Everything that tracing costs, by kind of traffic and by load, beside other tools; ten minutes, as root
+    /// Everything that tracing costs, by kind of traffic and by load, beside other tools; five minutes, as root
     Cost(cost::CostOptions),
 
     /// What each set of hooks costs a call, also one that h2trace has no interest in; as root
@@ -99,6 +103,9 @@ pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCod
     }
     if options.cardinality {
         return in_memory("cardinality", options.pairs, root);
+    }
+    if options.memory {
+        return in_memory("memory", options.pairs, root);
     }
     if let Some(What::Hooks(options)) = &options.what
         && options.work
