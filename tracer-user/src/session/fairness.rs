@@ -148,14 +148,14 @@ impl Fairness {
         now.since(self.window_began) >= WINDOW_NS
     }
 
-    /// Looks at what was taken since the last time; `n_lost` records did not fit into the ring so far, and `n_http2`
-    /// sockets are known to speak HTTP/2, which alone gain by it. Returns who has to go, the largest first.
+    /// Looks at what was taken since the last time; `n_lost` records did not fit into the ring so far. `gains` says whether
+    /// anybody would gain by it who is neither one of these sockets nor the other end of one. Returns who has to go, the
+    /// largest first.
     pub(super) fn look(
         &mut self,
         now: Timestamp,
         n_lost: u64,
-        n_http2: usize,
-        mut is_http2: impl FnMut(&SocketKey) -> bool,
+        gains: impl FnOnce(&[SocketKey]) -> bool,
     ) -> Vec<SocketKey> {
         self.window_began = now;
         let lost = n_lost > self.n_lost;
@@ -172,25 +172,24 @@ impl Fairness {
             return Vec::new();
         }
         let shares = self.shares();
-        let mut gone = excess(&shares);
+        let Excess {
+            mut gone,
+            mut large,
+        } = excess(&shares);
         if self.losing < 2 * WINDOWS {
             // Whoever did it before gets no second chance.
             gone.retain(|socket| self.is_known(socket.pid, now));
         }
         self.forget();
-        // Where all have about as much, nobody would gain. (Of those with little, few windows have a measured event.)
         let Some(least) = gone.iter().map(|socket| socket.part).reduce(f64::min) else {
             return Vec::new();
         };
-        let large = shares.iter().filter(|socket| socket.part * 2.0 >= least);
-        let n_large = large.filter(|large| is_http2(&large.socket)).count();
-        // The other end of a connection may have little of what was not lost, and would gain nothing either.
-        let n_ends = match gone.iter().filter(|gone| is_http2(&gone.socket)).count() {
-            0 => 0,
-            n => n + 1,
-        };
-        let n_away = self.away.keys().filter(|socket| is_http2(socket)).count();
-        if n_large.max(n_ends) + n_away >= n_http2 {
+        // Where all have about as much, nobody would gain; nor would who has been let go. (Who has little may not have been
+        // measured at all.)
+        large.retain(|socket| socket.part * 2.0 >= least);
+        let mut taken: Vec<SocketKey> = large.iter().map(|socket| socket.socket).collect();
+        taken.extend(self.away.keys());
+        if !gains(&taken) {
             return Vec::new();
         }
         self.losing = 0;
@@ -277,9 +276,16 @@ struct Share {
     part: f64,
 }
 
-/// Of each process that takes more than the others leave it the largest sockets, as many as bring it down to that.
+/// What processes have that take more than the others leave them.
+struct Excess {
+    /// Their largest sockets, as many as bring each of them down to that.
+    gone: Vec<Share>,
+    /// All of their sockets.
+    large: Vec<Share>,
+}
+
 /// `shares`: the largest first.
-fn excess(shares: &[Share]) -> Vec<Share> {
+fn excess(shares: &[Share]) -> Excess {
     let mut processes: HashMap<u32, f64> = HashMap::default();
     for share in shares {
         *processes.entry(share.pid).or_default() += share.part;
@@ -287,8 +293,10 @@ fn excess(shares: &[Share]) -> Vec<Share> {
     let mut sizes: Vec<f64> = processes.values().copied().collect();
     sizes.sort_unstable_by(f64::total_cmp);
     let most = level(&sizes);
+    let takes_more = |share: &&Share| processes.get(&share.pid).is_some_and(|size| *size > most);
+    let large: Vec<Share> = shares.iter().filter(takes_more).copied().collect();
     let mut gone = Vec::new();
-    for share in shares {
+    for share in &large {
         if let Some(size) = processes.get_mut(&share.pid)
             && *size > most
         {
@@ -296,7 +304,7 @@ fn excess(shares: &[Share]) -> Vec<Share> {
             gone.push(*share);
         }
     }
-    gone
+    Excess { gone, large }
 }
 
 /// The most that each may have so that all together have [`KEPT`]; of `sizes`, the smallest first.
@@ -326,18 +334,28 @@ mod tests {
         fairness: Fairness,
         now: Timestamp,
         n_lost: u64,
-        n_http2: usize,
-        is_http2: bool,
+        /// Sockets that speak HTTP/2, each with the other end of its connection where that is followed too.
+        http2: HashMap<SocketKey, Option<SocketKey>>,
     }
 
     impl Driver {
+        /// Somebody whom nobody measures speaks HTTP/2 too.
         fn new() -> Driver {
+            Driver::beside(&[999_999], &[])
+        }
+
+        /// These sockets speak HTTP/2, and both ends of these connections.
+        fn beside(alone: &[u64], pairs: &[(u64, u64)]) -> Driver {
+            let mut http2: HashMap<_, _> = alone.iter().map(|n| (socket(*n), None)).collect();
+            for (one, other) in pairs {
+                http2.insert(socket(*one), Some(socket(*other)));
+                http2.insert(socket(*other), Some(socket(*one)));
+            }
             Driver {
                 fairness: Fairness::default(),
                 now: Timestamp(1_000 * MS),
                 n_lost: 0,
-                n_http2: 100_000,
-                is_http2: true,
+                http2,
             }
         }
 
@@ -357,9 +375,14 @@ mod tests {
             self.now = Timestamp(self.now.0 + WINDOW_NS);
             assert!(self.fairness.is_due(self.now));
             self.n_lost += lost;
-            let mut gone = self
-                .fairness
-                .look(self.now, self.n_lost, self.n_http2, |_| self.is_http2);
+            let http2 = &self.http2;
+            let mut gone = self.fairness.look(self.now, self.n_lost, |taken| {
+                let is_taken = |socket: &SocketKey| taken.contains(socket);
+                let is_other = |other: &Option<SocketKey>| other.as_ref().is_some_and(is_taken);
+                http2
+                    .iter()
+                    .any(|(one, other)| !is_taken(one) && !is_other(other))
+            });
             gone.sort_unstable();
             gone
         }
@@ -424,7 +447,7 @@ mod tests {
                 },
                 took,
             );
-            assert_eq!(driver.fairness.look(now, n_lost, 100, |_| true), []);
+            assert_eq!(driver.fairness.look(now, n_lost, |_| true), []);
         }
     }
 
@@ -442,30 +465,70 @@ mod tests {
 
     #[test]
     fn where_nobody_would_gain_nobody_goes() {
-        let mut driver = Driver::new();
-        driver.n_http2 = 2;
-        for _ in 0..5 {
-            assert_eq!(driver.window(&[(1, 1, 9_000), (2, 2, 9_000)], 9), []);
+        let ends = [(1, 1, 9_000), (1, 2, 1_000)];
+        for (took, alone, pairs) in [
+            (&[(1, 1, 9_000), (2, 2, 9_000)][..], &[1, 2][..], &[][..]),
             // Nor where both are of one process, and one is a little larger.
-            assert_eq!(driver.window(&[(1, 1, 9_000), (1, 2, 7_000)], 9), []);
-        }
-        // Nor where they are the ends of one connection, and what was lost was mostly of one of them.
-        for _ in 0..5 {
-            assert_eq!(driver.window(&[(1, 1, 9_000), (1, 2, 1_000)], 9), []);
+            (&[(1, 1, 9_000), (1, 2, 7_000)], &[1, 2], &[]),
+            // Nor where they are the ends of one connection, and what was not lost was mostly of one of them, or all.
+            (&ends, &[], &[(1, 2)]),
+            (&ends[..1], &[], &[(1, 2)]),
+            // Nor where that is so of several.
+            (
+                &[(1, 1, 9_000), (1, 2, 1_000), (3, 3, 9_000), (3, 4, 900)],
+                &[],
+                &[(1, 2), (3, 4)],
+            ),
+            // Nor where nobody else speaks HTTP/2.
+            (&[(1, 1, 9_000), (1, 2, 7_000)], &[], &[]),
+        ] {
+            let mut driver = Driver::beside(alone, pairs);
+            for _ in 0..5 {
+                assert_eq!(driver.window(took, 9), [], "{took:?}");
+            }
         }
         // Who goes need not speak HTTP/2.
-        driver.is_http2 = false;
+        let mut driver = Driver::beside(&[3, 4], &[]);
+        let took = [(1, 1, 9_000), (1, 2, 7_000)];
+        driver.window(&took, 9);
+        assert_eq!(driver.window(&took, 9), [socket(1)]);
+    }
+
+    /// Its other end is not followed, and is not taken for the one that would gain.
+    #[test]
+    fn nobody_hides_behind_the_only_one_who_would_gain() {
+        let mut driver = Driver::beside(&[1, 3], &[]);
+        driver.window(&[(1, 1, 90_000), (3, 3, 900)], 9);
         assert_eq!(
-            driver.window(&[(1, 1, 9_000), (1, 2, 7_000)], 9),
+            driver.window(&[(1, 1, 90_000), (3, 3, 900)], 9),
             [socket(1)]
         );
-        let mut driver = Driver::new();
-        driver.n_http2 = 3;
-        driver.window(&[(1, 1, 9_000), (1, 2, 7_000)], 9);
-        assert_eq!(
-            driver.window(&[(1, 1, 9_000), (1, 2, 7_000)], 9),
-            [socket(1)]
-        );
+    }
+
+    /// Each of its connections is as small as those of who takes little in all.
+    #[test]
+    fn nobody_hides_by_many_connections() {
+        let flood = (100..1_100).map(|n| (1, n, 50));
+        let took: Vec<_> = flood.chain([(3, 3, 60), (3, 4, 60)]).collect();
+        let many: Vec<u64> = (100..1_100).collect();
+        let mut driver = Driver::beside(&many, &[(3, 4)]);
+        driver.window(&took, 9);
+        let gone = driver.window(&took, 9);
+        assert!(gone.len() > 400, "{}", gone.len());
+        assert!(gone.iter().all(|gone| gone.sk >= 100));
+    }
+
+    /// All who would gain are the other ends of who was let go before.
+    #[test]
+    fn nobody_has_to_go_for_the_other_ends_of_a_flood() {
+        let mut driver = Driver::beside(&[], &[(1, 2), (3, 4), (5, 6)]);
+        let flood = [(1, 1, 45_000), (3, 3, 45_000), (5, 5, 500), (5, 6, 500)];
+        driver.window(&flood, 9);
+        assert_eq!(driver.window(&flood, 9), [socket(1), socket(3)]);
+        let left = [(2, 2, 100), (4, 4, 100), (5, 5, 9_000), (5, 6, 9_000)];
+        for _ in 0..5 {
+            assert_eq!(driver.window(&left, 9), []);
+        }
     }
 
     #[test]

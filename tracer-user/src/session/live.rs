@@ -296,9 +296,8 @@ impl Live {
         let Some(n_lost) = self.tracer.n_lost() else {
             return;
         };
-        let n_http2 = self.pipeline.live().connections;
-        let is_http2 = |socket: &SocketKey| self.pipeline.is_http2(socket);
-        for socket in self.fairness.look(now, n_lost, n_http2, is_http2) {
+        let gains = |taken: &[SocketKey]| self.pipeline.speaks_http2_beside(taken);
+        for socket in self.fairness.look(now, n_lost, gains) {
             if !self.tracer.let_go(&socket) {
                 self.fairness.keep(&socket);
                 continue;

@@ -41,6 +41,12 @@ impl<C> Table<C> {
         Some(&mut entry.value)
     }
 
+    /// The connection of `key`, to be looked at.
+    #[must_use]
+    pub fn peek(&self, key: &SocketKey) -> Option<&C> {
+        self.entries.get(key).map(|entry| &entry.value)
+    }
+
     /// The connection of `key`, not marked as used.
     pub fn peek_mut(&mut self, key: &SocketKey) -> Option<&mut C> {
         self.entries.get_mut(key).map(|entry| &mut entry.value)

@@ -229,7 +229,7 @@ impl Analysis {
         mut record: Arc<StreamRecord>,
         sink: &mut dyn Sink,
     ) -> Option<Arc<StreamRecord>> {
-        let other = self.peers.get(&info.id.0).map(|peer| peer.id);
+        let other = self.other_end(info.id);
         let Some(other) = other.filter(|other| *other != info.id) else {
             return Some(self.tell_stream(info, record, sink));
         };
@@ -250,6 +250,11 @@ impl Analysis {
             Other::Silent => self.witnesses.tell(&record),
         }
         Some(self.tell_stream(info, record, sink))
+    }
+
+    /// The other end of a connection, if that is known, or was.
+    pub(super) fn other_end(&self, end: ConnectionId) -> Option<ConnectionId> {
+        self.peers.get(&end.0).map(|other| other.id)
     }
 
     /// Not every frame of this end was seen.

@@ -8,6 +8,7 @@
 
 mod accusations;
 mod analysis;
+mod beside;
 mod conn;
 mod frames;
 mod lane;
@@ -352,13 +353,6 @@ impl Pipeline {
     #[must_use]
     pub fn opening_of(&mut self, socket: &SocketKey) -> Option<(Opened, bool)> {
         self.table.peek_mut(socket).map(|conn| conn.opening())
-    }
-
-    /// It is followed, and known to speak HTTP/2.
-    #[must_use]
-    pub fn is_http2(&mut self, socket: &SocketKey) -> bool {
-        let conn = self.table.peek_mut(socket);
-        conn.is_some_and(|conn| conn.live().connections > 0)
     }
 
     /// What is alive right now.

@@ -1,5 +1,6 @@
 //! The whole path on hand-built events: no kernel, no sockets.
 
+mod beside;
 mod hops;
 mod hostile;
 mod loss;

@@ -3,13 +3,13 @@
 use super::*;
 
 /// Processes 7 and 8, a client and its server.
-struct Ends {
-    driver: Driver,
+pub(super) struct Ends {
+    pub(super) driver: Driver,
     offsets: [[u64; 2]; 2],
 }
 
 impl Ends {
-    fn new() -> Ends {
+    pub(super) fn new() -> Ends {
         let mut ends = Ends {
             driver: Driver::new(),
             offsets: [[0; 2]; 2],
