@@ -17,6 +17,18 @@ static KEY: LazyLock<[u64; 2]> = LazyLock::new(|| {
     [random.hash_one(0_u8), random.hash_one(1_u8)]
 });
 
+/// Others, for long values: one for each lane.
+static LANES: LazyLock<[u64; N_LANES]> = LazyLock::new(|| {
+    let random = RandomState::new();
+    std::array::from_fn(|lane| random.hash_one(lane))
+});
+
+/// How many multiplications of a long value do not wait for each other.
+const N_LANES: usize = 4;
+
+/// Bytes that all lanes take at a time, 16 each. Below it a value is not long.
+const WIDE: usize = 16 * N_LANES;
+
 /// Fields that intermediaries add, take away or change, so that they differ between the hops of one request:
 /// those that begin with this byte. A name that ends with `-` stands for all that begin so.
 const fn hop_specific(first: u8) -> &'static [&'static str] {
@@ -213,14 +225,20 @@ fn hash(bytes: &[u8], seed: u64) -> u64 {
     finished(absorbed(bytes, seed, key), key)
 }
 
-const fn finished(state: u64, key: [u64; 2]) -> u64 {
+fn finished(state: u64, key: [u64; 2]) -> u64 {
     folded(state, key[0] | 1)
 }
 
-/// A folded multiplication for every 8 bytes, and one for the last ones.
+/// A folded multiplication for every 8 bytes, and one for the last ones. Of long values lanes take what they can: they are
+/// the larger part of what it costs to read a large header list.
+#[inline]
 fn absorbed(bytes: &[u8], seed: u64, [key, other]: [u64; 2]) -> u64 {
     let mut state = seed ^ key ^ (bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let (words, rest) = bytes.as_chunks::<8>();
+    let mut left = bytes;
+    if bytes.len() >= WIDE {
+        (state, left) = in_lanes(bytes, state, other);
+    }
+    let (words, rest) = left.as_chunks::<8>();
     for word in words {
         state = folded(state ^ u64::from_le_bytes(*word), other);
     }
@@ -238,13 +256,46 @@ fn absorbed(bytes: &[u8], seed: u64, [key, other]: [u64; 2]) -> u64 {
     folded(state ^ last, other)
 }
 
+/// The same for a long value, 16 bytes a multiplication; gives back the bytes that are left.
+#[inline(never)]
+fn in_lanes(bytes: &[u8], state: u64, other: u64) -> (u64, &[u8]) {
+    let (keys, mut lanes) = (*LANES, [state; N_LANES]);
+    let (blocks, rest) = bytes.as_chunks::<WIDE>();
+    for block in blocks {
+        let (words, _) = block.as_chunks::<16>();
+        for ((lane, key), word) in lanes.iter_mut().zip(keys).zip(words) {
+            let word = u128::from_le_bytes(*word);
+            *lane = multiplied(*lane ^ low(word), key ^ high(word));
+        }
+    }
+    let all = lanes
+        .iter()
+        .fold(state, |all, lane| folded(all ^ lane, other));
+    (all, rest)
+}
+
+fn folded(a: u64, b: u64) -> u64 {
+    multiplied(a, b | 1)
+}
+
+/// Both halves of the product.
+fn multiplied(a: u64, b: u64) -> u64 {
+    #[cfg(test)]
+    tests::MULTIPLIED.with(|n| n.set(n.get() + 1));
+    let product = u128::from(a).wrapping_mul(u128::from(b));
+    low(product) ^ high(product)
+}
+
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "both halves of the product are used"
+    reason = "the other half is taken too"
 )]
-const fn folded(a: u64, b: u64) -> u64 {
-    let product = (a as u128).wrapping_mul(b as u128 | 1);
-    (product as u64) ^ ((product >> 64) as u64)
+const fn low(word: u128) -> u64 {
+    word as u64
+}
+
+const fn high(word: u128) -> u64 {
+    low(word >> 64)
 }
 
 #[cfg(test)]
@@ -252,6 +303,11 @@ mod tests {
     use super::*;
     use crate::field::Shown;
     use crate::stream::script::{block, unseen_block};
+
+    thread_local! {
+        /// Multiplications so far.
+        pub(super) static MULTIPLIED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
 
     fn digest(fields: &[(&str, &str)]) -> FieldsDigest {
         FieldsDigest::of(&block(fields))
@@ -279,16 +335,43 @@ mod tests {
 
     #[test]
     fn every_byte_counts() {
-        let text = "0123456789abcdef01234";
+        // Also in each lane, and behind them.
+        let text = "0123456789abcdef01234".repeat(10);
         let mut seen = std::collections::BTreeSet::new();
         for at in 0..text.len() {
-            let mut changed = text.to_owned();
-            changed.replace_range(at..=at, "X");
+            let mut changed = text.clone();
+            // A bit of it alone.
+            let bit = char::from(changed.as_bytes()[at] ^ 1).to_string();
+            changed.replace_range(at..=at, &bit);
             assert!(seen.insert(digest(&[("a", &changed)]).whole), "{at}");
         }
         for len in 0..text.len() {
             assert!(seen.insert(digest(&[("a", &text[..len])]).whole), "{len}");
         }
+    }
+
+    #[test]
+    fn the_place_of_every_part_counts() {
+        let parts = ["abcdefgh", "ijklmnop", "qrstuvwx", "yz012345"].repeat(8);
+        let mut seen = std::collections::BTreeSet::new();
+        for one in 0..parts.len() {
+            for other in 0..one {
+                let mut swapped = parts.clone();
+                swapped.swap(one, other);
+                // Those that are equal change nothing.
+                let is_new = seen.insert(digest(&[("a", &swapped.concat())]).whole);
+                assert!(is_new || parts[one] == parts[other], "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_value_takes_a_multiplication_for_16_bytes() {
+        let value = vec![b'y'; 16_000];
+        let before = MULTIPLIED.get();
+        of_field(1, &value);
+        let n = MULTIPLIED.get() - before;
+        assert!(n <= 16_000 / 16 + 16, "{n}");
     }
 
     #[test]
