@@ -88,6 +88,20 @@ fn header_lists(nth: u32) -> Vec<u8> {
     .collect()
 }
 
+/// Header blocks of a request and 1,000 CONTINUATIONs without anything.
+fn long_blocks(nth: u32) -> Vec<u8> {
+    let id = 2 * nth + 1;
+    let mut frames = frame(frame_type::HEADERS, 1, id, REQUEST);
+    frames.extend(frame(frame_type::CONTINUATION, 0, id, &[]).repeat(999));
+    frames.extend(frame(frame_type::CONTINUATION, 4, id, &[]));
+    frames
+}
+
+/// CONTINUATIONs without a block.
+fn strays(_: u32) -> Vec<u8> {
+    frame(frame_type::CONTINUATION, 4, 1, REQUEST).repeat(100)
+}
+
 /// 4 KB entered into the table once, then named 16,000 times by each frame.
 fn bombs(nth: u32) -> Vec<u8> {
     let ids = 100 * nth..100 * (nth + 1);
@@ -133,6 +147,13 @@ fn kinds() -> Vec<FloodKind> {
         .collect();
     kinds.extend([
         kind("header lists of 256 KB", nothing, header_lists, 2_000),
+        kind(
+            "CONTINUATION, blocks that end",
+            nothing,
+            long_blocks,
+            FRAMES,
+        ),
+        kind("CONTINUATION, no block", nothing, strays, FRAMES),
         kind("HPACK bombs", nothing, bombs, 1_000),
         kind("requests that are alike", nothing, alike, FRAMES / 2),
         kind(
