@@ -11,6 +11,7 @@ use super::fast::Map;
 use super::leg::Legs;
 use super::mesh::{self, Leg, Mesh, Transit};
 use super::proxy_state::{ProxyState, key};
+use super::undecided::OfProcess;
 use super::{Confidence, Hop, HopStream, Hops, Over, ProxyKey, Side};
 use crate::connection::{ConnectionId, Endpoint};
 use crate::event::Timestamp;
@@ -131,6 +132,12 @@ impl<T: Clone> Across<T> {
 
     pub(super) fn take_limit_hits(&mut self) -> LimitHits {
         self.inner.take_limit_hits()
+    }
+
+    /// Those of the inner stage's place.
+    pub(super) fn gaps(&mut self) -> &mut OfProcess {
+        let state = self.inner.proxies.entry(PLACE);
+        &mut state.or_insert_with(ProxyState::new).gaps
     }
 
     fn place(&self, connection: ConnectionId, side: Side) -> Option<ProxyKey> {

@@ -5,6 +5,7 @@ use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::proxy_state::ProxyState;
 use super::{Attempt, By, Confidence};
 use crate::event::Timestamp;
+use crate::stream::record::StreamRecord;
 
 /// Requests that a request's answer is compared with, at most.
 const LOOKED_AT: usize = 32;
@@ -42,7 +43,11 @@ impl RelayedAnswer {
 impl<T> ProxyState<T> {
     /// A request and the upstream stream that order gave it cannot belong together.
     pub(super) fn contradicted(&mut self, key: u64) {
-        self.order.was_broken();
+        let period_from = self.downs.get(&key).map(|down| down.period_from);
+        // What was lost explains it: those that begin later are not concerned.
+        if !period_from.is_some_and(|from| self.lost_since(from)) {
+            self.order.was_broken();
+        }
         self.doubt_period_of(key);
     }
 
@@ -151,4 +156,35 @@ impl<T> ProxyState<T> {
             }
         });
     }
+}
+
+/// Order gave it an upstream stream that cannot be its own.
+pub(super) fn is_contradicted<T>(down: &DownstreamRequest<T>) -> bool {
+    let Some(ended) = down.progress.ended() else {
+        return false;
+    };
+    down.attempts.iter().any(|attempt| {
+        let by_order = attempt.join.confidence >= Confidence::ThreadOrder;
+        let up = attempt.record();
+        by_order && up.is_some_and(|up| contradict(&ended.record, up))
+    })
+}
+
+/// What the two streams say of each other cannot both be of one request: the answer was passed on before it
+/// came, or messages have other lengths.
+pub(super) fn contradict(down: &StreamRecord, up: &StreamRecord) -> bool {
+    let early = |down: Option<Timestamp>, up: Option<Timestamp>| matches!((down, up), (Some(down), Some(up)) if down < up);
+    let same_coding = down.response_coding == up.response_coding
+        && down.response_content_type == up.response_content_type;
+    let other = |down: &[u32], up: &[u32]| down.iter().zip(up).any(|(down, up)| down != up);
+    let (received, sent) = (&down.request.messages, &up.request.messages);
+    let (answers, answered) = (&down.response.messages, &up.response.messages);
+    early(down.response.headers_at, up.response.headers_at)
+        || early(down.response.end_stream_at, up.response.end_stream_at)
+        || (received.known && sent.known && other(&received.sizes, &sent.sizes))
+        || (same_coding
+            && answers.known
+            && answered.known
+            && down.http_status == up.http_status
+            && other(&answers.sizes, &answered.sizes))
 }

@@ -75,6 +75,8 @@ pub(super) struct DownstreamRequest<T> {
     pub(super) opening: DownstreamOpening,
     /// Of its thread: the one that it was read in.
     pub(super) period: u64,
+    /// When that began.
+    pub(super) period_from: Timestamp,
     pub(super) progress: Progress<T>,
     /// When it was over, before the linger of its stream.
     pub(super) over: Option<Over>,

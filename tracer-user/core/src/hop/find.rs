@@ -160,6 +160,7 @@ impl<T> ProxyState<T> {
         }
         let thread = self.threads.get(&up.tid)?;
         let (n, several) = (thread.waiting.len(), thread.n_in_period > 1);
+        let is_trusted = self.order.is_trusted() && !self.lost_since(thread.period_from);
         let found = thread
             .waiting
             .iter()
@@ -169,7 +170,7 @@ impl<T> ProxyState<T> {
         if found.is_none() && n > limits::HOP_CANDIDATES {
             self.hits.hit(Limit::HopCandidates);
         }
-        let confidence = if several && !self.order.is_trusted() {
+        let confidence = if several && !is_trusted {
             Confidence::Ambiguous
         } else {
             Confidence::ThreadOrder

@@ -58,6 +58,8 @@ pub(super) struct Thread {
     pub(super) waiting: VecDeque<u64>,
     /// Counts the times that nothing waited: within one such period order decides.
     pub(super) period: u64,
+    /// When the first request of this period came.
+    pub(super) period_from: Timestamp,
     /// Requests that it read in this period.
     pub(super) n_in_period: u32,
     /// The connection that the first of them was passed on by.
@@ -72,8 +74,9 @@ pub(super) struct Thread {
 
 impl Thread {
     /// Nothing waits: what comes now begins a period.
-    pub(super) fn begin_period(&mut self) {
+    pub(super) fn begin_period(&mut self, from: Timestamp) {
         self.period = self.period.wrapping_add(1);
+        self.period_from = from;
         self.n_in_period = 0;
         (self.passed_by, self.fresh, self.scattered) = (None, false, false);
     }

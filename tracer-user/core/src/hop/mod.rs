@@ -15,6 +15,7 @@ mod downstream;
 pub(crate) mod facts;
 pub(crate) mod fast;
 mod find;
+mod gap;
 mod ids;
 mod index;
 mod ledger;

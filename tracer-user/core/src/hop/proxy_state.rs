@@ -12,6 +12,7 @@ use super::order::ThreadOrder;
 use super::period::Periods;
 use super::response::AloneRequest;
 use super::shared_host::{self, SharedHost};
+use super::undecided::OfProcess;
 use super::unseen::Unseen;
 use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Over, Side};
 use crate::connection::ConnectionId;
@@ -112,6 +113,8 @@ pub(super) struct ProxyState<T> {
     pub(super) ids_seen: bool,
     /// Requests and streams with fields that could not be seen.
     pub(super) unseen: Unseen,
+    /// What may have been lost on its connections.
+    pub(super) gaps: OfProcess,
     /// When the last stream was opened.
     pub(super) opened_at: Timestamp,
     /// The latest moment at which a request was over.
@@ -154,6 +157,7 @@ impl<T> ProxyState<T> {
             order: ThreadOrder::default(),
             ids_seen: false,
             unseen: Unseen::default(),
+            gaps: OfProcess::default(),
             opened_at: Timestamp(0),
             over_at: Timestamp(0),
             alone: VecDeque::new(),
@@ -214,6 +218,7 @@ impl<T> ProxyState<T> {
         let down = DownstreamRequest {
             opening: DownstreamOpening::of(opening),
             period: 0,
+            period_from: opening.at,
             progress: Progress::Open,
             over: None,
             is_indexed: false,
@@ -264,7 +269,7 @@ impl<T> ProxyState<T> {
         }
         let thread = self.threads.entry(down.opening.tid).or_default();
         if thread.waiting.is_empty() {
-            thread.begin_period();
+            thread.begin_period(down.opening.at);
         }
         thread.n_in_period = thread.n_in_period.saturating_add(1);
         if thread.waiting.len() >= limits::STREAMS_PER_CONNECTION {
@@ -272,7 +277,8 @@ impl<T> ProxyState<T> {
         }
         thread.waiting.push_back(key);
         thread.newest = thread.newest.max(down.opening.at);
-        down.period = thread.period;
+        thread.period_from = thread.period_from.min(down.opening.at);
+        (down.period, down.period_from) = (thread.period, thread.period_from);
         self.periods.add(down.period_id(), key);
     }
 

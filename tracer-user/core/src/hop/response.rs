@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use super::doubt::contradict;
 use super::downstream::{Doubt, DownstreamRequest};
 use super::facts::transcoded;
 use super::ids::other_path;
 use super::opening::DownstreamOpening;
 use super::proxy_state::{ProxyState, UpstreamRequest, key, key_of};
-use super::table::contradict;
 use super::{Attempt, By, Confidence, Ended, Join, ended};
 use crate::event::Timestamp;
 use crate::field::digest;

@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::across::Across;
+use super::doubt::{contradict, is_contradicted};
 use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::fast::Map;
 use super::leg::Legs;
@@ -15,8 +16,7 @@ use crate::connection::ConnectionId;
 use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::limits::{self, Limit, LimitHits};
-use crate::stream::record::Opening;
-use crate::stream::record::{Seen, StreamRecord};
+use crate::stream::record::{Opening, Seen, StreamRecord};
 
 /// The requests of all proxies: openings and ends of streams go in, [`Hop`]s come out.
 #[derive(Debug)]
@@ -208,7 +208,10 @@ impl<T: Clone> Hops<T> {
             Consequence::Lone(upstream) => {
                 let other_side = known.unfollowed(Side::Downstream);
                 let life = (upstream.record.first_at, upstream.record.last_at);
-                let may_be = |side| self.undecided.may_have_carried(proxy, side, life);
+                let may_be = |side| {
+                    self.undecided.may_have_carried(proxy, side, life)
+                        || known.gaps.may_have_carried(side, life.0, life.1)
+                };
                 // Where both are possible, it is said that it may have come over what is not followed.
                 if other_side.is_some() || !may_be(Side::Downstream) {
                     self.lone.push_back(Lone {
@@ -308,7 +311,12 @@ impl<T: Clone> Hops<T> {
     pub fn all_over(&self, proxy: ProxyKey, of: (ConnectionId, StreamId)) -> Vec<&StreamRecord> {
         let known = self.proxies.get(&proxy);
         let down = known.and_then(|known| known.downs.get(&key(of.0.0, of.1.0)));
-        let certain = down.filter(|down| down.n_open == 0 && !down.is_ambiguous());
+        let is_left_open = |down: &DownstreamRequest<T>| {
+            let open = known.map(|known| known.left_open(down, Timestamp(u64::MAX)));
+            open.is_some_and(|open| down.attempts.iter().any(|attempt| open.leaves(attempt)))
+        };
+        let certain =
+            down.filter(|down| down.n_open == 0 && !down.is_ambiguous() && !is_left_open(down));
         let attempts = certain.into_iter().flat_map(|down| &down.attempts);
         attempts.filter_map(Attempt::record).collect()
     }
@@ -390,10 +398,11 @@ impl<T: Clone> Hops<T> {
         let most = self.proxies.values_mut().max_by_key(|state| state.len());
         if let Some(most) = most {
             let (connections, unfollowed) = (most.connections, most.unfollowed);
+            let gaps = std::mem::take(&mut most.gaps);
             self.n_streams = self.n_streams.saturating_sub(most.len());
             let shared = most.shared.take();
             *most = ProxyState::new();
-            most.unfollowed = unfollowed;
+            (most.unfollowed, most.gaps) = (unfollowed, gaps);
             most.shared = shared;
             for (side, n) in [Side::Downstream, Side::Upstream]
                 .into_iter()
@@ -475,9 +484,10 @@ impl<T> Deciding<'_, T> {
         down: &mut DownstreamRequest<T>,
     ) -> Vec<Box<Hop<T>>> {
         let upstream = std::mem::take(&mut down.attempts);
+        let open = state.left_open(down, self.downstream.record.last_at);
         let agrees = |attempt: &Attempt<T>| {
             let up = attempt.record();
-            up.is_some_and(|up| !contradict(&self.downstream.record, up))
+            !open.leaves(attempt) && up.is_some_and(|up| !contradict(&self.downstream.record, up))
         };
         if let Some(shared) = &mut state.shared
             && let Some(whole) = down.opening.whole
@@ -502,6 +512,7 @@ impl<T> Deciding<'_, T> {
         let life = (down.opening.at, last_at);
         let is_unsure = state.doubt_order(down)
             || state.may_have_stream(down, last_at)
+            || state.gaps.may_have_carried(Side::Upstream, life.0, life.1)
             || (self.undecided).may_have_carried(self.proxy, Side::Upstream, life);
         if is_unsure && other_side.is_none() {
             // One of those may have been its own.
@@ -526,12 +537,15 @@ impl<T> Deciding<'_, T> {
     fn joined(self, state: &mut ProxyState<T>, down: &mut DownstreamRequest<T>) -> Box<Hop<T>> {
         state.learn(down);
         let mut upstream = std::mem::take(&mut down.attempts);
+        let last_at = self.downstream.record.last_at;
+        let open = state.left_open(down, last_at);
         let uncertain = |attempt: &Attempt<T>| {
-            attempt.join.confidence >= Confidence::ThreadOrder
-                && (down.doubt.exists()
-                    || attempt
-                        .record()
-                        .is_some_and(|up| contradict(&self.downstream.record, up)))
+            open.leaves(attempt)
+                || attempt.join.confidence >= Confidence::ThreadOrder
+                    && (down.doubt.exists()
+                        || attempt
+                            .record()
+                            .is_some_and(|up| contradict(&self.downstream.record, up)))
         };
         if upstream.iter().any(uncertain) {
             if !down.doubt.exists() {
@@ -547,9 +561,9 @@ impl<T> Deciding<'_, T> {
             .max_by_key(|join| join.confidence);
         let ambiguous = join.is_some_and(|join| join.confidence == Confidence::Ambiguous);
         let (others, others_known) = if ambiguous {
-            let last_at = self.downstream.record.last_at;
             let (others, known) = state.others(down, last_at, &upstream);
-            (others, known && down.doubt < Doubt::MayBeAlone)
+            let is_known = known && !open.others && down.doubt < Doubt::MayBeAlone;
+            (others, is_known)
         } else {
             (Vec::new(), true)
         };
@@ -566,35 +580,4 @@ fn is_well(down: &StreamRecord) -> bool {
     super::ended(down) == super::Ended::Complete
         && !matches!(down.grpc_status, Seen::Value(status) if status != 0)
         && !matches!(down.http_status, Seen::Value(status) if status >= 500)
-}
-
-/// Order gave it an upstream stream that cannot be its own.
-fn is_contradicted<T>(down: &DownstreamRequest<T>) -> bool {
-    let Some(ended) = down.progress.ended() else {
-        return false;
-    };
-    down.attempts.iter().any(|attempt| {
-        let by_order = attempt.join.confidence >= Confidence::ThreadOrder;
-        let up = attempt.record();
-        by_order && up.is_some_and(|up| contradict(&ended.record, up))
-    })
-}
-
-/// What the two streams say of each other cannot both be of one request: the answer was passed on before it
-/// came, or messages have other lengths.
-pub(super) fn contradict(down: &StreamRecord, up: &StreamRecord) -> bool {
-    let early = |down: Option<Timestamp>, up: Option<Timestamp>| matches!((down, up), (Some(down), Some(up)) if down < up);
-    let same_coding = down.response_coding == up.response_coding
-        && down.response_content_type == up.response_content_type;
-    let other = |down: &[u32], up: &[u32]| down.iter().zip(up).any(|(down, up)| down != up);
-    let (received, sent) = (&down.request.messages, &up.request.messages);
-    let (answers, answered) = (&down.response.messages, &up.response.messages);
-    early(down.response.headers_at, up.response.headers_at)
-        || early(down.response.end_stream_at, up.response.end_stream_at)
-        || (received.known && sent.known && other(&received.sizes, &sent.sizes))
-        || (same_coding
-            && answers.known
-            && answered.known
-            && down.http_status == up.http_status
-            && other(&answers.sizes, &answered.sizes))
 }

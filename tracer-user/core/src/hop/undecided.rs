@@ -3,6 +3,8 @@
 //! A connection that is older than the tracer shows by its frames that it speaks HTTP/2. One that carries a call now and
 //! then may be over before there were enough of them, and of another one the first frames are passed over. While that
 //! is so, it is not said of a request that nothing was opened for it.
+//!
+//! The same intervals are kept of the gaps in connections that are known.
 
 use std::collections::VecDeque;
 
@@ -14,6 +16,7 @@ use crate::limits::{self, Limit};
 /// What passed on a connection and was not understood.
 #[derive(Clone, Copy, Debug)]
 struct Passed {
+    connection: u64,
     from: Timestamp,
     to: Timestamp,
     /// The side that it is at; None when that is not known either.
@@ -85,7 +88,7 @@ impl Undecided {
 
 /// Of one process.
 #[derive(Debug, Default)]
-struct OfProcess {
+pub(super) struct OfProcess {
     open: Map<u64, Passed>,
     /// Of connections that are gone or were recognised since: the latest ones.
     gone: VecDeque<Passed>,
@@ -104,14 +107,20 @@ impl OfProcess {
         let is_kept = self.open.len() < limits::HOP_CONNECTIONS;
         if is_kept {
             let (from, to) = (at, at);
-            self.open.insert(connection, Passed { from, to, side });
+            let passed = Passed {
+                connection,
+                from,
+                to,
+                side,
+            };
+            self.open.insert(connection, passed);
         } else {
             self.forgotten = self.forgotten.max(Some(at));
         }
         is_kept
     }
 
-    fn decided(&mut self, connection: u64, unknown_until: Option<Timestamp>) {
+    pub(super) fn decided(&mut self, connection: u64, unknown_until: Option<Timestamp>) {
         let Some(passed) = self.open.remove(&connection) else {
             return;
         };
@@ -126,6 +135,20 @@ impl OfProcess {
         }
     }
 
+    /// From this moment on everything that passes on this connection is lost; false when that cannot be kept.
+    pub(super) fn loses(&mut self, connection: u64, side: Side, since: Timestamp) -> bool {
+        let ends = [since, Timestamp(u64::MAX)];
+        ends.into_iter()
+            .all(|at| self.passes(connection, Some(side), at))
+    }
+
+    /// Nothing passed then after all.
+    pub(super) fn forget(&mut self, connection: u64, since: Timestamp) {
+        self.open.remove(&connection);
+        let is_it = |passed: &Passed| passed.connection == connection && passed.from == since;
+        self.gone.retain(|passed| !is_it(passed));
+    }
+
     fn keep(&mut self, passed: Passed) {
         if self.gone.len() >= limits::HOP_RECENT {
             let oldest = self.gone.pop_front().map(|passed| passed.to);
@@ -134,7 +157,7 @@ impl OfProcess {
         self.gone.push_back(passed);
     }
 
-    fn may_have_carried(&self, side: Side, from: Timestamp, to: Timestamp) -> bool {
+    pub(super) fn may_have_carried(&self, side: Side, from: Timestamp, to: Timestamp) -> bool {
         let may = |passed: &Passed| {
             passed.side.is_none_or(|at| at == side) && passed.from <= to && from <= passed.to
         };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::accusations::{Accusation, Accusations};
+use super::conn::GapNews;
 use super::witness::{Held, Other, Witnesses, may_blame};
 use super::{ConnectionInfo, HopEnd, Loss, LossCause, Output, Sink, say};
 use crate::anomaly::Rules;
@@ -149,11 +150,24 @@ impl Analysis {
         if self.hops_off {
             return;
         }
-        let [own, others] = hosts(info);
-        for (place, role) in [(own, role), (others, role.map(Endpoint::peer))] {
-            if let Some(place) = place {
-                let side = role.map(Side::of_role);
-                self.hops.undecided(place, side, info.id, at);
+        for (place, side) in hosts_and_sides(info, role) {
+            self.hops.undecided(place, side, info.id, at);
+        }
+    }
+
+    /// A gap in what the client says on a connection that is known.
+    pub(super) fn gap(&mut self, info: &ConnectionInfo, role: Option<Endpoint>, news: GapNews) {
+        if self.hops_off {
+            return;
+        }
+        for (place, side) in hosts_and_sides(info, role) {
+            let Some(side) = side else { continue };
+            match news {
+                GapNews::Began { since } => self.hops.gap_began(place, side, info.id, since),
+                GapNews::Ended { until } => self.hops.gap_ended(place, side, info.id, until),
+                GapNews::WasEmpty { since } => {
+                    self.hops.gap_was_empty(place, side, info.id, since);
+                }
             }
         }
     }
@@ -500,6 +514,17 @@ fn hosts(info: &ConnectionInfo) -> [Option<ProxyKey>; 2] {
         _ => None,
     };
     [at(info.pid, &info.local), at(peer_pid, &info.peer)]
+}
+
+/// The same, and the side of each that the connection is at; its own end's role, if that is known.
+fn hosts_and_sides(
+    info: &ConnectionInfo,
+    role: Option<Endpoint>,
+) -> impl Iterator<Item = (ProxyKey, Option<Side>)> {
+    let [own, others] = hosts(info);
+    let both = [(own, role), (others, role.map(Endpoint::peer))];
+    both.into_iter()
+        .filter_map(|(place, role)| Some((place?, role.map(Side::of_role))))
 }
 
 fn end_key(info: &ConnectionInfo) -> Option<EndKey> {

@@ -3,6 +3,7 @@
 mod ordinary;
 mod over;
 mod protocol;
+mod requests;
 mod steps;
 mod tunnels;
 mod undecided;
@@ -33,6 +34,8 @@ use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
 use crate::tls::TlsInfo;
 use protocol::Spoken;
+pub(super) use requests::GapNews;
+use requests::Requests;
 use tunnels::Tunnels;
 use waiting::Waiting;
 
@@ -71,8 +74,8 @@ pub(crate) struct Conn {
     undecided: undecided::Before,
     /// Reasons for some that are not told yet: each of them once.
     unseen_untold: Vec<(Unseen, Timestamp)>,
-    /// From when on the client's frames are known: requests that went by before were not seen.
-    requests_from: Option<Timestamp>,
+    /// What is known of its requests.
+    requests: Requests,
     /// The stage that joins hops knows that requests may go by here which it is not told of.
     is_doubted: bool,
     last_bytes: Timestamp,
@@ -125,7 +128,7 @@ impl Conn {
             unseen: UnseenBytes::default(),
             undecided: undecided::Before::default(),
             unseen_untold: Vec::new(),
-            requests_from: None,
+            requests: Requests::default(),
             is_doubted: false,
             opened: None,
             scheduled: None,
@@ -353,7 +356,7 @@ impl Conn {
         }
         self.events(analysis, sink);
         if over.is_some() {
-            self.leave_hops(analysis, sink);
+            self.leave_hops(now, analysis, sink);
         }
         over.is_some()
     }
@@ -373,7 +376,9 @@ impl Conn {
         self.events(analysis, sink);
     }
 
-    fn leave_hops(&mut self, analysis: &mut Analysis, sink: &mut dyn Sink) {
+    fn leave_hops(&mut self, now: Timestamp, analysis: &mut Analysis, sink: &mut dyn Sink) {
+        self.requests.over(now);
+        self.tell_gaps(analysis);
         analysis.release_of(self.info.id, sink);
         if self.spoken.is_at_hops() {
             analysis.disconnected(&self.info);
@@ -391,9 +396,7 @@ impl Conn {
 
     /// Hands a step on.
     fn hand(&mut self, sender: Endpoint, step: &Step, context: Context, sink: &mut dyn Sink) {
-        if sender == Endpoint::Client {
-            self.know_requests(step, context.at);
-        }
+        self.know_requests(sender, step, context.at);
         if self.frames.is_on() {
             let told = self.frames.step(sender, step, context.at, &self.shown);
             self.tell_frames(told, sink);
@@ -457,6 +460,7 @@ impl Conn {
         if std::mem::take(&mut self.is_blinded) {
             analysis.blind(self.info.id);
         }
+        self.tell_gaps(analysis);
         while let Some(event) = self.streams.poll() {
             match event {
                 StreamEvent::Requested(opening) => analysis.requested(&self.info, &opening),

@@ -98,6 +98,9 @@ impl Conn {
                             let left = Some(Segment::Hole(behind - hole));
                             next = left.filter(|_| behind > hole).or_else(|| segments.next());
                         }
+                        if by == Endpoint::Client {
+                            self.requests.frame(context.at);
+                        }
                         self.streams.data(by, head, (bytes, hole), context);
                     }
                     Ordinary::Headers {
@@ -105,8 +108,12 @@ impl Conn {
                         end_stream,
                         block,
                     } => {
-                        if by == Endpoint::Client {
-                            self.requests_from.get_or_insert(context.at);
+                        match by {
+                            Endpoint::Client => self.requests.headers(stream_id, context.at),
+                            Endpoint::Server => {
+                                let from_start = self.info.beginning_seen;
+                                self.requests.answered(stream_id, context.at, from_start);
+                            }
                         }
                         let streams = &mut self.streams;
                         streams.headers_frame(by, stream_id, end_stream, &block, context);

@@ -118,6 +118,7 @@ impl Conn {
 
     /// From here on nothing is known of this direction.
     fn lose_place(&mut self, direction: Direction, at: Timestamp) {
+        self.lose_requests(self.role.sender(direction));
         if self.spoken.is_announced() {
             if let Some(sender) = self.role.sender(direction) {
                 self.streams.lost(sender, at);
@@ -187,6 +188,7 @@ impl Conn {
             pid: task.pid,
         };
         for direction in [Direction::Tx, Direction::Rx] {
+            self.lose_requests(self.role.sender(direction));
             self.lane(direction).begin_anew();
             self.steps(direction, context, sink);
         }
@@ -208,6 +210,7 @@ impl Conn {
             pid: self.last_pid,
         };
         for direction in [Direction::Tx, Direction::Rx] {
+            self.lose_requests(self.role.sender(direction));
             self.lane(direction).begin_late();
             self.steps(direction, context, sink);
         }
@@ -247,6 +250,6 @@ impl Conn {
             self.conclude_unseen(sink);
         }
         self.events(analysis, sink);
-        self.leave_hops(analysis, sink);
+        self.leave_hops(now, analysis, sink);
     }
 }

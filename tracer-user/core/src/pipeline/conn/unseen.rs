@@ -5,20 +5,36 @@ use std::sync::Arc;
 
 use super::Conn;
 use super::protocol::Spoken;
+use crate::connection::Endpoint;
 use crate::event::{Bytes, Timestamp};
-use crate::frame::{Fault, Step};
+use crate::frame::{Fault, Frame, Step};
 use crate::pipeline::analysis::Analysis;
 use crate::pipeline::{Output, Protocol, Sink};
 
 impl Conn {
     /// The client's frames are known from here on, or no more.
-    pub(super) fn know_requests(&mut self, step: &Step, at: Timestamp) {
-        match step {
-            Step::Preface | Step::Frame { .. } => {
-                self.requests_from.get_or_insert(at);
+    pub(super) fn know_requests(&mut self, sender: Endpoint, step: &Step, at: Timestamp) {
+        let frame = match step {
+            Step::Frame { frame, .. } => Some(frame),
+            _ => None,
+        };
+        match (sender, frame) {
+            (Endpoint::Client, Some(Frame::Headers { stream_id, .. })) => {
+                self.requests.headers(*stream_id, at);
             }
-            Step::Fault(Fault::Gap | Fault::Implausible) => self.requests_from = None,
-            _ => {}
+            (
+                Endpoint::Server,
+                Some(Frame::Headers { stream_id, .. } | Frame::RstStream { stream_id, .. }),
+            ) => {
+                let from_start = self.info.beginning_seen;
+                self.requests.answered(*stream_id, at, from_start);
+            }
+            (Endpoint::Server, _) => {}
+            (Endpoint::Client, _) => match step {
+                Step::Preface | Step::Frame { .. } => self.requests.frame(at),
+                Step::Fault(Fault::Gap | Fault::Implausible) => self.requests.lose(),
+                _ => {}
+            },
         }
     }
 
@@ -26,7 +42,8 @@ impl Conn {
     /// steps wait.
     pub(super) fn doubt_requests(&mut self, at: Timestamp, analysis: &mut Analysis) {
         let is_old = !self.info.beginning_seen || self.spoken.is_announced();
-        let is_unknown = self.requests_from.is_none() && is_old && self.spoken != Spoken::Foreign;
+        let is_unknown =
+            self.requests.known_from().is_none() && is_old && self.spoken != Spoken::Foreign;
         if is_unknown || !self.waiting.is_empty() {
             self.is_doubted = true;
             analysis.undecided(&self.info, self.role.get(), at);
@@ -35,7 +52,10 @@ impl Conn {
 
     /// All requests have been told, those that waited too, from some moment on.
     pub(super) fn settle_requests(&mut self, analysis: &mut Analysis) {
-        let from = self.requests_from.filter(|_| self.waiting.is_empty());
+        let from = self
+            .requests
+            .known_from()
+            .filter(|_| self.waiting.is_empty());
         if self.is_doubted && from.is_some() {
             self.is_doubted = false;
             analysis.decided(&self.info, from);

@@ -192,6 +192,7 @@ impl Conn {
         self.tell_unseen(sink);
         let first = self.waiting.iter().min_by_key(|waiting| waiting.context.at);
         if let (Some(request), Some(first)) = (&self.upgrade, first) {
+            self.requests.upgraded();
             self.streams
                 .upgraded(&request.path, &request.fields, first.context);
         }

@@ -1,8 +1,8 @@
 //! Proxies: several processes, each judged on its own.
 
 use super::*;
-use crate::anomaly::kind::Kind;
-use crate::hop::{Alone, OtherSide};
+use crate::anomaly::kind::{Kind, Verdict};
+use crate::hop::{Alone, Confidence, OtherSide};
 use crate::limits::HOP_SETTLE_NS;
 use crate::pipeline::HopEnd;
 
@@ -379,4 +379,152 @@ fn an_old_connection_that_carried_nothing_meanwhile_leaves_the_claim() {
     let mut hosts = answered_beside_old(&[], &[]);
     steps(&mut hosts, 80);
     assert_eq!(hosts.hops(), [(10, 0, vec![Kind::SynthesizedAnswer])]);
+}
+
+/// One request as a client sends it, and as the proxy does.
+fn asked(id: u32) -> Vec<u8> {
+    [request(id), message(id, 3, true)].concat()
+}
+
+fn answer(id: u32) -> Vec<u8> {
+    [
+        response_headers(id),
+        message(id, MESSAGE, false),
+        trailers(id, "0"),
+    ]
+    .concat()
+}
+
+/// A proxy over which a request went well before.
+fn known_proxy() -> Hosts {
+    let mut hosts = Hosts::new();
+    hosts.http2(10, 100, Opened::Passive);
+    hosts.http2(10, 101, Opened::Active);
+    passes(&mut hosts, 1);
+    steps(&mut hosts, 100);
+    hosts.driver.out.0.clear();
+    hosts
+}
+
+/// The anomalies of requests.
+fn claimed(hosts: &Hosts) -> Vec<Kind> {
+    let outputs = hosts.driver.out.0.iter();
+    let findings = outputs.filter_map(|output| match output {
+        Output::Hop { findings, .. } => Some(findings),
+        _ => None,
+    });
+    let anomalies = findings.flatten().filter(|f| f.verdict == Verdict::Anomaly);
+    anomalies.map(|finding| finding.kind).collect()
+}
+
+/// How sure the joins of all requests are.
+fn confidences(hosts: &Hosts) -> Vec<Confidence> {
+    let outputs = hosts.driver.out.0.iter();
+    let joins = outputs.filter_map(|output| match output {
+        Output::Hop { request, .. } => request.join,
+        _ => None,
+    });
+    joins.map(|join| join.confidence).collect()
+}
+
+/// The server breaks the response to stream 3, the proxy passes that on, and it passes the response to stream 5 on.
+fn breaks_one(hosts: &mut Hosts) {
+    hosts.at(10, 101).send(Direction::Rx, &answer(5));
+    hosts.at(10, 100).send(Direction::Tx, &answer(5));
+    hosts.at(10, 101).send(Direction::Rx, &reset(3, 2));
+    let cut = [response_headers(3), reset(3, 2)].concat();
+    hosts.at(10, 100).send(Direction::Tx, &cut);
+    steps(hosts, 400);
+}
+
+#[test]
+fn requests_that_were_lost_on_both_sides_leave_no_stream_certain() {
+    let mut hosts = known_proxy();
+    hosts.at(10, 100).send(Direction::Rx, &asked(3));
+    steps(&mut hosts, 1);
+    // The stream of this request is lost, and the request whose stream comes next.
+    hosts.at(10, 101).lose(Direction::Tx, asked(3).len() as u64);
+    hosts.at(10, 100).lose(Direction::Rx, asked(5).len() as u64);
+    hosts.at(10, 101).send(Direction::Tx, &asked(5));
+    steps(&mut hosts, 20);
+    breaks_one(&mut hosts);
+    assert_eq!(confidences(&hosts), [Confidence::Ambiguous]);
+    assert_eq!(claimed(&hosts), []);
+}
+
+#[test]
+fn a_stream_that_is_answered_and_was_not_seen_to_be_opened_leaves_none_certain() {
+    let mut hosts = known_proxy();
+    hosts.http2(10, 102, Opened::Active);
+    hosts.at(10, 100).send(Direction::Rx, &asked(3));
+    // Its stream is lost, on a connection on which nothing else goes by to show it.
+    hosts.at(10, 101).lose(Direction::Tx, asked(3).len() as u64);
+    hosts.at(10, 100).lose(Direction::Rx, asked(5).len() as u64);
+    hosts.at(10, 102).send(Direction::Tx, &asked(1));
+    steps(&mut hosts, 20);
+    hosts.at(10, 102).send(Direction::Rx, &answer(1));
+    hosts.at(10, 100).send(Direction::Tx, &answer(5));
+    let cut = [response_headers(3), reset(3, 2)].concat();
+    for (socket, direction) in [(101, Direction::Rx), (100, Direction::Tx)] {
+        hosts.at(10, socket).send(direction, &cut);
+    }
+    steps(&mut hosts, 400);
+    assert_eq!(confidences(&hosts), [Confidence::Ambiguous]);
+    assert_eq!(claimed(&hosts), []);
+}
+
+#[test]
+fn a_request_that_was_lost_leaves_none_certain_that_is_alike() {
+    // The first stream is that of the request that was lost; the proxy answers the other one by itself.
+    let mut hosts = known_proxy();
+    hosts.at(10, 100).lose(Direction::Rx, asked(3).len() as u64);
+    hosts.at(10, 100).send(Direction::Rx, &asked(5));
+    hosts.at(10, 101).send(Direction::Tx, &asked(3));
+    steps(&mut hosts, 20);
+    hosts.at(10, 101).send(Direction::Rx, &answer(3));
+    hosts.at(10, 100).send(Direction::Tx, &answer(3));
+    hosts.at(10, 100).send(Direction::Tx, &reset(5, 2));
+    steps(&mut hosts, 400);
+    assert_eq!(claimed(&hosts), []);
+}
+
+#[test]
+fn a_gap_in_which_no_request_was_lost_leaves_joins_certain() {
+    let mut hosts = known_proxy();
+    let update = frame(frame_type::WINDOW_UPDATE, 0, 0, &[0, 0, 1, 0]);
+    hosts.at(10, 100).send(Direction::Rx, &asked(3));
+    for (socket, direction) in [(101, Direction::Tx), (100, Direction::Rx)] {
+        hosts.at(10, socket).lose(direction, update.len() as u64);
+    }
+    hosts.at(10, 101).send(Direction::Tx, &asked(3));
+    hosts.at(10, 100).send(Direction::Rx, &asked(5));
+    hosts.at(10, 101).send(Direction::Tx, &asked(5));
+    for id in [3, 5] {
+        hosts.at(10, 101).send(Direction::Rx, &answer(id));
+        hosts.at(10, 100).send(Direction::Tx, &answer(id));
+    }
+    steps(&mut hosts, 400);
+    let confidences = confidences(&hosts);
+    assert_eq!(confidences.len(), 2);
+    assert!(
+        confidences.iter().all(|it| *it < Confidence::Ambiguous),
+        "{confidences:?}"
+    );
+}
+
+#[test]
+fn requests_that_begin_when_a_gap_is_over_are_certain_again() {
+    let mut hosts = known_proxy();
+    hosts.at(10, 101).lose(Direction::Tx, asked(3).len() as u64);
+    steps(&mut hosts, 20);
+    let ping = frame(frame_type::PING, 0, 0, b"12345678");
+    hosts.at(10, 101).send(Direction::Tx, &ping);
+    steps(&mut hosts, 20);
+    passes(&mut hosts, 5);
+    steps(&mut hosts, 400);
+    let confidences = confidences(&hosts);
+    assert!(
+        matches!(confidences[..], [it] if it < Confidence::Ambiguous),
+        "{confidences:?}"
+    );
 }
