@@ -147,7 +147,7 @@ metrics! {
     HOP_REQUESTS = Counter of End "h2trace_hop_requests_total" ["join"]
         "Requests at a proxy (the end), by the confidence that both sides belong together: id to ambiguous, or alone";
     HOP_MISSING_BYTES = Counter of End "h2trace_hop_missing_bytes_total" []
-        "Bytes of responses that reached a proxy whole and did not leave it";
+        "Bytes of responses that reached a proxy and did not leave it, of those that it broke";
     HOP_RESET_CODES = Counter of End "h2trace_hop_reset_codes_total" ["towards", "code_in", "code_out"]
         "Resets at a proxy, by the side they were sent to, the code the proxy received and the code it sent";
     LIVE_CONNECTIONS = Gauge "h2trace_live_connections" []

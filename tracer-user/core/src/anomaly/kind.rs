@@ -234,7 +234,7 @@ kinds! {
     /// The proxy passed on all DATA of a complete response and not its trailers.
     ProxyDroppedTrailers = "proxy_dropped_trailers", [Anomaly], T2;
     /// The proxy passed on fewer message bytes than it got, though it ended the response in order.
-    ProxyLostBytes = "proxy_lost_bytes", [Anomaly], T2;
+    ProxyLostBytes = "proxy_lost_bytes", [Anomaly, Suspicious], T2;
     /// The proxy passed on a reset with another error code than it got.
     ProxyTranslatedCode = "proxy_translated_code", [Expected, Suspicious], T2;
     /// The request was complete at the proxy, and the proxy did not pass on all of it.

@@ -98,10 +98,16 @@ impl<T> Hop<T> {
     }
 
     /// Bytes of response DATA that came to the proxy and did not leave it; None when they cannot be compared, or
-    /// the response may have been another one.
+    /// the response may have been another one. Where not all that came was seen, it is at least so many.
     #[must_use]
     pub fn missing_bytes(&self) -> Option<u64> {
-        self.whichever(|up| missing_bytes(&self.downstream.record, up))?
+        self.missing().map(|missing| missing.bytes)
+    }
+
+    /// The same, and whether it is more or just so many.
+    #[must_use]
+    pub fn missing(&self) -> Option<MissingBytes> {
+        self.whichever(|up| missing(&self.downstream.record, up))?
     }
 
     /// Bytes of response DATA that came to the proxy; None when it is not known which response it was.
@@ -185,12 +191,29 @@ pub(crate) fn transcoded(down: &StreamRecord, up: &StreamRecord) -> bool {
         || down.grpc_web != up.grpc_web
 }
 
-pub(crate) fn missing_bytes(down: &StreamRecord, up: &StreamRecord) -> Option<u64> {
-    let known = down.response.data_known && up.response.data_known && !transcoded(down, up);
-    known.then(|| {
-        let (passed, came) = (down.response.data_bytes, up.response.data_bytes);
-        came.saturating_sub(passed)
-    })
+/// Bytes of a response that came to a proxy and did not leave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingBytes {
+    pub bytes: u64,
+    /// Not all that came was seen: it may be more.
+    pub is_least: bool,
+}
+
+impl std::fmt::Display for MissingBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let least = if self.is_least { "at least " } else { "" };
+        write!(f, "{least}{}", self.bytes)
+    }
+}
+
+pub(crate) fn missing(down: &StreamRecord, up: &StreamRecord) -> Option<MissingBytes> {
+    let (passed, came) = (&down.response, &up.response);
+    let bytes = came.data_bytes.saturating_sub(passed.data_bytes);
+    let is_least = !came.data_known;
+    // What both have can be compared; of more than was passed on it does not matter how much more.
+    let is_proved = bytes > 0 && came.headers_at.is_some() && passed.headers_at.is_some();
+    let is_known = passed.data_known && (!is_least || is_proved);
+    (is_known && !transcoded(down, up)).then_some(MissingBytes { bytes, is_least })
 }
 
 pub(crate) fn trailers_dropped(down: &StreamRecord, up: &StreamRecord) -> bool {

@@ -41,7 +41,7 @@ use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::stream::record::StreamRecord;
 pub use deadline::{DeadlineUse, Part};
-pub use facts::{EndStreamLag, Ended, early_response, ended, reset_by};
+pub use facts::{EndStreamLag, Ended, MissingBytes, early_response, ended, reset_by};
 pub use ledger::Carried;
 pub use leg::LegEnd;
 pub use mesh::{AllMissing, DroppedBy, Mesh};

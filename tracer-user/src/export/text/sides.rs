@@ -83,8 +83,10 @@ pub(super) fn one_line(request: &Hop<HopEnd>) -> String {
     if let Some(beyond) = serving.filter(|_| request.mesh.is_some()) {
         line.push_str(&format!(" of {}, over a leg in TLS", self::beyond(beyond)));
     }
-    if let Some(missing) = request.missing_bytes().filter(|missing| *missing > 0) {
-        line.push_str(&format!(", {} bytes missing", grouped(missing)));
+    if let Some(missing) = request.missing().filter(|missing| missing.bytes > 0) {
+        let least = if missing.is_least { "at least " } else { "" };
+        let bytes = grouped(missing.bytes);
+        line.push_str(&format!(", {least}{bytes} bytes missing"));
     }
     if let Some(spent) = request.deadline() {
         line.push_str(&deadline(&spent));

@@ -2,13 +2,13 @@
 
 use super::{HopFinding, words};
 use crate::anomaly::kind::{Kind, Verdict};
-use crate::hop::{AllMissing, Confidence, DroppedBy, Hop, Mesh};
+use crate::hop::{AllMissing, Confidence, DroppedBy, Hop, Mesh, MissingBytes};
 use crate::stream::record::{Seen, StreamRecord};
 
 /// What holds of the two together stays, and is told of the two.
 pub(super) fn of_two<T>(found: &mut Vec<HopFinding>, hop: &Hop<T>, up: &StreamRecord) {
     let Some(mesh) = &hop.mesh else { return };
-    found.retain(|found| is_of_two(found.kind));
+    found.retain(|found| is_of_two(found.kind) && !found.holds);
     for found in found {
         found.summary = match found.kind {
             Kind::StatusChanged | Kind::EarlyResponseUpstream => {
@@ -40,16 +40,16 @@ fn dropped<T>(hop: &Hop<T>, mesh: &Mesh, up: &StreamRecord) -> String {
     let is_certain = hop
         .join
         .is_none_or(|join| join.confidence < Confidence::Ambiguous);
-    let missing = hop.missing_bytes();
+    let missing = hop.missing();
     let passed = match missing {
-        Some(0) => "all of it but the trailers".to_owned(),
+        Some(MissingBytes { bytes: 0, .. }) => "all of it but the trailers".to_owned(),
         _ => words::passed(down),
     };
     let mut text = format!(
         "the response was whole at the server's sidecar ({}) and cut at the client's, which passed on {passed}",
         words::came(up)
     );
-    if let Some(missing) = missing.filter(|missing| *missing > 0) {
+    if let Some(missing) = missing.filter(|missing| missing.bytes > 0) {
         text.push_str(&format!(": {missing} bytes are missing"));
         if down.trailers == Seen::Absent && up.trailers == Seen::Value(()) {
             text.push_str(", and the trailers");

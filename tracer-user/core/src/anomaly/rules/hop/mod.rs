@@ -28,6 +28,8 @@ struct HopFinding {
     /// Who caused it, of the downstream stream's two ends.
     sender: Option<Endpoint>,
     code: Option<ErrorCode>,
+    /// It is so whatever was lost of the streams to servers.
+    holds: bool,
 }
 
 impl HopFinding {
@@ -38,6 +40,14 @@ impl HopFinding {
             summary,
             sender: None,
             code: None,
+            holds: false,
+        }
+    }
+
+    fn whatever_was_lost(self) -> HopFinding {
+        HopFinding {
+            holds: true,
+            ..self
         }
     }
 
@@ -82,10 +92,13 @@ pub(super) fn judge<T>(hop: &Hop<T>) -> Vec<Finding> {
     } else if hop.mesh.is_some() {
         found.clear();
     }
-    let whole = down.whole && upstream.ended.iter().all(|up| up.whole);
+    let whole = upstream.ended.iter().all(|up| up.whole);
     found
         .into_iter()
-        .map(|found| finding(down, found, whole))
+        .map(|found| {
+            let is_certain = down.whole && (whole || found.holds);
+            finding(down, found, is_certain)
+        })
         .collect()
 }
 

@@ -5,7 +5,7 @@ use crate::anomaly::kind::{Kind, Verdict};
 use crate::connection::Endpoint;
 use crate::frame::ErrorCode;
 use crate::hop::facts::{
-    cut_at, early_response, missing_bytes, reset_by, trailers_dropped, transcoded,
+    MissingBytes, cut_at, early_response, missing, reset_by, trailers_dropped, transcoded,
 };
 use crate::hop::{Ended, ended};
 use crate::stream::record::{Messages, ResponsePhase, Seen, StreamRecord};
@@ -13,15 +13,19 @@ use crate::stream::record::{Messages, ResponsePhase, Seen, StreamRecord};
 /// The response came to the proxy whole and did not leave it whole.
 pub(super) fn cut(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFinding> {
     let up = upstream.serving?;
+    let missing = missing(down, up);
+    if ended(up) == Ended::Unknown {
+        return lost(down, up, missing?);
+    }
     if ended(up) != Ended::Complete {
         return None;
     }
     let came_at = up.response.end_stream_at?;
-    let missing = missing_bytes(down, up);
     let kind = match ended(down) {
         // It had come before the proxy gave up: what is missing was in the proxy.
         Ended::ByServer if came_at <= cut_at(down) => {
-            let all_data = missing == Some(0) && down.response.headers_at.is_some();
+            let all_data = missing.is_some_and(|missing| missing.bytes == 0)
+                && down.response.headers_at.is_some();
             if all_data
                 && down.response_phase != Some(ResponsePhase::R0)
                 && up.trailers == Seen::Value(())
@@ -41,13 +45,13 @@ pub(super) fn cut(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<HopFin
 }
 
 /// The proxy ended the response with END_STREAM.
-fn in_order(down: &StreamRecord, up: &StreamRecord, missing: u64) -> Option<Kind> {
+fn in_order(down: &StreamRecord, up: &StreamRecord, missing: MissingBytes) -> Option<Kind> {
     let both_grpc = down.grpc == Seen::Value(()) && up.grpc == Seen::Value(());
     if !both_grpc {
         return None;
     }
     if trailers_dropped(down, up) {
-        return Some(match missing {
+        return Some(match missing.bytes {
             0 => Kind::ProxyDroppedTrailers,
             _ => Kind::ProxyTruncatedCompleteResponse,
         });
@@ -56,9 +60,25 @@ fn in_order(down: &StreamRecord, up: &StreamRecord, missing: u64) -> Option<Kind
         (Seen::Value(a), Seen::Value(b)) => a == b,
         _ => true,
     };
-    let fewer = missing > 0 && lost_messages(&down.response.messages, &up.response.messages);
+    let fewer = missing.bytes > 0 && lost_messages(&down.response.messages, &up.response.messages);
     (same_status && fewer && !down.trailers_only && down.trailers == Seen::Value(()))
         .then_some(Kind::ProxyLostBytes)
+}
+
+/// How the server ended the response was not seen, and more of it came than the proxy passed on, which ended it in
+/// order: whatever was not seen, that is lost.
+fn lost(down: &StreamRecord, up: &StreamRecord, missing: MissingBytes) -> Option<HopFinding> {
+    let both_grpc = down.grpc == Seen::Value(()) && up.grpc == Seen::Value(());
+    // What came later was not the proxy's to pass on, and an error tells the client.
+    let came_before = up.response.last_data_at <= down.response.end_stream_at;
+    let tells = matches!(down.grpc_status, Seen::Value(status) if status != 0);
+    let in_order = ended(down) == Ended::Complete && !down.trailers_only && !tells;
+    if !both_grpc || !came_before || !in_order || missing.bytes == 0 {
+        return None;
+    }
+    let summary = words::lost(down, up, missing);
+    let found = HopFinding::new(Kind::ProxyLostBytes, Verdict::Suspicious, summary);
+    Some(found.whatever_was_lost().by(Endpoint::Server, None))
 }
 
 /// Messages are missing, or shorter: by their number, or by the lengths of those that are kept.

@@ -6,7 +6,7 @@ use crate::anomaly::kind::Kind;
 use crate::anomaly::rules::words::{connection_end, duration, messages, windows};
 use crate::connection::Endpoint;
 use crate::hop::facts::{early_response, end_stream_lag, reset_by};
-use crate::hop::{EndStreamLag, Ended, ended};
+use crate::hop::{EndStreamLag, Ended, MissingBytes, ended};
 use crate::stream::record::{ResponsePhase, Seen, StreamEnd, StreamRecord};
 
 pub(super) fn ns(ns: u64) -> String {
@@ -18,14 +18,14 @@ pub(super) fn cut(
     kind: Kind,
     down: &StreamRecord,
     up: &StreamRecord,
-    missing: Option<u64>,
+    missing: Option<MissingBytes>,
 ) -> String {
     let mut text = format!("the proxy got the whole response ({})", came(up));
     text.push_str(&match kind {
         Kind::ProxyDroppedTrailers => " and passed on all of it but the trailers".to_owned(),
         _ => format!(" and passed on {}", passed(down)),
     });
-    if let Some(missing) = missing.filter(|missing| *missing > 0) {
+    if let Some(missing) = missing.filter(|missing| missing.bytes > 0) {
         text.push_str(&format!(": {missing} bytes are missing"));
         if down.trailers == Seen::Absent && up.trailers == Seen::Value(()) {
             text.push_str(", and the trailers");
@@ -33,6 +33,22 @@ pub(super) fn cut(
     }
     how_it_ended(&mut text, down, up);
     text
+}
+
+/// A response of which less was passed on than came, and its end was not seen.
+pub(super) fn lost(down: &StreamRecord, up: &StreamRecord, missing: MissingBytes) -> String {
+    let came = up.response.data_bytes;
+    let least = if missing.is_least { "at least " } else { "" };
+    let trailers = match down.trailers {
+        Seen::Value(()) => "",
+        _ => ", without trailers",
+    };
+    format!(
+        "the proxy got {least}{came} bytes of DATA of the response and passed on {}: {missing} bytes are missing. It \
+         ended the response in order{trailers}. How the server ended it was not seen; the client \
+         had not cancelled",
+        passed(down)
+    )
 }
 
 /// How the proxy ended the client's stream, what was in the way, and what it was not.
@@ -80,8 +96,11 @@ pub(super) fn how_it_ended(text: &mut String, down: &StreamRecord, up: &StreamRe
 /// What happened whichever of several streams was this request's. `same_words`: all say the same of it, their bytes too.
 pub(super) fn whichever(kind: Kind, summary: &str, same_words: bool) -> String {
     let what = match kind {
-        Kind::ProxyTruncatedCompleteResponse | Kind::ProxyLostBytes if !same_words => {
+        Kind::ProxyTruncatedCompleteResponse if !same_words => {
             "the proxy passed on less of a whole response than came to it"
+        }
+        Kind::ProxyLostBytes if !same_words => {
+            "the proxy passed on less of a response than came to it"
         }
         Kind::ProxyDroppedTrailers if !same_words => "the proxy dropped the server's trailers",
         Kind::ProxyTruncatedRequest if !same_words => {
@@ -98,9 +117,10 @@ pub(super) fn whichever(kind: Kind, summary: &str, same_words: bool) -> String {
 /// would be compared.
 pub(super) fn perhaps(kind: Kind, summary: &str) -> String {
     let what = match kind {
-        Kind::ProxyTruncatedCompleteResponse | Kind::ProxyLostBytes => {
+        Kind::ProxyTruncatedCompleteResponse => {
             "the proxy may have passed on less of a whole response than came to it"
         }
+        Kind::ProxyLostBytes => "the proxy may have passed on less of a response than came to it",
         Kind::ProxyDroppedTrailers => "the proxy may have dropped the server's trailers",
         Kind::ProxyTruncatedRequest => {
             "the proxy may have passed on less of the request than came to it"
