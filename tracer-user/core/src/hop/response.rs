@@ -178,12 +178,26 @@ impl<T> ProxyState<T> {
             record: Arc::clone(&own_record.record),
             of: Some(down_key),
         });
-        let agree: Vec<&Candidate> = found
+        let all: Vec<(Agreement, &Candidate)> = found
             .ended
             .iter()
-            .filter(|found| agrees(&client, &found.record))
+            .map(|found| (Agreement::of(&client, &found.record), found))
             .collect();
+        let is_unseen = |of: &Candidate| {
+            let unseen = |(how, found): &(Agreement, &Candidate)| {
+                *how == Agreement::Unseen && found.key == of.key
+            };
+            all.iter().any(unseen)
+        };
+        if found.ended.last().is_some_and(is_unseen) {
+            // Nothing speaks against its own.
+            return;
+        }
+        let some_unseen = all.iter().any(|(how, _)| *how == Agreement::Unseen);
+        let agree = all.iter().filter(|(how, _)| *how == Agreement::Yes);
+        let agree: Vec<&Candidate> = agree.map(|(_, found)| *found).collect();
         let only = agree.len() == 1
+            && !some_unseen
             && !found.some_unknown
             && !agree
                 .iter()
@@ -291,6 +305,35 @@ fn is_to_match<T>(down: &DownstreamRequest<T>) -> Option<Timestamp> {
         !down.is_matched && has_ended && down.is_ambiguous() && down.doubt < Doubt::MayBeAlone;
     let stream = down.progress.ended().filter(|_| is_open)?;
     Some(stream.record.last_at)
+}
+
+/// The client got a whole response: is it this one?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Agreement {
+    No,
+    /// Its end was not seen, and nothing that was speaks against it.
+    Unseen,
+    /// It is whole, and the same as far as was seen.
+    Yes,
+}
+
+impl Agreement {
+    fn of(down: &StreamRecord, up: &StreamRecord) -> Agreement {
+        if agrees(down, up) {
+            return Agreement::Yes;
+        }
+        let (passed, came) = (&down.response, &up.response);
+        let is_more = passed.data_known
+            && !transcoded(down, up)
+            && came.headers_at.is_some()
+            && came.data_bytes > passed.data_bytes;
+        let may_be = ended(down) == Ended::Complete && ended(up) == Ended::Unknown && !up.whole;
+        if may_be && !is_more && !contradict(down, up) {
+            Agreement::Unseen
+        } else {
+            Agreement::No
+        }
+    }
 }
 
 /// The client got a whole response, and this one is the same as far as was seen.
