@@ -22,7 +22,7 @@ impl RelayedAnswer {
         let [attempt] = down.attempts.as_slice() else {
             return None;
         };
-        let is_ordered = attempt.join.by == By::Order;
+        let is_ordered = attempt.join.by == By::Order && !down.is_swapped;
         let (went, came) = (
             down.progress.ended()?,
             attempt.record().filter(|_| is_ordered)?,
@@ -42,11 +42,14 @@ impl RelayedAnswer {
 
 impl<T> ProxyState<T> {
     /// A request and the upstream stream that order gave it cannot belong together.
-    pub(super) fn contradicted(&mut self, key: u64) {
-        let period_from = self.downs.get(&key).map(|down| down.period_from);
-        // What was lost explains it: those that begin later are not concerned.
-        if !period_from.is_some_and(|from| self.lost_since(from)) {
-            self.order.was_broken();
+    ///
+    /// `all_told`: nothing went by that is not known in its life. Otherwise a stream that was not seen explains it, and the
+    /// order of what begins later may be right.
+    pub(super) fn contradicted(&mut self, key: u64, all_told: bool) {
+        if let Some(down) = self.downs.get(&key).filter(|down| down.is_ordered()) {
+            let from = down.period_from;
+            let is_seen = !self.lost_since(from) && !self.unseen.may_have_opened_since(from);
+            self.order.was_broken(!all_told || !is_seen);
         }
         self.doubt_period_of(key);
     }
@@ -160,7 +163,7 @@ impl<T> ProxyState<T> {
 
 /// Order gave it an upstream stream that cannot be its own.
 pub(super) fn is_contradicted<T>(down: &DownstreamRequest<T>) -> bool {
-    let Some(ended) = down.progress.ended() else {
+    let Some(ended) = down.progress.ended().filter(|_| !down.is_swapped) else {
         return false;
     };
     down.attempts.iter().any(|attempt| {

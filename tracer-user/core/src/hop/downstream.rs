@@ -88,6 +88,8 @@ pub(super) struct DownstreamRequest<T> {
     pub(super) is_changed: bool,
     /// Its response was compared with those of the streams that may be its own.
     pub(super) is_matched: bool,
+    /// It has the stream that was given to another one: order did not give it that.
+    pub(super) is_swapped: bool,
     /// The streams that were opened for it; those that have ended with their records.
     pub(super) attempts: Vec<Attempt<T>>,
     /// How many of them have not ended.

@@ -54,9 +54,15 @@ impl ThreadOrder {
         self.distrust == 0
     }
 
-    /// Requests were passed on in another order than they were read in.
-    pub(super) const fn was_broken(&mut self) {
-        self.distrust = limits::HOP_DISTRUST;
+    /// Requests were passed on in another order than they were read in. `is_explained`: perhaps it only seems so, since
+    /// not all of them were seen.
+    pub(super) fn was_broken(&mut self, is_explained: bool) {
+        let distrust = if is_explained {
+            limits::HOP_DISTRUST_UNSEEN
+        } else {
+            limits::HOP_DISTRUST
+        };
+        self.distrust = self.distrust.max(distrust);
     }
 }
 
@@ -75,13 +81,18 @@ mod tests {
 
     #[test]
     fn broken_order_is_trusted_again_after_a_while() {
-        let mut order = ThreadOrder::default();
-        order.was_broken();
-        assert!(!order.is_trusted());
-        for _ in 0..limits::HOP_DISTRUST {
-            order.works(1, 10);
+        for (is_explained, n) in [
+            (false, limits::HOP_DISTRUST),
+            (true, limits::HOP_DISTRUST_UNSEEN),
+        ] {
+            let mut order = ThreadOrder::default();
+            order.was_broken(is_explained);
+            for _ in 0..n {
+                assert!(!order.is_trusted());
+                order.works(1, 10);
+            }
+            assert!(order.is_trusted());
         }
-        assert!(order.is_trusted());
     }
 
     #[test]

@@ -225,6 +225,7 @@ impl<T> ProxyState<T> {
             is_late: opening.at < self.opened_at,
             is_changed: false,
             is_matched: false,
+            is_swapped: false,
             attempts: Vec::new(),
             n_open: 0,
             doubt: Doubt::None,

@@ -278,13 +278,15 @@ impl<T> ProxyState<T> {
     }
 
     /// Two requests change their streams, of which neither is certain: what speaks against a join by order is known of
-    /// the request, and is not to be left behind with it.
+    /// the request, and is not to be left behind with it. What speaks against the streams that they have then is nothing
+    /// against the order.
     fn swap(&mut self, one: u64, other: u64) {
         let Some(mut down) = self.downs.remove(&one) else {
             return;
         };
         if let Some(beside) = self.downs.get_mut(&other) {
             std::mem::swap(&mut down.attempts, &mut beside.attempts);
+            (down.is_swapped, beside.is_swapped) = (true, true);
             for (of, attempts) in [(one, &mut down.attempts), (other, &mut beside.attempts)] {
                 for attempt in attempts {
                     attempt.join.confidence = Confidence::Ambiguous;

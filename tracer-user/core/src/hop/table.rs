@@ -238,13 +238,13 @@ impl<T: Clone> Hops<T> {
         let Some(known) = self.proxies.get_mut(&proxy) else {
             return;
         };
-        if known
-            .downs
-            .get(&key)
-            .is_some_and(|down| is_contradicted(down))
-            || known.is_inverted(key)
-        {
-            known.contradicted(key);
+        let down = known.downs.get(&key);
+        if down.is_some_and(|down| is_contradicted(down)) || known.is_inverted(key) {
+            let from = down.map(|down| down.period_from);
+            let life = (from.unwrap_or(at), at);
+            let sides = [Side::Downstream, Side::Upstream];
+            let untold = |side| self.undecided.may_have_carried(proxy, side, life);
+            known.contradicted(key, !sides.into_iter().any(untold));
         }
         let Some(down) = known.downs.get(&key) else {
             return;
@@ -539,18 +539,18 @@ impl<T> Deciding<'_, T> {
         let mut upstream = std::mem::take(&mut down.attempts);
         let last_at = self.downstream.record.last_at;
         let open = state.left_open(down, last_at);
-        let uncertain = |attempt: &Attempt<T>| {
-            open.leaves(attempt)
-                || attempt.join.confidence >= Confidence::ThreadOrder
-                    && (down.doubt.exists()
-                        || attempt
-                            .record()
-                            .is_some_and(|up| contradict(&self.downstream.record, up)))
+        let doubtful = |attempt: &Attempt<T>| {
+            attempt.join.confidence >= Confidence::ThreadOrder
+                && (down.doubt.exists()
+                    || attempt
+                        .record()
+                        .is_some_and(|up| contradict(&self.downstream.record, up)))
         };
-        if upstream.iter().any(uncertain) {
-            if !down.doubt.exists() {
-                state.doubt(down);
-            }
+        let is_doubtful = upstream.iter().any(doubtful);
+        if is_doubtful && !down.doubt.exists() && !down.is_swapped {
+            state.doubt(down);
+        }
+        if is_doubtful || upstream.iter().any(|attempt| open.leaves(attempt)) {
             for attempt in &mut upstream {
                 attempt.join.confidence = attempt.join.confidence.max(Confidence::Ambiguous);
             }

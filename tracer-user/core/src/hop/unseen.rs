@@ -46,6 +46,11 @@ impl Unseen {
         self.streams.push_back(at);
     }
 
+    /// Such a stream began since then.
+    pub(super) fn may_have_opened_since(&self, from: Timestamp) -> bool {
+        self.may_have_opened(from, Timestamp(u64::MAX))
+    }
+
     /// Such a stream may have begun within this time.
     pub(super) fn may_have_opened(&self, from: Timestamp, to: Timestamp) -> bool {
         self.forgotten.is_some_and(|at| from <= at)

@@ -226,6 +226,10 @@ limits! {
     [HopDistrust, Count]
     pub const HOP_DISTRUST: u32 = 1_024;
 
+    /// The same where not all that went by was seen, so that it may only have seemed wrong.
+    [HopDistrustUnseen, Count]
+    pub const HOP_DISTRUST_UNSEEN: u32 = 128;
+
     /// Stream openings, each on its connection's own thread, until a process counts as one whose work does not move
     /// between threads.
     [HopSteady, Count]
