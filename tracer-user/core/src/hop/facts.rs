@@ -1,6 +1,6 @@
 //! What the two sides of a request say together.
 
-use super::{Alone, Attempt, Confidence, Hop};
+use super::{Alone, Attempt, Confidence, Hop, Join};
 use crate::connection::{ConnectionEnd, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::ErrorCode;
@@ -86,13 +86,18 @@ impl<T> Hop<T> {
         answered.or_else(|| self.upstream.last())
     }
 
+    /// The stream whose response was passed on is certainly its own, though an earlier one may not be.
+    #[must_use]
+    pub fn is_served_certainly(&self) -> bool {
+        let is_open = |join: Join| join.confidence == Confidence::Ambiguous;
+        let serving = self.serving().filter(|_| self.upstream.len() > 1);
+        !self.join.is_some_and(is_open) || serving.is_some_and(|serving| !is_open(serving.join))
+    }
+
     /// What the stream whose response was passed on says, if all that it may have been say the same.
     pub(super) fn whichever<V: PartialEq>(&self, says: impl Fn(&StreamRecord) -> V) -> Option<V> {
         let value = says(self.serving()?.record()?);
-        let ambiguous = self
-            .join
-            .is_some_and(|join| join.confidence == Confidence::Ambiguous);
-        let certain = !ambiguous
+        let certain = self.is_served_certainly()
             || (self.others_known && self.others.iter().all(|other| says(other) == value));
         certain.then_some(value)
     }

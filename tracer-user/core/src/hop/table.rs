@@ -546,14 +546,16 @@ impl<T> Deciding<'_, T> {
                         .record()
                         .is_some_and(|up| contradict(&self.downstream.record, up)))
         };
-        let is_doubtful = upstream.iter().any(doubtful);
+        let mut is_doubtful = false;
+        for attempt in &mut upstream {
+            let is_this = doubtful(attempt);
+            is_doubtful |= is_this;
+            if is_this || open.leaves(attempt) {
+                attempt.join.confidence = Confidence::Ambiguous;
+            }
+        }
         if is_doubtful && !down.doubt.exists() && !down.is_swapped {
             state.doubt(down);
-        }
-        if is_doubtful || upstream.iter().any(|attempt| open.leaves(attempt)) {
-            for attempt in &mut upstream {
-                attempt.join.confidence = attempt.join.confidence.max(Confidence::Ambiguous);
-            }
         }
         let join = upstream
             .iter()

@@ -16,7 +16,7 @@ use crate::connection::Endpoint;
 use crate::event::Timestamp;
 use crate::frame::ErrorCode;
 use crate::hop::facts::cut_at;
-use crate::hop::{Ended, Hop, ended};
+use crate::hop::{Attempt, Confidence, Ended, Hop, ended};
 use crate::stream::record::{StreamRecord, Tier};
 
 /// What was found of a request.
@@ -68,8 +68,15 @@ struct Upstream<'a> {
 /// What is to be said about a request.
 pub(super) fn judge<T>(hop: &Hop<T>) -> Vec<Finding> {
     let down = &*hop.downstream.record;
-    let ended: Vec<&StreamRecord> = hop.upstream.iter().filter_map(|a| a.record()).collect();
-    let n_open = hop.upstream.len().saturating_sub(ended.len());
+    let is_certain = hop.is_served_certainly();
+    // Beside one that is certain, those that may be another request's say nothing.
+    let counts = |attempt: &&Attempt<T>| {
+        let is_open = attempt.join.confidence == Confidence::Ambiguous;
+        !is_certain || !is_open || hop.upstream.len() == 1
+    };
+    let own: Vec<&Attempt<T>> = hop.upstream.iter().filter(counts).collect();
+    let ended: Vec<&StreamRecord> = own.iter().filter_map(|attempt| attempt.record()).collect();
+    let n_open = own.len().saturating_sub(ended.len());
     let serving = hop.serving().and_then(|attempt| attempt.record());
     let upstream = Upstream {
         ended,
@@ -81,10 +88,7 @@ pub(super) fn judge<T>(hop: &Hop<T>) -> Vec<Finding> {
     } else {
         of(down, &upstream)
     };
-    if hop
-        .join
-        .is_some_and(|join| join.confidence == crate::hop::Confidence::Ambiguous)
-    {
+    if !is_certain {
         whichever(&mut found, hop);
     }
     if let Some(up) = serving {
