@@ -277,21 +277,6 @@ impl Outcome {
             .collect()
     }
 
-    /// Calls that failed at the client's end of the proxy, and of whose response the trace says that it saw no end at
-    /// the server's.
-    pub(crate) fn response_not_seen_whole(&self) -> BTreeSet<String> {
-        let unseen = |stream: &Stream| {
-            stream.outcome() == "unknown"
-                && stream.0["end"] == "unseen"
-                && stream.0["bytes_known"] == false
-        };
-        self.hops()
-            .filter(|hop| hop.0["symptoms"].as_array().is_some_and(|s| !s.is_empty()))
-            .filter(|hop| hop.upstream().iter().any(unseen))
-            .filter_map(|hop| id(&hop.downstream()).map(str::to_owned))
-            .collect()
-    }
-
     /// Calls whose stream to the client was reset after the whole response, other than by NO_ERROR.
     pub(crate) fn reset_after_response(&self) -> BTreeSet<String> {
         let findings = self.trace.flagged();

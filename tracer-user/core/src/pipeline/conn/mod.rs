@@ -255,6 +255,7 @@ impl Conn {
     fn any_bytes(&mut self, bytes: &Bytes<'_>, context: Context, sink: &mut dyn Sink) {
         self.count_unseen(bytes, context.at);
         self.count_undecided(bytes);
+        self.note_thrown_away(bytes);
         if bytes.confidence >= ProtocolConfidence::Plausible {
             self.spoken.believe();
         }

@@ -42,7 +42,8 @@ impl Conn {
         let Some(sender) = self.ordinary_sender(direction) else {
             return false;
         };
-        if bytes.unseen.is_some() || !self.unseen_untold.is_empty() {
+        let is_hidden = bytes.unseen.is_some() || !self.unseen_untold.is_empty();
+        if is_hidden || self.streams.has_thrown_away() {
             return false;
         }
         let lane = self.lane(direction);

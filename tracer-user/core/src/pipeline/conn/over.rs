@@ -27,6 +27,10 @@ impl Conn {
             let Some(missing) = lane.missing_at_end() else {
                 continue;
             };
+            if direction == Direction::Rx {
+                self.streams.reads_on();
+            }
+            let lane = self.lane(direction);
             match lane.reader.as_mut() {
                 Some(reader) => {
                     reader.gap(Some(missing), Boundary::Unknown);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Conn;
 use super::protocol::Spoken;
 use crate::connection::Endpoint;
-use crate::event::{Bytes, Timestamp};
+use crate::event::{Bytes, Direction, Timestamp, Unseen};
 use crate::frame::{Fault, Frame, Step};
 use crate::pipeline::analysis::Analysis;
 use crate::pipeline::{Output, Protocol, Sink};
@@ -68,6 +68,19 @@ impl Conn {
             && self.unseen.add(reason, u64::from(bytes.total))
         {
             self.unseen_untold.push((reason, at));
+        }
+    }
+
+    /// What the observed end throws away, unread, without a loss before it; or that it reads on.
+    pub(super) fn note_thrown_away(&mut self, bytes: &Bytes<'_>) {
+        if bytes.direction != Direction::Rx || bytes.total == 0 {
+            return;
+        }
+        let all_told = self.lane(Direction::Rx).order.missing_until(bytes.offset) == 0;
+        match bytes.unseen {
+            Some(Unseen::ThrownAway) if all_told => self.streams.throws_away(),
+            Some(Unseen::ThrownAway) => {}
+            _ => self.streams.reads_on(),
         }
     }
 

@@ -528,3 +528,44 @@ fn requests_that_begin_when_a_gap_is_over_are_certain_again() {
         "{confidences:?}"
     );
 }
+
+#[test]
+fn a_proxy_that_throws_away_unread_what_comes_and_closes_has_given_up() {
+    for (reads_on, by_peer) in [(false, false), (true, false), (false, true)] {
+        let mut hosts = known_proxy();
+        hosts.at(10, 100).send(Direction::Rx, &asked(3));
+        hosts.at(10, 101).send(Direction::Tx, &asked(3));
+        // What both got of it is the same, and how the server went on nobody has read.
+        let mut data = message(3, MESSAGE, false);
+        data.truncate(9 + 5 + 800);
+        data[..3].copy_from_slice(&805_u32.to_be_bytes()[1..]);
+        let part = [response_headers(3), data].concat();
+        hosts.at(10, 101).send(Direction::Rx, &part);
+        hosts.at(10, 100).send(Direction::Tx, &part);
+        let driver = hosts.at(10, 101);
+        driver.send_unseen(Direction::Rx, 500, Unseen::ThrownAway);
+        if reads_on {
+            driver.send(Direction::Rx, &frame(frame_type::PING, 0, 0, b"12345678"));
+        }
+        driver.end(if by_peer {
+            EndCause::PeerFin
+        } else {
+            EndCause::LocalClose
+        });
+        driver.end(EndCause::Closed);
+        let end = frame(frame_type::DATA, 1, 3, &[]);
+        hosts.at(10, 100).send(Direction::Tx, &end);
+        steps(&mut hosts, 1_200);
+        let kinds: Vec<_> = hosts.hops().into_iter().flat_map(|hop| hop.2).collect();
+        let gave_up = !reads_on && !by_peer;
+        let expected = if gave_up {
+            vec![Kind::ProxyGaveUp]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(
+            kinds, expected,
+            "reads on {reads_on}, by the peer {by_peer}"
+        );
+    }
+}

@@ -82,6 +82,7 @@ impl StreamTable {
             self.settle_all_breaches(at);
         }
         let mut open_streams = self.lost_with_peer;
+        let by_own_end = matches!(why, ConnectionEnd::LocalClose | ConnectionEnd::LocalReset);
         for id in self.streams.ids() {
             let Some(stream) = self.streams.get(id) else {
                 continue;
@@ -91,7 +92,11 @@ impl StreamTable {
                 continue;
             }
             let answered = stream.response.state.end_stream_sent();
-            if !answered && (!stream.awaits_response() || why == ConnectionEnd::Unknown) {
+            let given_up = !answered && by_own_end && self.thrown_away.contains(&id);
+            if !answered
+                && !given_up
+                && (!stream.awaits_response() || why == ConnectionEnd::Unknown)
+            {
                 self.leave(id, StreamEnd::Unseen, at);
                 continue;
             }
@@ -111,6 +116,28 @@ impl StreamTable {
             open_streams,
             unanswered_pings: self.watch.control.unanswered(),
         });
+    }
+
+    /// The observed end throws away what comes, unread. What its streams still wait for cannot reach it: if it closes the
+    /// connection then, it is the one that ended them.
+    pub fn throws_away(&mut self) {
+        if self.role == Some(Endpoint::Client) && self.thrown_away.is_empty() {
+            let waiting = self.streams.iter().filter(|stream| {
+                stream.whole && stream.finished_at.is_none() && stream.awaits_response()
+            });
+            self.thrown_away = waiting.map(|stream| stream.id).collect();
+        }
+    }
+
+    /// It reads again, or may have.
+    pub fn reads_on(&mut self) {
+        self.thrown_away.clear();
+    }
+
+    /// It has thrown something away, and read nothing since.
+    #[must_use]
+    pub fn has_thrown_away(&self) -> bool {
+        !self.thrown_away.is_empty()
     }
 
     /// The user stopped tracing: what is open is lost from sight, and nothing is found about it.

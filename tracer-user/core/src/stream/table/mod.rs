@@ -75,6 +75,8 @@ pub struct StreamTable {
     doubt_at: Option<Timestamp>,
     /// When that was last: it touched all streams.
     lost_at: Option<Timestamp>,
+    /// Streams that waited for their response when the observed end began to throw away what came, unread.
+    thrown_away: Vec<StreamId>,
     /// The peer of the observed end is gone, and how; the connection itself is not over yet.
     peer_gone: Option<ConnectionEnd>,
     /// Streams that ended by that.
@@ -115,6 +117,7 @@ impl StreamTable {
             lingering: Lingering::default(),
             doubt_at: None,
             lost_at: None,
+            thrown_away: Vec::new(),
             peer_gone: None,
             lost_with_peer: 0,
             watch: Watch::new(from_start),

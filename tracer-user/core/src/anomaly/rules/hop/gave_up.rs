@@ -84,7 +84,11 @@ pub(super) fn gave_up(down: &StreamRecord, upstream: &Upstream<'_>) -> Option<Ho
         to_server(up),
         to_client(down),
     );
-    summary.push_str(". Neither the server nor the client had ended the request");
+    summary.push_str(if up.whole {
+        ". Neither the server nor the client had ended the request"
+    } else {
+        ". Neither the server nor the client had ended the request, as far as that was seen"
+    });
     if is_deadline {
         summary.push_str("; its deadline (grpc-timeout) had come");
     } else if let Some(why) = held_up(down, at).or_else(|| timeout(down, up, at)) {
