@@ -35,14 +35,14 @@ impl Known {
 /// Literals of one direction.
 #[derive(Debug, Default)]
 pub(super) struct Literals {
-    /// Each may stand in one place only; empty until the first one comes.
-    places: Vec<Option<Known>>,
+    /// Each may stand in one place only; empty until the first one comes. On most connections few places are taken.
+    places: Vec<Option<Box<Known>>>,
 }
 
 impl Literals {
     /// Bytes of memory that they take, about.
     pub(super) fn memory(&self) -> usize {
-        let each = size_of::<Option<Known>>() + size_of::<Entry>() + limits::RECENT_LITERAL;
+        let each = size_of::<Known>() + size_of::<Entry>() + limits::RECENT_LITERAL;
         self.places.len() * each
     }
 
@@ -79,14 +79,18 @@ impl Literals {
         }
         octets.extend_from_slice(name);
         octets.extend_from_slice(value);
-        *place = Some(Known {
+        let known = Known {
             index,
             is_huffman: [is_huffman, value_is_huffman],
             octets,
             name_len: name.len(),
             entry: Arc::clone(entry),
             again: false,
-        });
+        };
+        match place {
+            Some(place) => **place = known,
+            None => *place = Some(Box::new(known)),
+        }
     }
 }
 
