@@ -134,6 +134,13 @@ impl<T: Clone> Across<T> {
         self.inner.take_limit_hits()
     }
 
+    /// See [`Hops::streams_were_unseen`].
+    pub(super) fn streams_were_unseen(&mut self, until: Timestamp) {
+        if let Some(state) = self.inner.proxies.get_mut(&PLACE) {
+            state.wait_no_longer(until);
+        }
+    }
+
     /// Those of the inner stage's place.
     pub(super) fn gaps(&mut self) -> &mut OfProcess {
         let state = self.inner.proxies.entry(PLACE);

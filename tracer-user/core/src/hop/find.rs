@@ -12,6 +12,7 @@ impl<T> ProxyState<T> {
         let (key, mut join) = self.find_by_what_is_seen(up)?;
         if join.confidence > Confidence::Id
             && join.confidence < Confidence::Ambiguous
+            && !self.is_order_seen(key, join.by, up)
             && self.may_be_of_another(key, up)
         {
             join.confidence = Confidence::Ambiguous;
@@ -158,9 +159,11 @@ impl<T> ProxyState<T> {
         if (up.tid == 0 && self.threads.len() > 1) || self.order.moves() {
             return None;
         }
+        let is_known = self.knows_stale(up.tid);
         let thread = self.threads.get(&up.tid)?;
-        let (n, several) = (thread.waiting.len(), thread.n_in_period > 1);
-        let is_trusted = self.order.is_trusted() && !self.lost_since(thread.period_from);
+        let (n, several) = (thread.waiting.len(), thread.n_in_period > 1 || !is_known);
+        let is_trusted =
+            is_known && self.order.is_trusted() && !self.lost_since(thread.period_from);
         let found = thread
             .waiting
             .iter()
@@ -203,7 +206,7 @@ impl<T> ProxyState<T> {
         };
         let mut n_looked_at = 0;
         for thread in self.threads.values() {
-            for key in &thread.waiting {
+            for key in thread.waiting.iter().chain(&thread.stale) {
                 n_looked_at += 1;
                 if n_looked_at > limits::HOP_CANDIDATES {
                     confidence = Confidence::Ambiguous;

@@ -65,6 +65,9 @@ impl<T: Clone> Hops<T> {
 
     /// It is known again from then on.
     pub fn gap_ended(&mut self, proxy: ProxyKey, side: Side, of: ConnectionId, until: Timestamp) {
+        if side == Side::Upstream {
+            self.streams_were_unseen(proxy, until);
+        }
         self.gaps_of(proxy, side, |gaps| {
             // A moment may be that of the last frame before it and that of the first behind it.
             let until = Timestamp(until.0.saturating_add(1));
@@ -85,6 +88,17 @@ impl<T: Clone> Hops<T> {
             gaps.forget(of.0, since);
             true
         });
+    }
+
+    /// Streams of this process that were opened before this moment may have gone by unseen.
+    pub(super) fn streams_were_unseen(&mut self, proxy: ProxyKey, until: Timestamp) {
+        if let Some(known) = self.proxies.get_mut(&proxy) {
+            known.wait_no_longer(until);
+        }
+        let is_across = self.legs.is_at(proxy, Endpoint::Server);
+        if let Some(across) = self.across.as_mut().filter(|_| is_across) {
+            across.streams_were_unseen(until);
+        }
     }
 
     /// Does something to the gaps that are kept of this process, and of what goes on from it over a closed leg. False

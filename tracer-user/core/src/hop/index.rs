@@ -56,6 +56,8 @@ impl Index {
 #[derive(Debug, Default)]
 pub(super) struct Thread {
     pub(super) waiting: VecDeque<u64>,
+    /// Requests of which it is not known whether they were passed on: their streams may have gone by unseen.
+    pub(super) stale: Vec<u64>,
     /// Counts the times that nothing waited: within one such period order decides.
     pub(super) period: u64,
     /// When the first request of this period came.
@@ -68,6 +70,8 @@ pub(super) struct Thread {
     pub(super) fresh: bool,
     /// When it last read or wrote a request, as far as was told.
     pub(super) newest: Timestamp,
+    /// The stream that it last wrote one to: its connection, and its id there.
+    pub(super) newest_stream: (u64, u32),
     /// They were passed on by several connections, not all of which stood: which one was up first decided.
     pub(super) scattered: bool,
 }

@@ -232,6 +232,9 @@ impl<T> ProxyState<T> {
             in_company: false,
         };
         self.unseen.requested(&down.opening);
+        if down.is_late && self.indexed {
+            self.doubt_those_that_came_before(&down.opening);
+        }
         let down = match self.spare.pop() {
             Some(mut spare) => {
                 *spare = down;
@@ -298,12 +301,13 @@ impl<T> ProxyState<T> {
         let is_late = self.is_told_late(opening);
         if (opening.digest.path.is_none() || is_late) && !opening.digest.connect && !is_sure {
             self.unseen.opened(opening.at);
-            if found.is_none() {
+            if found.is_none() || is_late {
                 self.doubt_those_it_may_belong_to(opening);
             }
         }
         if !is_late && let Some(thread) = self.threads.get_mut(&opening.tid) {
             thread.newest = opening.at;
+            thread.newest_stream = (opening.connection.0, opening.stream_id.0);
         }
         let mut of = None;
         if let Some((down_key, join)) = found

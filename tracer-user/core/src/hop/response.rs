@@ -196,8 +196,10 @@ impl<T> ProxyState<T> {
         let some_unseen = all.iter().any(|(how, _)| *how == Agreement::Unseen);
         let agree = all.iter().filter(|(how, _)| *how == Agreement::Yes);
         let agree: Vec<&Candidate> = agree.map(|(_, found)| *found).collect();
+        // Of one that is open the response may have been lost.
         let only = agree.len() == 1
             && !some_unseen
+            && !found.some_open
             && !found.some_unknown
             && !agree
                 .iter()

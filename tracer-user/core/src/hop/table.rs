@@ -125,6 +125,11 @@ impl<T: Clone> Hops<T> {
 
     /// It is known now. What passed before `unknown_until` never will be.
     pub fn decided(&mut self, proxy: ProxyKey, of: ConnectionId, unknown_until: Option<Timestamp>) {
+        if let Some(until) = unknown_until
+            && self.undecided.may_be_at(proxy, of.0, Side::Upstream)
+        {
+            self.streams_were_unseen(proxy, until);
+        }
         self.undecided.decided(proxy, of.0, unknown_until);
     }
 

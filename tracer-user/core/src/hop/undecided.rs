@@ -63,6 +63,12 @@ impl Undecided {
         }
     }
 
+    /// It is not known what this connection speaks, and it may be at this side.
+    pub(super) fn may_be_at(&self, proxy: ProxyKey, connection: u64, side: Side) -> bool {
+        let passed = self.0.get(&proxy).and_then(|of| of.open.get(&connection));
+        passed.is_some_and(|passed| passed.side.is_none_or(|at| at == side))
+    }
+
     /// It is gone, and it never became known what it spoke.
     pub(super) fn gone(&mut self, proxy: ProxyKey, connection: u64) {
         if let Some(of) = self.0.get_mut(&proxy) {

@@ -82,6 +82,64 @@ impl<T> ProxyState<T> {
             })
     }
 
+    /// Order decides among requests of one path as well as among those that are alike in all: what else was not seen says
+    /// nothing of it. But for streams of which not even the path was: they may have been for requests of this period.
+    pub(super) fn is_order_seen(&self, key: u64, by: By, up: &Opening) -> bool {
+        let Some(down) = self.downs.get(&key).filter(|_| by == By::Order) else {
+            return false;
+        };
+        let same_path = up.digest.path.is_some() && down.opening.path == up.digest.path;
+        same_path && !self.unseen.may_have_opened_since(down.period_from)
+    }
+
+    /// Streams that this process opened before this moment may have gone by unseen. What waits for one has got it, or has
+    /// not: were it to wait on, each stream would be taken for the one of the request before.
+    pub(super) fn wait_no_longer(&mut self, until: Timestamp) {
+        let downs = &self.downs;
+        let is_before = |key: &u64| downs.get(key).is_none_or(|down| down.opening.at < until);
+        for thread in self.threads.values_mut() {
+            let is_stale = |key: &&u64| is_before(key);
+            thread.stale.extend(thread.waiting.iter().filter(is_stale));
+            thread.waiting.retain(|key| !is_before(key));
+        }
+    }
+
+    /// No request that this thread read may still be passed on behind others that it read later.
+    pub(super) fn knows_stale(&mut self, tid: u32) -> bool {
+        let downs = &self.downs;
+        let may_come = |key: &u64| {
+            let down = downs.get(key);
+            down.is_some_and(|down| down.attempts.is_empty() && down.over.is_none())
+        };
+        self.threads.get_mut(&tid).is_none_or(|thread| {
+            thread.stale.retain(may_come);
+            thread.stale.is_empty()
+        })
+    }
+
+    /// A request is told late: streams that began in its life may be its own that others were given, by order or time, or by
+    /// fields that are not theirs alone.
+    pub(super) fn doubt_those_that_came_before(&mut self, opening: &DownstreamOpening) {
+        for down in self.downs.values_mut() {
+            if other_path(down.opening.path, opening.path) {
+                continue;
+            }
+            let is_alike = opening.whole.is_some() && opening.whole == down.opening.whole;
+            for attempt in &mut down.attempts {
+                let Join { by, confidence } = attempt.join;
+                let by_fields = [By::Fields, By::Field].contains(&by);
+                if attempt.began_at < opening.at || confidence == Confidence::Id {
+                    continue;
+                }
+                if confidence >= Confidence::ThreadOrder {
+                    down.doubt.raise(Doubt::OrderBroken);
+                } else if by_fields && is_alike {
+                    attempt.join.confidence = Confidence::Ambiguous;
+                }
+            }
+        }
+    }
+
     /// No request was found for a stream whose path was not seen, or that is told late: what is not certain has become
     /// less so.
     pub(super) fn doubt_those_it_may_belong_to(&mut self, up: &Opening) {
@@ -96,8 +154,12 @@ impl<T> ProxyState<T> {
 
     /// The connection was recognised late, so that this is told after what the same thread did later.
     pub(super) fn is_told_late(&self, up: &Opening) -> bool {
-        let thread = self.threads.get(&up.tid);
-        thread.is_some_and(|thread| up.at < thread.newest)
+        self.threads.get(&up.tid).is_some_and(|thread| {
+            // Of one moment, streams of a connection are opened in the order of their ids (RFC 9113 section 5.1.1).
+            let (connection, id) = thread.newest_stream;
+            let is_before = connection == up.connection.0 && up.stream_id.0 < id;
+            up.at < thread.newest || up.at == thread.newest && is_before
+        })
     }
 
     /// A request that was over when this was told, and not yet when it happened.
