@@ -2,10 +2,17 @@
 //! was wrong once it may have been wrong for all.
 
 use super::downstream::{Doubt, DownstreamRequest, Progress};
+use super::period::Doubted;
 use super::proxy_state::ProxyState;
 use super::{Attempt, By, Confidence};
 use crate::event::Timestamp;
 use crate::stream::record::StreamRecord;
+
+#[cfg(test)]
+thread_local! {
+    /// Requests that were looked at beside others.
+    pub(super) static LOOKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
 
 /// Requests that a request's answer is compared with, at most.
 const LOOKED_AT: usize = 32;
@@ -85,12 +92,19 @@ impl<T> ProxyState<T> {
     /// No upstream stream was found for this request, and order gave some to others of its path that were
     /// read with it: one of them may be its own. True when there are such.
     pub(super) fn doubt_order(&mut self, alone: &DownstreamRequest<T>) -> bool {
-        if self.n_ordered == 0 {
+        let id = alone.period_id();
+        if self.n_ordered == 0 || !self.periods.is_ordered(id) {
             return false;
         }
-        let mut doubted = false;
+        // Of very many all are doubted once, whatever their path: the next one without a stream need not look at them again.
+        let of_all = match self.periods.doubt(id, Doubt::MayBeAlone) {
+            Doubted::Already => return true,
+            Doubted::Once => true,
+            Doubted::EachTime => false,
+        };
+        let mut doubted = of_all;
         self.beside(alone, |down| {
-            if down.is_ordered() && down.opening.path == alone.opening.path {
+            if down.is_ordered() && (of_all || down.opening.path == alone.opening.path) {
                 down.doubt.raise(Doubt::MayBeAlone);
                 doubted = true;
             }
@@ -105,6 +119,11 @@ impl<T> ProxyState<T> {
         mut act: impl FnMut(&mut DownstreamRequest<T>),
     ) {
         let id = of.period_id();
+        #[cfg(test)]
+        LOOKED.with(|n| {
+            let members = self.periods.members(id).map(<[u64]>::len);
+            n.set(n.get() + members.unwrap_or(self.downs.len()));
+        });
         if let Some(members) = self.periods.members(id) {
             for key in members {
                 if let Some(down) = self.downs.get_mut(key) {
@@ -152,6 +171,10 @@ impl<T> ProxyState<T> {
 
     /// What was read in the same period as this one may have been passed on in another order.
     pub(super) fn doubt(&mut self, of: &DownstreamRequest<T>) {
+        let id = of.period_id();
+        if self.periods.doubt(id, Doubt::OrderBroken) == Doubted::Already {
+            return;
+        }
         let ordered = |a: &Attempt<T>| a.join.confidence >= Confidence::ThreadOrder;
         self.beside(of, |down| {
             if down.attempts.is_empty() || down.attempts.iter().any(ordered) {

@@ -49,8 +49,9 @@ impl<T> Progress<T> {
 }
 
 /// What speaks against the upstream stream that order gave a request; the worst last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Doubt {
+    #[default]
     None,
     /// The order of its period was found to be broken.
     OrderBroken,

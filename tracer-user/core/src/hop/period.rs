@@ -3,6 +3,7 @@
 //! Where order decided which upstream stream belongs to which of them, what one of them shows when it ends
 //! is said of all. They wait for one another, and no longer.
 
+use super::downstream::Doubt;
 use super::fast::Map;
 use crate::limits;
 
@@ -25,11 +26,27 @@ struct Period {
     n_open: u32,
     /// Members that were not taken out.
     n_left: u32,
+    /// Order gave some member its upstream stream.
+    is_ordered: bool,
+    /// What speaks against the order of all members, where they are too many to be told one by one again and again.
+    is_broken: bool,
+    may_be_alone: bool,
 }
 
 /// A period's id: the thread and its count of periods.
 pub(super) const fn id(tid: u32, period: u64) -> u64 {
     ((tid as u64) << 40) ^ period
+}
+
+/// How the members of a period are told of a doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubted {
+    /// Those that are there now, each time.
+    EachTime,
+    /// All that are there, and it holds for those that come later.
+    Once,
+    /// They have been.
+    Already,
 }
 
 impl Periods {
@@ -66,7 +83,44 @@ impl Periods {
         {
             period.members.clear();
             (period.more, period.n_open) = (false, 0);
+            (period.is_ordered, period.is_broken, period.may_be_alone) = (false, false, false);
             self.spare.push(period);
+        }
+    }
+
+    /// Order gave a member its upstream stream. What speaks against it already.
+    pub(super) fn ordered(&mut self, id: u64) -> Doubt {
+        let Some(period) = self.by_id.get_mut(&id) else {
+            return Doubt::None;
+        };
+        period.is_ordered = true;
+        match (period.may_be_alone, period.is_broken) {
+            (true, _) => Doubt::MayBeAlone,
+            (false, true) => Doubt::OrderBroken,
+            (false, false) => Doubt::None,
+        }
+    }
+
+    /// Order gave some member its upstream stream.
+    pub(super) fn is_ordered(&self, id: u64) -> bool {
+        self.by_id.get(&id).is_some_and(|period| period.is_ordered)
+    }
+
+    /// There is a doubt of all members. Where they are too many for each to be told again and again, it holds for those
+    /// that come later too.
+    pub(super) fn doubt(&mut self, id: u64, doubt: Doubt) -> Doubted {
+        let Some(period) = self.by_id.get_mut(&id).filter(|period| period.more) else {
+            return Doubted::EachTime;
+        };
+        let flag = match doubt {
+            Doubt::None => return Doubted::Already,
+            Doubt::OrderBroken => &mut period.is_broken,
+            Doubt::MayBeAlone => &mut period.may_be_alone,
+        };
+        if std::mem::replace(flag, true) {
+            Doubted::Already
+        } else {
+            Doubted::Once
         }
     }
 

@@ -334,6 +334,7 @@ impl<T> ProxyState<T> {
                     } else {
                         Doubt::None
                     };
+                    down.doubt.raise(self.periods.ordered(down.period_id()));
                 }
                 if down.opening.ids.request.is_none()
                     && let Some(id) = opening.digest.request_id

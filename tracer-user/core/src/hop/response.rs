@@ -289,6 +289,9 @@ impl<T> ProxyState<T> {
         if let Some(beside) = self.downs.get_mut(&other) {
             std::mem::swap(&mut down.attempts, &mut beside.attempts);
             (down.is_swapped, beside.is_swapped) = (true, true);
+            for down in [&mut *down, &mut *beside] {
+                down.doubt.raise(self.periods.ordered(down.period_id()));
+            }
             for (of, attempts) in [(one, &mut down.attempts), (other, &mut beside.attempts)] {
                 for attempt in attempts {
                     attempt.join.confidence = Confidence::Ambiguous;
