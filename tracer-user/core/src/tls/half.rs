@@ -115,6 +115,17 @@ impl Half {
         self.is_numbered = true;
     }
 
+    /// Other keys open it, from its first record on.
+    #[cfg(feature = "tls")]
+    pub(super) fn forget_found(&mut self) {
+        self.found = None;
+        self.over = None;
+        self.number = 0;
+        self.is_numbered = true;
+        self.n_refused = 0;
+        self.unopened = Lost::default();
+    }
+
     /// A KeyUpdate went by.
     pub(super) fn update(&mut self) {
         if self.found.take().is_some() {

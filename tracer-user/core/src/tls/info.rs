@@ -37,6 +37,8 @@ pub enum KeySource {
     KeyLog,
     /// Keys that were found in the memory of one of its ends.
     Scan,
+    /// Secrets that one of its ends made in the handshake, from a probe.
+    Probe,
 }
 
 impl KeySource {
@@ -47,6 +49,7 @@ impl KeySource {
             KeySource::None => "none",
             KeySource::KeyLog => "keylog",
             KeySource::Scan => "scan",
+            KeySource::Probe => "probe",
         }
     }
 
@@ -57,6 +60,7 @@ impl KeySource {
             KeySource::None => "nothing",
             KeySource::KeyLog => "a key log",
             KeySource::Scan => "keys found in memory",
+            KeySource::Probe => "secrets of its handshake",
         }
     }
 }

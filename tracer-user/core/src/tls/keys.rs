@@ -13,6 +13,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 pub use super::found::FoundKey;
 use super::hello::Random;
+use super::info::KeySource;
 use super::opener::{Heap, Kept, KeyPlace, Opener, wipe_stack_of_record};
 use super::record::HEADER;
 use super::session::Epoch;
@@ -71,6 +72,8 @@ pub(super) struct Secrets {
     unused_since: Option<u64>,
     master: Option<Secret>,
     early: Option<Secret>,
+    /// They are of a probe.
+    is_probed: bool,
     handshake: [Option<Secret>; 2],
     application: [Option<Secret>; 2],
 }
@@ -86,18 +89,99 @@ impl Secrets {
         of_both.get(sender.index())?.as_ref()
     }
 
-    fn named(&mut self, label: &str) -> Option<&mut Option<Secret>> {
+    fn any(&self) -> bool {
+        let of_both = self.handshake.iter().chain(&self.application);
+        [&self.master, &self.early]
+            .into_iter()
+            .chain(of_both)
+            .any(Option::is_some)
+    }
+
+    const fn named(&mut self, label: Label) -> &mut Option<Secret> {
         let [client_handshake, server_handshake] = &mut self.handshake;
         let [client, server] = &mut self.application;
-        Some(match label {
-            "CLIENT_RANDOM" => &mut self.master,
-            "CLIENT_EARLY_TRAFFIC_SECRET" => &mut self.early,
-            "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => client_handshake,
-            "SERVER_HANDSHAKE_TRAFFIC_SECRET" => server_handshake,
-            "CLIENT_TRAFFIC_SECRET_0" => client,
-            "SERVER_TRAFFIC_SECRET_0" => server,
+        match label {
+            Label::Master => &mut self.master,
+            Label::ClientEarly => &mut self.early,
+            Label::ClientHandshake => client_handshake,
+            Label::ServerHandshake => server_handshake,
+            Label::Client => client,
+            Label::Server => server,
+        }
+    }
+
+    /// Takes one that it has not. False: it has such a one already.
+    pub(super) fn take(&mut self, label: Label, secret: &[u8]) -> bool {
+        let place = self.named(label);
+        let is_free = place.is_none();
+        if is_free && label.fits(secret.len()) {
+            *place = Some(Secret(Zeroizing::new(secret.to_vec())));
+        }
+        is_free
+    }
+
+    /// What the server seals first.
+    pub(super) const fn opens_handshake(&self) -> bool {
+        let [_, server] = &self.handshake;
+        self.master.is_some() || server.is_some()
+    }
+
+    /// Where they came from.
+    pub(super) const fn source(&self) -> KeySource {
+        if self.is_probed {
+            KeySource::Probe
+        } else {
+            KeySource::KeyLog
+        }
+    }
+}
+
+/// What a secret is for, by its name in key logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// TLS 1.2.
+    Master,
+    /// TLS 1.3: what the client sends before the server has answered.
+    ClientEarly,
+    /// What the client sends in the handshake.
+    ClientHandshake,
+    /// What the server does.
+    ServerHandshake,
+    /// What the client sends afterwards.
+    Client,
+    /// What the server does.
+    Server,
+}
+
+impl Label {
+    const ALL: [Label; 6] = [
+        Label::Master,
+        Label::ClientEarly,
+        Label::ClientHandshake,
+        Label::ServerHandshake,
+        Label::Client,
+        Label::Server,
+    ];
+
+    /// None: one of another use, such as exporters, QUIC and keys of RSA.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Label> {
+        Some(match name {
+            "CLIENT_RANDOM" => Label::Master,
+            "CLIENT_EARLY_TRAFFIC_SECRET" => Label::ClientEarly,
+            "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => Label::ClientHandshake,
+            "SERVER_HANDSHAKE_TRAFFIC_SECRET" => Label::ServerHandshake,
+            "CLIENT_TRAFFIC_SECRET_0" => Label::Client,
+            "SERVER_TRAFFIC_SECRET_0" => Label::Server,
             _ => return None,
         })
+    }
+
+    const fn fits(self, len: usize) -> bool {
+        match self {
+            Label::Master => len == MASTER,
+            _ => len == Hash::Sha256.len() || len == Hash::Sha384.len(),
+        }
     }
 }
 
@@ -168,25 +252,57 @@ impl KeyLog {
             return None;
         }
         let (random, secret) = (hex(random)?, Secret(hex(secret)?));
-        if Secrets::default().named(label).is_none() {
-            // Secrets of other uses: exporters, QUIC, keys of RSA.
+        let Some(label) = Label::named(label) else {
             return Some(());
-        }
-        let len = secret.0.len();
-        let fits = match label {
-            "CLIENT_RANDOM" => len == MASTER,
-            _ => len == Hash::Sha256.len() || len == Hash::Sha384.len(),
         };
+        let fits = label.fits(secret.0.len());
         let random = Random::try_from(random.as_slice()).ok().filter(|_| fits)?;
+        if let Some(known) = self.of(random) {
+            *known.named(label) = Some(secret);
+        }
+        Some(())
+    }
+
+    /// The secrets of a connection, as far as they are known. None: there is no room for one more.
+    fn of(&mut self, random: Random) -> Option<&mut Secrets> {
         if self.secrets.len() >= limits::TLS_CONNECTIONS && !self.secrets.contains_key(&random) {
             self.n_beyond += 1;
-            return Some(());
+            return None;
         }
         let known = self.secrets.entry(random).or_default();
         known.place.clone_from(&self.place);
         known.unused_since = None;
-        *known.named(label)? = Some(secret);
-        Some(())
+        Some(known)
+    }
+
+    /// No secrets, and the place of the keys that come of those to be taken.
+    pub(super) fn nothing(&self) -> Secrets {
+        Secrets {
+            place: self.place.clone(),
+            ..Secrets::default()
+        }
+    }
+
+    /// Takes one secret from a probe. A key log's stay.
+    pub fn take_probed(&mut self, random: Random, label: Label, secret: &[u8]) {
+        let mut probed = Secrets::default();
+        if probed.take(label, secret) {
+            self.give(random, probed);
+        }
+    }
+
+    /// Takes secrets from a probe. Those that are there stay.
+    pub(super) fn give(&mut self, random: Random, mut probed: Secrets) {
+        let Some(known) = self.of(random) else {
+            return;
+        };
+        known.is_probed |= !known.any();
+        for label in Label::ALL {
+            let place = known.named(label);
+            if place.is_none() {
+                *place = probed.named(label).take();
+            }
+        }
     }
 }
 

@@ -14,6 +14,8 @@ mod failure;
 mod found;
 mod half;
 mod handshake;
+#[cfg(feature = "tls")]
+mod handshake_secrets;
 mod hello;
 mod info;
 #[cfg(feature = "tls")]
@@ -38,8 +40,12 @@ mod waiting;
 pub use failure::{Alert, Failure};
 #[cfg(feature = "tls")]
 pub use found::{Proof, Trial, Tries};
+#[cfg(feature = "tls")]
+pub use handshake_secrets::HandshakeSecrets;
 pub use hello::Random as ClientRandom;
 pub use info::{KeySource, TlsInfo, Version, Why};
+#[cfg(feature = "tls")]
+pub use keys::Label;
 pub use keys::{FoundKey, KeyLog, KeyLogReader};
 pub use opaque::Opaque;
 #[cfg(feature = "tls")]

@@ -140,6 +140,18 @@ impl Records {
         self.lost
     }
 
+    /// What was lost is accounted for elsewhere.
+    #[cfg(feature = "tls")]
+    pub(super) fn take_lost(&mut self) -> Lost {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// More was lost.
+    #[cfg(feature = "tls")]
+    pub(super) const fn lose(&mut self, lost: Lost) {
+        self.lost = self.lost.and(lost);
+    }
+
     /// A record of this kind has begun, and is not whole.
     pub(super) fn are_at(&self, kind: u8) -> bool {
         let header = self.header().filter(|_| self.synchronised);

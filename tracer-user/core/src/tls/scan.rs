@@ -17,11 +17,13 @@ const BOTH: [Endpoint; 2] = [Endpoint::Client, Endpoint::Server];
 /// What is kept of such a connection.
 #[derive(Default)]
 pub(super) struct Scan {
-    waiting: WaitingRecords,
+    pub(super) waiting: WaitingRecords,
     /// Its hellos were not seen.
     is_late: bool,
     /// Something was sealed with keys that no key log had: what it brings later is not looked at any more.
     has_begun: bool,
+    /// The secrets of its handshake may come.
+    expects_secrets: bool,
 }
 
 impl Session {
@@ -44,6 +46,30 @@ impl Session {
             session.half(sender).records.begins_inside();
         }
         session
+    }
+
+    /// The secrets of its handshake may come ([`Session::told`]), so that a cipher is waited for whose keys nobody finds.
+    pub fn expect_secrets(&mut self) {
+        if let Some(scan) = &mut self.scan {
+            scan.expects_secrets = true;
+        }
+    }
+
+    /// They do not come.
+    pub fn expect_no_secrets(&mut self) {
+        if let Some(scan) = &mut self.scan {
+            scan.expects_secrets = false;
+            let waits = BOTH.iter().any(|sender| scan.waiting.has(*sender));
+            if waits && self.is_unfindable() {
+                self.fail(Why::KeyNotFindable);
+            }
+        }
+    }
+
+    /// Its cipher leaves no schedule.
+    fn is_unfindable(&self) -> bool {
+        let protection = self.info.suite.map(Suite::protection);
+        matches!(protection, Some(Ok((Cipher::ChaCha20Poly1305, _))))
     }
 
     /// A key may be looked for, now or later.
@@ -75,7 +101,7 @@ impl Session {
     #[must_use]
     pub fn wanted(&self, sender: Endpoint) -> Option<Sample> {
         let scan = self.scan.as_ref()?;
-        if !self.of(sender).wants_key() {
+        if !self.of(sender).wants_key() || self.is_unfindable() {
             return None;
         }
         let records = scan.waiting.sample(sender);
@@ -173,8 +199,8 @@ impl Session {
         if sender == Endpoint::Server {
             self.pass_over_early(context);
         }
-        let protection = self.info.suite.map(Suite::protection);
-        if let Some(Ok((Cipher::ChaCha20Poly1305, _))) = protection {
+        let expects_secrets = self.scan.as_ref().is_some_and(|scan| scan.expects_secrets);
+        if self.is_unfindable() && !expects_secrets {
             return self.fail(Why::KeyNotFindable);
         }
         let is_ready = self.is_ready(sender);
@@ -253,11 +279,7 @@ impl Session {
                     waiting.push_front((sender, sealed));
                     break;
                 }
-                let record = Record {
-                    header: sealed.header,
-                    at: sealed.at,
-                    certain: true,
-                };
+                let record = sealed.record();
                 self.open_sealed(sender, &record, sealed.lost, &sealed.fragment, context);
             }
             let Some(scan) = &mut self.scan else {
@@ -297,6 +319,7 @@ impl Session {
 
     /// Nothing more will come: what has no key stays closed.
     pub(super) fn finish_scan(&mut self, context: &mut Context<'_>) {
+        self.expect_no_secrets();
         for sender in BOTH {
             let waits = self.scan.as_ref();
             if waits.is_some_and(|scan| scan.waiting.has(sender)) && self.of(sender).wants_key() {

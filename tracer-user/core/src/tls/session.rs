@@ -481,7 +481,7 @@ impl Session {
     }
 
     /// A record that a key opens, or nothing.
-    fn protected(
+    pub(super) fn protected(
         &mut self,
         sender: Endpoint,
         record: Record,
@@ -519,7 +519,7 @@ impl Session {
             .open(&record, fragment, &source, &mut plain);
         match outcome {
             RecordOutcome::Opened(kind) => {
-                self.info.key = KeySource::KeyLog;
+                self.info.key = secrets.source();
                 self.opened(sender, &record, kind, &plain, context);
             }
             RecordOutcome::Refused => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::info::Version;
-use super::record::{HEADER, Lost};
+use super::record::{HEADER, Lost, Record};
 use crate::endpoint::Endpoint;
 use crate::limits;
 
@@ -31,6 +31,17 @@ pub(super) struct Sealed {
     pub(super) number: Option<u64>,
     /// Among those of both directions.
     pub(super) order: u64,
+}
+
+impl Sealed {
+    /// As it stood among the others.
+    pub(super) const fn record(&self) -> Record {
+        Record {
+            header: self.header,
+            at: self.at,
+            certain: true,
+        }
+    }
 }
 
 /// Records of one direction, by which its key is known when it is found. They are as they went over the network.
@@ -142,6 +153,14 @@ impl WaitingRecords {
         let newest = self.newest.get(sender.index()).into_iter().flatten();
         let first = self.first.iter().filter(move |(from, _)| *from == sender);
         newest.rev().chain(first.rev().map(|(_, record)| record))
+    }
+
+    /// The record of a direction that has the number zero.
+    #[cfg(feature = "tls")]
+    pub(super) fn numbered(&self, sender: Endpoint) -> Option<&Sealed> {
+        let mut first = self.first.iter().filter(|(from, _)| *from == sender);
+        let (_, record) = first.next()?;
+        (record.number == Some(0)).then_some(record)
     }
 
     /// By which the key of a direction is known.

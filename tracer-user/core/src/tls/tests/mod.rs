@@ -4,6 +4,7 @@ mod both;
 mod lost;
 pub(in crate::tls) mod rfc8448;
 mod scan;
+mod secrets;
 mod talk;
 
 use proptest::prelude::*;

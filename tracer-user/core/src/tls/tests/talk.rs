@@ -10,7 +10,7 @@ const CLIENT_RANDOM: [u8; 32] = [0xc1; 32];
 const SERVER_RANDOM: [u8; 32] = [0x5e; 32];
 
 /// The secrets that a key log may have, one byte repeated each.
-const LABELS: [(&str, u8); 5] = [
+pub(super) const LABELS: [(&str, u8); 5] = [
     ("CLIENT_EARLY_TRAFFIC_SECRET", 1),
     ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", 2),
     ("SERVER_HANDSHAKE_TRAFFIC_SECRET", 3),
