@@ -13,5 +13,6 @@ mod losses;
 mod other;
 mod pods;
 mod pods_later;
+mod secrets;
 mod tls;
 mod ways;

@@ -53,10 +53,12 @@ pub enum Counter {
     UnseenThrownAway = 21,
     /// Likewise: bytes of other system calls, or of one whose descriptor shows another file by now.
     UnseenOther = 22,
+    /// Loss: secrets of TLS handshakes that had no place, or could not be read.
+    SecretsLost = 23,
 }
 
 /// Number of counters: the size of the map.
-pub const COUNTERS: u32 = 23;
+pub const COUNTERS: u32 = 24;
 
 impl Counter {
     /// All of them, in the order of their indices.
@@ -84,6 +86,7 @@ impl Counter {
         Counter::UnseenCompat,
         Counter::UnseenThrownAway,
         Counter::UnseenOther,
+        Counter::SecretsLost,
     ];
 
     /// Name as a label value, and whether it counts something lost.
@@ -113,6 +116,7 @@ impl Counter {
             Counter::UnseenCompat => ("unseen_compat", false),
             Counter::UnseenThrownAway => ("unseen_thrown_away", false),
             Counter::UnseenOther => ("unseen_other", false),
+            Counter::SecretsLost => ("secrets_lost", true),
         }
     }
 }

@@ -8,7 +8,7 @@ use tracer_ebpf::{
 
 use crate::{
     kernel_struct::{field, netns},
-    maps::{CGROUPS, COMMS, EPOCH, EXCLUDED, NETNS, PIDS, PODS, PORTS, config},
+    maps::{CGROUPS, COMMS, EPOCH, EXCLUDED, NETNS, PIDS, PODS, PORTS, PROBED, config},
 };
 
 /// Deepest v2 cgroup whose ancestors are looked at (a Kubernetes container is at depth 4 or 5).
@@ -62,6 +62,22 @@ pub(crate) fn wants(sk: u64, family: u16, tgid: u32) -> bool {
     }
     let by_cgroup = wanted & (filter::CGROUP | filter::POD | filter::EXCLUDED);
     by_cgroup == 0 || in_wanted_cgroup(by_cgroup)
+}
+
+/// Are secrets of this process wanted? A filter that asks for a socket, or for nothing, does not say so.
+#[inline(always)]
+pub(crate) fn wants_secrets(tgid: u32) -> bool {
+    if tgid == config!(own_tgid) {
+        return false;
+    }
+    // SAFETY: only the presence of the entry matters.
+    if unsafe { PROBED.get(tgid) }.is_some() {
+        return true;
+    }
+    let wanted = config!(filter);
+    let by_process = filter::PID | filter::COMM | filter::CGROUP | filter::POD;
+    let by_socket = filter::NETNS | filter::PORT;
+    wanted & by_process != 0 && wanted & by_socket == 0 && wants(0, 0, tgid)
 }
 
 /// One walk from the root of the hierarchy to the task, for all kinds that are v2 cgroup ids.

@@ -1,5 +1,6 @@
 //! What the kernel programs and user space share: ring-buffer records, read-only configuration, loss counters,
-//! and the facts of HTTP/2 and TLS. And of the kernel programs that part which tests run on the host: the walker.
+//! secrets of TLS handshakes, and the facts of HTTP/2 and TLS. And of the kernel programs that part which tests run on
+//! the host: the walker.
 //!
 //! Builds for the host (user space depends on it) and for `bpfel-unknown-none`. Records and configuration are
 //! `#[repr(C)]` plain data with no padding that is not named, little endian on every supported
@@ -23,5 +24,6 @@ pub mod event;
 pub mod http2;
 pub mod instruction;
 pub mod proxy_header;
+pub mod secret;
 pub mod tls;
 pub mod walk;

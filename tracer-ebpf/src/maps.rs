@@ -7,7 +7,9 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     config::Config,
-    counter, walk,
+    counter,
+    secret::{self, Secret},
+    walk,
     walk::state::{Message, MessageKey, Multi, Scratch, Socket},
 };
 
@@ -94,6 +96,17 @@ pub(crate) static PORTS: HashMap<u16, u8> = HashMap::with_max_entries(1_024, 0);
 /// Filter members: names as in `task->comm`, padded with zeros.
 #[map]
 pub(crate) static COMMS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(1_024, 0);
+
+/// Secrets of TLS handshakes, until user space has read them, which maps this map. As small as can be without `--tls`.
+#[map]
+pub(crate) static SECRETS: Array<Secret> = Array::with_max_entries(secret::SLOTS, MMAPABLE);
+
+/// `BPF_F_MMAPABLE` of `linux/bpf.h`.
+const MMAPABLE: u32 = 1 << 10;
+
+/// Processes whose secrets are wanted although the filter, without a socket, does not say so: tgids.
+#[map]
+pub(crate) static PROBED: HashMap<u32, u8> = HashMap::with_max_entries(4_096, 0);
 
 /// Reads one field of `CONFIG`, and only that.
 macro_rules! config {

@@ -2,5 +2,6 @@
 
 mod lifecycle;
 mod process;
+mod secret;
 mod socket;
 mod syscall;

@@ -178,6 +178,8 @@ metrics! {
         "Processes whose memory was read for the keys of their TLS connections (--tls)";
     SELF_MEMORY_READ_BYTES = Counter "h2trace_self_memory_read_bytes_total" []
         "Bytes of their memory that were read, each time that they were";
+    SELF_PROBED_PROCESSES = Counter "h2trace_self_probed_processes_total" []
+        "Processes whose handshakes were probed for the secrets of their TLS connections (--tls)";
     SELF_CALLS = Counter "h2trace_self_calls_total" ["kind"]
         "Socket calls that the kernel programs saw: followed, skipped (filtered out or not HTTP/2), peek";
     SELF_SOCKETS = Counter "h2trace_self_sockets_total" ["kind"]

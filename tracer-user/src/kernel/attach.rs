@@ -16,6 +16,8 @@ use tracer_ebpf::{
 
 use h2trace_core::event::{Event, SocketKey, decode::decode};
 
+#[cfg(feature = "tls")]
+use super::secrets::{self, SecretProgram, SecretReader};
 use super::{
     btf::Btf,
     doctor,
@@ -113,6 +115,8 @@ pub struct Tracer {
     hooks: Hooks,
     attached: Vec<&'static str>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    #[cfg(feature = "tls")]
+    secrets: Option<(SecretProgram, SecretReader)>,
 }
 
 impl std::fmt::Debug for Tracer {
@@ -147,6 +151,17 @@ impl Tracer {
         } else {
             None
         };
+        #[cfg(feature = "tls")]
+        let secrets = options
+            .secrets
+            .then(|| secrets::load(&ebpf, &options.filter));
+        #[cfg(feature = "tls")]
+        let secrets = secrets.and_then(|loaded| {
+            let told = loaded.inspect_err(|error| {
+                tracing::warn!("handshakes are not probed for secrets of TLS: {error:#}");
+            });
+            told.ok()
+        });
         let mut members = Members::new(&mut ebpf)?;
         let ring = load::take(&mut ebpf, "EVENTS")?;
         let counters = load::take(&mut ebpf, "COUNTERS")?;
@@ -180,6 +195,8 @@ impl Tracer {
             hooks,
             attached,
             logger,
+            #[cfg(feature = "tls")]
+            secrets,
         })
     }
 
@@ -298,6 +315,13 @@ impl Tracer {
     /// they were taken already.
     pub fn take_live_cgroups(&mut self) -> Option<LiveCgroups> {
         self.members.take_live()
+    }
+
+    /// The program that reads secrets of TLS handshakes, to be attached, and what it will have read; None when it was
+    /// not asked for, cannot be loaded, or was taken already.
+    #[cfg(feature = "tls")]
+    pub fn take_secrets(&mut self) -> Option<(SecretProgram, SecretReader)> {
+        self.secrets.take()
     }
 
     /// The hooks on socket calls that are used.

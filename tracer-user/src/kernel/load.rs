@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The kernel programs, checked in beside their source; `cargo xtask build-ebpf` rebuilds them.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../tracer-ebpf/h2trace.bpf.o"
 ));
@@ -105,6 +105,8 @@ pub struct Options {
     pub full_payload: bool,
     /// What is told of TLS.
     pub tls: Tls,
+    /// Secrets of TLS handshakes are read, where programs of this process's choice call a function with them.
+    pub secrets: bool,
     /// Size of the ring, rounded up to a power of two pages.
     pub ring_bytes: u32,
     /// Print the kernel programs' own debug messages (through `log`, level debug).
@@ -122,6 +124,7 @@ impl Default for Options {
             filter: Filter::default(),
             full_payload: false,
             tls: Tls::default(),
+            secrets: false,
             ring_bytes: RING_BYTES,
             kernel_log: false,
             exclude_self: true,
@@ -281,6 +284,11 @@ pub(super) fn load(options: &Options, btf: &Btf, hooks: Hooks) -> Result<Ebpf, S
         .override_global("CONFIG", bytes, true)
         .override_global("AYA_LOG_LEVEL", &log_level, false)
         .map_max_entries("EVENTS", ring_bytes(options.ring_bytes));
+    if !options.secrets {
+        loader
+            .map_max_entries("SECRETS", 1)
+            .map_max_entries("PROBED", 1);
+    }
     if config.has_loop != 0 {
         loader.map_max_entries("TURNS", 1);
     }

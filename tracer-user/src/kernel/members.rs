@@ -170,7 +170,7 @@ impl Members {
 }
 
 /// `task->comm`: 15 bytes and a NUL.
-fn comm(name: &str) -> [u8; 16] {
+pub(super) fn comm(name: &str) -> [u8; 16] {
     let mut comm = [0; 16];
     for (to, from) in comm.iter_mut().take(15).zip(name.bytes()) {
         *to = from;

@@ -10,6 +10,8 @@ mod missed;
 mod process;
 pub mod rights;
 mod rings;
+#[cfg(feature = "tls")]
+mod secrets;
 mod sockets;
 mod syscall;
 
@@ -17,3 +19,5 @@ pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loa
 pub use hooks::Hooks;
 pub use load::{Filter, Options, PIDS_MAX, RING_BYTES, StartError, Tls, check_privileges};
 pub use members::LiveCgroups;
+#[cfg(feature = "tls")]
+pub use secrets::{Attached, SecretProgram, SecretReader};

@@ -313,6 +313,7 @@ impl Exporter {
                 | KernelCounter::Busy
                 | KernelCounter::Desync
                 | KernelCounter::SocketTableFull
+                | KernelCounter::SecretsLost
                 | KernelCounter::NoField => vectors
                     .events_lost
                     .with_label_values(&[counter.name().0])
@@ -359,6 +360,12 @@ impl Exporter {
         ] {
             counter.inc_by(n.saturating_sub(counter.get()));
         }
+    }
+
+    /// Takes how many processes had their handshakes probed so far.
+    pub fn set_probed(&mut self, processes: u64) {
+        let counter = &self.vectors.probed_processes;
+        counter.inc_by(processes.saturating_sub(counter.get()));
     }
 
     /// Takes the number of lines of output thrown away so far.

@@ -109,6 +109,7 @@ fn every_kind_of_output_is_counted() {
     exporter.set_output_dropped(4);
     exporter.set_memory_read(1, 4_096);
     exporter.set_memory_read(2, 8_192);
+    exporter.set_probed(3);
     let text = exported(&exporter);
     let end = r#"comm="node",role="client""#;
     for series in [
@@ -152,6 +153,7 @@ fn every_kind_of_output_is_counted() {
         "h2trace_self_output_dropped_total 4".to_owned(),
         "h2trace_self_memory_read_processes_total 2".to_owned(),
         "h2trace_self_memory_read_bytes_total 8192".to_owned(),
+        "h2trace_self_probed_processes_total 3".to_owned(),
         "h2trace_self_pods 0".to_owned(),
         r#"h2trace_self_pods_source{source="none"} 1"#.to_owned(),
         r#"h2trace_self_pods_source{source="api"} 0"#.to_owned(),

@@ -1,0 +1,348 @@
+//! The kernel program that reads secrets of TLS handshakes: it is loaded for who asks for it, and attached to a function
+//! of a program's file, wherever that is mapped. What it read is in a map, which is overwritten as it is read.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::Ebpf;
+use aya::maps::{HashMap, Map, MapData};
+use tracer_ebpf::config::filter;
+use tracer_ebpf::secret::{SLOTS, Secret, state};
+use zeroize::Zeroize as _;
+
+use super::load::{Filter, OBJECT};
+
+const PROGRAM: &str = "tls_secret";
+
+/// Of `linux/bpf.h`: `enum bpf_cmd`, `enum bpf_prog_type` and `enum bpf_attach_type`.
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_PROG_TYPE_KPROBE: u32 = 2;
+const BPF_TRACE_UPROBE_MULTI: u32 = 48;
+const BPF_F_SLEEPABLE: u32 = 1 << 4;
+
+/// A program in the kernel, to be attached.
+pub struct SecretProgram {
+    program: OwnedFd,
+    members: FilterMembers,
+}
+
+/// What it read.
+pub struct SecretReader {
+    slots: NonNull<Secret>,
+    /// How many had been written when it was looked the last time.
+    seen: u64,
+}
+
+// SAFETY: the mapping belongs to this value alone in this process.
+unsafe impl Send for SecretReader {}
+// SAFETY: as for `Send`; what is shared is only the states, which are atomic.
+unsafe impl Sync for SecretReader {}
+
+/// The filter as the kernel programs have it.
+struct FilterMembers {
+    bits: u32,
+    pids: HashMap<MapData, u32, u8>,
+    comms: HashMap<MapData, [u8; 16], u8>,
+    netns: HashMap<MapData, u32, u8>,
+    cgroups: HashMap<MapData, u64, u8>,
+    pods: HashMap<MapData, u64, u8>,
+    excluded: HashMap<MapData, u64, u8>,
+    probed: HashMap<MapData, u32, u8>,
+}
+
+/// A part of `union bpf_attr`: of BPF_PROG_LOAD.
+#[repr(C)]
+#[derive(Default)]
+struct Load {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+
+/// Of BPF_LINK_CREATE, for uprobes.
+#[repr(C)]
+#[derive(Default)]
+struct Link {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    ref_ctr_offsets: u64,
+    cookies: u64,
+    cnt: u32,
+    multi_flags: u32,
+    pid: u32,
+    _pad: u32,
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads the attributes, which outlive the call, and what they point to.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attributes),
+            size_of::<T>(),
+        )
+    };
+    match RawFd::try_from(fd) {
+        // SAFETY: the descriptor was just made, and nobody else has it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+const fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => Some(data),
+        _ => None,
+    }
+}
+
+/// The same map once more.
+fn again<T: TryFrom<Map, Error = aya::maps::MapError>>(
+    ebpf: &Ebpf,
+    name: &str,
+) -> anyhow::Result<T> {
+    let map = ebpf.map(name).and_then(data);
+    let map = map.ok_or_else(|| anyhow::anyhow!("there is no map {name}"))?;
+    let fd = map.fd().as_fd().try_clone_to_owned()?;
+    Ok(T::try_from(Map::from_map_data(MapData::from_fd(fd)?)?)?)
+}
+
+/// Loads the program, before the maps are taken out of `ebpf`.
+///
+/// # Errors
+/// The kernel refuses: before Linux 6.6 it does not know how the program is attached.
+pub(super) fn load(ebpf: &Ebpf, filter: &Filter) -> anyhow::Result<(SecretProgram, SecretReader)> {
+    let program = load_program(ebpf)?;
+    let members = FilterMembers {
+        bits: filter.bits(),
+        pids: again(ebpf, "PIDS")?,
+        comms: again(ebpf, "COMMS")?,
+        netns: again(ebpf, "NETNS")?,
+        cgroups: again(ebpf, "CGROUPS")?,
+        pods: again(ebpf, "PODS")?,
+        excluded: again(ebpf, "EXCLUDED")?,
+        probed: again(ebpf, "PROBED")?,
+    };
+    let secrets = ebpf.map("SECRETS").and_then(data);
+    let secrets = secrets.ok_or_else(|| anyhow::anyhow!("there is no map for secrets"))?;
+    let reader = SecretReader::new(secrets)?;
+    Ok((SecretProgram { program, members }, reader))
+}
+
+/// aya loads programs for perf's uprobes alone.
+fn load_program(ebpf: &Ebpf) -> anyhow::Result<OwnedFd> {
+    let mut object = aya_obj::Object::parse(OBJECT)?;
+    let sections = object.functions.keys().map(|(section, _)| *section);
+    let sections = sections.collect();
+    let maps = std::mem::take(&mut object.maps);
+    let maps = maps.iter().filter_map(|(name, map)| {
+        let there = ebpf.map(name).and_then(data)?;
+        Some((name.as_str(), there.fd().as_fd().as_raw_fd(), map))
+    });
+    object.relocate_maps(maps, &sections)?;
+    object.relocate_calls(&sections)?;
+    let program = object.programs.get(PROGRAM);
+    let code = program.and_then(|program| object.functions.get(&program.function_key()));
+    let code = code.ok_or_else(|| anyhow::anyhow!("there is no kernel program {PROGRAM}"))?;
+    let mut name = [0; 16];
+    for (to, from) in name.iter_mut().zip(PROGRAM.bytes()) {
+        *to = from;
+    }
+    let mut log = vec![0_u8; 65_536];
+    let mut attributes = Load {
+        prog_type: BPF_PROG_TYPE_KPROBE,
+        insn_cnt: u32::try_from(code.instructions.len())?,
+        insns: code.instructions.as_ptr() as u64,
+        license: object.license.as_ptr() as u64,
+        prog_flags: BPF_F_SLEEPABLE,
+        prog_name: name,
+        expected_attach_type: BPF_TRACE_UPROBE_MULTI,
+        ..Load::default()
+    };
+    if let Ok(program) = bpf(BPF_PROG_LOAD, &attributes) {
+        return Ok(program);
+    }
+    // Once more, to hear why not.
+    attributes.log_level = 1;
+    attributes.log_size = u32::try_from(log.len())?;
+    attributes.log_buf = log.as_mut_ptr() as u64;
+    bpf(BPF_PROG_LOAD, &attributes).map_err(|error| {
+        let said = String::from_utf8_lossy(&log);
+        let said: Vec<&str> = said.trim_end_matches('\0').lines().collect();
+        let tail = said.get(said.len().saturating_sub(4)..).unwrap_or_default();
+        anyhow::anyhow!("{error} {}", tail.join(" | "))
+    })
+}
+
+/// A function with the program on it, for as long as this lives.
+pub struct Attached {
+    _link: OwnedFd,
+}
+
+impl SecretProgram {
+    /// Attaches the program to the instruction at `offset` of a file, in all processes that map it, now or later. The
+    /// program itself looks whose secrets are wanted.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn attach(&self, file: &File, offset: u64, cookie: u64) -> io::Result<Attached> {
+        // The file that is open, wherever it is mounted, and also when it has no name any more.
+        let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let attributes = Link {
+            prog_fd: self.program.as_raw_fd().unsigned_abs(),
+            attach_type: BPF_TRACE_UPROBE_MULTI,
+            path: path.as_ptr() as u64,
+            offsets: std::ptr::from_ref(&offset) as u64,
+            cookies: std::ptr::from_ref(&cookie) as u64,
+            cnt: 1,
+            ..Link::default()
+        };
+        let link = bpf(BPF_LINK_CREATE, &attributes)?;
+        Ok(Attached { _link: link })
+    }
+
+    /// The process is selected, although the filter does not say so without a socket.
+    pub fn include(&mut self, pid: u32) {
+        // When there is no place its secrets stay where they are.
+        self.members.probed.insert(pid, 1, 0).ok();
+    }
+
+    /// It has ended.
+    pub fn forget(&mut self, pid: u32) {
+        // One that is not there need not be taken out.
+        self.members.probed.remove(&pid).ok();
+    }
+
+    /// Whether the filter wants a process whatever its sockets are. `cgroups` are the ids of the v2 cgroups that it is in.
+    #[must_use]
+    pub fn wants(&self, pid: u32, comm: &str, netns: u32, cgroups: &[u64]) -> bool {
+        let members = &self.members;
+        let bits = members.bits;
+        let by_process = filter::PID | filter::COMM | filter::CGROUP | filter::POD | filter::NETNS;
+        if bits & by_process == 0 || bits & filter::PORT != 0 {
+            return false;
+        }
+        let is_in = |map: &HashMap<MapData, u64, u8>| {
+            cgroups.iter().any(|cgroup| map.get(cgroup, 0).is_ok())
+        };
+        let lacks = |kind: u32, is_member: &dyn Fn() -> bool| bits & kind != 0 && !is_member();
+        let comm = || members.comms.get(&super::members::comm(comm), 0).is_ok();
+        !(lacks(filter::PID, &|| members.pids.get(&pid, 0).is_ok())
+            || lacks(filter::COMM, &comm)
+            || lacks(filter::NETNS, &|| members.netns.get(&netns, 0).is_ok())
+            || lacks(filter::CGROUP, &|| is_in(&members.cgroups))
+            || lacks(filter::POD, &|| is_in(&members.pods))
+            || bits & filter::EXCLUDED != 0 && is_in(&members.excluded))
+    }
+
+    /// A process is wanted by its network namespace, which the program cannot see.
+    #[must_use]
+    pub const fn is_by_netns(&self) -> bool {
+        self.members.bits & filter::NETNS != 0
+    }
+
+    /// A process is wanted by its cgroup.
+    #[must_use]
+    pub const fn is_by_cgroup(&self) -> bool {
+        self.members.bits & (filter::CGROUP | filter::POD | filter::EXCLUDED) != 0
+    }
+}
+
+impl SecretReader {
+    const LEN: usize = SLOTS as usize * size_of::<Secret>();
+
+    fn new(map: &MapData) -> io::Result<SecretReader> {
+        // SAFETY: a new mapping, of a map that has so many bytes.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                SecretReader::LEN,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.fd().as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        let slots = match NonNull::new(at.cast::<Secret>()) {
+            Some(slots) if at != libc::MAP_FAILED => slots,
+            _ => return Err(io::Error::last_os_error()),
+        };
+        // The pages are the kernel's, which are not swapped.
+        // SAFETY: the mapping was just made, and has so many bytes.
+        if unsafe { libc::madvise(at, SecretReader::LEN, libc::MADV_DONTDUMP) } != 0 {
+            tracing::debug!("pages for secrets are not kept out of dumps");
+        }
+        Ok(SecretReader { slots, seen: 0 })
+    }
+
+    fn state(&self, nth: usize) -> &AtomicU64 {
+        // SAFETY: it is one of the places of the mapping, which lives as long as this value. The state is its first word,
+        // which both sides only change as an atomic one.
+        unsafe { AtomicU64::from_ptr(self.slots.add(nth).cast().as_ptr()) }
+    }
+
+    /// Hands on what has come. It is overwritten then.
+    pub fn read(&mut self, on: &mut dyn FnMut(&Secret)) {
+        let written = self.state(0).load(Ordering::Acquire);
+        if written == self.seen {
+            return;
+        }
+        let mut is_settled = true;
+        for nth in 1..SLOTS as usize {
+            let state = self.state(nth);
+            let taken = state.compare_exchange(
+                state::FULL,
+                state::TAKEN,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            match taken {
+                Ok(_) => {
+                    // SAFETY: the place is this side's, as long as its state says that it is taken.
+                    let secret = unsafe { self.slots.add(nth).as_mut() };
+                    on(secret);
+                    secret.label.zeroize();
+                    secret.random.zeroize();
+                    secret.secret.zeroize();
+                    self.state(nth).store(state::FREE, Ordering::Release);
+                }
+                Err(now) => is_settled &= now == state::FREE,
+            }
+        }
+        if is_settled {
+            self.seen = written;
+        }
+    }
+}
+
+impl Drop for SecretReader {
+    fn drop(&mut self) {
+        self.seen = 0;
+        self.read(&mut |_| {});
+        // SAFETY: the mapping was made by `new`, and is not used any more.
+        unsafe { libc::munmap(self.slots.as_ptr().cast(), SecretReader::LEN) };
+    }
+}
