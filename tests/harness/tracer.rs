@@ -15,6 +15,8 @@ use crate::trace::Trace;
 
 /// How long the tracer may take to load its programs on a busy machine.
 const START: Duration = Duration::from_secs(60);
+/// Where keys of TLS come from: `scan` for memory alone.
+const KEYS: &str = "H2TRACE_TLS_KEYS";
 /// No test runs longer; a tracer that is forgotten ends by itself.
 const LONGEST: &str = "600s";
 
@@ -149,7 +151,7 @@ impl Tracer {
         Self::with("trace", pids, &["--http2".as_ref(), port.as_ref()])
     }
 
-    /// As [`Tracer::showing`], with TLS opened by keys from the memory of the processes.
+    /// As [`Tracer::showing`], with TLS opened by keys from the memory of the processes, and from nowhere else.
     ///
     /// # Panics
     /// Likewise.
@@ -159,7 +161,19 @@ impl Tracer {
         let fields = fields.iter().flat_map(|field| ["--header", field]);
         let arguments = fields.chain(["--tls", "--tls-share", "100"]);
         let arguments: Vec<&OsStr> = arguments.map(OsStr::new).collect();
-        Self::with("trace", pids, &arguments)
+        let mut command = Command::new(binary());
+        command.env(KEYS, "scan");
+        Self::run(command, "trace", pids, &arguments)
+    }
+
+    /// As [`Tracer::start`], with TLS opened by secrets from probes of handshakes, or else by keys from memory.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn probing(pids: &[u32]) -> Self {
+        Self::with("trace", pids, &["--tls".as_ref()])
     }
 
     /// As [`Tracer::finding_keys`], by this command, which runs h2trace as another user.
@@ -168,7 +182,8 @@ impl Tracer {
     /// Likewise.
     #[track_caller]
     #[must_use]
-    pub fn finding_keys_by(command: Command, pids: &[u32]) -> Self {
+    pub fn finding_keys_by(mut command: Command, pids: &[u32]) -> Self {
+        command.env(KEYS, "scan");
         let arguments = ["--tls", "--tls-share", "100"].map(OsStr::new);
         Self::run(command, "trace", pids, &arguments)
     }
@@ -196,7 +211,9 @@ impl Tracer {
         let [keylog_option, tls, share, all] =
             ["--keylog", "--tls", "--tls-share", "100"].map(OsStr::new);
         let arguments = [keylog_option, keylog.as_os_str(), tls, share, all];
-        Self::with("trace", pids, &arguments)
+        let mut command = Command::new(binary());
+        command.env(KEYS, "scan");
+        Self::run(command, "trace", pids, &arguments)
     }
 
     #[track_caller]

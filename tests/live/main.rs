@@ -20,6 +20,7 @@ mod shape;
 mod tls;
 mod tls_hostile;
 mod tls_keys;
+mod tls_probe;
 mod tls_rights;
 mod tunnels;
 

@@ -26,6 +26,9 @@ pub mod kernel;
 #[cfg(feature = "tls")]
 pub mod key_scan;
 
+#[cfg(feature = "tls")]
+pub mod key_probe;
+
 pub mod capture;
 
 pub mod diagnosis;

@@ -26,6 +26,8 @@ mod ip;
 mod link;
 mod pcap;
 mod pcapng;
+#[cfg(feature = "tls")]
+mod probed;
 mod process;
 mod reassembly;
 mod recognise;

@@ -17,10 +17,14 @@ use h2trace_core::tls::{ClientRandom, KeyLog, Scratch, Session};
 
 use super::connection::{Connection, Out};
 use super::flow::Run;
+#[cfg(feature = "tls")]
+use super::probed::Probed;
 use super::reassembly::CaptureCounts;
 #[cfg(feature = "tls")]
 use super::search::{Outcome, Search};
 use super::tunnels::Tunnel;
+#[cfg(feature = "tls")]
+use crate::key_probe::KeyProbe;
 #[cfg(feature = "tls")]
 use crate::key_scan::KeyScanner;
 
@@ -51,12 +55,17 @@ pub struct MemoryRead {
     pub processes: u64,
     /// Bytes, each time that they were read.
     pub bytes: u64,
+    /// How many processes had their handshakes probed.
+    pub probed: u64,
 }
 
 pub(super) struct TlsSocket {
     pub(super) connection: Connection,
     /// The process that used it last.
-    pid: u32,
+    pub(super) pid: u32,
+    /// Its handshake's secrets may come: nobody looks for keys as long.
+    #[cfg(feature = "tls")]
+    pub(super) awaits_secrets: bool,
     /// It is the content of a stream.
     pub(super) tunnel: Option<Tunnel>,
     /// Offset of the first byte that was told of each direction.
@@ -74,6 +83,8 @@ impl TlsSocket {
         TlsSocket {
             connection: Connection::of_socket(key, opening, at),
             pid: 0,
+            #[cfg(feature = "tls")]
+            awaits_secrets: false,
             tunnel: None,
             base: [opening.1.then_some(0); 2],
             hello: Hello::default(),
@@ -112,15 +123,17 @@ impl Hello {
 
 /// TLS connections of sockets, and what goes by in tunnels.
 pub struct TlsSockets {
-    sockets: Table<TlsSocket>,
+    pub(super) sockets: Table<TlsSocket>,
     /// How many of them are in tunnels.
     n_tunnels: usize,
     /// Those that wait for secrets.
     waiting: Vec<SocketKey>,
     /// Bytes of all of them.
     n_waiting: usize,
-    /// None: there is nothing to wait for.
-    keys: Option<KeyLog>,
+    /// None: there is nothing that may have some.
+    pub(super) keys: Option<KeyLog>,
+    /// A key log may bring more: connections wait for it.
+    has_log: bool,
     none: KeyLog,
     /// When it was looked which of them are used.
     looked_at: Timestamp,
@@ -130,6 +143,9 @@ pub struct TlsSockets {
     /// Keys are looked for in memory.
     #[cfg(feature = "tls")]
     search: Option<Search>,
+    /// Handshakes are probed for secrets.
+    #[cfg(feature = "tls")]
+    pub(super) probed: Option<Probed>,
 }
 
 impl TlsSockets {
@@ -141,6 +157,7 @@ impl TlsSockets {
             n_tunnels: 0,
             waiting: Vec::new(),
             n_waiting: 0,
+            has_log: keys.is_some(),
             keys,
             none: KeyLog::default(),
             looked_at: Timestamp(0),
@@ -149,6 +166,8 @@ impl TlsSockets {
             counts: CaptureCounts::default(),
             #[cfg(feature = "tls")]
             search: None,
+            #[cfg(feature = "tls")]
+            probed: None,
         }
     }
 
@@ -162,12 +181,25 @@ impl TlsSockets {
         }
     }
 
+    /// Opened by secrets that `probe` brings, which are kept as those of `keys` are.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn probed_by(mut self, probe: KeyProbe, keys: impl FnOnce() -> KeyLog) -> TlsSockets {
+        self.keys.get_or_insert_with(keys);
+        self.probed = Some(Probed::new(probe));
+        self
+    }
+
     /// What was read of other processes' memory so far.
     #[must_use]
     pub fn memory_read(&self) -> MemoryRead {
         #[cfg(feature = "tls")]
         if let Some(search) = &self.search {
-            return search.read;
+            let probed = self.probed.as_ref().map_or(0, Probed::n_processes);
+            return MemoryRead {
+                probed,
+                ..search.read
+            };
         }
         MemoryRead::default()
     }
@@ -236,6 +268,15 @@ impl TlsSockets {
                 self.forget(&event.socket);
             }
             What::End(end) => {
+                #[cfg(feature = "tls")]
+                if self
+                    .probed
+                    .as_ref()
+                    .is_some_and(|probed| probed.waits(&event.socket))
+                {
+                    // What opens it came before its end.
+                    self.probe(event.at, true, to);
+                }
                 let place = (event.socket, event.task);
                 self.item(place, Item::End(end.cause, event.at), to);
             }
@@ -245,6 +286,8 @@ impl TlsSockets {
 
     /// What waits goes on, where there are secrets now, or where it has waited for long enough.
     pub fn settle(&mut self, now: Timestamp, to: &mut dyn Downstream) {
+        #[cfg(feature = "tls")]
+        self.probe(now, false, to);
         #[cfg(feature = "tls")]
         self.search(now, to);
         for key in std::mem::take(&mut self.waiting) {
@@ -288,10 +331,13 @@ impl TlsSockets {
                 Outcome::GivenUp(why) => connection.give_no_key(sender, why, now, out),
             });
         }
-        let sockets = &mut self.sockets;
+        let (sockets, probed) = (&mut self.sockets, &self.probed);
+        let is_covered = |pid| probed.as_ref().is_some_and(|probed| probed.covers(pid));
         search.ask(now, |key, sender| {
             let socket = sockets.peek_mut(key)?;
             let sample = socket.connection.wanted(sender)?;
+            let waits = sample.is_some() && socket.awaits_secrets && is_covered(socket.pid);
+            let sample = sample.filter(|_| !waits);
             Some(sample.map(|sample| (socket.pid, sample)))
         });
         self.search = Some(search);
@@ -368,9 +414,11 @@ impl TlsSockets {
         if let Some(search) = &mut self.search
             && search.begin(key)
         {
-            socket.connection.await_keys();
+            let probed = self.probed.as_mut();
+            socket.awaits_secrets = probed.is_some_and(|probed| probed.await_secrets(key));
+            socket.connection.await_keys(socket.awaits_secrets);
         }
-        if self.keys.is_some() {
+        if self.has_log {
             socket.since = Some(at);
             self.waiting.push(key);
         }
@@ -462,7 +510,7 @@ impl TlsSockets {
         self.forget(key);
     }
 
-    fn with(
+    pub(super) fn with(
         &mut self,
         key: &SocketKey,
         to: &mut dyn Downstream,

@@ -138,7 +138,7 @@ pub fn enter(needs: Needs) -> Confined {
     });
     let mut seccomp = false;
     if needs.seccomp && !needs.programs {
-        match syscalls::filter() {
+        match syscalls::filter(needs.others_memory) {
             Ok(()) => seccomp = true,
             Err(error) => tracing::warn!("system calls are not filtered: {error:#}"),
         }

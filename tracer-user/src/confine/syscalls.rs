@@ -92,6 +92,10 @@ const ALLOWED: &[Calls] = &[
 /// loads something.
 const BPF: [u64; 10] = [1, 2, 3, 4, 15, 21, 24, 25, 26, 27];
 
+/// BPF_LINK_CREATE: attaches a program that is loaded, of which this process has one for it. Allowed where handshakes
+/// are probed.
+const BPF_LINK: u64 = 28;
+
 /// FIONBIO, FIONREAD, TIOCGWINSZ and TCGETS of `asm-generic/ioctls.h`: none that types into a terminal.
 const IOCTLS: [u64; 4] = [0x5421, 0x541b, 0x5413, 0x5401];
 
@@ -104,7 +108,12 @@ macro_rules! call {
     };
 }
 
-fn with_arguments() -> Vec<WithArgument> {
+fn with_arguments(probes: bool) -> Vec<WithArgument> {
+    let bpf = BPF
+        .iter()
+        .copied()
+        .chain(probes.then_some(BPF_LINK))
+        .collect();
     let own = u64::from(std::process::id());
     let number = |value: libc::c_int| u64::from(value.unsigned_abs());
     let domains = [
@@ -114,7 +123,7 @@ fn with_arguments() -> Vec<WithArgument> {
         libc::AF_NETLINK,
     ];
     vec![
-        (call!(SYS_bpf), 0, BPF.to_vec()),
+        (call!(SYS_bpf), 0, bpf),
         // To itself: a run that is held, and abort(3).
         (call!(SYS_kill), 0, vec![own]),
         (call!(SYS_tgkill), 0, vec![own]),
@@ -137,7 +146,7 @@ pub fn allowed() -> Vec<(&'static str, Vec<&'static str>)> {
         .iter()
         .map(|(what, calls)| (*what, calls.iter().map(|(name, _)| bare(name)).collect()))
         .collect();
-    let some = with_arguments();
+    let some = with_arguments(false);
     let some = some.iter().map(|((name, _), ..)| bare(name)).collect();
     all.push((
         "only with some arguments, none of which reaches another process or loads something",
@@ -146,12 +155,12 @@ pub fn allowed() -> Vec<(&'static str, Vec<&'static str>)> {
     all
 }
 
-/// Puts the filter over all threads.
+/// Puts the filter over all threads; `probes`: handshakes are probed as processes come.
 ///
 /// # Errors
 /// The kernel has no seccomp, or a thread has a filter that this one has not.
-pub(super) fn filter() -> anyhow::Result<()> {
-    let program = program()?;
+pub(super) fn filter(probes: bool) -> anyhow::Result<()> {
+    let program = program(probes)?;
     seccompiler::apply_filter_all_threads(&program).context("the kernel does not take the filter")
 }
 
@@ -160,17 +169,17 @@ pub(super) fn filter() -> anyhow::Result<()> {
 /// # Errors
 /// The kernel has no seccomp.
 pub(super) fn filter_thread() -> anyhow::Result<()> {
-    let program = program()?;
+    let program = program(false)?;
     seccompiler::apply_filter(&program).context("the kernel does not take the filter")
 }
 
-fn program() -> anyhow::Result<BpfProgram> {
+fn program(probes: bool) -> anyhow::Result<BpfProgram> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED
         .iter()
         .flat_map(|(_, calls)| *calls)
         .map(|(_, number)| (*number, Vec::new()))
         .collect();
-    for ((_, number), place, values) in with_arguments() {
+    for ((_, number), place, values) in with_arguments(probes) {
         let rules_of_call = values.into_iter().map(|value| {
             let is = SeccompCondition::new(
                 place,

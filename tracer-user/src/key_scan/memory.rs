@@ -20,22 +20,22 @@ const PAGES: usize = 512;
 
 /// A process, by its number and the time at which it began: numbers are used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ProcessId {
+pub(crate) struct ProcessId {
     /// Its number.
-    pub(super) pid: u32,
+    pub(crate) pid: u32,
     start: u64,
 }
 
 impl ProcessId {
     /// The process that has this number now. None: there is none.
-    pub(super) fn of(pid: u32) -> Option<ProcessId> {
+    pub(crate) fn of(pid: u32) -> Option<ProcessId> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let start = start(&stat)?;
         Some(ProcessId { pid, start })
     }
 
     /// It has not ended.
-    pub(super) fn lives(self) -> bool {
+    pub(crate) fn lives(self) -> bool {
         ProcessId::of(self.pid) == Some(self)
     }
 }

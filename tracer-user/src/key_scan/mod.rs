@@ -30,5 +30,6 @@ pub mod vault;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use memory::ProcessId;
 pub use scan::{Found, Wanted};
 pub use scanner::{Answer, KeyScanner, Settings};

@@ -34,12 +34,18 @@ use crate::export::tally::StoppedBy;
 use crate::kernel::Tls;
 use crate::kernel::{DRAIN_MAX, Options, Tracer};
 #[cfg(feature = "tls")]
+use crate::key_probe::KeyProbe;
+#[cfg(feature = "tls")]
 use crate::key_scan::vault::Vault;
 #[cfg(feature = "tls")]
 use crate::key_scan::{self, KeyScanner};
 use crate::workload::attribution::Attribution;
 use crate::workload::select::{CgroupKind, Membership};
 use crate::workload::{kubernetes, process};
+
+/// `scan` makes keys of TLS come from memory alone, as where no handshake can be probed: for tests.
+#[cfg(feature = "tls")]
+const KEYS_VARIABLE: &str = "H2TRACE_TLS_KEYS";
 
 /// What the tracer is started with.
 #[derive(Clone, Debug)]
@@ -213,6 +219,7 @@ pub fn start(
     #[cfg(feature = "tls")]
     if scanner.is_some() {
         options.tls = Tls::Full;
+        options.secrets = std::env::var_os(KEYS_VARIABLE).is_none_or(|value| value != "scan");
     }
     #[cfg(not(feature = "tls"))]
     let keys = None;
@@ -238,6 +245,15 @@ pub fn start(
     })
     .following_tunnels();
     let tls = TlsSockets::new(keys);
+    #[cfg(feature = "tls")]
+    let tls = match tracer.take_secrets() {
+        Some((program, reader)) => {
+            let probe = KeyProbe::start(program, reader);
+            let probe = probe.context("cannot start the thread that probes handshakes")?;
+            tls.probed_by(probe, || KeyLog::with_place(Arc::new(Vault::for_all())))
+        }
+        None => tls,
+    };
     #[cfg(feature = "tls")]
     let tls = tls.searched_by(scanner);
     Ok(Box::new(Live {

@@ -20,6 +20,8 @@ use super::flow::{Flow, Placed};
 use super::process::EndNote;
 use super::reassembly::CaptureCounts;
 use super::tcp::Segment;
+#[cfg(feature = "tls")]
+pub(super) use found::Expects;
 use speech::{Piece, Speech};
 use tls::Tls;
 
@@ -52,6 +54,8 @@ pub(in crate::capture) struct Connection {
     tls: Option<Tls>,
     /// Its keys are looked for while it goes on.
     awaits_keys: bool,
+    /// The secrets of its handshake may come.
+    expects_secrets: bool,
     opened: bool,
     /// Added to offsets, by direction.
     shift: [u64; 2],
@@ -122,6 +126,7 @@ impl Connection {
             speech: Speech::undecided(),
             tls: None,
             awaits_keys: false,
+            expects_secrets: false,
             opened: false,
             shift: [0; 2],
             told: false,

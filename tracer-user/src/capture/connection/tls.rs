@@ -58,11 +58,14 @@ impl Connection {
             // A client that says hello has just connected.
             self.from_syn = says_hello;
         }
-        let session = match (self.awaits_keys, self.from_syn) {
+        let mut session = match (self.awaits_keys, self.from_syn) {
             (false, _) => Session::default(),
             (true, true) => Session::awaiting_keys(),
             (true, false) => Session::late(),
         };
+        if self.expects_secrets {
+            session.expect_secrets();
+        }
         self.tls = Some(Tls {
             session,
             skip: skip as u64,

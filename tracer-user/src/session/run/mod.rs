@@ -343,8 +343,9 @@ impl Session {
             exporter.advance(monotonic_now());
             exporter.set_kernel(&counters);
             exporter.set_missed_runs(self.kernel.missed_runs());
-            let MemoryRead { processes, bytes } = self.source.memory_read();
-            exporter.set_memory_read(processes, bytes);
+            let read = self.source.memory_read();
+            exporter.set_memory_read(read.processes, read.bytes);
+            exporter.set_probed(read.probed);
             exporter.set_programs(&self.source.programs());
             exporter.set_output_dropped(self.plan.paper.dropped_lines());
         }

@@ -1,0 +1,171 @@
+//! TLS opened by secrets that a probe reads in the handshake, where no search of memory has the time or finds a key.
+
+use std::net::TcpStream;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tracer_tests::identity::Identity;
+use tracer_tests::process::Process;
+use tracer_tests::skip::{Privileges, Program};
+use tracer_tests::tls_server::{self, ENVOY};
+use tracer_tests::trace::Trace;
+use tracer_tests::tracer::Tracer;
+use tracer_tests::{eventually, free_port, require};
+
+use crate::tls::{nghttpd, seen};
+use crate::{RUN, SETTLE};
+
+/// Serves, and calls itself when it is told to: one call a connection, which is closed at once.
+const SHORT: &str = "
+const http2 = require('http2'), fs = require('fs');
+const [port, key, cert, calls] = process.argv.slice(1);
+const server = http2.createSecureServer({ key: fs.readFileSync(key), cert: fs.readFileSync(cert) });
+server.on('stream', (stream) => { stream.respond({ ':status': 200 }); stream.end('x'.repeat(1000)); });
+const suites = [
+  ['TLSv1.3', 'TLS_AES_256_GCM_SHA384'], ['TLSv1.3', 'TLS_CHACHA20_POLY1305_SHA256'],
+  ['TLSv1.2', 'ECDHE-ECDSA-AES128-GCM-SHA256'], ['TLSv1.2', 'ECDHE-ECDSA-CHACHA20-POLY1305'],
+];
+async function call([version, ciphers]) {
+  const client = http2.connect('https://localhost:' + port, {
+    rejectUnauthorized: false, minVersion: version, maxVersion: version, ciphers,
+  });
+  const stream = client.request({ ':path': '/' });
+  stream.resume();
+  await new Promise((done) => stream.on('close', done));
+  await new Promise((done) => client.close(done));
+}
+server.listen(Number(port), '127.0.0.1', () => console.log('listening'));
+process.stdin.once('data', async () => {
+  for (let n = 0; n < Number(calls); n += 1) await Promise.all(suites.map(call));
+  process.exit(0);
+});
+";
+
+const SUITES: usize = 4;
+const CALLS: usize = 10;
+
+fn listening() -> Process {
+    let folder = TempDir::new().expect("cannot make a folder");
+    let identity = Identity::new(folder.path());
+    let mut command = Command::new("node");
+    command.args(["-e", SHORT]).arg(free_port().to_string());
+    command.args(identity.files()).arg(CALLS.to_string());
+    let process = Process::start("node", &mut command);
+    process.wait_for_line(0, RUN, |line| (line == "listening").then_some(()));
+    process
+}
+
+/// The ends of connections that are told, by what opened them.
+fn ends(tracer: Tracer, mut node: Process) -> (Trace, Vec<String>) {
+    node.write_line("go");
+    assert!(node.wait(RUN).success(), "{}", node.complaint());
+    let told = || seen(&Trace::read(&tracer.process.lines())).len();
+    eventually(SETTLE, || told() >= 2 * SUITES * CALLS);
+    tracer.finish_with_errors()
+}
+
+#[test]
+fn short_connections_of_every_cipher_are_opened() {
+    require!(Privileges, Program("node"), Program("openssl"));
+    let node = listening();
+    let pid = node.pid();
+    let (trace, said) = ends(Tracer::probing(&[pid]), node);
+    let connections = seen(&trace);
+    assert_eq!(connections.len(), 2 * SUITES * CALLS);
+    for line in connections {
+        assert_eq!(line["protocol"], "http2", "{line}");
+        assert_eq!(line["tls"]["key"], "probe", "{line}");
+        assert_eq!(line["tls"]["why"], Value::Null, "{line}");
+        assert_eq!(line["tls"]["alpn"], "h2", "{line}");
+    }
+    for role in ["client", "server"] {
+        assert_eq!(trace.streams_of(pid, role).count(), SUITES * CALLS);
+    }
+    let is_told = |line: &String| line.contains("handshakes of node") && line.contains(" probed");
+    assert_eq!(said.iter().filter(|line| is_told(line)).count(), 1);
+    let reads = |line: &String| line.contains("the memory of ");
+    assert!(!said.iter().any(reads), "memory is read: {said:?}");
+    trace.assert_healthy();
+}
+
+/// The twin of the test above: without probes none of them is opened.
+#[test]
+fn short_connections_end_before_memory_is_searched() {
+    require!(Privileges, Program("node"), Program("openssl"));
+    let node = listening();
+    let tracer = Tracer::finding_keys(&[node.pid()], &[]);
+    let (trace, _) = ends(tracer, node);
+    let opened = seen(&trace)
+        .iter()
+        .filter(|line| line["tls"]["key"] != "none")
+        .count();
+    assert!(opened < SUITES * CALLS, "{opened} are opened");
+    let of_chacha = |line: &&&Value| {
+        line["tls"]["suite"]
+            .as_str()
+            .unwrap_or("")
+            .contains("CHACHA")
+    };
+    for line in seen(&trace).iter().filter(of_chacha) {
+        assert_eq!(line["tls"]["key"], "none", "{line}");
+    }
+}
+
+/// A library of its own, a stripped static program, and one in Go.
+#[test]
+fn servers_of_every_library_are_opened() {
+    require!(
+        Privileges,
+        ENVOY,
+        Program("nghttpd"),
+        Program("curl"),
+        Program("etcd"),
+        Program("openssl")
+    );
+    let folder = TempDir::new().expect("cannot make a folder");
+    let (nghttpd, port) = nghttpd(folder.path());
+    let mut servers = vec![(nghttpd, port)];
+    let identity = Identity::new(folder.path());
+    for make in [tls_server::envoy, tls_server::etcd] {
+        let port = free_port();
+        let mut command = make(folder.path(), port, Some(&identity));
+        servers.push((Process::start("a server", &mut command), port));
+    }
+    for (server, port) in &servers {
+        let listens = || TcpStream::connect(("127.0.0.1", *port)).is_ok();
+        assert!(eventually(RUN, listens), "{}", server.complaint());
+    }
+    let pids: Vec<u32> = servers.iter().map(|(server, _)| server.pid()).collect();
+    let tracer = Tracer::probing(&pids);
+    for (_, port) in &servers {
+        for options in [
+            ["--tls13-ciphers", "TLS_CHACHA20_POLY1305_SHA256"],
+            ["--tls-max", "1.2"],
+        ] {
+            let mut command = Command::new("curl");
+            command.args(["--silent", "--insecure", "--http2", "--output", "/dev/null"]);
+            command.args(options);
+            command.arg(format!("https://localhost:{port}/page"));
+            let mut curl = Process::start("curl", &mut command);
+            assert!(curl.wait(RUN).success(), "curl: {options:?} {port}");
+        }
+    }
+    let of_servers = |trace: &Trace| -> Vec<Value> {
+        let all = seen(trace).into_iter();
+        let is_server = |line: &&Value| line["role"] == "server" && line["tls"] != Value::Null;
+        all.filter(is_server).cloned().collect()
+    };
+    let told = || of_servers(&Trace::read(&tracer.process.lines())).len();
+    eventually(SETTLE, || told() >= 2 * servers.len());
+    let trace = tracer.finish();
+    for (server, port) in &servers {
+        let lines = of_servers(&trace);
+        let of = lines.iter().filter(|line| line["pid"] == server.pid());
+        let opened: Vec<&str> = of.filter_map(|line| line["tls"]["key"].as_str()).collect();
+        assert!(
+            opened.len() >= 2 && opened.iter().all(|key| *key == "probe"),
+            "{port}: {opened:?}"
+        );
+    }
+}

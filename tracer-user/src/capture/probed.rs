@@ -1,0 +1,345 @@
+//! Secrets of live handshakes, from probes, and the connections that they are of.
+//!
+//! Some say the client's random, which names their connection. Others only say what their program calls it: those of one
+//! handshake belong together, and the record that was sealed first tells which connection they open.
+
+use std::collections::{BTreeMap, HashMap};
+
+use h2trace_core::event::{SocketKey, Timestamp};
+use h2trace_core::limits;
+use h2trace_core::tls::{ClientRandom, HandshakeSecrets, KeyLog, Label};
+use tracer_ebpf::secret::Secret;
+
+use super::connection::Expects;
+use super::sockets::{Downstream, TlsSockets};
+use crate::key_probe::KeyProbe;
+
+/// How often it is looked what waits, when no secrets come.
+const EVERY_NS: u64 = 10_000_000;
+
+/// Pairs of a handshake and a connection that are tried at once. The others are tried a moment later.
+const PAIRS: usize = 2_048;
+
+/// Time for which a connection waits for secrets, from the first record that they would open. Then its keys are looked
+/// for in memory.
+const WAIT_NS: u64 = 1_000_000_000;
+
+/// A connection that may get secrets.
+struct Waiting {
+    socket: SocketKey,
+    is_seen: bool,
+    /// When it was ready for them.
+    since: Option<Timestamp>,
+    /// The handshakes before this one are not its own.
+    tried: u64,
+}
+
+/// What a process calls by one name.
+struct Named {
+    at: Timestamp,
+    /// Those that it had, by the number of the label.
+    labels: u32,
+    of: Of,
+}
+
+#[derive(Clone, Copy)]
+enum Of {
+    /// The connection is known.
+    Connection(ClientRandom),
+    /// It is not.
+    Handshake(u64),
+}
+
+/// Secrets of a connection that is not known.
+struct Handshake {
+    at: Timestamp,
+    pid: u32,
+    owner: u64,
+    secrets: HandshakeSecrets,
+}
+
+/// What came of probes, and who waits for it.
+pub(super) struct Probed {
+    probe: KeyProbe,
+    waiting: Vec<Waiting>,
+    named: HashMap<(u32, u64), Named>,
+    /// In their order.
+    handshakes: BTreeMap<u64, Handshake>,
+    next: u64,
+    looked_at: Timestamp,
+}
+
+impl Probed {
+    pub(super) fn new(probe: KeyProbe) -> Probed {
+        Probed {
+            probe,
+            waiting: Vec::new(),
+            named: HashMap::new(),
+            handshakes: BTreeMap::new(),
+            next: 1,
+            looked_at: Timestamp(0),
+        }
+    }
+
+    /// The secrets of a connection may come. False: there are too many that wait.
+    pub(super) fn await_secrets(&mut self, socket: SocketKey) -> bool {
+        let is_room = self.waiting.len() < limits::TLS_SEARCHED;
+        if is_room {
+            self.waiting.push(Waiting {
+                socket,
+                is_seen: false,
+                since: None,
+                tried: 0,
+            });
+        }
+        is_room
+    }
+
+    /// The process's handshakes are probed.
+    pub(super) fn covers(&self, pid: u32) -> bool {
+        self.probe.covers(pid)
+    }
+
+    pub(super) fn n_processes(&self) -> u64 {
+        self.probe.n_processes()
+    }
+
+    pub(super) fn waits(&self, socket: &SocketKey) -> bool {
+        self.waiting.iter().any(|waiting| waiting.socket == *socket)
+    }
+
+    /// Takes the secrets that have come; says whether some have.
+    fn read(&mut self, keys: &mut KeyLog) -> bool {
+        let Probed {
+            probe,
+            named,
+            handshakes,
+            next,
+            ..
+        } = self;
+        let mut has_come = false;
+        probe.read(&mut |secret| {
+            has_come = true;
+            take(secret, (&mut *named, &mut *handshakes, &mut *next), keys);
+        });
+        has_come
+    }
+
+    /// What nobody came for goes.
+    fn drop_old(&mut self, now: Timestamp) {
+        let is_old = |at: Timestamp| now.since(at) > limits::TLS_SECRETS_UNUSED_NS;
+        self.handshakes.retain(|_, handshake| !is_old(handshake.at));
+        let handshakes = &self.handshakes;
+        self.named.retain(|_, named| match named.of {
+            Of::Connection(_) => !is_old(named.at),
+            Of::Handshake(id) => handshakes.contains_key(&id),
+        });
+    }
+
+    /// Looks whether one of the handshakes of a process is the connection's that `is_of` knows.
+    fn link(
+        &mut self,
+        pid: u32,
+        tried: &mut u64,
+        left: &mut usize,
+        mut is_of: impl FnMut(&HandshakeSecrets) -> bool,
+    ) -> Option<(u64, Handshake)> {
+        let of_process = self
+            .handshakes
+            .range(*tried..)
+            .filter(|(_, handshake)| handshake.pid == pid && handshake.secrets.is_enough());
+        let mut found = None;
+        for (id, handshake) in of_process {
+            if *left == 0 {
+                return None;
+            }
+            *left -= 1;
+            *tried = id + 1;
+            if is_of(&handshake.secrets) {
+                found = Some(*id);
+                break;
+            }
+        }
+        let id = found?;
+        Some((id, self.handshakes.remove(&id)?))
+    }
+}
+
+/// Takes one secret.
+fn take(
+    secret: &Secret,
+    (named, handshakes, next): (
+        &mut HashMap<(u32, u64), Named>,
+        &mut BTreeMap<u64, Handshake>,
+        &mut u64,
+    ),
+    keys: &mut KeyLog,
+) {
+    let Some((label, bytes)) = read(secret) else {
+        return;
+    };
+    if secret.has_random != 0 {
+        return keys.take_probed(secret.random, label, bytes);
+    }
+    let (name, at) = ((secret.tgid, secret.owner), Timestamp(secret.at_ns));
+    let bit = 1 << label as u32;
+    let known = named.get_mut(&name);
+    // A name is used anew when its connection is over.
+    let known = known.filter(|known| !begins_anew(label, known.labels));
+    if let Some(known) = known {
+        known.labels |= bit;
+        known.at = at;
+        match known.of {
+            Of::Connection(random) => return keys.take_probed(random, label, bytes),
+            Of::Handshake(id) => {
+                if let Some(handshake) = handshakes.get_mut(&id)
+                    && handshake.secrets.take(label, bytes)
+                {
+                    return;
+                }
+            }
+        }
+    }
+    let mut secrets = keys.handshake();
+    if !secrets.take(label, bytes) {
+        return;
+    }
+    if handshakes.len() >= limits::TLS_SEARCHED {
+        handshakes.pop_first();
+    }
+    let id = *next;
+    *next += 1;
+    let of = Of::Handshake(id);
+    named.insert(
+        name,
+        Named {
+            at,
+            labels: bit,
+            of,
+        },
+    );
+    let (pid, owner) = name;
+    handshakes.insert(
+        id,
+        Handshake {
+            at,
+            pid,
+            owner,
+            secrets,
+        },
+    );
+}
+
+/// Whether a secret is of another handshake than those that came before it under the same name.
+const fn begins_anew(label: Label, before: u32) -> bool {
+    // TLS 1.2 has one secret; that of early data is the first of TLS 1.3.
+    let is_first = matches!(label, Label::Master | Label::ClientEarly);
+    let has_one = before & (1 << Label::Master as u32) != 0;
+    is_first || has_one || before & (1 << label as u32) != 0
+}
+
+/// What a place of the map has. None: it is none of the secrets that are wanted.
+fn read(secret: &Secret) -> Option<(Label, &[u8])> {
+    let label = secret.label.split(|byte| *byte == 0).next()?;
+    let label = Label::named(std::str::from_utf8(label).ok()?)?;
+    let len = usize::try_from(secret.secret_len).ok()?;
+    Some((label, secret.secret.get(..len)?))
+}
+
+impl TlsSockets {
+    /// Secrets that have come are given to their connections; `is_urgent`: one of these is about to end.
+    pub(super) fn probe(&mut self, now: Timestamp, is_urgent: bool, to: &mut dyn Downstream) {
+        let (Some(mut probed), Some(keys)) = (self.probed.take(), &mut self.keys) else {
+            return;
+        };
+        let has_come = probed.read(keys);
+        if has_come || is_urgent || now.since(probed.looked_at) >= EVERY_NS {
+            probed.looked_at = now;
+            self.give_secrets(&mut probed, now, to);
+            probed.drop_old(now);
+        }
+        self.probed = Some(probed);
+    }
+
+    fn give_secrets(&mut self, probed: &mut Probed, now: Timestamp, to: &mut dyn Downstream) {
+        let mut left = PAIRS;
+        let mut plain = Vec::new();
+        let waiting = std::mem::take(&mut probed.waiting);
+        for mut one in waiting {
+            let key = one.socket;
+            let (Some(socket), Some(keys)) = (self.sockets.peek_mut(&key), &mut self.keys) else {
+                continue;
+            };
+            let pid = socket.pid;
+            if pid != 0 && !std::mem::replace(&mut one.is_seen, true) {
+                probed.probe.see(pid);
+            }
+            let random = match socket.connection.expects_secrets() {
+                Expects::Nothing => {
+                    socket.awaits_secrets = false;
+                    continue;
+                }
+                Expects::Later => {
+                    probed.waiting.push(one);
+                    continue;
+                }
+                Expects::Now(random) => random,
+            };
+            if !keys.opens(&random) {
+                let linked = probed.link(pid, &mut one.tried, &mut left, |secrets| {
+                    socket.connection.is_of(secrets, &mut plain)
+                });
+                if let Some((id, handshake)) = linked {
+                    let named = probed.named.get_mut(&(pid, handshake.owner));
+                    keys.adopt(random, handshake.secrets);
+                    // What follows is of that connection, unless the name is another's by now.
+                    let named =
+                        named.filter(|named| matches!(named.of, Of::Handshake(of) if of == id));
+                    if let Some(named) = named {
+                        named.of = Of::Connection(random);
+                    }
+                }
+            }
+            if keys.opens(&random) {
+                socket.awaits_secrets = false;
+                self.with(&key, to, |connection, out| connection.told(now, out));
+                continue;
+            }
+            let since = *one.since.get_or_insert(now);
+            if now.since(since) >= WAIT_NS {
+                socket.awaits_secrets = false;
+                self.with(&key, to, |connection, out| {
+                    connection.expect_no_secrets(now, out);
+                });
+                continue;
+            }
+            probed.waiting.push(one);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_that_is_used_anew_is_another_handshake() {
+        let of = |labels: &[Label]| labels.iter().fold(0, |of, label| of | 1 << *label as u32);
+        let handshake = [Label::ClientHandshake, Label::ServerHandshake];
+        assert!(!begins_anew(Label::ServerHandshake, of(&handshake[..1])));
+        assert!(!begins_anew(Label::Client, of(&handshake)));
+        assert!(!begins_anew(
+            Label::ClientHandshake,
+            of(&[Label::ClientEarly])
+        ));
+        for (label, before) in [
+            (Label::ClientHandshake, &handshake[..]),
+            (Label::Master, &handshake[..]),
+            (Label::Master, &[Label::Master]),
+            (Label::ClientHandshake, &[Label::Master]),
+            (Label::ClientEarly, &handshake[..]),
+        ] {
+            assert!(begins_anew(label, of(before)), "{label:?} {before:?}");
+        }
+    }
+}
