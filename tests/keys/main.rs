@@ -4,6 +4,7 @@
 //! Every client sends HTTP/2 PINGs with a number of its own, so that a key of another connection would be seen.
 
 mod alike;
+mod functions;
 mod peers;
 mod relay;
 

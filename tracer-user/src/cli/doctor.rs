@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use super::args::{DoctorArgs, Format};
 use crate::export::text::Paint;
 use crate::kernel::Hooks;
+#[cfg(feature = "tls")]
+use crate::kernel::Uprobes;
 use crate::kernel::doctor::{Check, DoctorReport, examine};
 #[cfg(feature = "tls")]
 use crate::key_scan;
@@ -21,6 +23,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut report = examine();
     #[cfg(feature = "tls")]
     report.checks.extend(memory());
+    #[cfg(feature = "tls")]
+    report.checks.push(probes());
     report.checks.extend(names_of_pods());
     let printed = match args.output {
         Format::Text => text(&report, output::terminal().0),
@@ -53,6 +57,37 @@ fn memory() -> Vec<Check> {
     missing
         .map(|missing| check(missing.found, missing.remedy))
         .collect()
+}
+
+/// The same, for handshakes.
+#[cfg(feature = "tls")]
+fn probes() -> Check {
+    let is_admin = crate::kernel::rights::has(caps::Capability::CAP_SYS_ADMIN);
+    let (ok, found, remedy) = match crate::kernel::try_secret_program() {
+        Ok(Uprobes::Multi) => (true, "allowed, as processes come".to_owned(), ""),
+        Ok(Uprobes::Perf) if is_admin => (
+            true,
+            "allowed, of processes that are there at the start".to_owned(),
+            "",
+        ),
+        Ok(Uprobes::Perf) => (
+            false,
+            "before Linux 6.6 it takes CAP_SYS_ADMIN".to_owned(),
+            "run as root, or on Linux 6.6 or newer; keys are looked for in memory all the same",
+        ),
+        Err(error) => (
+            false,
+            format!("the kernel program cannot be loaded: {error:#}"),
+            "what is MISSING says why, if something is; keys are looked for in memory all the same",
+        ),
+    };
+    Check {
+        name: "probing handshakes for secrets of TLS (--tls)".to_owned(),
+        ok,
+        needed: false,
+        found,
+        remedy: remedy.to_owned(),
+    }
 }
 
 /// In a pod: whether the API server tells the names of pods.

@@ -20,4 +20,4 @@ pub use hooks::Hooks;
 pub use load::{Filter, Options, PIDS_MAX, RING_BYTES, StartError, Tls, check_privileges};
 pub use members::LiveCgroups;
 #[cfg(feature = "tls")]
-pub use secrets::{Attached, SecretProgram, SecretReader};
+pub use secrets::{Attached, SecretProgram, SecretReader, Uprobes, try_secret_program};

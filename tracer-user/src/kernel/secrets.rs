@@ -1,5 +1,8 @@
 //! The kernel program that reads secrets of TLS handshakes: it is loaded for who asks for it, and attached to a function
 //! of a program's file, wherever that is mapped. What it read is in a map, which is overwritten as it is read.
+//!
+//! Since Linux 6.6 that takes no more rights than the other programs. Before, perf attaches it: which takes
+//! CAP_SYS_ADMIN since CVE-2025-38466.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -22,12 +25,26 @@ const PROGRAM: &str = "tls_secret";
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
+const BPF_PERF_EVENT: u32 = 41;
 const BPF_TRACE_UPROBE_MULTI: u32 = 48;
 const BPF_F_SLEEPABLE: u32 = 1 << 4;
+
+/// `perf` makes perf attach the program, as on kernels that have nothing else: for tests.
+const VARIABLE: &str = "H2TRACE_UPROBES";
+
+/// How the program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uprobes {
+    /// By the program's own link.
+    Multi,
+    /// By an event of perf.
+    Perf,
+}
 
 /// A program in the kernel, to be attached.
 pub struct SecretProgram {
     program: OwnedFd,
+    uprobes: Uprobes,
     members: FilterMembers,
 }
 
@@ -101,6 +118,11 @@ fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
             size_of::<T>(),
         )
     };
+    owned(fd)
+}
+
+/// What a system call made.
+fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
     match RawFd::try_from(fd) {
         // SAFETY: the descriptor was just made, and nobody else has it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
@@ -119,6 +141,61 @@ const fn data(map: &Map) -> Option<&MapData> {
     }
 }
 
+/// Of BPF_LINK_CREATE, for events of perf.
+#[repr(C)]
+#[derive(Default)]
+struct PerfLink {
+    prog_fd: u32,
+    event_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    cookie: u64,
+}
+
+/// The beginning of `struct perf_event_attr` of `linux/perf_event.h`, PERF_ATTR_SIZE_VER1.
+#[repr(C)]
+#[derive(Default)]
+struct PerfEvent {
+    kind: u32,
+    size: u32,
+    config: u64,
+    period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup: u32,
+    bp_type: u32,
+    path: u64,
+    offset: u64,
+}
+
+/// An event that a function was called, in any process.
+fn perf_event(path: &CString, offset: u64) -> io::Result<OwnedFd> {
+    const ANY: libc::c_long = -1;
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
+    let kind = std::fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")?;
+    let kind = kind.trim().parse().map_err(io::Error::other)?;
+    let event = PerfEvent {
+        kind,
+        size: u32::try_from(size_of::<PerfEvent>()).unwrap_or(0),
+        path: path.as_ptr() as u64,
+        offset,
+        ..PerfEvent::default()
+    };
+    // SAFETY: the kernel reads the attributes and the path, which outlive the call.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            std::ptr::from_ref(&event),
+            ANY,
+            0,
+            ANY,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    };
+    owned(fd)
+}
+
 /// The same map once more.
 fn again<T: TryFrom<Map, Error = aya::maps::MapError>>(
     ebpf: &Ebpf,
@@ -133,9 +210,9 @@ fn again<T: TryFrom<Map, Error = aya::maps::MapError>>(
 /// Loads the program, before the maps are taken out of `ebpf`.
 ///
 /// # Errors
-/// The kernel refuses: before Linux 6.6 it does not know how the program is attached.
+/// The kernel refuses.
 pub(super) fn load(ebpf: &Ebpf, filter: &Filter) -> anyhow::Result<(SecretProgram, SecretReader)> {
-    let program = load_program(ebpf)?;
+    let (program, uprobes) = load_program(ebpf)?;
     let members = FilterMembers {
         bits: filter.bits(),
         pids: again(ebpf, "PIDS")?,
@@ -149,11 +226,31 @@ pub(super) fn load(ebpf: &Ebpf, filter: &Filter) -> anyhow::Result<(SecretProgra
     let secrets = ebpf.map("SECRETS").and_then(data);
     let secrets = secrets.ok_or_else(|| anyhow::anyhow!("there is no map for secrets"))?;
     let reader = SecretReader::new(secrets)?;
-    Ok((SecretProgram { program, members }, reader))
+    let program = SecretProgram {
+        program,
+        uprobes,
+        members,
+    };
+    Ok((program, reader))
+}
+
+/// Loads the program and unloads it: nothing is attached. Says how it would be.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn try_secret_program() -> anyhow::Result<Uprobes> {
+    let options = super::Options {
+        secrets: true,
+        ..super::Options::default()
+    };
+    let btf = super::btf::Btf::of_kernel()?;
+    let hooks = super::Hooks::choose(None, &btf)?;
+    let ebpf = super::load::load(&options, &btf, hooks)?;
+    Ok(load_program(&ebpf)?.1)
 }
 
 /// aya loads programs for perf's uprobes alone.
-fn load_program(ebpf: &Ebpf) -> anyhow::Result<OwnedFd> {
+fn load_program(ebpf: &Ebpf) -> anyhow::Result<(OwnedFd, Uprobes)> {
     let mut object = aya_obj::Object::parse(OBJECT)?;
     let sections = object.functions.keys().map(|(section, _)| *section);
     let sections = sections.collect();
@@ -171,7 +268,6 @@ fn load_program(ebpf: &Ebpf) -> anyhow::Result<OwnedFd> {
     for (to, from) in name.iter_mut().zip(PROGRAM.bytes()) {
         *to = from;
     }
-    let mut log = vec![0_u8; 65_536];
     let mut attributes = Load {
         prog_type: BPF_PROG_TYPE_KPROBE,
         insn_cnt: u32::try_from(code.instructions.len())?,
@@ -182,24 +278,33 @@ fn load_program(ebpf: &Ebpf) -> anyhow::Result<OwnedFd> {
         expected_attach_type: BPF_TRACE_UPROBE_MULTI,
         ..Load::default()
     };
+    let is_by_perf = std::env::var_os(VARIABLE).is_some_and(|value| value == "perf");
+    if !is_by_perf && let Ok(program) = bpf(BPF_PROG_LOAD, &attributes) {
+        return Ok((program, Uprobes::Multi));
+    }
+    // Linux before 6.6 does not know this way of attaching.
+    attributes.expected_attach_type = 0;
     if let Ok(program) = bpf(BPF_PROG_LOAD, &attributes) {
-        return Ok(program);
+        return Ok((program, Uprobes::Perf));
     }
     // Once more, to hear why not.
+    let mut log = vec![0_u8; 65_536];
     attributes.log_level = 1;
     attributes.log_size = u32::try_from(log.len())?;
     attributes.log_buf = log.as_mut_ptr() as u64;
-    bpf(BPF_PROG_LOAD, &attributes).map_err(|error| {
+    let program = bpf(BPF_PROG_LOAD, &attributes).map_err(|error| {
         let said = String::from_utf8_lossy(&log);
         let said: Vec<&str> = said.trim_end_matches('\0').lines().collect();
         let tail = said.get(said.len().saturating_sub(4)..).unwrap_or_default();
         anyhow::anyhow!("{error} {}", tail.join(" | "))
-    })
+    })?;
+    Ok((program, Uprobes::Perf))
 }
 
 /// A function with the program on it, for as long as this lives.
 pub struct Attached {
     _link: OwnedFd,
+    _event: Option<OwnedFd>,
 }
 
 impl SecretProgram {
@@ -220,8 +325,34 @@ impl SecretProgram {
             cnt: 1,
             ..Link::default()
         };
-        let link = bpf(BPF_LINK_CREATE, &attributes)?;
-        Ok(Attached { _link: link })
+        if self.uprobes == Uprobes::Perf {
+            return self.attach_by_perf(&path, offset, cookie);
+        }
+        Ok(Attached {
+            _link: bpf(BPF_LINK_CREATE, &attributes)?,
+            _event: None,
+        })
+    }
+
+    fn attach_by_perf(&self, path: &CString, offset: u64, cookie: u64) -> io::Result<Attached> {
+        let event = perf_event(path, offset)?;
+        let attributes = PerfLink {
+            prog_fd: self.program.as_raw_fd().unsigned_abs(),
+            event_fd: event.as_raw_fd().unsigned_abs(),
+            attach_type: BPF_PERF_EVENT,
+            flags: 0,
+            cookie,
+        };
+        Ok(Attached {
+            _link: bpf(BPF_LINK_CREATE, &attributes)?,
+            _event: Some(event),
+        })
+    }
+
+    /// How it is attached.
+    #[must_use]
+    pub const fn uprobes(&self) -> Uprobes {
+        self.uprobes
     }
 
     /// The process is selected, although the filter does not say so without a socket.

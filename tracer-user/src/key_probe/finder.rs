@@ -296,3 +296,7 @@ const fn bl(word: u32) -> Option<i64> {
     }
     Some((((word << 6) as i32 >> 6) as i64) * 4)
 }
+
+#[cfg(test)]
+#[path = "finder_tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use h2trace_core::limits;
@@ -15,7 +16,7 @@ use tracer_ebpf::secret::Secret;
 use super::finder;
 use super::mapped::{self, FileId, Mapped};
 use crate::confine::{self, Needs};
-use crate::kernel::{Attached, SecretProgram, SecretReader};
+use crate::kernel::{Attached, SecretProgram, SecretReader, Uprobes};
 use crate::key_scan::ProcessId;
 use crate::workload::{cgroup, process};
 
@@ -68,15 +69,15 @@ impl KeyProbe {
             processes: HashMap::new(),
             files: HashMap::new(),
             hierarchy: cgroup::mount_point(),
+            is_confined: false,
         };
         let needs = Needs {
             others_memory: true,
             ..Needs::NOTHING
         };
         // It ends when the wishes do. Nobody waits for it: it may be held up by a file that it reads.
-        drop(confine::spawn("h2trace-probes", needs, move || {
-            prober.run(&has_looked);
-        })?);
+        let thread = Builder::new().name("h2trace-probes".to_owned());
+        drop(thread.spawn(move || prober.run(needs, &has_looked))?);
         if looked.recv_timeout(FIRST).is_err() {
             tracing::warn!(
                 "it takes long to find where handshakes are probed; connections go by in the meantime"
@@ -137,11 +138,16 @@ struct Prober {
     files: HashMap<FileId, Probed>,
     /// Where v2 cgroups are.
     hierarchy: Option<PathBuf>,
+    /// Rights were given up that perf asks for.
+    is_confined: bool,
 }
 
 impl Prober {
-    fn run(mut self, has_looked: &SyncSender<()>) {
+    fn run(mut self, needs: Needs, has_looked: &SyncSender<()>) {
+        // Where perf attaches, that takes a right which is given up then.
         self.sweep();
+        confine::give_up(needs);
+        self.is_confined = true;
         // Nobody may wait any more.
         has_looked.try_send(()).ok();
         let mut next = Instant::now() + EVERY;
@@ -302,6 +308,9 @@ impl Prober {
     }
 
     fn attach(&self, pid: u32, id: &FileId, mapped: &Mapped) -> Option<Attached> {
+        if self.is_confined && self.program.uprobes() == Uprobes::Perf {
+            return None;
+        }
         let file = mapped::open(pid, id, mapped)?;
         let begun = Instant::now();
         let site = finder::find_site(&file)?;
