@@ -25,7 +25,7 @@ const PAIRS: usize = 2_048;
 const WAIT_NS: u64 = 1_000_000_000;
 
 /// A connection that may get secrets.
-struct Waiting {
+struct Awaiting {
     socket: SocketKey,
     is_seen: bool,
     /// When it was ready for them.
@@ -58,14 +58,20 @@ struct Handshake {
     secrets: HandshakeSecrets,
 }
 
+/// Secrets whose connections are not known, and what processes call the others.
+#[derive(Default)]
+struct Handshakes {
+    named: HashMap<(u32, u64), Named>,
+    /// In their order.
+    unknown: BTreeMap<u64, Handshake>,
+    n: u64,
+}
+
 /// What came of probes, and who waits for it.
 pub(super) struct Probed {
     probe: KeyProbe,
-    waiting: Vec<Waiting>,
-    named: HashMap<(u32, u64), Named>,
-    /// In their order.
-    handshakes: BTreeMap<u64, Handshake>,
-    next: u64,
+    waiting: Vec<Awaiting>,
+    handshakes: Handshakes,
     looked_at: Timestamp,
 }
 
@@ -74,9 +80,7 @@ impl Probed {
         Probed {
             probe,
             waiting: Vec::new(),
-            named: HashMap::new(),
-            handshakes: BTreeMap::new(),
-            next: 1,
+            handshakes: Handshakes::default(),
             looked_at: Timestamp(0),
         }
     }
@@ -85,7 +89,7 @@ impl Probed {
     pub(super) fn await_secrets(&mut self, socket: SocketKey) -> bool {
         let is_room = self.waiting.len() < limits::TLS_SEARCHED;
         if is_room {
-            self.waiting.push(Waiting {
+            self.waiting.push(Awaiting {
                 socket,
                 is_seen: false,
                 since: None,
@@ -111,123 +115,117 @@ impl Probed {
     /// Takes the secrets that have come; says whether some have.
     fn read(&mut self, keys: &mut KeyLog) -> bool {
         let Probed {
-            probe,
-            named,
-            handshakes,
-            next,
-            ..
+            probe, handshakes, ..
         } = self;
         let mut has_come = false;
         probe.read(&mut |secret| {
             has_come = true;
-            take(secret, (&mut *named, &mut *handshakes, &mut *next), keys);
+            handshakes.take(secret, keys);
         });
         has_come
+    }
+}
+
+impl Handshakes {
+    /// Takes one secret.
+    fn take(&mut self, secret: &Secret, keys: &mut KeyLog) {
+        let Some((label, bytes)) = read(secret) else {
+            return;
+        };
+        if secret.has_random != 0 {
+            return keys.take_probed(secret.random, label, bytes);
+        }
+        let (name, at) = ((secret.tgid, secret.owner), Timestamp(secret.at_ns));
+        let bit = 1 << label as u32;
+        let known = self.named.get_mut(&name);
+        // A name is used anew when its connection is over.
+        if let Some(known) = known.filter(|known| !begins_anew(label, known.labels)) {
+            known.labels |= bit;
+            known.at = at;
+            match known.of {
+                Of::Connection(random) => return keys.take_probed(random, label, bytes),
+                Of::Handshake(id) => {
+                    if let Some(handshake) = self.unknown.get_mut(&id)
+                        && handshake.secrets.take(label, bytes)
+                    {
+                        return;
+                    }
+                }
+            }
+        }
+        let mut secrets = keys.handshake();
+        if !secrets.take(label, bytes) {
+            return;
+        }
+        if self.unknown.len() >= limits::TLS_SEARCHED {
+            self.unknown.pop_first();
+        }
+        self.n += 1;
+        let of = Of::Handshake(self.n);
+        let labels = bit;
+        self.named.insert(name, Named { at, labels, of });
+        let (pid, owner) = name;
+        let handshake = Handshake {
+            at,
+            pid,
+            owner,
+            secrets,
+        };
+        self.unknown.insert(self.n, handshake);
     }
 
     /// What nobody came for goes.
     fn drop_old(&mut self, now: Timestamp) {
         let is_old = |at: Timestamp| now.since(at) > limits::TLS_SECRETS_UNUSED_NS;
-        self.handshakes.retain(|_, handshake| !is_old(handshake.at));
-        let handshakes = &self.handshakes;
+        self.unknown.retain(|_, handshake| !is_old(handshake.at));
+        let unknown = &self.unknown;
         self.named.retain(|_, named| match named.of {
             Of::Connection(_) => !is_old(named.at),
-            Of::Handshake(id) => handshakes.contains_key(&id),
+            Of::Handshake(id) => unknown.contains_key(&id),
         });
     }
 
-    /// Looks whether one of the handshakes of a process is the connection's that `is_of` knows.
+    /// Looks whether one of the handshakes of a process is the connection's that `is_of` knows. It is given to it then.
     fn link(
         &mut self,
-        pid: u32,
+        (pid, random): (u32, ClientRandom),
         tried: &mut u64,
         left: &mut usize,
         mut is_of: impl FnMut(&HandshakeSecrets) -> bool,
-    ) -> Option<(u64, Handshake)> {
+    ) -> Option<HandshakeSecrets> {
         let of_process = self
-            .handshakes
+            .unknown
             .range(*tried..)
-            .filter(|(_, handshake)| handshake.pid == pid && handshake.secrets.is_enough());
-        let mut found = None;
+            .filter(|(_, handshake)| handshake.pid == pid);
+        let (mut found, mut is_held) = (None, false);
         for (id, handshake) in of_process {
+            if !handshake.secrets.is_enough() {
+                // The rest of it is on its way.
+                is_held = true;
+                continue;
+            }
             if *left == 0 {
                 return None;
             }
             *left -= 1;
-            *tried = id + 1;
+            if !is_held {
+                *tried = id + 1;
+            }
             if is_of(&handshake.secrets) {
                 found = Some(*id);
                 break;
             }
         }
         let id = found?;
-        Some((id, self.handshakes.remove(&id)?))
-    }
-}
-
-/// Takes one secret.
-fn take(
-    secret: &Secret,
-    (named, handshakes, next): (
-        &mut HashMap<(u32, u64), Named>,
-        &mut BTreeMap<u64, Handshake>,
-        &mut u64,
-    ),
-    keys: &mut KeyLog,
-) {
-    let Some((label, bytes)) = read(secret) else {
-        return;
-    };
-    if secret.has_random != 0 {
-        return keys.take_probed(secret.random, label, bytes);
-    }
-    let (name, at) = ((secret.tgid, secret.owner), Timestamp(secret.at_ns));
-    let bit = 1 << label as u32;
-    let known = named.get_mut(&name);
-    // A name is used anew when its connection is over.
-    let known = known.filter(|known| !begins_anew(label, known.labels));
-    if let Some(known) = known {
-        known.labels |= bit;
-        known.at = at;
-        match known.of {
-            Of::Connection(random) => return keys.take_probed(random, label, bytes),
-            Of::Handshake(id) => {
-                if let Some(handshake) = handshakes.get_mut(&id)
-                    && handshake.secrets.take(label, bytes)
-                {
-                    return;
-                }
-            }
+        let handshake = self.unknown.remove(&id)?;
+        let named = self.named.get_mut(&(pid, handshake.owner));
+        // What follows is of that connection, unless the name is another's by now.
+        let named = named.filter(|named| matches!(named.of, Of::Handshake(of) if of == id));
+        if let Some(named) = named {
+            named.of = Of::Connection(random);
         }
+        Some(handshake.secrets)
     }
-    let mut secrets = keys.handshake();
-    if !secrets.take(label, bytes) {
-        return;
-    }
-    if handshakes.len() >= limits::TLS_SEARCHED {
-        handshakes.pop_first();
-    }
-    let id = *next;
-    *next += 1;
-    let of = Of::Handshake(id);
-    named.insert(
-        name,
-        Named {
-            at,
-            labels: bit,
-            of,
-        },
-    );
-    let (pid, owner) = name;
-    handshakes.insert(
-        id,
-        Handshake {
-            at,
-            pid,
-            owner,
-            secrets,
-        },
-    );
 }
 
 /// Whether a secret is of another handshake than those that came before it under the same name.
@@ -256,7 +254,7 @@ impl TlsSockets {
         if has_come || is_urgent || now.since(probed.looked_at) >= EVERY_NS {
             probed.looked_at = now;
             self.give_secrets(&mut probed, now, to);
-            probed.drop_old(now);
+            probed.handshakes.drop_old(now);
         }
         self.probed = Some(probed);
     }
@@ -279,25 +277,19 @@ impl TlsSockets {
                     socket.awaits_secrets = false;
                     continue;
                 }
-                Expects::Later => {
+                Expects::NotYet => {
                     probed.waiting.push(one);
                     continue;
                 }
                 Expects::Now(random) => random,
             };
             if !keys.opens(&random) {
-                let linked = probed.link(pid, &mut one.tried, &mut left, |secrets| {
+                let (place, tried) = ((pid, random), &mut one.tried);
+                let own = probed.handshakes.link(place, tried, &mut left, |secrets| {
                     socket.connection.is_of(secrets, &mut plain)
                 });
-                if let Some((id, handshake)) = linked {
-                    let named = probed.named.get_mut(&(pid, handshake.owner));
-                    keys.adopt(random, handshake.secrets);
-                    // What follows is of that connection, unless the name is another's by now.
-                    let named =
-                        named.filter(|named| matches!(named.of, Of::Handshake(of) if of == id));
-                    if let Some(named) = named {
-                        named.of = Of::Connection(random);
-                    }
+                if let Some(own) = own {
+                    keys.adopt(random, own);
                 }
             }
             if keys.opens(&random) {

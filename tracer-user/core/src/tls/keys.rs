@@ -14,6 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 pub use super::found::FoundKey;
 use super::hello::Random;
 use super::info::KeySource;
+pub use super::label::Label;
 use super::opener::{Heap, Kept, KeyPlace, Opener, wipe_stack_of_record};
 use super::record::HEADER;
 use super::session::Epoch;
@@ -21,8 +22,6 @@ use super::suite::{Cipher, Hash};
 use crate::endpoint::Endpoint;
 use crate::limits;
 
-/// Length of TLS 1.2's master secret (RFC 5246 section 8.1).
-const MASTER: usize = 48;
 /// Length of a nonce of every cipher that is decoded.
 pub(super) const NONCE: usize = 12;
 /// Bytes that sealing adds at the end.
@@ -40,7 +39,7 @@ impl Cipher {
 }
 
 impl Hash {
-    const fn len(self) -> usize {
+    pub(super) const fn len(self) -> usize {
         match self {
             Hash::Sha256 => 32,
             Hash::Sha384 => 48,
@@ -132,55 +131,6 @@ impl Secrets {
             KeySource::Probe
         } else {
             KeySource::KeyLog
-        }
-    }
-}
-
-/// What a secret is for, by its name in key logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Label {
-    /// TLS 1.2.
-    Master,
-    /// TLS 1.3: what the client sends before the server has answered.
-    ClientEarly,
-    /// What the client sends in the handshake.
-    ClientHandshake,
-    /// What the server does.
-    ServerHandshake,
-    /// What the client sends afterwards.
-    Client,
-    /// What the server does.
-    Server,
-}
-
-impl Label {
-    const ALL: [Label; 6] = [
-        Label::Master,
-        Label::ClientEarly,
-        Label::ClientHandshake,
-        Label::ServerHandshake,
-        Label::Client,
-        Label::Server,
-    ];
-
-    /// None: one of another use, such as exporters, QUIC and keys of RSA.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Label> {
-        Some(match name {
-            "CLIENT_RANDOM" => Label::Master,
-            "CLIENT_EARLY_TRAFFIC_SECRET" => Label::ClientEarly,
-            "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => Label::ClientHandshake,
-            "SERVER_HANDSHAKE_TRAFFIC_SECRET" => Label::ServerHandshake,
-            "CLIENT_TRAFFIC_SECRET_0" => Label::Client,
-            "SERVER_TRAFFIC_SECRET_0" => Label::Server,
-            _ => return None,
-        })
-    }
-
-    const fn fits(self, len: usize) -> bool {
-        match self {
-            Label::Master => len == MASTER,
-            _ => len == Hash::Sha256.len() || len == Hash::Sha384.len(),
         }
     }
 }

@@ -23,6 +23,8 @@ mod keys;
 #[cfg(not(feature = "tls"))]
 #[path = "keyless.rs"]
 mod keys;
+#[cfg(feature = "tls")]
+mod label;
 mod negotiation;
 mod opaque;
 #[cfg(feature = "tls")]

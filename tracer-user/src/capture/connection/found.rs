@@ -11,7 +11,7 @@ pub(in crate::capture) enum Expects {
     /// Not any more.
     Nothing,
     /// Perhaps, when more of it has gone by.
-    Later,
+    NotYet,
     /// Now; so it is called in key logs.
     Now(ClientRandom),
 }
@@ -29,13 +29,13 @@ impl Connection {
             return Expects::Nothing;
         }
         let Some(tls) = &self.tls else {
-            return Expects::Later;
+            return Expects::NotYet;
         };
         let session = &tls.session;
         match session.random() {
             _ if !session.may_be_told() => Expects::Nothing,
             Some(random) if session.is_ready_for_secrets() => Expects::Now(random),
-            _ => Expects::Later,
+            _ => Expects::NotYet,
         }
     }
 

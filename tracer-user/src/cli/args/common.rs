@@ -38,8 +38,8 @@ pub struct CommonArgs {
     #[arg(long, value_name = "FILE")]
     pub keylog: Option<PathBuf>,
 
-    /// Open TLS of what is traced with keys found in its processes' memory: needs --pid, --cgroup, --netns or pods. With
-    /// --keylog, that of connections of which the log says nothing
+    /// Open TLS of what is traced with secrets of its processes' handshakes, or keys in their memory: needs --pid,
+    /// --cgroup, --netns or pods. With --keylog, that of connections of which the log says nothing
     #[cfg(feature = "tls")]
     #[arg(long)]
     pub tls: bool,
@@ -89,7 +89,7 @@ impl CommonArgs {
         #[cfg(feature = "tls")]
         if self.tls && !scope.is_by_owner() {
             bail!(
-                "--tls reads the memory of the processes that are traced, so say which: --pid, --cgroup, --netns, --pod, \
+                "--tls reads secrets and memory of the processes that are traced, so say which: --pid, --cgroup, --netns, --pod, \
                  --namespace or --selector"
             );
         }

@@ -23,7 +23,7 @@ fn secrets(log: &KeyLog, (version, suite): (Version, u16), mixed: u8) -> Handsha
 }
 
 /// A session whose keys are looked for, and which may be told them.
-struct Told {
+struct Asker {
     session: Session,
     log: KeyLog,
     scratch: Scratch,
@@ -31,11 +31,11 @@ struct Told {
     offsets: [u64; 2],
 }
 
-impl Told {
-    fn new() -> Told {
+impl Asker {
+    fn new() -> Asker {
         let mut session = Session::awaiting_keys();
         session.expect_secrets();
-        Told {
+        Asker {
             session,
             log: KeyLog::default(),
             scratch: Scratch::default(),
@@ -82,7 +82,7 @@ fn secrets_open_what_waited_for_them_and_what_follows() {
         let sent = long_talk(version, suite).sent;
         let first = sent.iter().position(|(_, record)| record[0] == 23).unwrap();
         for n in [first + 1, first + 6, sent.len()] {
-            let mut told = Told::new();
+            let mut told = Asker::new();
             told.take(&sent[..n]);
             assert!(told.session.is_ready_for_secrets(), "{suite:x} {n}");
             let own = secrets(&told.log, (version, suite), 0);
@@ -102,7 +102,7 @@ fn secrets_open_what_waited_for_them_and_what_follows() {
 fn secrets_of_another_handshake_open_nothing() {
     for (version, suite) in every() {
         let sent = long_talk(version, suite).sent;
-        let mut told = Told::new();
+        let mut told = Asker::new();
         told.take(&sent);
         let others = secrets(&told.log, (version, suite), 0x40);
         assert!(others.is_enough());
@@ -120,7 +120,7 @@ fn secrets_of_another_handshake_open_nothing() {
 fn what_no_search_finds_waits_for_secrets_and_no_longer() {
     let (version, suite) = (Version::TLS1_3, 0x1303);
     let sent = long_talk(version, suite).sent;
-    let mut told = Told::new();
+    let mut told = Asker::new();
     told.take(&sent);
     assert!(told.session.info().why.is_none());
     for side in [Endpoint::Client, Endpoint::Server] {
@@ -128,7 +128,7 @@ fn what_no_search_finds_waits_for_secrets_and_no_longer() {
     }
     told.with(|session, _| session.expect_no_secrets());
     assert_eq!(told.session.info().why, Some(Why::KeyNotFindable));
-    let mut told = Told::new();
+    let mut told = Asker::new();
     told.take(&sent);
     assert_eq!(told.finish().info.why, Some(Why::KeyNotFindable));
 }
