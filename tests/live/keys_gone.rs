@@ -31,7 +31,7 @@ const suites = [
   ['TLSv1.2', 'ECDHE-ECDSA-AES128-GCM-SHA256'], ['TLSv1.2', 'ECDHE-ECDSA-AES256-GCM-SHA384'],
 ];
 let talks = true;
-process.stdin.once('data', () => { talks = false; });
+const line = () => new Promise((done) => process.stdin.once('data', done));
 async function talk([version, ciphers]) {
   const client = http2.connect('https://localhost:' + port, {
     rejectUnauthorized: false, minVersion: version, maxVersion: version, ciphers,
@@ -45,7 +45,10 @@ async function talk([version, ciphers]) {
   await new Promise((done) => client.close(done));
 }
 server.listen(Number(port), '127.0.0.1', async () => {
+  console.log('there');
+  await line();
   console.log('talking');
+  line().then(() => { talks = false; });
   await Promise.all(suites.map(talk));
   console.log('ended');
   setInterval(() => {}, 1000);
@@ -83,9 +86,24 @@ impl Talker {
     }
 
     pub(crate) fn go(&mut self) {
+        self.is_there();
+        self.begin();
+    }
+
+    /// It runs, and waits for [`Talker::begin`].
+    fn is_there(&mut self) {
         self.process.write_line("go");
-        let talks = |line: &str| (line == "talking").then_some(());
-        self.process.wait_for_line(0, RUN, talks);
+        self.said("there");
+    }
+
+    fn begin(&mut self) {
+        self.process.write_line("begin");
+        self.said("talking");
+    }
+
+    fn said(&self, word: &str) {
+        let is_it = |line: &str| (line == word).then_some(());
+        self.process.wait_for_line(0, RUN, is_it);
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -94,8 +112,7 @@ impl Talker {
 
     pub(crate) fn end(&mut self) {
         self.process.write_line("end");
-        let ended = |line: &str| (line == "ended").then_some(());
-        self.process.wait_for_line(0, RUN, ended);
+        self.said("ended");
     }
 
     /// Round keys of every cipher of AES that its memory has, and all keys that its key log's secrets lead to.
@@ -340,6 +357,25 @@ fn found_keys_are_gone_with_their_connections() {
     let keys = are_gone_in_the_end(tracer.pid(), &mut talker, 16, false);
     let lines = tracer.process.lines().join("\n");
     assert!(lines.contains("\"scan\""), "nothing was opened");
+    keys.assert_unsaid(&lines);
+    let (_, said) = tracer.finish_with_errors();
+    keys.assert_unsaid(&said.join("\n"));
+    drop(talker.folder);
+}
+
+#[test]
+fn secrets_of_probes_are_gone_with_their_connections() {
+    require_parts!();
+    let mut talker = Talker::held();
+    talker.is_there();
+    let pid = talker.pid();
+    let tracer = Tracer::probing(&[pid]);
+    talker.begin();
+    tracer.wait_for_streams(pid, "client", 15, RUN);
+    // All five connections, both ends, both directions.
+    let keys = are_gone_in_the_end(tracer.pid(), &mut talker, 20, true);
+    let lines = tracer.process.lines().join("\n");
+    assert!(lines.contains("\"probe\""), "nothing was opened");
     keys.assert_unsaid(&lines);
     let (_, said) = tracer.finish_with_errors();
     keys.assert_unsaid(&said.join("\n"));

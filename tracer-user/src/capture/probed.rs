@@ -334,4 +334,56 @@ mod tests {
             assert!(begins_anew(label, of(before)), "{label:?} {before:?}");
         }
     }
+
+    fn secret(owner: u64, label: &str, at_ns: u64) -> Secret {
+        let mut secret = Secret {
+            at_ns,
+            owner,
+            tgid: 7,
+            secret_len: 48,
+            ..Secret::NONE
+        };
+        secret.label[..label.len()].copy_from_slice(label.as_bytes());
+        secret
+    }
+
+    #[test]
+    fn secrets_that_wait_are_bounded_and_go() {
+        let (mut handshakes, mut keys) = (Handshakes::default(), KeyLog::default());
+        for owner in 0..3 * limits::TLS_SEARCHED as u64 {
+            handshakes.take(&secret(owner, "CLIENT_RANDOM", owner), &mut keys);
+        }
+        for label in ["EXPORTER_SECRET", "\u{ff}", ""] {
+            handshakes.take(&secret(1, label, 1), &mut keys);
+        }
+        handshakes.drop_old(Timestamp(1));
+        assert_eq!(handshakes.unknown.len(), limits::TLS_SEARCHED);
+        assert_eq!(handshakes.named.len(), limits::TLS_SEARCHED);
+        handshakes.drop_old(Timestamp(2 * limits::TLS_SECRETS_UNUSED_NS));
+        assert!(handshakes.unknown.is_empty() && handshakes.named.is_empty());
+        assert!(keys.is_empty());
+    }
+
+    #[test]
+    fn handshake_whose_rest_is_on_its_way_is_tried_again() {
+        let (mut handshakes, mut keys) = (Handshakes::default(), KeyLog::default());
+        handshakes.take(&secret(1, "CLIENT_HANDSHAKE_TRAFFIC_SECRET", 1), &mut keys);
+        handshakes.take(&secret(2, "CLIENT_RANDOM", 1), &mut keys);
+        let (place, mut tried, mut left) = ((7, [3; 32]), 0, 9);
+        let mut link = |handshakes: &mut Handshakes, is_own| {
+            handshakes.link(place, &mut tried, &mut left, |_| is_own)
+        };
+        assert!(link(&mut handshakes, false).is_none());
+        handshakes.take(&secret(1, "SERVER_HANDSHAKE_TRAFFIC_SECRET", 2), &mut keys);
+        assert!(link(&mut handshakes, true).is_some());
+        // What comes under that name now is the connection's.
+        handshakes.take(&secret(1, "CLIENT_TRAFFIC_SECRET_0", 3), &mut keys);
+        handshakes.take(&secret(1, "SERVER_TRAFFIC_SECRET_0", 3), &mut keys);
+        assert!(keys.opens(&[3; 32]));
+        assert!(
+            link(&mut handshakes, false).is_none(),
+            "tried, and not its own"
+        );
+        assert!(link(&mut handshakes, true).is_none());
+    }
 }

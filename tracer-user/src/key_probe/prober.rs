@@ -118,10 +118,17 @@ impl Drop for KeyProbe {
 
 /// A process that is probed, or could be.
 struct Looked {
+    /// The file that it is a process of: another one after an execve(2).
+    program: Option<(u64, u64)>,
     next: Instant,
     pause: Duration,
     /// Its memory has a probe, which was told.
     is_told: bool,
+}
+
+fn program(pid: u32) -> Option<(u64, u64)> {
+    let file = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 /// A file, and the processes that have it mapped.
@@ -191,7 +198,7 @@ impl Prober {
         self.forget(&there);
         for process in there {
             let is_due = match self.processes.get(&process) {
-                Some(looked) => looked.next <= now,
+                Some(looked) => looked.next <= now || looked.program != program(process.pid),
                 None => self.is_selected(process.pid),
             };
             if is_due && self.processes.len() < limits::TLS_PROCESSES {
@@ -249,6 +256,7 @@ impl Prober {
 
     /// Looks for functions in the files that a process has mapped, and probes them.
     fn look(&mut self, process: ProcessId) {
+        let program = program(process.pid);
         let files = mapped::files(process.pid);
         for (id, file) in &mut self.files {
             if !files.contains_key(id) {
@@ -267,10 +275,14 @@ impl Prober {
             self.program.include(process.pid);
         }
         let looked = self.processes.entry(process).or_insert(Looked {
+            program,
             next: Instant::now(),
             pause: AGAIN,
             is_told: false,
         });
+        if std::mem::replace(&mut looked.program, program) != program {
+            looked.pause = AGAIN;
+        }
         looked.next = Instant::now() + looked.pause;
         looked.pause = (looked.pause * 2).min(AGAIN_MOST);
         let mut covered = self.shared.covered();
