@@ -30,6 +30,9 @@ const FIRST: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MOST: Duration = Duration::from_secs(60);
 
+/// Files that are remembered, of all processes. In those beyond nothing is probed.
+const FILES: usize = 4_096;
+
 /// Probes of handshakes, and the secrets that come of them.
 pub struct KeyProbe {
     reader: SecretReader,
@@ -309,7 +312,7 @@ impl Prober {
             file.users.insert(process);
             return file.attached.is_some();
         }
-        if self.files.len() >= limits::TLS_FILES {
+        if self.files.len() >= FILES {
             return false;
         }
         let attached = self.attach(process.pid, &id, mapped);

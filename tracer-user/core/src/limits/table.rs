@@ -485,10 +485,6 @@ limits! {
     [TlsProcesses, Count]
     pub const TLS_PROCESSES: usize = 1_024;
 
-    /// Files with code that selected processes have mapped and that are looked at for a function to probe.
-    [TlsFiles, Count]
-    pub const TLS_FILES: usize = 4_096;
-
     /// TLS connections of which key logs may bring secrets. Those of further ones are not read, and that is told.
     [TlsConnections, Count]
     pub const TLS_CONNECTIONS: usize = 262_144;
