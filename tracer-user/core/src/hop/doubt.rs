@@ -11,7 +11,7 @@ use crate::stream::record::StreamRecord;
 #[cfg(test)]
 thread_local! {
     /// Requests that were looked at beside others.
-    pub(super) static LOOKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    pub(in crate::hop) static LOOKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Requests that a request's answer is compared with, at most.
