@@ -1,6 +1,6 @@
 //! Attaches the kernel programs and reads their records.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 use aya::{
@@ -25,6 +25,7 @@ use super::{
     load::{self, Filter, Options, StartError},
     members::{LiveCgroups, Members},
     missed,
+    ring_view::RingView,
     sockets::Sockets,
 };
 
@@ -108,6 +109,7 @@ pub struct ProgramStats {
 pub struct Tracer {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    ring_bytes: u32,
     counters: PerCpuArray<MapData, u64>,
     members: Members,
     sockets: Sockets,
@@ -188,6 +190,7 @@ impl Tracer {
         Ok(Tracer {
             ebpf,
             ring,
+            ring_bytes: load::ring_bytes(options.ring_bytes),
             counters,
             members,
             sockets,
@@ -221,13 +224,12 @@ impl Tracer {
         drained
     }
 
-    /// Becomes readable when the kernel programs wake the reader, because a connection opened or much waits in the ring. At
-    /// once when records wait already. None: there are too many descriptors.
+    /// The ring for other threads. None: the kernel does not let it be mapped once more.
     #[must_use]
-    pub fn bell(&self) -> Option<OwnedFd> {
-        // SAFETY: the ring has its descriptor open for as long as it lives.
-        let own = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
-        own.try_clone_to_owned().ok()
+    pub fn ring_view(&self) -> Option<RingView> {
+        let view = RingView::new(self.ring.as_raw_fd(), self.ring_bytes);
+        view.inspect_err(|error| tracing::debug!(%error, "the ring cannot be mapped once more"))
+            .ok()
     }
 
     /// What the kernel programs counted since they were loaded, by `Counter`, summed over CPUs.

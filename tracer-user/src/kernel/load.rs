@@ -296,7 +296,7 @@ pub(super) fn load(options: &Options, btf: &Btf, hooks: Hooks) -> Result<Ebpf, S
 }
 
 /// A power of two, and at least 64 KiB: the kernel wants whole pages on every architecture.
-fn ring_bytes(wanted: u32) -> u32 {
+pub(super) fn ring_bytes(wanted: u32) -> u32 {
     wanted.clamp(64 * 1024, 1 << 30).next_power_of_two()
 }
 

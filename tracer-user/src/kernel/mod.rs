@@ -9,6 +9,7 @@ mod members;
 mod missed;
 mod process;
 pub mod rights;
+mod ring_view;
 mod rings;
 #[cfg(feature = "tls")]
 mod secrets;
@@ -19,5 +20,6 @@ pub use attach::{DRAIN_MAX, Drained, PROBES, Probe, ProgramStats, Tracer, is_loa
 pub use hooks::Hooks;
 pub use load::{Filter, Options, PIDS_MAX, RING_BYTES, StartError, Tls, check_privileges};
 pub use members::LiveCgroups;
+pub use ring_view::RingView;
 #[cfg(feature = "tls")]
 pub use secrets::{Attached, SecretProgram, SecretReader, Uprobes, try_secret_program};

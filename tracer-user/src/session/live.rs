@@ -1,6 +1,5 @@
 //! Where the kernel programs, the pipeline and the exporters are joined for a live run.
 
-use std::os::fd::OwnedFd;
 #[cfg(feature = "tls")]
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ use crate::export::prometheus::ProgramRuns;
 use crate::export::tally::StoppedBy;
 #[cfg(feature = "tls")]
 use crate::kernel::Tls;
-use crate::kernel::{DRAIN_MAX, Options, Tracer};
+use crate::kernel::{DRAIN_MAX, Options, RingView, Tracer};
 #[cfg(feature = "tls")]
 use crate::key_probe::KeyProbe;
 #[cfg(feature = "tls")]
@@ -389,8 +388,8 @@ impl Source for Live {
         Ok(drained.records + drained.bad)
     }
 
-    fn bell(&self) -> Option<OwnedFd> {
-        self.tracer.bell()
+    fn ring(&self) -> Option<RingView> {
+        self.tracer.ring_view()
     }
 
     fn finish(&mut self, sink: &mut dyn Sink) {
@@ -491,10 +490,8 @@ pub fn until_done(
         ready()?;
         let drain = Arc::new(Drain::new(source, plan));
         let (sender, mut done) = mpsc::unbounded_channel();
-        for (name, share) in [
-            ("h2trace-drain", Share::Ordinary),
-            ("h2trace-idle", Share::Idle),
-        ] {
+        let idle = drain.sees_ring().then_some(("h2trace-idle", Share::Idle));
+        for (name, share) in [("h2trace-drain", Share::Ordinary)].into_iter().chain(idle) {
             let (drain, sender) = (Arc::clone(&drain), sender.clone());
             thread::Builder::new()
                 .name(name.to_owned())

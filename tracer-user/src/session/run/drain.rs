@@ -1,6 +1,5 @@
 //! The threads of a run.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -8,12 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::turns::{Pace, Share, Turns};
 use super::{Ended, Next, Plan, Session, Source};
+use crate::kernel::RingView;
+
+/// The part of the ring that may wait for a thread that gives way.
+const MUCH: f64 = 0.125;
 
 /// A run, for the threads that drain the ring and for who watches them.
 pub struct Drain {
     /// None: it is over.
     work: Mutex<Option<Work>>,
-    bell: Option<OwnedFd>,
+    ring: Option<RingView>,
     turns: Turns,
     is_stopped: AtomicBool,
 }
@@ -28,7 +31,7 @@ impl Drain {
     #[must_use]
     pub fn new(source: Box<dyn Source>, plan: Plan) -> Self {
         Self {
-            bell: source.bell(),
+            ring: source.ring(),
             work: Mutex::new(Some(Work {
                 session: Session::new(source, plan),
                 pace: Pace::new(Instant::now()),
@@ -70,9 +73,20 @@ impl Drain {
         self.turns.next_look(Instant::now())
     }
 
-    /// Lets the ordinary thread drain if the other one is late.
+    /// Lets the ordinary thread drain if the other one does not do it in time.
     pub fn look(&self) {
-        self.turns.look(Instant::now());
+        self.turns.look(Instant::now(), self.fills());
+    }
+
+    /// Whether it is seen how full the ring is.
+    #[must_use]
+    pub fn sees_ring(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// More waits in the ring than should.
+    fn fills(&self) -> bool {
+        self.ring.as_ref().is_some_and(|ring| ring.fill() > MUCH)
     }
 
     /// One turn, and the pause after it.
@@ -82,8 +96,8 @@ impl Drain {
             return Ok(None);
         };
         self.turns.set_due(Instant::now(), Duration::ZERO);
-        let (time, for_bell) = match work.session.turn(&self.is_stopped)? {
-            Next::Pause { time, for_bell } => (time, for_bell),
+        let (time, for_records) = match work.session.turn(&self.is_stopped)? {
+            Next::Pause { time, for_records } => (time, for_records),
             Next::Over(_) if own == Share::Idle => {
                 // What is left to do is not to wait for others.
                 self.turns.give(Share::Ordinary);
@@ -95,31 +109,21 @@ impl Drain {
             }
         };
         let now = Instant::now();
-        let next = work.pace.next(own, now, work.session.n_records);
+        let next = work.pace.next(own, now, self.fills());
         drop(place);
         self.turns.set_due(now, time);
         if next != own && !self.is_stopped.load(Ordering::Relaxed) {
             self.turns.give(next);
         }
-        self.pause(time, for_bell);
+        self.pause(time, for_records);
         Ok(None)
     }
 
-    fn pause(&self, time: Duration, for_bell: bool) {
-        let Some(bell) = self.bell.as_ref().filter(|_| for_bell) else {
-            if !time.is_zero() {
-                thread::park_timeout(time);
-            }
-            return;
-        };
-        let mut bell = libc::pollfd {
-            fd: bell.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        let time = time.as_millis().try_into().unwrap_or(libc::c_int::MAX);
-        // Whatever it returns, records are looked for next: an error (EINTR) only makes the pause shorter.
-        // SAFETY: one valid pollfd, and the descriptor is open.
-        unsafe { libc::poll(&raw mut bell, 1, time) };
+    fn pause(&self, time: Duration, for_records: bool) {
+        match &self.ring {
+            Some(ring) if for_records => ring.wait(time),
+            _ if !time.is_zero() => thread::park_timeout(time),
+            _ => {}
+        }
     }
 }

@@ -4,7 +4,6 @@ mod drain;
 mod turns;
 
 use std::ops::RangeInclusive;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ use crate::export::clock::monotonic_now;
 use crate::export::http::Heartbeat;
 use crate::export::prometheus::{Exporter, ProgramRuns};
 use crate::export::tally::{Kernel, MISSED_RUNS, StoppedBy, Summary, Tally};
-use crate::kernel::DRAIN_MAX;
+use crate::kernel::{DRAIN_MAX, RingView};
 use crate::unit::count;
 use crate::workload::kubernetes;
 pub use drain::Drain;
@@ -53,8 +52,8 @@ pub trait Source: Send {
     /// The records cannot be read any more.
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64>;
 
-    /// What becomes readable when records have come after a while without any.
-    fn bell(&self) -> Option<OwnedFd> {
+    /// The ring for other threads.
+    fn ring(&self) -> Option<RingView> {
         None
     }
 
@@ -191,10 +190,10 @@ fn next_nap(nap: Duration, n_records: u64) -> Duration {
 
 /// What comes after a turn.
 enum Next {
-    /// A pause; until the bell if there were no records.
+    /// A pause; until records come if there were none.
     Pause {
         time: Duration,
-        for_bell: bool,
+        for_records: bool,
     },
     Over(StoppedBy),
 }
@@ -249,7 +248,7 @@ impl Session {
             } else {
                 self.nap.min(self.left())
             },
-            for_bell: self.n_records == 0,
+            for_records: self.n_records == 0,
         })
     }
 

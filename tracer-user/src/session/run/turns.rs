@@ -2,9 +2,8 @@
 //!
 //! Draining takes a small part of a processor, but wakes hundreds of times a second, each time in the way of a program
 //! that wants to answer. So the thread that does it runs where nobody else wants the processor (SCHED_IDLE, sched(7)), as
-//! long as it comes round in time that way. Where it does not, a thread with an ordinary share takes its place for a
-//! while: the ring holds much more than comes until then. There are two because a thread without rights can't come back
-//! from SCHED_IDLE.
+//! long as the ring does not fill and nothing gets old that way. Where it does, a thread with an ordinary share takes its
+//! place for a while. There are two because a thread without rights can't come back from SCHED_IDLE.
 
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
@@ -12,17 +11,17 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// How late the thread may come round.
-const LATE: Duration = Duration::from_millis(20);
+/// How late the thread may come round: nobody is to wait longer for what is told.
+const LATE: Duration = Duration::from_millis(500);
+
+/// Time between two looks at the ring.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How long the ordinary thread drains: twice as long each time that it is needed again soon.
 const HURRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32);
 
 /// Soon: within so many times the last hurry.
 const SOON: u32 = 4;
-
-/// So many records at once are too many for a thread that may wait long for a processor.
-const MANY: u64 = 1_024;
 
 /// What share of the processors a thread has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,11 +123,9 @@ impl Turns {
 
     /// When to look after them next.
     pub(super) fn next_look(&self, now: Instant) -> Instant {
-        if !self.is_of(Share::Idle) {
-            return now + LATE * 5;
-        }
-        let least = now + LATE;
-        self.due().map_or(least, |due| due.max(least))
+        let least = now + LOOK;
+        let pauses = || Some(self.due()?.checked_sub(LATE)? + LOOK);
+        pauses().map_or(least, |due| due.max(least))
     }
 
     /// None: it never came round.
@@ -137,9 +134,10 @@ impl Turns {
         self.began.checked_add(Duration::from_micros(due))
     }
 
-    /// Looks whether the thread whose turn it is comes round in time.
-    pub(super) fn look(&self, now: Instant) {
-        if self.is_of(Share::Idle) && self.due().is_some_and(|due| now > due) {
+    /// Looks whether the thread whose turn it is comes round in time. `fills`: too much waits for it.
+    pub(super) fn look(&self, now: Instant, fills: bool) {
+        let is_late = || self.due().is_some_and(|due| now > due);
+        if self.is_of(Share::Idle) && (fills || is_late()) {
             self.give(Share::Ordinary);
         }
     }
@@ -154,9 +152,8 @@ impl Pace {
         }
     }
 
-    /// The thread with this share comes round, and found so many records. Whose turn is next?
-    pub(super) fn next(&mut self, own: Share, now: Instant, n_records: u64) -> Share {
-        let is_behind = n_records >= MANY;
+    /// The thread with this share comes round; `is_behind`: too much is left. Whose turn is next?
+    pub(super) fn next(&mut self, own: Share, now: Instant, is_behind: bool) -> Share {
         let comes_back = own == Share::Ordinary && self.last == Share::Idle;
         if comes_back {
             let is_soon = now.saturating_duration_since(self.until) < self.hurry * SOON;
@@ -201,7 +198,7 @@ mod tests {
     const SHORT: Duration = *HURRY.start();
 
     #[test]
-    fn whoever_is_late_loses_its_turn() {
+    fn whoever_is_late_or_lets_the_ring_fill_loses_its_turn() {
         let turns = Turns::new();
         let start = turns.began;
         assert!(turns.enter(Ordinary));
@@ -212,11 +209,14 @@ mod tests {
         });
         turns.give(Idle);
         turns.set_due(start, 8 * MS);
-        turns.look(start + 8 * MS + LATE);
+        turns.look(start + 8 * MS + LATE, false);
         assert!(turns.is_of(Idle), "it is not late yet");
         let now = start + 9 * MS + LATE;
         assert!(turns.next_look(now) > now, "not without a pause");
-        turns.look(now);
+        turns.look(now, false);
+        assert!(turns.is_of(Ordinary));
+        turns.give(Idle);
+        turns.look(start, true);
         assert!(turns.is_of(Ordinary));
         turns.end();
         assert!(!turns.wait(Ordinary));
@@ -227,27 +227,27 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(start);
         assert_eq!(
-            pace.next(Ordinary, start, 1),
+            pace.next(Ordinary, start, false),
             Ordinary,
             "it begins with one"
         );
         let mut now = start + SHORT;
-        assert_eq!(pace.next(Ordinary, now, 1), Idle);
-        assert_eq!(pace.next(Idle, now, 1), Idle);
+        assert_eq!(pace.next(Ordinary, now, false), Idle);
+        assert_eq!(pace.next(Idle, now, false), Idle);
         now += SHORT * SOON - MS;
         assert_eq!(
-            pace.next(Ordinary, now, 1),
+            pace.next(Ordinary, now, false),
             Ordinary,
             "it was given the turn"
         );
-        assert_eq!(pace.next(Ordinary, now + SHORT * 2 - MS, 1), Ordinary);
+        assert_eq!(pace.next(Ordinary, now + SHORT * 2 - MS, false), Ordinary);
         now += SHORT * 2;
-        assert_eq!(pace.next(Ordinary, now, 1), Idle);
+        assert_eq!(pace.next(Ordinary, now, false), Idle);
         // Much later: as for the first time.
         now += SHORT * 2 * SOON;
-        assert_eq!(pace.next(Idle, now, MANY), Ordinary);
-        assert_eq!(pace.next(Ordinary, now, 1), Ordinary);
-        assert_eq!(pace.next(Ordinary, now + SHORT, 1), Idle);
+        assert_eq!(pace.next(Idle, now, true), Ordinary);
+        assert_eq!(pace.next(Ordinary, now, false), Ordinary);
+        assert_eq!(pace.next(Ordinary, now + SHORT, false), Idle);
     }
 
     #[test]
@@ -257,8 +257,8 @@ mod tests {
         let mut now = start;
         for _ in 0..1_000 {
             now += SHORT;
-            assert_eq!(pace.next(Ordinary, now, MANY), Ordinary);
+            assert_eq!(pace.next(Ordinary, now, true), Ordinary);
         }
-        assert_eq!(pace.next(Ordinary, now + SHORT, MANY - 1), Idle);
+        assert_eq!(pace.next(Ordinary, now + SHORT, false), Idle);
     }
 }
