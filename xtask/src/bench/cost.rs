@@ -246,6 +246,7 @@ pub(super) fn run(
     text += &kernel(&stage.programs()?, &verified(binary)?);
     let (offered, points) = offered(&stage)?;
     text += &offered;
+    text += "\n![Cores that h2trace takes, by calls a second](cost.svg)\n";
     text += &start_up(&stage, options.rounds)?;
     println!("{text}");
     if options.write {
