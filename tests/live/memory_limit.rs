@@ -1,5 +1,6 @@
 //! The worst that the bounds allow, of many connections at once, stays within the memory that the chart gives.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -96,12 +97,15 @@ fn kernel_memory(pid: u32) -> u64 {
     let infos = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
     let maps = infos.filter(|info| info.contains("map_type:"));
     let locked = maps.filter_map(|info| {
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix("memlock:"))?;
-        line.trim().parse::<u64>().ok()
+        let of = |key: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(key))?;
+            value.trim().parse::<u64>().ok()
+        };
+        of("map_id:").zip(of("memlock:"))
     });
-    locked.sum()
+    // Several descriptors may be of one map.
+    let of_each: HashMap<u64, u64> = locked.collect();
+    of_each.values().sum()
 }
 
 /// The largest of what `RssAnon` shows until it is asked.

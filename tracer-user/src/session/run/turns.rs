@@ -23,6 +23,9 @@ const HURRY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_
 /// Soon: within so many times the last hurry.
 const SOON: u32 = 4;
 
+/// No moment at which a thread has to come round.
+const NEVER: u64 = u64::MAX;
+
 /// What share of the processors a thread has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -59,7 +62,7 @@ impl Turns {
         Self {
             began: Instant::now(),
             whose: AtomicU8::new(Share::Ordinary as u8),
-            due: AtomicU64::new(u64::MAX),
+            due: AtomicU64::new(NEVER),
             is_over: AtomicBool::new(false),
             threads: [const { OnceLock::new() }; 2],
         }
@@ -117,21 +120,22 @@ impl Turns {
     /// The thread whose turn it is comes round after `time`.
     pub(super) fn set_due(&self, now: Instant, time: Duration) {
         let due = (now + time + LATE).saturating_duration_since(self.began);
-        let due = u64::try_from(due.as_micros()).unwrap_or(u64::MAX);
+        let due = u64::try_from(due.as_micros()).unwrap_or(NEVER);
         self.due.store(due, Ordering::Release);
     }
 
-    /// When to look after them next.
+    /// When to look after them next: soon after the pause that is taken now.
     pub(super) fn next_look(&self, now: Instant) -> Instant {
-        let least = now + LOOK;
-        let pauses = || Some(self.due()?.checked_sub(LATE)? + LOOK);
-        pauses().map_or(least, |due| due.max(least))
+        let pause = |due: Instant| due.checked_sub(LATE).map(|over| over + LOOK);
+        let next = self.due().and_then(pause);
+        next.map_or(now + LOOK, |next| next.max(now + LOOK))
     }
 
-    /// None: it never came round.
+    /// None: it did not come round yet.
     fn due(&self) -> Option<Instant> {
         let due = self.due.load(Ordering::Acquire);
-        self.began.checked_add(Duration::from_micros(due))
+        let due = (due != NEVER).then(|| Duration::from_micros(due))?;
+        self.began.checked_add(due)
     }
 
     /// Looks whether the thread whose turn it is comes round in time. `fills`: too much waits for it.
@@ -208,6 +212,11 @@ mod tests {
             scope.spawn(|| assert!(turns.enter(Idle)));
         });
         turns.give(Idle);
+        assert_eq!(
+            turns.next_look(start),
+            start + LOOK,
+            "nobody came round yet"
+        );
         turns.set_due(start, 8 * MS);
         turns.look(start + 8 * MS + LATE, false);
         assert!(turns.is_of(Idle), "it is not late yet");
