@@ -5,6 +5,9 @@ use std::time::Duration;
 /// What the lines of the guest's init script begin with. The rest is `KIND WORDS`.
 pub(super) const MARKER: &str = "@@h2trace-guest ";
 
+/// What the kernel says when it dies.
+const PANIC: &str = "Kernel panic - not syncing";
+
 /// What a guest's console showed.
 #[derive(Debug, Default)]
 pub(super) struct Console {
@@ -44,10 +47,15 @@ impl Ran {
 }
 
 impl Console {
+    /// The kernel died before the init script began.
+    pub(super) fn has_died_early(&self) -> bool {
+        self.release.is_none() && self.broken.iter().any(|why| why.contains(PANIC))
+    }
+
     /// Takes in one line, `at` after power on.
     pub(super) fn line(&mut self, at: Duration, line: &str) {
         let line = line.trim_end_matches(['\r', '\n']);
-        if line.contains("Kernel panic - not syncing") {
+        if line.contains(PANIC) {
             self.broken.push(line.to_owned());
         }
         let Some(said) = line.strip_prefix(MARKER) else {
@@ -167,7 +175,7 @@ mod tests {
             "@@h2trace-guest release 6.12\n@@h2trace-guest begin demo\n\
              [   12.3] Kernel panic - not syncing: Fatal exception\n",
         );
-        assert!(!console.is_complete);
+        assert!(!console.is_complete && !console.has_died_early());
         assert_eq!(console.step("demo").unwrap().status, None);
         assert_eq!(
             console.broken,
@@ -176,8 +184,15 @@ mod tests {
     }
 
     #[test]
+    fn guest_that_stops_as_it_boots_ran_nothing_of_ours() {
+        let console = read("[    1.8] Kernel panic - not syncing: Fatal exception in interrupt\n");
+        assert!(console.has_died_early());
+    }
+
+    #[test]
     fn what_could_not_be_prepared_is_kept() {
         let console = read("@@h2trace-guest broken no cgroup2 at /sys/fs/cgroup\r");
+        assert!(!console.has_died_early());
         assert_eq!(console.broken, ["no cgroup2 at /sys/fs/cgroup"]);
     }
 
