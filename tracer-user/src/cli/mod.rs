@@ -28,6 +28,7 @@ pub fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     end_on_panic();
+    keep_one_heap();
     crate::kernel::rights::make_effective();
     log_to_stderr(cli.command.kernel_log());
     let done = match &cli.command {
@@ -44,6 +45,15 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+/// All threads have one heap. The two that drain in turn would each fill one of their own, with the same things.
+fn keep_one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes numbers alone; no other thread is there yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 
