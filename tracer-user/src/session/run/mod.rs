@@ -169,8 +169,6 @@ struct Session {
     counted_at: Option<Instant>,
     /// How long it slept before the last turn.
     nap: Duration,
-    /// Records of the last turn.
-    n_records: u64,
 }
 
 /// How long to sleep after a nap of `nap` that gathered `n_records`.
@@ -218,14 +216,13 @@ impl Session {
             n_diagnosed: 0,
             counted_at: None,
             nap: *NAP.start(),
-            n_records: 0,
         }
     }
 
     /// Takes what waits, and does all that is due.
     fn turn(&mut self, is_stopped: &AtomicBool) -> anyhow::Result<Next> {
         self.plan.heartbeat.beat();
-        self.n_records = self.drain()?;
+        let n_records = self.drain()?;
         let now = Instant::now();
         if self
             .counted_at
@@ -240,15 +237,15 @@ impl Session {
             return Ok(Next::Over(reason));
         }
         // Reading in batches is what keeps the tracer cheap: a loop without a nap would spend a core.
-        self.nap = next_nap(self.nap, self.n_records);
-        let is_behind = self.n_records >= DRAIN_MAX;
+        self.nap = next_nap(self.nap, n_records);
+        let is_behind = n_records >= DRAIN_MAX;
         Ok(Next::Pause {
             time: if is_behind {
                 Duration::ZERO
             } else {
                 self.nap.min(self.left())
             },
-            for_records: self.n_records == 0,
+            for_records: n_records == 0,
         })
     }
 
