@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod capture;
+pub mod chance;
 pub mod cluster;
 pub mod conversation;
 pub mod envoy;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use tempfile::TempDir;
 use tracer_tests::call::failed_ids;
 use tracer_tests::capture::Tcpdump;
+use tracer_tests::chance::until_a_call_fails;
 use tracer_tests::peer::Peer;
 use tracer_tests::require;
 use tracer_tests::skip::{Privileges, Program, note_that_it_runs};
@@ -48,21 +49,25 @@ fn replay_of_a_tcpdump_names_exactly_the_failed_calls() {
     for envoy in [ENVOY_1_36, ENVOY_1_40] {
         let folder = TempDir::new().expect("cannot make a folder for the capture");
         let file = folder.path().join("incident.pcap");
-        let mut run = IncidentRun::start(Parts::incident(envoy, Peer::GrpcJs1_12), false);
-        let proxy = run
-            .envoy
-            .as_ref()
-            .map_or("", |envoy| envoy.address.as_str());
-        let proxy: u16 = proxy
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok())
-            .unwrap();
-        let recorder = Tcpdump::start(&[proxy, run.server.port()], &file);
-        run.client.go();
-        let calls = run.client.wait_until_done(RUN);
-        run.client.close();
-        recorder.finish();
+        let made = || {
+            let mut run = IncidentRun::start(Parts::incident(envoy, Peer::GrpcJs1_12), false);
+            let proxy = run
+                .envoy
+                .as_ref()
+                .map_or("", |envoy| envoy.address.as_str());
+            let proxy: u16 = proxy
+                .rsplit(':')
+                .next()
+                .and_then(|port| port.parse().ok())
+                .unwrap();
+            let recorder = Tcpdump::start(&[proxy, run.server.port()], &file);
+            run.client.go();
+            let calls = run.client.wait_until_done(RUN);
+            run.client.close();
+            recorder.finish();
+            (calls, proxy, run.server.port())
+        };
+        let (calls, proxy, server) = until_a_call_fails(made, |made| &made.0);
 
         let failed = failed_ids(&calls);
         println!(
@@ -71,7 +76,6 @@ fn replay_of_a_tcpdump_names_exactly_the_failed_calls() {
             failed.len(),
             calls.len()
         );
-        assert!(!failed.is_empty(), "the incident did not happen");
         let trace = Trace::read(&replay(&file, &[]));
         trace.assert_lossless();
 
@@ -119,13 +123,13 @@ fn replay_of_a_tcpdump_names_exactly_the_failed_calls() {
                     .and_then(|port| port.parse().ok())
             };
             assert_eq!(port("proxy"), Some(proxy), "{hop}");
-            assert_eq!(port("server"), Some(run.server.port()), "{hop}");
+            assert_eq!(port("server"), Some(server), "{hop}");
             let ids = [&hop["downstream"], &hop["upstream"][0]]
                 .map(|side| Stream(side["stream"].clone()).call_id().map(str::to_owned));
             assert!(ids[0].is_some() && ids[0] == ids[1], "{hop}");
         }
 
-        let upstream = streams_to(&trace, run.server.port());
+        let upstream = streams_to(&trace, server);
         assert_eq!(upstream.len(), calls.len(), "streams on the server's hop");
         for stream in &upstream {
             assert_eq!(

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracer_tests::call::failed_ids;
+use tracer_tests::chance::until_a_call_fails;
 use tracer_tests::envoy::Envoy;
 use tracer_tests::trace::Trace;
 use tracer_tests::tracer::Tracer;
 use tracer_tests::{eventually, scaled};
 
-use crate::parts::{Mesh, SETTLE, Setting};
+use crate::parts::{Mesh, Recorded, SETTLE, Setting};
 use crate::replayed::{Key, Truth, broken, key, number, require_parts};
 
 /// Which sidecar, the client's or the server's.
@@ -72,8 +73,8 @@ enum Attached {
     Last,
 }
 
-/// What was said by name of each call, and what is true.
-fn outcome(setting: Setting, attached: Attached) -> (Named, Named) {
+/// A run, what was said of it, and the sidecars.
+fn traced(setting: Setting, attached: Attached) -> (Recorded, Trace, [u32; 2]) {
     let mesh = Mesh::start(setting);
     let sidecars = mesh.sidecars.each_ref().map(Envoy::pid);
     let pids = [sidecars[0], sidecars[1], mesh.server.pid()];
@@ -98,16 +99,23 @@ fn outcome(setting: Setting, attached: Attached) -> (Named, Named) {
     let n_calls = recorded.calls.len();
     tracer.wait_for_streams(sidecars[0], "server", n_calls, SETTLE);
     tracer.wait_for_streams(sidecars[1], "client", n_calls, SETTLE);
+    (recorded, tracer.finish(), sidecars)
+}
+
+/// What was said by name of each call, and what is true.
+fn outcome(setting: Setting, attached: Attached) -> (Named, Named) {
+    let run = || traced(setting, attached);
+    let (recorded, trace, sidecars) = until_a_call_fails(run, |made| &made.0.calls);
     let truth = broken(setting, &recorded);
-    let trace = tracer.finish();
     if attached == Attached::First {
         trace.assert_lossless();
     }
     let (named, truly) = (named(&trace, sidecars, &truth), truly(&truth));
     let by = |named: &Named, at: usize| named.values().filter(|by| by.contains(&at)).count();
     println!(
-        "{setting:?} {attached:?}: {} of {n_calls} calls failed; named the client's sidecar {} of {}, the server's {} of {}",
+        "{setting:?} {attached:?}: {} of {} calls failed; named the client's sidecar {} of {}, the server's {} of {}",
         failed_ids(&recorded.calls).len(),
+        recorded.calls.len(),
         by(&named, 0),
         by(&truly, 0),
         by(&named, 1),
