@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{Entry, Facts, Field, Known, Seen, Shown, Stem};
+use super::{Facts, Field, Known, Seen, Shown, Stem};
 
 /// Entries whose memory is kept for the next ones.
 pub(crate) const SPARE_ENTRIES: usize = 16;
@@ -156,31 +156,21 @@ impl HeaderBlock {
         self.facts.late.get_or_init(|| facts);
     }
 
-    /// Takes another block, of which nothing is decoded yet but what it begins with, into the memory of this one. Entries
-    /// that nobody else needs go to `spare`.
-    pub(crate) fn renew(
-        &mut self,
-        encoded_len: u32,
-        stem: Option<&Arc<Stem>>,
-        spare: &mut Vec<Arc<Entry>>,
-    ) {
-        self.complete = true;
+    /// Takes another block, of which nothing is decoded yet but what it begins with, into the memory of this one. Its
+    /// fields stay in the list, to be replaced. True: those that it begins with are there already.
+    pub(crate) fn renew(&mut self, encoded_len: u32, stem: Option<&Arc<Stem>>) -> bool {
         self.encoded_len = encoded_len;
         self.n_frames = 1;
-        self.list_size = 0;
         self.facts.forget();
-        let is_same = |last: &Arc<Stem>| stem.is_some_and(|stem| Arc::ptr_eq(last, stem));
-        let stays = self.stem.as_ref().filter(|last| is_same(last));
-        let n_stay = stays.map_or(0, |stem| stem.len());
-        for field in self.fields.drain(n_stay.min(self.fields.len())..) {
-            if spare.len() < SPARE_ENTRIES && Arc::strong_count(&field.entry) == 1 {
-                spare.push(field.entry);
-            }
+        let stays = match (&self.stem, stem) {
+            (Some(last), Some(stem)) => Arc::ptr_eq(last, stem),
+            _ => false,
+        };
+        (self.complete, self.list_size) = stem.map_or((true, 0), |stem| stem.sums());
+        if !stays {
+            self.stem = stem.cloned();
         }
-        match stem {
-            Some(stem) => Stem::begin(stem, self),
-            None => self.stem = None,
-        }
+        stays
     }
 }
 

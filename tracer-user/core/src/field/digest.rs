@@ -84,7 +84,7 @@ impl FieldsDigest {
         if let Some(stem) = block.whole_stem() {
             let (of_stem, sum) = stem.digest();
             digest.clone_from(of_stem);
-            (whole, n_read) = (*sum, stem.len());
+            (whole, n_read) = (*sum, stem.fields().len());
         }
         let rest = block.fields.get(n_read..).unwrap_or_default();
         let complete = digest.add(rest, &mut whole) && block.complete;

@@ -189,7 +189,7 @@ impl Facts {
         if let Some(stem) = block.whole_stem() {
             let (facts, read) = stem.facts(shown);
             self.begin(facts);
-            (reading, n_read) = (*read, stem.len());
+            (reading, n_read) = (*read, stem.fields().len());
         }
         let rest = block.fields.get(n_read..).unwrap_or_default();
         self.add(rest, &mut reading, shown);

@@ -415,6 +415,40 @@ impl Field {
         }
     }
 
+    /// The entry of a field of which neither part is seen.
+    pub(crate) fn unseen_entry() -> &'static Arc<Entry> {
+        &UNSEEN
+    }
+
+    /// A field that names this entry.
+    #[inline]
+    pub(crate) fn with(entry: &Arc<Entry>, never_indexed: bool) -> Field {
+        Field {
+            entry: Arc::clone(entry),
+            never_indexed,
+        }
+    }
+
+    /// Becomes another field; gives back the entry that it named.
+    #[inline]
+    pub(crate) fn become_of(&mut self, entry: &Arc<Entry>, never_indexed: bool) -> Arc<Entry> {
+        std::mem::replace(self, Field::with(entry, never_indexed)).entry
+    }
+
+    /// It names this very entry.
+    #[inline]
+    pub(crate) fn is_of(&self, entry: &Arc<Entry>) -> bool {
+        Arc::ptr_eq(&self.entry, entry)
+    }
+
+    pub(crate) fn shared_entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    pub(crate) fn into_entry(self) -> Arc<Entry> {
+        self.entry
+    }
+
     /// Its name, or None if unseen.
     #[must_use]
     pub fn name(&self) -> Option<&[u8]> {

@@ -39,20 +39,14 @@ impl Stem {
             .saturating_add(size_of::<Stem>())
     }
 
-    /// A block begins with these fields. If the last one in its memory began so too, they are there; otherwise it is empty.
-    pub(super) fn begin(stem: &Arc<Stem>, block: &mut HeaderBlock) {
-        let is_same = |last: &Arc<Stem>| Arc::ptr_eq(last, stem);
-        if !block.stem.as_ref().is_some_and(is_same) {
-            block.fields.extend_from_slice(&stem.fields);
-            block.stem = Some(Arc::clone(stem));
-        }
-        block.complete &= stem.complete;
-        block.list_size = stem.list_size;
+    /// The fields.
+    pub(crate) fn fields(&self) -> &[Field] {
+        &self.fields
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.fields.len()
+    /// All of them were seen, and the size of their list.
+    pub(super) fn sums(&self) -> (bool, u64) {
+        (self.complete, self.list_size)
     }
 
     /// What they say of a block that was seen whole.

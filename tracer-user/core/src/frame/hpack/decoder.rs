@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::field::{BlockReading, Entry, FIELD_OVERHEAD, Field, HeaderBlock, SPARE_ENTRIES};
+use crate::field::{BlockReading, Entry, FIELD_OVERHEAD, Field, HeaderBlock, SPARE_ENTRIES, Stem};
 use crate::limits;
 
 use super::dynamic_table::DynamicTable;
@@ -160,20 +160,17 @@ impl Decoder {
         let n_changes = self.table.n_changes();
         let stem = self.stems.find(block, n_changes).filter(|_| !cut);
         let mut header_block = new_block(&mut self.spare_blocks, block.len());
-        let mut list = List {
-            block: Arc::make_mut(&mut header_block),
-            limited: false,
-            is_sensitive: false,
-        };
         let mut error = None;
         let mut input = block;
         let mut fields_begun = false;
         let mut ends = Ends::new();
         let has_stem = stem.is_some();
         let encoded_len = u32::try_from(block.len()).unwrap_or(u32::MAX);
-        let stem_alone = stem.map(|(stem, _)| stem);
-        list.block
-            .renew(encoded_len, stem_alone, &mut self.spare_entries);
+        let mut list = List::begin(
+            Arc::make_mut(&mut header_block),
+            std::mem::take(&mut self.spare_entries),
+        );
+        list.renew(encoded_len, stem.map(|(stem, _)| stem));
         if let Some((_, rest)) = stem {
             (input, fields_begun) = (rest, true);
         }
@@ -201,17 +198,19 @@ impl Decoder {
             scratch.clear();
             scratch.shrink_to(SCRATCH_KEPT);
         }
+        let (limited, is_sensitive) = (list.limited, list.is_sensitive);
+        self.is_sensitive = is_sensitive;
+        let done;
+        (done, self.spare_entries) = list.end();
         if cut || error.is_some() {
-            list.block.complete = false;
+            done.complete = false;
             self.forget();
         }
         if let Some(reading) = reading {
-            list.block.read_now(reading);
+            done.read_now(reading);
         }
         let table_limited = self.table.was_bitten() && !self.table_limit_told;
         self.table_limit_told |= table_limited;
-        let (limited, is_sensitive) = (list.limited, list.is_sensitive);
-        self.is_sensitive = is_sensitive;
         if n_changes == self.table.n_changes() && !limited && !is_sensitive {
             self.recent.keep(block, n_changes, &header_block);
             if !has_stem {
@@ -228,7 +227,7 @@ impl Decoder {
     }
 
     /// The block that was decoded last was handed out, and its memory may be used again when nobody holds it any more.
-    pub(crate) fn handed_out(&mut self, block: &Arc<HeaderBlock>) {
+    pub fn handed_out(&mut self, block: &Arc<HeaderBlock>) {
         let is_kept_elsewhere = Arc::strong_count(block) > 1;
         if self.spare_blocks.len() < SPARE_BLOCKS
             && !is_kept_elsewhere
@@ -247,11 +246,10 @@ impl Decoder {
         entries.clear();
     }
 
-    /// A literal.
-    fn new_entry(&mut self, named: Option<Option<&Entry>>) -> Arc<Entry> {
-        #[cfg(test)]
-        self.n_entries.update(|n| n + 1);
-        if let Some(mut spare) = self.spare_entries.pop()
+    /// A literal was decoded: its name by itself, unless an entry has it.
+    fn new_entry(&self, named: Option<Option<&Entry>>, spare: &mut Vec<Arc<Entry>>) -> Arc<Entry> {
+        self.count_entry();
+        if let Some(mut spare) = spare.pop()
             && let Some(entry) = Arc::get_mut(&mut spare)
         {
             match named {
@@ -264,6 +262,13 @@ impl Decoder {
             None => Entry::literal(&self.name, &self.value),
             Some(named) => Entry::named_by(named, &self.value),
         })
+    }
+
+    /// An entry is looked up or made.
+    #[inline]
+    fn count_entry(&self) {
+        #[cfg(test)]
+        self.n_entries.update(|n| n + 1);
     }
 
     /// Decodes what begins with the octet `first` (section 6).
@@ -292,7 +297,10 @@ impl Decoder {
         let alone = index <= static_table::LEN;
         let named = match index {
             0 => None,
-            _ => Some(self.entry(index)?.cloned()),
+            _ => {
+                self.count_entry();
+                Some(entry(&self.table, self.history_seen, index)?.map(|entry| &**entry))
+            }
         };
         let (name, value) = match index {
             0 => (Octets::take(input)?, Octets::take(input)?),
@@ -310,10 +318,10 @@ impl Decoder {
                 if list.limited && !insert {
                     // Nobody will read it, nor any field that comes after it.
                     list.is_sensitive |= never_indexed;
-                    list.count(self.size_of_literal(named.as_ref().map(Option::as_deref)));
+                    list.count(self.size_of_literal(named));
                     return Ok(());
                 }
-                let entry = self.new_entry(named.as_ref().map(Option::as_deref));
+                let entry = self.new_entry(named, &mut list.spare);
                 if alone && !never_indexed {
                     self.literals.keep(encoded, &entry);
                 }
@@ -322,40 +330,19 @@ impl Decoder {
         };
         if insert {
             let evicted = self.table.insert(Arc::clone(&entry));
-            if let Some(mut evicted) = evicted
-                && self.spare_entries.len() < SPARE_ENTRIES
-                && Arc::get_mut(&mut evicted).is_some()
-            {
-                self.spare_entries.push(evicted);
+            if let Some(evicted) = evicted {
+                list.spare_if_last(evicted);
             }
         }
-        let mut field = Field::of(entry);
-        field.never_indexed = never_indexed;
-        list.add(field);
+        list.add(&entry, never_indexed);
         Ok(())
-    }
-
-    /// The entry of either table; None if unseen.
-    #[inline]
-    fn entry(&self, index: u32) -> Result<Option<&Arc<Entry>>, Error> {
-        #[cfg(test)]
-        self.n_entries.update(|n| n + 1);
-        if let Some(entry) = static_table::entry(index) {
-            return Ok(Some(entry));
-        }
-        let Some(place) = index.checked_sub(static_table::LEN + 1) else {
-            return Err(Error::Index);
-        };
-        match self.table.get(place) {
-            None if self.history_seen && !self.table.was_bitten() => Err(Error::Index),
-            entry => Ok(entry),
-        }
     }
 
     #[inline]
     fn indexed(&self, index: u32, list: &mut List<'_>) -> Result<(), Error> {
-        let entry = self.entry(index)?;
-        list.add(entry.map_or_else(Field::unseen, |entry| Field::of(Arc::clone(entry))));
+        self.count_entry();
+        let entry = entry(&self.table, self.history_seen, index)?;
+        list.add(entry.unwrap_or(Field::unseen_entry()), false);
         Ok(())
     }
 
@@ -367,7 +354,8 @@ impl Decoder {
         input: &mut &[u8],
         list: &mut List<'_>,
     ) -> Result<(), Error> {
-        let entry = self.entry(u32::from(first & 0x7f))?;
+        self.count_entry();
+        let entry = entry(&self.table, self.history_seen, u32::from(first & 0x7f))?;
         let n_more = input.iter().take_while(|octet| **octet == first).count();
         *input = input.split_at_checked(n_more).map_or(&[], |(_, rest)| rest);
         let size = entry.map_or(FIELD_OVERHEAD, |entry| entry.size());
@@ -403,6 +391,25 @@ impl Decoder {
     }
 }
 
+/// The entry of either table; None if unseen.
+#[inline]
+fn entry(
+    table: &DynamicTable,
+    history_seen: bool,
+    index: u32,
+) -> Result<Option<&Arc<Entry>>, Error> {
+    if let Some(entry) = static_table::entry(index) {
+        return Ok(Some(entry));
+    }
+    let Some(place) = index.checked_sub(static_table::LEN + 1) else {
+        return Err(Error::Index);
+    };
+    match table.get(place) {
+        None if history_seen && !table.was_bitten() => Err(Error::Index),
+        entry => Ok(entry),
+    }
+}
+
 /// Memory for a block of so many bytes: that of an earlier one, if nobody holds it any more.
 fn new_block(spare: &mut Vec<Arc<HeaderBlock>>, encoded_len: usize) -> Arc<HeaderBlock> {
     let is_free = |block: &Arc<HeaderBlock>| Arc::strong_count(block) == 1;
@@ -416,24 +423,81 @@ fn new_block(spare: &mut Vec<Arc<HeaderBlock>>, encoded_len: usize) -> Arc<Heade
 /// The fields of a block, as they are decoded.
 struct List<'a> {
     block: &'a mut HeaderBlock,
+    /// How many there are. What comes after them is of the block in whose memory this one lies: of many blocks of a
+    /// connection most fields are the same, and those stay where they are.
+    n: usize,
+    /// Entries that nobody needs any more.
+    spare: Vec<Arc<Entry>>,
     /// `limits::HEADER_LIST` was reached.
     limited: bool,
     /// A field is one that its sender marked as sensitive.
     is_sensitive: bool,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
+    /// An empty one.
+    fn begin(block: &'a mut HeaderBlock, spare: Vec<Arc<Entry>>) -> List<'a> {
+        List {
+            block,
+            n: 0,
+            spare,
+            limited: false,
+            is_sensitive: false,
+        }
+    }
+
+    /// Begins another block, of which nothing is decoded yet but what it begins with.
+    fn renew(&mut self, encoded_len: u32, stem: Option<&Arc<Stem>>) {
+        let block = &mut *self.block;
+        if block.renew(encoded_len, stem) {
+            self.n = stem.map_or(0, |stem| stem.fields().len());
+            return;
+        }
+        for field in stem.map_or(&[][..], |stem| stem.fields()) {
+            self.put(field.shared_entry(), field.never_indexed);
+        }
+    }
+
+    /// There are no more.
+    fn end(mut self) -> (&'a mut HeaderBlock, Vec<Arc<Entry>>) {
+        while self.block.fields.len() > self.n
+            && let Some(field) = self.block.fields.pop()
+        {
+            self.spare_if_last(field.into_entry());
+        }
+        (self.block, self.spare)
+    }
+
+    /// Keeps an entry's memory for another one, unless somebody needs the entry.
+    fn spare_if_last(&mut self, mut entry: Arc<Entry>) {
+        if self.spare.len() < SPARE_ENTRIES && Arc::get_mut(&mut entry).is_some() {
+            self.spare.push(entry);
+        }
+    }
+
     /// Adds a field, or only counts it when the list has grown too large.
     #[inline]
-    fn add(&mut self, field: Field) {
-        self.is_sensitive |= field.never_indexed;
-        self.count(field.size());
+    fn add(&mut self, entry: &Arc<Entry>, never_indexed: bool) {
+        self.is_sensitive |= never_indexed;
+        self.count(entry.size());
         if self.limited {
             return;
         }
-        let block = &mut *self.block;
-        block.complete &= field.entry().is_whole();
-        block.fields.push(field);
+        self.block.complete &= entry.is_whole();
+        self.put(entry, never_indexed);
+    }
+
+    #[inline]
+    fn put(&mut self, entry: &Arc<Entry>, never_indexed: bool) {
+        match self.block.fields.get_mut(self.n) {
+            Some(field) if field.is_of(entry) => field.never_indexed = never_indexed,
+            Some(field) => {
+                let before = field.become_of(entry, never_indexed);
+                self.spare_if_last(before);
+            }
+            None => self.block.fields.push(Field::with(entry, never_indexed)),
+        }
+        self.n += 1;
     }
 
     /// Counts fields of so many bytes.
