@@ -11,6 +11,7 @@ use super::fast::Map;
 use super::leg::Legs;
 use super::mesh::{self, Leg, Mesh, Transit};
 use super::proxy_state::{ProxyState, key};
+use super::steps::look;
 use super::undecided::OfProcess;
 use super::{Confidence, Hop, HopStream, Hops, Over, ProxyKey, Side};
 use crate::connection::{ConnectionId, Endpoint};
@@ -189,22 +190,17 @@ impl<T: Clone> Leg for Between<'_, T> {
 }
 
 impl<T: Clone> Hops<T> {
-    /// A leg was found between two proxies: requests that were received before may go over it.
-    pub(super) fn found_leg(&mut self, [client, server]: [Option<ProxyKey>; 2]) {
-        let (Some(client), Some(server)) = (client, server) else {
-            return;
-        };
-        if client == server {
-            return;
-        }
+    /// A leg was found from this proxy to another one, the first: requests that were received before may go over it.
+    pub(super) fn found_leg(&mut self, client: ProxyKey) {
         let across = self.across.get_or_insert_default();
         let Some(known) = self.proxies.get(&client) else {
             return;
         };
-        let is_open = |down: &super::downstream::DownstreamRequest<T>| {
-            down.attempts.is_empty() && down.over.is_none()
-        };
-        let downs = known.downs.iter().filter(|(_, down)| is_open(down));
+        look(known.downs.len());
+        let downs = known
+            .downs
+            .iter()
+            .filter(|(_, down)| down.may_be_passed_on());
         let mut openings: Vec<Opening> = downs
             .filter(|(key, _)| !across.knows(Side::Downstream, **key))
             .filter_map(|(key, down)| down.opening.again(*key))

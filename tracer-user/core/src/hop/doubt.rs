@@ -4,15 +4,10 @@
 use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::period::Doubted;
 use super::proxy_state::ProxyState;
+use super::steps::look;
 use super::{Attempt, By, Confidence};
 use crate::event::Timestamp;
 use crate::stream::record::StreamRecord;
-
-#[cfg(test)]
-thread_local! {
-    /// Requests that were looked at beside others.
-    pub(in crate::hop) static LOOKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
 
 /// Requests that a request's answer is compared with, at most.
 const LOOKED_AT: usize = 32;
@@ -82,7 +77,7 @@ impl<T> ProxyState<T> {
 
     pub(super) fn doubt_period_of(&mut self, key: u64) {
         if let Some(mut down) = self.downs.remove(&key) {
-            self.keep_recent();
+            self.recent.keep();
             self.doubt(&down);
             down.doubt.raise(Doubt::OrderBroken);
             self.downs.insert(key, down);
@@ -119,12 +114,8 @@ impl<T> ProxyState<T> {
         mut act: impl FnMut(&mut DownstreamRequest<T>),
     ) {
         let id = of.period_id();
-        #[cfg(test)]
-        LOOKED.with(|n| {
-            let members = self.periods.members(id).map(<[u64]>::len);
-            n.set(n.get() + members.unwrap_or(self.downs.len()));
-        });
         if let Some(members) = self.periods.members(id) {
+            look(members.len());
             for key in members {
                 if let Some(down) = self.downs.get_mut(key) {
                     act(down);
@@ -132,6 +123,7 @@ impl<T> ProxyState<T> {
             }
             return;
         }
+        look(self.downs.len());
         for down in self
             .downs
             .values_mut()

@@ -111,6 +111,11 @@ impl<T> DownstreamRequest<T> {
         first.is_some_and(|first| first.join.by == By::Order)
     }
 
+    /// It has no upstream stream, and one may come.
+    pub(super) fn may_be_passed_on(&self) -> bool {
+        self.attempts.is_empty() && self.over.is_none()
+    }
+
     /// It was not over before this moment.
     pub(super) fn lasts_until(&self, at: Timestamp) -> bool {
         self.over.is_none_or(|over| at <= over.at)

@@ -3,6 +3,7 @@
 use super::ids::{RequestIds, other_path};
 use super::index::{Index, IndexMatch};
 use super::proxy_state::ProxyState;
+use super::steps::look;
 use super::{Attempt, By, Confidence, Join};
 use crate::limits::{self, Limit};
 use crate::stream::record::Opening;
@@ -160,7 +161,7 @@ impl<T> ProxyState<T> {
             return None;
         }
         let is_known = self.knows_stale(up.tid);
-        let thread = self.threads.get(&up.tid)?;
+        let thread = self.threads.get(up.tid)?;
         let (n, several) = (thread.waiting.len(), thread.n_in_period > 1 || !is_known);
         let is_trusted =
             is_known && self.order.is_trusted() && !self.lost_since(thread.period_from);
@@ -205,12 +206,14 @@ impl<T> ProxyState<T> {
             Confidence::Time
         };
         let mut n_looked_at = 0;
-        for thread in self.threads.values() {
+        'all: for thread in self.threads.iter() {
+            look(1);
             for key in thread.waiting.iter().chain(&thread.stale) {
+                look(1);
                 n_looked_at += 1;
                 if n_looked_at > limits::HOP_CANDIDATES {
                     confidence = Confidence::Ambiguous;
-                    break;
+                    break 'all;
                 }
                 if !self.waits_for(*key, up, alike) {
                     continue;

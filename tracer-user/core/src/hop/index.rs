@@ -1,9 +1,6 @@
-//! Requests by hashes of what they carry, and by the thread that read them.
-
-use std::collections::VecDeque;
+//! Requests by hashes of what they carry.
 
 use super::fast::Map;
-use crate::event::Timestamp;
 
 /// Which requests carry something: how many, and which one if it is one.
 #[derive(Debug, Default)]
@@ -49,48 +46,5 @@ impl Index {
             Some(KeyCount { n: 1, sum }) => IndexMatch::One(*sum),
             Some(_) => IndexMatch::Several,
         }
-    }
-}
-
-/// The requests that one thread read and has not passed on yet, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Thread {
-    pub(super) waiting: VecDeque<u64>,
-    /// Requests of which it is not known whether they were passed on: their streams may have gone by unseen.
-    pub(super) stale: Vec<u64>,
-    /// Counts the times that nothing waited: within one such period order decides.
-    pub(super) period: u64,
-    /// When the first request of this period came.
-    pub(super) period_from: Timestamp,
-    /// Requests that it read in this period.
-    pub(super) n_in_period: u32,
-    /// The connection that the first of them was passed on by.
-    pub(super) passed_by: Option<u64>,
-    /// One of them was the first on its connection.
-    pub(super) fresh: bool,
-    /// When it last read or wrote a request, as far as was told.
-    pub(super) newest: Timestamp,
-    /// The stream that it last wrote one to: its connection, and its id there.
-    pub(super) newest_stream: (u64, u32),
-    /// They were passed on by several connections, not all of which stood: which one was up first decided.
-    pub(super) scattered: bool,
-}
-
-impl Thread {
-    /// Nothing waits: what comes now begins a period.
-    pub(super) fn begin_period(&mut self, from: Timestamp) {
-        self.period = self.period.wrapping_add(1);
-        self.period_from = from;
-        self.n_in_period = 0;
-        (self.passed_by, self.fresh, self.scattered) = (None, false, false);
-    }
-
-    /// A request of this period was passed on; true when its order became doubtful by that.
-    pub(super) fn passes_by(&mut self, connection: u64, is_first: bool) -> bool {
-        let by = *self.passed_by.get_or_insert(connection);
-        self.fresh |= is_first;
-        let before = self.scattered;
-        self.scattered |= by != connection && self.fresh && self.n_in_period > 1;
-        self.scattered && !before
     }
 }

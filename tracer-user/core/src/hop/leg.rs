@@ -55,6 +55,8 @@ pub(super) struct Legs {
     by_addresses: HashMap<Addresses, u64, RandomState>,
     /// Those of which both ends are known, by what is at the client's end, and at the server's.
     by_place: [Map<ProxyKey, Vec<u64>>; 2],
+    /// What is at the client's end of a leg that was found, the first one there.
+    found: Option<ProxyKey>,
     next: u64,
 }
 
@@ -113,13 +115,6 @@ impl Legs {
         }
     }
 
-    /// What is at both ends of this leg, as far as that is known.
-    fn places(&self, socket: SocketKey) -> [Option<ProxyKey>; 2] {
-        let id = self.by_socket.get(&socket).map(|(id, _)| id);
-        let leg = id.and_then(|id| self.legs.get(id));
-        leg.map_or([None; 2], |leg| leg.end.places)
-    }
-
     /// A leg ends at this place, and is open.
     pub(super) fn is_open_at(&self, place: ProxyKey) -> bool {
         let mut legs = [Endpoint::Client, Endpoint::Server].into_iter();
@@ -131,6 +126,10 @@ impl Legs {
         let Some(places) = self.legs.get(&id).and_then(Leg::both) else {
             return;
         };
+        let [client, _] = places;
+        if !self.is_at(client, Endpoint::Client) {
+            self.found = Some(client);
+        }
         for (by_place, place) in self.by_place.iter_mut().zip(places) {
             by_place.entry(place).or_default().push(id);
         }
@@ -296,7 +295,9 @@ impl<T: Clone> Hops<T> {
         if let Some(limit) = self.legs.opened(socket, end) {
             self.hits.hit(limit);
         }
-        self.found_leg(self.legs.places(socket));
+        if let Some(client) = self.legs.found.take() {
+            self.found_leg(client);
+        }
     }
 
     /// Application data went by on it.

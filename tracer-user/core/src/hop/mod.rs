@@ -9,6 +9,7 @@
 
 mod across;
 mod alone;
+mod crowd;
 mod deadline;
 mod doubt;
 mod downstream;
@@ -25,11 +26,14 @@ mod opening;
 mod order;
 mod period;
 mod proxy_state;
+mod recent;
 mod response;
 mod shared_host;
+mod steps;
 mod table;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod undecided;
 mod unseen;
 

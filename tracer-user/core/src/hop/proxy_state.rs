@@ -2,16 +2,18 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
+use super::crowd::{Crowd, Latest};
 use super::downstream::{Doubt, DownstreamRequest, Progress};
 use super::fast::Map;
-use super::index::{Index, Thread};
+use super::index::Index;
 use super::opening::DownstreamOpening;
 use super::order::ThreadOrder;
 use super::period::Periods;
+use super::recent::RecentStreams;
 use super::response::AloneRequest;
 use super::shared_host::{self, SharedHost};
+use super::threads::Threads;
 use super::undecided::OfProcess;
 use super::unseen::Unseen;
 use super::{Attempt, By, Confidence, HopStream, Join, OtherSide, Over, Side};
@@ -20,7 +22,6 @@ use crate::event::Timestamp;
 use crate::frame::StreamId;
 use crate::limits::{self, Limit, LimitHits};
 use crate::stream::record::Opening;
-use crate::stream::record::StreamRecord;
 
 /// A stream's key: its connection and its id in one number.
 pub(super) const fn key(connection: u64, stream_id: u32) -> u64 {
@@ -97,11 +98,9 @@ pub(super) struct ProxyState<T> {
     pub(super) by_field: Option<Index>,
     /// So many upstream streams went by since it was used.
     pub(super) field_idle: u32,
-    /// The same of the streams that ended lately.
-    recent_idle: u32,
     /// `x-request-id` of upstream streams, where the proxy made it.
     pub(super) by_attempt: Map<u64, u64>,
-    pub(super) threads: Map<u32, Thread>,
+    pub(super) threads: Threads,
     pub(super) periods: Periods,
     /// Requests whose upstream stream order decided on.
     pub(super) n_ordered: usize,
@@ -117,16 +116,18 @@ pub(super) struct ProxyState<T> {
     pub(super) gaps: OfProcess,
     /// When the last stream was opened.
     pub(super) opened_at: Timestamp,
+    /// The same of both sides.
+    pub(super) begun_at: Timestamp,
+    pub(super) latest: Latest,
+    pub(super) crowd: Crowd,
     /// The latest moment at which a request was over.
     pub(super) over_at: Timestamp,
     /// Requests that were over lately and had no stream.
     pub(super) alone: VecDeque<AloneRequest>,
     /// Paths that are passed on.
     paths: Map<u64, ()>,
-    /// Upstream streams that ended lately, kept since several requests could not be told apart.
-    pub(super) recent: Option<VecDeque<(Option<u64>, Arc<StreamRecord>)>>,
-    /// The latest end of those that were not kept.
-    pub(super) forgotten: Option<Timestamp>,
+    /// Upstream streams that ended lately.
+    pub(super) recent: RecentStreams,
     /// What connections of this side speak that are not followed.
     pub(super) unfollowed: [Option<OtherSide>; 2],
     /// Paths of requests that stand alone and were told.
@@ -148,9 +149,8 @@ impl<T> ProxyState<T> {
             by_id: Index::default(),
             by_field: None,
             field_idle: 0,
-            recent_idle: 0,
             by_attempt: Map::default(),
-            threads: Map::default(),
+            threads: Threads::default(),
             periods: Periods::default(),
             n_ordered: 0,
             shared: None,
@@ -159,11 +159,13 @@ impl<T> ProxyState<T> {
             unseen: Unseen::default(),
             gaps: OfProcess::default(),
             opened_at: Timestamp(0),
+            begun_at: Timestamp(0),
+            latest: Latest::default(),
+            crowd: Crowd::default(),
             over_at: Timestamp(0),
             alone: VecDeque::new(),
             paths: Map::default(),
-            recent: None,
-            forgotten: None,
+            recent: RecentStreams::default(),
             unfollowed: [None; 2],
             told: Map::default(),
             hits: LimitHits::default(),
@@ -231,6 +233,7 @@ impl<T> ProxyState<T> {
             doubt: Doubt::None,
             in_company: false,
         };
+        self.begun_at = self.begun_at.max(opening.at);
         self.unseen.requested(&down.opening);
         if down.is_late && self.indexed {
             self.doubt_those_that_came_before(&down.opening);
@@ -252,6 +255,12 @@ impl<T> ProxyState<T> {
     }
 
     fn index(&mut self, key: u64) {
+        if self.threads.are_full() {
+            let downs = &self.downs;
+            let down = |key| downs.get(&key);
+            self.threads
+                .make_room(|key| down(key).is_some_and(|down| down.may_be_passed_on()));
+        }
         let Some(down) = self.downs.get_mut(&key) else {
             return;
         };
@@ -271,17 +280,8 @@ impl<T> ProxyState<T> {
             self.by_id.add(id, key);
             self.ids_seen = true;
         }
-        let thread = self.threads.entry(down.opening.tid).or_default();
-        if thread.waiting.is_empty() {
-            thread.begin_period(down.opening.at);
-        }
-        thread.n_in_period = thread.n_in_period.saturating_add(1);
-        if thread.waiting.len() >= limits::STREAMS_PER_CONNECTION {
-            thread.waiting.pop_front();
-        }
-        thread.waiting.push_back(key);
-        thread.newest = thread.newest.max(down.opening.at);
-        thread.period_from = thread.period_from.min(down.opening.at);
+        let (tid, at) = (down.opening.tid, down.opening.at);
+        let thread = self.threads.reads(tid, key, at);
         (down.period, down.period_from) = (thread.period, thread.period_from);
         self.periods.add(down.period_id(), key);
     }
@@ -290,6 +290,7 @@ impl<T> ProxyState<T> {
     pub(super) fn on_upstream_request(&mut self, key: u64, opening: &Opening) {
         self.works(key, opening.tid);
         self.opened_at = self.opened_at.max(opening.at);
+        self.begun_at = self.begun_at.max(opening.at);
         let found = if opening.digest.connect {
             None
         } else {
@@ -305,7 +306,7 @@ impl<T> ProxyState<T> {
                 self.doubt_those_it_may_belong_to(opening);
             }
         }
-        if !is_late && let Some(thread) = self.threads.get_mut(&opening.tid) {
+        if !is_late && let Some(thread) = self.threads.get_mut(opening.tid) {
             thread.newest = opening.at;
             thread.newest_stream = (opening.connection.0, opening.stream_id.0);
         }
@@ -324,7 +325,7 @@ impl<T> ProxyState<T> {
                 let tid = down.opening.tid;
                 let mut scattered = false;
                 if join.by == By::Order
-                    && let Some(thread) = self.threads.get_mut(&tid)
+                    && let Some(thread) = self.threads.get_mut(tid)
                 {
                     let is_first = opening.stream_id.0 == 1;
                     scattered = thread.passes_by(opening.connection.0, is_first);
@@ -358,6 +359,7 @@ impl<T> ProxyState<T> {
             of,
         };
         self.by_path.insert((up.path, up.at, key));
+        self.latest.add(key, up.at);
         self.ups.insert(key, up);
     }
 
@@ -377,7 +379,7 @@ impl<T> ProxyState<T> {
 
     /// A request was passed on: it waits no longer.
     pub(super) fn pass(&mut self, tid: u32, key: u64) {
-        let Some(thread) = self.threads.get_mut(&tid) else {
+        let Some(thread) = self.threads.get_mut(tid) else {
             return;
         };
         if thread.waiting.front() != Some(&key)
@@ -403,25 +405,17 @@ impl<T> ProxyState<T> {
         if self.field_idle > limits::HOP_KEPT_FOR {
             self.by_field = None;
         }
-        self.recent_idle = self.recent_idle.saturating_add(1);
         if found == Some(Confidence::Ambiguous) {
-            self.keep_recent();
-        } else if self.recent_idle > limits::HOP_KEPT_FOR
-            && let Some(recent) = self.recent.take()
-        {
-            let last = recent.iter().map(|(_, record)| record.last_at).max();
-            self.forgotten = self.forgotten.max(last);
+            self.recent.keep();
+        } else {
+            self.recent.put_away();
         }
-    }
-
-    pub(super) fn keep_recent(&mut self) -> &mut VecDeque<(Option<u64>, Arc<StreamRecord>)> {
-        self.recent_idle = 0;
-        self.recent.get_or_insert_default()
     }
 
     /// Takes a request out, with the upstream streams of it.
     pub(super) fn take(&mut self, key: u64) -> Option<Box<DownstreamRequest<T>>> {
         let mut down = self.downs.remove(&key)?;
+        self.doubt_as_of_crowd(&mut down);
         self.unseen.left(&down.opening);
         self.n_ordered = self
             .n_ordered
@@ -448,7 +442,7 @@ impl<T> ProxyState<T> {
                     let up = up.remove();
                     self.by_path.remove(&(up.path, up.at, key_of(attempt)));
                     if attempt.join.confidence > Confidence::UniqueField {
-                        self.remember(up.whole, ended);
+                        self.recent.add(up.whole, &ended.record);
                     }
                 }
                 // It stays here, nobody's.
@@ -568,7 +562,7 @@ impl<T> ProxyState<T> {
         let (whole, path, is_told) = (up.whole, up.path, up.is_told);
         self.by_path.remove(&(path, up.at, key));
         self.ups.remove(&key);
-        self.remember(whole, &ended);
+        self.recent.add(whole, &ended.record);
         // Requests of its path are passed on here, so that this one's was not seen; or it may have come in a
         // way that is not followed.
         let is_passed_on = path.is_some_and(|path| self.paths.contains_key(&path));
@@ -580,21 +574,5 @@ impl<T> ProxyState<T> {
         } else {
             Consequence::Nothing
         }
-    }
-
-    /// An upstream stream leaves.
-    fn remember(&mut self, whole: Option<u64>, ended: &HopStream<T>) {
-        let gone = match &mut self.recent {
-            Some(recent) => {
-                recent.push_back((whole, Arc::clone(&ended.record)));
-                if recent.len() > limits::HOP_RECENT {
-                    recent.pop_front().map(|(_, record)| record.last_at)
-                } else {
-                    None
-                }
-            }
-            None => Some(ended.record.last_at),
-        };
-        self.forgotten = self.forgotten.max(gone);
     }
 }

@@ -8,7 +8,9 @@ use super::downstream::{Doubt, DownstreamRequest};
 use super::facts::transcoded;
 use super::ids::other_path;
 use super::opening::DownstreamOpening;
-use super::proxy_state::{ProxyState, UpstreamRequest, key, key_of};
+use super::proxy_state::{ProxyState, UpstreamRequest, key_of};
+use super::recent::RecentStream;
+use super::steps::look;
 use super::{Attempt, By, Confidence, Ended, Join, ended};
 use crate::event::Timestamp;
 use crate::field::digest;
@@ -49,14 +51,48 @@ impl<T> ProxyState<T> {
         end: Timestamp,
         own: &[Attempt<T>],
     ) -> (Vec<Arc<StreamRecord>>, bool) {
-        self.keep_recent();
+        self.recent.keep();
         let candidates = self.candidates(&down.opening, end, own, down.is_changed);
         let known = !candidates.some_open && !candidates.some_unknown;
         let records = candidates.ended.into_iter().map(|found| found.record);
         (records.collect(), known)
     }
 
-    /// Streams other than its `own` that may have been opened for this request. `is_changed`: with other fields too.
+    /// Streams that began in the life of this request, with its path or one that was not seen: no more than one above the
+    /// bound. None: there are too many to look for them.
+    fn begun_within(&self, down: &DownstreamOpening, end: Timestamp) -> Option<Vec<u64>> {
+        let end = end.max(down.at);
+        let of = |path: Option<u64>| {
+            let within = (path, down.at, 0)..=(path, end, u64::MAX);
+            self.by_path.range(within).map(|(_, _, key)| *key)
+        };
+        if down.path.is_some() {
+            let all = of(down.path).chain(of(None));
+            return Some(all.take(limits::HOP_CANDIDATES + 1).collect());
+        }
+        if self.ups.len() > limits::HOP_CANDIDATES {
+            return None;
+        }
+        look(self.ups.len());
+        let within = |up: &UpstreamRequest| (down.at..=end).contains(&up.at);
+        let all = self.ups.iter().filter(|(_, up)| within(up));
+        Some(all.map(|(key, _)| *key).collect())
+    }
+
+    /// What this stream is to the request that has it, if there is one: None when it is certainly that one's.
+    fn claim(&self, key: u64, up: &UpstreamRequest) -> Option<Option<&Attempt<T>>> {
+        look(1);
+        let of = up.of.and_then(|of| self.downs.get(&of));
+        let mut attempts = of.into_iter().flat_map(|of| &of.attempts);
+        let attempt = attempts.find(|attempt| key_of(attempt) == key);
+        let is_certain = attempt.zip(of).is_some_and(|(attempt, of)| {
+            attempt.join.confidence <= Confidence::UniqueField && !self.is_of_doubted_crowd(of)
+        });
+        (!is_certain).then_some(attempt)
+    }
+
+    /// Streams other than its `own` that may have been opened for this request. `is_changed`: with other fields too. Among
+    /// very many none of them is looked at: it is not known which there are.
     fn candidates(
         &self,
         down: &DownstreamOpening,
@@ -67,26 +103,17 @@ impl<T> ProxyState<T> {
         let is_own = |key: u64| own.iter().any(|own| key_of(own) == key);
         let end = end.max(down.at);
         let mut found = Candidates {
-            some_unknown: self.forgotten.is_some_and(|last| last >= down.at),
+            some_unknown: self.recent.forgot_since(down.at),
             ..Candidates::default()
         };
         let is_alike = |whole: Option<u64>| {
             is_changed || whole.is_none() || whole == down.whole || down.whole.is_none()
         };
-        let of = |path: Option<u64>| {
-            let within = (path, down.at, 0)..=(path, end, u64::MAX);
-            self.by_path.range(within).map(|(_, _, key)| *key)
+        let keys = self.begun_within(down, end);
+        let Some(keys) = keys.filter(|keys| keys.len() <= limits::HOP_CANDIDATES) else {
+            found.some_unknown = true;
+            return found;
         };
-        let keys: Vec<u64> = if down.path.is_some() {
-            let all = of(down.path).chain(of(None));
-            all.take(limits::HOP_CANDIDATES + 1).collect()
-        } else {
-            let within = |up: &UpstreamRequest| (down.at..=end).contains(&up.at);
-            let all = self.ups.iter().filter(|(_, up)| within(up));
-            let keys = all.map(|(key, _)| *key);
-            keys.take(limits::HOP_CANDIDATES + 1).collect()
-        };
-        found.some_unknown |= keys.len() > limits::HOP_CANDIDATES;
         for key in keys {
             let up = self.ups.get(&key).filter(|up| is_alike(up.whole));
             let Some(up) = up.filter(|_| !is_own(key)) else {
@@ -96,13 +123,9 @@ impl<T> ProxyState<T> {
                 found.some_unknown = true;
                 break;
             }
-            let of = up.of.and_then(|of| self.downs.get(&of));
-            let mut attempts = of.into_iter().flat_map(|of| &of.attempts);
-            let attempt = attempts.find(|attempt| key_of(attempt) == key);
-            if attempt.is_some_and(|attempt| attempt.join.confidence <= Confidence::UniqueField) {
-                // Certainly another's.
+            let Some(attempt) = self.claim(key, up) else {
                 continue;
-            }
+            };
             match attempt.and_then(|attempt| attempt.stream.as_ref()) {
                 Some(stream) => found.ended.push(Candidate {
                     key,
@@ -112,21 +135,27 @@ impl<T> ProxyState<T> {
                 None => found.some_open = true,
             }
         }
-        for (whole, record) in self.recent.iter().flatten() {
-            let began_at = record.request.headers_at.unwrap_or(record.first_at);
-            let key = key(record.connection.0, record.stream_id.0);
-            let path = record.path.as_deref().map(digest::path);
-            let is_within = (down.at..=end).contains(&began_at);
-            if !is_own(key) && is_alike(*whole) && is_within && !other_path(down.path, path) {
-                let record = Arc::clone(record);
+        for recent in self.ended_within(down, end) {
+            if is_alike(recent.whole) && !is_own(recent.key) {
                 found.ended.push(Candidate {
-                    key,
-                    record,
+                    key: recent.key,
+                    record: Arc::clone(&recent.record),
                     of: None,
                 });
             }
         }
         found
+    }
+
+    /// Streams that are nobody's any more and began in the life of this request.
+    fn ended_within(
+        &self,
+        down: &DownstreamOpening,
+        end: Timestamp,
+    ) -> impl Iterator<Item = &RecentStream> {
+        let (within, path) = (down.at..=end.max(down.at), down.path);
+        let recent = self.recent.iter();
+        recent.filter(move |of| within.contains(&of.began_at) && !other_path(path, of.path))
     }
 
     /// A request is over, and several streams may be its own. It gets the one whose response is what the client got, and
@@ -144,6 +173,7 @@ impl<T> ProxyState<T> {
                 let at = is_to_match(down).filter(|at| *at <= until)?;
                 (key != down_key).then_some((at, key))
             };
+            look(self.downs.len());
             before.extend(self.downs.iter().filter_map(|(key, down)| over(*key, down)));
             before.sort_unstable();
         }
@@ -251,8 +281,13 @@ impl<T> ProxyState<T> {
         if down.is_late || self.unseen.may_have_opened(down.opening.at, end) {
             return true;
         }
-        let found = self.candidates(&down.opening, end, &[], true);
-        !found.ended.is_empty() || found.some_open
+        let is_free = |key: &u64| {
+            let up = self.ups.get(key);
+            up.is_some_and(|up| self.claim(*key, up).is_some())
+        };
+        let begun = self.begun_within(&down.opening, end);
+        begun.is_none_or(|begun| begun.iter().any(is_free))
+            || self.ended_within(&down.opening, end).next().is_some()
     }
 
     /// A request was over, and no stream was found for it.

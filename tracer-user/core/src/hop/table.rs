@@ -322,6 +322,10 @@ impl<T: Clone> Hops<T> {
         };
         let certain =
             down.filter(|down| down.n_open == 0 && !down.is_ambiguous() && !is_left_open(down));
+        let is_doubted = |down: &DownstreamRequest<T>| {
+            known.is_some_and(|known| known.is_of_doubted_crowd(down))
+        };
+        let certain = certain.filter(|down| !is_doubted(down));
         let attempts = certain.into_iter().flat_map(|down| &down.attempts);
         attempts.filter_map(Attempt::record).collect()
     }

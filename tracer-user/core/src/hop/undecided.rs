@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::fast::Map;
+use super::steps::look;
 use super::{ProxyKey, Side};
 use crate::event::Timestamp;
 use crate::limits::{self, Limit};
@@ -98,6 +99,8 @@ pub(super) struct OfProcess {
     open: Map<u64, Passed>,
     /// Of connections that are gone or were recognised since: the latest ones.
     gone: VecDeque<Passed>,
+    /// The latest moment at which something passed.
+    latest: Option<Timestamp>,
     /// The latest end of what is not kept.
     forgotten: Option<Timestamp>,
 }
@@ -105,6 +108,7 @@ pub(super) struct OfProcess {
 impl OfProcess {
     /// Bytes passed on this connection; false when that cannot be kept.
     fn passes(&mut self, connection: u64, side: Option<Side>, at: Timestamp) -> bool {
+        self.latest = self.latest.max(Some(at));
         if let Some(passed) = self.open.get_mut(&connection) {
             (passed.from, passed.to) = (passed.from.min(at), passed.to.max(at));
             passed.side = side.or(passed.side);
@@ -156,6 +160,7 @@ impl OfProcess {
     }
 
     fn keep(&mut self, passed: Passed) {
+        self.latest = self.latest.max(Some(passed.to));
         if self.gone.len() >= limits::HOP_RECENT {
             let oldest = self.gone.pop_front().map(|passed| passed.to);
             self.forgotten = self.forgotten.max(oldest);
@@ -167,8 +172,18 @@ impl OfProcess {
         let may = |passed: &Passed| {
             passed.side.is_none_or(|at| at == side) && passed.from <= to && from <= passed.to
         };
-        self.forgotten.is_some_and(|last| from <= last)
-            || self.open.values().chain(&self.gone).any(may)
+        if self.forgotten.is_some_and(|last| from <= last) {
+            return true;
+        }
+        if self.latest.is_none_or(|last| last < from) {
+            return false;
+        }
+        // Of so many one is likely to be it, and they are not looked through to rule it out.
+        let is_crowd = self.open.len() > limits::HOP_CANDIDATES;
+        is_crowd || {
+            look(self.open.len() + self.gone.len());
+            self.open.values().chain(&self.gone).any(may)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::ids::{RequestIds, other_path};
 use super::index::IndexMatch;
 use super::opening::DownstreamOpening;
 use super::proxy_state::{ProxyState, attempt};
+use super::steps::look;
 use super::{By, Confidence, Join};
 use crate::event::Timestamp;
 use crate::field::digest;
@@ -96,33 +97,27 @@ impl<T> ProxyState<T> {
     /// not: were it to wait on, each stream would be taken for the one of the request before.
     pub(super) fn wait_no_longer(&mut self, until: Timestamp) {
         let downs = &self.downs;
-        let is_before = |key: &u64| downs.get(key).is_none_or(|down| down.opening.at < until);
-        for thread in self.threads.values_mut() {
-            let is_stale = |key: &&u64| is_before(key);
-            thread.stale.extend(thread.waiting.iter().filter(is_stale));
-            thread.waiting.retain(|key| !is_before(key));
+        let is_before = |key: u64| downs.get(&key).is_none_or(|down| down.opening.at < until);
+        for thread in self.threads.iter_mut() {
+            thread.wait_no_longer(is_before);
         }
     }
 
     /// No request that this thread read may still be passed on behind others that it read later.
     pub(super) fn knows_stale(&mut self, tid: u32) -> bool {
         let downs = &self.downs;
-        let may_come = |key: &u64| {
-            let down = downs.get(key);
-            down.is_some_and(|down| down.attempts.is_empty() && down.over.is_none())
-        };
-        self.threads.get_mut(&tid).is_none_or(|thread| {
-            thread.stale.retain(may_come);
-            thread.stale.is_empty()
-        })
+        let may_come = |key| downs.get(&key).is_some_and(|down| down.may_be_passed_on());
+        let thread = self.threads.get_mut(tid);
+        thread.is_none_or(|thread| thread.knows_stale(may_come))
     }
 
     /// A request is told late: streams that began in its life may be its own that others were given, by order or time, or by
     /// fields that are not theirs alone.
     pub(super) fn doubt_those_that_came_before(&mut self, opening: &DownstreamOpening) {
-        for down in self.downs.values_mut() {
+        let doubt = |down: &mut DownstreamRequest<T>| {
+            look(1);
             if other_path(down.opening.path, opening.path) {
-                continue;
+                return;
             }
             let is_alike = opening.whole.is_some() && opening.whole == down.opening.whole;
             for attempt in &mut down.attempts {
@@ -137,12 +132,21 @@ impl<T> ProxyState<T> {
                     attempt.join.confidence = Confidence::Ambiguous;
                 }
             }
+        };
+        if !self.is_crowd() {
+            self.downs.values_mut().for_each(|down| doubt(down));
+        } else if !self.those_with_streams_since(opening, doubt) {
+            self.doubt_all_of_late();
         }
     }
 
     /// No request was found for a stream whose path was not seen, or that is told late: what is not certain has become
     /// less so.
     pub(super) fn doubt_those_it_may_belong_to(&mut self, up: &Opening) {
+        if self.is_crowd() {
+            return self.doubt_all_of_unseen();
+        }
+        look(self.downs.len());
         let those = self
             .downs
             .values_mut()
@@ -154,7 +158,7 @@ impl<T> ProxyState<T> {
 
     /// The connection was recognised late, so that this is told after what the same thread did later.
     pub(super) fn is_told_late(&self, up: &Opening) -> bool {
-        self.threads.get(&up.tid).is_some_and(|thread| {
+        self.threads.get(up.tid).is_some_and(|thread| {
             // Of one moment, streams of a connection are opened in the order of their ids (RFC 9113 section 5.1.1).
             let (connection, id) = thread.newest_stream;
             let is_before = connection == up.connection.0 && up.stream_id.0 < id;

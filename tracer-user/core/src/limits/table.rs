@@ -278,6 +278,10 @@ limits! {
     [HopKeptFor, Count]
     pub const HOP_KEPT_FOR: u32 = 4_096;
 
+    /// Threads of one process whose order of work is kept. Beyond it those that have nothing to do are forgotten.
+    [HopThreads, Count]
+    pub const HOP_THREADS: usize = 1_024;
+
     /// Upstream streams that are alike and may be one request's. Beyond it the others count as not known.
     [HopAlike, Count]
     pub const HOP_ALIKE: usize = 64;
@@ -308,8 +312,7 @@ limits! {
     [HopLegKept, Nanoseconds]
     pub const HOP_LEG_KEPT_NS: u64 = 30_000_000_000;
 
-    /// Proxies that the diagnosis of a run distinguishes. Its counter, and those of the four below, are the
-    /// diagnosis' own.
+    /// Proxies that the diagnosis of a run distinguishes. Its counter, and those of the four below, are the diagnosis' own.
     [DiagnosisProxies, Count, "proxies"]
     pub const DIAGNOSIS_PROXIES: usize = 64;
 
@@ -396,8 +399,7 @@ limits! {
     [CaptureConnections, Count]
     pub const CAPTURE_CONNECTIONS: usize = 65_536;
 
-    /// Bytes of one captured connection that wait for missing ones before them. Beyond it the missing ones count as
-    /// lost.
+    /// Bytes of one captured connection that wait for missing ones before them. Beyond it the missing ones count as lost.
     [CaptureWaiting, Bytes]
     pub const CAPTURE_WAITING: usize = 8 << 20;
 
@@ -561,8 +563,7 @@ limits! {
     [ContainersKnown, Count, "containers"]
     pub const CONTAINERS_KNOWN: usize = 8_192;
 
-    /// v2 cgroups that have been identified. Beyond it all are forgotten and learned anew, which affects no
-    /// connection.
+    /// v2 cgroups that have been identified. Beyond it all are forgotten and learned anew, which affects no connection.
     [CgroupsKnown, Count]
     pub const CGROUPS_KNOWN: usize = 16_384;
 
@@ -578,13 +579,11 @@ limits! {
     [CgroupsSearched, Count, "selected_cgroups"]
     pub const CGROUPS_SEARCHED: usize = 65_536;
 
-    /// First line of standard input of a run under `--held-by-stdin`, in bytes: the pods of a node. A longer one is
-    /// refused.
+    /// First line of standard input of a run under `--held-by-stdin`, in bytes: the pods of a node. A longer one is refused.
     [HeldLine, Bytes]
     pub const HELD_LINE: usize = 32 << 20;
 
-    /// Bytes of one answer of the container runtime, which itself sends at most 16 MiB. A larger answer is an
-    /// error.
+    /// Bytes of one answer of the container runtime, which itself sends at most 16 MiB. A larger answer is an error.
     [CriAnswerBytes, Bytes]
     pub const CRI_ANSWER_BYTES: usize = 16 << 20;
 
