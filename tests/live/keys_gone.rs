@@ -1,5 +1,5 @@
-//! Keys of TLS in the tracer's own memory, seen from outside: while a connection is there they stand in locked pages that
-//! are not dumped; when it has ended they stand nowhere, and neither in what the tracer says.
+//! Keys of TLS and the secrets that they come of in the tracer's own memory, seen from outside: while a connection is there
+//! they stand in locked pages that are not dumped; when it has ended they stand nowhere, and neither in what the tracer says.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -302,7 +302,7 @@ fn assert_no_core_dump(pid: u32) {
     assert_eq!(cores[4..6], ["0", "0"]);
 }
 
-/// While the connections are there, keys are there, where they may be; then nowhere. `secrets` are nowhere then, either.
+/// While the connections are there, keys are there, where they may be; then nowhere. The same of `secrets`, if there are any.
 fn are_gone_in_the_end(tracer: u32, talker: &mut Talker, n: usize, secrets: bool) -> Needles {
     let keys = talker.keys();
     let enough = || keys.found_in(tracer).len() >= n;
@@ -311,25 +311,27 @@ fn are_gone_in_the_end(tracer: u32, talker: &mut Talker, n: usize, secrets: bool
         "{:?} of {n} keys are found while they are in use",
         keys.found_in(tracer).len()
     );
-    let strays = |found: Vec<(u64, bool, String)>| -> Vec<String> {
-        let strays = found.into_iter().filter(|(_, is_kept, _)| !is_kept);
-        strays
-            .map(|(at, _, name)| format!("{at:x} {name}"))
-            .collect()
-    };
-    let stray = strays(keys.found_in(tracer));
+    let mut all = keys;
+    if secrets {
+        let mut told = Needles::default();
+        for (_, secret) in talker.secrets("") {
+            told.add(&bytes_of(&secret));
+            all.add(&bytes_of(&secret));
+        }
+        let n = told.found_in(tracer).len();
+        assert!(n >= CONNECTIONS, "{n} pieces of secrets in use are there");
+    }
+    let found = all.found_in(tracer).into_iter();
+    let strays = found.filter(|(_, is_kept, _)| !is_kept);
+    let strays: Vec<String> = strays
+        .map(|(at, _, name)| format!("{at:x} {name}"))
+        .collect();
     assert!(
-        stray.is_empty(),
-        "keys in use stand where they may be swapped: {stray:?}"
+        strays.is_empty(),
+        "what is in use stands where it may be swapped: {strays:?}"
     );
     assert_no_core_dump(tracer);
     talker.end();
-    let mut all = keys;
-    if secrets {
-        for (_, secret) in talker.secrets("") {
-            all.add(&bytes_of(&secret));
-        }
-    }
     let gone = || all.found_in(tracer).is_empty();
     assert!(
         eventually(SETTLE, gone),

@@ -106,7 +106,7 @@ impl KeyScanner {
     /// # Errors
     /// There is no memory, or no thread.
     pub fn start(settings: Settings) -> io::Result<KeyScanner> {
-        let vault = Vault::new(limits::TLS_KEYS_FOUND);
+        let vault = Vault::new(limits::TLS_KEYS_FOUND, 0);
         let (line, scanner) = Scanner::new(settings, &vault)?;
         let mut spare = Vec::new();
         for _ in 0..=SPARE {

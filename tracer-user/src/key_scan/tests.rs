@@ -99,7 +99,7 @@ fn search(process: ProcessId, mut goes_on: impl FnMut() -> bool) -> (Summary, us
     let memory = Memory::open(process, &Arc::default()).unwrap();
     let mappings = memory.mappings().unwrap();
     let mut wanted = vec![wanted(1)];
-    let (mut buffer, vault) = (Pages::new(BUFFER).unwrap(), Vault::new(4));
+    let (mut buffer, vault) = (Pages::new(BUFFER).unwrap(), Vault::new(4, 0));
     let summary = scan(
         &memory,
         &mappings,

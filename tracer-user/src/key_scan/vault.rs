@@ -2,16 +2,16 @@
 
 use std::io;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use h2trace_core::limits;
-use h2trace_core::tls::{Kept, KeyPlace, Opener, wipe_stack};
+use h2trace_core::tls::{Kept, KeptSecret, KeyPlace, LONGEST_SECRET, Label, Opener, wipe_stack};
 use zeroize::Zeroize as _;
 
 /// Bytes of a key in its place.
 const SLOT: usize = size_of::<Opener>();
 
-/// Bytes that are locked at once: keys take their place as they come.
+/// Bytes that are locked at once: keys and secrets take their place as they come.
 const AT_ONCE: usize = 65_536;
 
 /// Pages of their own.
@@ -83,13 +83,20 @@ impl Drop for Pages {
     }
 }
 
-/// A place for keys, which grows up to a number of them.
+/// A place for keys and for the secrets that they come of, which grows up to a number of each.
 #[derive(Clone)]
-pub struct Vault(Arc<Mutex<Slots>>);
+pub struct Vault(Arc<Kinds>);
 
+struct Kinds {
+    keys: Mutex<Slots>,
+    secrets: Mutex<Slots>,
+}
+
+/// Places of one size.
 struct Slots {
+    len: usize,
     pages: Vec<Pages>,
-    free: Vec<NonNull<Opener>>,
+    free: Vec<NonNull<u8>>,
     n_more: usize,
     is_told: bool,
 }
@@ -98,7 +105,18 @@ struct Slots {
 unsafe impl Send for Slots {}
 
 impl Slots {
-    fn take(&mut self) -> Option<NonNull<Opener>> {
+    /// Up to `n` of `len` bytes.
+    const fn new(len: usize, n: usize) -> Mutex<Slots> {
+        Mutex::new(Slots {
+            len,
+            pages: Vec::new(),
+            free: Vec::new(),
+            n_more: n,
+            is_told: false,
+        })
+    }
+
+    fn take(&mut self) -> Option<NonNull<u8>> {
         if self.free.is_empty() {
             self.grow();
         }
@@ -106,7 +124,7 @@ impl Slots {
     }
 
     fn grow(&mut self) {
-        let n = (AT_ONCE / SLOT).min(self.n_more);
+        let n = (AT_ONCE / self.len).min(self.n_more);
         if n == 0 {
             return;
         }
@@ -121,47 +139,66 @@ impl Slots {
         }
         self.n_more -= n;
         // Pages begin where everything may, and a key's size is a multiple of what it is aligned to.
-        let slots = pages.bytes().chunks_exact_mut(SLOT).take(n);
-        let slots = slots.map(|slot| NonNull::from(slot).cast::<Opener>());
-        self.free.extend(slots);
+        let slots = pages.bytes().chunks_exact_mut(self.len).take(n);
+        self.free
+            .extend(slots.map(|slot| NonNull::from(slot).cast::<u8>()));
         self.pages.push(pages);
+    }
+
+    /// A place was wiped, and is free again.
+    fn give_back(slots: &Mutex<Slots>, at: NonNull<u8>) {
+        locked(slots).free.push(at);
     }
 }
 
+fn locked(slots: &Mutex<Slots>) -> MutexGuard<'_, Slots> {
+    slots.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Vault {
-    /// For the keys of all connections: two for each direction, while they change.
+    /// For all connections: two keys for each direction, while they change, each with its secret; and those of a key log.
     #[must_use]
     pub fn for_all() -> Vault {
-        Vault::new(4 * limits::CONNECTIONS)
+        let keys = 4 * limits::CONNECTIONS;
+        Vault::new(keys, keys + Label::COUNT * limits::TLS_CONNECTIONS)
     }
 
-    /// For so many keys.
+    /// For so many keys and secrets.
     #[must_use]
-    pub fn new(keys: usize) -> Vault {
-        Vault(Arc::new(Mutex::new(Slots {
-            pages: Vec::new(),
-            free: Vec::new(),
-            n_more: keys,
-            is_told: false,
-        })))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn new(keys: usize, secrets: usize) -> Vault {
+        Vault(Arc::new(Kinds {
+            keys: Slots::new(SLOT, keys),
+            secrets: Slots::new(LONGEST_SECRET, secrets),
+        }))
     }
 }
 
 impl KeyPlace for Vault {
     fn keep(&self, make: &mut dyn FnMut() -> Option<Opener>) -> Option<Kept> {
-        let at = self.lock().take()?;
+        let slot = locked(&self.0.keys).take()?;
+        let at = slot.cast();
         let is_made = fill(at, make);
         wipe_stack();
         if !is_made {
-            self.lock().free.push(at);
+            Slots::give_back(&self.0.keys, slot);
             return None;
         }
         let vault = self.clone();
         Some(Box::new(InVault { vault, at }))
+    }
+
+    fn keep_secret(&self, secret: &[u8]) -> Option<KeptSecret> {
+        if secret.len() > LONGEST_SECRET {
+            return None;
+        }
+        let at = locked(&self.0.secrets).take()?;
+        // SAFETY: the slot is nobody else's, and long enough.
+        unsafe { at.copy_from_nonoverlapping(NonNull::from(secret).cast(), secret.len()) };
+        Some(Box::new(SecretInVault {
+            vault: self.clone(),
+            at,
+            len: secret.len(),
+        }))
     }
 }
 
@@ -200,7 +237,32 @@ impl Drop for InVault {
         // Not all that a key is made of overwrites itself.
         // SAFETY: the slot is `SLOT` bytes of this value alone, and what was in it is gone.
         unsafe { std::slice::from_raw_parts_mut(self.at.as_ptr().cast::<u8>(), SLOT) }.zeroize();
-        self.vault.lock().free.push(self.at);
+        Slots::give_back(&self.vault.0.keys, self.at.cast());
+    }
+}
+
+/// A secret in a vault. It has no `Debug`.
+struct SecretInVault {
+    vault: Vault,
+    at: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the slot belongs to this value alone, as what is in a `Box<[u8]>` would.
+unsafe impl Send for SecretInVault {}
+
+impl AsRef<[u8]> for SecretInVault {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: so many bytes of the slot were filled, and are written to by nobody until this is dropped.
+        unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for SecretInVault {
+    fn drop(&mut self) {
+        // SAFETY: as for `as_ref`; and nobody has a reference any more.
+        unsafe { std::slice::from_raw_parts_mut(self.at.as_ptr(), self.len) }.zeroize();
+        Slots::give_back(&self.vault.0.secrets, self.at);
     }
 }
 
@@ -210,10 +272,13 @@ mod tests {
 
     /// Bytes of the vault's pages that are not zero.
     fn used(vault: &Vault) -> usize {
-        let mut slots = vault.lock();
-        let pages = slots.pages.iter_mut();
-        let bytes = pages.flat_map(|pages| pages.bytes().iter());
-        bytes.filter(|byte| **byte != 0).count()
+        let of = |slots: &Mutex<Slots>| {
+            let mut slots = locked(slots);
+            let pages = slots.pages.iter_mut();
+            let bytes = pages.flat_map(|pages| pages.bytes().iter());
+            bytes.filter(|byte| **byte != 0).count()
+        };
+        of(&vault.0.keys) + of(&vault.0.secrets)
     }
 
     fn keep(vault: &Vault, byte: u8, len: usize) -> Option<Kept> {
@@ -222,7 +287,7 @@ mod tests {
 
     #[test]
     fn keys_are_gone_when_they_are_given_back() {
-        let vault = Vault::new(2);
+        let vault = Vault::new(2, 0);
         assert_eq!(used(&vault), 0);
         let (one, two) = (keep(&vault, 1, 16).unwrap(), keep(&vault, 2, 32).unwrap());
         assert!(keep(&vault, 3, 16).is_none(), "it is full");
@@ -240,13 +305,33 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_gone_when_they_are_given_back() {
+        let vault = Vault::new(0, 2);
+        let secrets = [[7; LONGEST_SECRET], [8; LONGEST_SECRET]];
+        let kept = secrets.map(|secret| vault.keep_secret(&secret[..32]).unwrap());
+        for (kept, secret) in kept.iter().zip(&secrets) {
+            assert_eq!((**kept).as_ref(), &secret[..32]);
+        }
+        assert_eq!(used(&vault), 64);
+        assert!(vault.keep_secret(&[9; 32]).is_none(), "it is full");
+        let [one, two] = kept;
+        drop(one);
+        assert_eq!(used(&vault), 32);
+        let longest = vault.keep_secret(&secrets[0]).unwrap();
+        assert_eq!(used(&vault), 80);
+        drop([two, longest]);
+        assert_eq!(used(&vault), 0);
+        assert!(vault.keep_secret(&[9; LONGEST_SECRET + 1]).is_none());
+    }
+
+    #[test]
     fn a_vault_grows() {
-        let vault = Vault::new(3 * AT_ONCE / SLOT);
+        let vault = Vault::new(3 * AT_ONCE / SLOT, 0);
         let keys: Vec<Kept> = (0..AT_ONCE / SLOT + 1)
             .filter_map(|_| keep(&vault, 7, 16))
             .collect();
         assert_eq!(keys.len(), AT_ONCE / SLOT + 1);
-        assert_eq!(vault.lock().pages.len(), 2);
+        assert_eq!(locked(&vault.0.keys).pages.len(), 2);
         drop(keys);
         assert_eq!(used(&vault), 0);
     }

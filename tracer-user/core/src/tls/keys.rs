@@ -1,6 +1,6 @@
 //! Secrets from key logs, keys from secrets, and records opened with them. Everything that is secret stands here.
 //!
-//! Secrets and keys are wiped when they are dropped. Keys stand in their place from the moment that they are derived
+//! Secrets and keys are wiped when they are dropped. Both stand in their place from the moment that they are read or derived
 //! ([`opener`](super::opener)).
 
 use std::collections::HashMap;
@@ -15,7 +15,9 @@ pub use super::found::FoundKey;
 use super::hello::Random;
 use super::info::KeySource;
 pub use super::label::Label;
-use super::opener::{Heap, Kept, KeyPlace, Opener, wipe_stack_of_record};
+use super::opener::{
+    Heap, Kept, KeptSecret, KeyPlace, LONGEST_SECRET, Opener, wipe_stack_of_record,
+};
 use super::record::HEADER;
 use super::session::Epoch;
 use super::suite::{Cipher, Hash};
@@ -47,14 +49,28 @@ impl Hash {
     }
 }
 
-/// Wiped when it is dropped. Never shown: it has no `Debug`.
-struct Secret(Zeroizing<Vec<u8>>);
+/// In its place, and wiped when it is dropped. Never shown: it has no `Debug`.
+struct Secret(KeptSecret);
 
-/// Where the keys that come of secrets are kept.
+impl Secret {
+    fn bytes(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+/// Where secrets are kept, and the keys that come of them.
 #[derive(Clone, Default)]
 struct Home(Option<Arc<dyn KeyPlace>>);
 
 impl Home {
+    fn keep_secret(&self, secret: &[u8]) -> Option<Secret> {
+        let kept = match &self.0 {
+            Some(place) => place.keep_secret(secret),
+            None => Heap.keep_secret(secret),
+        };
+        kept.map(Secret)
+    }
+
     fn keep(&self, make: &mut dyn FnMut() -> Option<Opener>) -> Option<Kept> {
         match &self.0 {
             Some(place) => place.keep(make),
@@ -111,12 +127,15 @@ impl Secrets {
 
     /// Takes one that it has not. False: it has such a one already.
     pub(super) fn take(&mut self, label: Label, secret: &[u8]) -> bool {
-        let place = self.named(label);
-        let is_free = place.is_none();
+        let is_free = self.named(label).is_none();
         if is_free && label.fits(secret.len()) {
-            *place = Some(Secret(Zeroizing::new(secret.to_vec())));
+            self.put(label, secret);
         }
         is_free
+    }
+
+    fn put(&mut self, label: Label, secret: &[u8]) {
+        *self.named(label) = self.place.keep_secret(secret);
     }
 
     /// What the server seals first.
@@ -144,7 +163,7 @@ pub struct KeyLog {
 }
 
 impl KeyLog {
-    /// One whose keys are kept there.
+    /// One whose secrets and keys are kept there.
     #[must_use]
     pub fn with_place(place: Arc<dyn KeyPlace>) -> KeyLog {
         KeyLog {
@@ -201,14 +220,14 @@ impl KeyLog {
         if words.next().is_some() || !label.chars().all(is_label) {
             return None;
         }
-        let (random, secret) = (hex(random)?, Secret(hex(secret)?));
+        let (random, secret) = (hex(random)?, hex(secret)?);
         let Some(label) = Label::named(label) else {
             return Some(());
         };
-        let fits = label.fits(secret.0.len());
+        let fits = label.fits(secret.len());
         let random = Random::try_from(random.as_slice()).ok().filter(|_| fits)?;
         if let Some(known) = self.of(random) {
-            *known.named(label) = Some(secret);
+            known.put(label, &secret);
         }
         Some(())
     }
@@ -225,7 +244,7 @@ impl KeyLog {
         Some(known)
     }
 
-    /// No secrets, and the place of the keys that come of those to be taken.
+    /// No secrets, and the place of those to be taken.
     pub(super) fn nothing(&self) -> Secrets {
         Secrets {
             place: self.place.clone(),
@@ -235,7 +254,7 @@ impl KeyLog {
 
     /// Takes one secret from a probe. A key log's stay.
     pub fn take_probed(&mut self, random: Random, label: Label, secret: &[u8]) {
-        let mut probed = Secrets::default();
+        let mut probed = self.nothing();
         if probed.take(label, secret) {
             self.give(random, probed);
         }
@@ -352,16 +371,19 @@ impl Keys {
         epoch: Epoch,
     ) -> Option<Keys> {
         let secret = secrets.of(sender, epoch)?;
-        let secret = Secret(secret.0.clone());
-        (secret.0.len() == suite.1.len()).then(|| Keys::derived(suite, &secrets.place, secret))?
+        if secret.bytes().len() != suite.1.len() {
+            return None;
+        }
+        let secret = secrets.place.keep_secret(secret.bytes())?;
+        Keys::derived(suite, &secrets.place, secret)
     }
 
     fn derived((cipher, hash): (Cipher, Hash), place: &Home, secret: Secret) -> Option<Keys> {
         let opener = place.keep(&mut || {
             let (mut key, mut iv) = (Zeroizing::new([0; 32]), Zeroizing::new([0; NONCE]));
             let key = key.get_mut(..cipher.key_len())?;
-            expand_label(hash, &secret.0, "key", key)?;
-            expand_label(hash, &secret.0, "iv", iv.as_mut())?;
+            expand_label(hash, secret.bytes(), "key", key)?;
+            expand_label(hash, secret.bytes(), "iv", iv.as_mut())?;
             Opener::derived(cipher, key, &iv)
         })?;
         Some(Keys {
@@ -383,9 +405,10 @@ impl Keys {
     #[inline(never)]
     fn next_secret(&self) -> Option<Secret> {
         let secret = self.secret.as_ref()?;
-        let mut next = Zeroizing::new(vec![0; self.hash.len()]);
-        expand_label(self.hash, &secret.0, "traffic upd", &mut next)?;
-        Some(Secret(next))
+        let mut next = Zeroizing::new([0; LONGEST_SECRET]);
+        let next = next.get_mut(..self.hash.len())?;
+        expand_label(self.hash, secret.bytes(), "traffic upd", next)?;
+        self.place.keep_secret(next)
     }
 
     /// RFC 5246 section 6.3: the key block, of suites without a MAC of their own.
@@ -403,7 +426,7 @@ impl Keys {
         let seed = [&b"key expansion"[..], &randoms.server, &randoms.client].concat();
         let opener = secrets.place.keep(&mut || {
             let mut block = Zeroizing::new(vec![0; 2 * (cipher.key_len() + iv_len)]);
-            prf(hash, &master.0, &seed, &mut block);
+            prf(hash, master.bytes(), &seed, &mut block);
             let (of_keys, of_ivs) = block.split_at_checked(2 * cipher.key_len())?;
             let key = of_keys.chunks(cipher.key_len()).nth(sender.index())?;
             let mut iv = Zeroizing::new([0; NONCE]);

@@ -1,9 +1,10 @@
 //! The names that secrets have in key logs.
 
+use super::opener::LONGEST_SECRET;
 use super::suite::Hash;
 
 /// Length of TLS 1.2's master secret (RFC 5246 section 8.1).
-const MASTER: usize = 48;
+const MASTER: usize = LONGEST_SECRET;
 
 /// What a secret is for, by its name in key logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub enum Label {
 }
 
 impl Label {
+    /// How many there are.
+    pub const COUNT: usize = Label::ALL.len();
+
     pub(super) const ALL: [Label; 6] = [
         Label::Master,
         Label::ClientEarly,

@@ -51,7 +51,7 @@ pub use keys::Label;
 pub use keys::{FoundKey, KeyLog, KeyLogReader};
 pub use opaque::Opaque;
 #[cfg(feature = "tls")]
-pub use opener::{Kept, KeyPlace, Opener, wipe_stack};
+pub use opener::{Kept, KeptSecret, KeyPlace, LONGEST_SECRET, Opener, wipe_stack};
 #[cfg(feature = "tls")]
 pub use schedule::{LONGEST_SCHEDULE, Searched, schedules};
 pub use session::{Context, Plain, Scratch, Session};

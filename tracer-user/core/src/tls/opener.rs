@@ -1,4 +1,4 @@
-//! A key in the form that opens records, and the place where it stays.
+//! A key in the form that opens records, and the place where it stays, as the secret does that it comes of.
 //!
 //! A value that is moved leaves a copy behind. So a key is brought into this form where it is kept until its connection is
 //! over, and never moved; what making it leaves on the stack, and each record that it opens, is overwritten at once.
@@ -102,18 +102,36 @@ impl Cipher {
 
 const _: () = assert!(TAG == aead::MAX_TAG_LEN);
 
+/// Bytes of the longest secret: one of a suite with SHA-384, or a master secret.
+pub const LONGEST_SECRET: usize = 48;
+
 /// A key in its place. When it is dropped, the place is overwritten.
 pub type Kept = Box<dyn AsRef<Opener> + Send>;
 
-/// Where keys are kept.
+/// A secret in its place, likewise.
+pub type KeptSecret = Box<dyn AsRef<[u8]> + Send>;
+
+/// Where keys are kept, and the secrets that they come of.
 pub trait KeyPlace: Send + Sync {
     /// Keeps what `make` makes, which is called once at most and moved to its place from the stack: whoever keeps it
     /// overwrites the stack with [`wipe_stack`]. None: there is no place, or nothing was made.
     fn keep(&self, make: &mut dyn FnMut() -> Option<Opener>) -> Option<Kept>;
+
+    /// Keeps a secret. None: there is no place, or it is longer than [`LONGEST_SECRET`].
+    fn keep_secret(&self, secret: &[u8]) -> Option<KeptSecret>;
 }
 
 /// For who names no place. (`ring`'s form of a key cannot be overwritten here.)
 pub(super) struct Heap;
+
+/// A secret on the heap.
+struct OnHeap(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for OnHeap {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl AsRef<Opener> for Opener {
     fn as_ref(&self) -> &Opener {
@@ -124,6 +142,10 @@ impl AsRef<Opener> for Opener {
 impl KeyPlace for Heap {
     fn keep(&self, make: &mut dyn FnMut() -> Option<Opener>) -> Option<Kept> {
         Some(Box::new(make()?))
+    }
+
+    fn keep_secret(&self, secret: &[u8]) -> Option<KeptSecret> {
+        Some(Box::new(OnHeap(Zeroizing::new(secret.to_vec()))))
     }
 }
 
