@@ -94,6 +94,11 @@ impl Flow {
         self.fin.is_some_and(|fin| self.next >= fin)
     }
 
+    /// What was handed out ends there: nothing before `sequence` is missing.
+    pub(super) fn stands_at(&self, sequence: u32) -> bool {
+        self.offset(sequence) == Some(self.next)
+    }
+
     /// The other end has acknowledged everything before `sequence`.
     pub(super) fn acknowledge(&mut self, sequence: u32, at: Timestamp) {
         self.begin(sequence);

@@ -111,10 +111,12 @@ impl FrameReader {
     /// else. False when the frame needs no further looking at.
     fn keeps_block_discipline(&mut self, head: &Head) -> bool {
         let continuation = head.frame_type == frame_type::CONTINUATION;
-        let mut broken = None;
+        // What interrupts a block breaks the stream whose block it is.
+        let (mut broken, mut of) = (None, head.stream_id);
         match &self.block {
             Some(block) if continuation && block.stream_id == head.stream_id => return true,
-            Some(_) => {
+            Some(block) => {
+                of = block.stream_id;
                 self.abandon_block(true);
                 let rule = Rule::BlockInterrupted;
                 broken = Some(rule);
@@ -129,7 +131,7 @@ impl FrameReader {
             self.hpack.forget();
             self.plausible_frames = 0;
             let broken = Broken::connection(ErrorCode::PROTOCOL_ERROR, rule);
-            if !self.broken(broken, head.stream_id) {
+            if !self.broken(broken, of) {
                 return false;
             }
             if continuation {

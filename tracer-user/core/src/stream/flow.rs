@@ -24,6 +24,13 @@ pub(super) struct Breach {
     told: bool,
 }
 
+/// When the sender whose window it is, and its peer, last sent a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SpokeAt {
+    own: Timestamp,
+    peer: Timestamp,
+}
+
 /// What a sender may still send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
@@ -96,13 +103,20 @@ impl Window {
             .then_some(self.changed_at)
     }
 
-    /// The same when nothing more can come that explains it.
-    pub(super) fn take_final_breach(
-        &mut self,
-        is_final: impl Fn(Timestamp) -> bool,
-    ) -> Option<Breach> {
-        let breach = self.breach().filter(|breach| is_final(breach.since))?;
-        self.take_answered_breach(breach.what == FlowBreach::TooLarge)
+    /// The same when nothing more can come that explains it: a later WINDOW_UPDATE of its peer that was sent before, or
+    /// DATA of its own.
+    pub(super) fn take_final_breach(&mut self, spoke_at: SpokeAt) -> Option<Breach> {
+        let breach = self.breach()?;
+        let too_large = breach.what == FlowBreach::TooLarge;
+        let last = if too_large {
+            spoke_at.own
+        } else {
+            spoke_at.peer
+        };
+        if last <= breach.since {
+            return None;
+        }
+        self.take_answered_breach(too_large)
     }
 
     /// When that is certain which stands against the rules and was not told yet.
@@ -225,6 +239,14 @@ impl Flow {
     /// When `sender` last sent a frame. What was missed of it before would have been noticed.
     pub(super) const fn spoke_at(&self, sender: Endpoint) -> Timestamp {
         *self.spoke_at.of(sender)
+    }
+
+    /// The same of both, as seen from `sender`.
+    pub(super) const fn spoke_at_by(&self, sender: Endpoint) -> SpokeAt {
+        SpokeAt {
+            own: self.spoke_at(sender),
+            peer: self.spoke_at(sender.peer()),
+        }
     }
 
     /// Every frame of the connection was seen.

@@ -141,6 +141,12 @@ struct Last {
 }
 
 impl Last {
+    /// Whoever resets this stream with this code answers it.
+    fn is_of(&self, id: StreamId, code: ErrorCode) -> bool {
+        let on_connection = self.connection_error && self.stream_id == StreamId(0);
+        self.stream_id == id || (on_connection && self.code == code)
+    }
+
     /// The other end may mean it when it gives up the connection with this code. After a connection error it has to
     /// give up, and which code it says differs; a stream error it may take for a connection error (section 5.4.1).
     fn explains(&self, code: ErrorCode) -> bool {
@@ -189,10 +195,16 @@ impl Ledger {
         });
     }
 
-    /// The last rule that `sender` broke, not long before `at`, was of this stream.
-    pub(super) fn broke_on(&self, sender: Endpoint, id: StreamId, at: Timestamp) -> bool {
+    /// The last rule that `sender` broke, not long before `at`, was of this stream, or of the connection and demands
+    /// this code.
+    pub(super) fn broke_on(
+        &self,
+        sender: Endpoint,
+        (id, code): (StreamId, ErrorCode),
+        at: Timestamp,
+    ) -> bool {
         let last = self.last.of(sender);
-        last.is_some_and(|last| last.stream_id == id && at.since(last.at) <= ANSWER_NS)
+        last.is_some_and(|last| last.is_of(id, code) && at.since(last.at) <= ANSWER_NS)
     }
 
     /// Takes an offence. `doubted`: not before the next frame of the peer is it certain. False when the bound of
@@ -233,7 +245,8 @@ impl Ledger {
     /// `by` reset a stream. What that answered.
     pub(super) fn on_reset(&mut self, by: Endpoint, id: StreamId, code: ErrorCode) -> Vec<Offence> {
         self.answered(Answer::Reset(code), |offence| {
-            offence.sender != by && offence.stream_id == id
+            let on_connection = offence.stream_id == StreamId(0) && offence.code == code;
+            offence.sender != by && (offence.stream_id == id || on_connection)
         })
     }
 
@@ -365,9 +378,12 @@ mod tests {
         assert!(!ledger.explains(Server, ErrorCode::INTERNAL_ERROR, Timestamp(6)));
         assert!(!ledger.explains(Client, size, Timestamp(6)));
         assert!(!ledger.explains(Server, size, Timestamp(6 + ANSWER_NS)));
-        assert!(ledger.broke_on(Client, StreamId(3), Timestamp(6)));
-        assert!(!ledger.broke_on(Client, StreamId(5), Timestamp(6)));
-        assert!(!ledger.broke_on(Server, StreamId(3), Timestamp(6)));
+        let broke_on = |ledger: &Ledger, sender, id| {
+            ledger.broke_on(sender, (StreamId(id), size), Timestamp(6))
+        };
+        assert!(broke_on(&ledger, Client, 3));
+        assert!(!broke_on(&ledger, Client, 5));
+        assert!(!broke_on(&ledger, Server, 3));
         // After a connection error whatever ends the connection is the answer.
         let fatal = Offence {
             connection_error: true,

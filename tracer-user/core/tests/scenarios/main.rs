@@ -36,7 +36,7 @@ macro_rules! themes {
 const CONTEXT: usize = 3;
 
 themes! {
-    abuse anomalies benign benign_resets completion concurrency conduct connections content fields flow_control
+    abuse anomalies answers benign benign_resets completion concurrency conduct connections content fields flow_control
     hops hops_deadline hops_gave_up hops_late hops_order hops_requests hops_tls idle late_attach pings receivers refusals windows
 }
 

@@ -306,6 +306,9 @@ impl Player {
         for node in nodes {
             match node {
                 Node::Line { at, text } if text == "settle" => self.settle(*at),
+                Node::Line { text, .. } if text == "trace ends" => {
+                    self.pipeline.finish(Timestamp(self.now), &mut self.said);
+                }
                 Node::Line { text, .. } => self.line(&fill(text, names)),
                 Node::For { name, values, body } => {
                     for value in values {

@@ -70,6 +70,8 @@ pub(in crate::capture) struct Connection {
     last_at: Timestamp,
     /// When it ended: FIN both ways, or RST.
     over: Option<Timestamp>,
+    /// Where each side's last byte stands may be told.
+    end_known: [bool; 2],
     /// It is ending: what comes next is the last of it.
     is_ending: bool,
     /// TLS was answered by something else, of which nothing more is known.
@@ -135,6 +137,7 @@ impl Connection {
             first_at: at,
             last_at: at,
             over: None,
+            end_known: [true; 2],
             is_ending: false,
             is_foreign: false,
             caller: None,
@@ -243,7 +246,7 @@ impl Connection {
             }
         }
         if segment.rst {
-            return self.reset(side, at, out);
+            return self.reset(side, segment.sequence, at, out);
         }
         let held = self.flow(1 - side).lacks_received();
         let (n_bytes, fin) = (segment.payload.len(), segment.fin);
@@ -325,9 +328,11 @@ impl Connection {
         self.close(at);
     }
 
-    fn reset(&mut self, side: usize, at: Timestamp, out: &mut Out<'_>) {
+    fn reset(&mut self, side: usize, sequence: u32, at: Timestamp, out: &mut Out<'_>) {
         self.is_ending = true;
         self.finish(at, out);
+        // Who resets may have said more than was captured: its place tells.
+        self.end_known = [0, 1].map(|of| of != side || self.flow(of).stands_at(sequence));
         let cause = match self.direction(side) {
             Direction::Tx => EndCause::LocalReset,
             Direction::Rx => EndCause::PeerReset,
@@ -465,7 +470,8 @@ impl Connection {
                 Some(tls) => tls.end(direction),
                 None => self.flow(side).known_end(),
             };
-            (known_end > 0).then(|| self.told_offset(direction, known_end))
+            let is_known = known_end > 0 && self.end_known.get(side) == Some(&true);
+            is_known.then(|| self.told_offset(direction, known_end))
         };
         let end = End {
             cause,

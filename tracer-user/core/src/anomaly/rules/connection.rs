@@ -6,7 +6,9 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use crate::anomaly::kind::{Finding, Kind, Verdict};
-use crate::anomaly::rules::{finding, on_connection, ping, protocol, receivers, words};
+use crate::anomaly::rules::{
+    content_length, finding, on_connection, ping, protocol, receivers, words,
+};
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::Timestamp;
 use crate::frame::ErrorCode;
@@ -114,6 +116,9 @@ impl Connections {
                     go_away.last_stream_id,
                     retry(record, go_away)
                 );
+                if go_away.code != ErrorCode::NO_ERROR {
+                    summary.push_str(&receivers::hint_at_end(record, Some(sender)));
+                }
             }
         }
         let mut found = finding(record, Kind::StreamUnprocessed, Verdict::Expected, summary);
@@ -179,6 +184,12 @@ impl Connections {
                 "; the {}'s GOAWAY ({}) had answered a rule that the {author} broke",
                 provoked.sender, provoked.code
             ));
+        } else if let Some(author) = sender.map(Endpoint::peer)
+            && broke_a_rule(record, author)
+        {
+            found.sender = Some(author);
+            let summary = &mut found.summary;
+            summary.push_str(&format!("; the {author} had broken a rule on it"));
         }
         found
     }
@@ -222,14 +233,26 @@ fn retry(record: &StreamRecord, go_away: &GoAway) -> &'static str {
     let malformed = record
         .malformed
         .is_some_and(|malformed| malformed.grave && malformed.sender == requester);
-    if too_large || malformed || record.conduct.has_broken(requester) {
+    if too_large || malformed || broke_a_rule(record, requester) {
         return "the request itself was the cause: the same again ends the same way";
     }
-    // That is about how often something came, not about one request.
-    if go_away.code == ErrorCode::ENHANCE_YOUR_CALM {
+    // That is about how often something came, not about one request, unless it is large.
+    let calm = go_away.code == ErrorCode::ENHANCE_YOUR_CALM;
+    if calm && receivers::hint_at_end(record, Some(go_away.sender)).is_empty() {
         return "safe to retry";
     }
     "safe to retry, unless this request was the cause"
+}
+
+/// What is told of the stream shows that `sender` had broken a rule on it.
+fn broke_a_rule(record: &StreamRecord, sender: Endpoint) -> bool {
+    let of_flow = record
+        .flow
+        .fault
+        .is_some_and(|fault| fault.sender == sender);
+    let of_length = content_length::judge(record).is_some_and(|found| found.sender == Some(sender));
+    let one_too_many = sender == Endpoint::Client && record.flow.over_cap.is_some();
+    record.conduct.has_broken(sender) || of_flow || of_length || one_too_many
 }
 
 /// What a GOAWAY says, and what is told of PING and SETTINGS instead.

@@ -195,7 +195,7 @@ impl Rules {
             StreamEnd::Unseen => return broken_before(record, offence),
             StreamEnd::Unprocessed => {
                 findings.push(self.connections.unprocessed(record));
-                findings.extend(offence);
+                findings.extend(offence.or_else(|| of_message(record)));
                 return findings;
             }
             StreamEnd::Connection(why) if !complete => {
@@ -286,9 +286,15 @@ fn broken_before(record: &StreamRecord, offence: Option<Finding>) -> Vec<Finding
     if !record.whole {
         return Vec::new();
     }
-    let of_fields = || fields::judge(record).filter(is_anomaly);
     let broken = offence.or_else(|| flow_control::unanswered(record));
-    broken.or_else(of_fields).into_iter().collect()
+    let broken = broken.or_else(|| of_message(record));
+    broken.into_iter().collect()
+}
+
+/// What is wrong with what was sent, whatever became of the stream.
+fn of_message(record: &StreamRecord) -> Option<Finding> {
+    let of_fields = fields::judge(record).filter(is_anomaly);
+    of_fields.or_else(|| content_length::judge(record))
 }
 
 /// The finding is how a receiver refused what is the cause.
@@ -297,7 +303,10 @@ fn refuses(finding: &Finding, cause: &Finding) -> bool {
         finding.kind,
         Kind::ConnectionLostStreams | Kind::GoAwayLostStreams
     ) {
-        return cause.kind == Kind::MalformedFields;
+        return matches!(
+            cause.kind,
+            Kind::MalformedFields | Kind::ContentLengthMismatch
+        );
     }
     let refusal = matches!(
         finding.kind,

@@ -104,11 +104,11 @@ fn violations_carry_the_code_and_scope_that_the_rfc_demands() {
     );
     breaks(
         continued(frame(CONTINUATION, END_HEADERS, 3, BLOCK)),
-        "headers 1 [:method=GET :path=/] incomplete | connection_error 3 PROTOCOL_ERROR",
+        "headers 1 [:method=GET :path=/] incomplete | connection_error 1 PROTOCOL_ERROR",
     );
     breaks(
         continued(frame(PING, 0, 0, &[0; 8])),
-        "headers 1 [:method=GET :path=/] incomplete | connection_error 0 PROTOCOL_ERROR | ping false [0, 0, 0, 0, 0, 0, 0, 0]",
+        "headers 1 [:method=GET :path=/] incomplete | connection_error 1 PROTOCOL_ERROR | ping false [0, 0, 0, 0, 0, 0, 0, 0]",
     );
     breaks(
         continued(frame(0x42, 0, 1, &[])),

@@ -330,6 +330,7 @@ impl Conn {
         if matches!(end.cause, EndCause::Closed) {
             self.miss_the_end(at, sink);
         }
+        self.note_closer(end, at);
         self.ending.sign(end.cause, at);
         self.streams.end_begun(self.ending.cause());
         self.flush(sink);

@@ -2,7 +2,7 @@
 
 use super::protocol::Spoken;
 use super::{Conn, Waiting};
-use crate::event::{Boundary, Direction, EndCause, Event, Timestamp};
+use crate::event::{Boundary, Direction, End, EndCause, Event, Timestamp};
 use crate::frame::FrameReader;
 use crate::limits::{self, Limit};
 use crate::pipeline::analysis::Analysis;
@@ -11,6 +11,28 @@ use crate::pipeline::{LossCause, Sink};
 use crate::stream::table::Context;
 
 impl Conn {
+    /// Who closes the connection says nothing more, and where all of it was seen, nothing more is to come.
+    pub(super) fn note_closer(&mut self, end: &End, at: Timestamp) {
+        let (direction, offset) = match end.cause {
+            EndCause::LocalClose | EndCause::LocalReset => (Direction::Tx, end.tx_offset),
+            EndCause::PeerFin | EndCause::Eof | EndCause::PeerReset => {
+                (Direction::Rx, end.rx_offset)
+            }
+            EndCause::Broken | EndCause::Closed | EndCause::Desync(_) => return,
+        };
+        let Some(closer) = self.role.sender(direction) else {
+            return;
+        };
+        let lane = self.lane(direction);
+        let is_read = lane
+            .reader
+            .as_ref()
+            .is_some_and(FrameReader::is_synchronised);
+        if is_read && offset.is_some_and(|offset| lane.order.missing_until(offset) == 0) {
+            self.streams.closed(closer, at);
+        }
+    }
+
     /// The connection is over: records at the very end of a direction may have been lost, and nothing else
     /// would tell.
     pub(super) fn miss_the_end(&mut self, at: Timestamp, sink: &mut dyn Sink) {

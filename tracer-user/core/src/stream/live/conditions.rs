@@ -149,10 +149,9 @@ impl Stream {
     /// Nothing more comes that could explain it.
     pub(crate) fn settle_breaches(&mut self, flow: &Flow) {
         for sender in [Client, Server] {
-            let spoke_at = flow.spoke_at(sender.peer());
-            let is_final = |since| spoke_at > since;
+            let spoke_at = flow.spoke_at_by(sender);
             let window = &mut self.direction_mut(sender).window;
-            if let Some(breach) = window.take_final_breach(is_final) {
+            if let Some(breach) = window.take_final_breach(spoke_at) {
                 self.fault(sender, breach, WindowOf::Stream, false);
             }
         }

@@ -29,7 +29,19 @@ impl Stream {
         view: View,
         at: Timestamp,
     ) {
-        if !view.certain || (self.pushed && sender == Endpoint::Client) {
+        if !view.certain {
+            return;
+        }
+        if self.pushed && sender == Endpoint::Client {
+            // Without a promise that the client opened it is told already.
+            if self.beginning_seen {
+                let code = match self.response.state {
+                    HalfState::Idle => ErrorCode::PROTOCOL_ERROR,
+                    _ => ErrorCode::STREAM_CLOSED,
+                };
+                let rule = (code, Rule::OnPromisedStream);
+                self.offend(OffenceKind::Framing, sender, rule, frame, at);
+            }
             return;
         }
         let state = match sender {

@@ -1,6 +1,7 @@
 //! What the header blocks of a stream are worth saying besides their content.
 
 use crate::connection::Endpoint;
+use crate::field::Seen;
 use crate::frame::HeaderBlock;
 use crate::stream::fields::{self, Section};
 use crate::stream::live::{Env, Stream};
@@ -38,6 +39,27 @@ impl Stream {
         if let Some(broken) = fields::of_promise(block) {
             self.content.malformed(Endpoint::Server, broken);
         }
+    }
+
+    /// Nothing informational comes behind the final response. The rule that this one breaks.
+    pub(super) fn check_informational(&mut self) -> Option<&'static str> {
+        if !matches!(self.content.http_status, Seen::Value(200..)) {
+            return None;
+        }
+        let broken = fields::INFORMATIONAL_AFTER_FINAL;
+        self.content.malformed(Endpoint::Server, broken);
+        Some(broken.rule.as_str())
+    }
+
+    /// The message of `sender` has ended, and is not as long as its content-length says.
+    pub(crate) fn breaks_length(&self, sender: Endpoint) -> bool {
+        let (request, response) = self.content.content_length();
+        let (half, said) = match sender {
+            Endpoint::Client => (&self.request.half, request),
+            Endpoint::Server => (&self.response.half, response),
+        };
+        let is_ended = half.end_stream_at.is_some();
+        self.whole && is_ended && said.is_some_and(|said| said != half.data_bytes)
     }
 
     /// DATA where there may be none.

@@ -205,7 +205,13 @@ impl Stream {
         let informational = matches!(status, Seen::Value(100..=199)) && !end_stream;
         if informational {
             let note = Note::Interim(status.value().unwrap_or_default());
+            let late = if counts {
+                self.check_informational()
+            } else {
+                None
+            };
             let remark = self.check_fields(Endpoint::Server, block, Section::Informational, env);
+            let remark = late.unwrap_or(remark);
             self.headers_moment(Endpoint::Server, block, end_stream, (note, remark), env);
             return;
         }

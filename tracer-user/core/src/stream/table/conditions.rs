@@ -242,9 +242,8 @@ impl StreamTable {
             stream.settle_breaches(&self.flow);
         }
         for sender in [Client, Server] {
-            let spoke_at = self.flow.spoke_at(sender.peer());
-            let is_final = |since| spoke_at > since;
-            if let Some(breach) = self.flow.window_mut(sender).take_final_breach(is_final) {
+            let spoke_at = self.flow.spoke_at_by(sender);
+            if let Some(breach) = self.flow.window_mut(sender).take_final_breach(spoke_at) {
                 let fault = fault(sender, breach, WindowOf::Connection, true);
                 self.connection_fault(breach.stream_id, fault, now);
             }

@@ -3,6 +3,7 @@
 use super::StreamTable;
 use crate::connection::Endpoint;
 use crate::event::Timestamp;
+use crate::field::Known;
 use crate::frame::settings::setting;
 use crate::frame::{
     ErrorCode, Frame, FrameKind, HeaderBlock, Priority, Rule, Settings, Step, StreamId, Violation,
@@ -109,6 +110,29 @@ impl StreamTable {
         }
     }
 
+    /// `sender` ended its message: what that answers which is not as long as it said is told of the stream.
+    pub(super) fn note_length(&mut self, sender: Endpoint, id: StreamId, at: Timestamp) {
+        let stream = self.streams.get(id);
+        if stream.is_some_and(|stream| stream.breaks_length(sender)) {
+            let ledger = &mut self.watch.ledger;
+            ledger.note_other(sender, ErrorCode::PROTOCOL_ERROR, at);
+        }
+    }
+
+    /// An extended CONNECT, and the server has not said that it knows such.
+    pub(super) fn extends_unannounced(&self, block: &HeaderBlock) -> bool {
+        self.watch.is_certain(Endpoint::Server)
+            && self.watch.sees_both()
+            && self.settings.server.enable_connect_protocol != Some(1)
+            && block.facts(&self.shown).names & Known::Protocol.bit() != 0
+    }
+
+    /// `by` closed the connection, and all that it had said before was seen: nothing more of it excuses what its peer did.
+    pub fn closed(&mut self, by: Endpoint, at: Timestamp) {
+        self.watch.ledger.on_frame(by);
+        self.flow.on_frame(by, at);
+    }
+
     /// The connection is over: nothing more answers.
     pub(super) fn tell_last(&mut self) {
         for offence in self.watch.ledger.on_end() {
@@ -140,11 +164,21 @@ impl StreamTable {
                 self.excuse_by_settings(sender, settings, at);
                 match sender {
                     Endpoint::Client => self.watch.on_client_settings(settings),
-                    Endpoint::Server if settings.contains(&(setting::ENABLE_PUSH, 1)) => {
-                        let rule = (OffenceKind::Framing, Rule::EnablePushOfServer);
-                        self.offence(sender, StreamId(0), rule, FrameKind::Settings, at);
+                    Endpoint::Server => {
+                        let rule = if settings.contains(&(setting::ENABLE_PUSH, 1)) {
+                            Some(Rule::EnablePushOfServer)
+                        } else if self.settings.server.enable_connect_protocol == Some(1)
+                            && settings.contains(&(setting::ENABLE_CONNECT_PROTOCOL, 0))
+                        {
+                            Some(Rule::ConnectProtocolTakenBack)
+                        } else {
+                            None
+                        };
+                        if let Some(rule) = rule {
+                            let rule = (OffenceKind::Framing, rule);
+                            self.offence(sender, StreamId(0), rule, FrameKind::Settings, at);
+                        }
                     }
-                    Endpoint::Server => {}
                 }
             }
             Frame::SettingsAck => {
@@ -174,6 +208,10 @@ impl StreamTable {
                 self.observe_idle(sender, *stream_id, FrameKind::WindowUpdate, at);
             }
             Frame::GoAway { .. } => self.watch.control.on_go_away(sender, at),
+            Frame::PriorityUpdate { .. } if sender == Endpoint::Server => {
+                let rule = (OffenceKind::Framing, Rule::PriorityUpdateByServer);
+                self.offence(sender, StreamId(0), rule, FrameKind::PriorityUpdate, at);
+            }
             Frame::PriorityUpdate { .. } | Frame::Unknown { .. } => {}
         }
     }
@@ -277,11 +315,17 @@ impl StreamTable {
             let rule = (OffenceKind::Framing, Rule::PushByClient);
             return self.offence(sender, id, rule, FrameKind::PushPromise, at);
         }
-        if self.ids.was_skipped(promised) {
+        if initiator(id) == Endpoint::Server {
+            let rule = (OffenceKind::Framing, Rule::PushOnOwnStream);
+            return self.offence(sender, id, rule, FrameKind::PushPromise, at);
+        }
+        if self.ids.was_skipped(promised) || !self.ids.is_new(promised) {
             let rule = (OffenceKind::Framing, Rule::FallingId);
             return self.offence(sender, promised, rule, FrameKind::PushPromise, at);
         }
         self.excuse_by_opening(sender, promised);
+        self.observe_idle(sender, id, FrameKind::PushPromise, at);
+        let view = self.view(sender, id);
         let forbidden = self.watch.push_is_forbidden();
         let Some(stream) = self.streams.get_mut(id) else {
             return;
@@ -289,7 +333,10 @@ impl StreamTable {
         let rule = match (forbidden, stream.takes_no_push()) {
             (true, _) => Rule::PushForbidden,
             (false, true) => Rule::PushToGrpc,
-            (false, false) => return,
+            (false, false) => {
+                stream.check_frame_allowed(sender, FrameKind::PushPromise, view, at);
+                return;
+            }
         };
         let error = (ErrorCode::PROTOCOL_ERROR, rule);
         stream.offend(
@@ -307,7 +354,7 @@ impl StreamTable {
         for offence in self.watch.ledger.on_reset(sender, id, code) {
             self.tell(offence);
         }
-        let broke = self.watch.ledger.broke_on(sender.peer(), id, at);
+        let broke = self.watch.ledger.broke_on(sender.peer(), (id, code), at);
         let Some(stream) = self.streams.get_mut(id) else {
             return;
         };

@@ -142,6 +142,7 @@ impl StreamTable {
 
     /// The user stopped tracing: what is open is lost from sight, and nothing is found about it.
     pub fn trace_ended(&mut self, at: Timestamp) {
+        self.settle_all_breaches(at);
         for id in self.streams.ids() {
             if self
                 .streams

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::connection::{ConnectionEnd, ConnectionId, Endpoint};
 use crate::event::{Timestamp, earliest};
 pub use crate::field::Shown;
-use crate::field::{Entry, Facts, Known};
+use crate::field::{Entry, Facts};
 use crate::frame::{
     DataHead, DataPiece, ErrorCode, Fault, Frame, FrameKind, HeaderBlock, Settings, Step, StreamId,
 };
@@ -189,6 +189,7 @@ impl StreamTable {
                 self.on(head.stream_id, context, |stream, env| {
                     stream.data_end(sender, *head, env);
                 });
+                self.note_length(sender, head.stream_id, context.at);
             }
             Step::Violation(violation) => {
                 self.on(violation.stream_id, context, |stream, _| {
@@ -459,7 +460,15 @@ impl StreamTable {
         }
         self.open(id, HalfState::Idle, HalfState::Idle, context);
         self.ids.on_open(id);
-        self.on(id, context, |stream, env| stream.promised(block, env));
+        let mut is_malformed = false;
+        self.on(id, context, |stream, env| {
+            stream.promised(block, env);
+            is_malformed = stream.content.malformed.is_some();
+        });
+        if is_malformed {
+            let ledger = &mut self.watch.ledger;
+            ledger.note_other(Endpoint::Server, ErrorCode::PROTOCOL_ERROR, context.at);
+        }
     }
 
     fn headers(
@@ -523,18 +532,13 @@ impl StreamTable {
                 });
             }
         }
+        if end_stream {
+            self.note_length(sender, id, context.at);
+        }
         if malformed == (false, true) {
             let ledger = &mut self.watch.ledger;
             ledger.note_other(sender, ErrorCode::PROTOCOL_ERROR, context.at);
         }
-    }
-
-    /// An extended CONNECT, and the server has not said that it knows such.
-    fn extends_unannounced(&self, block: &HeaderBlock) -> bool {
-        self.watch.is_certain(Endpoint::Server)
-            && self.watch.sees_both()
-            && self.settings.server.enable_connect_protocol != Some(1)
-            && block.facts(&self.shown).names & Known::Protocol.bit() != 0
     }
 
     fn on_settings(&mut self, sender: Endpoint, settings: &Settings, at: Timestamp) {
