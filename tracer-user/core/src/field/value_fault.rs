@@ -23,6 +23,12 @@ pub(crate) enum ValueFault {
     UserInformation,
     /// An `:authority` with a path or a query (RFC 3986 section 3.2).
     PathInAuthority,
+    /// A `:path` of "*", which only OPTIONS has (RFC 9113 section 8.3.1).
+    Asterisk,
+    /// A `:scheme` that is none (RFC 3986 section 3.1).
+    Scheme,
+    /// An `:authority` or a `host` that is no host and port (RFC 3986 section 3.2).
+    Authority,
     /// A `:status` that is none (RFC 9110 section 15).
     Status,
     /// A `content-length` that is no number (RFC 9110 section 8.6).
@@ -50,6 +56,8 @@ impl ValueFault {
             Known::Path => of_path(value),
             Known::Authority => of_authority(value),
             Known::Host if value.is_empty() => Some(ValueFault::EmptyAuthority),
+            Known::Host => (!is_host_and_port(value)).then_some(ValueFault::Authority),
+            Known::Scheme => (!is_scheme(value)).then_some(ValueFault::Scheme),
             Known::Method => (!is_token(value)).then_some(ValueFault::Method),
             Known::Status => (!is_status(value)).then_some(ValueFault::Status),
             Known::ContentLength => (!is_length(value)).then_some(ValueFault::ContentLength),
@@ -65,7 +73,7 @@ fn of_path(path: &[u8]) -> Option<ValueFault> {
         [] => Some(ValueFault::EmptyPath),
         [b'/', ..] => any(path, |byte| matches!(byte, 0..=b' ' | b'#' | 0x7f))
             .then_some(ValueFault::PathCharacter),
-        b"*" => None,
+        b"*" => Some(ValueFault::Asterisk),
         _ => Some(ValueFault::PathWithoutSlash),
     }
 }
@@ -78,7 +86,45 @@ fn of_authority(authority: &[u8]) -> Option<ValueFault> {
     if authority.contains(&b'@') {
         return Some(ValueFault::UserInformation);
     }
-    any(authority, |byte| matches!(byte, b'/' | b'?' | b'#')).then_some(ValueFault::PathInAuthority)
+    if any(authority, |byte| matches!(byte, b'/' | b'?' | b'#')) {
+        return Some(ValueFault::PathInAuthority);
+    }
+    (!is_host_and_port(authority)).then_some(ValueFault::Authority)
+}
+
+/// A name or an address, and perhaps a port (RFC 3986 sections 3.2.2 and 3.2.3).
+fn is_host_and_port(value: &[u8]) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    let rest = match value {
+        // An address of IPv6, perhaps with its zone.
+        [b'[', inner @ ..] => {
+            let mut parts = inner.splitn(2, |byte| *byte == b']');
+            let address = parts.next().unwrap_or_default();
+            let is_address = !address.is_empty()
+                && address
+                    .iter()
+                    .all(|byte| *byte == b':' || is_of_name(*byte));
+            match parts.next() {
+                Some(rest) if is_address => rest,
+                _ => return false,
+            }
+        }
+        _ => {
+            let n = value.iter().take_while(|byte| is_of_name(**byte)).count();
+            value.get(n..).unwrap_or_default()
+        }
+    };
+    match rest {
+        [] => true,
+        [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+/// A letter, and then letters, digits and some signs (RFC 3986 section 3.1).
+fn is_scheme(value: &[u8]) -> bool {
+    let is_of_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    value.first().is_some_and(u8::is_ascii_alphabetic) && value.iter().all(is_of_scheme)
 }
 
 /// What a method or a field name may be made of (RFC 9110 section 5.6.2).
@@ -146,7 +192,40 @@ mod tests {
                     .to_vec(),
             ),
             (Known::Host, "a", vec![("", ValueFault::EmptyAuthority)]),
-            (Known::Path, "*", vec![("*a", ValueFault::PathWithoutSlash)]),
+            (
+                Known::Path,
+                "/*",
+                vec![
+                    ("*a", ValueFault::PathWithoutSlash),
+                    ("*", ValueFault::Asterisk),
+                ],
+            ),
+            (
+                Known::Scheme,
+                "coap+tcp",
+                ["", "1a", "ht tp", "http:"]
+                    .map(|bad| (bad, ValueFault::Scheme))
+                    .to_vec(),
+            ),
+            (
+                Known::Host,
+                "a_b:",
+                ["a b", "a:b", "a/b", "::1", "me@a", "\u{e4}"]
+                    .map(|bad| (bad, ValueFault::Authority))
+                    .to_vec(),
+            ),
+            (
+                Known::Authority,
+                "[fe80::1%25eth0]:80",
+                ["[::1", "[]", "[::1]80", "a<b>", "a\\b", "10.0.0.1:80:81"]
+                    .map(|bad| (bad, ValueFault::Authority))
+                    .to_vec(),
+            ),
+            (
+                Known::Authority,
+                "10.0.0.1,10.0.0.2:80",
+                vec![("ipv4:10.0.0.1:80", ValueFault::Authority)],
+            ),
             (
                 Known::Authority,
                 "[::1]:80",

@@ -98,7 +98,8 @@ rules! {
     PseudoFieldUndefined = "a pseudo-header field that is not defined for this message (RFC 9113 8.3)";
     PseudoFieldLate = "a pseudo-header field after a regular one (RFC 9113 8.3)";
     PseudoFieldTwice = "a pseudo-header field twice (RFC 9113 8.3)";
-    PseudoFieldsOfRequest = "not the pseudo-header fields that the request must have (RFC 9113 8.3.1)";
+    PseudoFieldMissing = "a request without a pseudo-header field that it must have (RFC 9113 8.3.1)";
+    PseudoFieldOfConnect = "a CONNECT request with a pseudo-header field that it may not have (RFC 9113 8.5)";
     NoStatus = "a response without :status (RFC 9113 8.3.2)";
     StatusValue = "a :status that is not three digits (RFC 9113 8.3.2, RFC 9110 15)";
     FieldValue = "NUL, CR or LF in a field value (RFC 9113 8.2.1)";
@@ -119,13 +120,16 @@ rules! {
     PromisedContent = "PUSH_PROMISE of a request with content (RFC 9113 8.4)";
     SwitchingProtocols = "a response with :status 101, which HTTP/2 does not have (RFC 9113 8.6)";
     PathWithoutSlash = "a :path that does not begin with \"/\" (RFC 9113 8.3.1)";
+    PathAsterisk = "a :path of \"*\" in a request that is no OPTIONS (RFC 9113 8.3.1)";
+    SchemeValue = "a :scheme that is none (RFC 3986 3.1)";
+    AuthorityValue = "an :authority or host that is no host and port (RFC 9113 8.3.1, RFC 3986 3.2)";
     UserInformation = "an :authority with user information (RFC 9113 8.3.1)";
     PathInAuthority = "an :authority that holds a path (RFC 9113 8.3.1, RFC 3986 3.2)";
     HostDiffers = "a host that differs from :authority (RFC 9113 8.3.1)";
     ContentLengthValue = "a content-length that is no number (RFC 9110 8.6)";
     ContentLengthTwice = "two different values of content-length (RFC 9110 8.6)";
     ContentLengthForbidden = "content-length in a response of status 1xx or 204 (RFC 9110 8.6)";
-    DataWithoutContent = "DATA in a response that has no content: to HEAD, or of status 204 or 304 (RFC 9110 6.4.1)";
+    DataWithoutContent = "DATA in a response that has no content: to HEAD, or of status 204, 205 or 304 (RFC 9110 6.4.1)";
     GrpcTimeoutValue = "a grpc-timeout that is not 1 to 8 digits and a unit (gRPC \"Requests\")";
     GrpcContentEncoding = "content-encoding over gRPC, so that no message prefix stands where it must (gRPC \"Compression\")";
     GrpcWithoutTe = "a gRPC request without te: trailers (gRPC \"Requests\")";

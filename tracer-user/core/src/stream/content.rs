@@ -142,14 +142,21 @@ impl Content {
 
     /// A rule was broken.
     pub(super) fn malformed(&mut self, sender: Endpoint, broken: BrokenFieldRule) {
-        let outweighs = |Malformed { rule, grave, .. }| {
-            broken.weight() > BrokenFieldRule { rule, grave }.weight()
+        let outweighs = |told: Malformed| {
+            let known = BrokenFieldRule {
+                rule: told.rule,
+                grave: told.grave,
+                field: None,
+            };
+            broken.weight() > known.weight()
         };
         if self.malformed.is_none_or(outweighs) {
             self.malformed = Some(Malformed {
                 sender,
                 rule: broken.rule,
                 grave: broken.grave,
+                field: broken.field,
+                name: None,
                 stray: None,
             });
         }
@@ -202,7 +209,7 @@ impl Content {
     pub(super) fn response_has_no_content(&self) -> bool {
         match (self.method.value(), self.http_status.value()) {
             (Some(Method::Head), Some(status)) => status >= 200,
-            (Some(Method::Other), Some(status)) => matches!(status, 204 | 304),
+            (Some(Method::Other), Some(status)) => matches!(status, 204 | 205 | 304),
             _ => false,
         }
     }

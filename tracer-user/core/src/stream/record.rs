@@ -200,6 +200,10 @@ pub struct Malformed {
     pub rule: Rule,
     /// False for what many receivers bear.
     pub grave: bool,
+    /// The field that broke it, if it is one of those that this program asks for.
+    pub field: Option<&'static str>,
+    /// How the name of another one begins, if all that passes may be shown.
+    pub name: Option<Stray>,
     /// What stands where a message prefix had to be, if it was that.
     pub stray: Option<Stray>,
 }

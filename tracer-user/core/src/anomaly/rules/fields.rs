@@ -47,7 +47,16 @@ fn malformed(record: &StreamRecord) -> Option<Finding> {
     } else {
         Verdict::Suspicious
     };
-    let mut summary = format!("the {} sent {}", malformed.sender, malformed.rule);
+    let rule = malformed.rule.as_str();
+    // The section stands last.
+    let (said, section) = rule.split_once(" (").unwrap_or((rule, ""));
+    let mut summary = format!("the {} sent {said}", malformed.sender);
+    match (malformed.field, malformed.name) {
+        (Some(field), _) => summary.push_str(&format!(": {field}")),
+        (None, Some(name)) => summary.push_str(&format!(": {}", words(name.bytes()))),
+        (None, None) => {}
+    }
+    summary.push_str(&format!(" ({section}"));
     if let Some(stray) = malformed.stray.filter(|stray| stray.bytes().len() > 1) {
         summary.push_str("; it begins with ");
         summary.push_str(&words(stray.bytes()));

@@ -293,23 +293,42 @@ fn malformed_fields_and_prefixes_are_found_in_the_bytes() {
     }
 }
 
+/// What is found of a call that this answers.
+fn summary(shown: Shown, response: &[u8]) -> String {
+    let mut driver = Driver::showing(shown);
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+    driver.send(Direction::Rx, response);
+    driver.pass(STREAM_LINGER_NS * 2);
+    let findings = driver.out.0.iter().find_map(|output| match output {
+        Output::Stream { findings, .. } => findings.first().map(|f| f.summary.clone()),
+        _ => None,
+    });
+    findings.unwrap().to_string()
+}
+
+#[test]
+fn the_field_that_breaks_a_rule_is_named_as_far_as_names_may_be() {
+    let with = |name: &str| {
+        let block = [vec![0x88], literal(name, "hunter2")].concat();
+        let headers = frame(frame_type::HEADERS, END_HEADERS, 1, &block);
+        [headers, message(1, 5, false), trailers(1, "0")].concat()
+    };
+    let known = summary(Shown::default(), &with("proxy-connection"));
+    let want = "a connection-specific field: proxy-connection (RFC 9113 8.2.2)";
+    assert!(known.ends_with(want), "{known}");
+    let quiet = summary(Shown::default(), &with("X-Customer-Smith-Account"));
+    assert!(quiet.ends_with("a field name (RFC 9113 8.2.1)"), "{quiet}");
+    let told = summary(Shown::everything(), &with("X-Customer-Smith-Account"));
+    let want = r#"a field name: "X-Customer-Smith" (RFC 9113 8.2.1)"#;
+    assert!(told.ends_with(want), "{told}");
+}
+
 #[test]
 fn what_stands_in_place_of_a_message_is_told_where_all_values_are() {
     let sent = |data: &[u8]| {
         let data = frame(frame_type::DATA, 0, 1, data);
         [response_headers(1), data, trailers(1, "0")].concat()
-    };
-    let summary = |shown: Shown, response: &[u8]| {
-        let mut driver = Driver::showing(shown);
-        hello(&mut driver);
-        driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
-        driver.send(Direction::Rx, response);
-        driver.pass(STREAM_LINGER_NS * 2);
-        let findings = driver.out.0.iter().find_map(|output| match output {
-            Output::Stream { findings, .. } => findings.first().map(|f| f.summary.clone()),
-            _ => None,
-        });
-        findings.unwrap().to_string()
     };
     let page = sent(b"<html>\r\n<p>account 12345678</p>");
     let told = summary(Shown::everything(), &page);

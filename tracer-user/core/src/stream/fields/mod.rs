@@ -25,9 +25,20 @@ pub(super) struct BrokenFieldRule {
     pub(super) rule: Rule,
     /// False for what many receivers bear.
     pub(super) grave: bool,
+    /// The field that broke it, where the rule does not say which, and its name is known.
+    pub(super) field: Option<&'static str>,
 }
 
 impl BrokenFieldRule {
+    /// The same of this field, if its name is known.
+    fn of(self, known: Known) -> BrokenFieldRule {
+        let name = known.name().and_then(|name| std::str::from_utf8(name).ok());
+        BrokenFieldRule {
+            field: name,
+            ..self
+        }
+    }
+
     /// Of several that were broken the one that weighs most is told, and of equal ones the first.
     pub(super) const fn weight(self) -> u8 {
         match (self.grave, self.rule.is_borne_unless_refused()) {
@@ -49,12 +60,20 @@ fn heavier(
     }
 }
 
+const fn broken_rule(rule: Rule, grave: bool) -> BrokenFieldRule {
+    BrokenFieldRule {
+        rule,
+        grave,
+        field: None,
+    }
+}
+
 const fn grave(rule: Rule) -> Option<BrokenFieldRule> {
-    Some(BrokenFieldRule { rule, grave: true })
+    Some(broken_rule(rule, true))
 }
 
 const fn light(rule: Rule) -> Option<BrokenFieldRule> {
-    Some(BrokenFieldRule { rule, grave: false })
+    Some(broken_rule(rule, false))
 }
 
 /// A message prefix of gRPC whose first byte is no Compressed-Flag: what the byte says of what is there instead.
@@ -66,42 +85,31 @@ pub(super) const fn no_compressed_flag(first: u8) -> BrokenFieldRule {
         0x1f => Rule::PrefixIsGzip,
         _ => Rule::CompressedFlag,
     };
-    BrokenFieldRule { rule, grave: true }
+    broken_rule(rule, true)
 }
 
 /// A compressed message, and no word of how.
-pub(super) const COMPRESSED_WITHOUT_ENCODING: BrokenFieldRule = BrokenFieldRule {
-    rule: Rule::CompressedWithoutEncoding,
-    grave: true,
-};
+pub(super) const COMPRESSED_WITHOUT_ENCODING: BrokenFieldRule =
+    broken_rule(Rule::CompressedWithoutEncoding, true);
 
 /// A compressed message, and the word that it is not.
-pub(super) const COMPRESSED_AS_IDENTITY: BrokenFieldRule = BrokenFieldRule {
-    rule: Rule::CompressedAsIdentity,
-    grave: true,
-};
+pub(super) const COMPRESSED_AS_IDENTITY: BrokenFieldRule =
+    broken_rule(Rule::CompressedAsIdentity, true);
+
 /// A compressed message that the client did not ask for.
-pub(super) const ENCODING_NOT_ACCEPTED: BrokenFieldRule = BrokenFieldRule {
-    rule: Rule::EncodingNotAccepted,
-    grave: false,
-};
+pub(super) const ENCODING_NOT_ACCEPTED: BrokenFieldRule =
+    broken_rule(Rule::EncodingNotAccepted, false);
 /// Content where there is none.
-pub(super) const DATA_WITHOUT_CONTENT: BrokenFieldRule = BrokenFieldRule {
-    rule: Rule::DataWithoutContent,
-    grave: true,
-};
+pub(super) const DATA_WITHOUT_CONTENT: BrokenFieldRule =
+    broken_rule(Rule::DataWithoutContent, true);
 
 /// 1xx behind the answer that it announces.
-pub(super) const INFORMATIONAL_AFTER_FINAL: BrokenFieldRule = BrokenFieldRule {
-    rule: Rule::InformationalAfterFinal,
-    grave: true,
-};
+pub(super) const INFORMATIONAL_AFTER_FINAL: BrokenFieldRule =
+    broken_rule(Rule::InformationalAfterFinal, true);
 
 /// An extended CONNECT that the server cannot know.
-pub(super) const PROTOCOL_NOT_ANNOUNCED: BrokenFieldRule = BrokenFieldRule {
-    rule: Rule::ProtocolNotAnnounced,
-    grave: true,
-};
+pub(super) const PROTOCOL_NOT_ANNOUNCED: BrokenFieldRule =
+    broken_rule(Rule::ProtocolNotAnnounced, true);
 
 /// What a request may be, and a promised one may not.
 pub(super) fn of_promise(block: &HeaderBlock) -> Option<BrokenFieldRule> {
@@ -169,6 +177,17 @@ pub(super) fn is_clean(facts: &Facts, complete: bool, section: Section) -> bool 
     }
 }
 
+/// The name of the first field that is none of those that are asked for and has a fault of its own.
+pub(super) fn unknown_name(block: &HeaderBlock) -> Option<&[u8]> {
+    let mut fields = block.fields.iter();
+    let odd = fields.find(|field| {
+        let entry = field.entry();
+        let is_odd = entry.name_fault().is_some() || entry.value_fault.is_some();
+        field.known() == Known::Other && (is_odd || entry.is_pseudo())
+    });
+    odd?.name()
+}
+
 /// The first grave rule that a field breaks. `lighter`: the first other one.
 fn each_field(
     block: &HeaderBlock,
@@ -180,19 +199,20 @@ fn each_field(
     let mut length: Option<&Field> = None;
     for field in &block.fields {
         let entry = field.entry();
+        let of_this = |rule| Some(broken_rule(rule, true).of(field.known()));
         if entry.is_pseudo() {
             if section == (Section::Trailers { end_stream: true }) {
-                return grave(Rule::PseudoFieldInTrailers);
+                return of_this(Rule::PseudoFieldInTrailers);
             }
             let (bit, expected) = (field.known().bit(), of_section(section));
             if !field.known().is_pseudo() || bit & expected == 0 {
-                return grave(Rule::PseudoFieldUndefined);
+                return of_this(Rule::PseudoFieldUndefined);
             }
             if regular_seen {
-                return grave(Rule::PseudoFieldLate);
+                return of_this(Rule::PseudoFieldLate);
             }
             if pseudo_seen & bit != 0 {
-                return grave(Rule::PseudoFieldTwice);
+                return of_this(Rule::PseudoFieldTwice);
             }
             pseudo_seen |= bit;
             match field.known() {
@@ -208,7 +228,7 @@ fn each_field(
         } else if field.name().is_some() {
             regular_seen = true;
             if let Some(fault) = entry.name_fault() {
-                return grave(match fault {
+                return of_this(match fault {
                     NameFault::Uppercase => Rule::UppercaseName,
                     NameFault::Character => Rule::FieldName,
                     NameFault::ConnectionSpecific => Rule::ConnectionSpecificField,
@@ -237,7 +257,7 @@ fn each_field(
         }
         if let Some(broken) = entry
             .value_fault
-            .and_then(|fault| of_value(fault, block, section))
+            .and_then(|fault| of_value(fault, (block, section), field.known()))
         {
             if broken.grave {
                 return Some(broken);
@@ -249,10 +269,26 @@ fn each_field(
 }
 
 /// The rule that a value breaks where it stands.
-fn of_value(fault: ValueFault, block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
+fn of_value(
+    fault: ValueFault,
+    (block, section): (&HeaderBlock, Section),
+    known: Known,
+) -> Option<BrokenFieldRule> {
     match fault {
-        ValueFault::Character => grave(Rule::FieldValue),
-        ValueFault::Whitespace => light(Rule::ValueWhitespace),
+        ValueFault::Character => Some(broken_rule(Rule::FieldValue, true).of(known)),
+        ValueFault::Whitespace => Some(broken_rule(Rule::ValueWhitespace, false).of(known)),
+        ValueFault::Asterisk
+            if matches!(
+                block.seen(Known::Method),
+                Seen::Unknown | Seen::Value(b"OPTIONS")
+            ) =>
+        {
+            None
+        }
+        ValueFault::Asterisk => light(Rule::PathAsterisk),
+        ValueFault::Scheme => light(Rule::SchemeValue),
+        ValueFault::Authority if section != Section::Request => None,
+        ValueFault::Authority => light(Rule::AuthorityValue),
         // Only "http" and "https" are known to have such paths.
         ValueFault::EmptyPath | ValueFault::PathWithoutSlash
             if !matches!(block.seen(Known::Scheme), Seen::Value(b"http" | b"https")) =>
@@ -345,13 +381,20 @@ fn missing(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
         Section::Request => {
             let connect = block.seen(Known::Method) == Seen::Value(b"CONNECT");
             // CONNECT has an authority alone (section 8.5), unless it is extended (RFC 8441).
-            let broken = if connect && absent(Known::Protocol) {
-                absent(Known::Authority) || !absent(Known::Scheme) || !absent(Known::Path)
+            let plain_connect = connect && absent(Known::Protocol);
+            let wanted: &[Known] = if plain_connect {
+                &[Known::Authority]
             } else {
-                absent(Known::Method) || absent(Known::Scheme) || absent(Known::Path)
+                &[Known::Method, Known::Scheme, Known::Path]
             };
-            if broken {
-                return grave(Rule::PseudoFieldsOfRequest);
+            let forbidden = [Known::Scheme, Known::Path].into_iter();
+            let mut forbidden = forbidden.filter(|known| plain_connect && !absent(*known));
+            let broken = |rule, known| Some(broken_rule(rule, true).of(known));
+            if let Some(known) = wanted.iter().find(|known| absent(**known)) {
+                return broken(Rule::PseudoFieldMissing, *known);
+            }
+            if let Some(known) = forbidden.next() {
+                return broken(Rule::PseudoFieldOfConnect, known);
             }
             let is_nameless = absent(Known::Authority) && absent(Known::Host);
             if is_nameless && names_no_host(block, section) {

@@ -128,7 +128,7 @@ fn each_rule_is_named() {
         (block(&GET[..2]), "8.3.1"),
         (
             block(&[(":method", "CONNECT"), (":authority", "a"), (":path", "/")]),
-            "8.3.1",
+            "8.5",
         ),
         (
             with(GET, &[(":protocol", "websocket")]),

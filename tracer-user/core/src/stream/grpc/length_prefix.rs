@@ -23,7 +23,7 @@ enum MessagePosition {
     Lost,
 }
 
-/// The first bytes of what stands where a message prefix had to be.
+/// The first bytes of what stands where a message prefix, or a field's name, had to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Stray {
     bytes: [u8; limits::STRAY_BYTES],
@@ -31,6 +31,16 @@ pub struct Stray {
 }
 
 impl Stray {
+    /// How this begins.
+    pub(crate) fn of(bytes: &[u8]) -> Stray {
+        let mut stray = Stray {
+            bytes: [0; limits::STRAY_BYTES],
+            n: 0,
+        };
+        stray.add(bytes);
+        stray
+    }
+
     const fn new(first: u8) -> Stray {
         let mut bytes = [0; limits::STRAY_BYTES];
         bytes[0] = first;

@@ -4,11 +4,12 @@ use crate::connection::Endpoint;
 use crate::field::Seen;
 use crate::frame::HeaderBlock;
 use crate::stream::fields::{self, Section};
+use crate::stream::grpc::length_prefix::Stray;
 use crate::stream::live::{Env, Stream};
 
 impl Stream {
     /// Looks at the fields of a block of `sender`: how large they are, and which rule they break. What is said
-    /// of it names the rule, never a field.
+    /// of it names the rule, and a field only by a name that is known or may be shown.
     pub(super) fn check_fields(
         &mut self,
         sender: Endpoint,
@@ -31,6 +32,13 @@ impl Stream {
             sender
         };
         self.content.malformed(sender, broken);
+        if env.shown.bodies()
+            && broken.field.is_none()
+            && let Some(told) = &mut self.content.malformed
+            && (told.sender, told.rule) == (sender, broken.rule)
+        {
+            told.name = fields::unknown_name(block).map(Stray::of);
+        }
         broken.rule.as_str()
     }
 
