@@ -22,13 +22,21 @@ impl<T> ProxyState<T> {
     }
 
     fn find_by_what_is_seen(&mut self, up: &Opening) -> Option<(u64, Join)> {
+        if let Some(shared) = &self.shared {
+            let found = shared.find(self, up);
+            if !self
+                .shared
+                .as_mut()
+                .is_some_and(|shared| shared.opened(&up.digest))
+            {
+                self.hits.hit(Limit::HopShared);
+            }
+            return found;
+        }
         let of_whole = up
             .digest
             .whole
             .map_or(IndexMatch::None, |whole| self.by_whole.find(whole));
-        if let Some(shared) = &self.shared {
-            return shared.find(of_whole, self, up);
-        }
         if self.is_told_late(up) {
             return self
                 .by_earlier_attempt(up)

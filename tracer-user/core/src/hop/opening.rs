@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::ids::RequestIds;
 use super::proxy_state::stream_of;
+use super::shared_host::Identities;
 use crate::event::Timestamp;
 use crate::field::digest::FieldsDigest;
 use crate::stream::record::Opening;
@@ -51,6 +52,11 @@ impl DownstreamOpening {
             pid: 0,
             digest: Arc::clone(self.digest.as_ref()?),
         })
+    }
+
+    /// What it is known by where order and time say nothing.
+    pub(super) fn known_by(&self) -> Identities {
+        Identities::of(self.whole, self.ids, self.path)
     }
 
     /// Hashes of its single fields.

@@ -1,7 +1,6 @@
 //! One process that may be a proxy: its streams of both sides, and which belongs to which.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque, hash_map::Entry};
 
 use super::crowd::{Crowd, Latest};
 use super::downstream::{Doubt, DownstreamRequest, Progress};
@@ -214,7 +213,8 @@ impl<T> ProxyState<T> {
     pub(super) fn on_downstream_request(&mut self, key: u64, opening: &Opening) {
         self.works(key, opening.tid);
         let opened = self.ups.contains_key(&key);
-        if !shared_host::on_downstream_request(&mut self.shared, opened, &opening.digest) {
+        let others = self.downs.values().map(|down| &down.opening);
+        if !shared_host::asked(&mut self.shared, opened, others, &opening.digest) {
             self.hits.hit(Limit::HopShared);
         }
         let down = DownstreamRequest {

@@ -499,12 +499,12 @@ impl<T> Deciding<'_, T> {
             !open.leaves(attempt) && up.is_some_and(|up| !contradict(&self.downstream.record, up))
         };
         if let Some(shared) = &mut state.shared
-            && let Some(whole) = down.opening.whole
             && let [attempt] = &*upstream
             && agrees(attempt)
         {
             let join = attempt.join;
-            let told = shared.joined(whole, self.hop(upstream, Some(join)));
+            let known_by = down.opening.known_by();
+            let told = shared.joined(known_by, self.hop(upstream, Some(join)));
             return told.into_iter().map(|(_, hop)| Box::new(hop)).collect();
         }
         Vec::new()
