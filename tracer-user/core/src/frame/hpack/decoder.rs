@@ -469,8 +469,9 @@ impl<'a> List<'a> {
     }
 
     /// Keeps an entry's memory for another one, unless somebody needs the entry.
-    fn spare_if_last(&mut self, mut entry: Arc<Entry>) {
-        if self.spare.len() < SPARE_ENTRIES && Arc::get_mut(&mut entry).is_some() {
+    #[inline]
+    fn spare_if_last(&mut self, entry: Arc<Entry>) {
+        if Arc::strong_count(&entry) == 1 && self.spare.len() < SPARE_ENTRIES {
             self.spare.push(entry);
         }
     }

@@ -110,13 +110,11 @@ impl StreamTable {
         }
     }
 
-    /// `sender` ended its message: what that answers which is not as long as it said is told of the stream.
-    pub(super) fn note_length(&mut self, sender: Endpoint, id: StreamId, at: Timestamp) {
-        let stream = self.streams.get(id);
-        if stream.is_some_and(|stream| stream.breaks_length(sender)) {
-            let ledger = &mut self.watch.ledger;
-            ledger.note_other(sender, ErrorCode::PROTOCOL_ERROR, at);
-        }
+    /// `sender` ended a message that is not as long as it said: what answers that is told of the stream.
+    #[cold]
+    pub(super) fn note_length(&mut self, sender: Endpoint, at: Timestamp) {
+        let ledger = &mut self.watch.ledger;
+        ledger.note_other(sender, ErrorCode::PROTOCOL_ERROR, at);
     }
 
     /// An extended CONNECT, and the server has not said that it knows such.

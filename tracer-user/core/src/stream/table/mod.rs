@@ -186,10 +186,14 @@ impl StreamTable {
                 }
             }
             Step::DataEnd(head) => {
+                let mut breaks_length = false;
                 self.on(head.stream_id, context, |stream, env| {
                     stream.data_end(sender, *head, env);
+                    breaks_length = stream.breaks_length(sender);
                 });
-                self.note_length(sender, head.stream_id, context.at);
+                if breaks_length {
+                    self.note_length(sender, context.at);
+                }
             }
             Step::Violation(violation) => {
                 self.on(violation.stream_id, context, |stream, _| {
@@ -492,6 +496,7 @@ impl StreamTable {
         block.read(self.block_reading());
         let view = self.view(sender, id);
         let (mut malformed, mut begun) = ((false, false), (false, false));
+        let mut breaks_length = false;
         let unannounced = sender == Endpoint::Client && self.extends_unannounced(block);
         match sender {
             Endpoint::Client => {
@@ -507,6 +512,7 @@ impl StreamTable {
                     stream.request.half.place_headers(nth);
                     begun.1 = stream.beginning_seen;
                     malformed.1 = stream.content.malformed.is_some();
+                    breaks_length = end_stream && stream.breaks_length(sender);
                 });
                 if begun.1 {
                     self.ids.on_open(id);
@@ -529,11 +535,12 @@ impl StreamTable {
                     stream.response_headers(block, end_stream, env);
                     stream.response.half.place_headers(nth);
                     malformed.1 = stream.content.malformed.is_some();
+                    breaks_length = end_stream && stream.breaks_length(sender);
                 });
             }
         }
-        if end_stream {
-            self.note_length(sender, id, context.at);
+        if breaks_length {
+            self.note_length(sender, context.at);
         }
         if malformed == (false, true) {
             let ledger = &mut self.watch.ledger;
