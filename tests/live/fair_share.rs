@@ -1,5 +1,6 @@
 //! A process that floods its own connections does not blind the tracer for others.
 
+use std::ffi::OsStr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,40 +14,59 @@ use tracer_tests::tracer::Tracer;
 
 use crate::SETTLE;
 
-/// Says to a process of this test that it is the one that floods.
+/// Says to a process of this test that it is the one that floods, and how.
 const FLOODS: &str = "H2TRACE_TEST_FLOODS";
+const ONE: &str = "one";
+const EVER_NEW: &str = "ever new";
+/// How long a connection of a flood lasts that opens ever new ones: less than it takes to find that it is one.
+const EACH: Duration = Duration::from_millis(100);
 const TEST: &str = "fair_share::a_flood_of_others_hides_few_calls_and_is_told";
 /// Calls, and the pause between two of them.
 const CALLS: u32 = 800;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Floods a connection of its own with small frames, until it is ended.
-fn flood() {
+/// Floods a connection of its own with small frames, or one after the other, until it is ended.
+fn flood(how: &OsStr) {
     let priorities = frame(frame_type::PRIORITY, 0, 1, &[0, 0, 0, 3, 1]).repeat(1_000);
     let mut wire = Wire::begin().unwrap();
     println!("floods");
     // No longer, should nobody end it.
     let until = Instant::now() + Duration::from_secs(60);
+    let mut began = Instant::now();
     while Instant::now() < until {
+        if how == EVER_NEW && began.elapsed() >= EACH {
+            (wire, began) = (Wire::begin().unwrap(), Instant::now());
+        }
         wire.send(&priorities).unwrap();
     }
 }
 
-fn flooder() -> Process {
+fn flooder(how: &str) -> Process {
     let test = std::env::current_exe().unwrap();
     let mut command = Command::new(test);
     command.args(["--exact", TEST, "--nocapture"]);
-    command.env(FLOODS, "1");
+    command.env(FLOODS, how);
     Process::start("a flood", &mut command)
 }
 
 #[test]
 fn a_flood_of_others_hides_few_calls_and_is_told() {
-    if std::env::var_os(FLOODS).is_some() {
-        return flood();
+    if let Some(how) = std::env::var_os(FLOODS) {
+        return flood(&how);
     }
     require!(Privileges);
-    let mut floods: Vec<Process> = (0..3).map(|_| flooder()).collect();
+    few_are_hidden_by(ONE);
+}
+
+/// Whoever was let go has a small share for further ones.
+#[test]
+fn nor_does_a_flood_over_ever_new_connections() {
+    require!(Privileges);
+    few_are_hidden_by(EVER_NEW);
+}
+
+fn few_are_hidden_by(how: &str) {
+    let mut floods: Vec<Process> = (0..3).map(|_| flooder(how)).collect();
     let own = std::process::id();
     let mut pids: Vec<u32> = floods.iter().map(Process::pid).collect();
     pids.push(own);

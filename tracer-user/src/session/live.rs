@@ -312,7 +312,13 @@ impl Live {
             return;
         };
         let gains = |taken: &[SocketKey]| self.pipeline.speaks_http2_beside(taken);
-        for socket in self.fairness.look(now, n_lost, gains) {
+        let gone = self.fairness.look(now, n_lost, gains);
+        self.let_go(gone, now, sink);
+    }
+
+    /// These sockets are let go, and it is told.
+    fn let_go(&mut self, gone: Vec<SocketKey>, now: Timestamp, sink: &mut dyn Sink) {
+        for socket in gone {
             if !self.tracer.let_go(&socket) {
                 self.fairness.keep(&socket);
                 continue;
@@ -360,6 +366,8 @@ impl Source for Live {
             tls.tunnels(&mut hands);
             fairness.end(measured);
         });
+        let cut = self.fairness.take_cut();
+        self.let_go(cut, now, sink);
         if self.fairness.is_due(now) {
             self.share_out(now, sink);
         }

@@ -3,7 +3,12 @@
 //! All that is traced shares one ring, and one thread that reads it. As long as both suffice nobody is measured closely.
 //! When records are lost for a while, the processes with the most of the thread's time and of the ring give up their
 //! largest connections, until what all take together is half: those with less than the others keep theirs. A connection
-//! that was let go comes back after a while, and for longer each time that it is one of the largest again.
+//! that was let go comes back after a while, and for longer each time that it is one of the largest again. Until then new
+//! connections of its process have a small share together, as long as records are lost: otherwise a flood that opens ever
+//! new ones would be let go only when it is over.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -33,6 +38,11 @@ const EVERY: u32 = 31;
 /// One of so many bytes in the ring is always measured, and stands for itself.
 const LARGE: usize = 4_096;
 
+/// What new connections of a process that was let go may take in a window, of the thread's time and of the ring, while records
+/// are lost.
+const NEW_NS: u64 = WINDOW_NS / 10;
+const NEW_BYTES: u64 = 1 << 20;
+
 /// How often the time for which a connection is let go becomes four times as long.
 const LENGTHENED: u32 = 2;
 
@@ -50,17 +60,28 @@ struct Use {
     bytes: u64,
 }
 
-/// How often a process had to give up connections, and when it was last.
+impl Use {
+    fn add(&mut self, ns: u64, bytes: u64) {
+        self.ns = self.ns.saturating_add(ns);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// How often a process had to give up connections, when it was last, and until when.
 #[derive(Clone, Copy, Debug)]
 struct Conduct {
     times: u32,
     at: Timestamp,
+    until: Timestamp,
+    /// What connections took in this window that are newer than that.
+    new: Use,
 }
 
 /// An event that is measured.
 pub(super) struct Measured {
     /// In the time of this thread: it may be interrupted for long meanwhile.
     began: Duration,
+    at: Timestamp,
     socket: SocketKey,
     pid: u32,
     bytes: usize,
@@ -79,7 +100,11 @@ pub(super) struct Fairness {
     n_lost: u64,
     /// Two for each window in which records were lost, and one less for each other.
     losing: u32,
+    /// When that was found last.
+    lost_at: Timestamp,
     away: HashMap<SocketKey, Timestamp>,
+    /// Those of them that nobody has been told of yet.
+    cut: Vec<SocketKey>,
     conduct: HashMap<u32, Conduct>,
 }
 
@@ -111,6 +136,7 @@ impl Fairness {
         };
         Some(Measured {
             began: thread_now(),
+            at: event.at,
             socket: event.socket,
             pid: event.task.pid,
             bytes: bytes + size_of::<tracer_ebpf::event::Header>(),
@@ -134,12 +160,37 @@ impl Fairness {
         let used = self.used.entry(measured.socket).or_default();
         let times = u64::from(measured.stands_for);
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let (ns, bytes) = (ns.saturating_mul(times), measured.bytes as u64 * times);
         // Whoever makes the calls; an end comes from no task.
         if measured.pid != 0 {
             used.pid = measured.pid;
         }
-        used.ns = used.ns.saturating_add(ns.saturating_mul(times));
-        used.bytes += measured.bytes as u64 * times;
+        used.add(ns, bytes);
+        self.count_new(measured, ns, bytes);
+    }
+
+    /// Whoever was let go does not go on over new connections: together they have a small share, and beyond it each goes at
+    /// once.
+    fn count_new(&mut self, measured: &Measured, ns: u64, bytes: u64) {
+        let (socket, at) = (measured.socket, measured.at);
+        let Some(conduct) = self.conduct.get_mut(&measured.pid) else {
+            return;
+        };
+        if at > conduct.until || socket.born_ns < conduct.at.0 {
+            return;
+        }
+        conduct.new.add(ns, bytes);
+        let is_more = conduct.new.ns > NEW_NS || conduct.new.bytes > NEW_BYTES;
+        if is_more && at.since(self.lost_at) < LET_GO_NS && self.away.len() < MOST {
+            let until = Timestamp(at.0.saturating_add(LET_GO_NS));
+            self.away.insert(socket, until);
+            self.cut.push(socket);
+        }
+    }
+
+    /// Those that have to go since they are new, and others of their process had to.
+    pub(super) fn take_cut(&mut self) -> Vec<SocketKey> {
+        std::mem::take(&mut self.cut)
     }
 
     /// Is it time to look at what was taken?
@@ -158,6 +209,9 @@ impl Fairness {
         gains: impl FnOnce(&[SocketKey]) -> bool,
     ) -> Vec<SocketKey> {
         self.window_began = now;
+        for conduct in self.conduct.values_mut() {
+            conduct.new = Use::default();
+        }
         let lost = n_lost > self.n_lost;
         self.n_lost = n_lost;
         if !lost {
@@ -167,6 +221,7 @@ impl Fairness {
             }
             return Vec::new();
         }
+        self.lost_at = now;
         self.losing = (self.losing + 2).min(2 * WINDOWS);
         if self.n_measured < MEASURED {
             return Vec::new();
@@ -201,10 +256,9 @@ impl Fairness {
         }
         gone.truncate(MOST.saturating_sub(self.away.len()));
         for Share { socket, pid, .. } in &gone {
-            let times = self.conduct.get(pid).map_or(1, |conduct| conduct.times);
-            let time = LET_GO_NS << (2 * times.saturating_sub(1).min(LENGTHENED));
-            self.away
-                .insert(*socket, Timestamp(now.0.saturating_add(time)));
+            let once = until(now, 1);
+            let until = self.conduct.get(pid).map_or(once, |conduct| conduct.until);
+            self.away.insert(*socket, until);
         }
         gone.into_iter().map(|share| share.socket).collect()
     }
@@ -243,7 +297,13 @@ impl Fairness {
             Some(conduct) if now.since(conduct.at) < REMEMBERED_NS => conduct.times + 1,
             _ => 1,
         };
-        self.conduct.insert(pid, Conduct { times, at: now });
+        let conduct = Conduct {
+            times,
+            at: now,
+            until: until(now, times),
+            new: Use::default(),
+        };
+        self.conduct.insert(pid, conduct);
     }
 
     /// What part of all use each socket's is. The largest first.
@@ -266,6 +326,12 @@ impl Fairness {
         shares.sort_unstable_by(|a, b| b.part.total_cmp(&a.part).then(a.socket.cmp(&b.socket)));
         shares
     }
+}
+
+/// Until when the connections of a process are let go that had to give some up so many times.
+fn until(now: Timestamp, times: u32) -> Timestamp {
+    let time = LET_GO_NS << (2 * times.saturating_sub(1).min(LENGTHENED));
+    Timestamp(now.0.saturating_add(time))
 }
 
 /// What part of all use is a socket's: half of it by time and half by bytes.
@@ -318,239 +384,4 @@ fn level(sizes: &[f64]) -> f64 {
         left -= size;
     }
     f64::INFINITY
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: u64 = 1_000_000;
-
-    fn socket(n: u64) -> SocketKey {
-        SocketKey { sk: n, born_ns: 1 }
-    }
-
-    struct Driver {
-        fairness: Fairness,
-        now: Timestamp,
-        n_lost: u64,
-        /// Sockets that speak HTTP/2, each with the other end of its connection where that is followed too.
-        http2: HashMap<SocketKey, Option<SocketKey>>,
-    }
-
-    impl Driver {
-        /// Somebody whom nobody measures speaks HTTP/2 too.
-        fn new() -> Driver {
-            Driver::beside(&[999_999], &[])
-        }
-
-        /// These sockets speak HTTP/2, and both ends of these connections.
-        fn beside(alone: &[u64], pairs: &[(u64, u64)]) -> Driver {
-            let mut http2: HashMap<_, _> = alone.iter().map(|n| (socket(*n), None)).collect();
-            for (one, other) in pairs {
-                http2.insert(socket(*one), Some(socket(*other)));
-                http2.insert(socket(*other), Some(socket(*one)));
-            }
-            Driver {
-                fairness: Fairness::default(),
-                now: Timestamp(1_000 * MS),
-                n_lost: 0,
-                http2,
-            }
-        }
-
-        /// A window in which these (process, socket) took so many microseconds, and so many records were lost.
-        fn window(&mut self, took: &[(u32, u64, u64)], lost: u64) -> Vec<SocketKey> {
-            for (pid, n, us) in took {
-                let measured = Measured {
-                    began: Duration::ZERO,
-                    socket: socket(*n),
-                    pid: *pid,
-                    bytes: usize::try_from(*us).unwrap(),
-                    stands_for: 1,
-                };
-                self.fairness.count(&measured, Duration::from_micros(*us));
-            }
-            self.fairness.n_measured += MEASURED;
-            self.now = Timestamp(self.now.0 + WINDOW_NS);
-            assert!(self.fairness.is_due(self.now));
-            self.n_lost += lost;
-            let http2 = &self.http2;
-            let mut gone = self.fairness.look(self.now, self.n_lost, |taken| {
-                let is_taken = |socket: &SocketKey| taken.contains(socket);
-                let is_other = |other: &Option<SocketKey>| other.as_ref().is_some_and(is_taken);
-                http2
-                    .iter()
-                    .any(|(one, other)| !is_taken(one) && !is_other(other))
-            });
-            gone.sort_unstable();
-            gone
-        }
-    }
-
-    /// Two processes flood each other, a third one makes calls.
-    const FLOOD: &[(u32, u64, u64)] = &[(1, 1, 45_000), (2, 2, 45_000), (3, 3, 600), (3, 4, 400)];
-
-    #[test]
-    fn who_floods_is_let_go_and_comes_back() {
-        let mut driver = Driver::new();
-        assert_eq!(driver.window(FLOOD, 9), []);
-        assert_eq!(driver.window(FLOOD, 9), [socket(1), socket(2)]);
-        assert!(driver.fairness.returning(driver.now).is_empty());
-        let later = Timestamp(driver.now.0 + LET_GO_NS);
-        let mut back = driver.fairness.returning(later);
-        back.sort_unstable();
-        assert_eq!(back, [socket(1), socket(2)]);
-        assert!(driver.fairness.returning(later).is_empty());
-    }
-
-    #[test]
-    fn who_does_it_again_goes_at_once_and_for_longer_up_to_a_bound() {
-        let mut driver = Driver::new();
-        driver.window(FLOOD, 9);
-        let mut away = Vec::new();
-        for _ in 0..6 {
-            assert_eq!(driver.window(FLOOD, 9), [socket(1), socket(2)]);
-            let until = driver.fairness.away[&socket(1)];
-            away.push(until.since(driver.now) / LET_GO_NS);
-            driver.now = until;
-            driver.fairness.returning(until);
-        }
-        assert_eq!(away, [1, 4, 16, 16, 16, 16]);
-        // A new socket of the same process is no way out.
-        let other = [(1, 7, 90_000), (3, 3, 1_000)];
-        assert_eq!(driver.window(&other, 9), [socket(7)]);
-        driver.now = Timestamp(driver.now.0 + REMEMBERED_NS);
-        assert_eq!(driver.window(FLOOD, 9), []);
-    }
-
-    #[test]
-    fn nobody_goes_while_nothing_is_lost_or_for_one_burst() {
-        let mut driver = Driver::new();
-        for lost in [0, 0, 9, 0, 9, 0] {
-            assert_eq!(driver.window(FLOOD, lost), []);
-        }
-    }
-
-    #[test]
-    fn few_events_are_no_ground_to_judge_by() {
-        let mut driver = Driver::new();
-        for n_lost in 1..10 {
-            let (took, now) = (Duration::from_millis(9), Timestamp(n_lost * 2 * WINDOW_NS));
-            driver.fairness.count(
-                &Measured {
-                    began: Duration::ZERO,
-                    socket: socket(1),
-                    pid: 1,
-                    bytes: 9,
-                    stands_for: EVERY,
-                },
-                took,
-            );
-            assert_eq!(driver.fairness.look(now, n_lost, |_| true), []);
-        }
-    }
-
-    #[test]
-    fn a_process_keeps_its_smaller_connections() {
-        let mut driver = Driver::new();
-        let took: Vec<_> = (1..=10).map(|n| (1, n, 1_000 * n)).collect();
-        driver.window(&took, 9);
-        // 21 of 55 are left: with the 7th it would be more than half.
-        assert_eq!(
-            driver.window(&took, 9),
-            [socket(7), socket(8), socket(9), socket(10)]
-        );
-    }
-
-    #[test]
-    fn where_nobody_would_gain_nobody_goes() {
-        let ends = [(1, 1, 9_000), (1, 2, 1_000)];
-        for (took, alone, pairs) in [
-            (&[(1, 1, 9_000), (2, 2, 9_000)][..], &[1, 2][..], &[][..]),
-            // Nor where both are of one process, and one is a little larger.
-            (&[(1, 1, 9_000), (1, 2, 7_000)], &[1, 2], &[]),
-            // Nor where they are the ends of one connection, and what was not lost was mostly of one of them, or all.
-            (&ends, &[], &[(1, 2)]),
-            (&ends[..1], &[], &[(1, 2)]),
-            // Nor where that is so of several.
-            (
-                &[(1, 1, 9_000), (1, 2, 1_000), (3, 3, 9_000), (3, 4, 900)],
-                &[],
-                &[(1, 2), (3, 4)],
-            ),
-            // Nor where nobody else speaks HTTP/2.
-            (&[(1, 1, 9_000), (1, 2, 7_000)], &[], &[]),
-        ] {
-            let mut driver = Driver::beside(alone, pairs);
-            for _ in 0..5 {
-                assert_eq!(driver.window(took, 9), [], "{took:?}");
-            }
-        }
-        // Who goes need not speak HTTP/2.
-        let mut driver = Driver::beside(&[3, 4], &[]);
-        let took = [(1, 1, 9_000), (1, 2, 7_000)];
-        driver.window(&took, 9);
-        assert_eq!(driver.window(&took, 9), [socket(1)]);
-    }
-
-    /// Its other end is not followed, and is not taken for the one that would gain.
-    #[test]
-    fn nobody_hides_behind_the_only_one_who_would_gain() {
-        let mut driver = Driver::beside(&[1, 3], &[]);
-        driver.window(&[(1, 1, 90_000), (3, 3, 900)], 9);
-        assert_eq!(
-            driver.window(&[(1, 1, 90_000), (3, 3, 900)], 9),
-            [socket(1)]
-        );
-    }
-
-    /// Each of its connections is as small as those of who takes little in all.
-    #[test]
-    fn nobody_hides_by_many_connections() {
-        let flood = (100..1_100).map(|n| (1, n, 50));
-        let took: Vec<_> = flood.chain([(3, 3, 60), (3, 4, 60)]).collect();
-        let many: Vec<u64> = (100..1_100).collect();
-        let mut driver = Driver::beside(&many, &[(3, 4)]);
-        driver.window(&took, 9);
-        let gone = driver.window(&took, 9);
-        assert!(gone.len() > 400, "{}", gone.len());
-        assert!(gone.iter().all(|gone| gone.sk >= 100));
-    }
-
-    /// All who would gain are the other ends of who was let go before.
-    #[test]
-    fn nobody_has_to_go_for_the_other_ends_of_a_flood() {
-        let mut driver = Driver::beside(&[], &[(1, 2), (3, 4), (5, 6)]);
-        let flood = [(1, 1, 45_000), (3, 3, 45_000), (5, 5, 500), (5, 6, 500)];
-        driver.window(&flood, 9);
-        assert_eq!(driver.window(&flood, 9), [socket(1), socket(3)]);
-        let left = [(2, 2, 100), (4, 4, 100), (5, 5, 9_000), (5, 6, 9_000)];
-        for _ in 0..5 {
-            assert_eq!(driver.window(&left, 9), []);
-        }
-    }
-
-    #[test]
-    fn many_small_ones_are_no_match_for_a_large_one() {
-        let mut driver = Driver::new();
-        let mut took: Vec<_> = (10..60_u32).map(|n| (n, n.into(), 1_000)).collect();
-        took.push((1, 1, 60_000));
-        driver.window(&took, 9);
-        assert_eq!(driver.window(&took, 9), [socket(1)]);
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded() {
-        let mut driver = Driver::new();
-        for round in 0..4_u32 {
-            let ids = 0..2 * u32::try_from(MOST).unwrap();
-            let ids = ids.map(|n| n + round * 100_000);
-            let took: Vec<_> = ids.map(|n| (n, n.into(), 10 + u64::from(n % 2))).collect();
-            driver.window(&took, 9);
-        }
-        let fairness = &driver.fairness;
-        assert!(fairness.away.len() <= MOST && fairness.conduct.len() <= MOST);
-        assert!(fairness.away.len() > MOST / 4);
-    }
 }
