@@ -62,6 +62,11 @@ impl Accusations {
         self.blind.insert(end);
     }
 
+    #[cfg(test)]
+    pub(super) fn n_blind(&self) -> usize {
+        self.blind.len()
+    }
+
     /// The end is gone.
     pub(super) fn forget(&mut self, end: u64) {
         self.blind.remove(&end);

@@ -271,6 +271,12 @@ impl Analysis {
         self.peers.get(&end.0).map(|other| other.id)
     }
 
+    /// Ends of which not every frame was seen.
+    #[cfg(test)]
+    pub(super) fn n_blind(&self) -> usize {
+        self.accusations.n_blind()
+    }
+
     /// Not every frame of this end was seen.
     pub(super) fn blind(&mut self, end: ConnectionId) {
         self.accusations.blind(end.0);

@@ -459,7 +459,8 @@ impl Conn {
         if self.spoken.join_hops() {
             analysis.connected(&self.info);
         }
-        if std::mem::take(&mut self.is_blinded) {
+        // Of one that is never recognised nothing is found that it could bear witness of.
+        if self.spoken.is_at_hops() && std::mem::take(&mut self.is_blinded) {
             analysis.blind(self.info.id);
         }
         self.tell_gaps(analysis);

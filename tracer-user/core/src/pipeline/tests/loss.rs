@@ -179,3 +179,19 @@ fn the_end_of_a_unix_connection_goes_with_its_process() {
     assert_eq!(driver.pipeline.live().connections, 2);
     assert_eq!(driver.loud_findings(), Vec::<&str>::new());
 }
+
+/// Most of what is older than the tracer speaks something else.
+#[test]
+fn nothing_is_kept_of_connections_that_were_never_recognised() {
+    let mut driver = Driver::new();
+    for n in 0..100 {
+        driver.key.sk = n + 1;
+        driver.offsets = [0, 0];
+        driver.open(Opened::Unseen, false);
+        driver.send(Direction::Rx, &[0, 0, 4]);
+        driver.end(EndCause::Closed);
+    }
+    driver.pass(2 * CONNECTION_LINGER_NS);
+    assert_eq!(driver.pipeline.live().connections, 0);
+    assert_eq!(driver.pipeline.analysis.n_blind(), 0);
+}
