@@ -257,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn pods_that_have_ended_are_not_asked_for() {
+        let asked = selector("node 1").replace("%3D", "=").replace("%21", "!");
+        let only = "spec.nodeName=node%201,status.phase!=Succeeded,status.phase!=Failed";
+        assert_eq!(asked.strip_prefix("fieldSelector="), Some(only));
+    }
+
+    #[test]
     fn pauses_are_drawn_between_half_and_all() {
         for _ in 0..100 {
             let pause = with_jitter(PAUSE_MAX);
