@@ -19,8 +19,12 @@ const EVERY_NS: u64 = 10_000_000;
 const MISSES: u32 = 5;
 const AGAIN_NS: u64 = 1_000_000_000;
 
-/// Time from the first records of a key to the search: by then those of the handshake are behind.
+/// Time from the first records of a key to the search: by then those of the handshake are behind. (Of a connection that is
+/// older than the trace they are.)
 const SETTLED_NS: u64 = 50_000_000;
+
+/// Time from the beginning in which connections that are older than the trace show themselves.
+const BEGINNING_NS: u64 = 2_000_000_000;
 
 /// One direction.
 #[derive(Clone, Copy, Default)]
@@ -49,6 +53,10 @@ pub(super) struct Search {
     connections: HashMap<u64, Searched>,
     next: u64,
     swept: Timestamp,
+    /// When the first look was.
+    began: Option<Timestamp>,
+    /// Something waits for a key that may be found at once.
+    is_urgent: bool,
     is_stuck: bool,
     /// What was read of memory so far.
     pub(super) read: MemoryRead,
@@ -61,6 +69,8 @@ impl Search {
             connections: HashMap::new(),
             next: 0,
             swept: Timestamp(0),
+            began: None,
+            is_urgent: false,
             is_stuck: false,
             read: MemoryRead::default(),
         }
@@ -83,8 +93,15 @@ impl Search {
         let is_due = now.since(self.swept) >= EVERY_NS;
         if is_due {
             self.swept = now;
+            self.began.get_or_insert(now);
         }
         is_due
+    }
+
+    /// Who drains the ring is not to be late: bytes wait for keys, for which there is so much space, or will.
+    pub(super) fn is_urgent(&self) -> bool {
+        let is_new = |began: Timestamp| self.swept.since(began) < BEGINNING_NS;
+        self.is_urgent || self.began.is_none_or(is_new)
     }
 
     /// Asks for what connections want. `wanted` says what that is, or (None) that the connection is gone.
@@ -94,29 +111,35 @@ impl Search {
         mut wanted: impl FnMut(&SocketKey, Endpoint) -> Option<Option<(u32, Sample)>>,
     ) {
         let scanner = &self.scanner;
+        let mut is_urgent = false;
         self.connections.retain(|id, searched| {
             for sender in BOTH {
                 let Some(wish) = searched.wishes.get_mut(sender.index()) else {
                     continue;
                 };
                 if wish.is_asked || now < wish.not_before {
+                    is_urgent |= wish.misses == 0;
                     continue;
                 }
                 match wanted(&searched.socket, sender) {
                     None => return false,
                     Some(None) => {}
-                    Some(Some(_)) if !wish.is_seen => {
+                    Some(Some((_, sample))) if !wish.is_seen && !sample.is_late() => {
+                        is_urgent = true;
                         wish.is_seen = true;
                         wish.not_before = Timestamp(now.0.saturating_add(SETTLED_NS));
                     }
                     Some(Some((pid, sample))) => {
+                        is_urgent |= wish.misses == 0;
                         let id = *id;
+                        wish.is_seen = true;
                         wish.is_asked = scanner.ask(pid, Wanted { id, sender, sample });
                     }
                 }
             }
             true
         });
+        self.is_urgent = is_urgent;
     }
 
     /// What came of it since the last time.

@@ -225,6 +225,16 @@ impl TlsSockets {
         self.awaits_secrets()
     }
 
+    /// Who drains the ring is not to be late: bytes wait for keys that are looked for, or will.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(search) = &self.search {
+            return search.is_urgent();
+        }
+        false
+    }
+
     /// Secrets go when no connection that is there has them. To be called as time passes.
     pub fn drop_secrets(&mut self, now: Timestamp) {
         let Some(keys) = self.keys.as_mut().filter(|keys| !keys.is_empty()) else {

@@ -400,6 +400,10 @@ impl Source for Live {
         self.tracer.ring_view()
     }
 
+    fn is_urgent(&self) -> bool {
+        self.tls.is_urgent()
+    }
+
     fn finish(&mut self, sink: &mut dyn Sink) {
         let now = monotonic_now();
         self.open_what_waits(now, sink);

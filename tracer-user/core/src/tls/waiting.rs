@@ -57,6 +57,14 @@ pub struct Sample {
     pub(super) version: Option<Version>,
 }
 
+impl Sample {
+    /// Nothing was seen of the handshake.
+    #[must_use]
+    pub const fn is_late(&self) -> bool {
+        self.version.is_none()
+    }
+}
+
 /// Both directions of one connection, in the order in which their records went by.
 #[derive(Default)]
 pub(super) struct WaitingRecords {
@@ -65,9 +73,18 @@ pub(super) struct WaitingRecords {
     /// By direction the newest ones, when `first` is full. What was between is lost.
     newest: [VecDeque<Sealed>; 2],
     n_bytes: usize,
+    /// Records of each direction in `first`.
+    n_first: [usize; 2],
     n_records: u64,
     /// `n_bytes` counts there, too.
     all: Option<AllWaiting>,
+}
+
+/// What one record takes, beside the bytes that it has.
+const EACH: usize = size_of::<(Endpoint, Sealed)>();
+
+fn bytes_of(record: &Sealed) -> usize {
+    EACH + record.fragment.len()
 }
 
 impl Drop for WaitingRecords {
@@ -84,7 +101,10 @@ impl WaitingRecords {
 
     /// Something of a direction waits.
     pub(super) fn has(&self, sender: Endpoint) -> bool {
-        self.of(sender).next().is_some()
+        let is_there = |n: &usize| *n > 0;
+        let newest = self.newest.get(sender.index());
+        self.n_first.get(sender.index()).is_some_and(is_there)
+            || newest.is_some_and(|newest| !newest.is_empty())
     }
 
     /// So many bytes are kept now.
@@ -96,21 +116,26 @@ impl WaitingRecords {
         self.n_bytes = n;
     }
 
-    /// There is a place for so many bytes more.
+    /// There is a place for so many bytes more: where few wait, each may keep much, and something is left for the next one.
     fn has_place(&self, n: usize) -> bool {
         let own = self.n_bytes + n;
-        let all = self.all.as_ref().map(|all| all.load(Ordering::Relaxed));
-        let is_place = all.is_none_or(|all| all + n <= limits::TLS_KEYLESS_ALL);
-        !self.is_full() && own <= limits::TLS_WAITING && (own <= SURE || is_place)
+        let all = self.all.as_ref();
+        let all = all.map_or(0, |all| all.load(Ordering::Relaxed));
+        let left = limits::TLS_KEYLESS_ALL.saturating_sub(all);
+        let may_take = limits::TLS_WAITING.max(left / 2);
+        !self.is_full() && (own <= SURE || (n <= left && own <= may_take))
     }
 
     pub(super) fn push(&mut self, sender: Endpoint, mut record: Sealed, all: &AllWaiting) {
         self.all.get_or_insert_with(|| Arc::clone(all));
         record.order = self.n_records;
         self.n_records += 1;
-        let n = HEADER + record.fragment.len();
+        let n = bytes_of(&record);
         if self.has_place(n) {
             self.keeps(self.n_bytes + n);
+            if let Some(n_first) = self.n_first.get_mut(sender.index()) {
+                *n_first += 1;
+            }
             return self.first.push_back((sender, record));
         }
         let Some(newest) = self.newest.get_mut(sender.index()) else {
@@ -133,6 +158,11 @@ impl WaitingRecords {
             .into_iter()
             .partition::<VecDeque<_>, _>(|(sender, _)| is_wanted(*sender));
         self.first = left;
+        for (n_first, is_taken) in self.n_first.iter_mut().zip(wanted) {
+            if is_taken {
+                *n_first = 0;
+            }
+        }
         for sender in [Endpoint::Client, Endpoint::Server] {
             if is_wanted(sender)
                 && let Some(newest) = self.newest.get_mut(sender.index())
@@ -141,7 +171,7 @@ impl WaitingRecords {
             }
         }
         let held = self.first.iter();
-        self.keeps(held.map(|(_, record)| HEADER + record.fragment.len()).sum());
+        self.keeps(held.map(|(_, record)| bytes_of(record)).sum());
         taken
             .make_contiguous()
             .sort_by_key(|(_, record)| record.order);
@@ -187,18 +217,65 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_is_known_by_direction() {
+        let all = AllWaiting::default();
+        let mut waiting = WaitingRecords::default();
+        let both = [Endpoint::Client, Endpoint::Server];
+        let has = |waiting: &WaitingRecords| both.map(|sender| waiting.has(sender));
+        assert_eq!(has(&waiting), [false; 2]);
+        while !waiting.is_full() {
+            waiting.push(Endpoint::Client, sealed(), &all);
+        }
+        assert_eq!(has(&waiting), [true, false]);
+        waiting.push(Endpoint::Server, sealed(), &all);
+        assert_eq!(has(&waiting), [true; 2], "of the newest");
+        waiting.take([true, false]);
+        assert_eq!(has(&waiting), [false, true]);
+        waiting.push(Endpoint::Client, sealed(), &all);
+        waiting.take([false, true]);
+        waiting.push(Endpoint::Server, sealed(), &all);
+        assert_eq!(has(&waiting), [true; 2]);
+        waiting.take([true; 2]);
+        assert_eq!(has(&waiting), [false; 2]);
+    }
+
+    /// What a record takes beside its bytes counts, too.
+    #[test]
+    fn short_records_do_not_outgrow_the_bound() {
+        let all = AllWaiting::default();
+        let mut waiting = WaitingRecords::default();
+        let mut n = 0;
+        while !waiting.is_full() {
+            let short = Sealed {
+                fragment: vec![7; 18],
+                ..sealed()
+            };
+            waiting.push(Endpoint::Client, short, &all);
+            n += 1;
+        }
+        let each = size_of::<(Endpoint, Sealed)>() + 18;
+        assert!(n * each <= limits::TLS_KEYLESS_ALL / 2, "{n}");
+    }
+
+    #[test]
     fn what_waits_is_bounded_for_each_connection_and_for_all() {
         let all = AllWaiting::default();
         let kept = || all.load(Ordering::Relaxed);
         let mut connections: Vec<WaitingRecords> = Vec::new();
-        for _ in 0..100 {
+        for nth in 0..100 {
             let mut waiting = WaitingRecords::default();
-            for _ in 0..100 {
+            for _ in 0..1_000 {
                 waiting.push(Endpoint::Client, sealed(), &all);
             }
-            let own = kept() - connections.iter().map(|other| other.n_bytes).sum::<usize>();
+            let before = connections.iter().map(|other| other.n_bytes).sum::<usize>();
+            let own = kept() - before;
             assert_eq!(own, waiting.n_bytes);
-            assert!((16_384..=limits::TLS_WAITING).contains(&own), "{own}");
+            let left = limits::TLS_KEYLESS_ALL.saturating_sub(before);
+            let most = limits::TLS_WAITING.max(left / 2);
+            assert!((16_384..=most).contains(&own), "{own}");
+            // The first ones keep what came in a second, and leave some for others.
+            let much = [10 << 20, 7 << 20, 4 << 20, 3 << 20];
+            assert!(own >= much.get(nth).copied().unwrap_or(0), "{nth}: {own}");
             connections.push(waiting);
         }
         assert!(connections.iter().all(WaitingRecords::is_full));
@@ -206,7 +283,7 @@ mod tests {
         assert!(kept() <= limits::TLS_KEYLESS_ALL + 100 * SURE);
         // What goes makes room.
         let taken = connections[0].take([true; 2]);
-        assert!(taken.len() > 50 && connections[0].n_bytes == 0);
+        assert!(taken.len() > 500 && connections[0].n_bytes == 0);
         connections.clear();
         assert_eq!(kept(), 0);
     }

@@ -109,7 +109,8 @@ impl Drain {
             }
         };
         let now = Instant::now();
-        let next = work.pace.next(own, now, self.fills());
+        let is_behind = self.fills() || work.session.source.is_urgent();
+        let next = work.pace.next(own, now, is_behind);
         drop(place);
         self.turns.set_due(now, time);
         if next != own && !self.is_stopped.load(Ordering::Relaxed) {

@@ -57,6 +57,11 @@ pub trait Source: Send {
         None
     }
 
+    /// Something is lost if the next records are late.
+    fn is_urgent(&self) -> bool {
+        false
+    }
+
     /// The trace ends: hands on what is still open.
     fn finish(&mut self, sink: &mut dyn Sink);
 

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::io::Read as _;
+use std::sync::atomic::AtomicU64;
 
 use h2trace_core::anomaly::kind::Verdict;
 
@@ -16,10 +17,16 @@ struct Recorded {
     batches: VecDeque<Vec<Output>>,
     at_end: Vec<Output>,
     lost: u64,
+    is_urgent: bool,
+    /// Drains of a thread that gets what nobody else wants.
+    n_idle: Arc<AtomicU64>,
 }
 
 impl Source for Recorded {
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64> {
+        // SAFETY: a question about the calling thread.
+        let is_idle = unsafe { libc::sched_getscheduler(0) } == libc::SCHED_IDLE;
+        self.n_idle.fetch_add(u64::from(is_idle), Ordering::Relaxed);
         let batch = self.batches.pop_front().unwrap_or_default();
         batch.iter().for_each(|output| sink.accept(output));
         Ok(u64::try_from(batch.len())?)
@@ -27,6 +34,10 @@ impl Source for Recorded {
 
     fn finish(&mut self, sink: &mut dyn Sink) {
         self.at_end.iter().for_each(|output| sink.accept(output));
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.is_urgent
     }
 
     fn missed_runs(&self) -> u64 {
@@ -67,6 +78,8 @@ fn recorded(batches: usize, at_end: Vec<Output>) -> Box<Recorded> {
         batches: (0..batches).map(|_| sample::outputs()).collect(),
         at_end,
         lost: 7,
+        is_urgent: false,
+        n_idle: Arc::default(),
     })
 }
 
@@ -185,6 +198,15 @@ fn time_ends_the_run_and_what_is_open_is_handed_out() {
     ] {
         assert!(ran.scrape.lines().any(|line| line == series), "{series}");
     }
+}
+
+#[test]
+fn what_is_urgent_is_not_left_to_who_gives_way() {
+    let mut source = recorded(2, Vec::new());
+    source.is_urgent = true;
+    let n_idle = Arc::clone(&source.n_idle);
+    ran(source, Some(Duration::from_millis(30)), None, false);
+    assert_eq!(n_idle.load(Ordering::Relaxed), 0);
 }
 
 #[test]
