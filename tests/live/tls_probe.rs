@@ -14,6 +14,7 @@ use tracer_tests::tracer::Tracer;
 use tracer_tests::{eventually, free_port, require};
 
 use crate::tls::{nghttpd, seen};
+use crate::tls_hostile::WITHHELD;
 use crate::{RUN, SETTLE};
 
 /// Serves, and calls itself when it is told to: one call a connection, which is closed at once.
@@ -45,14 +46,24 @@ process.stdin.once('data', async () => {
 const SUITES: usize = 4;
 const CALLS: usize = 10;
 
-fn listening() -> Process {
+/// As it is started, and what it needs to begin.
+fn node() -> (Command, TempDir) {
     let folder = TempDir::new().expect("cannot make a folder");
     let identity = Identity::new(folder.path());
     let mut command = Command::new("node");
     command.args(["-e", SHORT]).arg(free_port().to_string());
     command.args(identity.files()).arg(CALLS.to_string());
+    (command, folder)
+}
+
+fn listens(node: &Process) {
+    node.wait_for_line(0, RUN, |line| (line == "listening").then_some(()));
+}
+
+fn listening() -> Process {
+    let (mut command, _folder) = node();
     let process = Process::start("node", &mut command);
-    process.wait_for_line(0, RUN, |line| (line == "listening").then_some(()));
+    listens(&process);
     process
 }
 
@@ -158,4 +169,55 @@ fn servers_of_every_library_are_opened() {
         let is_opened = |line: &&Value| line["tls"]["key"] == "probe";
         assert!(of.len() >= 2 && of.iter().all(is_opened), "{port}: {of:?}");
     }
+}
+
+/// Code of it is in a file that it serves itself (FUSE), and whoever opens that waits for ever: FOLDER.
+const WITHHOLDS: &str = "
+import sys
+withheld = Files(sys.argv[1])
+print('withheld', flush=True)
+sys.stdin.readline()
+";
+
+#[test]
+fn who_serves_its_own_code_does_not_hold_up_the_probes_of_others() {
+    require!(
+        Privileges,
+        Program("node"),
+        Program("python3"),
+        Program("openssl")
+    );
+    let folder = TempDir::new().expect("cannot make a folder");
+    let mut command = Command::new("python3");
+    command.arg("-c").arg(format!("{WITHHELD}\n{WITHHOLDS}"));
+    command.arg(folder.path());
+    let hostile = Process::start("python3", &mut command);
+    hostile.wait_for_line(0, RUN, |line| (line == "withheld").then_some(()));
+    // It begins when the other one has been looked at.
+    let (command, _files) = node();
+    let mut node = Process::start_held("node", &command);
+    let tracer = Tracer::probing(&[hostile.pid(), node.pid()]);
+    node.write_line("go");
+    listens(&node);
+    let says = |what: &str| {
+        let said = tracer.process.errors();
+        said.iter().any(|line| line.contains(what))
+    };
+    let is_probed = eventually(SETTLE, || says("handshakes of node"));
+    let is_passed_over = says("another process may serve");
+    // Whoever waits for it is let go.
+    drop(hostile);
+    assert!(is_probed, "{}", tracer.process.complaint());
+    assert!(is_passed_over, "{}", tracer.process.complaint());
+    node.write_line("go");
+    assert!(node.wait(RUN).success(), "{}", node.complaint());
+    let told = || seen(&Trace::read(&tracer.process.lines())).len();
+    eventually(SETTLE, || told() >= 2 * SUITES * CALLS);
+    let trace = tracer.finish();
+    let connections = seen(&trace);
+    assert_eq!(connections.len(), 2 * SUITES * CALLS);
+    for line in connections {
+        assert_eq!(line["tls"]["key"], "probe", "{line}");
+    }
+    trace.assert_healthy();
 }

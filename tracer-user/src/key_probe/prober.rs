@@ -121,17 +121,26 @@ impl Drop for KeyProbe {
 
 /// A process that is probed, or could be.
 struct Looked {
-    /// The file that it is a process of: another one after an execve(2).
-    program: Option<(u64, u64)>,
+    /// The program that it is: another one after an execve(2).
+    program: Option<Program>,
     next: Instant,
     pause: Duration,
     /// Its memory has a probe, which was told.
     is_told: bool,
+    /// It was told that files of it are passed over.
+    is_passed_told: bool,
 }
 
-fn program(pid: u32) -> Option<(u64, u64)> {
-    let file = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
-    Some((file.dev(), file.ino()))
+/// Its path, and where its stack began. The file itself is asked nothing: who serves it may not answer.
+type Program = (PathBuf, Option<u64>);
+
+fn program(pid: u32) -> Option<Program> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The 28th field (proc_pid_stat(5)), as far as it may be seen.
+    let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let stack = behind_name.split_ascii_whitespace().nth(25);
+    Some((path, stack.and_then(|stack| stack.parse().ok())))
 }
 
 /// A file, and the processes that have it mapped.
@@ -262,12 +271,12 @@ impl Prober {
         let program = program(process.pid);
         let files = mapped::files(process.pid);
         for (id, file) in &mut self.files {
-            if !files.contains_key(id) {
+            if !files.found.contains_key(id) {
                 file.users.remove(&process);
             }
         }
         let mut is_probed = false;
-        for (id, mapped) in files {
+        for (id, mapped) in files.found {
             is_probed |= self.probe(process, id, &mapped);
         }
         // Its memory may be another's by now.
@@ -278,13 +287,25 @@ impl Prober {
             self.program.include(process.pid);
         }
         let looked = self.processes.entry(process).or_insert(Looked {
-            program,
+            program: program.clone(),
             next: Instant::now(),
             pause: AGAIN,
             is_told: false,
+            is_passed_told: false,
         });
-        if std::mem::replace(&mut looked.program, program) != program {
+        if looked.program != program {
+            looked.program = program;
             looked.pause = AGAIN;
+        }
+        let has_served = files.n_served > 0;
+        if has_served && !std::mem::replace(&mut looked.is_passed_told, true) {
+            tracing::warn!(
+                n_files = files.n_served,
+                "code of {} (pid {}) is in files that another process may serve (FUSE): they are not read, and in them \
+                 nothing is probed",
+                crate::plain::plain(&process::comm(process.pid).unwrap_or_default()),
+                process.pid
+            );
         }
         looked.next = Instant::now() + looked.pause;
         looked.pause = (looked.pause * 2).min(AGAIN_MOST);
