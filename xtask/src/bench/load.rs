@@ -12,25 +12,45 @@ use crate::command;
 pub(super) const CONNECTIONS: u32 = 4;
 pub(super) const STREAMS: u32 = 10;
 
-/// The grpc-go peer as a server. Dropping it ends it.
+/// A server, the grpc-go peer most often. Dropping it ends it.
 pub(super) struct LoadServer {
     child: Child,
     address: String,
+    scheme: &'static str,
 }
 
 impl LoadServer {
-    /// Starts it on a free port of loopback.
+    /// Starts the peer on a free port of loopback, in clear text.
     pub(super) fn start(root: &Path) -> anyhow::Result<LoadServer> {
-        let peer = grpc_go(root)?;
-        let mut child = Command::new(&peer)
-            .args(["server", "--listen", "127.0.0.1:0"])
+        LoadServer::start_with(root, None)
+    }
+
+    /// Over TLS with that key and its certificate.
+    pub(super) fn start_with(
+        root: &Path,
+        identity: Option<&[PathBuf; 2]>,
+    ) -> anyhow::Result<LoadServer> {
+        let mut peer = Command::new(grpc_go(root)?);
+        peer.args(["server", "--listen", "127.0.0.1:0"]);
+        let Some([key, certificate]) = identity else {
+            return LoadServer::of(&mut peer, "http");
+        };
+        peer.arg("--tls-key").arg(key);
+        peer.arg("--tls-cert").arg(certificate);
+        LoadServer::of(&mut peer, "https")
+    }
+
+    /// Another program that says "ready ADDRESS".
+    pub(super) fn of(program: &mut Command, scheme: &'static str) -> anyhow::Result<LoadServer> {
+        let mut child = program
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot run {}", peer.display()))?;
+            .with_context(|| format!("cannot run {}", command::shown(program)))?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut server = LoadServer {
             child,
             address: String::new(),
+            scheme,
         };
         let mut line = String::new();
         BufReader::new(stdout)
@@ -160,8 +180,8 @@ pub(super) fn body(folder: &Path, response: u32) -> anyhow::Result<PathBuf> {
 pub(super) fn grpc(h2load: &mut Command, server: &LoadServer, body: &Path) {
     h2load.args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
     h2load.arg("-d").arg(body).arg(format!(
-        "http://{}/grpc.testing.TestService/UnaryCall",
-        server.address
+        "{}://{}/grpc.testing.TestService/UnaryCall",
+        server.scheme, server.address
     ));
 }
 

@@ -20,6 +20,7 @@ mod hooks;
 mod load;
 mod page;
 mod pods;
+mod tls;
 mod tracer;
 
 /// What `cargo xtask bench` takes.
@@ -70,6 +71,9 @@ enum What {
 
     /// What each set of hooks costs a call, also one that h2trace has no interest in; as root
     Hooks(hooks::HooksOptions),
+
+    /// What it costs to open TLS: the traffic, searches of memory, and probes of handshakes; six minutes, as root
+    Tls(tls::TlsOptions),
 
     /// What floods from a hostile peer cost the tracer; five minutes, as root
     Floods(FloodsOptions),
@@ -128,6 +132,10 @@ pub(crate) fn run(options: &BenchOptions, root: &Path) -> anyhow::Result<ExitCod
         }
         Some(What::Hooks(options)) => {
             hooks::run(options, root, &binary, &folder)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(What::Tls(options)) => {
+            tls::run(options, root, &binary, &folder)?;
             return Ok(ExitCode::SUCCESS);
         }
         Some(What::Floods(options)) => {

@@ -109,7 +109,7 @@ fn memory(pid: u32, line: &str) -> anyhow::Result<f64> {
 }
 
 /// The page of metrics, and how long it took to get it.
-fn page(address: &str) -> anyhow::Result<(String, Duration)> {
+pub(super) fn page(address: &str) -> anyhow::Result<(String, Duration)> {
     let begun = Instant::now();
     let mut socket = TcpStream::connect(address)?;
     write!(
