@@ -458,8 +458,7 @@ limits! {
     [TlsRefusedRun, Count]
     pub const TLS_REFUSED_RUN: u32 = 8;
 
-    /// Bytes of records of one TLS connection that wait for its keys to be found; where few wait, half of what all may keep
-    /// and do not. Beyond it the newest few are kept.
+    /// Bytes of records of one TLS connection that wait for its keys, or half of what all leave. Then the newest few stay.
     [TlsWaiting, Bytes]
     pub const TLS_WAITING: usize = 1_048_576;
 
