@@ -43,12 +43,12 @@ impl Identities {
 
 /// How many streams have something: of those that the host was asked for, and of those that it opened.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct Sightings {
     asked: u8,
     opened: u8,
 }
 
-impl Seen {
+impl Sightings {
     /// One at each of two hops.
     const fn is_pair(self) -> bool {
         matches!((self.asked, self.opened), (2, 0..=2) | (0..=1, 2))
@@ -64,7 +64,7 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct SharedHost<T> {
     /// How many streams have these fields, or this id.
-    seen: Map<u64, Seen>,
+    seen: Map<u64, Sightings>,
     /// Requests that wait for the proof, with what they are known by.
     held: VecDeque<(Identities, Hop<T>)>,
     proven: bool,
@@ -110,7 +110,7 @@ impl<T> SharedHost<T> {
         self.count(Identities::of_digest(digest), |seen| &mut seen.opened)
     }
 
-    fn count(&mut self, known_by: Identities, of: impl Fn(&mut Seen) -> &mut u8) -> bool {
+    fn count(&mut self, known_by: Identities, of: impl Fn(&mut Sightings) -> &mut u8) -> bool {
         let mut is_kept = true;
         for identity in known_by.iter() {
             if self.seen.len() >= limits::HOP_SHARED && !self.seen.contains_key(&identity) {
