@@ -50,7 +50,8 @@ pub enum CaptureError {
     /// Packets of a link layer that is not decoded.
     #[error(
         "link type {0} is not supported; Ethernet (1), Linux cooked (113, 276), loopback (0, 108), raw IP \
-         (101, 228, 229), PPP (9, 50, 51), Cisco HDLC (104) and netfilter's log (239) are"
+         (101, 228, 229), PPP (9, 50, 51, 166), Cisco HDLC (104), MPLS (219), OpenBSD's pflog and enc (117, 109), \
+         Apple's pktap (149, 258) and netfilter's log (239) are"
     )]
     LinkType(u16),
 }

@@ -16,6 +16,16 @@ const PROTOCOL_MPLS: u8 = 137;
 const PORT_VXLAN: [u16; 2] = [4789, 8472];
 /// Geneve (RFC 8926).
 const PORT_GENEVE: u16 = 6081;
+/// The same with a next protocol in its header (draft-ietf-nvo3-vxlan-gpe).
+const PORT_VXLAN_GPE: u16 = 4790;
+/// The user plane of mobile networks (3GPP TS 29.281).
+const PORT_GTP_U: u16 = 2152;
+/// MPLS in UDP (RFC 7510).
+const PORT_MPLS: u16 = 6635;
+/// What GRE carries: mirrored Ethernet frames, version I and II, and III; PPP in its version 1 (RFC 2637).
+const ERSPAN: u16 = 0x88be;
+const ERSPAN_III: u16 = 0x22eb;
+const GRE_PPP: u16 = 0x880b;
 /// Tunnels in tunnels; more are not believed.
 const TUNNELS: usize = 4;
 /// Extension headers of RFC 8200 section 4 that have a length of their own.
@@ -97,27 +107,82 @@ fn inner(protocol: u8, payload: &[u8]) -> Option<&[u8]> {
     match protocol {
         PROTOCOL_IPV4 | PROTOCOL_IPV6 => Some(payload),
         PROTOCOL_MPLS => link::of_ethertype(0x8847, payload),
-        PROTOCOL_GRE => {
-            let flags = be16(payload, 0)?;
-            // Version 0. Checksum, key and sequence number (RFC 2890) are there when their flags say so.
-            let n_options = [0x8000, 0x2000, 0x1000].map(|flag| usize::from(flags & flag != 0));
-            let at = 4 + 4 * n_options.iter().sum::<usize>();
-            let is_known = flags & 0x4007 == 0;
-            is_known.then(|| link::of_ethertype(be16(payload, 2)?, payload.get(at..)?))?
-        }
+        PROTOCOL_GRE => in_gre(payload),
         PROTOCOL_UDP => {
             let (port, data) = (be16(payload, 2)?, payload.get(8..)?);
-            if PORT_VXLAN.contains(&port) && data.first()? & 0x08 != 0 {
-                return link::ethernet(data.get(8..)?);
+            let first = *data.first()?;
+            match port {
+                _ if PORT_VXLAN.contains(&port) && first & 0x08 != 0 => {
+                    link::ethernet(data.get(8..)?)
+                }
+                PORT_VXLAN_GPE if first & 0x08 != 0 => match (first & 0x04, *data.get(3)?) {
+                    (0, _) | (_, 3) => link::ethernet(data.get(8..)?),
+                    (_, 1 | 2) => data.get(8..),
+                    _ => None,
+                },
+                PORT_GENEVE if first >> 6 == 0 => {
+                    let options = usize::from(first & 0x3f) * 4;
+                    link::of_ethertype(be16(data, 2)?, data.get(8 + options..)?)
+                }
+                PORT_GTP_U => in_gtp(data),
+                PORT_MPLS => link::of_ethertype(0x8847, data),
+                _ => None,
             }
-            if port == PORT_GENEVE && data.first()? >> 6 == 0 {
-                let options = usize::from(data.first()? & 0x3f) * 4;
-                return link::of_ethertype(be16(data, 2)?, data.get(8 + options..)?);
-            }
-            None
         }
         _ => None,
     }
+}
+
+fn in_gre(payload: &[u8]) -> Option<&[u8]> {
+    let (flags, carries) = (be16(payload, 0)?, be16(payload, 2)?);
+    let lengths = |flags_of: &[u16]| {
+        let n = flags_of.iter().filter(|flag| flags & **flag != 0).count();
+        4 * n
+    };
+    // Of version 1 the key is there, and an acknowledgement may be.
+    if (flags & 7, carries) == (1, GRE_PPP) {
+        return link::of_ppp(payload.get(8 + lengths(&[0x1000, 0x0080])..)?);
+    }
+    // Version 0. Checksum, key and sequence number (RFC 2890) are there when their flags say so.
+    if flags & 0x4007 != 0 {
+        return None;
+    }
+    let data = payload.get(4 + lengths(&[0x8000, 0x2000, 0x1000])..)?;
+    match carries {
+        // Version I has neither a number nor a header.
+        ERSPAN if flags & 0x1000 == 0 => link::ethernet(data),
+        ERSPAN => link::ethernet(data.get(8..)?),
+        ERSPAN_III => {
+            let more = usize::from(*data.get(11)? & 1) * 8;
+            link::ethernet(data.get(12 + more..)?)
+        }
+        _ => link::of_ethertype(carries, data),
+    }
+}
+
+/// Version 1, a packet of a user.
+fn in_gtp(data: &[u8]) -> Option<&[u8]> {
+    let (flags, kind) = (*data.first()?, *data.get(1)?);
+    if flags & 0xf0 != 0x30 || kind != 255 {
+        return None;
+    }
+    if flags & 0x07 == 0 {
+        return data.get(8..);
+    }
+    // Sequence number, N-PDU number, and the type of the first extension header.
+    let (mut at, mut next) = (12, *data.get(11)?);
+    for _ in 0..EXTENSION_HEADERS {
+        if next == 0 || flags & 0x04 == 0 {
+            return data.get(at..);
+        }
+        let len = usize::from(*data.get(at)?) * 4;
+        if len == 0 {
+            return None;
+        }
+        at += len;
+        next = *data.get(at - 1)?;
+    }
+    None
 }
 
 fn v4(packet: &[u8], missing: usize) -> Option<IpPacket<'_>> {

@@ -13,6 +13,10 @@ const ETHERTYPE_MPLS: [u16; 2] = [0x8847, 0x8848];
 const ETHERTYPE_PPPOE: u16 = 0x8864;
 /// An Ethernet frame in a tunnel (RFC 7637).
 const ETHERTYPE_BRIDGED: u16 = 0x6558;
+/// Below this an ethertype is a length, and LLC follows (IEEE 802.3).
+const FIRST_ETHERTYPE: u16 = 0x0600;
+/// SNAP behind LLC (RFC 1042), up to its ethertype.
+const SNAP: [u8; 6] = [0xaa, 0xaa, 0x03, 0, 0, 0];
 /// Headers between a link and IP; more are not believed.
 const HEADERS: usize = 8;
 /// The protocols of PPP that are followed.
@@ -42,6 +46,16 @@ pub enum LinkType {
     Pppoe,
     /// Cisco's HDLC.
     Hdlc,
+    /// MPLS labels.
+    Mpls,
+    /// PPP as Linux's pppd has it: who sent it in place of the HDLC address.
+    Pppd,
+    /// OpenBSD's log of its packet filter.
+    Pflog,
+    /// OpenBSD's packets before and after encryption.
+    Enc,
+    /// Apple's `tcpdump -i any`: each packet says which link it is of.
+    Pktap,
     /// Packets that netfilter logs (`tcpdump -i nflog`): attributes in the byte order of the capturing machine.
     Nflog,
 }
@@ -56,6 +70,11 @@ impl LinkType {
             9 | 50 => LinkType::Ppp,
             51 => LinkType::Pppoe,
             104 => LinkType::Hdlc,
+            109 => LinkType::Enc,
+            117 => LinkType::Pflog,
+            149 | 258 => LinkType::Pktap,
+            166 => LinkType::Pppd,
+            219 => LinkType::Mpls,
             239 => LinkType::Nflog,
             // 12 and 14 are DLT_RAW of some systems, which old files carry.
             12 | 14 | 101 | 228 | 229 => LinkType::Raw,
@@ -78,6 +97,12 @@ pub(super) fn network(link: LinkType, data: &[u8]) -> Option<&[u8]> {
         LinkType::LinuxSll2 => of_ethertype(be16(data, 0)?, data.get(20..)?),
         LinkType::Hdlc => of_ethertype(be16(data, 2)?, data.get(4..)?),
         LinkType::Ppp => packet(Inside::Ppp, data),
+        LinkType::Pppd => packet(Inside::Ppp, data.get(2..)?),
+        LinkType::Mpls => of_ethertype(ETHERTYPE_MPLS[0], data),
+        // Family, parameter and flags.
+        LinkType::Enc => data.get(12..),
+        LinkType::Pflog => data.get(usize::from(*data.first()?).next_multiple_of(4)..),
+        LinkType::Pktap => pktap(data),
         LinkType::Pppoe => of_ethertype(ETHERTYPE_PPPOE, data),
         LinkType::Nflog => nflog(data),
     }
@@ -112,6 +137,10 @@ fn packet(mut inside: Inside, mut data: &[u8]) -> Option<&[u8]> {
             // Version and type, code, session, length.
             Inside::Of(ETHERTYPE_PPPOE) if data.get(1) == Some(&0) => (Inside::Ppp, data.get(6..)?),
             Inside::Of(ETHERTYPE_BRIDGED) => (Inside::Ethernet, data),
+            Inside::Of(length) if length < FIRST_ETHERTYPE => {
+                let data = data.strip_prefix(&SNAP)?;
+                (Inside::Of(be16(data, 0)?), data.get(2..)?)
+            }
             Inside::Of(_) => return None,
             Inside::Ethernet => (Inside::Of(be16(data, 12)?), data.get(14..)?),
             Inside::Ppp => ppp(data)?,
@@ -152,6 +181,19 @@ fn ppp(data: &[u8]) -> Option<(Inside, &[u8])> {
         _ => return None,
     };
     Some((Inside::Of(ethertype), data))
+}
+
+/// Its own length, a type, and the number of the link whose packet follows.
+fn pktap(data: &[u8]) -> Option<&[u8]> {
+    let len = usize::try_from(Endian::Little.u32(data, 0)?).ok()?;
+    let number = u16::try_from(Endian::Little.u32(data, 8)?).ok()?;
+    let link = LinkType::from_number(number).filter(|link| *link != LinkType::Pktap)?;
+    network(link, data.get(len..)?)
+}
+
+/// The IP packet in PPP.
+pub(super) fn of_ppp(data: &[u8]) -> Option<&[u8]> {
+    packet(Inside::Ppp, data)
 }
 
 /// Family, version and resource; then attributes: length, type, value.

@@ -54,6 +54,30 @@ fn every_link_type_is_decoded() {
         ("ppp, short protocol", 9, vec![0x21]),
         ("pppoe by itself", 51, vec![0x11, 0, 0, 7, 5, 0, 0, 0x21]),
         ("cisco hdlc", 104, vec![0x0f, 0, 8, 0]),
+        ("mpls by itself", 219, vec![0, 2, 1, 64]),
+        ("ppp of pppd", 166, vec![1, 3, 0, 0x21]),
+        ("enc", 109, vec![0; 12]),
+        ("pflog", 117, [&[61][..], &[0; 63]].concat()),
+        (
+            "pktap of raw ip",
+            149,
+            [&[16, 0, 0, 0, 1, 0, 0, 0, 101, 0, 0, 0][..], &[0; 4]].concat(),
+        ),
+        (
+            "pktap of ethernet",
+            258,
+            [
+                &[12, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0][..],
+                &[0; 12],
+                &[8, 0],
+            ]
+            .concat(),
+        ),
+        (
+            "llc and snap",
+            1,
+            [&ethernet[..], &[1, 0, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0]].concat(),
+        ),
     ] {
         assert_whole_call(&replay(&pcap(link, &behind(&frames, &before))), name);
     }
@@ -85,7 +109,7 @@ fn what_netfilter_logs_is_decoded_in_either_byte_order() {
 #[test]
 fn packets_in_tunnels_are_decoded() {
     type Tunnel = fn(&[u8]) -> Vec<u8>;
-    let tunnels: [(&str, Tunnel); 9] = [
+    let tunnels: [(&str, Tunnel); 17] = [
         ("ipip", |packet| outer_ipv4(4, packet)),
         ("gre", |packet| {
             outer_ipv4(47, &[&[0, 0, 8, 0], packet].concat())
@@ -117,6 +141,40 @@ fn packets_in_tunnels_are_decoded() {
             ];
             outer_ipv4(17, &udp(6081, &[&head.concat(), packet].concat()))
         }),
+        ("erspan, version I", |packet| {
+            let head = [&[0, 0, 0x88, 0xbe][..], &[0; 12], &[8, 0]].concat();
+            outer_ipv4(47, &[&head, packet].concat())
+        }),
+        ("erspan, version II", |packet| {
+            let head = [&[0x10, 0, 0x88, 0xbe][..], &[1; 12], &[0; 12], &[8, 0]];
+            outer_ipv4(47, &[&head.concat(), packet].concat())
+        }),
+        ("erspan, version III with more", |packet| {
+            let head = [&[0x10, 0, 0x22, 0xeb][..], &[1; 24], &[0; 12], &[8, 0]];
+            outer_ipv4(47, &[&head.concat(), packet].concat())
+        }),
+        ("pptp", |packet| {
+            let head = [0x30, 0x81, 0x88, 0x0b, 0, 9, 0, 1];
+            let head = [&head[..], &[0; 8], &[0xff, 3, 0, 0x21]].concat();
+            outer_ipv4(47, &[&head, packet].concat())
+        }),
+        ("vxlan with a next protocol", |packet| {
+            outer_ipv4(
+                17,
+                &udp(4790, &[&[0x0c, 0, 0, 1, 0, 0, 7, 0], packet].concat()),
+            )
+        }),
+        ("mpls in udp", |packet| {
+            outer_ipv4(17, &udp(6635, &[&[0, 2, 1, 64], packet].concat()))
+        }),
+        ("gtp", |packet| {
+            let head = [0x30, 255, 0, 9, 0, 0, 0, 1];
+            outer_ipv4(17, &udp(2152, &[&head, packet].concat()))
+        }),
+        ("gtp with an extension", |packet| {
+            let head = [0x34, 255, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0, 9, 0];
+            outer_ipv4(17, &udp(2152, &[&head, packet].concat()))
+        }),
         ("a tunnel in a tunnel", |packet| {
             outer_ipv4(47, &[&[0, 0, 8, 0], &outer_ipv4(4, packet)[..]].concat())
         }),
@@ -144,6 +202,17 @@ fn what_only_looks_like_a_tunnel_is_none() {
         (
             "vxlan without its flag",
             outer_ipv4(17, &udp(4789, &[0; 60])),
+        ),
+        (
+            "gtp that is no packet of a user",
+            outer_ipv4(17, &udp(2152, &[&[0x30, 1][..], &[0x45; 60]].concat())),
+        ),
+        (
+            "gtp whose extension has no length",
+            outer_ipv4(
+                17,
+                &udp(2152, &[&[0x34, 255][..], &[1; 10], &[0; 60]].concat()),
+            ),
         ),
         (
             "gre with routing",
