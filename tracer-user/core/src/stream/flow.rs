@@ -79,6 +79,12 @@ impl Window {
         }
     }
 
+    /// This would make it larger than any may be.
+    pub(super) fn overflows(&self, delta: i64) -> bool {
+        let left = self.left.map(|left| left.saturating_add(delta));
+        left.is_some_and(|left| left > LARGEST_WINDOW)
+    }
+
     /// WINDOW_UPDATE or SETTINGS changed it.
     pub(super) fn add(&mut self, id: StreamId, delta: i64, at: Timestamp) {
         let Some(left) = self.left.as_mut() else {

@@ -34,11 +34,8 @@ fn of(record: &StreamRecord, sender: Endpoint) -> Option<Finding> {
     // Without END_STREAM it was cut, which is another matter, unless there is too much already.
     let ended = half.end_stream_at.is_some();
     let wrong = half.data_bytes > announced || (ended && half.data_bytes < announced);
-    // DATA that may not be there at all is another finding.
-    let stray = record
-        .conduct
-        .offence
-        .is_some_and(|offence| offence.sender == sender);
+    // DATA that may not be there at all, or not like this, is another finding.
+    let stray = record.conduct.has_broken(sender);
     if !wrong || stray || !known(record, half) {
         return None;
     }

@@ -49,6 +49,12 @@ impl Stream {
         }
     }
 
+    /// What `sender` sends crosses its peer's reset: it is none of the stream, and yet well-formed or not.
+    pub(super) fn crosses_reset(&self, sender: Endpoint) -> bool {
+        let own = self.resets.iter().any(|reset| reset.sender == sender);
+        !own && !self.resets.is_empty()
+    }
+
     /// Nothing informational comes behind the final response. The rule that this one breaks.
     pub(super) fn check_informational(&mut self) -> Option<&'static str> {
         if !matches!(self.content.http_status, Seen::Value(200..)) {

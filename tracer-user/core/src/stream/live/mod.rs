@@ -161,6 +161,11 @@ impl Stream {
             Note::Text("trailers")
         };
         let mut remark = "";
+        let section = if opening {
+            Section::Request
+        } else {
+            Section::Trailers { end_stream }
+        };
         if counts {
             let on = if opening {
                 EndStreamOn::Headers
@@ -179,16 +184,13 @@ impl Stream {
                 }
                 note = Note::Path;
             }
-            let section = if opening {
-                Section::Request
-            } else {
-                Section::Trailers { end_stream }
-            };
             remark = match broken {
                 Some(broken) => broken.as_str(),
                 None => self.check_fields(Endpoint::Client, block, section, env),
             };
             self.ended(Endpoint::Client, end_stream, at, on);
+        } else if self.crosses_reset(Endpoint::Client) {
+            remark = self.check_fields(Endpoint::Client, block, section, env);
         }
         self.headers_moment(Endpoint::Client, block, end_stream, (note, remark), env);
         self.recount();
@@ -225,6 +227,11 @@ impl Stream {
                 || !end_stream
                 || block.get(Known::Status).is_some());
         let mut told = (Note::Nothing, "");
+        let section = if is_response {
+            Section::Response { end_stream }
+        } else {
+            Section::Trailers { end_stream }
+        };
         if counts {
             let on = if is_response {
                 EndStreamOn::Headers
@@ -247,17 +254,14 @@ impl Stream {
                     self.content.trailers(block.facts(env.shown));
                 }
             }
-            let section = if is_response {
-                Section::Response { end_stream }
-            } else {
-                Section::Trailers { end_stream }
-            };
             let remark = match broken {
                 Some(broken) => broken.as_str(),
                 None => self.check_fields(Endpoint::Server, block, section, env),
             };
             told = (self.response_note(is_response, end_stream), remark);
             self.ended(Endpoint::Server, end_stream, at, on);
+        } else if self.crosses_reset(Endpoint::Server) {
+            told.1 = self.check_fields(Endpoint::Server, block, section, env);
         }
         self.headers_moment(Endpoint::Server, block, end_stream, told, env);
         self.recount();

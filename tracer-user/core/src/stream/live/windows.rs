@@ -6,6 +6,7 @@ use crate::frame::FrameKind;
 use crate::stream::flow::Flow;
 use crate::stream::live::{Env, Stream};
 use crate::stream::record::Windows;
+use crate::stream::state::HalfState;
 use crate::stream::story::Note;
 
 impl Stream {
@@ -28,7 +29,11 @@ impl Stream {
     pub(crate) fn add_window(&mut self, sender: Endpoint, delta: i64, at: Timestamp) {
         let id = self.id;
         let direction = self.direction_mut(sender);
-        direction.window.add(id, delta, at);
+        // Whoever has nothing more to send has no window.
+        let is_over = matches!(direction.state, HalfState::Ended(_));
+        if !is_over || !direction.window.overflows(delta) {
+            direction.window.add(id, delta, at);
+        }
     }
 
     /// What changes the window of what `sender` sends may have gone by unseen.

@@ -348,11 +348,14 @@ impl StreamTable {
 
     fn observe_reset(&mut self, sender: Endpoint, id: StreamId, code: ErrorCode, at: Timestamp) {
         self.watch.control.on_reset(sender, id);
-        self.observe_idle(sender, id, FrameKind::RstStream, at);
+        let broke = self.watch.ledger.broke_on(sender.peer(), (id, code), at);
+        if !broke {
+            // What broke a rule on an idle stream is answered there, too.
+            self.observe_idle(sender, id, FrameKind::RstStream, at);
+        }
         for offence in self.watch.ledger.on_reset(sender, id, code) {
             self.tell(offence);
         }
-        let broke = self.watch.ledger.broke_on(sender.peer(), (id, code), at);
         let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
