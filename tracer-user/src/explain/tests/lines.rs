@@ -154,6 +154,14 @@ pub(super) const LINES: &[(&str, K)] = &[
         K::NonGrpcResponse,
     ),
     (
+        "rpc error: code = Internal desc = transport: received the unexpected content-type \"text/html\"",
+        K::NonGrpcResponse,
+    ),
+    (
+        "http2: unexpected ALPN protocol \"\"; want \"h2\"",
+        K::NotHttp2,
+    ),
+    (
         "rpc error: code = Internal desc = peer header list size exceeded limit",
         K::HeaderListTooLarge,
     ),
