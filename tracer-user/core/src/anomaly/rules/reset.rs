@@ -131,7 +131,11 @@ pub(super) fn judge(record: &StreamRecord) -> Option<Finding> {
         .iter()
         .map(|reset| (reset, judge_one(record, reset)))
         .min_by_key(|(_, (_, verdict))| *verdict)?;
-    let mut finding = super::finding(record, kind, verdict, words::reset(record, reset));
+    let mut summary = words::reset(record, reset);
+    if kind == DeadlineReset {
+        summary.push_str(&words::unsent(record, reset));
+    }
+    let mut finding = super::finding(record, kind, verdict, summary);
     finding.sender = Some(reset.sender);
     finding.code = Some(reset.code);
     finding.request_phase = reset.request_phase;

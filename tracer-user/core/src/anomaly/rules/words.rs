@@ -153,6 +153,25 @@ pub(super) fn windows(windows: Windows) -> String {
     }
 }
 
+/// At the deadline the client was still sending its request, and why: empty where it was not, or that is not known.
+pub(super) fn unsent(record: &StreamRecord, reset: &Reset) -> String {
+    let open = record.request.messages.open;
+    let open = open.filter(|_| reset.request_phase == Some(RequestPhase::Q0));
+    let Some((promised, got)) = open.and_then(|open| Some((open.promised?, open.got))) else {
+        return String::new();
+    };
+    let Windows { connection, stream } = record.request.windows_at_end;
+    let is_used_up = |left: Option<i64>| left.is_some_and(|left| left <= 0);
+    let why = if is_used_up(connection) {
+        ": the server's connection window was used up"
+    } else if is_used_up(stream) {
+        ": the server's window of this stream was used up"
+    } else {
+        ""
+    };
+    format!("; {got} of the {promised} bytes of the request's message had been sent by then{why}")
+}
+
 /// Who ended the connection, and how.
 pub(super) const fn connection_end(why: ConnectionEnd, role: Option<Endpoint>) -> &'static str {
     match (why, role) {
