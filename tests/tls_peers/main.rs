@@ -1,9 +1,9 @@
-//! TLS of real peers, opened by a key log and by keys from the memory of the server, for tracers that come before the
-//! connections and after them: `cargo xtask tls-peers` writes what came of it into the page about TLS.
+//! TLS of real peers, opened by secrets from probes of the server's handshakes, by keys from its memory, and by a key log, for
+//! tracers that come before the connections and after them: `cargo xtask tls-peers` writes what came of it into the page about TLS.
 
 mod servers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::Command;
 use std::time::Duration;
@@ -51,6 +51,8 @@ const SUITES: [(&str, &str, &str); 3] = [
 enum Source {
     /// None is needed.
     Clear,
+    /// Probes, and memory where they say nothing: what `--tls` does.
+    Any,
     Memory,
     KeyLog,
 }
@@ -60,6 +62,8 @@ enum Source {
 struct Told {
     connections: usize,
     opened: usize,
+    /// Where their keys came from.
+    keys: BTreeSet<String>,
     /// Why those that are not stay closed.
     why: Vec<String>,
     streams: Vec<String>,
@@ -87,6 +91,7 @@ fn run(
     let pid = server.pid();
     let trace = || match source {
         Source::Clear => Tracer::start(&[pid]),
+        Source::Any => Tracer::probing(&[pid]),
         Source::Memory => Tracer::finding_keys(&[pid], &[]),
         Source::KeyLog => Tracer::opening(&[pid], &keys, &[]),
     };
@@ -103,9 +108,11 @@ fn run(
     client.write_line("go");
     client.wait_for_line(0, RUN, |line| (line == "done").then_some(()));
     let n_told = || told(&Trace::read(&tracer.process.lines()), pid).len();
+    let leaves_no_key = cipher.contains("CHACHA20");
     let stays_closed = match source {
         Source::Clear => false,
-        Source::Memory => cipher.contains("CHACHA20"),
+        Source::Any => leaves_no_key && (is_late || !kind.can_be_probed()),
+        Source::Memory => leaves_no_key,
         Source::KeyLog => is_late,
     };
     let limit = if stays_closed { IN_VAIN } else { SEARCH };
@@ -124,7 +131,10 @@ fn run(
         .collect();
     why.sort_unstable();
     why.dedup();
+    let keys = lines.iter().filter(is_open);
+    let keys = keys.filter_map(|line| line["tls"]["key"].as_str());
     Told {
+        keys: keys.map(str::to_owned).collect(),
         connections: lines.len(),
         opened: lines.iter().filter(is_open).count(),
         why,
@@ -142,9 +152,9 @@ fn n_same(one: &[String], other: &[String]) -> usize {
     one.iter().filter(is_there).count()
 }
 
-/// A cell of the table, and whether it is as it must be: all as in clear text, or closed for a reason. Late, the first
-/// record of each connection may be what shows that it is TLS.
-fn cell(of: &Told, clear: &Told, is_late: bool) -> (String, bool) {
+/// A cell of the table, which names (`is_named`) where the keys came from, and whether it is as it must be: all as in clear
+/// text, or closed for a reason. Late, the first record of each connection may be what shows that it is TLS.
+fn cell(of: &Told, clear: &Told, (is_named, is_late): (bool, bool)) -> (String, bool) {
     let made = CONNECTIONS * CALLS;
     if of.opened == 0 {
         let is_right = of.streams.is_empty() && !of.why.is_empty();
@@ -152,7 +162,13 @@ fn cell(of: &Told, clear: &Told, is_late: bool) -> (String, bool) {
     }
     let same = n_same(&of.streams, &clear.streams);
     let (opened, connections, told) = (of.opened, of.connections, of.streams.len());
-    let mut text = format!("{opened} of {connections}, {told} of {made} calls");
+    let keys: Vec<&str> = of.keys.iter().map(String::as_str).collect();
+    let by = if is_named {
+        format!("{}: ", keys.join(" and "))
+    } else {
+        String::new()
+    };
+    let mut text = format!("{by}{opened} of {connections}, {told} of {made} calls");
     if same < told {
         write!(text, ", {same} as in clear text").expect("a String");
     }
@@ -171,8 +187,8 @@ fn write(table: &str) {
 #[test]
 fn tls_of_every_peer_is_told_as_clear_text_is() {
     require!(Privileges, Program("node"), Program("openssl"));
-    let mut table = "| server | TLS | version, suite | memory, before | memory, after | key log, before | key log, after |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n"
+    let mut table = "| server | TLS | version, suite | `--tls`, before | `--tls`, after | memory, before | memory, after | \
+         key log, before | key log, after |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         .to_owned();
     let only = std::env::var("H2TRACE_TLS_PEERS").unwrap_or_default();
     let mut wrong = Vec::new();
@@ -198,10 +214,14 @@ fn tls_of_every_peer_is_told_as_clear_text_is() {
         for suite in SUITES {
             let (name, version, tls) = (about.name, &about.version, about.tls);
             write!(table, "| {name} {version} | {tls} | {} |", suite.2).expect("a String");
-            for source in [Source::Memory, Source::KeyLog] {
+            for source in [Source::Any, Source::Memory, Source::KeyLog] {
                 for is_late in [false, true] {
                     let of = run(kind, suite, source, is_late);
-                    let (text, is_right) = cell(&of, &clear[&is_late], is_late);
+                    let is_any = source == Source::Any;
+                    let (text, is_right) = cell(&of, &clear[&is_late], (is_any, is_late));
+                    let by_probe = is_any && !is_late && kind.can_be_probed();
+                    let is_right =
+                        is_right && (!by_probe || of.keys == ["probe".to_owned()].into());
                     println!("{name}, {}, {source:?}, late {is_late}: {text}", suite.2);
                     if !is_right {
                         wrong.push(format!(

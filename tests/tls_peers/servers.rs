@@ -115,6 +115,12 @@ impl TlsServer {
         TlsServer::Etcd,
     ];
 
+    /// It has a function to which the secrets of a handshake go.
+    pub(crate) const fn can_be_probed(self) -> bool {
+        use TlsServer::{GrpcJavaJsse, TonicAwsLc, TonicRing};
+        !matches!(self, GrpcJavaJsse | TonicRing | TonicAwsLc)
+    }
+
     pub(crate) fn about(self) -> About {
         let (name, version, tls) = match self {
             TlsServer::GrpcGo => ("grpc-go", "1.85.0".to_owned(), "Go crypto/tls"),
