@@ -1,8 +1,9 @@
-//! `hot LOAD CALLS`: puts calls through the pipeline, for callgrind to count [`measured`]. Of the first half nothing is
-//! measured. Says how many streams ended in the second one.
+//! `hot LOAD CALLS [counts]`: puts calls through the pipeline, for callgrind to count [`measured`]. Of the first half nothing
+//! is measured. Says how many streams ended in the second one. `counts`: it only has the time to count them.
 
 mod load;
 
+use h2trace_core::pipeline::Depth;
 use tracer_tests::conversation::records::Record;
 
 fn main() {
@@ -12,6 +13,9 @@ fn main() {
     let records = load::records(&name, calls.unwrap_or(2_000));
     let (first, second) = records.split_at(records.len() / 2);
     let mut run = load::Run::new(&name);
+    if arguments.next().is_some_and(|depth| depth == "counts") {
+        run.follow(Depth::Counts);
+    }
     run.take(first);
     let before = run.count.streams;
     measured(&mut run, second);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use h2trace_core::event::Timestamp;
 use h2trace_core::event::decode::decode;
 use h2trace_core::field::Shown;
-use h2trace_core::pipeline::{NoNames, Pipeline, PipelineSettings};
+use h2trace_core::pipeline::{Depth, NoNames, Pipeline, PipelineSettings};
 use tracer_tests::conversation::records::{self, Observed, Record};
 use tracer_tests::conversation::{Conversation, Plan, Side, Write};
 use tracer_tests::measure::StreamCount;
@@ -20,7 +20,7 @@ const FRAMES_AT_ONCE: usize = 24;
 const PID: std::ops::Range<usize> = 32..36;
 
 /// The records of so many calls: `unary` ones of 100 bytes at their server's end, the same at `both_ends`, as `serve`
-/// meets them between two busy programs, or `mixed`.
+/// meets them between two busy programs, or `mixed`; or such calls at both sides of a `proxy`, as `serve` meets them.
 ///
 /// # Panics
 /// When there is no such load.
@@ -45,9 +45,18 @@ pub(crate) fn records(load: &str, calls: u32) -> Vec<Record> {
                 record.bytes[PID].copy_from_slice(&17_u32.to_le_bytes());
             }
             all.extend(theirs);
-            all.sort_by_key(|record| {
-                u64::from_le_bytes(record.bytes[8..16].try_into().unwrap_or([0; 8]))
-            });
+            in_order(&mut all);
+            all
+        }
+        "proxy" => {
+            let talk = together(&Conversation::of(&plan));
+            let mut all = records::of(&talk, &server);
+            let upstream = Observed {
+                socket: 2,
+                ..Observed::from_start(Side::Client)
+            };
+            all.extend(elsewhere(records::of(&talk, &upstream)));
+            in_order(&mut all);
             all
         }
         // Calls of all kinds: unary and streaming, with messages of many sizes, errors and cancellations.
@@ -59,6 +68,24 @@ pub(crate) fn records(load: &str, calls: u32) -> Vec<Record> {
         }
         _ => panic!("no load is called {load}"),
     }
+}
+
+/// Puts records of several sockets in the order of their times.
+fn in_order(records: &mut [Record]) {
+    records
+        .sort_by_key(|record| u64::from_le_bytes(record.bytes[8..16].try_into().unwrap_or([0; 8])));
+}
+
+/// The same between two other addresses.
+fn elsewhere(mut records: Vec<Record>) -> Vec<Record> {
+    for record in records.iter_mut().filter(|record| !record.is_bytes) {
+        for at in 0..record.bytes.len().saturating_sub(3) {
+            if let [10, 0, 0, host @ 1..=2] = &mut record.bytes[at..at + 4] {
+                *host += 2;
+            }
+        }
+    }
+    records
 }
 
 /// The same conversation where each side writes many frames at once.
@@ -91,7 +118,7 @@ pub(crate) struct Run {
 impl Run {
     /// With nothing seen yet.
     pub(crate) fn new(load: &str) -> Run {
-        let shown = if load == "serve" {
+        let shown = if ["serve", "proxy"].contains(&load) {
             Shown::nothing()
         } else {
             Shown::default()
@@ -105,6 +132,11 @@ impl Run {
             count: StreamCount::default(),
             n: 0,
         }
+    }
+
+    /// Follows streams so closely from now on.
+    pub(crate) fn follow(&mut self, depth: Depth) {
+        self.pipeline.set_depth(depth, Timestamp(0));
     }
 
     /// Takes records, decoded from their bytes.

@@ -9,6 +9,7 @@
 
 mod across;
 mod alone;
+mod away;
 mod crowd;
 mod deadline;
 mod doubt;

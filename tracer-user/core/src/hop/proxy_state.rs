@@ -124,7 +124,7 @@ pub(super) struct ProxyState<T> {
     /// Requests that were over lately and had no stream.
     pub(super) alone: VecDeque<AloneRequest>,
     /// Paths that are passed on.
-    paths: Map<u64, ()>,
+    pub(super) paths: Map<u64, ()>,
     /// Upstream streams that ended lately.
     pub(super) recent: RecentStreams,
     /// What connections of this side speak that are not followed.

@@ -23,10 +23,10 @@ use crate::stream::record::{Opening, Seen, StreamRecord};
 pub struct Hops<T> {
     pub(super) proxies: Map<ProxyKey, ProxyState<T>>,
     /// Requests whose upstream side had not ended with them, and until when it is waited for.
-    waiting: BinaryHeap<Reverse<(Timestamp, ProxyKey, u64)>>,
+    pub(super) waiting: BinaryHeap<Reverse<(Timestamp, ProxyKey, u64)>>,
     /// Requests that are over and wait for those beside them, and until when, in the order they were over: those
     /// that wait a little, and those whose company is not over.
-    settling: [VecDeque<(Timestamp, ProxyKey, u64)>; 2],
+    pub(super) settling: [VecDeque<(Timestamp, ProxyKey, u64)>; 2],
     settled: Vec<u64>,
     pub(super) n_streams: usize,
     /// How many may wait: see [`limits::HOP_WAITING`].
@@ -44,6 +44,8 @@ pub struct Hops<T> {
     lone: VecDeque<Lone<T>>,
     pub(super) out: VecDeque<Box<Hop<T>>>,
     pub(super) hits: LimitHits,
+    /// Nobody joins anything since then.
+    pub(super) away_since: Option<Timestamp>,
 }
 
 impl<T> Default for Hops<T> {
@@ -63,6 +65,7 @@ impl<T> Default for Hops<T> {
             lone: VecDeque::new(),
             out: VecDeque::new(),
             hits: LimitHits::default(),
+            away_since: None,
         }
     }
 }
@@ -86,6 +89,9 @@ impl<T: Clone> Hops<T> {
         let known = self.proxies.entry(proxy).or_insert_with(ProxyState::new);
         known.unfollowed = unfollowed;
         known.connected(side);
+        if let Some(since) = self.away_since {
+            known.gaps.goes_unseen(since);
+        }
         if self.in_clear.len() >= limits::HOP_PLACES {
             self.in_clear.clear();
         }
@@ -406,21 +412,8 @@ impl<T: Clone> Hops<T> {
         self.hits.hit(Limit::HopWaiting);
         let most = self.proxies.values_mut().max_by_key(|state| state.len());
         if let Some(most) = most {
-            let (connections, unfollowed) = (most.connections, most.unfollowed);
-            let gaps = std::mem::take(&mut most.gaps);
             self.n_streams = self.n_streams.saturating_sub(most.len());
-            let shared = most.shared.take();
-            *most = ProxyState::new();
-            (most.unfollowed, most.gaps) = (unfollowed, gaps);
-            most.shared = shared;
-            for (side, n) in [Side::Downstream, Side::Upstream]
-                .into_iter()
-                .zip(connections)
-            {
-                for _ in 0..n {
-                    most.connected(side);
-                }
-            }
+            most.forget_streams();
         }
     }
 

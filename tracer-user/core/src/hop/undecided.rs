@@ -107,7 +107,7 @@ pub(super) struct OfProcess {
 
 impl OfProcess {
     /// Bytes passed on this connection; false when that cannot be kept.
-    fn passes(&mut self, connection: u64, side: Option<Side>, at: Timestamp) -> bool {
+    pub(super) fn passes(&mut self, connection: u64, side: Option<Side>, at: Timestamp) -> bool {
         self.latest = self.latest.max(Some(at));
         if let Some(passed) = self.open.get_mut(&connection) {
             (passed.from, passed.to) = (passed.from.min(at), passed.to.max(at));

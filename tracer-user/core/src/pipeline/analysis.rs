@@ -33,7 +33,7 @@ type EndKey = (Addresses, [u32; limits::TUNNEL_DEPTH]);
 #[derive(Default)]
 pub(super) struct Analysis {
     pub(super) rules: Rules,
-    hops: Hops<HopEnd>,
+    pub(super) hops: Hops<HopEnd>,
     /// Nobody asked for hops.
     hops_off: bool,
     /// The connection ends followed now, so that the two ends of one connection find each other.
@@ -202,7 +202,7 @@ impl Analysis {
 
     /// The request's HEADERS of a stream went by.
     pub(super) fn requested(&mut self, info: &ConnectionInfo, opening: &Opening) {
-        if self.hops_off {
+        if self.hops_off || self.hops.is_away() {
             return;
         }
         if let Some((place, side)) = only_place(info) {
@@ -358,7 +358,7 @@ impl Analysis {
         findings: &[Kind],
         sink: &mut dyn Sink,
     ) {
-        if self.hops_off {
+        if self.hops_off || self.hops.is_away() {
             return;
         }
         let at = record.last_at;

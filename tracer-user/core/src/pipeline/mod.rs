@@ -10,6 +10,7 @@ mod accusations;
 mod analysis;
 mod beside;
 mod conn;
+mod depth;
 mod frames;
 mod lane;
 mod memory;
@@ -39,6 +40,7 @@ use crate::event::{
     Address, EndCause, Event, Open, Opened, OtherProtocol, SocketKey, Task, Timestamp, What,
 };
 use crate::limits::{self, Limit};
+pub use crate::stream::depth::{Depth, is_sampled};
 use crate::stream::table::Shown;
 use analysis::Analysis;
 use conn::Conn;
@@ -145,6 +147,7 @@ pub struct Pipeline {
     budget: Budget,
     /// When ends without a process are looked for next.
     sweep_at: Timestamp,
+    depth: Depth,
     follows_tunnels: bool,
     tunnelled: VecDeque<Tunnelled>,
     /// Tunnels whose connections are to be opened.
@@ -169,6 +172,7 @@ impl Pipeline {
             max_streams: limits::STREAMS,
             n_waiting: 0,
             sweep_at: Timestamp(0),
+            depth: Depth::default(),
             follows_tunnels: false,
             tunnelled: VecDeque::new(),
             opening: HashMap::default(),
@@ -539,6 +543,7 @@ impl Pipeline {
         let (before, waiting) = (conn.live(), conn.n_waiting_bytes());
         // Bytes say otherwise where they are ordinary frames.
         conn.is_accounted = false;
+        conn.set_depth(self.depth);
         act(conn, &mut self.analysis, sink);
         gather(conn, &mut self.tunnelled);
         self.n_waiting = (self.n_waiting + conn.n_waiting_bytes()).saturating_sub(waiting);

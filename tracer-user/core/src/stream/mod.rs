@@ -1,6 +1,7 @@
 //! Stage 4: frames become streams; each is followed to its end in both directions.
 
 pub mod condition;
+pub mod depth;
 pub mod go_away;
 pub mod record;
 pub mod table;

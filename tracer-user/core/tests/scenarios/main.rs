@@ -6,6 +6,7 @@
 
 mod parse;
 mod play;
+mod short_of_time;
 mod tell;
 mod wire;
 
@@ -37,7 +38,7 @@ const CONTEXT: usize = 3;
 
 themes! {
     abuse anomalies answers benign benign_resets completion concurrency conduct connections content fields flow_control
-    hops hops_deadline hops_gave_up hops_late hops_order hops_requests hops_tls idle late_attach pings receivers refusals windows
+    hops hops_deadline hops_gave_up hops_late hops_order hops_requests hops_short_of_time hops_tls idle late_attach pings receivers refusals windows
 }
 
 /// Plays all scenarios of a file and compares what is said with what stands there.

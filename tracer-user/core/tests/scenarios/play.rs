@@ -1,6 +1,7 @@
 //! Plays the lines of a scenario: real bytes, through the whole pipeline.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use h2trace_core::connection::Endpoint;
@@ -9,7 +10,7 @@ use h2trace_core::event::{
     ProtocolConfidence, SocketKey, Task, Timestamp, Unrecognised, What,
 };
 use h2trace_core::limits;
-use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
+use h2trace_core::pipeline::{Depth, NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
 use h2trace_core::tls::{Alert, Failure, Opaque, TlsInfo};
 
@@ -124,6 +125,10 @@ pub(crate) struct Player {
     together: Option<Vec<(usize, Endpoint, Run)>>,
     /// Ends of legs in TLS, by the leg's name.
     legs: Vec<(u8, usize)>,
+    /// Events so far, and during which of them there is no time for more than counts.
+    pub(crate) n_events: u64,
+    short_of_time: Range<u64>,
+    is_short_of_time: bool,
     /// What was said until each line that asks.
     pub(crate) told: Vec<(usize, Vec<Output>, usize)>,
 }
@@ -131,6 +136,16 @@ pub(crate) struct Player {
 impl Player {
     /// Plays a whole scenario.
     pub(crate) fn play(names: &Names, body: &[Node], end: usize) -> Player {
+        Player::play_short_of_time(names, body, end, 0..0)
+    }
+
+    /// The same where there is no time for more than counts during these events.
+    pub(crate) fn play_short_of_time(
+        names: &Names,
+        body: &[Node],
+        end: usize,
+        short_of_time: Range<u64>,
+    ) -> Player {
         let watched = names.iter().find(|(name, _)| name == "watched");
         let watch = Watch::of(watched.map_or("client", |(_, value)| value));
         let settings = PipelineSettings {
@@ -153,6 +168,9 @@ impl Player {
             n_later: 0,
             together: None,
             legs: Vec::new(),
+            n_events: 0,
+            short_of_time,
+            is_short_of_time: false,
             told: Vec::new(),
         };
         player.connect();
@@ -266,6 +284,14 @@ impl Player {
             },
             what,
         };
+        let is_short = self.is_short_of_time || self.short_of_time.contains(&self.n_events);
+        let depth = if is_short {
+            Depth::Counts
+        } else {
+            Depth::Whole
+        };
+        self.n_events += 1;
+        self.pipeline.set_depth(depth, event.at);
         self.pipeline.handle(&event, &mut self.said);
     }
 
@@ -365,6 +391,8 @@ impl Player {
                 self.ends.clear();
                 self.connect();
             }
+            _ if text == "short of time" => self.is_short_of_time = true,
+            _ if text == "time again" => self.is_short_of_time = false,
             _ if text.starts_with("tell ") => {}
             _ => {
                 assert_eq!(self.ends.len(), 1, "down or up? {text}");

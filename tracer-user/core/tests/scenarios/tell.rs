@@ -35,10 +35,15 @@ struct Details {
     story: bool,
     windows: bool,
     joins: bool,
+    /// There was not always time for stories.
+    short_of_time: bool,
 }
 
 fn details(lines: &[String]) -> Details {
-    let mut details = Details::default();
+    let mut details = Details {
+        short_of_time: lines.iter().any(|line| line == "short of time"),
+        ..Details::default()
+    };
     let words = lines
         .iter()
         .filter_map(|line| line.trim().strip_prefix("tell "));
@@ -86,7 +91,7 @@ fn outputs(said: &[Output], open: usize, is_proxy: bool, details: &Details) -> S
             } => {
                 streams.push(stream(record, side(record.role), details));
                 n_findings += found.len();
-                let found = found.iter().map(with_story);
+                let found = found.iter().map(|found| with_story(found, details));
                 findings.extend(found.map(|found| finding(found, side(found.role), details)));
             }
             Output::Finding { finding: found, .. } => {
@@ -101,7 +106,7 @@ fn outputs(said: &[Output], open: usize, is_proxy: bool, details: &Details) -> S
                     requests.push(request(hop, details));
                 }
                 n_findings += found.len();
-                let found = found.iter().map(with_story);
+                let found = found.iter().map(|found| with_story(found, details));
                 requests.extend(found.map(|found| finding(found, "request ", details)));
             }
             Output::Lone(lone) if is_proxy => requests.push(Statement {
@@ -149,8 +154,9 @@ fn outputs(said: &[Output], open: usize, is_proxy: bool, details: &Details) -> S
 }
 
 /// A finding about a stream has its story.
-fn with_story(found: &Finding) -> &Finding {
-    assert!(!found.story.is_empty(), "no story: {found:#?}");
+fn with_story<'a>(found: &'a Finding, details: &Details) -> &'a Finding {
+    let has_one = !found.story.is_empty() || details.short_of_time;
+    assert!(has_one, "no story: {found:#?}");
     found
 }
 

@@ -30,6 +30,7 @@ use crate::pipeline::lane::Lane;
 use crate::pipeline::memory::{Budget, Share};
 use crate::pipeline::{ConnectionInfo, FrameSeen, Live, Loss, LossCause, Output, Sink, say};
 use crate::stream::condition::Condition;
+use crate::stream::depth::Depth;
 use crate::stream::record::StreamEvent;
 use crate::stream::table::{Context, Shown, StreamTable};
 use crate::tls::TlsInfo;
@@ -170,6 +171,12 @@ impl Conn {
         let mut info = (*self.info).clone();
         info.tls = Some(Arc::clone(tls));
         self.info = Arc::new(info);
+    }
+
+    /// From now on its streams are followed so closely.
+    #[inline]
+    pub(crate) fn set_depth(&mut self, depth: Depth) {
+        self.streams.set_depth(depth);
     }
 
     /// Nobody asks for the openings of its streams.

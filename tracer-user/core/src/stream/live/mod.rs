@@ -85,6 +85,8 @@ pub(super) struct Stream {
     pub(super) n_blocks: u32,
     pub(super) blocks_complete: bool,
     pub(super) story: Story,
+    /// It is kept.
+    pub(super) has_story: bool,
     /// When the gap came after which no frame was seen yet.
     pub(super) lost_at: Option<Timestamp>,
     /// When it was finished; it lingers since.
@@ -130,6 +132,7 @@ impl Stream {
             n_blocks: 0,
             blocks_complete: true,
             story: Story::default(),
+            has_story: env.shown.stories(),
             lost_at: None,
             finished_at: None,
             windows_at_end: Pair::default(),
@@ -179,7 +182,7 @@ impl Stream {
                 self.content.request(block.facts(env.shown));
                 self.beginning_seen = true;
                 self.request_after_reset = !self.resets.is_empty();
-                if env.shown.stories() {
+                if self.has_story {
                     self.story.set_path(self.content.path.clone());
                 }
                 note = Note::Path;

@@ -29,12 +29,12 @@ impl Stream {
             self.unprocessed = false;
         }
         let judged = env.flow.judges(sender);
+        let tells = self.has_story;
         let direction = self.direction_mut(sender);
         direction
             .window
             .spend(head.stream_id, head.flow_len, judged, at);
         let n_begun_before = direction.messages.n_begun();
-        let tells = env.shown.stories();
         direction.messages.bytes(bytes);
         direction.messages.hole(hole);
         let n = (bytes.len() as u64).saturating_add(u64::from(hole));

@@ -34,6 +34,7 @@ impl Stream {
             n_blocks,
             blocks_complete,
             story,
+            has_story,
             lost_at,
             finished_at,
             windows_at_end,
@@ -70,6 +71,7 @@ impl Stream {
         }
         resets.clear();
         story.clear();
+        *has_story = env.shown.stories();
         (*lost_at, *finished_at) = (None, None);
         *caught_up = CaughtUp::default();
         *is_calm = Pair::default();

@@ -40,7 +40,7 @@ impl Stream {
         (note, remark): (Note, &'static str),
         env: Env<'_>,
     ) {
-        if !env.shown.stories() {
+        if !self.has_story {
             return;
         }
         let after = if self.resets.is_empty() {
@@ -78,7 +78,7 @@ impl Stream {
         (note, remarks): (Note, [&'static str; 2]),
         env: Env<'_>,
     ) {
-        if !env.shown.stories() {
+        if !self.has_story {
             return;
         }
         let windows = self.windows(sender, env.flow);
@@ -117,11 +117,12 @@ impl Stream {
         note: &'static str,
         env: Env<'_>,
     ) {
+        let has_story = self.has_story;
         let direction = self.direction_mut(sender);
         let Some(frame) = direction.frame.take() else {
             return;
         };
-        if !env.shown.stories() {
+        if !has_story {
             return;
         }
         let n_begun = direction

@@ -118,7 +118,7 @@ impl StreamTable {
     pub(super) fn finished(&mut self, id: StreamId, at: Timestamp) {
         self.leave_early();
         self.keep_one_stalled_end(id);
-        if !self.openings_off
+        if self.tells_openings()
             && let Some(stream) = self.streams.get(id).filter(|stream| stream.beginning_seen)
         {
             self.out.push_back(StreamEvent::Finished {

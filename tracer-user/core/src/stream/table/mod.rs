@@ -24,6 +24,7 @@ use crate::frame::{
 };
 use crate::limits::Limit;
 use crate::stream::content;
+use crate::stream::depth::Depth;
 use crate::stream::fields;
 use crate::stream::flow::Flow;
 use crate::stream::go_away::GoAwayReason;
@@ -61,9 +62,9 @@ pub struct Context {
 /// The streams of one connection end.
 #[derive(Debug)]
 pub struct StreamTable {
-    connection: ConnectionId,
+    pub(super) connection: ConnectionId,
     role: Option<Endpoint>,
-    shown: Arc<Shown>,
+    pub(super) shown: Arc<Shown>,
     streams: Streams,
     ids: ConnectionIds,
     flow: Flow,
@@ -89,7 +90,9 @@ pub struct StreamTable {
     /// Header blocks so far.
     n_blocks: u32,
     /// Nobody asks for [`StreamEvent::Requested`].
-    openings_off: bool,
+    pub(super) openings_off: bool,
+    /// How closely its streams are followed.
+    pub(super) depth: Depth,
     out: VecDeque<StreamEvent>,
     /// Records that nobody holds any more: fewer than there are streams.
     spare_records: Vec<Arc<StreamRecord>>,
@@ -125,6 +128,7 @@ impl StreamTable {
             condition_timers: ConditionTimers::default(),
             n_blocks: 0,
             openings_off: false,
+            depth: Depth::default(),
             out: VecDeque::new(),
             spare_records: Vec::new(),
             spare_facts: Vec::new(),
@@ -516,7 +520,7 @@ impl StreamTable {
                 });
                 if begun.1 {
                     self.ids.on_open(id);
-                    if !begun.0 && !self.openings_off {
+                    if !begun.0 && self.tells_openings() {
                         self.out.push_back(StreamEvent::Requested(Opening {
                             connection: self.connection,
                             stream_id: id,

@@ -4,6 +4,7 @@ use super::{Context, StreamTable};
 use crate::connection::Endpoint;
 use crate::frame::StreamId;
 use crate::limits;
+use crate::stream::depth::Depth;
 use crate::stream::ids::initiator;
 use crate::stream::live::Env;
 use crate::stream::record::StreamEvent;
@@ -59,6 +60,12 @@ impl StreamTable {
             context,
         };
         self.streams.insert(id, (request, response), env);
+        if self.depth != Depth::Whole
+            && !self.tells_story(id)
+            && let Some(stream) = self.streams.get_mut(id)
+        {
+            stream.has_story = false;
+        }
         self.condition_timers.opened = Some(id);
         self.go_aways.on_open(id);
         let connection = self.connection;
