@@ -17,6 +17,7 @@ use crate::session::live;
 use crate::session::memory::Purpose;
 use crate::session::output::{Printer, say};
 use crate::session::recording::{self, Recording};
+use crate::session::run::{Plan, Shedding};
 
 /// Runs it.
 ///
@@ -28,6 +29,9 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
             "record writes all that the traced processes send and receive into the file, bodies and credentials \
              too (if that is meant, say --include-payload; trace keeps none of it)"
         );
+    }
+    if args.trace.common.max_cpu.is_some() {
+        bail!("record leaves nothing out, whatever it takes (leave --max-cpu out, or use trace)");
     }
     let scope = trace::scope(&args.trace)?;
     let told = trace::told_by_holder(&args.trace)?;
@@ -62,7 +66,10 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     } else {
         Printer::stdout()?
     };
-    let plan = trace::plan(&args.trace, scope, &settings, printer);
+    let plan = Plan {
+        shedding: Shedding::Never,
+        ..trace::plan(&args.trace, scope, &settings, printer)
+    };
     let ended = live::until_done(source, plan, Vec::new(), || {
         ready.write(Ports::default())?;
         args.trace.common.confine(&settings, Needs::NOTHING);

@@ -18,7 +18,7 @@ use crate::session::live;
 use crate::session::memory::Purpose;
 use crate::session::output::say;
 use crate::session::paper::Paper;
-use crate::session::run::Plan;
+use crate::session::run::{Plan, Shedding};
 use crate::session::show::Wanted;
 use crate::workload::kubernetes::Reviewer;
 
@@ -91,6 +91,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         heartbeat_every: HEARTBEAT_EVERY,
         wanted: Wanted::new(Vec::new()),
         report_every: Duration::MAX,
+        shedding: Shedding::ByRule(args.common.max_cpu),
         duration: None,
         limit: None,
     };

@@ -21,7 +21,7 @@ use crate::session::live;
 use crate::session::memory::Purpose;
 use crate::session::output::{self, Printer, say};
 use crate::session::paper::Paper;
-use crate::session::run::Plan;
+use crate::session::run::{Plan, Shedding};
 use crate::session::scope::Scope;
 use crate::session::show::{Show, Wanted};
 use crate::workload::select::Membership;
@@ -100,6 +100,7 @@ pub(super) fn plan(
         heartbeat_every: HEARTBEAT_EVERY,
         wanted: Wanted::new(shown(args)),
         report_every: args.report_every,
+        shedding: Shedding::ByRule(args.common.max_cpu),
         duration: args.duration,
         limit: args.limit,
     }

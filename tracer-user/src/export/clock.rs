@@ -69,6 +69,12 @@ pub fn thread_now() -> Duration {
     Duration::from_nanos(now(libc::CLOCK_THREAD_CPUTIME_ID))
 }
 
+/// How long all threads of this process have run on processors.
+#[must_use]
+pub fn process_now() -> Duration {
+    Duration::from_nanos(now(libc::CLOCK_PROCESS_CPUTIME_ID))
+}
+
 /// A clock that every Linux has, in ns.
 fn now(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec {

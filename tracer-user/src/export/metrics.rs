@@ -172,6 +172,10 @@ metrics! {
         "Times a limit of the tracer was reached, by limit";
     SELF_LABEL_OVERFLOW = Counter "h2trace_self_label_overflow_total" ["label"]
         "Times something was counted under other because a limit was reached: end, grpc_method, reset, series; or left out of a page that is too long: page";
+    SHED = Counter "h2trace_shed_total" ["what"]
+        "What was left out because there was not the time for it: lines of streams (lines), stories of streams (stories), streams of which it was not asked what they belong to at a proxy (joins), connections that were let go for a while (connections)";
+    SHED_LEVEL = Gauge "h2trace_shed_level" []
+        "What is left out now: nothing (0), lines of what went well (1), stories and joins (2), connections (3)";
     SELF_OUTPUT_DROPPED = Counter "h2trace_self_output_dropped_total" []
         "Lines of output that were dropped because their reader was too slow";
     SELF_MEMORY_READ_PROCESSES = Counter "h2trace_self_memory_read_processes_total" []

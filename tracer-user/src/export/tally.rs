@@ -218,6 +218,40 @@ impl StoppedBy {
     }
 }
 
+/// What was left out so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shed {
+    /// Lines of streams, and of requests at proxies, that ended well.
+    pub lines: u64,
+    /// Streams without their stories.
+    pub stories: u64,
+    /// Streams of which it was not asked what they belong to.
+    pub joins: u64,
+    /// Times that a connection was let go.
+    pub connections: u64,
+    /// For how long something was left out.
+    pub time: Duration,
+}
+
+impl Shed {
+    /// All but the time, by name.
+    #[must_use]
+    pub const fn by_name(&self) -> [(&'static str, u64); 4] {
+        [
+            ("lines", self.lines),
+            ("stories", self.stories),
+            ("joins", self.joins),
+            ("connections", self.connections),
+        ]
+    }
+
+    /// Something was left out.
+    #[must_use]
+    pub fn is_some(&self) -> bool {
+        !self.time.is_zero() || self.by_name().iter().any(|(_, n)| *n > 0)
+    }
+}
+
 /// What is said at the end of a run.
 #[derive(Debug)]
 pub struct Summary<'a> {
@@ -232,6 +266,8 @@ pub struct Summary<'a> {
     pub stopped_by: StoppedBy,
     /// Lines of output that were thrown away.
     pub output_dropped: u64,
+    /// What was left out because there was not the time for it.
+    pub shed: Shed,
     /// A filter was set.
     pub filtered: bool,
     /// The pods that were selected or excluded, if that was asked for.

@@ -261,6 +261,11 @@ impl Tracer {
         self.sockets.take_up(socket);
     }
 
+    /// A socket that was let go is still there, and nobody looks at it.
+    pub fn is_let_go(&self, socket: &SocketKey) -> bool {
+        self.sockets.is_let_go(socket)
+    }
+
     /// Runs of attached programs that the kernel left out because that program ran on the same processor: what they
     /// would have seen is lost.
     ///

@@ -48,11 +48,16 @@ impl Sockets {
 
     /// Its next call is looked at again: as one of a socket that was never seen.
     pub(super) fn take_up(&mut self, socket: &SocketKey) {
-        let is_let_go = |Stored(state): Stored| state.verdict == verdict::OTHER;
-        if self.entry(socket).is_some_and(is_let_go) {
+        if self.is_let_go(socket) {
             // It may have been closed just now.
             let _gone = self.table.remove(&socket.sk);
         }
+    }
+
+    /// Nobody looks at this socket, and it is still there.
+    pub(super) fn is_let_go(&self, socket: &SocketKey) -> bool {
+        let is_let_go = |Stored(state): Stored| state.verdict == verdict::OTHER;
+        self.entry(socket).is_some_and(is_let_go)
     }
 
     fn entry(&self, socket: &SocketKey) -> Option<Stored> {

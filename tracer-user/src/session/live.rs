@@ -10,7 +10,7 @@ use h2trace_core::connection::ConnectionId;
 use h2trace_core::event::{Event, Opened, SocketKey, Timestamp};
 use h2trace_core::field::Shown;
 use h2trace_core::limits::Limit;
-use h2trace_core::pipeline::{self, Loss, LossCause, Output, Pipeline, Sink, Tunnelled};
+use h2trace_core::pipeline::{self, Depth, Loss, LossCause, Output, Pipeline, Sink, Tunnelled};
 #[cfg(feature = "tls")]
 use h2trace_core::tls::KeyLog;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +22,7 @@ use super::fairness::Fairness;
 #[cfg(feature = "tls")]
 use super::key_file::KeyFile;
 use super::memory::Shares;
-use super::run::{Drain, Ended, Plan, Share, Source};
+use super::run::{Drain, Ended, Keep, Plan, Share, Source};
 use super::{Keeper, Selected};
 use crate::capture::{Downstream, MemoryRead, TlsSockets};
 use crate::export::clock::monotonic_now;
@@ -177,6 +177,8 @@ struct Live {
     key_file: Option<KeyFile>,
     pipeline: Pipeline,
     tap: Option<Box<dyn Tap>>,
+    /// How often a connection was let go because there was not the time for it.
+    n_shed: u64,
     /// Keeps the members of a filter by pods up to date for as long as this lives.
     _keeper: Option<Keeper>,
 }
@@ -263,6 +265,7 @@ pub fn start(
         key_file,
         pipeline,
         tap,
+        n_shed: 0,
         _keeper: keeper,
     }))
 }
@@ -308,6 +311,8 @@ impl Live {
         for socket in self.fairness.returning(now) {
             self.tracer.take_up(&socket);
         }
+        self.fairness
+            .forget_gone(now, |socket| self.tracer.is_let_go(socket));
         let Some(n_lost) = self.tracer.n_lost() else {
             return;
         };
@@ -323,6 +328,7 @@ impl Live {
                 self.fairness.keep(&socket);
                 continue;
             }
+            self.n_shed += 1;
             let tap = self.tap.as_deref_mut();
             let mut both = TappedSink {
                 tap,
@@ -394,6 +400,18 @@ impl Source for Live {
             }));
         }
         Ok(drained.records + drained.bad)
+    }
+
+    fn follow(&mut self, depth: Depth) {
+        self.pipeline.set_depth(depth, monotonic_now());
+    }
+
+    fn let_go(&mut self, keep: Keep) {
+        self.fairness.ask(keep, monotonic_now());
+    }
+
+    fn away(&self) -> (usize, u64) {
+        (self.fairness.n_away(), self.n_shed)
     }
 
     fn ring(&self) -> Option<RingView> {

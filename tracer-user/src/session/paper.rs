@@ -4,6 +4,7 @@ use h2trace_core::pipeline::{Output, Sink as _};
 
 use super::front::Front;
 use super::output::{Printer, Weight};
+use super::run::Prints;
 use super::show::Wanted;
 
 /// Lines are handed over when there are so many bytes of them, or when a drain is over.
@@ -38,6 +39,15 @@ impl Paper {
             printer,
             weight: Weight::Common,
             printed: false,
+        }
+    }
+
+    /// What is printed.
+    pub(super) fn prints(&self) -> Prints {
+        match self.front {
+            Front::Silent => Prints::Nothing,
+            Front::Text(_) => Prints::Text,
+            Front::Json(_) => Prints::Json,
         }
     }
 

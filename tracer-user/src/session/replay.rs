@@ -15,7 +15,7 @@ use crate::capture::{
     Capture, CaptureCounts, CaptureError, Downstream as _, Feed, Reassembly, TlsSockets,
 };
 use crate::diagnosis::Diagnosis;
-use crate::export::tally::{Kernel, StoppedBy, Summary, Tally};
+use crate::export::tally::{Kernel, Shed, StoppedBy, Summary, Tally};
 use crate::unit::count;
 
 /// Bytes of printed lines that are gathered before they are written.
@@ -223,6 +223,7 @@ impl Printed<'_> {
             duration,
             stopped_by: StoppedBy::EndOfFile,
             output_dropped: 0,
+            shed: Shed::default(),
             filtered,
             pods: None,
         };

@@ -61,6 +61,11 @@ pub struct CommonArgs {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..=1_048_576))]
     pub memory_limit: Option<u32>,
 
+    /// Share of one processor that this program may take, such as 0.2: beyond it, detail is left out, and then whole
+    /// connections
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub max_cpu: Option<f64>,
+
     /// Print debug messages of the kernel programs (if they were built with them)
     #[arg(long)]
     pub kernel_log: bool,
@@ -137,6 +142,13 @@ impl CommonArgs {
             seccomp: !self.no_seccomp,
             ..of_pods.and(more)
         })
+    }
+}
+
+fn share(given: &str) -> Result<f64, String> {
+    match given.parse::<f64>() {
+        Ok(share) if (0.01..=1024.0).contains(&share) => Ok(share),
+        _ => Err("give a number from 0.01 to 1024, such as 0.2".to_owned()),
     }
 }
 

@@ -24,6 +24,16 @@ pub(super) struct SummaryLine<'a> {
     losses: &'a BTreeMap<&'static str, u64>,
     kernel: KernelFields<'a>,
     output_dropped: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shed: Option<ShedFields>,
+}
+
+/// What there was not the time for.
+#[derive(Serialize)]
+struct ShedFields {
+    duration_ms: f64,
+    #[serde(flatten)]
+    by_name: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize)]
@@ -89,6 +99,10 @@ impl<'a> SummaryLine<'a> {
             losses: tally.losses(),
             kernel: KernelFields::new(summary.kernel),
             output_dropped: summary.output_dropped,
+            shed: summary.shed.is_some().then(|| ShedFields {
+                duration_ms: summary.shed.time.as_secs_f64() * 1e3,
+                by_name: summary.shed.by_name().into_iter().collect(),
+            }),
         }
     }
 }

@@ -2,7 +2,7 @@ use h2trace_core::event::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::sample;
-use super::super::tally::{Kernel, StoppedBy, Tally};
+use super::super::tally::{Kernel, Shed, StoppedBy, Tally};
 use super::*;
 use crate::diagnosis::Diagnosis;
 
@@ -24,6 +24,7 @@ fn lines(shown_from: Verdict) -> Vec<Value> {
         duration: std::time::Duration::from_millis(1_500),
         stopped_by: StoppedBy::Time,
         output_dropped: 0,
+        shed: Shed::default(),
         filtered: true,
         pods: Some(crate::export::tally::SelectedPods {
             words: "pods with app=cart".into(),

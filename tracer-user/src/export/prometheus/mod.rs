@@ -44,7 +44,7 @@ use self::vectors::{Registration, Vectors};
 use super::labels::{self, OTHER};
 use super::metrics;
 use super::metrics::{About, METRICS};
-use super::tally::MISSED_RUNS;
+use super::tally::{MISSED_RUNS, Shed};
 use crate::confine::Confined;
 
 /// What the kernel says of one of its programs.
@@ -200,6 +200,9 @@ impl Exporter {
                 .with_label_values(&[family.as_str()]);
         }
         // A counter that begins with its first hit hides it from `increase`.
+        for (what, _) in Shed::default().by_name() {
+            vectors.shed.with_label_values(&[what]);
+        }
         for limit in [Limit::HttpConnections, Limit::Pages] {
             vectors.limit_hits.with_label_values(&[limit.label()]);
         }
@@ -366,6 +369,15 @@ impl Exporter {
     pub fn set_probed(&mut self, processes: u64) {
         let counter = &self.vectors.probed_processes;
         counter.inc_by(processes.saturating_sub(counter.get()));
+    }
+
+    /// Takes what is left out now, and what was so far.
+    pub fn set_shed(&self, level: i64, shed: &[(&'static str, u64)]) {
+        self.vectors.shed_level.set(level);
+        for (what, n) in shed {
+            let counter = self.vectors.shed.with_label_values(&[*what]);
+            counter.inc_by(n.saturating_sub(counter.get()));
+        }
     }
 
     /// Takes the number of lines of output thrown away so far.

@@ -9,7 +9,7 @@ use h2trace_core::pipeline::Protocol;
 
 use super::{COLUMNS, Paint};
 use crate::export::labels;
-use crate::export::tally::{StoppedBy, Summary};
+use crate::export::tally::{Shed, StoppedBy, Summary};
 use crate::unit::{bytes, count, duration};
 
 /// Columns of what a line is about.
@@ -75,6 +75,9 @@ pub fn summary(of: &Summary<'_>, paint: Paint) -> Vec<String> {
             "cost",
             &copied(of.kernel.bytes_seen(), of.kernel.bytes_copied()),
         ));
+    }
+    if of.shed.is_some() {
+        lines.push(row("left out", &paint.warning(&shed(&of.shed))));
     }
     if of.output_dropped > 0 {
         let dropped = count(of.output_dropped, "line was", "lines were");
@@ -166,6 +169,42 @@ fn losses(of: &Summary<'_>, paint: Paint) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// What there was not the time for.
+fn shed(shed: &Shed) -> String {
+    let Shed {
+        lines,
+        stories,
+        joins,
+        connections,
+        ..
+    } = *shed;
+    let parts = [
+        (
+            lines,
+            count(lines, "line of what went well", "lines of what went well"),
+        ),
+        (stories, count(stories, "story", "stories")),
+        (
+            joins,
+            count(joins, "stream was not joined", "streams were not joined"),
+        ),
+        (
+            connections,
+            count(
+                connections,
+                "connection was let go",
+                "connections were let go",
+            ),
+        ),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter_map(|(n, words)| (n > 0).then_some(words))
+        .collect();
+    let ns = u64::try_from(shed.time.as_nanos()).unwrap_or(u64::MAX);
+    format!("short of time for {}: {}", duration(ns), parts.join(", "))
 }
 
 fn copied(seen: u64, copied: u64) -> String {

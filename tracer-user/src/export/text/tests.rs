@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::export::sample;
-use crate::export::tally::{Kernel, SelectedPods, StoppedBy, Summary, Tally};
+use crate::export::tally::{Kernel, SelectedPods, Shed, StoppedBy, Summary, Tally};
 
 fn text(paint: bool, columns: usize, shown_from: Verdict) -> String {
     let mut text = Text::new(
@@ -231,6 +231,7 @@ fn summary_of_pods(
         duration,
         stopped_by: StoppedBy::Signal,
         output_dropped: 0,
+        shed: Shed::default(),
         filtered,
         pods,
     };

@@ -16,6 +16,7 @@ use std::time::Duration;
 use h2trace_core::event::{Event, SocketKey, Timestamp, What};
 use h2trace_core::limits::LET_GO_NS;
 
+use super::run::Keep;
 use crate::export::clock::thread_now;
 
 /// How long use is summed before it is looked at.
@@ -25,11 +26,15 @@ const WINDOW_NS: u64 = 50_000_000;
 /// the reader.
 const WINDOWS: u32 = 2;
 
+/// How long it is waited for so many: where they don't come, there is no load any more.
+const ASKED_FOR_NS: u64 = 1_000_000_000;
+
 /// What may be left of all use when the largest have gone.
 const KEPT: f64 = 0.5;
 
-/// Events that are measured before anybody is judged by them.
+/// Events that are measured before anybody is judged by them; and where it is known that somebody has to go.
 const MEASURED: u32 = 64;
+const MEASURED_WHERE_ASKED: u32 = 16;
 
 /// One event of so many is measured, and stands for all of them. A prime: where the ends of a connection take turns, each of
 /// them is measured.
@@ -106,6 +111,9 @@ pub(super) struct Fairness {
     /// Those of them that nobody has been told of yet.
     cut: Vec<SocketKey>,
     conduct: HashMap<u32, Conduct>,
+    asked_who_is_there: Timestamp,
+    /// Who has the most has to go; since when.
+    asked: Option<(Keep, Timestamp)>,
 }
 
 impl Fairness {
@@ -214,24 +222,28 @@ impl Fairness {
         }
         let lost = n_lost > self.n_lost;
         self.n_lost = n_lost;
-        if !lost {
+        if lost {
+            self.lost_at = now;
+            self.losing = (self.losing + 2).min(2 * WINDOWS);
+        } else {
             self.losing = self.losing.saturating_sub(1);
-            if self.losing == 0 {
+            if self.losing == 0 && self.asked.is_none() {
                 self.forget();
             }
+        }
+        self.asked.take_if(|(_, at)| now.since(*at) > ASKED_FOR_NS);
+        let is_enough = self.n_measured >= MEASURED_WHERE_ASKED;
+        let asked = self.asked.take_if(|_| is_enough).map(|(keep, _)| keep);
+        if asked.is_none() && (!lost || self.n_measured < MEASURED) {
             return Vec::new();
         }
         self.lost_at = now;
-        self.losing = (self.losing + 2).min(2 * WINDOWS);
-        if self.n_measured < MEASURED {
-            return Vec::new();
-        }
         let shares = self.shares();
         let Excess {
             mut gone,
             mut large,
-        } = excess(&shares);
-        if self.losing < 2 * WINDOWS {
+        } = excess(&shares, asked.map_or(KEPT, |asked| asked.part));
+        if self.losing < 2 * WINDOWS && asked.is_none() {
             // Whoever did it before gets no second chance.
             gone.retain(|socket| self.is_known(socket.pid, now));
         }
@@ -244,7 +256,7 @@ impl Fairness {
         large.retain(|socket| socket.part * 2.0 >= least);
         let mut taken: Vec<SocketKey> = large.iter().map(|socket| socket.socket).collect();
         taken.extend(self.away.keys());
-        if !gains(&taken) {
+        if !asked.is_some_and(|asked| asked.must) && !gains(&taken) {
             return Vec::new();
         }
         self.losing = 0;
@@ -263,6 +275,19 @@ impl Fairness {
         gone.into_iter().map(|share| share.socket).collect()
     }
 
+    /// Connections have to go as soon as it is known which.
+    pub(super) fn ask(&mut self, keep: Keep, now: Timestamp) {
+        if self.asked.is_none() {
+            self.forget();
+        }
+        self.asked = Some((keep, now));
+    }
+
+    /// Connections that are let go now.
+    pub(super) fn n_away(&self) -> usize {
+        self.away.len()
+    }
+
     /// Begins to measure anew.
     fn forget(&mut self) {
         self.used.clear();
@@ -273,6 +298,14 @@ impl Fairness {
     pub(super) fn returning(&mut self, now: Timestamp) -> Vec<SocketKey> {
         let over = self.away.extract_if(|_, until| *until <= now);
         over.map(|(socket, _)| socket).collect()
+    }
+
+    /// Those that have gone meanwhile do not come back. Asked seldom: `is_there` asks the kernel.
+    pub(super) fn forget_gone(&mut self, now: Timestamp, is_there: impl Fn(&SocketKey) -> bool) {
+        if now.since(self.asked_who_is_there) >= LET_GO_NS {
+            self.asked_who_is_there = now;
+            self.away.retain(|socket, _| is_there(socket));
+        }
     }
 
     /// It could not be let go.
@@ -351,14 +384,15 @@ struct Excess {
 }
 
 /// `shares`: the largest first.
-fn excess(shares: &[Share]) -> Excess {
+/// `kept`: what may be left.
+fn excess(shares: &[Share], kept: f64) -> Excess {
     let mut processes: HashMap<u32, f64> = HashMap::default();
     for share in shares {
         *processes.entry(share.pid).or_default() += share.part;
     }
     let mut sizes: Vec<f64> = processes.values().copied().collect();
     sizes.sort_unstable_by(f64::total_cmp);
-    let most = level(&sizes);
+    let most = level(&sizes, kept);
     let takes_more = |share: &&Share| processes.get(&share.pid).is_some_and(|size| *size > most);
     let large: Vec<Share> = shares.iter().filter(takes_more).copied().collect();
     let mut gone = Vec::new();
@@ -373,9 +407,9 @@ fn excess(shares: &[Share]) -> Excess {
     Excess { gone, large }
 }
 
-/// The most that each may have so that all together have [`KEPT`]; of `sizes`, the smallest first.
-fn level(sizes: &[f64]) -> f64 {
-    let mut left = KEPT;
+/// The most that each may have so that all together have `kept`; of `sizes`, the smallest first.
+fn level(sizes: &[f64], kept: f64) -> f64 {
+    let mut left = kept;
     for (n, size) in sizes.iter().enumerate() {
         let each = left / (sizes.len() - n) as f64;
         if *size > each {

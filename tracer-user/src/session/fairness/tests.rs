@@ -96,11 +96,42 @@ fn who_does_it_again_goes_at_once_and_for_longer_up_to_a_bound() {
         driver.fairness.returning(until);
     }
     assert_eq!(away, [1, 4, 16, 16, 16, 16]);
+    // Whoever has closed it does not come back.
+    driver.fairness.away.insert(socket(5), driver.now);
+    let later = Timestamp(driver.now.0 + LET_GO_NS);
+    driver.fairness.forget_gone(later, |of| *of != socket(5));
+    assert!(!driver.fairness.away.contains_key(&socket(5)));
     // A new socket of the same process is no way out.
     let other = [(1, 7, 90_000), (3, 3, 1_000)];
     assert_eq!(driver.window(&other, 9), [socket(7)]);
     driver.now = Timestamp(driver.now.0 + REMEMBERED_NS);
     assert_eq!(driver.window(FLOOD, 9), []);
+}
+
+#[test]
+fn who_is_asked_for_goes_before_anything_is_lost() {
+    let took: Vec<_> = (1..=10).map(|n| (1, n, 1_000 * n)).collect();
+    for (part, must, gone) in [(0.5, false, 7..=10), (0.2, true, 5..=10)] {
+        let mut driver = Driver::beside(if must { &[1] } else { &[1, 999] }, &[]);
+        driver.fairness.ask(Keep { part, must }, driver.now);
+        let gone: Vec<_> = gone.map(socket).collect();
+        assert_eq!(driver.window(&took, 0), gone, "{part}");
+        assert_eq!(driver.fairness.n_away(), gone.len());
+        assert_eq!(driver.window(&took, 0), [], "once");
+    }
+    // It waits until enough is measured.
+    let mut driver = Driver::new();
+    let keep = Keep {
+        part: 0.1,
+        must: true,
+    };
+    driver.fairness.ask(keep, driver.now);
+    assert_eq!(driver.fairness.look(driver.now, 0, |_| true), []);
+    assert_eq!(driver.window(&[(1, 1, 9)], 0), [socket(1)]);
+    // And not for ever.
+    driver.fairness.ask(keep, driver.now);
+    driver.now = Timestamp(driver.now.0 + ASKED_FOR_NS);
+    assert_eq!(driver.window(&[(2, 2, 9)], 0), []);
 }
 
 #[test]

@@ -86,7 +86,12 @@ impl Drain {
 
     /// More waits in the ring than should.
     fn fills(&self) -> bool {
-        self.ring.as_ref().is_some_and(|ring| ring.fill() > MUCH)
+        self.fill() > MUCH
+    }
+
+    /// The part of the ring that waits.
+    fn fill(&self) -> f64 {
+        self.ring.as_ref().map_or(0.0, RingView::fill)
     }
 
     /// One turn, and the pause after it.
@@ -96,7 +101,7 @@ impl Drain {
             return Ok(None);
         };
         self.turns.set_due(Instant::now(), Duration::ZERO);
-        let (time, for_records) = match work.session.turn(&self.is_stopped)? {
+        let (time, for_records) = match work.session.turn(&self.is_stopped, self.fill())? {
             Next::Pause { time, for_records } => (time, for_records),
             Next::Over(_) if own == Share::Idle => {
                 // What is left to do is not to wait for others.

@@ -1,6 +1,7 @@
 //! One run: what drains the ring and feeds the exporters, on threads of its own.
 
 mod drain;
+mod shed;
 mod turns;
 
 use std::ops::RangeInclusive;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use h2trace_core::pipeline::{Output, Protocol, Sink};
+use h2trace_core::pipeline::{Depth, Output, Protocol, Sink};
 use tracer_ebpf::counter::{COUNTERS, Counter};
 
 use super::chosen;
@@ -18,7 +19,7 @@ use super::scope::Scope;
 use super::show::Wanted;
 use crate::capture::MemoryRead;
 use crate::diagnosis::Diagnosis;
-use crate::export::clock::monotonic_now;
+use crate::export::clock::{monotonic_now, process_now};
 use crate::export::http::Heartbeat;
 use crate::export::prometheus::{Exporter, ProgramRuns};
 use crate::export::tally::{Kernel, MISSED_RUNS, StoppedBy, Summary, Tally};
@@ -26,6 +27,9 @@ use crate::kernel::{DRAIN_MAX, RingView};
 use crate::unit::count;
 use crate::workload::kubernetes;
 pub use drain::Drain;
+pub(in crate::session) use shed::Prints;
+pub use shed::{Keep, Level};
+use shed::{Look, Shedder};
 pub use turns::Share;
 
 /// How long the loop sleeps between two drains while records come: a timer, because a wake-up for each record would
@@ -60,6 +64,17 @@ pub trait Source: Send {
     /// Something is lost if the next records are late.
     fn is_urgent(&self) -> bool {
         false
+    }
+
+    /// Streams are to be followed so closely from now on.
+    fn follow(&mut self, _depth: Depth) {}
+
+    /// Connections with the most traffic are to be let go.
+    fn let_go(&mut self, _keep: Keep) {}
+
+    /// Connections that are let go now, and how often one was because it had to be.
+    fn away(&self) -> (usize, u64) {
+        (0, 0)
     }
 
     /// The trace ends: hands on what is still open.
@@ -114,10 +129,27 @@ pub struct Plan {
     pub wanted: Wanted,
     /// How often what broke is said, when something did since.
     pub report_every: Duration,
+    /// Whether something may be left out where there is not the time for all of it.
+    pub shedding: Shedding,
     /// Ends the run after this time.
     pub duration: Option<Duration>,
     /// Ends the run after this many streams.
     pub limit: Option<u64>,
+}
+
+/// Whether something may be left out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Shedding {
+    /// Nothing: whoever records wants all.
+    Never,
+    /// What there is not the time for; with the share of one processor that this process may take, if there is one.
+    ByRule(Option<f64>),
+}
+
+impl Shedding {
+    const fn has_budget(self) -> bool {
+        matches!(self, Shedding::ByRule(Some(_)))
+    }
 }
 
 /// What a run saw.
@@ -134,6 +166,7 @@ struct Fan<'a> {
     exporter: Option<&'a mut Exporter>,
     paper: &'a mut Paper,
     wanted: &'a Wanted,
+    shedder: Option<&'a mut Shedder>,
     limit: Option<u64>,
 }
 
@@ -152,11 +185,17 @@ impl Sink for Fan<'_> {
         if let Some(exporter) = self.exporter.as_deref_mut() {
             exporter.accept(output);
         }
+        let is_printed = self
+            .shedder
+            .as_deref_mut()
+            .is_none_or(|shedder| shedder.passes(output));
         if self.paper.is_silent() {
             return;
         }
         self.diagnosis.accept(output);
-        self.paper.accept(output, self.wanted);
+        if is_printed {
+            self.paper.accept(output, self.wanted);
+        }
     }
 }
 
@@ -174,6 +213,7 @@ struct Session {
     counted_at: Option<Instant>,
     /// How long it slept before the last turn.
     nap: Duration,
+    shedder: Option<Shedder>,
 }
 
 /// How long to sleep after a nap of `nap` that gathered `n_records`.
@@ -209,7 +249,13 @@ impl Session {
                 exporter.set_attached(&program);
             }
         }
+        let prints = plan.paper.prints();
+        let shedder = match plan.shedding {
+            Shedding::Never => None,
+            Shedding::ByRule(budget) => Some(Shedder::new(budget, prints)),
+        };
         Session {
+            shedder,
             source,
             plan,
             tally: Tally::default(),
@@ -225,10 +271,13 @@ impl Session {
     }
 
     /// Takes what waits, and does all that is due.
-    fn turn(&mut self, is_stopped: &AtomicBool) -> anyhow::Result<Next> {
+    /// `fill`: the part of the ring that waits.
+    fn turn(&mut self, is_stopped: &AtomicBool, fill: f64) -> anyhow::Result<Next> {
         self.plan.heartbeat.beat();
+        let used = self.plan.shedding.has_budget().then(process_now);
         let n_records = self.drain()?;
         let now = Instant::now();
+        let rest = self.shed(now, fill, used);
         if self
             .counted_at
             .is_none_or(|at| now.duration_since(at) >= COUNT_EVERY)
@@ -245,13 +294,52 @@ impl Session {
         self.nap = next_nap(self.nap, n_records);
         let is_behind = n_records >= DRAIN_MAX;
         Ok(Next::Pause {
-            time: if is_behind {
-                Duration::ZERO
-            } else {
-                self.nap.min(self.left())
-            },
-            for_records: n_records == 0,
+            time: if is_behind { rest } else { self.nap.max(rest) }.min(self.left()),
+            for_records: n_records == 0 && rest.is_zero(),
         })
+    }
+
+    /// Leaves something out where there is not the time for all of it, and takes it up again. How long to rest.
+    fn shed(&mut self, now: Instant, fill: f64, used_before: Option<Duration>) -> Duration {
+        let Some(shedder) = &mut self.shedder else {
+            return Duration::ZERO;
+        };
+        let now = now.duration_since(self.started);
+        shedder.fills(fill);
+        let used = used_before.map(|before| process_now().saturating_sub(before));
+        let rest = used.map_or(Duration::ZERO, |used| shedder.rest(used));
+        if !shedder.is_due(now) {
+            return rest;
+        }
+        let level = shedder.level();
+        let orders = shedder.look(Look {
+            now,
+            used: process_now(),
+            is_away: self.source.away().0 > 0,
+        });
+        if let Some(depth) = orders.depth {
+            self.source.follow(depth);
+        }
+        if let Some(keep) = orders.keep {
+            self.source.let_go(keep);
+        }
+        if let Some(words) = &orders.tell {
+            output::say(words);
+        }
+        if shedder.level() != level {
+            self.show_shed();
+        }
+        rest
+    }
+
+    fn show_shed(&mut self) {
+        let Some(shedder) = &mut self.shedder else {
+            return;
+        };
+        shedder.shed.connections = self.source.away().1;
+        if let Some(exporter) = &self.plan.exporter {
+            exporter.set_shed(shedder.level() as i64, &shedder.shed.by_name());
+        }
     }
 
     /// The run is over. Everything is printed when it returns.
@@ -301,6 +389,7 @@ impl Session {
             exporter: self.plan.exporter.as_mut(),
             paper: &mut self.plan.paper,
             wanted: &self.plan.wanted,
+            shedder: self.shedder.as_mut(),
             limit: self.plan.limit,
         };
         let n_records = self.source.drain(&mut fan)?;
@@ -338,6 +427,7 @@ impl Session {
         }
         self.kernel = kernel;
         self.look_at_pods();
+        self.show_shed();
         if let Some(exporter) = self.plan.exporter.as_mut() {
             let (connections, streams) = self.source.live();
             exporter.set_live(connections, streams);
@@ -420,6 +510,7 @@ impl Session {
             exporter: self.plan.exporter.as_mut(),
             paper: &mut self.plan.paper,
             wanted: &self.plan.wanted,
+            shedder: self.shedder.as_mut(),
             limit: self.plan.limit,
         };
         self.source.finish(&mut fan);
@@ -431,6 +522,11 @@ impl Session {
             duration: self.started.elapsed(),
             stopped_by,
             output_dropped: self.plan.paper.dropped_lines(),
+            shed: self
+                .shedder
+                .as_ref()
+                .map(|shedder| shedder.shed)
+                .unwrap_or_default(),
             filtered: !self.plan.scope.is_all(),
             pods: self.plan.scope.is_by_pods().then(|| self.plan.scope.pods()),
         };
@@ -443,5 +539,7 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+mod shed_tests;
 #[cfg(test)]
 mod tests;

@@ -116,6 +116,7 @@ fn ran(
         heartbeat_every: Duration::from_secs(3_600),
         wanted: everything(),
         report_every: Duration::from_millis(5),
+        shedding: Shedding::ByRule(None),
         duration,
         limit,
     };
@@ -238,6 +239,7 @@ fn reader_that_has_gone_ends_the_run() {
         heartbeat_every: Duration::from_secs(3_600),
         wanted: everything(),
         report_every: Duration::from_millis(5),
+        shedding: Shedding::ByRule(None),
         duration: Some(Duration::from_secs(60)),
         limit: None,
     };
