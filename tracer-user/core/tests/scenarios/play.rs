@@ -1,7 +1,6 @@
 //! Plays the lines of a scenario: real bytes, through the whole pipeline.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use h2trace_core::connection::Endpoint;
@@ -10,11 +9,12 @@ use h2trace_core::event::{
     ProtocolConfidence, SocketKey, Task, Timestamp, Unrecognised, What,
 };
 use h2trace_core::limits;
-use h2trace_core::pipeline::{Depth, NoNames, Output, Pipeline, PipelineSettings, Sink};
+use h2trace_core::pipeline::{NoNames, Output, Pipeline, PipelineSettings, Sink};
 use h2trace_core::stream::table::Shown;
 use h2trace_core::tls::{Alert, Failure, Opaque, TlsInfo};
 
 use crate::parse::{Names, Node, fill, number};
+use crate::short_of_time::Time;
 use crate::wire::{self, Run};
 
 const MS: u64 = 1_000_000;
@@ -125,10 +125,7 @@ pub(crate) struct Player {
     together: Option<Vec<(usize, Endpoint, Run)>>,
     /// Ends of legs in TLS, by the leg's name.
     legs: Vec<(u8, usize)>,
-    /// Events so far, and during which of them there is no time for more than counts.
-    pub(crate) n_events: u64,
-    short_of_time: Range<u64>,
-    is_short_of_time: bool,
+    pub(crate) time: Time,
     /// What was said until each line that asks.
     pub(crate) told: Vec<(usize, Vec<Output>, usize)>,
 }
@@ -136,16 +133,11 @@ pub(crate) struct Player {
 impl Player {
     /// Plays a whole scenario.
     pub(crate) fn play(names: &Names, body: &[Node], end: usize) -> Player {
-        Player::play_short_of_time(names, body, end, 0..0)
+        Player::play_in(Time::default(), names, body, end)
     }
 
-    /// The same where there is no time for more than counts during these events.
-    pub(crate) fn play_short_of_time(
-        names: &Names,
-        body: &[Node],
-        end: usize,
-        short_of_time: Range<u64>,
-    ) -> Player {
+    /// The same where there is not always time for all of it.
+    pub(crate) fn play_in(time: Time, names: &Names, body: &[Node], end: usize) -> Player {
         let watched = names.iter().find(|(name, _)| name == "watched");
         let watch = Watch::of(watched.map_or("client", |(_, value)| value));
         let settings = PipelineSettings {
@@ -168,9 +160,7 @@ impl Player {
             n_later: 0,
             together: None,
             legs: Vec::new(),
-            n_events: 0,
-            short_of_time,
-            is_short_of_time: false,
+            time,
             told: Vec::new(),
         };
         player.connect();
@@ -284,14 +274,7 @@ impl Player {
             },
             what,
         };
-        let is_short = self.is_short_of_time || self.short_of_time.contains(&self.n_events);
-        let depth = if is_short {
-            Depth::Counts
-        } else {
-            Depth::Whole
-        };
-        self.n_events += 1;
-        self.pipeline.set_depth(depth, event.at);
+        self.pipeline.set_depth(self.time.passes(), event.at);
         self.pipeline.handle(&event, &mut self.said);
     }
 
@@ -391,8 +374,8 @@ impl Player {
                 self.ends.clear();
                 self.connect();
             }
-            _ if text == "short of time" => self.is_short_of_time = true,
-            _ if text == "time again" => self.is_short_of_time = false,
+            _ if text == "short of time" => self.time.is_short = true,
+            _ if text == "time again" => self.time.is_short = false,
             _ if text.starts_with("tell ") => {}
             _ => {
                 assert_eq!(self.ends.len(), 1, "down or up? {text}");

@@ -5,12 +5,36 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};
-use h2trace_core::pipeline::{Output, is_sampled};
+use h2trace_core::pipeline::{Depth, Output, is_sampled};
 use h2trace_core::stream::record::StreamRecord;
 
 use crate::parse::{self, Names, Node, Scenario};
 use crate::play::Player;
 use crate::{InScenario, THEMES};
+
+/// For what there is time.
+#[derive(Default)]
+pub(crate) struct Time {
+    /// Events so far.
+    pub(crate) n_events: u64,
+    /// During these there is no time for more than counts.
+    short: Range<u64>,
+    /// Nor is there now.
+    pub(crate) is_short: bool,
+}
+
+impl Time {
+    /// There is an event. How closely streams are followed then.
+    pub(crate) fn passes(&mut self) -> Depth {
+        let is_short = self.is_short || self.short.contains(&self.n_events);
+        self.n_events += 1;
+        if is_short {
+            Depth::Counts
+        } else {
+            Depth::Whole
+        }
+    }
+}
 
 /// Scenarios with more lines are floods, which take their time, and tell nothing else.
 const LONG: usize = 300;
@@ -46,12 +70,11 @@ fn outputs(player: Player) -> Vec<Output> {
 
 fn played(scenario: &Scenario, names: &Names, short: Range<u64>) -> Vec<Output> {
     let end = scenario.lines.len();
-    outputs(Player::play_short_of_time(
-        names,
-        &scenario.body,
-        end,
+    let time = Time {
         short,
-    ))
+        ..Time::default()
+    };
+    outputs(Player::play_in(time, names, &scenario.body, end))
 }
 
 /// What is counted of an output; None where that is not told any more.
@@ -156,7 +179,7 @@ fn nothing_is_found_that_is_not_there_when_time_runs_out_and_comes_back() {
         }
         let end = scenario.lines.len();
         let player = Player::play(names, &scenario.body, end);
-        let n = player.n_events;
+        let n = player.time.n_events;
         let whole = outputs(player);
         let all = findings(&whole);
         let counted_of =
