@@ -12,10 +12,11 @@ fn main() {
     let calls = arguments.next().and_then(|calls| calls.parse().ok());
     let records = load::records(&name, calls.unwrap_or(2_000));
     let (first, second) = records.split_at(records.len() / 2);
-    let mut run = load::Run::new(&name);
-    if arguments.next().is_some_and(|depth| depth == "counts") {
-        run.follow(Depth::Counts);
-    }
+    let depth = match arguments.next().as_deref() {
+        Some("counts") => Depth::Counts,
+        _ => Depth::Whole,
+    };
+    let mut run = load::Run::new(&name, depth);
     run.take(first);
     let before = run.count.streams;
     measured(&mut run, second);

@@ -116,27 +116,24 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// With nothing seen yet.
-    pub(crate) fn new(load: &str) -> Run {
+    /// With nothing seen yet. `depth`: how closely streams are followed.
+    pub(crate) fn new(load: &str, depth: Depth) -> Run {
         let shown = if ["serve", "proxy"].contains(&load) {
             Shown::nothing()
         } else {
             Shown::default()
         };
+        let mut pipeline = Pipeline::new(PipelineSettings {
+            shown: Arc::new(shown),
+            names: Box::new(NoNames),
+            ..PipelineSettings::default()
+        });
+        pipeline.set_depth(depth, Timestamp(0));
         Run {
-            pipeline: Pipeline::new(PipelineSettings {
-                shown: Arc::new(shown),
-                names: Box::new(NoNames),
-                ..PipelineSettings::default()
-            }),
+            pipeline,
             count: StreamCount::default(),
             n: 0,
         }
-    }
-
-    /// Follows streams so closely from now on.
-    pub(crate) fn follow(&mut self, depth: Depth) {
-        self.pipeline.set_depth(depth, Timestamp(0));
     }
 
     /// Takes records, decoded from their bytes.

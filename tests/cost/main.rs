@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use h2trace_core::pipeline::Depth;
 use tracer_tests::heap::{Heap, made};
 use tracer_tests::require;
 use tracer_tests::skip::Program;
@@ -21,6 +22,8 @@ const ALLOCATIONS: [(&str, usize); 4] =
 const LOUD: u32 = 8;
 /// Calls of a load.
 const CALLS: u32 = 4_000;
+/// Loads, and the part of their instructions that may be left where there is only the time to count, in percent.
+const COUNTED: [(&str, u64); 2] = [("proxy", 70), ("both_ends", 90)];
 /// How many instructions more are too many, in percent.
 const WORSE: u64 = 3;
 /// What renews the file of instructions when this is set.
@@ -32,7 +35,7 @@ fn a_healthy_stream_takes_few_allocations() {
     for (name, bound) in ALLOCATIONS {
         let records = load::records(name, CALLS);
         let (first, second) = records.split_at(records.len() / 2);
-        let mut run = load::Run::new(name);
+        let mut run = load::Run::new(name, Depth::Whole);
         run.take(first);
         let (streams, before) = (run.count.streams, made());
         run.take(second);
@@ -68,7 +71,7 @@ fn a_stream_takes_no_more_instructions_than_it_did() {
         .collect();
     let (mut now, mut worse) = (String::new(), String::new());
     for (name, _) in ALLOCATIONS {
-        let n = instructions(&hot, name);
+        let n = instructions(&hot, name, None);
         println!("{name}: {n} instructions a stream");
         now.push_str(&format!("{name} {n}\n"));
         let before = known.get(name).copied().unwrap_or(0);
@@ -86,6 +89,18 @@ fn a_stream_takes_no_more_instructions_than_it_did() {
         worse.is_empty(),
         "{worse}if it has to be so: {RENEW}=1 cargo test -p tracer-tests --test cost"
     );
+}
+
+#[test]
+fn to_count_alone_takes_less() {
+    require!(Program("valgrind"));
+    let hot = hot();
+    for (name, part) in COUNTED {
+        let whole = instructions(&hot, name, None);
+        let counts = instructions(&hot, name, Some("counts"));
+        println!("{name}: {counts} of {whole} instructions a stream");
+        assert!(counts * 100 <= whole * part, "{name}: {counts} of {whole}");
+    }
 }
 
 /// The program that is counted, as users' builds are optimised.
@@ -110,8 +125,8 @@ fn hot() -> PathBuf {
     target.join("release/hot")
 }
 
-/// What valgrind counts for one stream.
-fn instructions(hot: &Path, load: &str) -> u64 {
+/// What valgrind counts for one stream. `depth`: how closely it is followed.
+fn instructions(hot: &Path, load: &str, depth: Option<&str>) -> u64 {
     let folder = tempfile::tempdir().expect("cannot make a folder");
     let output = Command::new("valgrind")
         .args([
@@ -125,6 +140,7 @@ fn instructions(hot: &Path, load: &str) -> u64 {
         ))
         .arg(hot)
         .args([load, &CALLS.to_string()])
+        .args(depth)
         .output()
         .expect("cannot run valgrind");
     let said = String::from_utf8_lossy(&output.stderr);

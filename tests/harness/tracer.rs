@@ -140,6 +140,17 @@ impl Tracer {
         Self::with("trace", pids, &["--ring-mib".as_ref(), "1".as_ref()])
     }
 
+    /// As [`Tracer::start`], with so much of one processor at most.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn with_a_share(pids: &[u32], share: f64) -> Self {
+        let share = share.to_string();
+        Self::with("trace", pids, &["--max-cpu".as_ref(), share.as_ref()])
+    }
+
     /// As [`Tracer::start`], told that servers speak HTTP/2 on this port.
     ///
     /// # Panics

@@ -15,6 +15,7 @@ mod late_attach;
 mod log;
 mod memory_limit;
 mod not_http2;
+mod overload;
 mod rights_given_up;
 mod shape;
 mod tls;
