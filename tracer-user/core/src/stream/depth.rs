@@ -25,6 +25,11 @@ pub const fn is_sampled(connection: ConnectionId, stream: StreamId) -> bool {
 }
 
 impl StreamTable {
+    /// Does not tell the openings of streams, so that their fields are not digested.
+    pub fn without_openings(&mut self) {
+        self.openings_off = true;
+    }
+
     /// From now on its streams are followed so closely.
     #[inline]
     pub(crate) fn set_depth(&mut self, depth: Depth) {

@@ -145,11 +145,6 @@ impl StreamTable {
             + self.spare_facts.len() * size_of::<Facts>()
     }
 
-    /// Does not tell the openings of streams, so that their fields are not digested.
-    pub fn without_openings(&mut self) {
-        self.openings_off = true;
-    }
-
     /// The role of the observed end became known.
     pub fn set_role(&mut self, role: Option<Endpoint>) {
         self.role = role;
