@@ -102,7 +102,7 @@ fn a_share_of_the_processor_is_kept_and_what_that_costs_is_told() {
     require!(Privileges, Peer::GrpcGo1_85, Program("h2load"));
     let folder = TempDir::new().unwrap();
     let server = Server::start(Peer::GrpcGo1_85, Listen::Ipv4, &[]);
-    let calls = 100_000;
+    let calls = 200_000;
     let mut client = load(&server, &folder, calls);
     let bounded = Bounded::start(&[server.pid(), client.pid(), std::process::id()]);
     let pid = bounded.process.pid();
@@ -159,12 +159,16 @@ fn a_share_of_the_processor_is_kept_and_what_that_costs_is_told() {
         ended < u64::from(calls) && let_go > 0 && told >= let_go,
         "{let_go} {told}"
     );
-    // Those who take little are seen as well as ever.
+    // Those who take little keep what they have, unless they were let go too, which was told.
     let of_this = "comm=\"live-";
     for role in ["client", "server"] {
         let role = format!("role=\"{role}\"");
         let resets = bounded.metric("h2trace_resets_total", &[of_this, &role, "INTERNAL_ERROR"]);
-        assert_eq!(resets, u64::from(n_broken), "at the {role}'s end");
+        let n_broken = u64::from(n_broken);
+        assert!(
+            resets <= n_broken && 2 * resets > n_broken,
+            "{resets} of {n_broken} at the {role}'s end"
+        );
     }
     // And nobody else is accused.
     for verdict in ["anomaly", "suspicious"] {
