@@ -60,8 +60,8 @@ pub(crate) struct Conn {
     lost_place: [bool; 2],
     /// Not every frame was seen, and the later stages do not know it yet.
     is_blinded: bool,
-    /// Nobody looks at it for a while, which was told.
-    is_let_go: bool,
+    /// Nobody looks at it for a while, since then, which was told.
+    let_go_at: Option<Timestamp>,
     upgrade: Option<UpgradeRequest>,
     /// HTTP/1.1 led to a tunnel before.
     is_behind_http1: bool,
@@ -120,7 +120,7 @@ impl Conn {
             shown,
             frames: FrameTeller::new(frames),
             lost_place: [false; 2],
-            is_let_go: false,
+            let_go_at: None,
             upgrade: None,
             is_behind_http1: false,
             tunnels: None,
@@ -245,6 +245,10 @@ impl Conn {
         self.last_pid = task.pid;
         if self.spoken == Spoken::Foreign {
             // The client may take a while to understand, and the kernel may take what it says for frames.
+            return;
+        }
+        if self.let_go_at.is_some_and(|since| at <= since) {
+            // It was on its way: what came between it and the moment of the loss may have gone by unseen.
             return;
         }
         let context = Context {

@@ -181,7 +181,7 @@ impl Conn {
         for direction in [Direction::Tx, Direction::Rx] {
             self.lose_place(direction, at);
         }
-        (self.is_blinded, self.is_let_go) = (true, true);
+        (self.is_blinded, self.let_go_at) = (true, Some(at));
         self.events(analysis, sink);
     }
 
@@ -205,7 +205,7 @@ impl Conn {
         sink: &mut dyn Sink,
     ) {
         let (at, task) = (event.at, event.task);
-        if !std::mem::take(&mut self.is_let_go) {
+        if self.let_go_at.take().is_none() {
             self.loss(at, LossCause::SocketEvicted, None, sink);
         }
         let context = Context {

@@ -110,6 +110,35 @@ fn a_connection_that_is_let_go_for_a_while_is_told_and_goes_on() {
     assert!(!driver.pipeline.look_away(unknown, at, &mut driver.out));
 }
 
+#[test]
+fn what_was_on_its_way_when_a_connection_was_let_go_is_not_followed() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+    // Records of before wait for very long.
+    let at = Timestamp(driver.at + 1_000_000_000);
+    assert!(driver.pipeline.look_away(KEY, at, &mut driver.out));
+    for id in [3, 5, 7] {
+        driver.send(Direction::Tx, &[request(id), message(id, 3, true)].concat());
+        let answer = [
+            response_headers(id),
+            message(id, 3, false),
+            trailers(id, "0"),
+        ];
+        driver.send(Direction::Rx, &answer.concat());
+    }
+    driver.send(Direction::Tx, &[request(9), message(9, 3, true)].concat());
+    let [tx_offset, rx_offset] = driver.offsets.map(Some);
+    driver.event(What::End(End {
+        cause: EndCause::LocalClose,
+        tx_offset,
+        rx_offset,
+    }));
+    driver.pass(STREAM_DOUBT_NS * 2);
+    assert_eq!(driver.losses(), ["limit_share", "gap", "gap"]);
+    assert_eq!(driver.loud_findings(), Vec::<&str>::new());
+}
+
 /// A client opens a connection and says its first words.
 fn begin(driver: &mut Driver) {
     driver.event(What::Open(Box::new(Open {
