@@ -110,6 +110,8 @@ pub(super) struct Fairness {
     away: HashMap<SocketKey, Timestamp>,
     /// Those of them that nobody has been told of yet.
     cut: Vec<SocketKey>,
+    /// Some were in this window.
+    has_cut: bool,
     conduct: HashMap<u32, Conduct>,
     asked_who_is_there: Timestamp,
     /// Who has the most has to go; since when.
@@ -193,6 +195,7 @@ impl Fairness {
             let until = Timestamp(at.0.saturating_add(LET_GO_NS));
             self.away.insert(socket, until);
             self.cut.push(socket);
+            self.has_cut = true;
         }
     }
 
@@ -217,6 +220,7 @@ impl Fairness {
         gains: impl FnOnce(&[SocketKey]) -> bool,
     ) -> Vec<SocketKey> {
         self.window_began = now;
+        let has_cut = std::mem::take(&mut self.has_cut);
         for conduct in self.conduct.values_mut() {
             conduct.new = Use::default();
         }
@@ -243,8 +247,9 @@ impl Fairness {
             mut gone,
             mut large,
         } = excess(&shares, asked.map_or(KEPT, |asked| asked.part));
-        if self.losing < 2 * WINDOWS && asked.is_none() {
-            // Whoever did it before gets no second chance.
+        if has_cut || self.losing < 2 * WINDOWS && asked.is_none() {
+            // Whoever did it before gets no second chance. And what the others have is not much only because those who
+            // flood are cut already: what is lost is lost to them.
             gone.retain(|socket| self.is_known(socket.pid, now));
         }
         self.forget();
@@ -256,7 +261,7 @@ impl Fairness {
         large.retain(|socket| socket.part * 2.0 >= least);
         let mut taken: Vec<SocketKey> = large.iter().map(|socket| socket.socket).collect();
         taken.extend(self.away.keys());
-        if !asked.is_some_and(|asked| asked.must) && !gains(&taken) {
+        if asked.is_none() && !gains(&taken) {
             return Vec::new();
         }
         self.losing = 0;

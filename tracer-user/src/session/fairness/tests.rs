@@ -111,9 +111,10 @@ fn who_does_it_again_goes_at_once_and_for_longer_up_to_a_bound() {
 #[test]
 fn who_is_asked_for_goes_before_anything_is_lost() {
     let took: Vec<_> = (1..=10).map(|n| (1, n, 1_000 * n)).collect();
-    for (part, must, gone) in [(0.5, false, 7..=10), (0.2, true, 5..=10)] {
-        let mut driver = Driver::beside(if must { &[1] } else { &[1, 999] }, &[]);
-        driver.fairness.ask(Keep { part, must }, driver.now);
+    for (part, gone) in [(0.5, 7..=10), (0.2, 5..=10)] {
+        // Nobody gains by it.
+        let mut driver = Driver::beside(&[1], &[]);
+        driver.fairness.ask(Keep { part }, driver.now);
         let gone: Vec<_> = gone.map(socket).collect();
         assert_eq!(driver.window(&took, 0), gone, "{part}");
         assert_eq!(driver.fairness.n_away(), gone.len());
@@ -121,10 +122,7 @@ fn who_is_asked_for_goes_before_anything_is_lost() {
     }
     // It waits until enough is measured.
     let mut driver = Driver::new();
-    let keep = Keep {
-        part: 0.1,
-        must: true,
-    };
+    let keep = Keep { part: 0.1 };
     driver.fairness.ask(keep, driver.now);
     assert_eq!(driver.fairness.look(driver.now, 0, |_| true), []);
     assert_eq!(driver.window(&[(1, 1, 9)], 0), [socket(1)]);
@@ -293,8 +291,10 @@ fn nobody_goes_on_over_new_connections() {
     // Older ones are judged by their windows, and so are those of others.
     assert_eq!(takes(&mut driver, 1, socket(5), 20), []);
     assert_eq!(takes(&mut driver, 3, new(10), 20), []);
-    // A window later there is a share again.
-    driver.window(&[], 9);
+    // Who has the most beside them is not let go for what they make others lose.
+    assert_eq!(driver.window(&[(3, 3, 40_000)], 9), []);
+    assert_eq!(driver.window(&[(3, 3, 40_000)], 0), []);
+    // A share is there again.
     let born_ns = driver.now.0;
     let new = |sk| SocketKey { sk, born_ns };
     assert_eq!(takes(&mut driver, 1, new(11), 3), []);

@@ -1,8 +1,9 @@
 //! What is left out where there is not the time for all of it, and when.
 //!
 //! Records that find the ring full are lost blindly, and what they would have said is unknown. Before that, detail is left
-//! out by rule, in steps: first lines of streams that ended well, then stories and the joins of proxies, and last whole
-//! connections. What counts streams, resets and ends goes on until then. A step that would save little is passed over.
+//! out by rule, in steps: first lines of streams that ended well, then stories and the joins of proxies; and by a budget of
+//! the processor, whole connections last.
+//! What counts streams, resets and ends goes on until then. A step that would save little is passed over.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -114,13 +115,11 @@ pub(super) struct Orders {
     pub(super) tell: Option<String>,
 }
 
-/// What part of what connections take is to be left.
+/// What part of what connections take is to be left, whether or not anybody gains by it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Keep {
     /// This part.
     pub part: f64,
-    /// They have to go, whether or not anybody gains by it.
-    pub must: bool,
 }
 
 /// What went by so far.
@@ -319,20 +318,17 @@ impl Shedder {
         let now = look.now;
         let next = self.next_step(look.used);
         let was = self.level();
+        // Somewhat less than there is room for: not all that is used is used for them.
+        let room = over.map(|part| part * 0.8).filter(|part| *part < 1.0);
+        match (next, room) {
+            (0, _) => {}
+            (1, _) => orders.depth = Some(Depth::Counts),
+            (_, Some(part)) => orders.keep = Some(Keep { part }),
+            // Where the ring is full all the same, who loses records and who has to go is not decided here.
+            (_, None) => return,
+        }
         if let Some(step) = self.steps.get_mut(next) {
             *step = true;
-        }
-        match next {
-            0 => {}
-            1 => orders.depth = Some(Depth::Counts),
-            _ => {
-                // Somewhat less than there is room for: not all that is used is used for them.
-                let by_budget = over.map(|part| part * 0.8).filter(|part| *part < 1.0);
-                orders.keep = Some(Keep {
-                    part: by_budget.unwrap_or(0.5),
-                    must: by_budget.is_some(),
-                });
-            }
         }
         self.shed_since.get_or_insert(now);
         if let Some(lowered_at) = self.lowered_at.filter(|_| self.level() > was) {

@@ -101,7 +101,7 @@ fn connections_go_by_what_there_is_room_for() {
     driver.work = Work::default();
     driver.share = [0.4, 0.4, 0.4, 0.1];
     driver.run(300 * MS);
-    let [Keep { part, must: true }] = driver.kept()[..] else {
+    let [Keep { part }] = driver.kept()[..] else {
         panic!("{:?}", driver.orders);
     };
     assert!((0.19..0.21).contains(&part), "{part}");
@@ -116,15 +116,17 @@ fn the_ring_needs_no_budget_and_is_quicker() {
     driver.fill = 0.49;
     assert_eq!(driver.run(5_000 * MS), All);
     driver.fill = 0.51;
-    assert_eq!(driver.run(200 * MS), Connections);
-    let keep = driver.kept();
-    assert!(keep.iter().all(|keep| !keep.must), "{keep:?}");
+    let reached = driver.run(200 * MS);
+    assert_ne!(reached, All);
+    // Nobody is let go for it.
+    assert_eq!(driver.run(60_000 * MS), reached);
+    assert_eq!(driver.kept(), []);
     assert_eq!(driver.shedder.rest(4 * MS), Duration::ZERO);
-    // With a budget that is exceeded too, it does not matter whether anybody gains.
+    // With a budget that is exceeded too, somebody is.
     let mut driver = Driver::new(Some(0.1), Prints::Json);
     (driver.share, driver.fill) = ([0.5; 4], 0.51);
     driver.run(1_000 * MS);
-    assert!(driver.kept().iter().any(|keep| keep.must));
+    assert!(!driver.kept().is_empty());
 }
 
 #[test]
