@@ -196,8 +196,9 @@ struct Needles {
 impl Needles {
     fn add(&mut self, bytes: &[u8]) {
         for piece in bytes.as_chunks::<16>().0 {
-            // Of a schedule that is copied while it is read.
-            if piece[..15] != piece[1..] {
+            // Of a schedule that is copied while it is read; or of the key of a self-test, which counts: so do lists of indexes.
+            let counts = || piece.windows(2).all(|two| two[0].wrapping_add(1) == two[1]);
+            if piece[..15] != piece[1..] && !counts() {
                 self.first.insert([piece[0], piece[1]]);
                 self.pieces.insert(*piece);
             }
