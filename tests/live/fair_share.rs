@@ -55,17 +55,18 @@ fn a_flood_of_others_hides_few_calls_and_is_told() {
         return flood(&how);
     }
     require!(Privileges);
-    few_are_hidden_by(ONE);
+    few_are_hidden_by(ONE, 0.6);
 }
 
-/// Whoever was let go has a small share for further ones.
+/// Such connections are gone before it is known that they flood: more is lost.
 #[test]
 fn nor_does_a_flood_over_ever_new_connections() {
     require!(Privileges);
-    few_are_hidden_by(EVER_NEW);
+    few_are_hidden_by(EVER_NEW, 0.5);
 }
 
-fn few_are_hidden_by(how: &str) {
+/// `least`: the part of the calls that must be whole.
+fn few_are_hidden_by(how: &str, least: f64) {
     let mut floods: Vec<Process> = (0..3).map(|_| flooder(how)).collect();
     let own = std::process::id();
     let mut pids: Vec<u32> = floods.iter().map(Process::pid).collect();
@@ -95,7 +96,7 @@ fn few_are_hidden_by(how: &str) {
     println!("{seen} of {CALLS} calls are whole; connections were let go {told} times");
     assert!(told > 0, "nobody was let go");
     // On a machine that is busy with other things too, more is lost until the flood is let go.
-    assert!(seen * 5 >= CALLS as usize * 3, "{seen} of {CALLS}");
+    assert!(seen as f64 >= f64::from(CALLS) * least, "{seen} of {CALLS}");
     let flagged = trace.flagged();
     let false_ones: Vec<_> = trace
         .streams_of(own, "client")

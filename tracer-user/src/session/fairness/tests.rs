@@ -267,6 +267,7 @@ fn what_is_kept_is_bounded() {
 #[test]
 fn nobody_goes_on_over_new_connections() {
     let mut driver = Driver::new();
+    driver.fairness.has_budget = true;
     driver.window(FLOOD, 9);
     assert_eq!(driver.window(FLOOD, 9), [socket(1), socket(2)]);
     let born_ns = driver.now.0;
