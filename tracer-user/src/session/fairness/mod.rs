@@ -179,7 +179,9 @@ impl Fairness {
             used.pid = measured.pid;
         }
         used.add(ns, bytes);
-        self.count_new(measured, ns, bytes);
+        if self.has_budget {
+            self.count_new(measured, ns, bytes);
+        }
     }
 
     /// Whoever was let go does not go on over new connections: together they have a small share, and beyond it each goes at
@@ -194,11 +196,7 @@ impl Fairness {
         }
         conduct.new.add(ns, bytes);
         let is_more = conduct.new.ns > NEW_NS || conduct.new.bytes > NEW_BYTES;
-        if is_more
-            && self.has_budget
-            && at.since(self.lost_at) < LET_GO_NS
-            && self.away.len() < MOST
-        {
+        if is_more && at.since(self.lost_at) < LET_GO_NS && self.away.len() < MOST {
             let until = Timestamp(at.0.saturating_add(LET_GO_NS));
             self.away.insert(socket, until);
             self.cut.push(socket);

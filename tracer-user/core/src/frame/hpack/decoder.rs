@@ -448,12 +448,12 @@ impl<'a> List<'a> {
 
     /// Begins another block, of which nothing is decoded yet but what it begins with.
     fn renew(&mut self, encoded_len: u32, stem: Option<&Arc<Stem>>) {
-        let block = &mut *self.block;
-        if block.renew(encoded_len, stem) {
-            self.n = stem.map_or(0, |stem| stem.fields().len());
+        let fields = stem.map_or(&[][..], |stem| stem.fields());
+        if self.block.renew(encoded_len, stem) {
+            self.n = fields.len();
             return;
         }
-        for field in stem.map_or(&[][..], |stem| stem.fields()) {
+        for field in fields {
             self.put(field.shared_entry(), field.never_indexed);
         }
     }
