@@ -146,6 +146,18 @@ mod tests {
                 .iter()
                 .for_each(|output| paper.accept(output, &wanted));
             rounds += 1;
+            // Without either bound this would go on until there is no memory left.
+            let waiting = paper.front.len();
+            assert!(waiting < 2 * HAND_OVER, "{waiting} bytes are in one piece");
+            assert!(rounds < 200_000, "whatever waits, nothing is thrown away");
+        }
+        // Nor for a single byte: what comes next is not printed because it is short.
+        let printer = paper.printer.as_mut().unwrap();
+        for size in (0..=20).rev().map(|n| 1 << n) {
+            let before = printer.dropped_lines();
+            while printer.dropped_lines() == before {
+                printer.print(vec![b'\n'; size], Weight::Common);
+            }
         }
         let n_kinds = of_weight(Weight::NotToBeMissed)
             .map(|output| paper.accept(output, &wanted))
@@ -153,7 +165,8 @@ mod tests {
         common
             .iter()
             .for_each(|output| paper.accept(output, &wanted));
-        paper.hand_over();
+        // What is said of the run itself: the diagnosis is said the same way.
+        paper.tell(|front| front.kernel_loss("ring_full", 7));
         assert!(n_kinds > 2 && rounds > 1_000 && paper.take_printed());
         let read = std::thread::spawn(move || {
             let mut text = String::new();
@@ -168,5 +181,6 @@ mod tests {
                 .filter(|line| line.contains(r#""type":"finding""#));
             assert!(findings.any(|line| line.contains(kind)), "{kind}");
         }
+        assert!(text.contains(r#""cause":"ring_full","count":7"#), "no loss");
     }
 }
