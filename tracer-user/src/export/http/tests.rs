@@ -127,7 +127,10 @@ fn probe_is_answered_while_others_hold_more_than_all_places() {
             slow.write_all(b"G").unwrap();
             slow
         };
-        let slow: Vec<TcpStream> = (0..limits::HTTP_CONNECTIONS + 50).map(|_| hold()).collect();
+        const BEYOND: usize = 50;
+        let slow: Vec<TcpStream> = (0..limits::HTTP_CONNECTIONS + BEYOND)
+            .map(|_| hold())
+            .collect();
         let began = Instant::now();
         assert!(ask(address, "GET /healthz").starts_with("HTTP/1.1 200"));
         // Before any of them has used up its time.
@@ -135,7 +138,18 @@ fn probe_is_answered_while_others_hold_more_than_all_places() {
         let hits = "h2trace_self_limit_hits_total{limit=\"http_connections\"} 5";
         let metrics = ask(address, "GET /metrics");
         assert!(metrics.contains(hits), "{metrics}");
-        drop(slow);
+        // Those who waited longest gave way: else a bound was only counted.
+        for (n, mut held) in slow.iter().take(BEYOND).enumerate() {
+            held.set_read_timeout(Some(Duration::from_millis(500)))
+                .unwrap();
+            let read = held.read(&mut [0]);
+            let is_waiting = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+            assert!(
+                !read.is_err_and(|error| is_waiting(&error)),
+                "the {n}th kept its place"
+            );
+        }
+        assert!(began.elapsed() < HEAD_TIMEOUT, "{:?}", began.elapsed());
     });
 }
 
