@@ -8,6 +8,7 @@ mod remembered;
 use std::sync::{Mutex, PoisonError};
 
 use h2trace::diagnosis::Diagnosis;
+use h2trace::session::memory::{Purpose, Shares};
 use h2trace_core::event::{
     Boundary, Bytes, Direction, Event, Open, Opened, ProtocolConfidence, SocketKey, Task,
     Timestamp, What,
@@ -16,6 +17,7 @@ use h2trace_core::limits;
 use h2trace_core::pipeline::{LossCause, Output, Pipeline, PipelineSettings, Sink};
 use tracer_ebpf::http2::{PREFACE, frame_type};
 use tracer_tests::heap::{Heap, peak_of};
+use tracer_tests::workspace;
 
 #[global_allocator]
 static HEAP: Heap = Heap;
@@ -332,26 +334,35 @@ fn very_many_connections_without_a_role_stay_below_40_mib_together() {
     assert!(peak < 40 * MIB, "{peak}");
 }
 
-/// What the chart's limit of 320 MiB leaves for connections (`tests/live/memory_limit.rs` has the whole of it).
-const BUDGET: usize = 46 * MIB;
+/// What the chart's limit leaves for connections (`tests/live/memory_limit.rs` has the whole of it).
+fn budget() -> usize {
+    let chart = workspace().join("tracer-user/deploy/chart/values.yaml");
+    let values: serde_json::Value =
+        serde_saphyr::from_str(&std::fs::read_to_string(chart).unwrap()).unwrap();
+    let limit = values["resources"]["limits"]["memory"].as_str().unwrap();
+    let mib = limit.strip_suffix("Mi").unwrap().parse().unwrap();
+    let ring = u32::try_from(values["ringMib"].as_u64().unwrap()).unwrap();
+    Shares::of(Some(mib), Purpose::Serve, ring << 20).connections
+}
 
 /// Runs the same on many connections: the worst that the bounds of one allow is bounded for all.
 fn assert_bounded(what: &str, connections: u64, act: impl Fn(&mut Attack, &mut HostileClient)) {
+    let budget = budget();
     let (said, peak) = attack_on(
-        || Attack::within(BUDGET),
+        || Attack::within(budget),
         |attack| {
             for socket in 0..connections {
                 let mut client = attack.connect(socket);
                 act(attack, &mut client);
-                assert!(attack.pipeline.memory() <= BUDGET, "{what}");
+                assert!(attack.pipeline.memory() <= budget, "{what}");
             }
         },
     );
     assert!(said.limits > 0, "{what}: the budget did not bite");
     // The limit leaves as much again for what joins the two sides of proxies, which is accounted to no connection.
-    assert!(peak < 2 * BUDGET, "{what}: {peak}");
+    assert!(peak < 2 * budget, "{what}: {peak}");
     // And what is accounted is there: else healthy connections would pay for nothing.
-    assert!(peak > BUDGET / 2, "{what}: {peak}");
+    assert!(peak > budget / 2, "{what}: {peak}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn call(attack: &mut Attack, client: &mut HostileClient, id: u32, n: u64) {
 fn what_has_ended_is_remembered_within_its_share() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let before = live();
-    let mut attack = Attack::within(BUDGET);
+    let mut attack = Attack::within(budget());
     attack.said.diagnosis = Some(Diagnosis::default());
     let (mut most, mut at) = (0, 0);
     let [fewer, all] = CONNECTIONS;
