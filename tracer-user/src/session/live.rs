@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tracer_ebpf::counter::COUNTERS;
 
 use super::fairness::Fairness;
+use super::horizon::Horizon;
 #[cfg(feature = "tls")]
 use super::key_file::KeyFile;
 use super::memory::Shares;
@@ -171,6 +172,7 @@ impl Downstream for Hands<'_> {
 struct Live {
     tracer: Tracer,
     fairness: Fairness,
+    horizon: Horizon,
     tls: TlsSockets,
     /// The key log that opens TLS.
     #[cfg(feature = "tls")]
@@ -260,6 +262,7 @@ pub fn start(
     Ok(Box::new(Live {
         tracer,
         fairness: Fairness::default(),
+        horizon: Horizon::default(),
         tls,
         #[cfg(feature = "tls")]
         key_file,
@@ -348,8 +351,9 @@ impl Live {
 
 impl Source for Live {
     fn drain(&mut self, sink: &mut dyn Sink) -> anyhow::Result<u64> {
-        // What the ring holds was written before now, so nothing older is still to come afterwards.
+        // What the ring holds was written before now, so nothing older is still to come once it is empty.
         let now = monotonic_now();
+        let mut last = None;
         let (fairness, tls, mut hands) = (
             &mut self.fairness,
             &mut self.tls,
@@ -360,6 +364,7 @@ impl Source for Live {
             },
         );
         let drained = self.tracer.drain(&mut |event| {
+            last = Some(event.at);
             if fairness.is_passed_over(&event) {
                 return;
             }
@@ -378,18 +383,22 @@ impl Source for Live {
             self.share_out(now, sink);
         }
         self.open_what_waits(now, sink);
-        // With more still waiting, nobody knows that nothing older is to come.
-        if drained.records + drained.bad < DRAIN_MAX {
-            let tap = self.tap.as_deref_mut();
-            self.pipeline.advance(now, &mut TappedSink { tap, sink });
-            self.tls.tunnels(&mut Hands {
-                pipeline: &mut self.pipeline,
-                tap: self.tap.as_deref_mut(),
-                sink,
-            });
-            if let Some(tap) = &mut self.tap {
-                tap.advance(now);
-            }
+        let is_more = drained.records + drained.bad >= DRAIN_MAX;
+        let until = self.horizon.after(now, last, is_more);
+        let tap = self.tap.as_deref_mut();
+        let mut both = TappedSink { tap, sink };
+        if is_more {
+            self.pipeline.advance_amid(until, &mut both);
+        } else {
+            self.pipeline.advance(until, &mut both);
+        }
+        self.tls.tunnels(&mut Hands {
+            pipeline: &mut self.pipeline,
+            tap: self.tap.as_deref_mut(),
+            sink,
+        });
+        if let Some(tap) = &mut self.tap {
+            tap.advance(until);
         }
         for _ in 0..drained.bad {
             sink.accept(&Output::Loss(Loss {

@@ -4,6 +4,7 @@ pub mod chosen;
 mod fairness;
 pub mod front;
 pub mod held;
+mod horizon;
 pub mod keeper;
 #[cfg(feature = "tls")]
 pub mod key_file;

@@ -263,6 +263,15 @@ impl Pipeline {
     /// Time passes: hands out what has finished since. Call it with a time that was taken *before* the
     /// last events were read, so that nothing older is still to come.
     pub fn advance(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        self.advance_amid(now, sink);
+        if now >= self.sweep_at {
+            self.sweep_at = Timestamp(now.0.saturating_add(limits::UNIX_QUIET_NS));
+            self.sweep(now);
+        }
+    }
+
+    /// As [`Pipeline::advance`], where later events wait to be read: a process that has ended may have said more in them.
+    pub fn advance_amid(&mut self, now: Timestamp, sink: &mut dyn Sink) {
         while let Some(Reverse((at, key))) = self.due.peek().copied() {
             if at > now {
                 break;
@@ -289,10 +298,6 @@ impl Pipeline {
                     self.schedule(key, next);
                 }
             }
-        }
-        if now >= self.sweep_at {
-            self.sweep_at = Timestamp(now.0.saturating_add(limits::UNIX_QUIET_NS));
-            self.sweep(now);
         }
         self.analysis.advance(now, sink);
     }
