@@ -17,6 +17,7 @@ use crate::{
     http2::{Head, flag, frame_type},
 };
 
+mod ahead;
 mod opening;
 mod properties;
 mod proxied;
@@ -30,6 +31,8 @@ const USER: u64 = 0x1_0000;
 #[derive(Default)]
 struct World {
     memory: Vec<u8>,
+    /// How often it was read.
+    reads: usize,
     records: Vec<Vec<u8>>,
     messages: BTreeMap<(u32, u32), Message>,
     counters: Vec<u64>,
@@ -46,7 +49,8 @@ fn place(key: &MessageKey) -> (u32, u32) {
 
 impl Machine for Host<'_> {
     unsafe fn read_user(self, target: *mut u8, len: u32, address: u64) -> bool {
-        let world = self.0.borrow();
+        let mut world = self.0.borrow_mut();
+        world.reads += 1;
         let from = address.wrapping_sub(USER) as usize;
         let Some(bytes) = from
             .checked_add(len as usize)
