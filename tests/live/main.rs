@@ -16,6 +16,7 @@ mod log;
 mod memory_limit;
 mod not_http2;
 mod overload;
+mod probes;
 mod rights_given_up;
 mod shape;
 mod tls;
