@@ -59,6 +59,15 @@ fn a_full_ring_is_counted_and_what_follows_is_in_place() {
     capture.assert_no_loss(&[Counter::RingFull]);
 }
 
+/// Few are ever missed, so that nobody would see it if they were not counted.
+#[test]
+fn the_kernel_says_of_each_program_how_many_runs_it_left_out() {
+    require!(Tracing);
+    let capture = Capture::start();
+    let missed = capture.tracer.missed_runs();
+    assert!(missed.is_ok(), "{missed:?}");
+}
+
 #[test]
 fn a_socket_that_is_let_go_is_not_looked_at_until_it_is_taken_up() {
     require!(Tracing);
