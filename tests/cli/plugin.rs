@@ -27,7 +27,9 @@ case "$*" in
 *'get pods --selector app=cart,tier=web '*) printf 'cart-1\ncart-2\n' ;;
 *'get pods --selector app=none '*) ;;
 *'get pods '*job-name=*) echo 'h2trace-job-1 Running ' ;;
-*'get pods --all-namespaces --field-selector spec.nodeName=node-7 --output go-template='*) cat pods ;;
+*'get pods --all-namespaces --field-selector spec.nodeName=node-7 --output go-template='*)
+    [ ! -e forbidden ] && cat pods ;;
+*'get pods --field-selector metadata.name=cart-1 --output go-template='*' --namespace shop') cat pod ;;
 *'get pods --namespace '*component=tracer*)
     where=${*#*--namespace }
     cat "tracer-in-${where%% *}" ;;
@@ -346,6 +348,17 @@ fn names_alone_are_told_and_hostile_ones_stay_names() {
         );
     }
     assert_eq!(told[1]["metadata"]["name"], "new");
+}
+
+#[test]
+fn who_may_not_see_all_pods_tells_of_one_alone() {
+    let cluster = Cluster::new("h2trace-abcde\n");
+    for (name, text) in [("forbidden", ""), ("pod", "{\"items\":\n [{}]}\n")] {
+        std::fs::write(cluster.0.path().join(name), text).unwrap();
+    }
+    let output = cluster.plugin(&["trace", "cart-1"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(cluster.file("told"), "{\"items\": [{}]}\n");
 }
 
 #[test]
