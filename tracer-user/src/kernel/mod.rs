@@ -5,6 +5,7 @@ pub mod btf;
 pub mod doctor;
 mod hooks;
 mod load;
+mod mapping;
 mod members;
 mod missed;
 mod process;

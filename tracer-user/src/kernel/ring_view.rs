@@ -1,26 +1,22 @@
 //! The ring as others than its reader see it: when there is something in it, and how much.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
-use std::ptr::NonNull;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use super::mapping::Mapping;
 
 /// A view of the ring, for any thread.
 #[derive(Debug)]
 pub struct RingView {
     ring: OwnedFd,
     /// The kernel's two pages: how far it was read, and how far written (`kernel/bpf/ringbuf.c`).
-    positions: NonNull<libc::c_void>,
+    positions: Mapping,
     page: usize,
     /// Bytes of the ring.
     size: u64,
 }
-
-// SAFETY: the mapping belongs to this value alone in this process, and is only read, by atomic loads.
-unsafe impl Send for RingView {}
-// SAFETY: as above.
-unsafe impl Sync for RingView {}
 
 impl RingView {
     /// Of an open ring of so many bytes.
@@ -30,18 +26,14 @@ impl RingView {
         // SAFETY: takes a number alone.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         let page = usize::try_from(page).map_err(io::Error::other)?;
-        let (null, fd) = (std::ptr::null_mut(), ring.as_raw_fd());
-        // SAFETY: a new mapping, of the two pages that every ring begins with.
-        let at = unsafe { libc::mmap(null, 2 * page, libc::PROT_READ, libc::MAP_SHARED, fd, 0) };
-        match NonNull::new(at) {
-            Some(positions) if at != libc::MAP_FAILED => Ok(RingView {
-                ring,
-                positions,
-                page,
-                size: size.into(),
-            }),
-            _ => Err(io::Error::last_os_error()),
-        }
+        // The two pages that every ring begins with.
+        let positions = Mapping::new(ring.as_fd(), 2 * page, libc::PROT_READ)?;
+        Ok(RingView {
+            ring,
+            positions,
+            page,
+            size: size.into(),
+        })
     }
 
     /// What part of the ring waits to be read.
@@ -50,7 +42,8 @@ impl RingView {
         let position = |page: usize| {
             // SAFETY: within the mapping, aligned, and changed as one word.
             unsafe {
-                AtomicU64::from_ptr(self.positions.byte_add(page * self.page).cast().as_ptr())
+                let at = self.positions.at().byte_add(page * self.page);
+                AtomicU64::from_ptr(at.cast().as_ptr())
             }
         };
         // In this order, so that it is not negative.
@@ -71,12 +64,5 @@ impl RingView {
         // Whatever it returns, records are looked for next: an error (EINTR) only makes the pause shorter.
         // SAFETY: one valid pollfd, and the descriptor is open.
         unsafe { libc::poll(&raw mut ring, 1, time) };
-    }
-}
-
-impl Drop for RingView {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's, and nothing refers to it any more.
-        unsafe { libc::munmap(self.positions.as_ptr(), 2 * self.page) };
     }
 }

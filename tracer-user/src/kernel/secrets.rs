@@ -18,6 +18,7 @@ use tracer_ebpf::secret::{SLOTS, Secret, state};
 use zeroize::Zeroize as _;
 
 use super::load::{Filter, OBJECT};
+use super::mapping::Mapping;
 
 const PROGRAM: &str = "tls_secret";
 
@@ -50,15 +51,10 @@ pub struct SecretProgram {
 
 /// What it read.
 pub struct SecretReader {
-    slots: NonNull<Secret>,
+    mapping: Mapping,
     /// How many had been written when it was looked the last time.
     seen: u64,
 }
-
-// SAFETY: the mapping belongs to this value alone in this process.
-unsafe impl Send for SecretReader {}
-// SAFETY: as for `Send`; what is shared is only the states, which are atomic.
-unsafe impl Sync for SecretReader {}
 
 /// The filter as the kernel programs have it.
 struct FilterMembers {
@@ -406,33 +402,29 @@ impl SecretReader {
     const LEN: usize = SLOTS as usize * size_of::<Secret>();
 
     fn new(map: &MapData) -> io::Result<SecretReader> {
-        // SAFETY: a new mapping, of a map that has so many bytes.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                SecretReader::LEN,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.fd().as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        let slots = match NonNull::new(at.cast::<Secret>()) {
-            Some(slots) if at != libc::MAP_FAILED => slots,
-            _ => return Err(io::Error::last_os_error()),
-        };
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let mapping = Mapping::new(map.fd().as_fd(), SecretReader::LEN, protection)?;
         // The pages are the kernel's, which are not swapped.
         // SAFETY: the mapping was just made, and has so many bytes.
-        if unsafe { libc::madvise(at, SecretReader::LEN, libc::MADV_DONTDUMP) } != 0 {
+        let kept_out = unsafe {
+            let at = mapping.at().as_ptr();
+            libc::madvise(at, SecretReader::LEN, libc::MADV_DONTDUMP)
+        };
+        if kept_out != 0 {
             tracing::debug!("pages for secrets are not kept out of dumps");
         }
-        Ok(SecretReader { slots, seen: 0 })
+        Ok(SecretReader { mapping, seen: 0 })
+    }
+
+    /// The places of the map.
+    const fn slots(&self) -> NonNull<Secret> {
+        self.mapping.at().cast()
     }
 
     fn state(&self, nth: usize) -> &AtomicU64 {
         // SAFETY: it is one of the places of the mapping, which lives as long as this value. The state is its first word,
         // which both sides only change as an atomic one.
-        unsafe { AtomicU64::from_ptr(self.slots.add(nth).cast().as_ptr()) }
+        unsafe { AtomicU64::from_ptr(self.slots().add(nth).cast().as_ptr()) }
     }
 
     /// Hands on what has come. It is overwritten then.
@@ -453,7 +445,7 @@ impl SecretReader {
             match taken {
                 Ok(_) => {
                     // SAFETY: the place is this side's, as long as its state says that it is taken.
-                    let secret = unsafe { self.slots.add(nth).as_mut() };
+                    let secret = unsafe { self.slots().add(nth).as_mut() };
                     on(secret);
                     secret.label.zeroize();
                     secret.random.zeroize();
@@ -473,7 +465,5 @@ impl Drop for SecretReader {
     fn drop(&mut self) {
         self.seen = 0;
         self.read(&mut |_| {});
-        // SAFETY: the mapping was made by `new`, and is not used any more.
-        unsafe { libc::munmap(self.slots.as_ptr().cast(), SecretReader::LEN) };
     }
 }
