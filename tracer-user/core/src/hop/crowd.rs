@@ -7,7 +7,7 @@ use super::downstream::{Doubt, DownstreamRequest};
 use super::opening::DownstreamOpening;
 use super::proxy_state::ProxyState;
 use super::steps::look;
-use super::{By, Confidence};
+use super::{Attempt, By, Confidence};
 use crate::event::Timestamp;
 use crate::limits;
 
@@ -86,27 +86,39 @@ impl<T> ProxyState<T> {
 
     /// What was told late leaves the streams of this request uncertain.
     pub(super) fn is_of_doubted_crowd(&self, down: &DownstreamRequest<T>) -> bool {
-        let is_before = |until: Option<Timestamp>| until.is_some_and(|at| down.opening.at <= at);
-        let mut attempts = down.attempts.iter();
-        is_before(self.crowd.by_late) && attempts.any(|it| it.join.confidence != Confidence::Id)
-            || is_before(self.crowd.by_unseen) && down.may_be_others()
+        self.is_doubted_by_late(down) || self.is_doubted_by_unseen(down)
+    }
+
+    fn is_doubted_by_late(&self, down: &DownstreamRequest<T>) -> bool {
+        is_before(down, self.crowd.by_late) && down.attempts.iter().any(is_not_by_id)
+    }
+
+    fn is_doubted_by_unseen(&self, down: &DownstreamRequest<T>) -> bool {
+        is_before(down, self.crowd.by_unseen) && down.may_be_others()
     }
 
     /// Says so of a request that is taken out.
     pub(super) fn doubt_as_of_crowd(&self, down: &mut DownstreamRequest<T>) {
-        if !self.is_of_doubted_crowd(down) {
+        let is_by_late = self.is_doubted_by_late(down);
+        if !is_by_late && !self.is_doubted_by_unseen(down) {
             return;
         }
         down.doubt.raise(Doubt::OrderBroken);
-        if self.crowd.by_late.is_none_or(|at| at < down.opening.at) {
+        if !is_by_late {
             return;
         }
         for attempt in &mut down.attempts {
-            if [By::Fields, By::Field].contains(&attempt.join.by)
-                && attempt.join.confidence != Confidence::Id
-            {
+            if [By::Fields, By::Field].contains(&attempt.join.by) && is_not_by_id(attempt) {
                 attempt.join.confidence = Confidence::Ambiguous;
             }
         }
     }
+}
+
+fn is_before<T>(down: &DownstreamRequest<T>, until: Option<Timestamp>) -> bool {
+    until.is_some_and(|at| down.opening.at <= at)
+}
+
+fn is_not_by_id<T>(attempt: &Attempt<T>) -> bool {
+    attempt.join.confidence != Confidence::Id
 }
