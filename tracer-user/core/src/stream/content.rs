@@ -142,14 +142,8 @@ impl Content {
 
     /// A rule was broken.
     pub(super) fn malformed(&mut self, sender: Endpoint, broken: BrokenFieldRule) {
-        let outweighs = |told: Malformed| {
-            let known = BrokenFieldRule {
-                rule: told.rule,
-                grave: told.grave,
-                field: None,
-            };
-            broken.weight() > known.weight()
-        };
+        let weight = fields::weight(broken.rule, broken.grave);
+        let outweighs = |told: Malformed| weight > fields::weight(told.rule, told.grave);
         if self.malformed.is_none_or(outweighs) {
             self.malformed = Some(Malformed {
                 sender,

@@ -39,13 +39,17 @@ impl BrokenFieldRule {
         }
     }
 
-    /// Of several that were broken the one that weighs most is told, and of equal ones the first.
-    pub(super) const fn weight(self) -> u8 {
-        match (self.grave, self.rule.is_borne_unless_refused()) {
-            (true, _) => 2,
-            (false, false) => 1,
-            (false, true) => 0,
-        }
+    const fn weight(self) -> u8 {
+        weight(self.rule, self.grave)
+    }
+}
+
+/// Of several rules that were broken the one that weighs most is told, and of equal ones the first.
+pub(super) const fn weight(rule: Rule, grave: bool) -> u8 {
+    match (grave, rule.is_borne_unless_refused()) {
+        (true, _) => 2,
+        (false, false) => 1,
+        (false, true) => 0,
     }
 }
 
