@@ -58,7 +58,7 @@ impl Outputs {
     }
 
     /// What holds of everything that is ever said.
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         for finding in self.findings() {
             let (kind, verdict) = (finding.kind, finding.verdict);
             let may = verdict == Verdict::Unknown || kind.verdicts().contains(&verdict);
@@ -89,7 +89,7 @@ pub(crate) enum Ends {
 }
 
 /// Long enough for every linger.
-const LATER_NS: u64 = 120_000_000_000;
+pub(crate) const LATER_NS: u64 = 120_000_000_000;
 
 pub(crate) fn side() -> impl Strategy<Value = Side> {
     prop::sample::select(vec![Side::Client, Side::Server])

@@ -4,4 +4,5 @@
 mod broken;
 mod driver;
 mod healthy;
+mod let_go;
 mod sweep;

@@ -190,6 +190,23 @@ impl Legs {
         }
     }
 
+    /// Nobody sees what goes by on it from now on.
+    pub(super) fn lost(&mut self, socket: SocketKey) {
+        let end = self.by_socket.get(&socket);
+        let leg = end.and_then(|(id, _)| self.legs.get_mut(id));
+        if let Some(leg) = leg.filter(|leg| leg.counted == socket) {
+            let nothing = Opaque {
+                least: 0,
+                most: 0,
+                is_lost: true,
+            };
+            // What was on its way to be told is not counted either.
+            for ledger in &mut leg.ledgers {
+                ledger.add(leg.last_at, nothing);
+            }
+        }
+    }
+
     /// A connection is over. What went by is kept for a while.
     pub(super) fn closed(&mut self, socket: SocketKey) {
         let end = self.by_socket.remove(&socket);
@@ -311,6 +328,11 @@ impl<T: Clone> Hops<T> {
         self.legs.passed(socket, direction, at, opaque);
     }
 
+    /// Nobody sees what goes by on it from now on.
+    pub fn leg_lost(&mut self, socket: SocketKey) {
+        self.legs.lost(socket);
+    }
+
     /// It is over.
     pub fn leg_closed(&mut self, socket: SocketKey) {
         self.legs.closed(socket);
@@ -418,6 +440,18 @@ mod tests {
         pass(&mut legs, 1);
         pass(&mut legs, 2);
         assert_eq!((legs.legs.len(), carried(&legs)), (1, Some(10)));
+    }
+
+    #[test]
+    fn what_is_carried_is_not_known_from_where_nobody_looks_any_more() {
+        let mut legs = Legs::default();
+        legs.opened(socket(1), end([Some(CLIENT), None], 7, 1_000));
+        legs.opened(socket(2), end([None, Some(SERVER)], 7, 1_000));
+        pass(&mut legs, 1);
+        legs.lost(socket(2));
+        assert_eq!(carried(&legs), Some(10), "this end is not counted");
+        legs.lost(socket(1));
+        assert_eq!(carried(&legs), None);
     }
 
     #[test]

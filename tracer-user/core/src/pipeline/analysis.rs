@@ -135,6 +135,11 @@ impl Analysis {
         self.hops.leg_passed(socket, direction, at, opaque);
     }
 
+    /// Nobody sees what goes by on it from now on.
+    pub(super) fn leg_lost(&mut self, socket: SocketKey) {
+        self.hops.leg_lost(socket);
+    }
+
     /// It is over.
     pub(super) fn leg_closed(&mut self, socket: SocketKey) {
         self.hops.leg_closed(socket);

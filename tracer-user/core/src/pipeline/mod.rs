@@ -213,7 +213,11 @@ impl Pipeline {
                     match self.behind_connect.take(&event.socket) {
                         Some(open) => self.open_behind_connect(event, &open, sink),
                         // Its Open record was lost: follow it all the same, without its addresses.
-                        None => self.open(event, &Open::unseen(), sink),
+                        None => {
+                            let open = Open::unseen();
+                            self.returned(event, &open, sink);
+                            self.open(event, &open, sink);
+                        }
                     }
                     self.with(event, sink, take);
                 }
@@ -224,6 +228,9 @@ impl Pipeline {
                     over = conn.unrecognised(event.at, unrecognised, analysis, sink);
                     if over && unrecognised.protocol == OtherProtocol::Tls {
                         analysis.leg_opened(event.socket, conn.info());
+                        if conn.is_let_go() {
+                            analysis.leg_lost(event.socket);
+                        }
                     }
                 });
                 if over {
@@ -341,6 +348,7 @@ impl Pipeline {
     /// A connection took more than its share, and is let go for a while: what goes by until its socket is opened anew is not
     /// known. False: it is not followed.
     pub fn look_away(&mut self, socket: SocketKey, at: Timestamp, sink: &mut dyn Sink) -> bool {
+        self.analysis.leg_lost(socket);
         let event = Event {
             at,
             socket,

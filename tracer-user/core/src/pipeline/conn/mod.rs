@@ -60,8 +60,8 @@ pub(crate) struct Conn {
     lost_place: [bool; 2],
     /// Not every frame was seen, and the later stages do not know it yet.
     is_blinded: bool,
-    /// Nobody looks at it for a while, since then, which was told.
-    let_go_at: Option<Timestamp>,
+    /// Nobody looks at its socket any more until that is opened anew; which was told.
+    is_let_go: bool,
     upgrade: Option<UpgradeRequest>,
     /// HTTP/1.1 led to a tunnel before.
     is_behind_http1: bool,
@@ -120,7 +120,7 @@ impl Conn {
             shown,
             frames: FrameTeller::new(frames),
             lost_place: [false; 2],
-            let_go_at: None,
+            is_let_go: false,
             upgrade: None,
             is_behind_http1: false,
             tunnels: None,
@@ -247,8 +247,8 @@ impl Conn {
             // The client may take a while to understand, and the kernel may take what it says for frames.
             return;
         }
-        if self.let_go_at.is_some_and(|since| at <= since) {
-            // It was on its way: what came between it and the moment of the loss may have gone by unseen.
+        if self.is_let_go {
+            // It was on its way, or of a call that was under way: nobody sees what comes after it.
             return;
         }
         let context = Context {

@@ -145,6 +145,7 @@ impl Conn {
     /// From here on nothing is known of this direction.
     fn lose_place(&mut self, direction: Direction, at: Timestamp) {
         self.lose_requests(self.role.sender(direction));
+        self.lose_place_in_tunnels(direction, at);
         if self.spoken.is_announced() {
             if let Some(sender) = self.role.sender(direction) {
                 self.streams.lost(sender, at);
@@ -181,8 +182,13 @@ impl Conn {
         for direction in [Direction::Tx, Direction::Rx] {
             self.lose_place(direction, at);
         }
-        (self.is_blinded, self.let_go_at) = (true, Some(at));
+        (self.is_blinded, self.is_let_go) = (true, true);
         self.events(analysis, sink);
+    }
+
+    /// Nobody looks at its socket any more.
+    pub(crate) const fn is_let_go(&self) -> bool {
+        self.is_let_go
     }
 
     /// The socket is gone, and nothing told how.
@@ -205,7 +211,7 @@ impl Conn {
         sink: &mut dyn Sink,
     ) {
         let (at, task) = (event.at, event.task);
-        if self.let_go_at.take().is_none() {
+        if !std::mem::take(&mut self.is_let_go) {
             self.loss(at, LossCause::SocketEvicted, None, sink);
         }
         let context = Context {

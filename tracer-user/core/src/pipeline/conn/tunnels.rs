@@ -338,6 +338,16 @@ impl Conn {
         tunnels.tell(id, context.at, task, passed);
     }
 
+    /// DATA of any of them may go by unseen from here on.
+    pub(super) fn lose_place_in_tunnels(&mut self, direction: Direction, at: Timestamp) {
+        let context = Context {
+            at,
+            tid: 0,
+            pid: self.last_pid,
+        };
+        self.tell_all(EndCause::Desync(direction), context);
+    }
+
     /// Says something of all of them.
     fn tell_all(&mut self, cause: EndCause, context: Context) {
         let task = self.task(context);

@@ -112,11 +112,18 @@ fn a_connection_that_is_let_go_for_a_while_is_told_and_goes_on() {
 
 #[test]
 fn what_was_on_its_way_when_a_connection_was_let_go_is_not_followed() {
+    // Records of before wait for very long; or calls go by between the moment for which it is told and the one from which
+    // the kernel programs heed it.
+    for waited in [1_000_000_000, 0] {
+        is_not_followed(waited);
+    }
+}
+
+fn is_not_followed(waited: u64) {
     let mut driver = Driver::new();
     hello(&mut driver);
     driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
-    // Records of before wait for very long.
-    let at = Timestamp(driver.at + 1_000_000_000);
+    let at = Timestamp(driver.at + waited);
     assert!(driver.pipeline.look_away(KEY, at, &mut driver.out));
     for id in [3, 5, 7] {
         driver.send(Direction::Tx, &[request(id), message(id, 3, true)].concat());
@@ -135,8 +142,29 @@ fn what_was_on_its_way_when_a_connection_was_let_go_is_not_followed() {
         rx_offset,
     }));
     driver.pass(STREAM_DOUBT_NS * 2);
-    assert_eq!(driver.losses(), ["limit_share", "gap", "gap"]);
     assert_eq!(driver.loud_findings(), Vec::<&str>::new());
+    assert_eq!(driver.losses(), ["limit_share", "gap", "gap"]);
+}
+
+#[test]
+fn a_socket_that_is_met_anew_without_a_word_ends_the_one_that_was_let_go() {
+    let mut driver = Driver::new();
+    hello(&mut driver);
+    driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+    let at = Timestamp(driver.at);
+    assert!(driver.pipeline.look_away(KEY, at, &mut driver.out));
+    // The record that tells of it was lost.
+    driver.key.born_ns = 2;
+    driver.offsets = [0, 0];
+    driver.send(Direction::Tx, &[request(3), message(3, 3, true)].concat());
+    driver.send(
+        Direction::Rx,
+        &[response_headers(3), message(3, 3, false), trailers(3, "0")].concat(),
+    );
+    driver.pass(CONNECTION_LINGER_NS * 2);
+    assert_eq!(driver.pipeline.live().connections, 1);
+    assert_eq!(driver.loud_findings(), Vec::<&str>::new());
+    assert_eq!(driver.streams().len(), 2);
 }
 
 /// A client opens a connection and says its first words.

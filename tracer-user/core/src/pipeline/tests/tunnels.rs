@@ -219,3 +219,19 @@ fn http2_behind_a_connect_of_http1_is_followed() {
         assert_eq!(locals.collect::<Vec<_>>(), ["unix:local"; 2]);
     }
 }
+
+#[test]
+fn a_tunnel_is_let_go_with_the_connection_around_it() {
+    let mut driver = following();
+    driver.send(Direction::Tx, &connect(1));
+    driver.send(Direction::Rx, &agreed(1));
+    driver.tunnelled();
+    let at = Timestamp(driver.at);
+    assert!(driver.pipeline.look_away(KEY, at, &mut driver.out));
+    assert_eq!(driver.tunnelled(), ["Desync(Tx)", "Desync(Rx)"]);
+    // What ended in it may have gone by meanwhile.
+    driver.end(EndCause::LocalClose);
+    driver.end(EndCause::Closed);
+    driver.pass(CONNECTION_LINGER_NS * 2);
+    assert_eq!(driver.tunnelled(), ["LocalClose", "Closed"]);
+}
