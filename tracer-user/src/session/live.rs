@@ -181,6 +181,8 @@ struct Live {
     tap: Option<Box<dyn Tap>>,
     /// How often a connection was let go because there was not the time for it.
     n_shed: u64,
+    /// Records that did not fit into the ring.
+    n_lost: u64,
     /// Keeps the members of a filter by pods up to date for as long as this lives.
     _keeper: Option<Keeper>,
 }
@@ -269,6 +271,7 @@ pub fn start(
         pipeline,
         tap,
         n_shed: 0,
+        n_lost: 0,
         _keeper: keeper,
     }))
 }
@@ -316,12 +319,21 @@ impl Live {
         }
         self.fairness
             .forget_gone(now, |socket| self.tracer.is_let_go(socket));
-        let Some(n_lost) = self.tracer.n_lost() else {
+        let Some(n_lost) = self.note_losses() else {
             return;
         };
         let gains = |taken: &[SocketKey]| self.pipeline.speaks_http2_beside(taken);
         let gone = self.fairness.look(now, n_lost, gains);
         self.let_go(gone, now, sink);
+    }
+
+    /// How many records did not fit into the ring so far, where that can be read. Before anything is told of ends.
+    fn note_losses(&mut self) -> Option<u64> {
+        let n_lost = self.tracer.n_lost()?;
+        if std::mem::replace(&mut self.n_lost, n_lost) < n_lost {
+            self.pipeline.records_were_lost(monotonic_now());
+        }
+        Some(n_lost)
     }
 
     /// These sockets are let go, and it is told.
@@ -433,6 +445,7 @@ impl Source for Live {
 
     fn finish(&mut self, sink: &mut dyn Sink) {
         let now = monotonic_now();
+        self.note_losses();
         self.open_what_waits(now, sink);
         let mut hands = Hands {
             pipeline: &mut self.pipeline,

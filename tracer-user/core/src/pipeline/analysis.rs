@@ -42,6 +42,8 @@ pub(super) struct Analysis {
     peers: Map<u64, Arc<ConnectionInfo>>,
     witnesses: Witnesses,
     accusations: Accusations,
+    /// Until then records were lost, and it is not known whose.
+    pub(super) records_lost_at: Option<Timestamp>,
 }
 
 impl Analysis {

@@ -13,6 +13,12 @@ impl Pipeline {
             self.analysis.set_depth(depth, now);
         }
     }
+
+    /// Records did not fit into the ring, until now, and it is not known whose: whatever ends without a word of where it
+    /// stood may have said more.
+    pub fn records_were_lost(&mut self, now: Timestamp) {
+        self.analysis.records_lost_at = Some(now);
+    }
 }
 
 impl Analysis {

@@ -69,6 +69,8 @@ pub(crate) struct Conn {
     tunnels: Option<Box<Tunnels>>,
     follows_tunnels: bool,
     ending: Ending,
+    /// The last sign of its end told where both directions stood.
+    is_end_told: bool,
     /// Bytes whose buffer was not known.
     unseen: UnseenBytes,
     /// What went by before it was known what it speaks.
@@ -126,6 +128,7 @@ impl Conn {
             tunnels: None,
             follows_tunnels: false,
             ending: Ending::default(),
+            is_end_told: false,
             unseen: UnseenBytes::default(),
             undecided: undecided::Before::default(),
             unseen_untold: Vec::new(),
@@ -215,12 +218,6 @@ impl Conn {
     pub(crate) fn is_socket(&self, inode: u64) -> bool {
         let is_followed = self.spoken.is_announced() && !self.ending.begun();
         is_followed && self.inode == inode && inode != 0
-    }
-
-    /// The other end read end of file: this end was closed by its owner.
-    pub(crate) fn closed_by_owner(&mut self, at: Timestamp) {
-        self.ending.sign(EndCause::LocalClose, at);
-        self.ending.sign(EndCause::Closed, at);
     }
 
     /// When something may have finished next.
@@ -330,13 +327,7 @@ impl Conn {
             self.events(analysis, sink);
             return;
         }
-        for (direction, offset) in [
-            (Direction::Tx, end.tx_offset),
-            (Direction::Rx, end.rx_offset),
-        ] {
-            let lane = self.lane(direction);
-            lane.told_end = lane.told_end.max(offset);
-        }
+        self.tell_end(end);
         self.let_go(sink);
         if matches!(end.cause, EndCause::Closed) {
             self.miss_the_end(at, sink);
@@ -364,6 +355,7 @@ impl Conn {
         if let Some((why, at)) = over {
             self.let_go(sink);
             self.miss_the_end(at, sink);
+            self.doubt_the_end(analysis, at);
             self.streams.connection_ended(why, at);
             self.end_tunnels(Some(why), at);
         }

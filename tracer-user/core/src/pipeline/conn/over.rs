@@ -191,6 +191,35 @@ impl Conn {
         self.is_let_go
     }
 
+    /// The other end read end of file: this end was closed by its owner.
+    pub(crate) fn closed_by_owner(&mut self, at: Timestamp) {
+        self.ending.sign(EndCause::LocalClose, at);
+        self.ending.sign(EndCause::Closed, at);
+    }
+
+    /// Where both directions stood at a sign of the end.
+    pub(super) fn tell_end(&mut self, end: &End) {
+        for (lane, offset) in self.lanes.iter_mut().zip([end.tx_offset, end.rx_offset]) {
+            lane.told_end = lane.told_end.max(offset);
+        }
+        // Nothing goes by after that one.
+        let is_last = end.cause == EndCause::Closed;
+        self.is_end_told |= is_last && end.tx_offset.and(end.rx_offset).is_some();
+    }
+
+    /// Records were lost since the last of this connection, and nothing told where it stood at its end: what the last ones
+    /// said is not known.
+    pub(super) fn doubt_the_end(&mut self, analysis: &Analysis, at: Timestamp) {
+        let lost_at = analysis.records_lost_at;
+        let is_known = self.is_end_told || lost_at.is_none_or(|lost| lost < self.last_bytes);
+        if is_known || !self.spoken.is_announced() {
+            return;
+        }
+        for direction in [Direction::Tx, Direction::Rx] {
+            self.lose_place(direction, at);
+        }
+    }
+
     /// The socket is gone, and nothing told how.
     pub(crate) fn gone(&mut self, at: Timestamp) {
         self.ending.sign(EndCause::Closed, at);
@@ -270,6 +299,7 @@ impl Conn {
         if self.ending.begun() {
             let (why, at) = self.ending.verdict(now);
             self.miss_the_end(at, sink);
+            self.doubt_the_end(analysis, at);
             self.streams.connection_ended(why, at);
         } else {
             let context = Context {

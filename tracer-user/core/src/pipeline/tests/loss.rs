@@ -147,6 +147,54 @@ fn is_not_followed(waited: u64) {
 }
 
 #[test]
+fn an_end_that_tells_no_offsets_accuses_nobody_while_records_are_lost() {
+    for lost in [false, true] {
+        let mut driver = Driver::new();
+        hello(&mut driver);
+        driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+        // The other end of an AF_UNIX connection reads end of file: the socket itself has no sign of its own.
+        driver.key.sk = 2;
+        driver.offsets = [0, 0];
+        driver.event(What::Open(Box::new(Open {
+            unix_peer_sk: KEY.sk,
+            ..Open::unseen()
+        })));
+        if lost {
+            let now = Timestamp(driver.at);
+            driver.pipeline.records_were_lost(now);
+        }
+        driver.end(EndCause::Eof);
+        driver.pass(CONNECTION_LINGER_NS * 2);
+        let found = ["connection_lost_streams"];
+        assert_eq!(driver.loud_findings(), found[usize::from(lost)..]);
+    }
+}
+
+#[test]
+fn an_end_whose_last_sign_was_lost_accuses_nobody() {
+    for (told, found) in [(false, 0), (true, 1)] {
+        let mut driver = Driver::new();
+        hello(&mut driver);
+        driver.send(Direction::Tx, &[request(1), message(1, 3, true)].concat());
+        let [tx_offset, rx_offset] = driver.offsets.map(Some);
+        let end = |cause| End {
+            cause,
+            tx_offset,
+            rx_offset,
+        };
+        driver.event(What::End(end(EndCause::LocalClose)));
+        // What came behind it, and with it that nothing more will come.
+        let now = Timestamp(driver.at);
+        driver.pipeline.records_were_lost(now);
+        if told {
+            driver.event(What::End(end(EndCause::Closed)));
+        }
+        driver.pass(HALF_CLOSED_QUIET_NS * 2);
+        assert_eq!(driver.loud_findings().len(), found);
+    }
+}
+
+#[test]
 fn a_socket_that_is_met_anew_without_a_word_ends_the_one_that_was_let_go() {
     let mut driver = Driver::new();
     hello(&mut driver);
