@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tracer_ebpf::http2::frame_type;
+use tracer_tests::call::{Calls, Mode, failed_ids};
 use tracer_tests::eventually;
 use tracer_tests::flood::{REQUEST, Wire, frame};
 use tracer_tests::measure::used_by;
-use tracer_tests::peer::{Listen, Peer, Server};
+use tracer_tests::peer::{Client, Listen, Peer, Server};
 use tracer_tests::process::Process;
 use tracer_tests::program::http_get;
 use tracer_tests::require;
@@ -22,6 +23,11 @@ const SHARE: f64 = 0.03;
 /// How long all is taken up again at most: connections come back after 16 seconds, and each of three steps up to 64 seconds
 /// after that. Mostly it is soon.
 const RECOVERS: Duration = Duration::from_secs(240);
+/// How long a tracer does not come to read, and how long it does in between.
+const STOPPED: Duration = Duration::from_millis(300);
+const READS: Duration = Duration::from_millis(200);
+/// After the end of a connection all is said of it.
+const ENDED: Duration = Duration::from_secs(2);
 
 /// h2load, which waits to be let go, with a server of grpc-go.
 fn load(server: &Server, folder: &TempDir, calls: u32) -> Process {
@@ -170,11 +176,62 @@ fn a_share_of_the_processor_is_kept_and_what_that_costs_is_told() {
         println!("{resets} of {n_broken} broken calls are counted at the {role}'s end");
         assert!(resets <= n_broken);
     }
-    // And nobody else is accused. (Streams that a connection seems to have lost at its end are suspicious at times, where
-    // it was let go just before.)
-    let all = bounded.metric("h2trace_findings_total", &["anomaly"]);
-    let of_this = bounded.metric("h2trace_findings_total", &["anomaly", of_this]);
-    assert_eq!(all, of_this);
+    // And nobody else is accused.
+    for verdict in ["anomaly", "suspicious"] {
+        let verdict = format!("verdict=\"{verdict}\"");
+        let all = bounded.metric("h2trace_findings_total", &[&verdict]);
+        let of_this = bounded.metric("h2trace_findings_total", &[&verdict, of_this]);
+        assert_eq!(all, of_this, "{verdict}");
+    }
+}
+
+/// A tracer that does not come to read: the ring overflows in the middle of calls, with the last of them, and when their
+/// connection ends.
+#[test]
+fn where_the_ring_overflows_nobody_is_accused() {
+    require!(Privileges, Peer::GrpcGo1_85);
+    for listen in [Listen::Ipv4, Listen::Unix] {
+        for end_is_read in [true, false] {
+            overflows(listen, end_is_read);
+        }
+    }
+}
+
+fn overflows(listen: Listen, end_is_read: bool) {
+    let server = Server::start(Peer::GrpcGo1_85, listen, &[]);
+    let calls = Calls::new(Mode::Unary, 20_000).at_once(40).bytes(2, 100);
+    let mut client = Client::start(Peer::GrpcGo1_85, &server.address, &calls);
+    let mut tracer = Tracer::with_a_small_ring(&[server.pid(), client.pid()]);
+    client.go();
+    let n_calls = calls.calls as usize;
+    loop {
+        tracer.process.signal(libc::SIGSTOP);
+        std::thread::sleep(STOPPED);
+        if client.process.lines().len() >= n_calls / 2 {
+            break;
+        }
+        tracer.process.signal(libc::SIGCONT);
+        std::thread::sleep(READS);
+    }
+    let made = client.wait_until_done(RUN);
+    assert!(made.len() == n_calls && failed_ids(&made).is_empty());
+    let pid = tracer.pid();
+    if end_is_read {
+        tracer.process.signal(libc::SIGCONT);
+        eventually(SETTLE, || rests(pid));
+    }
+    // At once: a word before the end would show that something is missing.
+    client.process.end(libc::SIGKILL);
+    tracer.process.signal(libc::SIGCONT);
+    std::thread::sleep(ENDED);
+    eventually(SETTLE, || rests(pid));
+    let trace = tracer.finish();
+    let lost = trace.losses.iter();
+    let lost = lost.filter(|loss| loss["cause"] == "ring_full").count();
+    let (n, flagged) = (trace.streams.len(), trace.flagged());
+    println!("{listen:?}, the end is read {end_is_read}: {n} streams, lost {lost} times");
+    assert!(lost > 0, "nothing was lost");
+    assert!(flagged.is_empty(), "{}", flagged[0].0);
 }
 
 #[test]
