@@ -2,6 +2,7 @@
 //! when the reset comes, a client with a small connection window. h2trace must name exactly the calls that the
 //! client reports as failed, show them complete on the upstream hop, and be silent in the controls.
 
+mod below_shedding;
 mod dumped;
 mod flooded;
 mod recorded;

@@ -22,13 +22,13 @@ enum Attach {
     InTheMiddle,
 }
 
-struct Traced {
-    trace: Trace,
+pub(crate) struct Traced {
+    pub(crate) trace: Trace,
     /// The calls that certainly began after the tracer was ready.
-    calls: Vec<Call>,
-    client: u32,
-    envoy: u32,
-    server: u32,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) client: u32,
+    pub(crate) envoy: u32,
+    pub(crate) server: u32,
 }
 
 fn run(parts: Parts, attach: Attach) -> Traced {
@@ -43,17 +43,20 @@ fn run(parts: Parts, attach: Attach) -> Traced {
     calls.retain(|call| !call.is_warm_up());
     run.client.close();
     tracer.wait_for_streams(run.client.pid(), "client", calls.len(), SETTLE);
-    let trace = tracer.finish();
-    Traced {
-        trace,
-        calls,
-        client: run.client.pid(),
-        envoy: run.envoy.as_ref().map_or(0, Envoy::pid),
-        server: run.server.pid(),
-    }
+    Traced::new(&run, calls, tracer.finish())
 }
 
 impl Traced {
+    pub(crate) fn new(run: &IncidentRun, calls: Vec<Call>, trace: Trace) -> Self {
+        Traced {
+            trace,
+            calls,
+            client: run.client.pid(),
+            envoy: run.envoy.as_ref().map_or(0, Envoy::pid),
+            server: run.server.pid(),
+        }
+    }
+
     /// Streams of the calls that are judged, at one end.
     fn judged(&self, pid: u32, role: &str) -> Vec<&Stream> {
         let ids: BTreeSet<_> = self.calls.iter().map(|call| call.id.as_str()).collect();
@@ -70,10 +73,14 @@ impl Traced {
     }
 }
 
-/// The whole statement of the incident.
 fn names_exactly_the_failed_calls(parts: Parts, attach: Attach) {
-    let takes_cuts_for_success = parts.client == Peer::ConnectNode;
     let traced = until_a_call_fails(|| run(parts, attach), |traced| &traced.calls);
+    is_exact(&traced, parts);
+}
+
+/// The whole statement of the incident.
+pub(crate) fn is_exact(traced: &Traced, parts: Parts) {
+    let takes_cuts_for_success = parts.client == Peer::ConnectNode;
     let mut failed = failed_ids(&traced.calls);
     if takes_cuts_for_success {
         // connect-node before 1.5 says nothing when the whole message came and then, in place of trailers, a
@@ -163,7 +170,7 @@ fn names_exactly_the_failed_calls(parts: Parts, attach: Attach) {
         "the upstream hop is blamed: {}",
         blamed[0].0
     );
-    names_the_proxy(&traced, &failed);
+    names_the_proxy(traced, &failed);
     traced.trace.assert_lossless();
 }
 
