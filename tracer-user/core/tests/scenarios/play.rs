@@ -276,6 +276,9 @@ impl Player {
         };
         self.pipeline.set_depth(self.time.passes(), event.at);
         self.pipeline.handle(&event, &mut self.said);
+        if let Some(socket) = self.time.lets_go() {
+            self.pipeline.look_away(socket, event.at, &mut self.said);
+        }
     }
 
     /// One call of `send` or `recv`, with whole frames.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use h2trace_core::anomaly::kind::{Finding, Verdict};
+use h2trace_core::event::SocketKey;
 use h2trace_core::pipeline::{Depth, Output, is_sampled};
 use h2trace_core::stream::record::StreamRecord;
 
@@ -21,6 +22,8 @@ pub(crate) struct Time {
     short: Range<u64>,
     /// Nor is there now.
     pub(crate) is_short: bool,
+    /// Behind this event a socket is let go.
+    let_go: Option<(u64, SocketKey)>,
 }
 
 impl Time {
@@ -33,6 +36,12 @@ impl Time {
         } else {
             Depth::Whole
         }
+    }
+
+    /// The socket that is let go now.
+    pub(crate) fn lets_go(&mut self) -> Option<SocketKey> {
+        let (_, socket) = self.let_go.take_if(|(at, _)| *at < self.n_events)?;
+        Some(socket)
     }
 }
 
@@ -129,7 +138,11 @@ fn assert_same(whole: &[String], short: &[String], when: &Range<u64>) {
 }
 
 /// Each of these is among those.
-fn assert_among(some: &BTreeMap<String, usize>, all: &BTreeMap<String, usize>, when: &Range<u64>) {
+fn assert_among(
+    some: &BTreeMap<String, usize>,
+    all: &BTreeMap<String, usize>,
+    when: &dyn std::fmt::Debug,
+) {
     for (finding, n) in some {
         let known = all.get(finding).copied().unwrap_or(0);
         assert!(
@@ -193,6 +206,33 @@ fn nothing_is_found_that_is_not_there_when_time_runs_out_and_comes_back() {
                 assert_among(&findings(&short), &all, &when);
             }
             from += 1;
+        }
+    });
+}
+
+/// Whoever sees one side of a proxy alone from some moment on, or nothing at all, finds nothing that the whole does not show.
+#[test]
+fn nothing_is_found_that_is_not_there_when_a_connection_is_let_go() {
+    const PARTS: u64 = 6;
+    each(|scenario, names| {
+        let end = scenario.lines.len();
+        let player = Player::play(names, &scenario.body, end);
+        let n = player.time.n_events;
+        let all = findings(&outputs(player));
+        for sk in 1..=2 {
+            for part in 0..PARTS {
+                let socket = SocketKey { sk, born_ns: 1 };
+                let let_go = Some((n * part / PARTS, socket));
+                let time = Time {
+                    let_go,
+                    ..Time::default()
+                };
+                let part = outputs(Player::play_in(time, names, &scenario.body, end));
+                let mut found = findings(&part);
+                // That less is known of a method is said with it.
+                found.retain(|finding, _| !finding.starts_with("response_overdue "));
+                assert_among(&found, &all, &let_go);
+            }
         }
     });
 }

@@ -406,12 +406,13 @@ impl Stream {
             self.whole = false;
             self.lost_at = Some(at);
             self.direction_mut(sender).lose();
-        } else if sender == Endpoint::Server
-            && !self.response.state.end_stream_sent()
-            && matches!(self.resets.first(), Some(first) if first.sender == Endpoint::Client)
-        {
-            // At the server's end what crosses the client's reset still counts ([`Stream::counts`]).
-            self.whole = false;
+        } else if let Some(first) = self.resets.first().filter(|first| first.sender != sender) {
+            // At the server's end what crosses the client's reset still counts ([`Stream::counts`]); and behind a complete
+            // response a reset explains one of the other end that it crosses.
+            let crosses = sender == Endpoint::Server && !self.response.state.end_stream_sent();
+            let explains = first.response_phase == Some(ResponsePhase::R3)
+                && self.resets.iter().all(|reset| reset.sender != sender);
+            self.whole &= !crosses && !explains;
         }
     }
 
