@@ -3,7 +3,7 @@
 use super::data::Data;
 use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head, flag, frame_type};
 use super::reader::{FramePosition, FrameReader, Missing};
-use super::{ErrorCode, Rule, Step};
+use super::{ErrorCode, PREFACE, Rule, Step, StreamId};
 
 impl FrameReader {
     /// A frame header is complete.
@@ -30,15 +30,24 @@ impl FrameReader {
         let believed = if head.is_known_type() {
             self.proven || head.is_plausible(self.max_frame_size)
         } else {
-            head.len <= longest
+            head.len <= longest || self.is_certainly_too_long(&head, bytes)
         };
         let begins = head.frame_type == frame_type::SETTINGS && !head.has(flag::ACK);
         if std::mem::take(&mut self.first) && !begins {
             let rule = Rule::NotBegunWithSettings;
-            self.broken(
-                Broken::connection(ErrorCode::PROTOCOL_ERROR, rule),
-                head.stream_id,
-            );
+            let stream_id = if believed {
+                head.stream_id
+            } else {
+                StreamId(0)
+            };
+            let broken = Broken::connection(ErrorCode::PROTOCOL_ERROR, rule);
+            self.broken(broken, stream_id);
+        } else if !believed
+            && self.proven
+            && let Some(rule) = text_in_place_of_a_frame(bytes)
+        {
+            let broken = Broken::connection(ErrorCode::FRAME_SIZE_ERROR, rule);
+            self.broken(broken, StreamId(0));
         }
         if !believed {
             self.implausible();
@@ -60,7 +69,7 @@ impl FrameReader {
             self.plausible_frames = self.plausible_frames.saturating_add(1);
             self.proven |= self.plausible_frames >= self.frames_to_prove;
         }
-        if self.longest_allowed().is_some_and(|max| head.len > max) {
+        if self.is_longer_than_allowed(&head) {
             self.broken(head.too_long(), head.stream_id);
         }
         match head.frame_type {
@@ -87,6 +96,19 @@ impl FrameReader {
                 }
             }
         }
+    }
+
+    /// The receiver is known not to allow it.
+    fn is_longer_than_allowed(&self, head: &Head) -> bool {
+        self.longest_allowed().is_some_and(|max| head.len > max)
+    }
+
+    /// A frame of no known type, and as the place is certain it is one, however long.
+    fn is_certainly_too_long(&self, head: &Head, bytes: &[u8; Head::LEN]) -> bool {
+        self.proven
+            && !self.first
+            && self.is_longer_than_allowed(head)
+            && text_in_place_of_a_frame(bytes).is_none()
     }
 
     /// It is one of those that nearly all are: of what is asked below, every answer is known.
@@ -142,4 +164,14 @@ impl FrameReader {
         self.may_be_in_block &= continuation;
         true
     }
+}
+
+/// Text that stands where a frame has to begin. Read as one it would be of no known type, and millions of bytes long.
+fn text_in_place_of_a_frame(bytes: &[u8; Head::LEN]) -> Option<Rule> {
+    if bytes.starts_with(b"HTTP/1.") {
+        return Some(Rule::Http1InPlaceOfFrame);
+    }
+    PREFACE
+        .starts_with(bytes)
+        .then_some(Rule::PrefaceInPlaceOfFrame)
 }

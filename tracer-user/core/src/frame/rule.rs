@@ -36,6 +36,8 @@ macro_rules! rules {
 
 rules! {
     NotBegunWithSettings = "as its first frame, which must be SETTINGS without ACK (RFC 9113 section 3.4)";
+    Http1InPlaceOfFrame = "HTTP/1 text where a frame must begin (RFC 9113 section 4.1)";
+    PrefaceInPlaceOfFrame = "the connection preface where a frame must begin (RFC 9113 sections 3.4 and 4.1)";
     FrameTooLong = "longer than SETTINGS_MAX_FRAME_SIZE (RFC 9113 section 4.2)";
     TooShortForFields = "frame too short for its mandatory fields (RFC 9113 section 4.2)";
     NoPadLength Data = "DATA with PADDED and without a pad length (RFC 9113 section 4.2)";
@@ -103,15 +105,19 @@ rules! {
     NoStatus = "a response without :status (RFC 9113 8.3.2)";
     StatusValue = "a :status that is not three digits (RFC 9113 8.3.2, RFC 9110 15)";
     FieldValue = "NUL, CR or LF in a field value (RFC 9113 8.2.1)";
+    ValueControl = "a control character in a field value (RFC 9110 5.5)";
     ValueWhitespace = "a field value with white space before or after it (RFC 9113 8.2.1)";
     UppercaseName = "an uppercase letter in a field name (RFC 9113 8.2.1)";
     FieldName = "a character in a field name that none may have (RFC 9113 8.2.1)";
     ConnectionSpecificField = "a connection-specific field (RFC 9113 8.2.2)";
+    TeOfResponse = "te in a response, where it is a connection-specific field (RFC 9113 8.2.2)";
     TeValue = "te with another value than trailers (RFC 9113 8.2.2)";
     EmptyPath = "an empty :path (RFC 9113 8.3.1)";
+    PathNotAscii = "a :path with octets above 127, which it has as %XX (RFC 9113 8.3.1, RFC 3986 3.3)";
     PathCharacter = "a blank, a control character or a fragment in :path (RFC 9113 8.3.1, RFC 3986 3.3)";
     MethodValue = "a :method that is no token (RFC 9110 9.1)";
     NoAuthority = "neither :authority nor host, and no request for http or https may lack both (RFC 9113 8.3.1, RFC 9110 7.2)";
+    HostTwice = "host twice, and a request has it once at most (RFC 9110 7.2, RFC 9112 3.2)";
     EmptyAuthority = "an empty :authority or host (RFC 9113 8.3.1)";
     ProtocolWithoutConnect = "the pseudo-header field :protocol in a request that is no CONNECT (RFC 8441 4)";
     ProtocolNotAnnounced = "the pseudo-header field :protocol to a server that has not announced SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 3)";
@@ -132,7 +138,9 @@ rules! {
     DataWithoutContent = "DATA in a response that has no content: to HEAD, or of status 204, 205 or 304 (RFC 9110 6.4.1)";
     GrpcTimeoutValue = "a grpc-timeout that is not 1 to 8 digits and a unit (gRPC \"Requests\")";
     GrpcContentEncoding = "content-encoding over gRPC, so that no message prefix stands where it must (gRPC \"Compression\")";
+    GrpcMethod = "a gRPC request with another :method than POST (gRPC \"Requests\")";
     GrpcWithoutTe = "a gRPC request without te: trailers (gRPC \"Requests\")";
+    GrpcStatusTwice = "two different values of grpc-status (gRPC \"Responses\")";
     GrpcStatusTooEarly = "grpc-status in HEADERS that do not end the response (gRPC \"Responses\")";
     CompressedFlag = "a message prefix whose Compressed-Flag is neither 0 nor 1 (gRPC \"Length-Prefixed-Message\")";
     PrefixIsMarkup = "HTML or XML in place of a message prefix: \"<\" where the Compressed-Flag must be (gRPC \"Length-Prefixed-Message\")";
@@ -145,6 +153,15 @@ rules! {
 }
 
 impl Rule {
+    /// What broke it is no frame.
+    #[must_use]
+    pub const fn is_of_no_frame(self) -> bool {
+        matches!(
+            self,
+            Rule::Http1InPlaceOfFrame | Rule::PrefaceInPlaceOfFrame
+        )
+    }
+
     /// RFC 9113 does not have it any more, and yet some receivers hold to it.
     #[must_use]
     pub const fn is_obsolete(self) -> bool {
@@ -154,7 +171,10 @@ impl Rule {
     /// Many a server takes a request all the same: that is worth a word only where one did not.
     #[must_use]
     pub const fn is_borne_unless_refused(self) -> bool {
-        matches!(self, Rule::NoAuthority | Rule::EmptyAuthority)
+        matches!(
+            self,
+            Rule::NoAuthority | Rule::EmptyAuthority | Rule::PathNotAscii
+        )
     }
 }
 

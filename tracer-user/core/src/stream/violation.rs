@@ -63,6 +63,8 @@ pub struct Offence {
 pub struct Conduct {
     /// The first rule that was broken on the stream by a frame that came too late or too early.
     pub offence: Option<Offence>,
+    /// Who had just broken a rule of the connection when the other end closed it.
+    pub ended_connection: Option<Endpoint>,
     /// When each endpoint last broke a rule on the stream, of whatever kind.
     broke_at: Pair<Option<Timestamp>>,
     /// By each endpoint: it reset the stream because the other had broken a rule on it.
@@ -267,6 +269,12 @@ impl Ledger {
     pub(super) fn explains(&self, by: Endpoint, code: ErrorCode, at: Timestamp) -> bool {
         let last = self.last.of(by.peer());
         last.is_some_and(|last| at.since(last.at) <= ANSWER_NS && last.explains(code))
+    }
+
+    /// `sender` had just broken a rule after which the connection cannot go on.
+    pub(super) fn ended_connection(&self, sender: Endpoint, at: Timestamp) -> bool {
+        let last = self.last.of(sender);
+        last.is_some_and(|last| last.connection_error && at.since(last.at) <= ANSWER_NS)
     }
 
     /// Nothing waits for an answer.

@@ -474,6 +474,7 @@ impl Player {
             let protocol = match protocol {
                 "HTTP/1.1" => OtherProtocol::Http1,
                 "TLS" => OtherProtocol::Tls,
+                "something else" => OtherProtocol::Other,
                 _ => panic!("what is {protocol}?"),
             };
             let direction = self.ends[end].direction(sender);

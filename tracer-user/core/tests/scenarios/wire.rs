@@ -101,6 +101,10 @@ pub(crate) fn frames(id: u32, text: &str) -> Vec<Run> {
 fn frame(id: u32, text: &str) -> Run {
     let (name, rest) = text.split_once(' ').unwrap_or((text, ""));
     let mut run = Run::default();
+    if text.starts_with('"') {
+        run.bytes(&content(text).copied);
+        return run;
+    }
     if let Some(len) = rest
         .strip_prefix("of ")
         .and_then(|rest| rest.strip_suffix(" bytes"))
@@ -255,7 +259,7 @@ fn field_block(text: &str) -> Vec<u8> {
             let (name, value) = (&item[..colon], item[colon + 1..].trim_start());
             let value = match value.strip_suffix(" bytes") {
                 Some(len) => "x".repeat(usize::try_from(number(len)).unwrap()),
-                None => value.to_owned(),
+                None => String::from_utf8(unescape(value)).unwrap(),
             };
             fields.push(Some((name.to_owned(), value)));
         }

@@ -190,6 +190,11 @@ impl Connections {
             found.sender = Some(author);
             let summary = &mut found.summary;
             summary.push_str(&format!("; the {author} had broken a rule on it"));
+        } else if let Some(author) = record.conduct.ended_connection {
+            found.sender = Some(author);
+            found.summary.push_str(&format!(
+                "; the {author} had just broken a rule after which no connection can go on"
+            ));
         }
         found
     }

@@ -3,6 +3,7 @@
 use crate::anomaly::kind::{Finding, Kind, Verdict};
 use crate::anomaly::rules::{finding, on_connection};
 use crate::connection::{ConnectionId, Endpoint};
+use crate::frame::FrameKind;
 use crate::stream::record::StreamRecord;
 use crate::stream::violation::{Answer, Offence, OffenceKind};
 
@@ -65,10 +66,10 @@ fn words(offence: &Offence) -> String {
         Answer::Closed => "the connection ended without a word about it".to_owned(),
     };
     // Rules name the frame where they do not hold for any.
-    let what = if rule.frame() == Some(frame) {
-        rule.to_string()
-    } else {
-        format!("{frame} {rule}")
+    let what = match frame {
+        _ if rule.is_of_no_frame() || rule.frame() == Some(frame) => rule.to_string(),
+        FrameKind::Unknown => format!("a frame of an unknown type {rule}"),
+        _ => format!("{frame} {rule}"),
     };
     format!(
         "the {sender} sent {what}: a {error} of type {}; {answer}",

@@ -316,19 +316,20 @@ fn telling_the_boundary_to_a_synchronised_reader_does_nothing() {
 
 #[test]
 fn an_open_block_is_told_of_before_the_place_is_lost() {
-    for what_follows in [
+    for (what_follows, broken) in [
         // No frame that HTTP/2 knows, and longer than it may be.
-        b"PRI * HTTP/2.0\r\n\r\n".to_vec(),
-        frame(0x42, 0, 1, &[0; 16_385]),
+        (
+            b"PRI * HTTP/2.0\r\n\r\n".to_vec(),
+            Some("connection_error 0 FRAME_SIZE_ERROR"),
+        ),
+        (frame(0x42, 0, 1, &[0; 16_385]), None),
     ] {
         let mut reader = from_start();
         reader.push(&frame(HEADERS, 0, 1, BLOCK));
         reader.push(&what_follows);
-        let want = [
-            "fault HeaderBlockLost",
-            &format!("headers 1 {BLOCK_LINE} incomplete"),
-            "fault Implausible",
-        ];
+        let block = format!("headers 1 {BLOCK_LINE} incomplete");
+        let want = ["fault HeaderBlockLost", &block, "fault Implausible"];
+        let want: Vec<&str> = broken.into_iter().chain(want).collect();
         assert_eq!(lines(&mut reader), want);
     }
 }

@@ -81,6 +81,7 @@ impl StreamTable {
         if why != ConnectionEnd::Unknown {
             self.settle_all_breaches(at);
         }
+        let offender = self.offender_before(why, at);
         let mut open_streams = self.lost_with_peer;
         let by_own_end = matches!(why, ConnectionEnd::LocalClose | ConnectionEnd::LocalReset);
         for id in self.streams.ids() {
@@ -92,6 +93,7 @@ impl StreamTable {
                 continue;
             }
             let answered = stream.response.state.end_stream_sent();
+            let pushed = stream.pushed;
             let given_up = !answered && by_own_end && self.thrown_away.contains(&id);
             if !answered
                 && !given_up
@@ -100,7 +102,12 @@ impl StreamTable {
                 self.leave(id, StreamEnd::Unseen, at);
                 continue;
             }
-            if !answered && !stream.pushed {
+            if let Some(offender) = offender
+                && let Some(stream) = self.streams.get_mut(id)
+            {
+                stream.conduct_mut().ended_connection = Some(offender);
+            }
+            if !answered && !pushed {
                 open_streams = open_streams.saturating_add(1);
             }
             self.leave(id, StreamEnd::Connection(why), at);
@@ -116,6 +123,18 @@ impl StreamTable {
             open_streams,
             unanswered_pings: self.watch.control.unanswered(),
         });
+    }
+
+    /// Who had just broken a rule so that the other end, which closed the connection, had to.
+    fn offender_before(&self, why: ConnectionEnd, at: Timestamp) -> Option<Endpoint> {
+        let closer = match why {
+            ConnectionEnd::LocalClose | ConnectionEnd::LocalReset => self.role?,
+            ConnectionEnd::PeerFin | ConnectionEnd::PeerReset => self.role?.peer(),
+            ConnectionEnd::Unknown => return None,
+        };
+        let offender = closer.peer();
+        let had_to = self.watch.ledger.ended_connection(offender, at);
+        had_to.then_some(offender)
     }
 
     /// The observed end throws away what comes, unread. What its streams still wait for cannot reach it: if it closes the
