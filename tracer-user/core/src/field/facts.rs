@@ -20,6 +20,8 @@ pub(crate) enum Method {
     Head,
     /// Neither side has content: DATA is a tunnel.
     Connect,
+    /// That of gRPC.
+    Post,
     /// Any other.
     Other,
 }
@@ -29,6 +31,7 @@ impl Method {
         match method {
             b"HEAD" => Method::Head,
             b"CONNECT" => Method::Connect,
+            b"POST" => Method::Post,
             _ => Method::Other,
         }
     }
@@ -238,6 +241,12 @@ impl Facts {
                 Known::ContentLength => {
                     facts.is_odd |= again;
                     facts.read(field, again);
+                }
+                Known::GrpcStatus => {
+                    facts.is_odd |= again;
+                    if !again {
+                        facts.read(field, false);
+                    }
                 }
                 Known::GrpcAcceptEncoding => facts.read(field, again),
                 _ if !again => facts.read(field, false),

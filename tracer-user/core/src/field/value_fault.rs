@@ -7,6 +7,8 @@ use super::{Known, any, timeout};
 pub(crate) enum ValueFault {
     /// NUL, CR or LF (RFC 9113 section 8.2.1).
     Character,
+    /// Another control character (RFC 9110 section 5.5).
+    Control,
     /// White space before or after it (RFC 9113 section 8.2.1).
     Whitespace,
     /// A `:path` that is empty (RFC 9113 section 8.3.1).
@@ -15,6 +17,8 @@ pub(crate) enum ValueFault {
     PathWithoutSlash,
     /// A `:path` with a blank, a control character or a fragment (RFC 9113 section 8.3.1).
     PathCharacter,
+    /// A `:path` with octets above 127 (RFC 3986 section 3.3).
+    PathNotAscii,
     /// A `:method` that is no token (RFC 9110 section 9.1).
     Method,
     /// An `:authority` or a `host` that is empty (RFC 9113 section 8.3.1).
@@ -43,7 +47,9 @@ impl ValueFault {
         if any(value, |byte| matches!(byte, 0 | b'\r' | b'\n')) {
             return Some(ValueFault::Character);
         }
-        ValueFault::of_text(known, value)
+        let of_name = ValueFault::of_text(known, value);
+        let is_control = |byte| matches!(byte, 1..=8 | 0x0b | 0x0c | 0x0e..=0x1f | 0x7f);
+        of_name.or_else(|| any(value, is_control).then_some(ValueFault::Control))
     }
 
     /// The same of a value without control characters.
@@ -71,8 +77,10 @@ impl ValueFault {
 fn of_path(path: &[u8]) -> Option<ValueFault> {
     match path {
         [] => Some(ValueFault::EmptyPath),
-        [b'/', ..] => any(path, |byte| matches!(byte, 0..=b' ' | b'#' | 0x7f))
-            .then_some(ValueFault::PathCharacter),
+        [b'/', ..] if any(path, |byte| matches!(byte, 0..=b' ' | b'#' | 0x7f)) => {
+            Some(ValueFault::PathCharacter)
+        }
+        [b'/', ..] => any(path, |byte| byte > 0x7f).then_some(ValueFault::PathNotAscii),
         b"*" => Some(ValueFault::Asterisk),
         _ => Some(ValueFault::PathWithoutSlash),
     }
@@ -152,7 +160,15 @@ mod tests {
     #[test]
     fn each_fault_of_a_value_is_told_and_what_is_well_formed_is_not() {
         for (known, good, bad) in [
-            (Known::Other, "a b", vec![("a\nb", ValueFault::Character)]),
+            (
+                Known::Other,
+                "a\tb",
+                vec![
+                    ("a\nb", ValueFault::Character),
+                    ("a\u{1b}b", ValueFault::Control),
+                    ("a\u{7f}", ValueFault::Control),
+                ],
+            ),
             (
                 Known::Other,
                 "",
@@ -170,7 +186,7 @@ mod tests {
             ),
             (
                 Known::Path,
-                "/a.B/C?d",
+                "/a.B/C?d=%c3%a4",
                 vec![
                     ("", ValueFault::EmptyPath),
                     ("a.B/C", ValueFault::PathWithoutSlash),
@@ -181,8 +197,11 @@ mod tests {
             ),
             (
                 Known::Path,
-                "/\u{e4}%20?q=a/b",
-                vec![("/\t", ValueFault::Whitespace)],
+                "/%c3%a4%20?q=a/b",
+                vec![
+                    ("/\t", ValueFault::Whitespace),
+                    ("/\u{e4}", ValueFault::PathNotAscii),
+                ],
             ),
             (
                 Known::Method,

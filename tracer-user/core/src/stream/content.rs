@@ -160,11 +160,13 @@ impl Content {
     /// 8.1.1; RFC 9110 section 6.4.1).
     pub(super) fn content_length(&self) -> (Option<u64>, Option<u64>) {
         let request = match self.method.value() {
-            Some(Method::Other | Method::Head) => self.request_length.value(),
+            Some(Method::Other | Method::Post | Method::Head) => self.request_length.value(),
             Some(Method::Connect) | None => None,
         };
         let response = match (self.method.value(), self.http_status.value()) {
-            (Some(Method::Other), Some(status)) if !matches!(status, 100..=199 | 204 | 304) => {
+            (Some(Method::Other | Method::Post), Some(status))
+                if !matches!(status, 100..=199 | 204 | 304) =>
+            {
                 self.response_length.value()
             }
             _ => None,
@@ -203,7 +205,7 @@ impl Content {
     pub(super) fn response_has_no_content(&self) -> bool {
         match (self.method.value(), self.http_status.value()) {
             (Some(Method::Head), Some(status)) => status >= 200,
-            (Some(Method::Other), Some(status)) => matches!(status, 204 | 205 | 304),
+            (Some(Method::Other | Method::Post), Some(status)) => matches!(status, 204 | 205 | 304),
             _ => false,
         }
     }

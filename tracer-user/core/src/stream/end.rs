@@ -90,6 +90,7 @@ pub(super) fn record(
     record.path = stream.content.path.take();
     record.http_status = answer.http_status;
     record.response_content_type = stream.content.response_content_type.take();
+    record.response_has_no_type = stream.content.response_type == Seen::Absent;
     record.user_agent = stream.content.user_agent;
     record.response_coding = stream.content.response_coding;
     record.grpc_status = answer.grpc_status;

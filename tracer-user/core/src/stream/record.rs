@@ -363,6 +363,8 @@ pub struct StreamRecord {
     pub http_status: Seen<u16>,
     /// `content-type` of the response, its media type alone; `None` unseen or absent.
     pub response_content_type: Option<Arc<str>>,
+    /// Its HEADERS have none.
+    pub response_has_no_type: bool,
     /// The library that made the request.
     pub user_agent: UserAgent,
     /// The encodings of the response's content, as one hash.

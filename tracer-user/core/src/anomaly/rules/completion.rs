@@ -27,7 +27,9 @@ pub(super) fn judge(record: &StreamRecord, shapes: &Shapes) -> Option<Finding> {
     }
     // The request is the older cause.
     let shape = shapes.of(record);
-    truncated_request(record, shape).or_else(|| complete.then(|| response(record, shape)).flatten())
+    truncated_request(record, shape)
+        .or_else(|| complete.then(|| response(record, shape)).flatten())
+        .or_else(|| without_type(record))
 }
 
 /// A call of gRPC as nearly all are, whole and answered with one message and status 0: no rule has anything to say of
@@ -78,6 +80,21 @@ fn non_grpc(record: &StreamRecord) -> Option<Finding> {
         None => (Verdict::Anomaly, "; most likely a proxy made it".to_owned()),
     };
     let summary = format!("the answer to a gRPC request is not gRPC: {what}{rest}");
+    Some(by(
+        Endpoint::Server,
+        finding(record, Kind::NonGrpcResponse, verdict, summary),
+    ))
+}
+
+/// An answer that does not say that it is gRPC, and is in all else: common clients refuse it all the same.
+fn without_type(record: &StreamRecord) -> Option<Finding> {
+    if !record.response_has_no_type || record.http_status != Seen::Value(200) {
+        return None;
+    }
+    let summary = "the answer to a gRPC request has no content-type, and common clients refuse it \
+                   for that"
+        .to_owned();
+    let verdict = Verdict::Suspicious;
     Some(by(
         Endpoint::Server,
         finding(record, Kind::NonGrpcResponse, verdict, summary),

@@ -250,7 +250,7 @@ impl Rules {
             .or_else(|| content_length::judge(record));
         if let (Some(found), Some(malformed)) = (&mut found, &malformed)
             && found.kind == Kind::NonGrpcResponse
-            && record.http_status == Seen::Value(400)
+            && matches!(record.http_status, Seen::Value(400..=499))
             && malformed.sender == Some(Endpoint::Client)
         {
             // Others bear it; this receiver may not.

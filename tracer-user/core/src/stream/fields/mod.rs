@@ -163,13 +163,15 @@ pub(super) fn is_clean(facts: &Facts, complete: bool, section: Section) -> bool 
                 | Known::Scheme.bit()
                 | Known::Path.bit()
                 | Known::Authority.bit();
-            let is_whole = has(wanted) && (!is_grpc || has(Known::Te.bit()));
+            let is_posted = has(Known::Te.bit()) && facts.method == Seen::Value(Method::Post);
+            let is_whole = has(wanted) && (!is_grpc || is_posted);
             facts.method != Seen::Value(Method::Connect)
                 && facts.names & Known::Protocol.bit() == 0
                 && (is_whole || !complete)
         }
         Section::Response { end_stream } => {
             (has(Known::Status.bit()) || !complete)
+                && !has(Known::Te.bit())
                 && (!has(Known::ContentLength.bit()) || facts.status != Seen::Value(204))
                 && (end_stream || !is_grpc || !has(Known::GrpcStatus.bit()))
         }
@@ -200,7 +202,8 @@ fn each_field(
 ) -> Option<BrokenFieldRule> {
     let mut regular_seen = false;
     let mut pseudo_seen = 0_u64;
-    let mut length: Option<&Field> = None;
+    let (mut length, mut host_seen): (Option<&Field>, _) = (None, false);
+    let mut grpc_status: Option<&Field> = None;
     for field in &block.fields {
         let entry = field.entry();
         let of_this = |rule| Some(broken_rule(rule, true).of(field.known()));
@@ -242,9 +245,23 @@ fn each_field(
                 Known::Te if section == Section::Request && has_other_te(field) => {
                     return grave(Rule::TeValue);
                 }
-                Known::Host if section == Section::Request && differs(field, block) => {
-                    *lighter = heavier(*lighter, light(Rule::HostDiffers));
+                Known::Te if matches!(section, Section::Response { .. }) => {
+                    *lighter = heavier(*lighter, light(Rule::TeOfResponse));
                 }
+                Known::Host if section == Section::Request => {
+                    let broken = match std::mem::replace(&mut host_seen, true) {
+                        true => light(Rule::HostTwice),
+                        false if differs(field, block) => light(Rule::HostDiffers),
+                        false => None,
+                    };
+                    *lighter = heavier(*lighter, broken);
+                }
+                Known::GrpcStatus => match grpc_status.and_then(Field::value) {
+                    Some(before) if field.value().is_some_and(|value| value != before) => {
+                        return grave(Rule::GrpcStatusTwice);
+                    }
+                    _ => grpc_status = Some(field),
+                },
                 Known::ContentLength if forbids_length(block, section, field) => {
                     *lighter = heavier(*lighter, light(Rule::ContentLengthForbidden));
                 }
@@ -280,6 +297,8 @@ fn of_value(
 ) -> Option<BrokenFieldRule> {
     match fault {
         ValueFault::Character => Some(broken_rule(Rule::FieldValue, true).of(known)),
+        ValueFault::Control => Some(broken_rule(Rule::ValueControl, false).of(known)),
+        ValueFault::PathNotAscii => light(Rule::PathNotAscii),
         ValueFault::Whitespace => Some(broken_rule(Rule::ValueWhitespace, false).of(known)),
         ValueFault::Asterisk
             if matches!(
@@ -422,6 +441,9 @@ fn of_grpc(block: &HeaderBlock, section: Section) -> Option<BrokenFieldRule> {
         return light(Rule::GrpcContentEncoding);
     }
     match section {
+        Section::Request if matches!(block.seen(Known::Method), Seen::Value(method) if method != b"POST") => {
+            light(Rule::GrpcMethod)
+        }
         Section::Request if block.complete && block.get(Known::Te).is_none() => {
             light(Rule::GrpcWithoutTe)
         }

@@ -194,6 +194,12 @@ fn each_rule_is_named() {
     breaks(
         &with(GET, &grpc),
         Section::Request,
+        "another :method than POST",
+        false,
+    );
+    breaks(
+        &with(&[&[(":method", "POST")], &GET[1..]].concat(), &grpc),
+        Section::Request,
         "without te: trailers",
         false,
     );
