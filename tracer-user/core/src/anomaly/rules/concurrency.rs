@@ -58,11 +58,15 @@ pub(super) fn over_cap(over: &OverCap) -> ConditionFinding {
 pub(super) fn answered(record: &StreamRecord) -> Option<Finding> {
     let over = record.flow.over_cap?;
     let reset = record.resets.first()?;
+    // Of a client that knew the limit any error is the answer: servers differ in the code, and proxies change it.
     let answers = reset.sender == Endpoint::Server
-        && matches!(
-            reset.code,
-            ErrorCode::REFUSED_STREAM | ErrorCode::PROTOCOL_ERROR | ErrorCode::ENHANCE_YOUR_CALM
-        );
+        && match reset.code {
+            ErrorCode::REFUSED_STREAM
+            | ErrorCode::PROTOCOL_ERROR
+            | ErrorCode::ENHANCE_YOUR_CALM => true,
+            ErrorCode::NO_ERROR | ErrorCode::CANCEL | ErrorCode::STREAM_CLOSED => false,
+            _ => over.acknowledged,
+        };
     answers.then(|| {
         let said = over_cap(&over);
         let code = reset.code;
