@@ -2,7 +2,7 @@
 
 use h2trace_core::event::OtherProtocol;
 use h2trace_core::frame::PREFACE;
-use tracer_ebpf::http2::{Head, Opening, Protocol};
+use tracer_ebpf::http2::{DEFAULT_MAX_FRAME_SIZE, Head, Opening, Protocol, rule};
 use tracer_ebpf::proxy_header;
 
 /// What the first bytes are.
@@ -39,6 +39,14 @@ pub(super) fn first(bytes: &[u8]) -> First {
         Some(Protocol::Tls) => OtherProtocol::Tls,
         None if bytes.len() <= Opening::LINE_MAX => return First::TooFew,
         Some(Protocol::Other) | None => OtherProtocol::Other,
+    })
+}
+
+/// They may be a frame: of a known type, or of no more bytes than a frame may have.
+pub(super) fn begins_as_frame(bytes: &[u8]) -> bool {
+    bytes.first_chunk().is_some_and(|head| {
+        let head = Head::parse(*head);
+        rule(head.frame_type).is_known() || head.len <= DEFAULT_MAX_FRAME_SIZE
     })
 }
 

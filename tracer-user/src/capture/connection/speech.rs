@@ -9,7 +9,9 @@ use h2trace_core::limits;
 use super::verdict::{Verdict, is_greeted, told, verdict};
 use super::{Connection, Out};
 use crate::capture::flow::Run;
-use crate::capture::recognise::{First, asks_for_h2c, find, first, header_section};
+use crate::capture::recognise::{
+    First, asks_for_h2c, begins_as_frame, find, first, header_section,
+};
 
 /// Added to the offsets of a direction whose beginning was not seen although the connection's was:
 /// nothing may take its first byte here for its very first one.
@@ -288,10 +290,13 @@ impl Connection {
         else {
             return false;
         };
-        let First::Other(protocol @ (OtherProtocol::Http1 | OtherProtocol::Tls)) = first(bytes)
-        else {
+        let First::Other(protocol) = first(bytes) else {
             return false;
         };
+        // A frame that may not come first is a frame, and told as that.
+        if protocol == OtherProtocol::Other && begins_as_frame(bytes) {
+            return false;
+        }
         self.speech = Speech::Refused;
         self.unrecognised(Direction::Rx, protocol, &[], at, out);
         true

@@ -36,18 +36,22 @@ impl Foreign {
         if is_followed && !self.connections.insert(connection) {
             return None;
         }
-        let spoke = match spoke {
+        let words = match spoke {
             OtherProtocol::Http1 => "HTTP/1.x",
             OtherProtocol::Tls => "TLS",
             OtherProtocol::Other => "another protocol",
         };
         let peer = sender.peer();
         let summary = match sender {
+            Endpoint::Server if spoke == OtherProtocol::Other => format!(
+                "the {peer} sent the HTTP/2 connection preface, and what the {sender} answered does not begin as \
+                 HTTP/2 does, with SETTINGS: it speaks another protocol"
+            ),
             Endpoint::Server => format!(
-                "the {peer} sent the HTTP/2 connection preface, and the {sender} answered in {spoke}"
+                "the {peer} sent the HTTP/2 connection preface, and the {sender} answered in {words}"
             ),
             Endpoint::Client => format!(
-                "the {peer} spoke HTTP/2 (SETTINGS came first), and the {sender} spoke {spoke} in place \
+                "the {peer} spoke HTTP/2 (SETTINGS came first), and the {sender} spoke {words} in place \
                  of the connection preface"
             ),
         };

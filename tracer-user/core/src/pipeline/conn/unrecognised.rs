@@ -88,10 +88,7 @@ impl Conn {
 
     /// The client spoke HTTP/2, and the first bytes of the server are another protocol.
     fn answered_otherwise(&mut self, at: Timestamp, unrecognised: &Unrecognised<'_>) {
-        let spoke = match unrecognised.protocol {
-            spoke @ (OtherProtocol::Http1 | OtherProtocol::Tls) => spoke,
-            OtherProtocol::Other => return,
-        };
+        let spoke = unrecognised.protocol;
         let direction = unrecognised.direction;
         let is_server = self.role.sender(direction) == Some(Endpoint::Server);
         // After an upgrade, HTTP/1.1 is how the connection began.
