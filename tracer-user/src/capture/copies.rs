@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use h2trace_core::event::Timestamp;
 use h2trace_core::limits;
 
-use super::reassembly::EndPair;
+use super::networks::EndPair;
 use super::tcp::Segment;
 
 /// Segments that a copy is looked for among: it comes within microseconds, between few others.
@@ -46,6 +46,7 @@ struct Recent {
     at: Timestamp,
     ends: EndPair,
     side: usize,
+    hops: u8,
     marks: Marks,
 }
 
@@ -70,7 +71,7 @@ impl Copies {
         &mut self,
         ends: EndPair,
         side: usize,
-        segment: &Segment<'_>,
+        (segment, hops): (&Segment<'_>, u8),
         at: Timestamp,
         known: bool,
     ) -> (EndPair, usize) {
@@ -81,9 +82,9 @@ impl Copies {
         }
         let is_new = !known || opens;
         if is_new && !self.originals.contains_key(&ends) {
-            self.look(ends, side, segment, at);
+            self.look(ends, side, (segment, hops), at);
         }
-        self.note(ends, side, segment, at);
+        self.note(ends, side, (segment, hops), at);
         match self.originals.get(&ends) {
             Some(original) if original.turned => (original.ends, 1 - side),
             Some(original) => (original.ends, side),
@@ -99,7 +100,13 @@ impl Copies {
     }
 
     /// Looks for what the first segment of a pair of ends repeats.
-    fn look(&mut self, ends: EndPair, side: usize, segment: &Segment<'_>, at: Timestamp) {
+    fn look(
+        &mut self,
+        ends: EndPair,
+        side: usize,
+        (segment, hops): (&Segment<'_>, u8),
+        at: Timestamp,
+    ) {
         let marks = Marks::of(segment);
         let is_it = |recent: &&Recent| {
             let together = at.since(recent.at) <= limits::CAPTURE_REORDER_NS
@@ -107,8 +114,12 @@ impl Copies {
             let proven = marks.timestamp.is_some_and(|value| value > MADE_UP);
             // Who opens two connections from one port gives them different numbers.
             let opens = marks.syn && marks.acknowledges.is_none();
-            let one_source = recent.ends.get(recent.side) == ends.get(side);
-            let differs = recent.ends != ends;
+            let one_source = recent.ends.ends.get(recent.side) == ends.ends.get(side);
+            // Into another network with the same ends only a router takes it.
+            let differs = match recent.ends.ends == ends.ends {
+                true => recent.ends != ends && recent.hops != hops,
+                false => true,
+            };
             differs && recent.marks == marks && together && (proven || (opens && one_source))
         };
         let Some(found) = self.recent.iter().rev().find(is_it) else {
@@ -134,7 +145,13 @@ impl Copies {
         self.originals.insert(ends, original);
     }
 
-    fn note(&mut self, ends: EndPair, side: usize, segment: &Segment<'_>, at: Timestamp) {
+    fn note(
+        &mut self,
+        ends: EndPair,
+        side: usize,
+        (segment, hops): (&Segment<'_>, u8),
+        at: Timestamp,
+    ) {
         if segment.rst || (!segment.syn && segment.payload.is_empty()) {
             return;
         }
@@ -145,6 +162,7 @@ impl Copies {
             at,
             ends,
             side,
+            hops,
             marks: Marks::of(segment),
         });
     }

@@ -24,6 +24,18 @@ pub enum CaptureError {
     /// The first bytes are none that a capture begins with.
     #[error("not a capture: the file begins with {0}; give a pcap or pcapng file, gzip or not")]
     NotACapture(String),
+    /// It has to be unpacked first.
+    #[error("the file is compressed with {how}, which is not read: {tool} FILE | h2trace replay -")]
+    Compressed {
+        how: &'static str,
+        /// What unpacks it.
+        tool: &'static str,
+    },
+    /// A capture, and of another kind.
+    #[error(
+        "the file is a capture of {0}, which is not read: editcap -F pcapng FILE OUT, and replay OUT"
+    )]
+    OtherFormat(&'static str),
     /// The file has no bytes.
     #[error("not a capture: the file is empty")]
     Empty,
@@ -51,6 +63,7 @@ pub enum CaptureError {
     #[error(
         "link type {0} is not supported; Ethernet (1), Linux cooked (113, 276), loopback (0, 108), raw IP \
          (101, 228, 229), PPP (9, 50, 51, 166), Cisco HDLC (104), MPLS (219), OpenBSD's pflog and enc (117, 109), \
+         IEEE 802.11 (105, 127, 163, 192), \
          Apple's pktap (149, 258) and netfilter's log (239) are"
     )]
     LinkType(u16),
@@ -125,6 +138,9 @@ impl<'r> Capture<'r> {
         } else if let Some(pcap) = Pcap::open(&start, &mut input)? {
             FileFormat::Pcap(pcap)
         } else {
+            if let Some(known) = known_otherwise(&start) {
+                return Err(known);
+            }
             let hex: Vec<String> = start.iter().map(|byte| format!("{byte:02x}")).collect();
             return Err(CaptureError::NotACapture(hex.join(" ")));
         };
@@ -188,6 +204,21 @@ impl Capture<'_> {
             FileFormat::Pcapng(pcapng) => pcapng.bad_secrets(),
         }
     }
+}
+
+/// What can be made a capture that is read.
+fn known_otherwise(start: &[u8]) -> Option<CaptureError> {
+    let compressed = |how, tool| CaptureError::Compressed { how, tool };
+    Some(match start {
+        [0x28, 0xb5, 0x2f, 0xfd] => compressed("zstd", "zstd -dc"),
+        [0x04, 0x22, 0x4d, 0x18] | [0x02, 0x21, 0x4c, 0x18] => compressed("lz4", "lz4 -dc"),
+        [0xfd, b'7', b'z', b'X'] => compressed("xz", "xz -dc"),
+        [b'B', b'Z', b'h', _] => compressed("bzip2", "bzip2 -dc"),
+        [b'P', b'K', 3, 4] => compressed("zip", "unzip -p"),
+        b"snoo" => CaptureError::OtherFormat("Solaris's snoop"),
+        b"GMBU" | b"RTSS" => CaptureError::OtherFormat("Microsoft's Network Monitor"),
+        _ => return None,
+    })
 }
 
 fn pcapng_magic() -> [u8; 4] {

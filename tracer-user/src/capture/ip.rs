@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{be16, link};
+use super::{Endian, be16, link};
 
 const PROTOCOL_TCP: u8 = 6;
 /// Tunnels: IPv4 in IP (RFC 2003), IPv6 in IP (RFC 4213), GRE (RFC 2784), MPLS in IP (RFC 4023), and what UDP ports
@@ -11,6 +11,9 @@ const PROTOCOL_IPV4: u8 = 4;
 const PROTOCOL_UDP: u8 = 17;
 const PROTOCOL_IPV6: u8 = 41;
 const PROTOCOL_GRE: u8 = 47;
+/// IPsec: encrypted (RFC 4303), also in UDP (RFC 3948).
+const PROTOCOL_ESP: u8 = 50;
+const PORT_ESP: u16 = 4500;
 const PROTOCOL_MPLS: u8 = 137;
 /// VXLAN (RFC 7348), and the port that Linux uses when none is given.
 const PORT_VXLAN: [u16; 2] = [4789, 8472];
@@ -47,6 +50,8 @@ pub(super) enum Carried<'a> {
     FirstFragment(Datagram<'a>),
     /// A later fragment: it cannot be told whose.
     Fragment,
+    /// So many bytes that nobody reads without their key.
+    Encrypted(usize),
     /// Something else, or cut before it can be told.
     Other,
 }
@@ -56,6 +61,10 @@ pub(super) enum Carried<'a> {
 pub(super) struct Datagram<'a> {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
+    /// How many routers it may still pass.
+    pub(super) hops: u8,
+    /// The number of the overlay network that it is of, if it is of one.
+    pub(super) network: Option<u32>,
     pub(super) payload: &'a [u8],
     /// Its length on the wire.
     pub(super) wire_len: usize,
@@ -72,15 +81,17 @@ struct IpPacket<'a> {
 
 /// Reads an IP packet, and the one in it when it is a tunnel's. `missing` bytes at its end were not captured.
 pub(super) fn read(mut packet: &[u8], mut missing: usize) -> Carried<'_> {
+    let mut network = None;
     for _ in 0..=TUNNELS {
         let read = match packet.first().map(|first| first >> 4) {
             Some(4) => v4(packet, missing),
             Some(6) => v6(packet, missing),
             _ => None,
         };
-        let Some(read) = read else {
+        let Some(mut read) = read else {
             return Carried::Other;
         };
+        read.datagram.network = network;
         let carries_tcp = read.protocol == PROTOCOL_TCP;
         if carries_tcp {
             return match (read.later_fragment, read.first_fragment) {
@@ -93,13 +104,37 @@ pub(super) fn read(mut packet: &[u8], mut missing: usize) -> Carried<'_> {
             return Carried::Other;
         }
         let payload = read.datagram.payload;
+        if is_encrypted(read.protocol, payload) {
+            return Carried::Encrypted(read.datagram.wire_len);
+        }
         missing = read.datagram.wire_len.saturating_sub(payload.len());
+        network = overlay(read.protocol, payload).or(network);
         match inner(read.protocol, payload) {
             Some(inner) => packet = inner,
             None => return Carried::Other,
         }
     }
     Carried::Other
+}
+
+/// IPsec with encryption. In UDP what begins with zeros is the exchange of its keys.
+fn is_encrypted(protocol: u8, payload: &[u8]) -> bool {
+    match protocol {
+        PROTOCOL_ESP => true,
+        PROTOCOL_UDP => {
+            let to_port = [0, 2].map(|at| be16(payload, at)).contains(&Some(PORT_ESP));
+            to_port && Endian::Big.u32(payload, 8).is_some_and(|index| index != 0)
+        }
+        _ => false,
+    }
+}
+
+/// The number of the network that a tunnel's packet is of: VXLAN's and Geneve's.
+fn overlay(protocol: u8, payload: &[u8]) -> Option<u32> {
+    let port = be16(payload, 2).filter(|_| protocol == PROTOCOL_UDP)?;
+    let has_number = PORT_VXLAN.contains(&port) || [PORT_GENEVE, PORT_VXLAN_GPE].contains(&port);
+    let number = Endian::Big.u32(payload, 12).filter(|_| has_number)?;
+    Some(number >> 8)
 }
 
 /// The IP packet that a tunnel carries.
@@ -186,7 +221,7 @@ fn in_gtp(data: &[u8]) -> Option<&[u8]> {
 }
 
 fn v4(packet: &[u8], missing: usize) -> Option<IpPacket<'_>> {
-    let header_len = usize::from(packet.first()? & 0xf) * 4;
+    let mut header_len = usize::from(packet.first()? & 0xf) * 4;
     if header_len < 20 {
         return None;
     }
@@ -198,16 +233,24 @@ fn v4(packet: &[u8], missing: usize) -> Option<IpPacket<'_>> {
     };
     let fragment = be16(packet, 6)?;
     let (more, offset) = (fragment & 0x2000 != 0, fragment & 0x1fff);
+    let mut protocol = *packet.get(9)?;
+    if protocol == AUTHENTICATION && offset == 0 {
+        // It only signs what follows (RFC 4302).
+        protocol = *packet.get(header_len)?;
+        header_len += 8 + usize::from(*packet.get(header_len + 1)?) * 4;
+    }
     let source: [u8; 4] = *packet.get(12..)?.first_chunk()?;
     let destination: [u8; 4] = *packet.get(16..)?.first_chunk()?;
     let datagram = Datagram {
         source: IpAddr::V4(Ipv4Addr::from(source)),
         destination: IpAddr::V4(Ipv4Addr::from(destination)),
+        hops: *packet.get(8)?,
+        network: None,
         payload: packet.get(header_len..total.min(packet.len()))?,
         wire_len: total.checked_sub(header_len)?,
     };
     Some(IpPacket {
-        protocol: *packet.get(9)?,
+        protocol,
         datagram,
         first_fragment: more && offset == 0,
         later_fragment: offset != 0,
@@ -255,6 +298,8 @@ fn v6(packet: &[u8], missing: usize) -> Option<IpPacket<'_>> {
     let datagram = Datagram {
         source: IpAddr::V6(Ipv6Addr::from(source)),
         destination: IpAddr::V6(Ipv6Addr::from(destination)),
+        hops: *packet.get(7)?,
+        network: None,
         payload: packet.get(at..total.min(packet.len()))?,
         wire_len: total.checked_sub(at)?,
     };

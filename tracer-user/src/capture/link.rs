@@ -1,7 +1,6 @@
 //! Link layers: where the IP packet begins.
 
-use super::Endian;
-use super::be16;
+use super::{Endian, be16, wifi};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -13,6 +12,8 @@ const ETHERTYPE_MPLS: [u16; 2] = [0x8847, 0x8848];
 const ETHERTYPE_PPPOE: u16 = 0x8864;
 /// An Ethernet frame in a tunnel (RFC 7637).
 const ETHERTYPE_BRIDGED: u16 = 0x6558;
+/// IEEE 802.1AE: encrypted from switch to switch.
+const ETHERTYPE_MACSEC: u16 = 0x88e5;
 /// Below this an ethertype is a length, and LLC follows (IEEE 802.3).
 const FIRST_ETHERTYPE: u16 = 0x0600;
 /// SNAP behind LLC (RFC 1042), up to its ethertype.
@@ -56,6 +57,12 @@ pub enum LinkType {
     Enc,
     /// Apple's `tcpdump -i any`: each packet says which link it is of.
     Pktap,
+    /// IEEE 802.11, with nothing before it.
+    Wifi,
+    /// The same behind a radiotap header, behind AVS's, and behind that of PPI, which says which link it is of.
+    Radiotap,
+    WifiAvs,
+    Ppi,
     /// Packets that netfilter logs (`tcpdump -i nflog`): attributes in the byte order of the capturing machine.
     Nflog,
 }
@@ -71,7 +78,11 @@ impl LinkType {
             51 => LinkType::Pppoe,
             104 => LinkType::Hdlc,
             109 => LinkType::Enc,
+            105 => LinkType::Wifi,
             117 => LinkType::Pflog,
+            127 => LinkType::Radiotap,
+            163 => LinkType::WifiAvs,
+            192 => LinkType::Ppi,
             149 | 258 => LinkType::Pktap,
             166 => LinkType::Pppd,
             219 => LinkType::Mpls,
@@ -105,7 +116,47 @@ pub(super) fn network(link: LinkType, data: &[u8]) -> Option<&[u8]> {
         LinkType::Pktap => pktap(data),
         LinkType::Pppoe => of_ethertype(ETHERTYPE_PPPOE, data),
         LinkType::Nflog => nflog(data),
+        LinkType::Ppi => {
+            let (link, data) = ppi(data)?;
+            network(link, data)
+        }
+        LinkType::Wifi | LinkType::Radiotap | LinkType::WifiAvs => {
+            let (frame, is_padded) = wifi_frame(link, data)?;
+            wifi::network(frame, is_padded)
+        }
     }
+}
+
+/// Nobody reads what the packet carries without the key of the link.
+pub(super) fn is_encrypted(link: LinkType, data: &[u8]) -> bool {
+    match link {
+        LinkType::Ethernet => be16(data, 12) == Some(ETHERTYPE_MACSEC),
+        LinkType::Wifi | LinkType::Radiotap | LinkType::WifiAvs => {
+            wifi_frame(link, data).is_some_and(|(frame, _)| wifi::is_encrypted(frame))
+        }
+        LinkType::Ppi => ppi(data).is_some_and(|(link, data)| is_encrypted(link, data)),
+        _ => false,
+    }
+}
+
+/// The frame of IEEE 802.11, and whether its header is padded.
+fn wifi_frame(link: LinkType, data: &[u8]) -> Option<(&[u8], bool)> {
+    match link {
+        LinkType::Radiotap => wifi::behind_radiotap(data),
+        LinkType::WifiAvs => {
+            let len = usize::try_from(Endian::Big.u32(data, 4)?).ok()?;
+            Some((data.get(len..)?, false))
+        }
+        _ => Some((data, false)),
+    }
+}
+
+/// Behind its own header, of which it says the length and the number of the link.
+fn ppi(data: &[u8]) -> Option<(LinkType, &[u8])> {
+    let len = usize::from(Endian::Little.u16(data, 2)?);
+    let number = u16::try_from(Endian::Little.u32(data, 4)?).ok()?;
+    let link = LinkType::from_number(number).filter(|link| *link != LinkType::Ppi)?;
+    Some((link, data.get(len..)?))
 }
 
 /// The IP packet in an Ethernet frame.

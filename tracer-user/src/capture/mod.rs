@@ -24,6 +24,7 @@ mod file;
 mod flow;
 mod ip;
 mod link;
+mod networks;
 mod pcap;
 mod pcapng;
 #[cfg(feature = "tls")]
@@ -36,6 +37,7 @@ mod search;
 mod sockets;
 mod tcp;
 mod tunnels;
+mod wifi;
 
 #[cfg(test)]
 mod build;

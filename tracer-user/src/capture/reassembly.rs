@@ -12,6 +12,7 @@ use super::copies::Copies;
 use super::file::Packet;
 use super::ip::{self, Carried, Datagram};
 use super::link;
+use super::networks::{EndPair, Networks};
 use super::tcp::Segment;
 
 /// What was in the capture.
@@ -22,6 +23,10 @@ pub struct CaptureCounts {
     pub cut_packets: u64,
     /// Packets of a link layer that is not decoded.
     pub foreign_link: u64,
+    /// Packets that are encrypted below TCP.
+    pub encrypted: u64,
+    /// Their bytes.
+    pub encrypted_bytes: u64,
     /// IP fragments of TCP segments; all but the first of each are lost.
     pub fragments: u64,
     pub segments: u64,
@@ -47,9 +52,6 @@ pub struct CaptureCounts {
     pub limit_connections: u64,
 }
 
-/// The two ends of a connection, the lesser one first.
-pub(super) type EndPair = [SocketAddr; 2];
-
 struct TrackedConnection {
     connection: Connection,
     last_at: Timestamp,
@@ -66,6 +68,7 @@ pub struct Reassembly {
     /// Second-chance order, as in stage 2's table.
     order: VecDeque<(EndPair, Timestamp)>,
     copies: Copies,
+    networks: Networks,
     /// Connections that wait for missing bytes, by when they stop.
     deadlines: BTreeSet<(Timestamp, EndPair)>,
     waiting: usize,
@@ -133,6 +136,9 @@ impl Reassembly {
         };
         let carried = match link::network(link, packet.data) {
             Some(bytes) => ip::read(bytes, missing),
+            None if link::is_encrypted(link, packet.data) => {
+                Carried::Encrypted(packet.wire_len as usize)
+            }
             None => Carried::Other,
         };
         let datagram = match carried {
@@ -143,6 +149,11 @@ impl Reassembly {
             }
             Carried::Fragment => {
                 self.counts.fragments += 1;
+                return;
+            }
+            Carried::Encrypted(bytes) => {
+                self.counts.encrypted += 1;
+                self.counts.encrypted_bytes += bytes as u64;
                 return;
             }
             Carried::Other => return,
@@ -196,8 +207,10 @@ impl Reassembly {
         } else {
             ([destination, source], 1)
         };
+        let ends = self.networks.pair(ends, side, datagram.network);
         let known = self.entries.contains_key(&ends);
-        let (ends, side) = self.copies.resolve(ends, side, segment, at, known);
+        let sent = (segment, datagram.hops);
+        let (ends, side) = self.copies.resolve(ends, side, sent, at, known);
         let known = self.entries.get(&ends);
         let another = known.is_some_and(|entry| entry.connection.is_another(side, segment, at));
         if another {
@@ -211,9 +224,9 @@ impl Reassembly {
                 return;
             }
             self.next_number += 1;
-            let mut connection = Connection::new(self.next_number, ends, side, segment, at);
+            let mut connection = Connection::new(self.next_number, ends.ends, side, segment, at);
             let is_told = |end: &SocketAddr| self.http2_ports.contains(&end.port());
-            if let Some(server) = ends.iter().position(is_told) {
+            if let Some(server) = ends.ends.iter().position(is_told) {
                 connection.told_http2(server);
             }
             self.insert(ends, connection, at, take);

@@ -180,6 +180,12 @@ fn unused(counts: &CaptureCounts) -> Option<String> {
         "payload byte was cut by the snapshot length",
         "payload bytes were cut by the snapshot length",
     );
+    let encrypted = count(counts.encrypted_bytes, "byte", "bytes");
+    part(
+        counts.encrypted,
+        &format!("packet is encrypted by IPsec, MACsec or Wi-Fi ({encrypted})"),
+        &format!("packets are encrypted by IPsec, MACsec or Wi-Fi ({encrypted})"),
+    );
     part(
         counts.fragments,
         "IP fragment was not put together",

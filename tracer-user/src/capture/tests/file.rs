@@ -109,7 +109,7 @@ fn what_netfilter_logs_is_decoded_in_either_byte_order() {
 #[test]
 fn packets_in_tunnels_are_decoded() {
     type Tunnel = fn(&[u8]) -> Vec<u8>;
-    let tunnels: [(&str, Tunnel); 17] = [
+    let tunnels: [(&str, Tunnel); 18] = [
         ("ipip", |packet| outer_ipv4(4, packet)),
         ("gre", |packet| {
             outer_ipv4(47, &[&[0, 0, 8, 0], packet].concat())
@@ -174,6 +174,10 @@ fn packets_in_tunnels_are_decoded() {
         ("gtp with an extension", |packet| {
             let head = [0x34, 255, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0, 9, 0];
             outer_ipv4(17, &udp(2152, &[&head, packet].concat()))
+        }),
+        ("signed by ipsec", |packet| {
+            let head = [&[4, 4, 0, 0][..], &[7; 20]].concat();
+            outer_ipv4(51, &[&head, packet].concat())
         }),
         ("a tunnel in a tunnel", |packet| {
             outer_ipv4(47, &[&[0, 0, 8, 0], &outer_ipv4(4, packet)[..]].concat())
@@ -355,9 +359,20 @@ fn a_truncated_file_names_the_packet_after_what_came_before() {
         Some(CaptureError::NotACapture(_))
     ));
     assert!(matches!(
-        replay(&pcap(105, &[])).error,
-        Some(CaptureError::LinkType(105))
+        replay(&pcap(220, &[])).error,
+        Some(CaptureError::LinkType(220))
     ));
+    for (start, how) in [
+        (&b"\x28\xb5\x2f\xfd\x04"[..], "zstd -dc FILE | h2trace"),
+        (b"\x04\x22\x4d\x18\x64", "lz4 -dc FILE | h2trace"),
+        (b"\xfd7zXZ\0", "xz -dc FILE | h2trace"),
+        (b"BZh91AY", "bzip2 -dc FILE | h2trace"),
+        (b"PK\x03\x04\x14", "unzip -p FILE | h2trace"),
+        (b"snoop\0\0\0", "editcap"),
+    ] {
+        let error = replay(start).error.unwrap().to_string();
+        assert!(error.contains(how), "{error}");
+    }
 }
 
 #[test]

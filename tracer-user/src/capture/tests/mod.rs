@@ -1,6 +1,7 @@
 //! Captures built byte by byte, through the whole path: file, TCP, pipeline.
 
 mod file;
+mod overlays;
 mod properties;
 mod speech;
 mod tcp;
