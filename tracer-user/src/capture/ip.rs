@@ -273,7 +273,7 @@ fn v6(packet: &[u8], missing: usize) -> Option<IpPacket<'_>> {
             HOP_BY_HOP => {
                 let len = 8 + usize::from(*packet.get(at + 1)?) * 8;
                 if *packet.get(at + 2)? == JUMBO_PAYLOAD {
-                    let jumbo = super::Endian::Big.u32(packet, at + 4)?;
+                    let jumbo = Endian::Big.u32(packet, at + 4)?;
                     total = (40 + jumbo as usize).min(on_wire);
                 }
                 len

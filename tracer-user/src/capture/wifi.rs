@@ -1,6 +1,6 @@
 //! IEEE 802.11: data frames in clear, as monitor mode captures them.
 
-use super::{Endian, be16, link};
+use super::{Endian, link};
 
 /// Data frames, and those without payload among them.
 const TYPE_DATA: u8 = 0x08;
