@@ -2,6 +2,7 @@
 
 mod decode;
 mod lines;
+mod more_lines;
 
 use super::messages::{self, MessagesError};
 use super::page::{Item, Page};
@@ -194,7 +195,7 @@ fn files_of_messages_that_break_the_form_are_refused() {
 
 #[test]
 fn lines_of_logs_lead_to_the_finding_that_matters_most() {
-    for (line, want) in lines::LINES {
+    for (line, want) in lines::LINES.iter().chain(more_lines::LINES) {
         let found = find(line);
         assert_eq!(
             found.kinds.first(),
