@@ -8,4 +8,5 @@ mod plugin;
 mod refusal;
 mod replay;
 mod rights;
+mod silence;
 mod yaml;

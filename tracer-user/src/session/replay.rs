@@ -21,6 +21,9 @@ use crate::unit::count;
 /// Bytes of printed lines that are gathered before they are written.
 const WRITE_AT_ONCE: usize = 64 * 1024;
 
+/// So long without a packet, and it is looked what has lasted too long.
+const SILENCE_NS: u64 = 100_000_000;
+
 /// Packets between two looks at what has finished.
 const ADVANCE_EVERY: u64 = 64;
 
@@ -134,6 +137,11 @@ fn replay(
             }
         };
         read.first_at.get_or_insert(packet.at);
+        // What stood for long in a silence is told as if somebody had looked meanwhile.
+        let is_silent = packet.at.since(read.last_at) >= SILENCE_NS && read.last_at.0 > 0;
+        if is_silent && reassembly.settled() == read.last_at {
+            pipeline.advance(Timestamp(packet.at.0 - 1), out);
+        }
         read.last_at = read.last_at.max(packet.at);
         let mut feed = Feed {
             pipeline,
