@@ -116,10 +116,8 @@ impl Copies {
             let opens = marks.syn && marks.acknowledges.is_none();
             let one_source = recent.ends.ends.get(recent.side) == ends.ends.get(side);
             // Into another network with the same ends only a router takes it.
-            let differs = match recent.ends.ends == ends.ends {
-                true => recent.ends != ends && recent.hops != hops,
-                false => true,
-            };
+            let is_other_network = recent.ends != ends && recent.hops != hops;
+            let differs = recent.ends.ends != ends.ends || is_other_network;
             differs && recent.marks == marks && together && (proven || (opens && one_source))
         };
         let Some(found) = self.recent.iter().rev().find(is_it) else {
