@@ -18,6 +18,7 @@ use crate::session::memory::Purpose;
 use crate::session::output::{Printer, say};
 use crate::session::recording::{self, Recording};
 use crate::session::run::{Plan, Shedding};
+use crate::session::served;
 
 /// Runs it.
 ///
@@ -70,7 +71,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         shedding: Shedding::Never,
         ..trace::plan(&args.trace, scope, &settings, printer)
     };
-    let ended = live::until_done(source, plan, Vec::new(), || {
+    let ended = served::until_done(source, plan, Vec::new(), || {
         ready.write(Ports::default())?;
         args.trace.common.confine(&settings, Needs::NOTHING);
         Ok(())

@@ -19,6 +19,7 @@ use crate::session::memory::Purpose;
 use crate::session::output::say;
 use crate::session::paper::Paper;
 use crate::session::run::{Plan, Shedding};
+use crate::session::served;
 use crate::session::show::Wanted;
 use crate::workload::kubernetes::Reviewer;
 
@@ -95,16 +96,16 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         duration: None,
         limit: None,
     };
-    let probes = health.map(|listener| live::Web {
+    let probes = health.map(|listener| served::Web {
         listener,
         site: Site::probes(scrape.clone(), Arc::clone(&heartbeat)),
     });
-    let whole = live::Web {
+    let whole = served::Web {
         listener,
         site: Site::whole(scrape.clone(), heartbeat).guarded(guard),
     };
     let web = probes.into_iter().chain([whole]).collect();
-    live::until_done(source, plan, web, || {
+    served::until_done(source, plan, web, || {
         ready.write(ports)?;
         scrape.set_confined(args.common.confine(&settings, review_needs));
         Ok(())

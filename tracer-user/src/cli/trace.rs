@@ -23,6 +23,7 @@ use crate::session::output::{self, Printer, say};
 use crate::session::paper::Paper;
 use crate::session::run::{Plan, Shedding};
 use crate::session::scope::Scope;
+use crate::session::served;
 use crate::session::show::{Show, Wanted};
 use crate::workload::select::Membership;
 
@@ -45,7 +46,7 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<ExitCode> {
     let source = live::start(&settings, chosen, &scope.selected, None)?;
     say(&format!("tracing {} (ctrl-c ends it)", scope.in_words()));
     let plan = plan(args, scope, &settings, Printer::stdout()?);
-    let ended = live::until_done(source, plan, Vec::new(), || {
+    let ended = served::until_done(source, plan, Vec::new(), || {
         ready.write(Ports::default())?;
         args.common.confine(&settings, Needs::NOTHING);
         Ok(())

@@ -16,6 +16,7 @@ pub mod recording;
 pub mod replay;
 pub mod run;
 pub mod scope;
+pub mod served;
 pub mod show;
 
 pub use self::keeper::{Keeper, Selected};
