@@ -8,7 +8,7 @@
 use aes::cipher::{BlockCipherDecrypt as _, BlockCipherEncrypt as _, KeyInit as _};
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash as _;
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::info::Version;
 use super::keys::{EXPLICIT, NONCE, TAG, said};
@@ -280,19 +280,43 @@ impl FoundKey {
         header: [u8; HEADER],
         fragment: &[u8],
         plain: &mut Vec<u8>,
-    ) -> Option<()> {
+    ) -> Option<[u8; NONCE]> {
         let opened = self.open_here(header, fragment, plain);
         wipe_stack_of_record();
         opened
     }
 
+    /// What each nonce of TLS 1.2 begins with.
+    pub(super) fn salt(&self) -> Option<Zeroizing<[u8; NONCE]>> {
+        let Nonces::Tls12 { salt, .. } = self.nonces else {
+            return None;
+        };
+        let mut iv = Zeroizing::new([0; NONCE]);
+        iv.first_chunk_mut().map(|of_salt| *of_salt = salt)?;
+        Some(iv)
+    }
+
+    /// The key itself.
+    pub(super) fn key(&self) -> &[u8] {
+        self.opener().key_bytes()
+    }
+
     #[inline(never)]
-    fn open_here(&self, header: [u8; HEADER], fragment: &[u8], plain: &mut Vec<u8>) -> Option<()> {
+    fn open_here(
+        &self,
+        header: [u8; HEADER],
+        fragment: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Option<[u8; NONCE]> {
         let opener = self.opener();
-        let is_open = match self.nonces {
+        let (nonce, is_open) = match self.nonces {
             Nonces::Tls13(steady) => {
                 let nonce = opener.trial()?.nonce(&header, fragment)?;
-                nonce.starts_with(&steady) && opener.open(nonce, &header, fragment, plain)
+                let is_open = nonce.starts_with(&steady);
+                (
+                    nonce,
+                    is_open && opener.open(nonce, &header, fragment, plain),
+                )
             }
             Nonces::Tls12 { salt, ahead, mixed } => {
                 let (explicit, sealed) = fragment.split_first_chunk::<EXPLICIT>()?;
@@ -308,9 +332,10 @@ impl FoundKey {
                     Some(opener.open(nonce, &said, sealed, plain))
                 };
                 // A number that is not the record's does not open it.
-                numbered(counted)? || (mixed != counted && numbered(mixed)?)
+                let is_open = numbered(counted)? || (mixed != counted && numbered(mixed)?);
+                (nonce, is_open)
             }
         };
-        is_open.then_some(())
+        is_open.then_some(nonce)
     }
 }

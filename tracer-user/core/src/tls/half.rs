@@ -1,5 +1,9 @@
 //! One direction: its records, the keys that open them, and where its plain text stands.
 
+#[cfg(feature = "tls")]
+use super::frames::Frames;
+#[cfg(feature = "tls")]
+use super::handover::{Numbering, Watched};
 use super::handshake::{Message, Messages};
 use super::info::{Version, Why};
 use super::keys::{FoundKey, Keys, Randoms, Secrets};
@@ -80,6 +84,19 @@ pub(super) struct Half {
     /// Some was missing, now or before.
     has_missed: bool,
     pub(super) over: Option<Why>,
+    /// Records that were taken.
+    pub(super) n_taken: u32,
+    /// Where its frames are.
+    #[cfg(feature = "tls")]
+    pub(super) frames: Frames,
+    /// What its nonces say.
+    #[cfg(feature = "tls")]
+    pub(super) numbering: Numbering,
+    #[cfg(feature = "tls")]
+    pub(super) watched: Option<Watched>,
+    /// That record has come.
+    #[cfg(feature = "tls")]
+    pub(super) has_watched: bool,
 }
 
 impl Half {
@@ -103,6 +120,15 @@ impl Half {
             missing: Missing::Nothing,
             has_missed: false,
             over: None,
+            n_taken: 0,
+            #[cfg(feature = "tls")]
+            frames: Frames::default(),
+            #[cfg(feature = "tls")]
+            numbering: Numbering::default(),
+            #[cfg(feature = "tls")]
+            watched: None,
+            #[cfg(feature = "tls")]
+            has_watched: false,
         }
     }
 
@@ -161,6 +187,25 @@ impl Half {
         };
         self.next = at.saturating_add(len as u64);
         at
+    }
+
+    /// What opens it now, if that was told.
+    #[cfg(feature = "tls")]
+    pub(super) const fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
+    }
+
+    /// It is known where the next byte of plain text stands.
+    #[cfg(feature = "tls")]
+    pub(super) fn is_placed(&self) -> bool {
+        self.missing == Missing::Nothing && !self.unopened.any()
+    }
+
+    /// Plain text was told up to this offset.
+    #[cfg(feature = "tls")]
+    pub(super) const fn reach(&mut self, next: u64) {
+        self.missing = Missing::Nothing;
+        self.next = next;
     }
 
     /// Where its plain text ends, with what was lost at its end.
@@ -372,7 +417,13 @@ impl Half {
     ) -> Option<u8> {
         let key = self.found.as_ref()?;
         let (version, overhead) = (key.version(), key.overhead());
-        if key.open(record.header, fragment, plain).is_none() {
+        let opened = key.open(record.header, fragment, plain);
+        #[cfg(feature = "tls")]
+        if let Some(nonce) = &opened {
+            let is_next = record.certain && !lost.any() && !self.unopened.any();
+            self.numbering.learn(nonce, is_next);
+        }
+        if opened.is_none() {
             if record.certain {
                 self.not_opened(lost, fragment.len());
             }

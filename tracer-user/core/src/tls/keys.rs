@@ -447,6 +447,13 @@ impl Keys {
         (*self.opener).as_ref()
     }
 
+    /// Key and nonce of AES-GCM, and whether it is TLS 1.2.
+    pub(super) fn of_aes(&self) -> Option<(&[u8], Zeroizing<[u8; NONCE]>, bool)> {
+        let is_aes = self.cipher != Cipher::ChaCha20Poly1305;
+        let iv = Zeroizing::new(*self.opener().iv());
+        is_aes.then(|| (self.opener().key_bytes(), iv, self.is_tls12()))
+    }
+
     const fn is_tls12(&self) -> bool {
         self.secret.is_none()
     }

@@ -12,7 +12,11 @@
 mod failure;
 #[cfg(feature = "tls")]
 mod found;
+#[cfg(feature = "tls")]
+mod frames;
 mod half;
+#[cfg(feature = "tls")]
+mod handover;
 mod handshake;
 #[cfg(feature = "tls")]
 mod handshake_secrets;
@@ -42,6 +46,8 @@ mod waiting;
 pub use failure::{Alert, Failure};
 #[cfg(feature = "tls")]
 pub use found::{Proof, Trial, Tries};
+#[cfg(feature = "tls")]
+pub use handover::{GivenBack, Handover, Watched};
 #[cfg(feature = "tls")]
 pub use handshake_secrets::HandshakeSecrets;
 pub use hello::Random as ClientRandom;

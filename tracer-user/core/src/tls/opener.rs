@@ -15,11 +15,16 @@ const MAKING: usize = 131_072;
 /// The same of opening a record.
 const OPENING: usize = 16_384;
 
+/// Bytes of the longest key.
+const LONGEST_KEY: usize = 32;
+
 /// Opens records with one key. Nobody sees it: it has no `Debug`.
 pub struct Opener {
     aead: aead::LessSafeKey,
     /// Of a key that was derived, and not found.
     iv: Zeroizing<[u8; NONCE]>,
+    /// The key itself, for who opens records elsewhere.
+    key_bytes: Zeroizing<[u8; LONGEST_KEY]>,
     /// Of a key that was found: gives nonces back.
     trial: Option<Trial>,
     #[cfg(test)]
@@ -29,7 +34,12 @@ pub struct Opener {
 impl Opener {
     pub(super) fn derived(cipher: Cipher, key: &[u8], iv: &[u8; NONCE]) -> Option<Opener> {
         let unbound = aead::UnboundKey::new(cipher.algorithm(), key).ok()?;
+        let mut key_bytes = Zeroizing::new([0; LONGEST_KEY]);
+        for (to, from) in key_bytes.iter_mut().zip(key) {
+            *to = *from;
+        }
         Some(Opener {
+            key_bytes,
             aead: aead::LessSafeKey::new(unbound),
             iv: Zeroizing::new(*iv),
             trial: None,
@@ -56,6 +66,11 @@ impl Opener {
 
     pub(super) const fn trial(&self) -> Option<&Trial> {
         self.trial.as_ref()
+    }
+
+    /// The key.
+    pub(super) fn key_bytes(&self) -> &[u8] {
+        self.key_bytes.get(..self.key_len()).unwrap_or_default()
     }
 
     pub(super) fn key_len(&self) -> usize {

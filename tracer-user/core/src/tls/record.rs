@@ -152,6 +152,21 @@ impl Records {
         self.lost = self.lost.and(lost);
     }
 
+    /// Nothing is lost, and what is here of the next record is its beginning.
+    #[cfg(feature = "tls")]
+    pub(super) fn are_whole(&self) -> bool {
+        self.synchronised && self.skip == 0 && !self.lost.any()
+    }
+
+    /// Behind `left` bytes that nobody opens a record begins.
+    #[cfg(feature = "tls")]
+    pub(super) fn begin_at(&mut self, left: u64) {
+        *self = Records {
+            skip: left,
+            ..Records::default()
+        };
+    }
+
     /// A record of this kind has begun, and is not whole.
     pub(super) fn are_at(&self, kind: u8) -> bool {
         let header = self.header().filter(|_| self.synchronised);

@@ -181,7 +181,7 @@ impl Session {
         self.scan.is_some() && !self.is_ready(sender)
     }
 
-    const fn of(&self, sender: Endpoint) -> &Half {
+    pub(super) const fn of(&self, sender: Endpoint) -> &Half {
         match sender {
             Endpoint::Client => &self.client,
             Endpoint::Server => &self.server,
@@ -252,7 +252,7 @@ impl Session {
     }
 
     /// A direction has its key, and nothing of the other one that went by before waits for another.
-    fn is_ready(&self, sender: Endpoint) -> bool {
+    pub(super) fn is_ready(&self, sender: Endpoint) -> bool {
         let Some(scan) = &self.scan else {
             return false;
         };

@@ -221,6 +221,23 @@ impl Session {
         }
     }
 
+    /// The offset of the next byte of a direction.
+    #[cfg(feature = "tls")]
+    pub(super) fn expects(&self, sender: Endpoint) -> u64 {
+        self.expected
+            .get(sender.index())
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// It is this one.
+    #[cfg(feature = "tls")]
+    pub(super) fn expect(&mut self, sender: Endpoint, offset: u64) {
+        if let Some(expected) = self.expected.get_mut(sender.index()) {
+            *expected = offset;
+        }
+    }
+
     /// Takes bytes of a direction, which stand at `offset` of it; `cut` bytes after them were not captured.
     pub fn take(
         &mut self,
@@ -406,6 +423,8 @@ impl Session {
                 }
             }
             let before = self.half(sender).records.taken();
+            let half = self.half(sender);
+            half.n_taken = half.n_taken.wrapping_add(u32::from(record.certain));
             self.record(sender, record, &fragment, context);
             if !record.certain && self.half(sender).records.taken() == before {
                 break;
@@ -556,6 +575,11 @@ impl Session {
             content::APPLICATION_DATA if is_untold => half.miss(),
             content::APPLICATION_DATA => {
                 let offset = half.place(plain.len());
+                #[cfg(feature = "tls")]
+                {
+                    half.watch_content(offset);
+                    half.frames.push(offset, plain);
+                }
                 (context.out)(Plain {
                     sender,
                     at: record.at,

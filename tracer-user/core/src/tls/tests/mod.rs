@@ -1,6 +1,7 @@
 //! Whole conversations: those of an RFC, and others that are made here.
 
 mod both;
+mod handover;
 mod lost;
 pub(in crate::tls) mod rfc8448;
 mod scan;
