@@ -315,8 +315,9 @@ fn take(seen: &mut Vec<Seen>, event: &Event<'_>) {
                 .unrecognised
                 .push((u.direction, u.protocol, u.first.to_vec()));
         }
-        What::Bytes(bytes) | What::TlsBytes(bytes) => {
-            let is_tls = matches!(event.what, What::TlsBytes(_));
+        What::OpenedBytes(..) => unreachable!("no keys are handed over"),
+        What::Bytes(bytes) | What::TlsBytes(bytes, _) => {
+            let is_tls = matches!(event.what, What::TlsBytes(..));
             match bytes.unseen {
                 Some(reason) => socket.unseen.push(reason),
                 None if is_tls => socket.is_tls = true,

@@ -21,6 +21,7 @@ mod rights_given_up;
 mod shape;
 mod tls;
 mod tls_hostile;
+mod tls_kernel;
 mod tls_keys;
 mod tls_probe;
 mod tls_rights;

@@ -157,17 +157,21 @@ pub struct Bytes {
     pub confidence: u8,
     /// Why the bytes of this call could not be looked at; one of [`unseen`].
     pub unseen: u8,
-    /// Padding, zero.
-    pub _pad: [u8; 4],
+    /// TLS: how many records of this direction had gone by whole before `offset`, since they are followed.
+    pub records: u32,
     /// `to_boundary != 0` inside a DATA frame: its stream id; else 0. Lets a reader that lost bytes
-    /// count the rest of a frame whose header it never saw.
+    /// count the rest of a frame whose header it never saw. TLS that was opened before: the low bits of the offset up to
+    /// which frames went by, as [`confidence::OPENED`] counts.
     pub in_frame_stream: u32,
     /// The type of the frame that `offset` lies in, when `to_boundary != 0`.
     pub in_frame_type: u8,
     /// Its flags.
     pub in_frame_flags: u8,
+    /// [`confidence::OPENED`]: 1 when these bytes are of a TLS record of which it is not known yet whether it carries
+    /// frames. So it is if the direction's next record is of this confidence and says 0.
+    pub unsure: u8,
     /// Padding, zero.
-    pub _pad2: [u8; 2],
+    pub _pad: u8,
 }
 const _: () = assert!(size_of::<Bytes>() == 40);
 
@@ -185,6 +189,9 @@ pub mod confidence {
     /// Not HTTP/2, but TLS: records were followed, of which application data may be a hole. Of
     /// [`to_boundary`](super::Bytes::to_boundary) read "record" for "frame", and 5 bytes of header for 9.
     pub const TLS: u8 = 3;
+    /// HTTP/2 in TLS, whose keys were handed to the kernel programs (see [`opened`](crate::opened)): the bytes are what
+    /// was sealed. Of [`offset`](super::Bytes::offset) read "from the trial's first byte on".
+    pub const OPENED: u8 = 4;
 }
 
 /// Values of [`Bytes::unseen`]: why the user's buffer of a call is not known, so that all its bytes are a hole.

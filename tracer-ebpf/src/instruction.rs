@@ -54,6 +54,11 @@ pub fn hand_over<T>(value: &mut T) {
     unsafe { core::arch::asm!("{0} = {0}", in(reg) &raw mut *value, options(nostack)) };
 }
 
+/// What is called next may change `value`.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+pub const fn hand_over<T>(_: &mut T) {}
+
 /// Stores `value` and returns what stood there, as one atomic operation.
 ///
 /// # Safety

@@ -8,6 +8,7 @@ use aya_ebpf::helpers::generated::{
 use tracer_ebpf::{
     counter::Counter,
     instruction::hand_over,
+    opened::{Keys, Owner, Place, Slot},
     walk::{
         self, Machine, Part, Step,
         state::{Message, MessageKey, Scratch, Socket},
@@ -16,7 +17,7 @@ use tracer_ebpf::{
 
 use crate::{
     call, count,
-    maps::{MESSAGES, SCRATCH, TURNS, config},
+    maps::{MESSAGES, OPENED_TLS, SCRATCH, SLOTS, TURNS, config},
     record, user_memory,
 };
 
@@ -94,6 +95,28 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn slot(self, s: &Scratch) -> u32 {
+        let owner = Owner {
+            sk: s.sk,
+            born_ns: s.born_ns,
+        };
+        // SAFETY: a number, read at once.
+        unsafe { OPENED_TLS.get(owner) }.copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn keys(self, s: &Scratch) -> Option<*const Keys> {
+        // SAFETY: within the map's value.
+        slot(s).map(|slot| unsafe { (&raw const (*slot).ways[(s.direction & 1) as usize].keys) })
+    }
+
+    #[inline(always)]
+    fn place(self, s: &Scratch) -> Option<*mut Place> {
+        // SAFETY: within the map's value.
+        slot(s).map(|slot| unsafe { (&raw mut (*slot).ways[(s.direction & 1) as usize].place) })
+    }
+
+    #[inline(always)]
     fn cut_short(self, s: &mut Scratch) {
         user_memory::cut_short(s);
     }
@@ -108,12 +131,17 @@ impl Machine for Kernel {
             Part::ProxyHeader => read_proxy_header(),
             Part::Head => upgrade_head(),
             Part::Frame => next_frame(),
+            Part::Records => tell_records(),
+            Part::Opened => walk_opened(),
+            Part::Unseal => unseal(),
         }
     }
 
     #[inline(always)]
     fn repeat(self, s: &mut Scratch, times: u32, step: Step) {
         if config!(has_loop) == 0 {
+            // The steps of one loop may take another one.
+            let outer = s.turns;
             s.turns = times;
             hand_over(s);
             let callback: Turn = match step {
@@ -122,12 +150,15 @@ impl Machine for Kernel {
                 Step::ProxyHeader => proxy_header_turn,
                 Step::Head => head_turn,
                 Step::Frame => frame_turn,
+                Step::Opened => opened_turn,
+                Step::Block => block_turn,
             };
             let map = (&raw const TURNS).cast_mut().cast();
             // SAFETY: the callback uses the scratch space alone.
             unsafe {
                 bpf_for_each_map_elem(map, callback as *mut c_void, core::ptr::null_mut(), 0)
             };
+            s.turns = outer;
             return;
         }
         hand_over(s);
@@ -137,10 +168,18 @@ impl Machine for Kernel {
             Step::ProxyHeader => proxy_header_step,
             Step::Head => head_step,
             Step::Frame => frame_step,
+            Step::Opened => opened_step,
+            Step::Block => block_step,
         };
         // SAFETY: the callback uses the scratch space alone.
         unsafe { bpf_loop(times, callback as *mut c_void, core::ptr::null_mut(), 0) };
     }
+}
+
+/// The place of the connection at hand.
+#[inline(always)]
+fn slot(s: &Scratch) -> Option<*mut Slot> {
+    SLOTS.get_ptr_mut(s.slot)
 }
 
 #[inline(always)]
@@ -189,6 +228,24 @@ extern "C" fn next_frame() -> u64 {
     here(Part::Frame)
 }
 
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tell_records() -> u64 {
+    here(Part::Records)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_opened() -> u64 {
+    here(Part::Opened)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn unseal() -> u64 {
+    here(Part::Unseal)
+}
+
 /// A callback of `bpf_loop`: 1 ends the loop.
 #[inline(always)]
 fn step(step: Step, index: u64) -> i64 {
@@ -216,6 +273,14 @@ extern "C" fn head_step(index: u64, _context: *mut c_void) -> i64 {
 
 extern "C" fn frame_step(index: u64, _context: *mut c_void) -> i64 {
     step(Step::Frame, index)
+}
+
+extern "C" fn opened_step(_: u64, _context: *mut c_void) -> i64 {
+    step(Step::Opened, 0)
+}
+
+extern "C" fn block_step(_: u64, _context: *mut c_void) -> i64 {
+    step(Step::Block, 0)
 }
 
 /// A callback of `bpf_for_each_map_elem`.
@@ -256,4 +321,12 @@ extern "C" fn head_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut 
 
 extern "C" fn frame_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut c_void) -> i64 {
     turn(Step::Frame, index)
+}
+
+extern "C" fn opened_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut c_void) -> i64 {
+    turn(Step::Opened, index)
+}
+
+extern "C" fn block_turn(_: *mut c_void, index: *const u32, _: *mut u64, _: *mut c_void) -> i64 {
+    turn(Step::Block, index)
 }

@@ -18,11 +18,13 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod aes;
 pub mod config;
 pub mod counter;
 pub mod event;
 pub mod http2;
 pub mod instruction;
+pub mod opened;
 pub mod proxy_header;
 pub mod secret;
 pub mod tls;

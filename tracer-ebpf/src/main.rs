@@ -5,7 +5,7 @@
 //! exit       the exit of a system call: on which socket    call  one socket call, from the hook to the records
 //! admission  is a new socket wanted, was its beginning seen      filter  whose sockets are wanted
 //! user_memory  where the bytes are                               record  what user space reads
-//! kernel  what the walker needs of the kernel
+//! kernel  what the walker needs of the kernel                    keys  those of TLS go with their socket
 //! ```
 //!
 //! What is done with the bytes themselves is [`tracer_ebpf::walk`].
@@ -26,6 +26,8 @@ mod filter;
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod kernel_struct;
+#[cfg(target_arch = "bpf")]
+mod keys;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

@@ -8,6 +8,7 @@ use aya_ebpf::{
 use tracer_ebpf::{
     config::Config,
     counter,
+    opened::{self, Owner, Slot},
     secret::{self, Secret},
     walk,
     walk::state::{Message, MessageKey, Multi, Scratch, Socket},
@@ -100,6 +101,15 @@ pub(crate) static COMMS: HashMap<[u8; 16], u8> = HashMap::with_max_entries(1_024
 /// Secrets of TLS handshakes, until user space has read them, which maps this map. As small as can be without `--tls`.
 #[map]
 pub(crate) static SECRETS: Array<Secret> = Array::with_max_entries(secret::SLOTS, MMAPABLE);
+
+/// TLS connections that user space has opened, and their places in [`SLOTS`].
+#[map]
+pub(crate) static OPENED_TLS: HashMap<Owner, u32> = HashMap::with_max_entries(opened::SLOTS, 0);
+
+/// Keys of TLS, which user space writes and wipes, as it maps this map; and how far each direction is opened with them.
+/// As small as can be without `--tls`.
+#[map]
+pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(opened::SLOTS, MMAPABLE);
 
 /// `BPF_F_MMAPABLE` of `linux/bpf.h`.
 const MMAPABLE: u32 = 1 << 10;

@@ -2,13 +2,14 @@
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use tracer_ebpf::{
+    config,
     event::{cause, direction, opened},
-    walk::state::{Socket, told},
+    walk::state::{Socket, told, verdict},
 };
 
 use crate::{
-    filter,
-    maps::{OPENED, OPENED_USED, SOCKETS},
+    filter, keys,
+    maps::{OPENED, OPENED_USED, SOCKETS, config},
     marks, record,
 };
 
@@ -44,6 +45,12 @@ fn tell(sk: u64, why: u8) {
 #[inline(always)]
 fn forget(sk: u64) {
     tell(sk, cause::CLOSED);
+    // SAFETY: as for `announced`.
+    if let Some(socket) = unsafe { SOCKETS.get(sk) } {
+        if socket.verdict == verdict::TLS && config!(tls) == config::tls::FULL {
+            keys::wipe(sk, socket.born_ns);
+        }
+    }
     let _gone = SOCKETS.remove(sk);
     marks::clear(sk);
 }

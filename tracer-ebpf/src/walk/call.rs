@@ -1,13 +1,14 @@
 //! The bytes of one call, whose socket is known and whose buffers were looked for.
 
 use super::{
-    Machine, Part, frames,
+    Machine, Part, Step, TURNS_MAX, frames,
     recognise::{Recognised, recognise},
     record,
     state::{CALLS_MAX, Scratch, Socket, mode, told, verdict},
     tls,
 };
 use crate::{
+    config,
     counter::Counter,
     event::{class, direction, unseen},
 };
@@ -39,10 +40,10 @@ pub fn located<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) {
             }
         }
     }
-    let is_tls = s.walk.mode >= mode::RECORD;
-    if !is_tls {
-        m.count(Counter::BytesSeen, s.returned as u64);
+    if s.walk.mode >= mode::RECORD {
+        return located_tls(m, s, socket);
     }
+    m.count(Counter::BytesSeen, s.returned as u64);
     record::begin(s);
     m.run(s, Part::Walk);
     if s.class != 0 {
@@ -68,9 +69,61 @@ pub fn located<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) {
         return;
     }
     record::flush(m, s);
-    if is_tls {
-        tls::judge(s, socket);
+}
+
+/// The call's bytes are records of TLS: what can be opened of them is told as frames.
+#[inline(always)]
+fn located_tls<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) {
+    s.slot = if m.tls() == config::tls::FULL {
+        m.slot(s)
+    } else {
+        0
+    };
+    let mut turn = 0;
+    while turn < TURNS_OF_A_CALL {
+        let behind = if s.slot != 0 {
+            m.run(s, Part::Opened) as u32
+        } else {
+            0
+        };
+        if s.remaining != 0 {
+            m.run(s, Part::Records);
+        }
+        if s.desync != 0 {
+            s.walk.offset = s.walk.offset.wrapping_add((s.remaining + behind) as u64);
+            return;
+        }
+        if behind == 0 {
+            break;
+        }
+        s.remaining = behind;
+        turn += 1;
     }
+    if s.multi != 0 && s.direction == direction::TX as u32 {
+        m.cut_short(s);
+    }
+    tls::judge(s, socket);
+}
+
+/// Parts of one call that are told as records, and as frames, in turn: the end of a record, frames, and what begins
+/// with something unusual.
+const TURNS_OF_A_CALL: u32 = 2;
+
+/// Tells what remains of the call as records.
+#[inline(always)]
+pub fn records<M: Machine>(m: M, s: &mut Scratch) -> u64 {
+    record::begin(s);
+    m.repeat(s, TURNS_MAX, Step::Walk);
+    if s.desync == 0 && s.remaining != 0 {
+        if s.iovecs == 0 && s.chunk_len == 0 {
+            m.count(Counter::IovecLimit, 1);
+        } else {
+            m.count(Counter::StepLimit, 1);
+        }
+        rest(m, s);
+    }
+    record::flush(m, s);
+    0
 }
 
 /// The call's buffers are not known, or hold nothing of it.
@@ -81,6 +134,7 @@ pub fn unlocated<M: Machine>(m: M, s: &mut Scratch, socket: &mut Socket) {
         s.unseen = unseen::OTHER;
     }
     count_unseen(m, s);
+    s.slot = 0;
     m.announce(s, socket);
     if s.walk.mode == mode::START || s.walk.mode == mode::SEEK {
         m.count(Counter::NoBuffer, 1);

@@ -92,13 +92,21 @@ pub fn step<M: Machine>(m: M, s: &mut Scratch) -> bool {
     }
     let available = record::available(s);
     match s.walk.mode {
-        mode::HEADER => header(m, s, available),
-        mode::DATA => data(m, s, available),
-        mode::PAYLOAD => payload(m, s, available),
         mode::PREFACE => preface(m, s, available),
         mode::SKIP => skip(s, available),
         mode::RECORD => tls::header(m, s, available),
         mode::FRAGMENT => tls::fragment(m, s, available),
+        _ => walk_on(m, s, available),
+    }
+}
+
+/// A step in a frame, of which so many bytes are at hand.
+#[inline(always)]
+pub(super) fn walk_on<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
+    match s.walk.mode {
+        mode::HEADER => header(m, s, available),
+        mode::DATA => data(m, s, available),
+        mode::PAYLOAD => payload(m, s, available),
         _ => false,
     }
 }

@@ -4,21 +4,25 @@
 //! call  one call's bytes       recognise, search  is this HTTP/2, and where
 //! frames  follow its frames    tls  follow its records, if it is TLS
 //! record  what is copied       state  what is remembered
+//! opened  follow the frames in its records, if its keys are known    stream  the key stream
 //! ```
 //!
 //! Everything that only the kernel has stands behind [`Machine`], so that tests run the same code over ordinary memory.
 
 use crate::{
     counter::Counter,
-    walk::state::{Message, MessageKey, Scratch, Socket},
+    opened::{Keys, Place},
+    walk::state::{AHEAD, Message, MessageKey, Scratch, Socket},
 };
 
 pub mod call;
 pub mod frames;
+pub mod opened;
 pub mod recognise;
 pub mod record;
 pub mod search;
 pub mod state;
+pub mod stream;
 pub mod tls;
 
 #[cfg(test)]
@@ -29,6 +33,9 @@ pub const TURNS_MAX: u32 = 65_536;
 
 /// Where the walker runs. Taken by value: the kernel's has no size, and costs no register.
 pub trait Machine: Copy {
+    /// What it reads is sealed: [`Machine::unseal`] opens it.
+    const OPENS: bool = false;
+
     /// Reads `len` bytes at `address` of the user's memory; false when they cannot be read.
     ///
     /// # Safety
@@ -67,6 +74,25 @@ pub trait Machine: Copy {
 
     /// Tells that the call's bytes are of another protocol, one of `event::class`; with their beginning if `copied`.
     fn unrecognised(self, s: &mut Scratch, class: u8, copied: bool);
+
+    /// The place of the socket's connection among those that are opened; 0: it has none.
+    fn slot(self, s: &Scratch) -> u32;
+
+    /// What opens the direction at hand, by [`Scratch::slot`].
+    fn keys(self, s: &Scratch) -> Option<*const Keys>;
+
+    /// How far that direction is.
+    fn place(self, s: &Scratch) -> Option<*mut Place>;
+
+    /// Bytes that are read at once at least, if they are there.
+    #[inline(always)]
+    fn ahead(self) -> u32 {
+        AHEAD
+    }
+
+    /// Opens `n` bytes that were read to the place `at` of the record.
+    #[inline(always)]
+    fn unseal(self, _: &mut Scratch, _at: u64, _n: u32) {}
 
     /// After the walk of a message of sendmmsg: see whether the call goes on.
     fn cut_short(self, s: &mut Scratch);
@@ -121,6 +147,12 @@ pub enum Part {
     Head,
     /// [`search::next_frame`].
     Frame,
+    /// [`call::records`].
+    Records,
+    /// [`opened::walk`].
+    Opened,
+    /// [`stream::unseal_all`].
+    Unseal,
 }
 
 /// Runs a part here.
@@ -133,6 +165,9 @@ pub fn run<M: Machine>(m: M, s: &mut Scratch, part: Part) -> u64 {
         Part::ProxyHeader => search::read_proxy_header(m, s),
         Part::Head => search::upgrade_head(m, s),
         Part::Frame => search::next_frame(m, s),
+        Part::Records => call::records(m, s),
+        Part::Opened => opened::walk(m, s),
+        Part::Unseal => stream::unseal_all(m, s),
     }
 }
 
@@ -149,6 +184,10 @@ pub enum Step {
     Head,
     /// [`search::frame_step`].
     Frame,
+    /// [`opened::step`].
+    Opened,
+    /// [`stream::block_step`].
+    Block,
 }
 
 /// One step; false when it was the last one.
@@ -160,5 +199,7 @@ pub fn take_step<M: Machine>(m: M, s: &mut Scratch, step: Step, index: u64) -> b
         Step::ProxyHeader => search::proxy_header_step(m, s),
         Step::Head => search::head_step(s, index),
         Step::Frame => search::frame_step(m, s, index),
+        Step::Opened => opened::step(m, s),
+        Step::Block => stream::block_step(m, s),
     }
 }

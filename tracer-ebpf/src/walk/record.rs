@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use super::{
     Machine,
-    state::{AHEAD, CHUNK, LENGTH_MASK, POSITION_MASK, Scratch, mode, segment},
+    state::{CHUNK, LENGTH_MASK, POSITION_MASK, Scratch, mode, segment},
 };
 use crate::{
     counter::Counter,
@@ -44,6 +44,8 @@ pub fn begin(s: &mut Scratch) {
     let (to_boundary, partial_len, in_frame) = match walk.mode {
         mode::HEADER | mode::RECORD => (0, walk.partial_len, false),
         mode::PAYLOAD | mode::DATA => (walk.left, 0, true),
+        // Behind a header that was told nobody.
+        mode::FRAGMENT if walk.partial_len != 0 => (0, walk.partial_len, false),
         mode::PREFACE | mode::SKIP | mode::FRAGMENT => (walk.left, 0, false),
         _ => (BOUNDARY_UNKNOWN, 0, false),
     };
@@ -55,15 +57,26 @@ pub fn begin(s: &mut Scratch) {
         partial: walk.partial,
         confidence: s.confidence,
         unseen: s.unseen,
-        _pad: [0; 4],
-        in_frame_stream: if in_frame { walk.stream } else { 0 },
+        records: if walk.mode >= mode::RECORD {
+            walk.stream
+        } else {
+            0
+        },
+        in_frame_stream: if in_frame {
+            walk.stream
+        } else if walk.mode >= mode::RECORD && s.slot != 0 {
+            s.place.frames.offset as u32
+        } else {
+            0
+        },
         in_frame_type: if in_frame {
             walk.frame_type
         } else {
             NOT_A_FRAME
         },
         in_frame_flags: if in_frame { walk.flags } else { 0 },
-        _pad2: [0; 2],
+        unsure: 0,
+        _pad: 0,
     };
     let head = header(s, kind::BYTES, 0);
     let out = s.out.as_mut_ptr();
@@ -88,7 +101,7 @@ const NOT_A_FRAME: u8 = 0xff;
 #[inline(always)]
 pub fn flush<M: Machine>(m: M, s: &mut Scratch) {
     s.begun = 0;
-    if s.total == 0 {
+    if s.total == 0 && !(M::OPENS && s.confirms != 0) {
         return;
     }
     let len = bound::<POSITION_MASK>(s.position as u64);
@@ -102,13 +115,21 @@ pub fn flush<M: Machine>(m: M, s: &mut Scratch) {
             .cast::<u32>()
             .write_unaligned(s.total);
         // What these bytes proved counts for them too: the preface itself is PREFACE.
-        *out.add(HEADER as usize + offset_of!(Bytes, confidence)) = if s.walk.mode >= mode::RECORD {
+        *out.add(HEADER as usize + offset_of!(Bytes, confidence)) = if M::OPENS {
+            confidence::OPENED
+        } else if s.walk.mode >= mode::RECORD {
             confidence::TLS
         } else {
             s.confidence
         };
+        if M::OPENS {
+            *out.add(HEADER as usize + offset_of!(Bytes, unsure)) = s.place.unsure;
+            s.confirms = 0;
+        }
     }
-    m.write(out, len);
+    if !M::OPENS || s.silent == 0 {
+        m.write(out, len);
+    }
 }
 
 /// Marks `n` bytes as gone by: in the call, in the direction, in the record.
@@ -132,6 +153,7 @@ pub fn copy<M: Machine>(m: M, s: &mut Scratch, n: u32) -> Option<u64> {
         m.count(Counter::Fault, 1);
         return None;
     }
+    m.unseal(s, at, n);
     s.ahead = s.ahead.wrapping_sub(n);
     if fresh {
         s.segment = s.position;
@@ -156,12 +178,13 @@ pub fn available(s: &Scratch) -> u32 {
     }
 }
 
-/// Reads the next `n` bytes of the user's memory to `at`, and what follows them as far as [`AHEAD`]. False when the
+/// Reads the next `n` bytes of the user's memory to `at`, and what follows them as far as [`Machine::ahead`]. False when the
 /// `n` bytes could not be read.
 #[inline(always)]
 fn read<M: Machine>(m: M, s: &mut Scratch, at: u64, n: u32) -> bool {
     let there = available(s);
-    let mut len = if there < AHEAD { there } else { AHEAD };
+    let ahead = m.ahead();
+    let mut len = if there < ahead { there } else { ahead };
     if len < n {
         len = n;
     }

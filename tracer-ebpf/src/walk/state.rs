@@ -1,6 +1,8 @@
 //! What the kernel programs remember: of a socket, of a direction, of a message, of the call at hand.
 
-use crate::{event::RECORD_MAX, http2::Opening, proxy_header::ProxyHeader, tls::Offer};
+use crate::{
+    event::RECORD_MAX, http2::Opening, opened::Place, proxy_header::ProxyHeader, tls::Offer,
+};
 
 /// Values of [`Socket::verdict`].
 pub mod verdict {
@@ -74,7 +76,7 @@ pub struct Walk {
     pub seq: u32,
     /// Bytes of the current preface, payload or skipped run still to come.
     pub left: u32,
-    /// The frame's stream id.
+    /// The frame's stream id. TLS: records that went by whole, since they are followed.
     pub stream: u32,
     /// Bytes of the current gRPC message still to come. TLS: bytes of handshake records that may still be copied.
     pub message_left: u32,
@@ -324,6 +326,42 @@ pub struct Scratch {
     pub _pad: [u8; 2],
     /// Where a search found a frame.
     pub found: u32,
+    /// The connection's place among those that are opened; 0: it has none.
+    pub slot: u32,
+    /// 1: what is walked is not told.
+    pub silent: u8,
+    /// 1: a record that was told as unsure is certain now.
+    pub confirms: u8,
+    /// `confidence` of the records' walk, while frames are followed.
+    pub outer_confidence: u8,
+    /// Padding.
+    pub _pad2: u8,
+    /// Bytes of the call behind those that are told as records.
+    pub behind_kept: u32,
+    /// Padding.
+    pub _pad3: u32,
+    /// How far the direction at hand is opened.
+    pub place: Place,
+    /// Where its records are followed, while its frames are.
+    pub outer: Walk,
+    /// The call's bytes before a silent walk: `chunk`, `chunk_len`, `iovec`.
+    pub kept: [u64; 3],
+    /// Likewise: `iovecs`, `remaining`.
+    pub kept_len: [u32; 2],
+    /// Bytes of the record at hand before its content.
+    pub content_at: u32,
+    /// 1 more than the block that `stream` is of; 0: of none.
+    pub stream_block: u32,
+    /// The key stream of a block, as its bytes stand in memory.
+    pub stream: [u32; 4],
+    /// What was looked at of a record before it was walked.
+    pub looked: [u8; 16],
+    /// Where in this scratch space the next byte to be opened stands.
+    pub sealed_at: u64,
+    /// Its place in the record's content.
+    pub sealed_place: u32,
+    /// How many there are.
+    pub sealed_left: u32,
     /// The direction at hand, while the call is walked.
     pub walk: Walk,
     /// A socket's entry, while it is made.

@@ -177,6 +177,7 @@ pub fn fragment<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
 pub fn pass(walk: &mut Walk, n: u32) {
     walk.copy_left = walk.copy_left.saturating_sub(n);
     walk.left = walk.left.wrapping_sub(n);
+    walk.partial_len = 0;
     if walk.left == 0 {
         end(walk);
     }
@@ -186,6 +187,7 @@ pub fn pass(walk: &mut Walk, n: u32) {
 #[inline(always)]
 fn end(walk: &mut Walk) {
     walk.mode = mode::RECORD;
+    walk.stream = walk.stream.wrapping_add(1);
     walk.plausible = walk.plausible.saturating_add(1);
     walk.offer = walk.offer.ended();
 }

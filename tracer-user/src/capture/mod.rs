@@ -22,6 +22,8 @@ mod connection;
 mod copies;
 mod file;
 mod flow;
+#[cfg(feature = "tls")]
+mod handover;
 mod ip;
 mod link;
 mod networks;

@@ -18,11 +18,15 @@ use h2trace_core::tls::{ClientRandom, KeyLog, Scratch, Session};
 use super::connection::{Connection, Out};
 use super::flow::Run;
 #[cfg(feature = "tls")]
+use super::handover::Handed;
+#[cfg(feature = "tls")]
 use super::probed::Probed;
 use super::reassembly::CaptureCounts;
 #[cfg(feature = "tls")]
 use super::search::{Outcome, Search};
 use super::tunnels::Tunnel;
+#[cfg(feature = "tls")]
+use crate::kernel::OpenedTls;
 #[cfg(feature = "tls")]
 use crate::key_probe::KeyProbe;
 #[cfg(feature = "tls")]
@@ -40,6 +44,9 @@ pub trait Downstream {
 
     /// What went by in a tunnel by the events so far, oldest first.
     fn next_tunnelled(&mut self) -> Option<Tunnelled>;
+
+    /// A connection has streams, and none of them was a tunnel so far.
+    fn is_without_tunnels(&mut self, socket: &SocketKey) -> bool;
 }
 
 /// What waits for a connection's secrets.
@@ -68,13 +75,19 @@ pub(super) struct TlsSocket {
     pub(super) awaits_secrets: bool,
     /// It is the content of a stream.
     pub(super) tunnel: Option<Tunnel>,
+    /// The kernel programs open it, or try to.
+    #[cfg(feature = "tls")]
+    pub(super) handed: Option<Handed>,
+    /// By direction: added to the records that were taken here, this is what the kernel programs count.
+    #[cfg(feature = "tls")]
+    pub(super) ahead: [Option<u32>; 2],
     /// Offset of the first byte that was told of each direction.
-    base: [Option<u64>; 2],
+    pub(super) base: [Option<u64>; 2],
     hello: Hello,
     waiting: VecDeque<(Task, Item)>,
     n_waiting: usize,
     /// Since when something waits; None: nothing does any more.
-    since: Option<Timestamp>,
+    pub(super) since: Option<Timestamp>,
 }
 
 impl TlsSocket {
@@ -86,6 +99,10 @@ impl TlsSocket {
             #[cfg(feature = "tls")]
             awaits_secrets: false,
             tunnel: None,
+            #[cfg(feature = "tls")]
+            handed: None,
+            #[cfg(feature = "tls")]
+            ahead: [None; 2],
             base: [opening.1.then_some(0); 2],
             hello: Hello::default(),
             waiting: VecDeque::new(),
@@ -146,6 +163,9 @@ pub struct TlsSockets {
     /// Handshakes are probed for secrets.
     #[cfg(feature = "tls")]
     pub(super) probed: Option<Probed>,
+    /// Where connections are handed over.
+    #[cfg(feature = "tls")]
+    pub(super) kernel: Option<OpenedTls>,
 }
 
 impl TlsSockets {
@@ -168,6 +188,8 @@ impl TlsSockets {
             search: None,
             #[cfg(feature = "tls")]
             probed: None,
+            #[cfg(feature = "tls")]
+            kernel: None,
         }
     }
 
@@ -256,7 +278,7 @@ impl TlsSockets {
     #[must_use]
     pub fn wants(&mut self, event: &Event<'_>) -> bool {
         let may_be = match &event.what {
-            What::TlsBytes(_) => return true,
+            What::TlsBytes(..) | What::OpenedBytes(..) => return true,
             What::Open(_) | What::Tls(_) | What::Opaque(..) => false,
             What::Bytes(bytes) => bytes.confidence == ProtocolConfidence::Tentative,
             What::Unrecognised(_) | What::End(_) => true,
@@ -267,7 +289,17 @@ impl TlsSockets {
     /// Takes an event of TLS, oldest first.
     pub fn take(&mut self, event: &Event<'_>, to: &mut dyn Downstream) {
         match &event.what {
-            What::TlsBytes(bytes) | What::Bytes(bytes) => self.bytes(event, bytes, to),
+            #[cfg(feature = "tls")]
+            What::TlsBytes(bytes, records) => {
+                self.before_records(&event.socket, (bytes, *records), event, to);
+                self.bytes(event, bytes, to);
+                self.after_records(&event.socket, bytes.direction, to);
+            }
+            #[cfg(feature = "tls")]
+            What::OpenedBytes(bytes, record) => self.opened(event, (bytes, *record), to),
+            #[cfg(not(feature = "tls"))]
+            What::TlsBytes(bytes, _) => self.bytes(event, bytes, to),
+            What::Bytes(bytes) => self.bytes(event, bytes, to),
             What::Unrecognised(said) if said.protocol == OtherProtocol::Tls => {
                 self.release(&event.socket, to);
                 self.conclude(&event.socket, to);
@@ -287,9 +319,17 @@ impl TlsSockets {
                     // What opens it came before its end.
                     self.probe(event.at, true, to);
                 }
+                #[cfg(feature = "tls")]
+                match end.cause {
+                    EndCause::Closed => self.before_end(&event.socket),
+                    EndCause::Desync(_) => self.keep(&event.socket),
+                    _ => {}
+                }
                 let place = (event.socket, event.task);
                 self.item(place, Item::End(end.cause, event.at), to);
             }
+            #[cfg(not(feature = "tls"))]
+            What::OpenedBytes(..) => {}
             What::Open(_) | What::Tls(_) | What::Opaque(..) => to.event(event),
         }
     }
@@ -404,8 +444,8 @@ impl TlsSockets {
     /// What was followed for longest without a word goes for it.
     pub(super) fn insert(&mut self, key: SocketKey, at: Timestamp, socket: TlsSocket) {
         self.n_tunnels += usize::from(socket.tunnel.is_some());
-        if let Some((key, gone)) = self.sockets.insert(key, at, socket) {
-            self.count_gone(&gone);
+        if let Some((key, mut gone)) = self.sockets.insert(key, at, socket) {
+            self.count_gone(&key, &mut gone);
             self.waiting.retain(|waiting| *waiting != key);
         }
     }
@@ -539,13 +579,15 @@ impl TlsSockets {
     }
 
     fn forget(&mut self, key: &SocketKey) {
-        if let Some(socket) = self.sockets.remove(key) {
+        if let Some(mut socket) = self.sockets.remove(key) {
             self.n_waiting = self.n_waiting.saturating_sub(socket.n_waiting);
-            self.count_gone(&socket);
+            self.count_gone(key, &mut socket);
         }
     }
 
-    fn count_gone(&mut self, socket: &TlsSocket) {
+    fn count_gone(&mut self, key: &SocketKey, socket: &mut TlsSocket) {
+        #[cfg(feature = "tls")]
+        self.end_handover(key, socket);
         let n = usize::from(socket.tunnel.is_some());
         self.n_tunnels = self.n_tunnels.saturating_sub(n);
     }

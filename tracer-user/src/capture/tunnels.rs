@@ -31,6 +31,10 @@ impl Downstream for Feed<'_> {
     fn next_tunnelled(&mut self) -> Option<Tunnelled> {
         self.pipeline.next_tunnelled()
     }
+
+    fn is_without_tunnels(&mut self, socket: &SocketKey) -> bool {
+        self.pipeline.is_without_tunnels(socket)
+    }
 }
 
 /// How records of a TLS handshake begin.

@@ -17,6 +17,8 @@ use tracer_ebpf::{
 use h2trace_core::event::{Event, SocketKey, decode::decode};
 
 #[cfg(feature = "tls")]
+use super::opened::OpenedTls;
+#[cfg(feature = "tls")]
 use super::secrets::{self, SecretProgram, SecretReader};
 use super::{
     btf::Btf,
@@ -119,6 +121,8 @@ pub struct Tracer {
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     #[cfg(feature = "tls")]
     secrets: Option<(SecretProgram, SecretReader)>,
+    #[cfg(feature = "tls")]
+    opened: Option<OpenedTls>,
 }
 
 impl std::fmt::Debug for Tracer {
@@ -164,6 +168,15 @@ impl Tracer {
             });
             told.ok()
         });
+        #[cfg(feature = "tls")]
+        let opened = options.opens_tls.then(|| OpenedTls::new(&mut ebpf));
+        #[cfg(feature = "tls")]
+        let opened = opened.and_then(|opened| {
+            let told = opened.inspect_err(|error| {
+                tracing::warn!("the kernel programs open no TLS: {error:#}");
+            });
+            told.ok()
+        });
         let mut members = Members::new(&mut ebpf)?;
         let ring = load::take(&mut ebpf, "EVENTS")?;
         let counters = load::take(&mut ebpf, "COUNTERS")?;
@@ -200,6 +213,8 @@ impl Tracer {
             logger,
             #[cfg(feature = "tls")]
             secrets,
+            #[cfg(feature = "tls")]
+            opened,
         })
     }
 
@@ -322,6 +337,12 @@ impl Tracer {
     /// they were taken already.
     pub fn take_live_cgroups(&mut self) -> Option<LiveCgroups> {
         self.members.take_live()
+    }
+
+    /// The places for keys of TLS that the kernel programs open; None when that was not asked for, or taken already.
+    #[cfg(feature = "tls")]
+    pub fn take_opened(&mut self) -> Option<OpenedTls> {
+        self.opened.take()
     }
 
     /// The program that reads secrets of TLS handshakes, to be attached, and what it will have read; None when it was

@@ -107,6 +107,8 @@ pub struct Options {
     pub tls: Tls,
     /// Secrets of TLS handshakes are read, where programs of this process's choice call a function with them.
     pub secrets: bool,
+    /// The kernel programs open connections of TLS whose keys they are given.
+    pub opens_tls: bool,
     /// Size of the ring, rounded up to a power of two pages.
     pub ring_bytes: u32,
     /// Print the kernel programs' own debug messages (through `log`, level debug).
@@ -125,6 +127,7 @@ impl Default for Options {
             full_payload: false,
             tls: Tls::default(),
             secrets: false,
+            opens_tls: false,
             ring_bytes: RING_BYTES,
             kernel_log: false,
             exclude_self: true,
@@ -288,6 +291,11 @@ pub(super) fn load(options: &Options, btf: &Btf, hooks: Hooks) -> Result<Ebpf, S
         loader
             .map_max_entries("SECRETS", 1)
             .map_max_entries("PROBED", 1);
+    }
+    if !options.opens_tls {
+        loader
+            .map_max_entries("SLOTS", 1)
+            .map_max_entries("OPENED_TLS", 1);
     }
     if config.has_loop != 0 {
         loader.map_max_entries("TURNS", 1);

@@ -126,7 +126,7 @@ fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
     }
 }
 
-const fn data(map: &Map) -> Option<&MapData> {
+pub(super) const fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data)
         | Map::HashMap(data)

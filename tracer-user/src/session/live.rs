@@ -139,6 +139,10 @@ impl Downstream for Hands<'_> {
         self.pipeline.next_tunnelled()
     }
 
+    fn is_without_tunnels(&mut self, socket: &SocketKey) -> bool {
+        self.pipeline.is_without_tunnels(socket)
+    }
+
     #[inline]
     fn event(&mut self, event: &Event<'_>) {
         let Some(tap) = self.tap.as_deref_mut() else {
@@ -223,6 +227,8 @@ pub fn start(
     }
     #[cfg(not(feature = "tls"))]
     let keys = None;
+    #[cfg(feature = "tls")]
+    options.let_kernel_open_tls();
     let mut tracer = Tracer::start(&options)?;
     if !process::sees_host_processes() {
         tracing::warn!(
@@ -255,7 +261,9 @@ pub fn start(
         None => tls,
     };
     #[cfg(feature = "tls")]
-    let tls = tls.searched_by(scanner);
+    let tls = tls
+        .searched_by(scanner)
+        .handing_over_to(tracer.take_opened());
     Ok(Box::new(Live {
         tracer,
         fairness: Fairness::default(),

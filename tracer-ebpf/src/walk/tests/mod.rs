@@ -15,9 +15,11 @@ use crate::{
     counter::{COUNTERS, Counter},
     event::{class, confidence, direction},
     http2::{Head, flag, frame_type},
+    opened::{Keys, Place, Slot},
 };
 
 mod ahead;
+mod opened;
 mod opening;
 mod properties;
 mod proxied;
@@ -38,6 +40,8 @@ struct World {
     counters: Vec<u64>,
     told: Vec<u8>,
     tls: u32,
+    /// What opens each direction, if anything does.
+    ways: Option<Box<Slot>>,
 }
 
 #[derive(Clone, Copy)]
@@ -107,6 +111,22 @@ impl Machine for Host<'_> {
     }
 
     fn cut_short(self, _: &mut Scratch) {}
+
+    fn slot(self, _: &Scratch) -> u32 {
+        u32::from(self.0.borrow().ways.is_some())
+    }
+
+    fn keys(self, s: &Scratch) -> Option<*const Keys> {
+        let world = self.0.borrow();
+        let slot = world.ways.as_ref()?;
+        Some(&raw const slot.ways[s.direction as usize].keys)
+    }
+
+    fn place(self, s: &Scratch) -> Option<*mut Place> {
+        let mut world = self.0.borrow_mut();
+        let slot = world.ways.as_mut()?;
+        Some(&raw mut slot.ways[s.direction as usize].place)
+    }
 }
 
 /// A socket whose calls are walked.
@@ -248,7 +268,7 @@ impl Walked {
     fn each(&self, mut take: impl FnMut(usize, Boundary, &[Segment<'_>])) {
         for record in &self.world.borrow().records {
             let event = decode::decode(record).expect("a record");
-            if let What::Bytes(bytes) | What::TlsBytes(bytes) = event.what
+            if let What::Bytes(bytes) | What::TlsBytes(bytes, _) = event.what
                 && bytes.direction == Direction::Tx
             {
                 let segments: Vec<_> = bytes.segments().collect();

@@ -7,10 +7,10 @@ use crate::http2::PREFACE;
 
 /// Bodies of 0xee are no gRPC; those of 1 are, whatever their length: messages that never end.
 const NO_MESSAGES: u8 = 0xee;
-const MESSAGES: u8 = 1;
+pub(super) const MESSAGES: u8 = 1;
 
 /// Frames that break no rule. No payload holds what may be taken for a frame header.
-fn any_frames(body: u8) -> impl Strategy<Value = Vec<Vec<u8>>> {
+pub(super) fn any_frames(body: u8) -> impl Strategy<Value = Vec<Vec<u8>>> {
     let stream = || (0u32..8).prop_map(|n| 2 * n + 1);
     let data = (
         stream(),

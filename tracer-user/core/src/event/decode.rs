@@ -8,8 +8,9 @@ use tracer_ebpf::event::{
 };
 
 use super::{
-    Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OtherProtocol,
-    ProtocolConfidence, Segment, SocketKey, Task, Timestamp, Unrecognised, Unseen, What,
+    Address, Boundary, Bytes, Direction, End, EndCause, Event, Open, Opened, OpenedRecord,
+    OtherProtocol, ProtocolConfidence, Segment, SocketKey, Task, Timestamp, TlsRecords,
+    Unrecognised, Unseen, What,
 };
 
 /// Why a record could not be decoded. That is a defect of h2trace, or a ring shared with another version.
@@ -97,8 +98,14 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         _ => return Err(DecodeError::Value("direction")),
     };
     let what = match record_kind {
-        kind::BYTES if is_tls(body.0) => What::TlsBytes(bytes(&body, towards)?),
-        kind::BYTES => What::Bytes(bytes(&body, towards)?),
+        kind::BYTES => match certainty(body.0) {
+            Some(confidence::TLS) => What::TlsBytes(bytes(&body, towards)?, records(body.0)?),
+            Some(confidence::OPENED) => {
+                let record = opened_record(body.0)?;
+                What::OpenedBytes(bytes(&body, towards)?, record)
+            }
+            _ => What::Bytes(bytes(&body, towards)?),
+        },
         kind::OPEN => What::Open(Box::new(open(&mut body)?)),
         kind::END => What::End(end(&mut body, towards)?),
         kind::UNRECOGNISED => What::Unrecognised(unrecognised(&mut body, towards)?),
@@ -183,11 +190,33 @@ fn unix_address(path: &[u8]) -> Address {
     })
 }
 
-/// Whether the body of bytes says that they are TLS.
+/// What the body of bytes says that they are.
 #[inline(always)]
-fn is_tls(body: &[u8]) -> bool {
-    let confidence = body.get(std::mem::offset_of!(wire::Bytes, confidence));
-    confidence == Some(&confidence::TLS)
+fn certainty(body: &[u8]) -> Option<u8> {
+    body.get(std::mem::offset_of!(wire::Bytes, confidence))
+        .copied()
+}
+
+/// What had gone by before of TLS.
+fn records(body: &[u8]) -> Result<TlsRecords, DecodeError> {
+    let word = |at: usize| {
+        let word = body.get(at..).and_then(<[u8]>::first_chunk);
+        let word = word.ok_or(DecodeError::Length(body.len()))?;
+        Ok(u32::from_le_bytes(*word))
+    };
+    Ok(TlsRecords {
+        count: word(std::mem::offset_of!(wire::Bytes, records))?,
+        opened: word(std::mem::offset_of!(wire::Bytes, in_frame_stream))?,
+    })
+}
+
+fn opened_record(body: &[u8]) -> Result<OpenedRecord, DecodeError> {
+    match body.get(std::mem::offset_of!(wire::Bytes, unsure)) {
+        Some(0) => Ok(OpenedRecord::Sure),
+        Some(1) => Ok(OpenedRecord::Unsure),
+        Some(_) => Err(DecodeError::Value("certainty of a record")),
+        None => Err(DecodeError::Length(body.len())),
+    }
 }
 
 #[inline(always)]
@@ -200,7 +229,9 @@ fn bytes<'a>(body: &Reader<'a>, direction: Direction) -> Result<Bytes<'a>, Decod
     let (offset, total, to_boundary) = (r.u64()?, r.u32()?, r.u32()?);
     let (partial_len, partial) = (r.u8()?, r.take::<9>()?);
     let confidence = match r.u8()? {
-        confidence::TENTATIVE | confidence::TLS => ProtocolConfidence::Tentative,
+        confidence::TENTATIVE | confidence::TLS | confidence::OPENED => {
+            ProtocolConfidence::Tentative
+        }
         confidence::PLAUSIBLE => ProtocolConfidence::Plausible,
         confidence::PREFACE => ProtocolConfidence::Preface,
         _ => return Err(DecodeError::Value("confidence")),

@@ -361,6 +361,24 @@ pub struct Unrecognised<'a> {
     pub first: &'a [u8],
 }
 
+/// What had gone by before in a direction of TLS, as the kernel programs count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsRecords {
+    /// Records.
+    pub count: u32,
+    /// The low bits of the offset up to which they had opened it; 0: perhaps they never had.
+    pub opened: u32,
+}
+
+/// The TLS record that opened bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenedRecord {
+    /// It carries them, as do those of the same direction that were unsure before.
+    Sure,
+    /// It is not whole, and may turn out to carry something else.
+    Unsure,
+}
+
 #[derive(Clone, Debug)]
 pub enum What<'a> {
     /// A socket was seen for the first time.
@@ -368,7 +386,10 @@ pub enum What<'a> {
     /// Bytes went one way.
     Bytes(Bytes<'a>),
     /// Bytes of a TLS connection went one way, as they are on the wire. Nothing in the pipeline reads them.
-    TlsBytes(Bytes<'a>),
+    TlsBytes(Bytes<'a>, TlsRecords),
+    /// Bytes of a TLS connection that the kernel programs have opened went one way. Offsets count from where they began
+    /// to open it.
+    OpenedBytes(Bytes<'a>, OpenedRecord),
     End(End),
     /// Not HTTP/2.
     Unrecognised(Unrecognised<'a>),

@@ -491,6 +491,11 @@ limits! {
     [TlsConnections, Count]
     pub const TLS_CONNECTIONS: usize = 262_144;
 
+    /// TLS connections that the kernel programs open at once. Those beyond it are opened by h2trace, and all their bytes
+    /// copied.
+    [TlsOpened, Count]
+    pub const TLS_OPENED: u32 = 1_023;
+
     /// Bytes of a live TLS connection that wait until a key log has its secrets. What comes beyond them is a gap.
     [TlsKeyless, Bytes]
     pub const TLS_KEYLESS: usize = 524_288;

@@ -240,7 +240,7 @@ impl Pipeline {
                 }
             }
             // Opened before they come here, or not at all.
-            What::TlsBytes(_) => {}
+            What::TlsBytes(..) | What::OpenedBytes(..) => {}
             What::Tls(tls) => {
                 if let Some(conn) = self.table.peek_mut(&event.socket) {
                     conn.learn_tls(tls);

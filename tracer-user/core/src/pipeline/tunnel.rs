@@ -67,6 +67,12 @@ impl Pipeline {
         self
     }
 
+    /// A socket's connection has streams, and none of them was a tunnel so far.
+    pub fn is_without_tunnels(&mut self, socket: &SocketKey) -> bool {
+        let conn = self.table.peek_mut(socket);
+        conn.is_some_and(|conn| conn.is_without_tunnels())
+    }
+
     /// What went by in a tunnel, oldest first. To be asked for behind each event, until there is no more.
     #[inline]
     pub fn next_tunnelled(&mut self) -> Option<Tunnelled> {

@@ -45,6 +45,11 @@ impl ConnectionIds {
         }
     }
 
+    /// Some stream's opening was seen.
+    pub(super) const fn has_opened(&self) -> bool {
+        self.client.highest > 0 || self.server.highest > 0
+    }
+
     /// The stream's opening was seen (HEADERS, PUSH_PROMISE).
     pub(super) fn on_open(&mut self, id: StreamId) {
         let before = *self.of(initiator(id));

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "tls")]
 mod found;
+#[cfg(feature = "tls")]
+mod handover;
 mod socket;
 mod speech;
 mod tls;

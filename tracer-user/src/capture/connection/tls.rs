@@ -14,7 +14,7 @@ use crate::capture::flow::Run;
 pub(super) struct Tls {
     pub(super) session: Session,
     /// Bytes before the client's hello, of the PROXY protocol.
-    skip: u64,
+    pub(super) skip: u64,
     /// What was told of it last.
     told: Option<TlsInfo>,
 }

@@ -203,7 +203,7 @@ impl Recorder {
             }
             What::Unrecognised(unrecognised) => self.unrecognised(key, at, unrecognised),
             // What was opened of it is recorded as if it had been in clear.
-            What::Tls(_) | What::TlsBytes(_) | What::Opaque(..) => {}
+            What::Tls(_) | What::TlsBytes(..) | What::OpenedBytes(..) | What::Opaque(..) => {}
             What::End(end) => self.end(key, at, end),
         }
     }

@@ -126,7 +126,10 @@ impl Fairness {
     #[inline]
     pub(super) fn is_passed_over(&self, event: &Event<'_>) -> bool {
         !self.away.is_empty()
-            && matches!(event.what, What::Bytes(_) | What::TlsBytes(_))
+            && matches!(
+                event.what,
+                What::Bytes(_) | What::TlsBytes(..) | What::OpenedBytes(..)
+            )
             && self.away.contains_key(&event.socket)
     }
 
@@ -134,7 +137,9 @@ impl Fairness {
     #[inline]
     pub(super) fn begin(&mut self, event: &Event<'_>) -> Option<Measured> {
         let bytes = match &event.what {
-            What::Bytes(bytes) | What::TlsBytes(bytes) => bytes.encoded.len(),
+            What::Bytes(bytes) | What::TlsBytes(bytes, _) | What::OpenedBytes(bytes, _) => {
+                bytes.encoded.len()
+            }
             _ => 0,
         };
         let stands_for = if bytes >= LARGE {

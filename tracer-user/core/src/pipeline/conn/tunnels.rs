@@ -97,6 +97,11 @@ impl Conn {
         self.follows_tunnels = true;
     }
 
+    /// It has streams, and none of them was a tunnel so far.
+    pub(crate) fn is_without_tunnels(&self) -> bool {
+        self.tunnels.is_none() && self.streams.has_opened()
+    }
+
     /// What went by in them.
     #[inline]
     pub(crate) fn tunnelled(&mut self) -> Option<&mut Vec<Tunnelled>> {

@@ -137,6 +137,12 @@ impl StreamTable {
         had_to.then_some(offender)
     }
 
+    /// Some stream's opening was seen.
+    #[must_use]
+    pub const fn has_opened(&self) -> bool {
+        self.ids.has_opened()
+    }
+
     /// The observed end throws away what comes, unread. What its streams still wait for cannot reach it: if it closes the
     /// connection then, it is the one that ended them.
     pub fn throws_away(&mut self) {
