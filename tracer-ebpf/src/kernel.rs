@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{
 use tracer_ebpf::{
     counter::Counter,
     instruction::hand_over,
-    opened::{Keys, Owner, Place, Slot},
+    opened::{Cursor, Keys, Owner, Slot},
     walk::{
         self, Machine, Part, Step,
         state::{Message, MessageKey, Scratch, Socket},
@@ -111,7 +111,7 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
-    fn place(self, s: &Scratch) -> Option<*mut Place> {
+    fn place(self, s: &Scratch) -> Option<*mut Cursor> {
         // SAFETY: within the map's value.
         slot(s).map(|slot| unsafe { (&raw mut (*slot).ways[(s.direction & 1) as usize].place) })
     }

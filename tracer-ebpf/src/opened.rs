@@ -32,7 +32,7 @@ pub struct Keys {
     pub until: u32,
     /// 1: TLS 1.2, whose records bring a part of their nonce.
     pub is_tls12: u32,
-    /// 1 more than the trial that is right: what [`Place::trial`] says. 0: none.
+    /// 1 more than the trial that is right: what [`Cursor::trial`] says. 0: none.
     pub confirmed: u32,
     /// 1 more than the trial that is wrong.
     pub rejected: u32,
@@ -45,7 +45,7 @@ pub struct Keys {
 }
 const _: () = assert!(size_of::<Keys>() == 288);
 
-/// Values of [`Place::phase`].
+/// Values of [`Cursor::phase`].
 pub mod phase {
     /// It is not known where frames begin.
     pub const IDLE: u32 = 0;
@@ -56,7 +56,7 @@ pub mod phase {
     pub const OPENED: u32 = 2;
 }
 
-/// Values of [`Place::stage`].
+/// Values of [`Cursor::stage`].
 pub mod stage {
     /// At the header of a record, or within one.
     pub const HEADER: u8 = 0;
@@ -75,7 +75,7 @@ pub mod stage {
 /// Where the kernel programs stand in one direction. Written by them alone.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct Cursor {
     /// Of which keys it is.
     pub generation: u32,
     /// One of [`phase`].
@@ -105,7 +105,7 @@ pub struct Place {
     /// Where the frames stand.
     pub frames: Walk,
 }
-const _: () = assert!(size_of::<Place>() == 144);
+const _: () = assert!(size_of::<Cursor>() == 144);
 
 /// One direction.
 #[repr(C)]
@@ -114,7 +114,7 @@ pub struct Way {
     /// What opens it.
     pub keys: Keys,
     /// How far it is.
-    pub place: Place,
+    pub place: Cursor,
 }
 
 /// A connection's place in the map, by `event::direction`. It has no `Debug`.

@@ -11,7 +11,7 @@
 
 use crate::{
     counter::Counter,
-    opened::{Keys, Place},
+    opened::{Cursor, Keys},
     walk::state::{AHEAD, Message, MessageKey, Scratch, Socket},
 };
 
@@ -82,7 +82,7 @@ pub trait Machine: Copy {
     fn keys(self, s: &Scratch) -> Option<*const Keys>;
 
     /// How far that direction is.
-    fn place(self, s: &Scratch) -> Option<*mut Place>;
+    fn place(self, s: &Scratch) -> Option<*mut Cursor>;
 
     /// Bytes that are read at once at least, if they are there.
     #[inline(always)]

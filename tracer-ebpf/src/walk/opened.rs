@@ -22,7 +22,7 @@ use crate::{
     event::confidence,
     http2::{DEFAULT_MAX_FRAME_SIZE, Head},
     instruction::bound,
-    opened::{Keys, Place, phase, stage},
+    opened::{Cursor, Keys, phase, stage},
     tls::{RecordHead, content},
 };
 
@@ -109,7 +109,7 @@ impl<M: Machine> Machine for Opening<M> {
     }
 
     #[inline(always)]
-    fn place(self, s: &Scratch) -> Option<*mut Place> {
+    fn place(self, s: &Scratch) -> Option<*mut Cursor> {
         self.0.place(s)
     }
 
@@ -378,7 +378,7 @@ fn gather<M: Machine>(
 
 #[inline(always)]
 fn header<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
-    let Some(n) = gather(m, s, offset_of!(Place, head), HEAD, available) else {
+    let Some(n) = gather(m, s, offset_of!(Cursor, head), HEAD, available) else {
         return false;
     };
     consume(s, n);
@@ -409,7 +409,7 @@ fn header<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
 
 #[inline(always)]
 fn nonce<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
-    let Some(n) = gather(m, s, offset_of!(Place, nonce), EXPLICIT, available) else {
+    let Some(n) = gather(m, s, offset_of!(Cursor, nonce), EXPLICIT, available) else {
         return false;
     };
     pass(s, n);

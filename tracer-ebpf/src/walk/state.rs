@@ -1,7 +1,7 @@
 //! What the kernel programs remember: of a socket, of a direction, of a message, of the call at hand.
 
 use crate::{
-    event::RECORD_MAX, http2::Opening, opened::Place, proxy_header::ProxyHeader, tls::Offer,
+    event::RECORD_MAX, http2::Opening, opened::Cursor, proxy_header::ProxyHeader, tls::Offer,
 };
 
 /// Values of [`Socket::verdict`].
@@ -341,7 +341,7 @@ pub struct Scratch {
     /// Padding.
     pub _pad3: u32,
     /// How far the direction at hand is opened.
-    pub place: Place,
+    pub place: Cursor,
     /// Where its records are followed, while its frames are.
     pub outer: Walk,
     /// The call's bytes before a silent walk: `chunk`, `chunk_len`, `iovec`.

@@ -13,7 +13,7 @@ use h2trace_core::event::{Direction, SocketKey};
 use h2trace_core::limits;
 use h2trace_core::tls::Handover;
 use tracer_ebpf::aes::{self, ROUND_KEYS};
-use tracer_ebpf::opened::{Keys, Place, SLOTS, Slot, Way, phase};
+use tracer_ebpf::opened::{Cursor, Keys, SLOTS, Slot, Way, phase};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::load::{Options, Tls, take};
@@ -130,7 +130,7 @@ impl OpenedTls {
         unsafe { &raw mut (*self.way(slot, direction)).keys }
     }
 
-    fn place_at(&self, slot: &OpenedSlot, direction: Direction) -> *mut Place {
+    fn place_at(&self, slot: &OpenedSlot, direction: Direction) -> *mut Cursor {
         // SAFETY: within the mapping.
         unsafe { &raw mut (*self.way(slot, direction)).place }
     }

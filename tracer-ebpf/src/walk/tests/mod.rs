@@ -15,7 +15,7 @@ use crate::{
     counter::{COUNTERS, Counter},
     event::{class, confidence, direction},
     http2::{Head, flag, frame_type},
-    opened::{Keys, Place, Slot},
+    opened::{Cursor, Keys, Slot},
 };
 
 mod ahead;
@@ -122,7 +122,7 @@ impl Machine for Host<'_> {
         Some(&raw const slot.ways[s.direction as usize].keys)
     }
 
-    fn place(self, s: &Scratch) -> Option<*mut Place> {
+    fn place(self, s: &Scratch) -> Option<*mut Cursor> {
         let mut world = self.0.borrow_mut();
         let slot = world.ways.as_mut()?;
         Some(&raw mut slot.ways[s.direction as usize].place)

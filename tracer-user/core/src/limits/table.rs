@@ -255,8 +255,7 @@ limits! {
     [HopSettle, Nanoseconds]
     pub const HOP_SETTLE_NS: u64 = 200_000_000;
 
-    /// Longest wait, in event time, of a request joined by thread order for others of its batch, after both its
-    /// sides have ended.
+    /// Longest wait, in event time, of a request joined by thread order for others of its batch, once both sides ended.
     [HopCompany, Nanoseconds]
     pub const HOP_COMPANY_NS: u64 = 1_000_000_000;
 
@@ -436,8 +435,7 @@ limits! {
     [TlsMessage, Bytes]
     pub const TLS_MESSAGE: usize = 32_768;
 
-    /// Bytes of a TLS client that wait for the server's hello, or for what it says to early data. Those beyond it are
-    /// lost.
+    /// Bytes of a TLS client that wait for the server's hello, or for what it says to early data. Those beyond are lost.
     [TlsHeld, Bytes]
     pub const TLS_HELD: usize = 131_072;
 
@@ -491,8 +489,7 @@ limits! {
     [TlsConnections, Count]
     pub const TLS_CONNECTIONS: usize = 262_144;
 
-    /// TLS connections that the kernel programs open at once. Those beyond it are opened by h2trace, and all their bytes
-    /// copied.
+    /// TLS connections that the kernel programs open at once. Further ones are opened by h2trace, all their bytes copied.
     [TlsOpened, Count]
     pub const TLS_OPENED: u32 = 1_023;
 
@@ -520,8 +517,7 @@ limits! {
     [TlsLine, Bytes]
     pub const TLS_LINE: usize = 1_024;
 
-    /// How long a packet of a recording waits for findings about it, in event time: longer than a stream and a
-    /// connection linger.
+    /// How long a packet of a recording waits for findings, in event time: longer than streams and connections linger.
     [RecordHold, Nanoseconds]
     pub const RECORD_HOLD_NS: u64 = 400_000_000;
 
@@ -530,8 +526,7 @@ limits! {
     [RecordWaiting, Bytes]
     pub const RECORD_WAITING: usize = 64 << 20;
 
-    /// Bytes of a recording that wait for a slow file or pipe. Beyond it packets are dropped, counted, and reported
-    /// at the end.
+    /// Bytes of a recording that wait for a slow file or pipe. Beyond it packets are dropped, counted and reported.
     [RecordBacklog, Bytes]
     pub const RECORD_BACKLOG: usize = 256 << 20;
 
