@@ -199,8 +199,15 @@ impl Needles {
             // Of a schedule that is copied while it is read; or of the key of a self-test, which counts: so do lists of indexes.
             let counts = || piece.windows(2).all(|two| two[0].wrapping_add(1) == two[1]);
             if piece[..15] != piece[1..] && !counts() {
-                self.first.insert([piece[0], piece[1]]);
-                self.pieces.insert(*piece);
+                let mut turned = *piece;
+                // As words, which a key is for the kernel programs.
+                for word in turned.as_chunks_mut::<4>().0 {
+                    word.reverse();
+                }
+                for piece in [*piece, turned] {
+                    self.first.insert([piece[0], piece[1]]);
+                    self.pieces.insert(piece);
+                }
             }
         }
     }
@@ -242,7 +249,7 @@ struct Mapping {
     start: u64,
     end: u64,
     name: String,
-    /// It is locked, and in no dump.
+    /// It is locked, or the kernel's memory, which is never swapped; and in no dump.
     is_kept: bool,
 }
 
@@ -272,7 +279,9 @@ impl Mapping {
                 && is_writable
                 && let Some(mapping) = mappings.last_mut()
             {
-                mapping.is_kept = words.contains(&"lo") && words.contains(&"dd");
+                let is_of_kernel = mapping.name.starts_with("anon_inode:bpf-map");
+                let stays = is_of_kernel || words.contains(&"lo");
+                mapping.is_kept = stays && words.contains(&"dd");
             }
         }
         mappings

@@ -307,7 +307,7 @@ fn key(s: &Scratch) -> MessageKey {
         sk: s.sk,
         born_ns: s.born_ns,
         stream: s.walk.stream,
-        direction: s.direction,
+        direction: s.direction | s.trial << 1,
     }
 }
 

@@ -12,9 +12,9 @@ use core::mem::offset_of;
 
 use super::{
     Machine, Step, TURNS_MAX,
-    frames::{self, least},
+    frames::{self, copied, least},
     record,
-    state::{Message, MessageKey, Scratch, Socket, Walk, mode, trusted},
+    state::{Message, MessageKey, POSITION_MASK, Scratch, Socket, Walk, mode, trusted},
     stream::{unseal, unseal_here},
 };
 use crate::{
@@ -180,6 +180,7 @@ fn prepare<M: Machine>(m: M, s: &mut Scratch) -> bool {
     s.walk = s.place.frames;
     s.outer_confidence = s.confidence;
     s.confidence = confidence::PREFACE;
+    s.trial = s.place.trial.wrapping_add(1);
     s.stream_block = 0;
     s.confirms = 0;
     s.silent = (s.place.phase != phase::OPENED) as u8;
@@ -204,6 +205,7 @@ fn finish<M: Machine>(m: M, s: &mut Scratch) -> u64 {
         set_outer(s);
     }
     s.silent = 0;
+    s.trial = 0;
     s.stream = [0; 4];
     s.confidence = s.outer_confidence;
     s.place.frames = s.walk;
@@ -458,6 +460,7 @@ fn begin<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
         }
         s.place.phase = phase::TRIAL;
         s.place.trial = s.place.records;
+        s.trial = s.place.trial.wrapping_add(1);
         begin_frames(&mut s.walk);
     }
     true
@@ -472,37 +475,43 @@ fn begin_frames(walk: &mut Walk) {
     walk.tracked = 0;
 }
 
-/// Reads and opens `n` bytes of the record's content, which stand so far `ahead` of the next byte. False when they cannot
-/// be read.
+/// Reads and opens `n` bytes of the record's content, which stand so far `ahead` of the next byte: to where the record of
+/// the ring goes on, until something else is copied there. None when they cannot be read.
 #[inline(always)]
-fn look<M: Machine>(m: M, s: &mut Scratch, ahead: u32, n: u32) -> bool {
+fn look<M: Machine>(m: M, s: &mut Scratch, ahead: u32, n: u32) -> Option<u64> {
+    let at = bound::<POSITION_MASK>(s.position as u64 + 4);
     let n = bound::<15>(n as u64) as u32;
-    // SAFETY: `peek` has more bytes.
-    let read = unsafe { m.read_user(s.looked.as_mut_ptr(), n, s.chunk + ahead as u64) };
-    if !read {
-        return false;
+    let address = s.chunk + ahead as u64;
+    // SAFETY: `out` has more room behind that place.
+    if !unsafe { m.read_user(s.out.as_mut_ptr().add(at as usize), n, address) } {
+        return None;
     }
     let place = s.place.len - s.place.left - s.content_at + ahead;
-    unseal_here(m, s, offset_of!(Scratch, looked) as u64, place, n);
-    true
+    unseal_here(m, s, at, place, n);
+    Some(at)
 }
 
 /// What a whole record of TLS 1.3 carries; 0 when it cannot be read, or is padded.
 #[inline(always)]
 fn kind<M: Machine>(m: M, s: &mut Scratch) -> u8 {
     let ahead = s.place.left.wrapping_sub(1 + TAG);
-    if look(m, s, ahead, 1) { s.looked[0] } else { 0 }
+    match look(m, s, ahead, 1) {
+        Some(at) => copied(s, at),
+        None => 0,
+    }
 }
 
 /// The content at hand begins like a frame.
 #[inline(always)]
 fn begins_frame<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
     let there = least(s.place.left.wrapping_sub(1 + TAG), available);
-    if there < Head::LEN as u32 || !look(m, s, 0, Head::LEN as u32) {
+    if there < Head::LEN as u32 {
         return false;
     }
-    let [h0, h1, h2, h3, h4, h5, h6, h7, h8, ..] = s.looked;
-    Head::parse([h0, h1, h2, h3, h4, h5, h6, h7, h8]).is_plausible(DEFAULT_MAX_FRAME_SIZE)
+    match look(m, s, 0, Head::LEN as u32) {
+        Some(at) => Head::parse(copied(s, at)).is_plausible(DEFAULT_MAX_FRAME_SIZE),
+        None => false,
+    }
 }
 
 #[inline(always)]
@@ -537,12 +546,12 @@ fn trailer<M: Machine>(m: M, s: &mut Scratch, available: u32) -> bool {
     let mut n = least(s.place.left, available);
     if s.place.unsure != 0 && s.place.left == 1 + TAG {
         s.content_at = 0;
-        if !look(m, s, 0, 1) {
+        let Some(at) = look(m, s, 0, 1) else {
             m.count(Counter::Fault, 1);
             return false;
-        }
+        };
         n = 1;
-        if s.looked[0] != content::APPLICATION_DATA {
+        if copied::<u8>(s, at) != content::APPLICATION_DATA {
             // No frames, all of it.
             pass(s, 1);
             let goes_on = leave(s);

@@ -189,7 +189,8 @@ pub struct MessageKey {
     pub born_ns: u64,
     /// The stream.
     pub stream: u32,
-    /// One of `event::direction`.
+    /// One of `event::direction`, and above it in which trial of a connection that is opened: what an earlier one left says
+    /// nothing of a stream that went on unseen.
     pub direction: u32,
 }
 
@@ -338,8 +339,8 @@ pub struct Scratch {
     pub _pad2: u8,
     /// Bytes of the call behind those that are told as records.
     pub behind_kept: u32,
-    /// Padding.
-    pub _pad3: u32,
+    /// 1 more than the trial whose frames are followed; 0 in clear.
+    pub trial: u32,
     /// How far the direction at hand is opened.
     pub place: Cursor,
     /// Where its records are followed, while its frames are.
@@ -354,9 +355,7 @@ pub struct Scratch {
     pub stream_block: u32,
     /// The key stream of a block, as its bytes stand in memory.
     pub stream: [u32; 4],
-    /// What was looked at of a record before it was walked.
-    pub looked: [u8; 16],
-    /// Where in this scratch space the next byte to be opened stands.
+    /// Where in `out` the next byte to be opened stands.
     pub sealed_at: u64,
     /// Its place in the record's content.
     pub sealed_place: u32,

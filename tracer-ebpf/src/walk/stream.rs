@@ -1,7 +1,5 @@
 //! The key stream of AES-GCM in counter mode (NIST SP 800-38D section 7.1), made where bytes of a record are copied.
 
-use core::mem::offset_of;
-
 use super::{
     Machine, Part, Step,
     frames::least,
@@ -19,11 +17,10 @@ const FIRST_BLOCK: u32 = 2;
 #[inline(always)]
 pub(super) fn unseal<M: Machine>(m: M, s: &mut Scratch, at: u64, n: u32) {
     let place = s.place.len - s.place.left - s.content_at;
-    let at = offset_of!(Scratch, out) as u64 + bound::<POSITION_MASK>(at);
     unseal_here(m, s, at, place, n);
 }
 
-/// Opens `n` bytes at the offset `at` of the scratch space; the first one has that place in the content.
+/// Opens `n` bytes at the place `at` of `out`; the first one has that place in the content.
 #[inline(always)]
 pub(super) fn unseal_here<M: Machine>(m: M, s: &mut Scratch, at: u64, place: u32, n: u32) {
     s.sealed_at = at;
@@ -53,21 +50,15 @@ pub fn block_step<M: Machine>(m: M, s: &mut Scratch) -> bool {
     }
     let skipped = s.sealed_place as u64 & 15;
     let n = least(16 - skipped as u32, s.sealed_left);
-    // Within the scratch space: behind `out` there is room.
-    let at = bound::<32_767>(s.sealed_at);
-    let base = (&raw mut *s).cast::<u8>();
-    if at + 16 > size_of::<Scratch>() as u64 {
-        return false;
-    }
+    let at = bound::<POSITION_MASK>(s.sealed_at);
     let mut i = 0;
     while i < 16 {
         let of_stream = bound::<15>(skipped + i) as usize;
-        // SAFETY: within the key stream, and within the scratch space by the check above.
+        // SAFETY: within the key stream, and within `out`, where behind each place there is room for a block.
         unsafe {
-            let of_stream = *(&raw const (*base.cast::<Scratch>()).stream)
-                .cast::<u8>()
-                .add(of_stream);
-            *base.add((at + i) as usize) ^= of_stream & mask_below(i, n as u64) as u8;
+            let of_stream = *s.stream.as_ptr().cast::<u8>().add(of_stream);
+            let byte = s.out.as_mut_ptr().add((at + i) as usize);
+            *byte ^= of_stream & mask_below(i, n as u64) as u8;
         }
         // One after the other: on the stack there is no room for all of them.
         hand_over(s);
