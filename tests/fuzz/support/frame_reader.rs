@@ -138,7 +138,7 @@ fn read(
                 );
                 at += len;
             }
-            6 => reader.set_hpack_limit((operation.len as u32) << (operation.what / 8)),
+            6 => reader.set_hpack_limit((operation.len as u32) << (operation.what / 8), 1),
             _ => reader.set_max_frame_size((operation.len as u32) << 10),
         }
         drain(&mut reader, &mut steps);

@@ -309,6 +309,15 @@ impl FrameReader {
                 Step::Fault(Fault::HeaderBlockLost)
             });
         }
+        if decoded.update_missing && history_seen && !block.cut {
+            self.push_step(Step::Violation(Violation {
+                stream_id: block.stream_id,
+                code: ErrorCode::COMPRESSION_ERROR,
+                connection_error: true,
+                rule: Rule::SizeUpdateMissing,
+                frame: self.current,
+            }));
+        }
         if decoded.list_limited {
             self.push_step(Step::Fault(Fault::Limit(Limit::HeaderList)));
         }

@@ -214,6 +214,7 @@ impl FrameReader {
     /// Frames may have gone by unseen, or the place is a guess.
     pub(super) fn unproven(&mut self) {
         self.hpack.forget();
+        self.limit_set_by = None;
         self.may_be_in_block = true;
         self.first = false;
         self.proven = false;

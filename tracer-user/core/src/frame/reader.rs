@@ -7,7 +7,7 @@ use crate::limits;
 
 use super::data::{Data, DataPart, split};
 use super::field_block::FieldBlock;
-use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head};
+use super::head::{Broken, DEFAULT_MAX_FRAME_SIZE, Head, flag, frame_type};
 use super::hpack::Decoder;
 use super::search::{FrameChain, Search};
 use super::{DataPiece, Fault, Frame, Step, StreamId, control};
@@ -106,6 +106,9 @@ pub struct FrameReader {
     replaying: bool,
     pub(super) plausible_frames: u32,
     pub(super) max_frame_size: Option<u32>,
+    /// Which SETTINGS the limit of the table is of, until they are acknowledged; and how many were.
+    pub(super) limit_set_by: Option<u32>,
+    n_acks: u32,
     /// What the receiver announced was all seen: nothing yet, and the default holds.
     pub(super) default_holds: bool,
 }
@@ -140,6 +143,8 @@ impl FrameReader {
             replaying: false,
             plausible_frames: 0,
             max_frame_size: None,
+            limit_set_by: None,
+            n_acks: 0,
             default_holds: false,
         }
     }
@@ -202,9 +207,10 @@ impl FrameReader {
     }
 
     /// Tells the SETTINGS_HEADER_TABLE_SIZE that the receiver of this direction announced. A lower one
-    /// binds the sender only from its next size update, since nothing here tells when it learns of it.
-    pub fn set_hpack_limit(&mut self, bytes: u32) {
+    /// binds the sender from its next size update, or from its acknowledgement of these SETTINGS, the `nth`.
+    pub fn set_hpack_limit(&mut self, bytes: u32, nth: u32) {
         self.hpack.set_limit(bytes);
+        self.limit_set_by = Some(nth);
     }
 
     /// Tells the SETTINGS_MAX_FRAME_SIZE that the receiver of this direction announced (or the default
@@ -554,6 +560,13 @@ impl FrameReader {
 
     /// A frame other than DATA has gone by; `captured` is the beginning of its payload.
     pub(super) fn end_frame(&mut self, head: &Head, captured: &[u8], missing: Missing) {
+        if head.frame_type == frame_type::SETTINGS && head.has(flag::ACK) {
+            self.n_acks = self.n_acks.saturating_add(1);
+            if self.limit_set_by.is_some_and(|nth| self.n_acks >= nth) {
+                self.limit_set_by = None;
+                self.hpack.acknowledged();
+            }
+        }
         if head.carries_field_block() {
             return self.field_block_frame(head, captured, missing);
         }

@@ -83,6 +83,7 @@ rules! {
     HuffmanCode = "with a malformed Huffman code (RFC 7541 section 5.2)";
     TableIndex = "with an index outside of the tables (RFC 7541 section 2.3.3)";
     SizeUpdatePlace = "with a dynamic table size update after a field (RFC 7541 section 4.2)";
+    SizeUpdateMissing = "without the dynamic table size update that its peer's SETTINGS demand (RFC 9113 section 4.3.1)";
     SizeUpdateLimit = "with a dynamic table size update above the limit (RFC 7541 section 6.3)";
     DataBeforeHeaders Data = "DATA before HEADERS (RFC 9113 8.1)";
     AfterEndStream = "after END_STREAM (RFC 9113 5.1)";
@@ -162,10 +163,10 @@ impl Rule {
         )
     }
 
-    /// RFC 9113 does not have it any more, and yet some receivers hold to it.
+    /// RFC 9113 does not have it any more, or most receivers bear it, and yet some hold to it.
     #[must_use]
     pub const fn is_obsolete(self) -> bool {
-        matches!(self, Rule::DependsOnItself)
+        matches!(self, Rule::DependsOnItself | Rule::SizeUpdateMissing)
     }
 
     /// Many a server takes a request all the same: that is worth a word only where one did not.

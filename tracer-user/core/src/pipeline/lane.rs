@@ -17,6 +17,8 @@ pub(super) struct Lane {
     pub(super) passed_over: bool,
     /// What the receiver of this direction announced, kept until the reader exists.
     pub(super) hpack_limit: Option<u32>,
+    /// How many SETTINGS it sent.
+    pub(super) n_settings: u32,
     pub(super) max_frame_size: Option<u32>,
     /// Where this direction stood when the connection's end was told.
     pub(super) told_end: Option<u64>,
@@ -33,7 +35,7 @@ impl Lane {
     pub(super) fn tell_settings(&mut self) {
         if let Some(reader) = self.reader.as_mut() {
             if let Some(bytes) = self.hpack_limit.take() {
-                reader.set_hpack_limit(bytes);
+                reader.set_hpack_limit(bytes, self.n_settings);
             }
             if let Some(bytes) = self.max_frame_size.take() {
                 reader.set_max_frame_size(bytes);

@@ -303,7 +303,16 @@ impl Ledger {
             .iter()
             .partition(|waiting| !waiting.doubted && is(&waiting.offence));
         self.waiting = waiting;
-        let minded = !matches!(answer, Answer::None | Answer::Closed);
+        let minded = match answer {
+            Answer::None | Answer::Closed => false,
+            Answer::Reset(code) | Answer::GoAway(code) => !matches!(
+                code,
+                ErrorCode::NO_ERROR
+                    | ErrorCode::CANCEL
+                    | ErrorCode::REFUSED_STREAM
+                    | ErrorCode::ENHANCE_YOUR_CALM
+            ),
+        };
         let offences = answered.into_iter().map(|waiting| waiting.offence);
         offences
             .filter(|offence| minded || !offence.rule.is_obsolete())

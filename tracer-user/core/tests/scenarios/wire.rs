@@ -180,6 +180,7 @@ fn settings(text: &str) -> Vec<u8> {
     for setting in text.split_whitespace() {
         let (name, value) = setting.split_once('=').unwrap_or_else(|| panic!("{text}"));
         let id: u16 = match name {
+            "HEADER_TABLE_SIZE" => 0x1,
             "ENABLE_PUSH" => 0x2,
             "MAX_CONCURRENT_STREAMS" => 0x3,
             "INITIAL_WINDOW_SIZE" => 0x4,

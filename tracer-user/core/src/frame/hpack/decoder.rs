@@ -32,6 +32,8 @@ pub struct Decoder {
     limit: u32,
     /// A lower limit that the sender may not have acknowledged yet.
     lower_limit: Option<u32>,
+    /// It has acknowledged it, and no block came since.
+    awaits_update: bool,
     table_limit_told: bool,
     /// Blocks that came before and may come again.
     recent: Recent,
@@ -63,6 +65,8 @@ pub struct Decoded {
     pub error: Option<Error>,
     /// `limits::HEADER_LIST` was reached: further fields are counted in `list_size` only.
     pub list_limited: bool,
+    /// It does not begin with the size update that it must begin with (RFC 9113 section 4.3.1).
+    pub update_missing: bool,
     /// `limits::HPACK_TABLE` made us evict entries that the peers keep (told once a connection).
     pub table_limited: bool,
 }
@@ -95,6 +99,7 @@ impl Decoder {
             history_seen,
             limit: DEFAULT_LIMIT,
             lower_limit: None,
+            awaits_update: false,
             table_limit_told: false,
             recent: Recent::default(),
             stems: Stems::default(),
@@ -120,6 +125,7 @@ impl Decoder {
     pub fn forget(&mut self) {
         self.table.forget();
         self.history_seen = false;
+        self.awaits_update = false;
         self.measure();
     }
 
@@ -132,6 +138,11 @@ impl Decoder {
         } else {
             self.lower_limit = Some(bytes);
         }
+    }
+
+    /// The sender has acknowledged the lower limit: its next block has to begin with a size update.
+    pub fn acknowledged(&mut self) {
+        self.awaits_update = self.history_seen && self.lower_limit.is_some();
     }
 
     /// Decodes one header block, or with `cut` the captured beginning of one: then what follows is
@@ -147,6 +158,7 @@ impl Decoder {
         cut: bool,
         reading: Option<BlockReading<'_>>,
     ) -> Decoded {
+        let awaited = std::mem::take(&mut self.awaits_update);
         if !cut && let Some(block) = self.recent.find(block, self.table.n_changes()) {
             self.is_sensitive = false;
             // Not the default with another block: that would allocate one.
@@ -154,6 +166,7 @@ impl Decoder {
                 block,
                 error: None,
                 list_limited: false,
+                update_missing: awaited && self.lower_limit.is_some(),
                 table_limited: false,
             };
         }
@@ -222,6 +235,7 @@ impl Decoder {
             block: header_block,
             error,
             list_limited: limited,
+            update_missing: awaited && self.lower_limit.is_some(),
             table_limited,
         }
     }

@@ -245,6 +245,29 @@ fn a_lower_limit_counts_from_the_first_update_that_respects_it() {
 }
 
 #[test]
+fn an_acknowledged_lower_limit_demands_an_update() {
+    let first = |blocks: &[&str]| {
+        let mut decoder = Decoder::new(true);
+        decoder.set_limit(100);
+        decoder.acknowledged();
+        let decoded = blocks
+            .iter()
+            .map(|block| decoder.decode(&hex(block), false));
+        decoded.map(|it| it.update_missing).collect::<Vec<_>>()
+    };
+    assert_eq!(first(&["82", "82"]), [true, false]);
+    // To 100; to 4096, and to 100 before that.
+    assert_eq!(first(&["3f 45 82", "82"]), [false, false]);
+    assert_eq!(first(&["3f e1 1f 82"]), [true]);
+    // It had come before the acknowledgement.
+    let mut decoder = Decoder::new(true);
+    decoder.set_limit(100);
+    assert!(!decoder.decode(&hex("3f 45 82"), false).update_missing);
+    decoder.acknowledged();
+    assert!(!decoder.decode(&hex("82"), false).update_missing);
+}
+
+#[test]
 fn after_a_late_attach_older_entries_are_unseen_and_newer_ones_resolve() {
     let mut decoder = Decoder::new(false);
     // Index 62 and 70 of a table that was filled before; then a literal that is inserted.

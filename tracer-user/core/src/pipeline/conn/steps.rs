@@ -156,6 +156,7 @@ impl Conn {
                 ..
             } => {
                 let other = self.lane(direction.opposite());
+                other.n_settings = other.n_settings.saturating_add(1);
                 for (id, value) in settings {
                     match *id {
                         setting::HEADER_TABLE_SIZE => other.hpack_limit = Some(*value),
