@@ -28,7 +28,7 @@ const MOST: u32 = 60_000;
 const BEFORE: Duration = Duration::from_millis(500);
 /// How much of a load of which something was left out is tried next, and how often.
 const LESS: f64 = 0.9;
-const TRIES: u32 = 8;
+const TRIES: u32 = 16;
 const CONNECTIONS: u32 = 4;
 
 /// h2load with calls at a fixed rate, each of which succeeds.
