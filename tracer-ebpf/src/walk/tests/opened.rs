@@ -151,7 +151,7 @@ impl Opened {
     fn call(&mut self, buffers: &[&[u8]]) {
         self.walked.call(buffers);
         self.calls += 1;
-        if self.calls % (self.late + 1) != 0 {
+        if !self.calls.is_multiple_of(self.late + 1) {
             return;
         }
         let world = self.walked.world.get_mut();

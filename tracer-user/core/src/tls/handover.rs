@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::found::FoundKey;
 use super::half::Half;
-use super::keys::{Keys, NONCE};
+use super::keys::NONCE;
 use super::session::{Epoch, Session};
 use crate::endpoint::Endpoint;
 
@@ -118,11 +118,11 @@ impl Half {
         }
         let handover = match &self.found {
             None => {
-                let (key, iv, is_tls12) = self.keys().and_then(Keys::of_aes)?;
+                let keys = self.keys()?;
                 Handover {
-                    key,
-                    iv,
-                    is_tls12,
+                    key: keys.aes_key()?,
+                    iv: keys.iv(),
+                    is_tls12: keys.is_tls12(),
                     number: self.number,
                     left: u64::MAX,
                 }

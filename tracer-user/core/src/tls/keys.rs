@@ -447,14 +447,18 @@ impl Keys {
         (*self.opener).as_ref()
     }
 
-    /// Key and nonce of AES-GCM, and whether it is TLS 1.2.
-    pub(super) fn of_aes(&self) -> Option<(&[u8], Zeroizing<[u8; NONCE]>, bool)> {
+    /// The key, if it is of AES-GCM.
+    pub(super) fn aes_key(&self) -> Option<&[u8]> {
         let is_aes = self.cipher != Cipher::ChaCha20Poly1305;
-        let iv = Zeroizing::new(*self.opener().iv());
-        is_aes.then(|| (self.opener().key_bytes(), iv, self.is_tls12()))
+        is_aes.then(|| self.opener().key_bytes())
     }
 
-    const fn is_tls12(&self) -> bool {
+    /// The nonce of the record with the number zero; of TLS 1.2 what is the same in each.
+    pub(super) fn iv(&self) -> Zeroizing<[u8; NONCE]> {
+        Zeroizing::new(*self.opener().iv())
+    }
+
+    pub(super) const fn is_tls12(&self) -> bool {
         self.secret.is_none()
     }
 
