@@ -16,7 +16,30 @@ use crate::kernel::{OpenedSlot, OpenedTls};
 #[derive(Debug)]
 pub(super) struct Handed {
     slot: OpenedSlot,
-    ways: [HandedWay; 2],
+    ways: ByWay<HandedWay>,
+}
+
+/// The same of both directions.
+#[derive(Debug, Default)]
+pub(super) struct ByWay<T> {
+    sent: T,
+    received: T,
+}
+
+impl<T> ByWay<T> {
+    const fn of(&self, direction: Direction) -> &T {
+        match direction {
+            Direction::Tx => &self.sent,
+            Direction::Rx => &self.received,
+        }
+    }
+
+    const fn of_mut(&mut self, direction: Direction) -> &mut T {
+        match direction {
+            Direction::Tx => &mut self.sent,
+            Direction::Rx => &mut self.received,
+        }
+    }
 }
 
 /// One direction of it.
@@ -87,11 +110,11 @@ impl TlsSockets {
         let ahead = place
             .and_then(|place| socket.connection.n_taken(direction, place))
             .map(|taken| records.count.wrapping_sub(taken));
-        socket.ahead[direction.index()] = ahead;
+        *socket.ahead.of_mut(direction) = ahead;
         let (Some(handed), Some(ahead)) = (&mut socket.handed, ahead) else {
             return;
         };
-        let way = &mut handed.ways[direction.index()];
+        let way = handed.ways.of_mut(direction);
         let trial = kernel.trial(&handed.slot, direction);
         let Some(trial) = trial.filter(|trial| way.judged != Some(*trial)) else {
             return;
@@ -122,10 +145,10 @@ impl TlsSockets {
         if !(socket.may_hand_over() && to.is_without_tunnels(key)) {
             return self.keep(key);
         }
-        if let (Some(handed), Some(ahead)) = (&mut socket.handed, socket.ahead[direction.index()])
+        if let (Some(handed), Some(ahead)) = (&mut socket.handed, *socket.ahead.of(direction))
             && let Some(watched) = socket.connection.watched(direction)
         {
-            let way = &mut handed.ways[direction.index()];
+            let way = handed.ways.of_mut(direction);
             let trial = watched.records.wrapping_add(ahead);
             if let Some(base) = watched.begins_frame {
                 way.base = base;
@@ -163,7 +186,7 @@ impl TlsSockets {
         let Some(handed) = &mut socket.handed else {
             return;
         };
-        let way = &mut handed.ways[bytes.direction.index()];
+        let way = handed.ways.of_mut(bytes.direction);
         way.is_opened = true;
         if record == OpenedRecord::Unsure {
             return way.unsure.push(Unsure {
@@ -221,14 +244,17 @@ impl TlsSockets {
         let Some(handed) = &mut socket.handed else {
             return;
         };
-        let way = &mut handed.ways[direction.index()];
+        let way = handed.ways.of_mut(direction);
         if !std::mem::take(&mut way.is_opened) {
             return;
         }
         // A record that is told to be none of frames takes what was told of it with it.
         let is_lost = !std::mem::take(&mut way.unsure).is_empty();
         let (header, left) = match bytes.boundary {
-            Boundary::InHeader { len, bytes } => (bytes[..usize::from(len).min(9)].to_vec(), 0),
+            Boundary::InHeader { len, bytes } => {
+                let header = bytes.get(..usize::from(len)).unwrap_or_default();
+                (header.to_vec(), 0)
+            }
             Boundary::At { after, .. } => (Vec::new(), u64::from(after)),
             Boundary::Unknown => (Vec::new(), 0),
         };
@@ -276,7 +302,7 @@ impl TlsSockets {
             && let Some(handed) = &socket.handed
         {
             for direction in [Direction::Tx, Direction::Rx] {
-                let way = &handed.ways[direction.index()];
+                let way = handed.ways.of(direction);
                 if way.is_opened && way.unsure.is_empty() {
                     let end = way.base + kernel.reached(&handed.slot, direction);
                     socket.connection.reaches(direction, end);
@@ -293,7 +319,7 @@ fn hand_over(
     direction: Direction,
     socket: &mut TlsSocket,
 ) {
-    let Some(ahead) = socket.ahead[direction.index()] else {
+    let Some(ahead) = *socket.ahead.of(direction) else {
         return;
     };
     let Some((handover, taken)) = socket.connection.hand_over(direction) else {
@@ -306,11 +332,11 @@ fn hand_over(
         };
         socket.handed = Some(Handed {
             slot,
-            ways: Default::default(),
+            ways: ByWay::default(),
         });
     }
     if let Some(handed) = &mut socket.handed {
-        let way = &mut handed.ways[direction.index()];
+        let way = handed.ways.of_mut(direction);
         way.records = records;
         if !kernel.has(&handed.slot, direction, &handover, records) {
             way.judged = None;

@@ -18,7 +18,7 @@ use h2trace_core::tls::{ClientRandom, KeyLog, Scratch, Session};
 use super::connection::{Connection, Out};
 use super::flow::Run;
 #[cfg(feature = "tls")]
-use super::handover::Handed;
+use super::handover::{ByWay, Handed};
 #[cfg(feature = "tls")]
 use super::probed::Probed;
 use super::reassembly::CaptureCounts;
@@ -80,7 +80,7 @@ pub(super) struct TlsSocket {
     pub(super) handed: Option<Handed>,
     /// By direction: added to the records that were taken here, this is what the kernel programs count.
     #[cfg(feature = "tls")]
-    pub(super) ahead: [Option<u32>; 2],
+    pub(super) ahead: ByWay<Option<u32>>,
     /// Offset of the first byte that was told of each direction.
     pub(super) base: [Option<u64>; 2],
     hello: Hello,
@@ -102,7 +102,7 @@ impl TlsSocket {
             #[cfg(feature = "tls")]
             handed: None,
             #[cfg(feature = "tls")]
-            ahead: [None; 2],
+            ahead: ByWay::default(),
             base: [opening.1.then_some(0); 2],
             hello: Hello::default(),
             waiting: VecDeque::new(),

@@ -99,6 +99,10 @@ impl OpenedTls {
     }
 
     /// The connection is over: its keys are overwritten.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "whoever gives a place back has it no more"
+    )]
     pub fn end(&mut self, socket: &SocketKey, slot: OpenedSlot) {
         // Whatever the map says, nothing is there any more.
         self.owners.remove(&[socket.sk, socket.born_ns]).ok();
