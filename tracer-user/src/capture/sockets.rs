@@ -588,6 +588,8 @@ impl TlsSockets {
     fn count_gone(&mut self, key: &SocketKey, socket: &mut TlsSocket) {
         #[cfg(feature = "tls")]
         self.end_handover(key, socket);
+        #[cfg(not(feature = "tls"))]
+        let _ = key;
         let n = usize::from(socket.tunnel.is_some());
         self.n_tunnels = self.n_tunnels.saturating_sub(n);
     }
