@@ -245,7 +245,13 @@ impl TlsSockets {
             return;
         };
         let way = handed.ways.of_mut(direction);
-        if !std::mem::take(&mut way.is_opened) {
+        // Of the first record that was to be opened there the header alone may have gone by, and was told in no way.
+        let begins = match bytes.boundary {
+            Boundary::InHeader { len, .. } => offset.checked_sub(u64::from(len)),
+            Boundary::At { .. } | Boundary::Unknown => None,
+        };
+        let n_taken = begins.and_then(|begins| socket.connection.n_taken(direction, begins));
+        if !(std::mem::take(&mut way.is_opened) || n_taken.is_some()) {
             return;
         }
         // A record that is told to be none of frames takes what was told of it with it.

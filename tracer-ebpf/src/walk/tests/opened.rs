@@ -448,6 +448,35 @@ fn what_is_unusual_is_given_back() {
     assert_eq!(given.total as usize, update.len() - 5 + behind.len());
 }
 
+/// A trial that user space confirms when keys have changed since: of what came after them it knows more than is seen here.
+#[test]
+fn a_trial_ends_where_keys_may_have_changed() {
+    let mut sealing = Sealing::new(16, false, 0);
+    let mut opened = Opened::new(&sealing, 0, usize::MAX - 1);
+    let mut next = Sealing::new(32, false, 0);
+    let frames = frame(frame_type::PING, 0, 0, &[7; 8]);
+    let trial = sealing.record(content::APPLICATION_DATA, &frames, 0);
+    let update = sealing.record(content::HANDSHAKE, &[24, 0, 0, 1, 0], 0);
+    let behind = next.record(content::APPLICATION_DATA, &frames, 0);
+    opened.call(&[&trial]);
+    assert_eq!(opened.phase(), phase::TRIAL);
+    opened.call(&[&update]);
+    opened.call(&[&behind]);
+    let world = opened.walked.world.get_mut();
+    let way = &mut world.ways.as_mut().unwrap().ways[0];
+    way.keys.confirmed = way.place.trial + 1;
+    let last = next.record(content::APPLICATION_DATA, &frames, 0);
+    opened.call(&[&last[..30]]);
+    assert_ne!(opened.phase(), phase::OPENED);
+    opened.call(&[&last[30..]]);
+    let (sealed, told) = opened.told();
+    assert_eq!(
+        sealed.len(),
+        trial.len() + update.len() + behind.len() + last.len()
+    );
+    assert!(told.is_empty(), "{told:?}");
+}
+
 /// Of a record that comes in pieces it is known at its end what it carried.
 #[test]
 fn a_record_in_pieces_is_unsure_until_it_ends() {
