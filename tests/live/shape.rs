@@ -394,7 +394,7 @@ fn a_drain_with_goaway_fails_no_call_and_is_no_anomaly() {
         (Peer::GrpcJava, Peer::Grpcio),
     ] {
         let mut calls = Calls::new(Mode::Unary, 300).at_once(4);
-        calls.think_ms = 10;
+        calls.think_ms = 20;
         let seen = run(peers, &["--max-connection-age-ms", "250"], &calls);
         // hyper gives a request up that it has for a connection which ends just then: it was never sent.
         let is_unsent =
