@@ -29,7 +29,7 @@ pub(super) fn unseal_here<M: Machine>(m: M, s: &mut Scratch, at: u64, place: u32
     m.run(s, Part::Unseal);
 }
 
-/// Opens what [`unseal_here`] was asked for.
+/// Opens what `unseal_here` was asked for.
 #[inline(always)]
 pub fn unseal_all<M: Machine>(m: M, s: &mut Scratch) -> u64 {
     let blocks = s.sealed_left / 16 + 2;
