@@ -370,7 +370,14 @@ proptest! {
         for (base, told) in &told {
             let Some(from) = told.iter().position(Option::is_some) else { continue };
             let want = in_clear(&wire.plain[*base..]);
-            prop_assert_eq!(&told[from..], &want[from..told.len()]);
+            for at in from..told.len() {
+                // What is no message's prefix is copied up to where that is seen: in pieces sooner.
+                let is_no_prefix = told[at.saturating_sub(4).max(from)..at]
+                    .iter()
+                    .any(|told| told.flatten().is_some_and(|flag| flag > 1));
+                let is_left_out = told[at] == Some(None) && want[at].is_some() && is_no_prefix;
+                prop_assert!(told[at] == want[at] || is_left_out, "{}: {:?}", at, told[at]);
+            }
             end = Some((base + from, base + told.len()));
         }
         let (Some((from, to)), None) = (end, odd) else { return Ok(()) };

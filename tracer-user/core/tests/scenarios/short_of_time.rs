@@ -229,8 +229,12 @@ fn nothing_is_found_that_is_not_there_when_a_connection_is_let_go() {
                 };
                 let part = outputs(Player::play_in(time, names, &scenario.body, end));
                 let mut found = findings(&part);
-                // That less is known of a method is said with it.
-                found.retain(|finding, _| !finding.starts_with("response_overdue "));
+                // That less is known of a method is said with it. And a stream too many is told by itself where it is not
+                // seen that it was reset for another reason.
+                found.retain(|finding, _| {
+                    let kind = finding.split(' ').next().unwrap_or_default();
+                    !["response_overdue", "concurrency_exceeded"].contains(&kind)
+                });
                 assert_among(&found, &all, &let_go);
             }
         }
