@@ -187,6 +187,18 @@ impl Tracer {
         Self::with("trace", pids, &["--tls".as_ref()])
     }
 
+    /// The same, where the kernel programs open what they are given keys of.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[track_caller]
+    #[must_use]
+    pub fn opening_in_kernel(pids: &[u32]) -> Self {
+        let mut command = Command::new(binary());
+        command.env("H2TRACE_TLS_OPENED_BY", "kernel");
+        Self::run(command, "trace", pids, &["--tls".as_ref()])
+    }
+
     /// As [`Tracer::finding_keys`], by this command, which runs h2trace as another user.
     ///
     /// # Panics

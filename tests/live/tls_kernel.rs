@@ -87,7 +87,7 @@ fn calls(port: u16, identity: Option<&Identity>, options: &[&str]) {
 fn traced(identity: Option<&Identity>, folder: &Path, options: &[&str]) -> (Trace, u64) {
     let (nghttpd, port) = nghttpd(folder, identity);
     let tracer = if identity.is_some() {
-        Tracer::probing(&[nghttpd.pid()])
+        Tracer::opening_in_kernel(&[nghttpd.pid()])
     } else {
         Tracer::start(&[nghttpd.pid()])
     };

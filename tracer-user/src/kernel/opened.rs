@@ -19,14 +19,14 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::load::{Options, Tls, take};
 use super::secrets::data;
 
-/// `user` keeps the kernel programs from opening TLS, so that all of it is opened in user space: for tests and benches.
+/// `kernel` lets the kernel programs open TLS. Otherwise all of it is opened in user space.
 const VARIABLE: &str = "H2TRACE_TLS_OPENED_BY";
 
 impl Options {
-    /// The kernel programs open what they are given keys of, unless every byte is wanted anyway.
+    /// The kernel programs open what they are given keys of, if that is asked for, and not every byte is wanted anyway.
     pub fn let_kernel_open_tls(&mut self) {
-        let is_by_user = std::env::var_os(VARIABLE).is_some_and(|value| value == "user");
-        self.opens_tls = self.tls == Tls::Full && !self.full_payload && !is_by_user;
+        let is_asked_for = std::env::var_os(VARIABLE).is_some_and(|value| value == "kernel");
+        self.opens_tls = self.tls == Tls::Full && !self.full_payload && is_asked_for;
     }
 }
 
