@@ -98,6 +98,9 @@ impl TlsSockets {
         event: &Event<'_>,
         to: &mut dyn Downstream,
     ) {
+        if self.kernel.is_none() {
+            return;
+        }
         let direction = bytes.direction;
         self.take_back(key, (bytes, records), event, to);
         let Some(kernel) = &mut self.kernel else {

@@ -2,8 +2,7 @@
 //! is the kernel's memory, which is not swapped, and is left out of core dumps; keys are written in their place, and
 //! overwritten when their connection is over.
 
-use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsFd as _;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,6 +16,7 @@ use tracer_ebpf::opened::{Cursor, Keys, SLOTS, Slot, Way, phase};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::load::{Options, Tls, take};
+use super::mapping::Mapping;
 use super::secrets::data;
 
 /// `kernel` lets the kernel programs open TLS. Otherwise all of it is opened in user space.
@@ -37,16 +37,11 @@ const _: () = assert!(limits::TLS_OPENED < SLOTS);
 
 /// The places of the map.
 pub struct OpenedTls {
-    slots: NonNull<Slot>,
+    mapping: Mapping,
     owners: HashMap<MapData, [u64; 2], u32>,
     free: Vec<u32>,
     generation: u32,
 }
-
-// SAFETY: the mapping belongs to this value alone in this process.
-unsafe impl Send for OpenedTls {}
-// SAFETY: as for `Send`; nothing is written without `&mut`.
-unsafe impl Sync for OpenedTls {}
 
 /// One of them, for as long as the connection is followed.
 #[derive(Debug)]
@@ -58,27 +53,15 @@ impl OpenedTls {
     pub(super) fn new(ebpf: &mut Ebpf) -> anyhow::Result<OpenedTls> {
         let map = ebpf.map("SLOTS").and_then(data);
         let map = map.ok_or_else(|| anyhow::anyhow!("there is no map for keys"))?;
-        // SAFETY: a new mapping, of a map that has so many bytes.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                OpenedTls::LEN,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.fd().as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        let slots = match NonNull::new(at.cast::<Slot>()) {
-            Some(slots) if at != libc::MAP_FAILED => slots,
-            _ => return Err(io::Error::last_os_error().into()),
-        };
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let mapping = Mapping::new(map.fd().as_fd(), OpenedTls::LEN, protection)?;
+        let at = mapping.at().as_ptr();
         // SAFETY: the mapping was just made, and has so many bytes.
         if unsafe { libc::madvise(at, OpenedTls::LEN, libc::MADV_DONTDUMP) } != 0 {
             tracing::debug!("pages for keys are not kept out of dumps");
         }
         Ok(OpenedTls {
-            slots,
+            mapping,
             owners: take(ebpf, "OPENED_TLS")?,
             // The first one is nobody's.
             free: (1..=limits::TLS_OPENED).rev().collect(),
@@ -121,9 +104,10 @@ impl OpenedTls {
 
     fn way(&self, slot: &OpenedSlot, direction: Direction) -> *mut Way {
         let nth = (slot.0 % SLOTS) as usize;
+        let slots: NonNull<Slot> = self.mapping.at().cast();
         // SAFETY: within the mapping, which has so many places, each with two directions.
         unsafe {
-            (&raw mut (*self.slots.add(nth).as_ptr()).ways)
+            (&raw mut (*slots.add(nth).as_ptr()).ways)
                 .cast::<Way>()
                 .add(direction.index())
         }
@@ -265,7 +249,5 @@ impl Drop for OpenedTls {
         for nth in 0..SLOTS {
             self.wipe(&OpenedSlot(nth));
         }
-        // SAFETY: the mapping was made by `new`, and is not used any more.
-        unsafe { libc::munmap(self.slots.as_ptr().cast(), OpenedTls::LEN) };
     }
 }
